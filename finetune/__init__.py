@@ -1,0 +1,1 @@
+"""Offline tuning: interactions -> training examples -> adapters."""

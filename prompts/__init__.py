@@ -1,0 +1,1 @@
+"""Every word a model is ever shown: Jinja templates and nothing else."""

@@ -1,0 +1,225 @@
+"""The only option schema: settings of the installation, and of one domain.
+
+A *domain* is a folder with a `domain.toml`: what an item is called, where its
+data lies and how columns map, and how to retrieve and rank. Settings come from
+`WHYREC_*` environment variables (or keyword arguments) and hold for all domains.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from recsys.errors import ConfigError, UnknownDomain
+
+PACKAGED_MODEL = "smollm2-135m-instruct"
+PACKAGED_EMBEDDER = "all-minilm-l6-v2"
+
+
+class Settings(BaseSettings):
+    """Where things lie on this machine and which models run. `WHYREC_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="WHYREC_", extra="forbid", frozen=True)
+
+    cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("whyrec")))
+    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("whyrec")))
+    store_url: str = ""
+    model: str = Field(PACKAGED_MODEL, description="packaged name, Hugging Face id, or folder")
+    embedder: str = Field(PACKAGED_EMBEDDER, description="packaged name, Hugging Face id, or folder")
+    engine: str = Field("vllm", description="'vllm' in this process, or the URL of a `vllm serve`")
+    api_key: str = Field("", description="for a remote engine")
+    adapter: Path | None = Field(None, description="LoRA folder for the in-process engine")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    max_model_len: int = Field(4096, ge=256)
+    kv_cache_gb: float = Field(2.0, gt=0, description="CPU only, GiB")
+    compile: bool = Field(False, description="compile the model: slower start, about 10 % faster requests")
+    timeout_s: float = Field(120.0, gt=0, description="one engine call")
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the store; one SQLite file unless set."""
+        return self.store_url or f"sqlite:///{self.data_dir / 'whyrec.db'}"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(Strict):
+    """A source column. In TOML either a name or a table."""
+
+    column: str
+    separator: str | None = Field(None, description="split into several values")
+    invalid: Literal["error", "missing"] = Field("error", description="what an unreadable value means")
+    article: Literal["keep", "front"] = Field("keep", description="'Matrix, The' -> 'The Matrix'")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"column": value} if isinstance(value, str) else value
+
+
+class Source(Strict):
+    """Where the files are: inside an installed package, or in a folder."""
+
+    package: str | None = Field(None, description="PyPI name of the package that ships the data")
+    path: str = Field(".", description="inside the package, or relative to the domain's folder")
+
+
+TableFormat = Literal["recbole", "csv", "tsv", "parquet", "jsonl"]
+
+
+class ItemTable(Strict):
+    file: str
+    format: TableFormat | None = None
+    id: Column
+    title: Column
+    year: Column | None = None
+    description: Column | None = None
+    attributes: dict[str, Column] = Field(default_factory=dict)
+
+
+class UserTable(Strict):
+    file: str
+    format: TableFormat | None = None
+    id: Column
+    home: Column | None = Field(None, description="postal code or 'city, state'")
+    profile: dict[str, Column] = Field(default_factory=dict)
+
+
+class InteractionTable(Strict):
+    file: str
+    format: TableFormat | None = None
+    user: Column
+    item: Column
+    rating: Column | None = None
+    timestamp: Column | None = Field(None, description="seconds since 1970, or ISO 8601")
+    context: dict[str, Column] = Field(default_factory=dict)
+
+
+class Feedback(Strict):
+    """Which ratings count as liked and as disliked; between them neither."""
+
+    liked_at_least: float | None = None
+    disliked_at_most: float | None = None
+
+    def liked(self, rating: float | None) -> bool | None:
+        if rating is None:
+            return None
+        if self.liked_at_least is not None and rating >= self.liked_at_least:
+            return True
+        if self.disliked_at_most is not None and rating <= self.disliked_at_most:
+            return False
+        return None
+
+
+class RetrieverConfig(Strict):
+    """Text and popularity channels, joined by reciprocal rank.
+
+    A wish takes `wish_weight` of the text query, the history the rest; history
+    weights halve every `half_life` items back.
+    """
+
+    text_weight: float = Field(1.0, ge=0)
+    popularity_weight: float = Field(1.0, ge=0)
+    wish_weight: float = Field(0.7, ge=0, le=1)
+    half_life: float = Field(10.0, gt=0)
+    rrf_k: int = Field(60, ge=1, description="the constant of reciprocal rank fusion")
+
+
+class RankerConfig(Strict):
+    strategy: Literal["pointwise", "listwise", "generated"] = "pointwise"
+    n_candidates: int = Field(20, ge=1, le=1000)
+    history_length: int = Field(15, ge=0)
+    max_prompt_tokens: int = Field(1536, ge=128)
+
+
+class ReasonConfig(Strict):
+    max_tokens: int = Field(96, ge=16)
+    history_shown: int = Field(3, ge=0, description="history items offered as evidence")
+    retries: int = Field(1, ge=0, le=3)
+
+
+class Domain(Strict):
+    """A parsed `domain.toml`. `folder` is where it was read from."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    noun: str
+    plural: str
+    title: str = ""
+    licence: str = ""
+    source: Source = Source()
+    items: ItemTable
+    users: UserTable | None = None
+    interactions: InteractionTable | None = None
+    feedback: Feedback = Feedback()
+    retriever: RetrieverConfig = RetrieverConfig()
+    ranker: RankerConfig = RankerConfig()
+    reasons: ReasonConfig = ReasonConfig()
+    prompts: Path | None = Field(None, description="folder of templates that win over the shipped ones")
+    folder: Path
+
+    @field_validator("folder")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        return folder.resolve()
+
+
+def shipped_domains() -> Path:
+    """The folder of domains that come with the distribution."""
+    here = Path(__file__).resolve().parent
+    inside_wheel = here / "domains"
+    return inside_wheel if inside_wheel.is_dir() else here.parent / "domains"
+
+
+def list_domains() -> list[str]:
+    """Names of the shipped domains."""
+    return sorted(path.parent.name for path in shipped_domains().glob("*/domain.toml"))
+
+
+def load_domain(name_or_folder: str | Path) -> Domain:
+    """Read a domain by shipped name or by folder.
+
+    Raises UnknownDomain if there is none, ConfigError naming each wrong key.
+    """
+    folder = Path(name_or_folder)
+    if not (folder / "domain.toml").is_file():
+        folder = shipped_domains() / str(name_or_folder)
+    path = folder / "domain.toml"
+    if not path.is_file() or not str(name_or_folder):
+        raise UnknownDomain(
+            f"no domain '{name_or_folder}'",
+            hint=f"shipped domains: {', '.join(list_domains()) or 'none'}; or give a folder that holds a domain.toml",
+        )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}", hint="mend the line it names") from error
+    return _validated(path, table | {"folder": folder})
+
+
+def _validated(path: Path, table: dict[str, Any]) -> Domain:
+    try:
+        return Domain.model_validate(table)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, detail['loc'])) or 'file'}: {detail['msg']}" for detail in error.errors()
+        )
+        raise ConfigError(f"{path}: {problems}", hint="see domains/movies/domain.toml for a complete example") from error
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, with keyword overrides.
+
+    Raises ConfigError naming each wrong variable.
+    """
+    try:
+        return Settings(**{key: value for key, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        problems = "; ".join(f"WHYREC_{str(d['loc'][0]).upper()}: {d['msg']}" for d in error.errors())
+        raise ConfigError(problems, hint="unset the variable or correct its value") from error

@@ -1,0 +1,246 @@
+"""The nouns of the system, frozen and serialisable. Imports nothing of ours.
+
+The Python API, `--json` output and every service surface return these same
+objects, so a field added here is a field everybody sees.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """Base of all nouns: immutable, unknown fields rejected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Place(Frozen):
+    """A spot on the map; only what is known is filled in. Degrees, WGS 84."""
+
+    city: str | None = None
+    state: str | None = None
+    country: str | None = None
+    postal_code: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    timezone: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: "Minneapolis, Minnesota"; empty if unnamed."""
+        parts = [part for part in (self.city, self.state) if part]
+        return ", ".join(parts) if parts else (self.country or "")
+
+
+class Item(Frozen):
+    """One thing that can be recommended."""
+
+    id: str
+    title: str
+    year: int | None = None
+    attributes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    description: str = ""
+
+    @property
+    def name(self) -> str:
+        """Title with its year, which tells remakes apart: "Cape Fear (1991)"."""
+        return f"{self.title} ({self.year})" if self.year else self.title
+
+
+class User(Frozen):
+    """A known person: profile facts that may be told to a model, and a home."""
+
+    id: str
+    profile: Mapping[str, str] = Field(default_factory=dict)
+    home: Place | None = None
+
+
+class Interaction(Frozen):
+    """One event. `timestamp` is seconds since 1970 (UTC), None when unknown."""
+
+    user_id: str
+    item_id: str
+    rating: float | None = None
+    timestamp: float | None = None
+    context: Mapping[str, str] = Field(default_factory=dict)
+
+
+class HistoryEntry(Frozen):
+    """An item someone met before; `liked` is None when nothing says so."""
+
+    item: Item
+    liked: bool | None = None
+    rating: float | None = None
+    timestamp: float | None = None
+
+
+class Context(Frozen):
+    """The situation of a request. A field is None when it is not known."""
+
+    time: dt.datetime | None = None
+    hour: int | None = Field(default=None, ge=0, le=23)
+    part_of_day: str | None = None
+    weekday: str | None = None
+    weekend: bool | None = None
+    season: str | None = None
+    place: Place | None = None
+    wish: str = ""
+    extra: Mapping[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What may be told to a model, as short phrases: {"weekday": "Friday"}."""
+        facts: dict[str, str] = {}
+        if self.weekday:
+            facts["weekday"] = self.weekday
+        if self.hour is not None and self.time is not None:
+            facts["time"] = f"{self.time:%H:%M}"
+        if self.part_of_day:
+            facts["part of day"] = self.part_of_day
+        if self.season:
+            facts["season"] = self.season
+        if self.place and self.place.name:
+            facts["place"] = self.place.name
+        return facts | dict(self.extra)
+
+
+class Candidate(Frozen):
+    """An item that retrieval handed to ranking.
+
+    `score` is the fused retriever score (higher is better), `channels` the rank
+    (1 = first) it had in each channel that found it, `source` the channel that
+    ranked it best, `because` each history item's share of the text-channel score.
+    """
+
+    item: Item
+    score: float
+    source: str
+    channels: Mapping[str, int] = Field(default_factory=dict)
+    because: Mapping[str, float] = Field(default_factory=dict)
+
+
+EvidenceKind = Literal["history", "attribute", "context", "profile", "wish", "popularity"]
+
+
+class Evidence(Frozen):
+    """A fact a reason may cite. `id` is what the model writes: h1, a2, c1 ...
+
+    `contribution` is measured (which measure is named by `measure`), or None.
+    """
+
+    id: str
+    kind: EvidenceKind
+    text: str
+    item_id: str | None = None
+    contribution: float | None = None
+    measure: str | None = None
+
+
+class Explanation(Frozen):
+    """A reason in words, and what it stands on."""
+
+    text: str
+    source: Literal["llm", "template"]
+    grounded: bool
+    evidence: tuple[Evidence, ...] = ()
+    language: str = "en"
+    failures: tuple[str, ...] = ()
+
+
+class Recommendation(Frozen):
+    """One line of the answer. `score` sums to 1 over all ranked candidates;
+    `log_odds` (nats) is what the model said before that, None if it was not asked."""
+
+    item: Item
+    rank: int
+    score: float
+    log_odds: float | None = None
+    retriever_score: float | None = None
+    source: str = ""
+    explanation: Explanation | None = None
+
+
+class PromptInfo(Frozen):
+    """Which prompt produced a result."""
+
+    name: str
+    version: int
+    hash: str
+    tokens: int
+    dropped_history: int = 0
+
+
+class ModelInfo(Frozen):
+    """Which model produced a result."""
+
+    model: str
+    engine: str
+    adapter: str | None = None
+
+
+ParseCategory = Literal[
+    "ok",
+    "repaired",
+    "truncated",
+    "wrong_format",
+    "unknown_id",
+    "duplicate",
+    "missing",
+    "empty",
+    "refusal",
+    "engine_error",
+]
+
+
+class ParseReport(Frozen):
+    """What became of one model output. `category` is the worst thing found."""
+
+    category: ParseCategory
+    detail: str = ""
+    repaired: bool = False
+
+
+class Usage(Frozen):
+    """Engine work of one request, in tokens; `label_mass` is the mean probability
+    that the model gave to the allowed labels together, a health signal."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    label_mass: float | None = None
+
+
+class Recommendations(Frozen):
+    """The whole answer. Iterates over its recommendations."""
+
+    domain: str
+    user: str | None
+    recommendations: tuple[Recommendation, ...]
+    context: Context
+    model: ModelInfo | None
+    strategy: str
+    prompt: PromptInfo | None = None
+    parse: ParseReport | None = None
+    usage: Usage = Usage()
+    timings: Mapping[str, float] = Field(default_factory=dict)
+    degraded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Recommendation]:  # type: ignore[override]
+        return iter(self.recommendations)
+
+    def __len__(self) -> int:
+        return len(self.recommendations)
+
+    def __getitem__(self, index: int) -> Recommendation:
+        return self.recommendations[index]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the exact object `recsys recommend --json` prints."""
+        return self.model_dump(mode="json")
