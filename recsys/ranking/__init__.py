@@ -1,0 +1,21 @@
+"""Strategies that order candidates, behind one `Ranker` protocol."""
+
+from __future__ import annotations
+
+from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest
+from recsys.ranking.generated import GeneratedRanker
+from recsys.ranking.listwise import ListwiseRanker
+from recsys.ranking.pointwise import PointwiseRanker
+
+__all__ = ["STRATEGIES", "Ranker", "RankerParts", "Ranking", "RankRequest", "make_ranker"]
+
+STRATEGIES = {
+    "pointwise": PointwiseRanker,
+    "listwise": ListwiseRanker,
+    "generated": GeneratedRanker,
+}
+
+
+def make_ranker(strategy: str, parts: RankerParts) -> Ranker:
+    """The ranker of that name; names are the keys of `STRATEGIES`."""
+    return STRATEGIES[strategy](parts)

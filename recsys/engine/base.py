@@ -1,0 +1,91 @@
+"""What ranking and explaining need of a language model, and nothing more.
+
+An engine sees token ids, labels and schemas; never users, items or templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+TokenIds = Sequence[int]
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """log p(label | prompt) in nats for each label, in the order asked for.
+
+    `label_mass` is their summed probability: near 0, the model wants to say
+    something else and its scores mean little.
+    """
+
+    logprobs: tuple[float, ...]
+    label_mass: float
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Generated text. `truncated` says that the token limit cut it off."""
+
+    text: str
+    truncated: bool
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer that prompts use."""
+
+    chat_template: Any
+    all_special_tokens: list[str]
+
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]: ...
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any: ...
+
+
+class Engine(Protocol):
+    """One model, ready to answer. Safe to call from several threads.
+
+    Both calls raise EngineError (retryable) when the engine fails, EngineDead
+    when it is gone for good; they never return an error as if it were text.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def adapter(self) -> str | None: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def max_model_len(self) -> int: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
+        """Score a fixed set of single-token labels after each prompt; one prefill each."""
+        ...
+
+    def generate(
+        self,
+        prompts: Sequence[TokenIds],
+        *,
+        max_tokens: int,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[Generation]:
+        """Continue each prompt, held to its JSON schema where one is given."""
+        ...
+
+    def close(self) -> None:
+        """Free the model. Safe to call twice."""
+        ...

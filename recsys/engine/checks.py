@@ -1,0 +1,50 @@
+"""What is checked of an engine before it is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recsys.engine.base import Engine, LabelScores, Tokenizer
+from recsys.errors import ModelError
+
+# An adapter that moves no log-probability by more than this does nothing: bf16
+# noise between two runs of the same prompt is well below it.
+_ADAPTER_EFFECT = 1e-4
+
+
+def label_ids(tokenizer: Tokenizer, labels: Sequence[str]) -> tuple[int, ...]:
+    """The token id of each label.
+
+    Raises ModelError if a label is not exactly one token, or two share one: the
+    probability of the label would then not be one number of the model's.
+    """
+    ids: list[int] = []
+    for label in labels:
+        tokens = tokenizer.encode(label, add_special_tokens=False)
+        if len(tokens) != 1:
+            raise ModelError(
+                f"label '{label}' is {len(tokens)} tokens for this model",
+                hint="choose labels in the template's front matter that are one token each, or another model",
+            )
+        ids.append(tokens[0])
+    if len(set(ids)) != len(ids):
+        raise ModelError(f"labels {list(labels)} share a token", hint="choose labels that differ")
+    return tuple(ids)
+
+
+def require_effect(with_adapter: LabelScores, without: LabelScores, name: str) -> None:
+    """Raise ModelError if an adapter leaves the model as it was (vLLM issue 48019)."""
+    change = max(abs(a - b) for a, b in zip(with_adapter.logprobs, without.logprobs, strict=True))
+    if change < _ADAPTER_EFFECT:
+        raise ModelError(
+            f"adapter '{name}' does not change the model's output (largest change {change:.1e} nat)",
+            hint="it may belong to another base model, or name layers this one does not have",
+        )
+
+
+def probe(
+    engine: Engine, text: str = "Is the answer Yes or No?", labels: Sequence[str] = ("Yes", "No")
+) -> LabelScores:
+    """One tiny label request: shows that the engine answers, and how well it knows the labels."""
+    ids = label_ids(engine.tokenizer, labels)
+    return engine.label_logprobs([engine.tokenizer.encode(text, add_special_tokens=False)], ids)[0]

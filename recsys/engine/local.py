@@ -1,0 +1,206 @@
+"""vLLM inside this program's care, on CPU or GPU. The only module that imports vLLM."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys.config import Settings
+from recsys.engine.base import Generation, LabelScores, TokenIds, Tokenizer
+from recsys.engine.checks import label_ids, require_effect
+from recsys.errors import EngineDead, EngineError, MissingDependency, ModelError
+
+if TYPE_CHECKING:
+    from vllm.lora.request import LoRARequest
+
+# Candidates differ only in a suffix of some twenty tokens. vLLM caches whole
+# blocks, so its CPU default of 128 would leave most of a shared prefix uncached.
+CPU_BLOCK_SIZE = 32
+
+
+def bind_cpu_threads(cores: int) -> None:
+    """Let vLLM compute on every core; by default it keeps one for itself.
+
+    On two cores that default halves the speed. What the user has set stays.
+    """
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{cores - 1}" if cores > 1 else "0")
+    os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+class VllmEngine:
+    """An in-process `vllm.LLM`. Start-up takes from 15 s (CPU, small model) to minutes."""
+
+    kind = "vllm"
+
+    def __init__(self, model: str | Path, settings: Settings) -> None:
+        self._lock = threading.Lock()
+        self._settings = settings
+        self.model = settings.model
+        self.adapter = str(settings.adapter) if settings.adapter else None
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ.setdefault("DO_NOT_TRACK", "1")
+        try:
+            import torch
+            import vllm
+        except ImportError as error:
+            raise MissingDependency(
+                f"vLLM cannot be imported: {error}",
+                hint="`make setup` in a clone; or pip install 'whyrec[gpu]'; `recsys doctor` finds what is wrong",
+            ) from error
+        on_gpu = torch.cuda.is_available()
+        if not on_gpu:
+            bind_cpu_threads(available_cores())
+            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, math.ceil(settings.kv_cache_gb))))
+        options: dict[str, Any] = {
+            "model": str(model),
+            "dtype": settings.dtype,
+            "max_model_len": settings.max_model_len,
+            "enforce_eager": not settings.compile,
+            "enable_prefix_caching": True,
+            "trust_remote_code": False,
+            "max_logprobs": 128,
+            "disable_log_stats": True,
+            # Without this a small model fills its token budget with blanks.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        }
+        if not on_gpu:
+            options["block_size"] = CPU_BLOCK_SIZE
+        if settings.adapter:
+            options |= {"enable_lora": True, "max_lora_rank": adapter_rank(settings.adapter)}
+        try:
+            self._llm = vllm.LLM(**options)
+        except Exception as error:  # vLLM raises many kinds while loading
+            raise EngineError(
+                f"vLLM did not start: {_first_line(error)}",
+                hint="`recsys doctor --engine` checks model, memory and CPU features one by one",
+            ) from error
+        self.tokenizer: Tokenizer = self._llm.get_tokenizer()
+        self.max_model_len: int = self._llm.llm_engine.model_config.max_model_len
+        self._lora: LoRARequest | None = None
+        if settings.adapter:
+            self._check_adapter(settings.adapter)
+
+    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
+        from vllm import SamplingParams
+
+        ids = list(label_ids)
+        sampling = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=ids, detokenize=False)
+        results = []
+        for output in self._run(prompts, [sampling] * len(prompts)):
+            answer = output.outputs[0].logprobs[0]
+            logprobs = tuple(float(answer[i].logprob) for i in ids)
+            results.append(
+                LabelScores(
+                    logprobs=logprobs,
+                    label_mass=min(1.0, math.fsum(map(math.exp, logprobs))),
+                    prompt_tokens=len(output.prompt_token_ids),
+                    cached_tokens=output.num_cached_tokens or 0,
+                )
+            )
+        return results
+
+    def generate(
+        self,
+        prompts: Sequence[TokenIds],
+        *,
+        max_tokens: int,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[Generation]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        def sampling(schema: Mapping[str, Any] | None) -> SamplingParams:
+            held_to = StructuredOutputsParams(json=dict(schema)) if schema is not None else None
+            return SamplingParams(
+                max_tokens=max_tokens, temperature=temperature, seed=seed, structured_outputs=held_to
+            )
+
+        params = [sampling(schema) for schema in (schemas or [None] * len(prompts))]
+        return [
+            Generation(
+                text=output.outputs[0].text,
+                truncated=output.outputs[0].finish_reason == "length",
+                prompt_tokens=len(output.prompt_token_ids),
+                cached_tokens=output.num_cached_tokens or 0,
+                generated_tokens=len(output.outputs[0].token_ids),
+            )
+            for output in self._run(prompts, params)
+        ]
+
+    def close(self) -> None:
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+
+    def _run(self, prompts: Sequence[TokenIds], params: Sequence[Any]) -> list[Any]:
+        """One batch through vLLM. Its `LLM` is not thread-safe, so one at a time."""
+        if not prompts:
+            return []
+        from vllm.inputs import TokensPrompt
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        with self._lock:
+            if self._llm is None:
+                raise EngineDead(
+                    "the engine was closed", hint="open a new one with recsys.engine.open_engine"
+                )
+            try:
+                return self._llm.generate(
+                    [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts],
+                    list(params),
+                    use_tqdm=False,
+                    lora_request=self._lora,
+                )
+            except EngineDeadError as error:
+                raise EngineDead(
+                    "the vLLM process died", hint="out of memory? the next request starts a new engine"
+                ) from error
+            except Exception as error:
+                raise EngineError(f"vLLM failed: {_first_line(error)}", hint="see the log above") from error
+
+    def _check_adapter(self, folder: Path) -> None:
+        from vllm.lora.request import LoRARequest
+
+        prompt = self.tokenizer.encode("Would this person enjoy it? Answer:", add_special_tokens=False)
+        ids = label_ids(self.tokenizer, ("Yes", "No"))
+        without = self.label_logprobs([prompt], ids)[0]
+        self._lora = LoRARequest(folder.name, 1, str(folder))
+        require_effect(self.label_logprobs([prompt], ids)[0], without, folder.name)
+
+
+def adapter_rank(folder: Path) -> int:
+    """Rank of a PEFT LoRA folder, rounded up to one vLLM accepts.
+
+    Raises ModelError for a folder that is not a safetensors LoRA.
+    """
+    import json
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            f"{folder} holds no adapter_model.safetensors",
+            hint="pickle (.bin) adapters are refused: convert them",
+        )
+    try:
+        rank = int(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder}/adapter_config.json: no readable rank 'r'", hint="save it again with peft"
+        ) from error
+    return next((size for size in (8, 16, 32, 64, 128, 256) if size >= rank), rank)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

@@ -1,0 +1,153 @@
+"""A vLLM server elsewhere, through its OpenAI-compatible API.
+
+Prompts travel as token ids, so what a server ranks is what a local engine
+would rank, to the token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from recsys.config import Settings
+from recsys.engine.base import Generation, LabelScores, TokenIds, Tokenizer
+from recsys.errors import EngineDead, EngineError
+
+_CONCURRENCY = 16
+_RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
+
+
+class RemoteEngine:
+    """Talks to `vllm serve` (vLLM 0.29 or later) at `settings.engine`."""
+
+    kind = "remote"
+
+    def __init__(self, settings: Settings, tokenizer: Tokenizer, client: httpx.Client | None = None) -> None:
+        headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        self._client = client or httpx.Client(
+            base_url=settings.engine.rstrip("/"), headers=headers, timeout=settings.timeout_s
+        )
+        self._pool = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="whyrec-remote")
+        self.tokenizer = tokenizer
+        served = self._get("/v1/models").get("data") or []
+        if not served:
+            raise EngineError(f"{settings.engine} serves no model", hint="start it with `vllm serve MODEL`")
+        names = [str(entry.get("id")) for entry in served]
+        wanted = str(settings.adapter) if settings.adapter else names[0]
+        if wanted not in names:
+            raise EngineError(
+                f"{settings.engine} does not serve adapter '{wanted}'", hint=f"it serves: {', '.join(names)}"
+            )
+        self.model = names[0]
+        self.adapter = wanted if settings.adapter else None
+        self._served = wanted
+        self.max_model_len = int(served[0].get("max_model_len") or settings.max_model_len)
+
+    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
+        ids = list(label_ids)
+
+        def score(prompt: TokenIds) -> LabelScores:
+            body = self._complete(
+                prompt,
+                max_tokens=1,
+                temperature=0.0,
+                logprobs=1,
+                logprob_token_ids=ids,
+                return_tokens_as_token_ids=True,
+            )
+            found = _label_logprobs(body, ids)
+            usage = _usage(body)
+            return LabelScores(found, min(1.0, math.fsum(map(math.exp, found))), usage[0], usage[1])
+
+        return list(self._pool.map(score, prompts))
+
+    def generate(
+        self,
+        prompts: Sequence[TokenIds],
+        *,
+        max_tokens: int,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[Generation]:
+        def run(job: tuple[TokenIds, Mapping[str, Any] | None]) -> Generation:
+            prompt, schema = job
+            held_to = {"structured_outputs": {"json": dict(schema)}} if schema is not None else {}
+            body = self._complete(
+                prompt, max_tokens=max_tokens, temperature=temperature, seed=seed, **held_to
+            )
+            choice = body["choices"][0]
+            prompt_tokens, cached, generated = _usage(body)
+            return Generation(
+                text=str(choice.get("text") or ""),
+                truncated=choice.get("finish_reason") == "length",
+                prompt_tokens=prompt_tokens,
+                cached_tokens=cached,
+                generated_tokens=generated,
+            )
+
+        return list(self._pool.map(run, zip(prompts, schemas or [None] * len(prompts), strict=True)))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def _complete(self, prompt: TokenIds, **options: Any) -> dict[str, Any]:
+        body = self._request(
+            "POST", "/v1/completions", json={"model": self._served, "prompt": list(prompt), **options}
+        )
+        if not isinstance(body.get("choices"), list) or not body["choices"]:
+            raise EngineError("the server answered without a completion", hint="is it a vLLM server?")
+        return body
+
+    def _get(self, path: str) -> dict[str, Any]:
+        return self._request("GET", path)
+
+    def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = self._client.request(method, path, **options)
+        except httpx.TimeoutException as error:
+            raise EngineError(
+                f"{path}: no answer in time", hint="raise WHYREC_TIMEOUT_S, or lower the load"
+            ) from error
+        except (httpx.HTTPError, RuntimeError) as error:
+            raise EngineDead(
+                f"cannot reach the engine at {self._client.base_url}",
+                hint="start `vllm serve`, or set WHYREC_ENGINE=vllm",
+            ) from error
+        if response.is_success:
+            try:
+                body = response.json()
+            except ValueError as error:
+                raise EngineError(f"{path}: the answer is not JSON", hint="is it a vLLM server?") from error
+            if isinstance(body, dict):
+                return body
+            raise EngineError(f"{path}: the answer is not a JSON object", hint="is it a vLLM server?")
+        error = EngineError(
+            f"{path}: HTTP {response.status_code}: {response.text[:200]}",
+            hint="check WHYREC_API_KEY" if response.status_code in (401, 403) else "see the server's log",
+        )
+        error.retryable = response.status_code in _RETRYABLE
+        raise error
+
+
+def _label_logprobs(body: Mapping[str, Any], ids: Sequence[int]) -> tuple[float, ...]:
+    """Read the labels' log-probs, keyed "token_id:17" in `top_logprobs`."""
+    try:
+        top = body["choices"][0]["logprobs"]["top_logprobs"][0]
+        return tuple(float(top[f"token_id:{i}"]) for i in ids)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise EngineError(
+            "the server did not return the labels' log-probabilities",
+            hint="label scoring needs vLLM 0.29 or later",
+        ) from error
+
+
+def _usage(body: Mapping[str, Any]) -> tuple[int, int, int]:
+    usage = body.get("usage") or {}
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return int(usage.get("prompt_tokens") or 0), int(cached), int(usage.get("completion_tokens") or 0)

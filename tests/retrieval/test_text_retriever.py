@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.config import RetrieverConfig
+from recsys.types import Candidate, HistoryEntry, Item
+from retrieval import Query, Retriever, SentenceEmbedder, TextIndex, TextRetriever, item_text
+from retrieval.embedding import FloatArray
+from tests.retrieval.contract import HashEmbedder, RetrieverContract, history, make_items
+
+ITEMS = make_items(60)
+
+
+def text_retriever(
+    items: Sequence[Item] = ITEMS, embedder: HashEmbedder | SentenceEmbedder | None = None, **config: float
+) -> TextRetriever:
+    embedder = embedder or HashEmbedder()
+    index = TextIndex.build(items, embedder, "data")
+    return TextRetriever(items, index, embedder, RetrieverConfig(**config))
+
+
+class TestTextRetriever(RetrieverContract):
+    def make(self, items: Sequence[Item], counts: Mapping[str, int], folder: Path) -> Retriever:
+        return text_retriever(items)
+
+
+class AxisEmbedder:
+    """The text's leading letter is the axis it points along: a, b, c or d."""
+
+    name, dimension = "axis", 4
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        return np.eye(4, dtype=np.float32)[["abcd".index(text[0]) for text in texts]]
+
+
+def scores(query: Query, **config: float) -> dict[str, float]:
+    """Score of each axis item for a query."""
+    items = [Item(id=letter, title=letter) for letter in "abcd"]
+    embedder = AxisEmbedder()
+    index = TextIndex.build(items, embedder, "data")
+    retriever = TextRetriever(items, index, embedder, RetrieverConfig(**config))
+    return {candidate.item.id: candidate.score for candidate in retriever.retrieve(query, 4)}
+
+
+def entry(letter: str, liked: bool | None = True) -> HistoryEntry:
+    return HistoryEntry(item=Item(id=letter, title=letter), liked=liked)
+
+
+def ids(candidates: Sequence[Candidate]) -> list[str]:
+    return [candidate.item.id for candidate in candidates]
+
+
+def test_with_neither_history_nor_wish_there_is_nothing_to_find() -> None:
+    assert text_retriever().retrieve(Query(), 10) == []
+    assert text_retriever().retrieve(Query(wish="  \n"), 10) == []
+
+
+def test_dislikes_alone_give_no_direction() -> None:
+    assert text_retriever().retrieve(Query(history(ITEMS[1], ITEMS[2], liked=False)), 10) == []
+
+
+def test_like_that_is_taken_back_gives_no_nonsense() -> None:
+    found = scores(Query((entry("a"), entry("a", liked=False))))
+    assert found["a"] == pytest.approx(1.0)
+
+
+def test_newer_history_weighs_more() -> None:
+    found = scores(Query((entry("a"), entry("b"))), half_life=1.0)
+    assert found["b"] == pytest.approx(2 * found["a"])
+
+
+def test_endless_half_life_means_no_decay() -> None:
+    found = scores(Query(tuple(entry(letter) for letter in "ab")), half_life=float("inf"))
+    assert found["a"] == pytest.approx(found["b"])
+
+
+def test_unknown_liking_counts_as_mildly_liked() -> None:
+    found = scores(Query((entry("a", liked=None), entry("b"))), half_life=1e9)
+    assert found["a"] == pytest.approx(found["b"] / 2)
+
+
+def test_disliked_history_is_pushed_away() -> None:
+    found = scores(Query((entry("a"), entry("b", liked=False))))
+    assert found["b"] < found["c"] < found["a"]
+
+
+def test_many_dislikes_do_not_drown_one_like() -> None:
+    """Summing them all once made the dislikes the direction, and the farthest item the best."""
+    found = scores(Query((entry("a"), *(entry("b", liked=False) for _ in range(30)))))
+    assert max(found, key=found.__getitem__) == "a"
+    assert found["a"] > 0.9
+
+
+@pytest.mark.parametrize("wish_weight", [0.2, 0.5, 0.9])
+def test_wish_takes_its_weight_and_history_the_rest(wish_weight: float) -> None:
+    found = scores(Query((entry("a"),), wish="b"), wish_weight=wish_weight)
+    assert found["b"] / found["a"] == pytest.approx(wish_weight / (1 - wish_weight), rel=1e-4)
+
+
+def test_wish_without_history_is_the_whole_query() -> None:
+    found = scores(Query(wish="c"), wish_weight=0.3)
+    assert found["c"] == pytest.approx(1.0)
+
+
+def test_wish_of_no_weight_is_not_even_embedded() -> None:
+    embedder = HashEmbedder()
+    retriever = text_retriever(embedder=embedder, wish_weight=0)
+    embedder.texts.clear()
+    with_wish = retriever.retrieve(Query(history(ITEMS[1]), wish="a wish"), 10)
+    assert with_wish == retriever.retrieve(Query(history(ITEMS[1])), 10)
+    assert embedder.texts == []
+
+
+@pytest.mark.parametrize("wish", ["", "a wish"])
+def test_shares_add_up_to_the_history_part_of_the_score(wish: str) -> None:
+    embedder = HashEmbedder()
+    retriever = text_retriever(embedder=embedder, wish_weight=0.6, half_life=3.0)
+    liking = [True, None, False, True, None, True]
+    past = tuple(HistoryEntry(item=item, liked=like) for item, like in zip(ITEMS, liking, strict=False))
+    past += (past[0],)
+    candidates = retriever.retrieve(Query(past, wish), 60)
+    assert len(candidates) == 60
+
+    remainder = np.array([c.score - sum(c.because.values()) for c in candidates])
+    if not wish:
+        assert remainder == pytest.approx(np.zeros(60), abs=1e-5)
+        return
+    vectors = embedder.embed([item_text(c.item) for c in candidates])
+    toward_wish = vectors @ embedder.embed([wish])[0]
+    factor = float(remainder @ toward_wish / (toward_wish @ toward_wish))
+    assert factor > 0
+    assert remainder == pytest.approx(factor * toward_wish, abs=1e-5)
+
+
+def test_shares_name_each_history_item_once_and_dislikes_speak_against() -> None:
+    past = (*history(ITEMS[1], ITEMS[2]), *history(ITEMS[1]), *history(ITEMS[3], liked=False))
+    candidates = {c.item.id: c for c in text_retriever().retrieve(Query(past), 60)}
+    assert set(candidates["i1"].because) == {"i1", "i2", "i3"}
+    assert max(candidates["i1"].because, key=candidates["i1"].because.__getitem__) == "i1"
+    assert candidates["i3"].because["i3"] < 0
+
+
+def test_wish_alone_has_no_history_to_thank() -> None:
+    assert all(not c.because for c in text_retriever().retrieve(Query(wish="a wish"), 10))
+
+
+def test_history_outside_the_catalogue_still_counts() -> None:
+    gone = Item(id="gone", title="Gone from the shelves")
+    candidates = text_retriever().retrieve(Query(history(ITEMS[1], gone)), 10)
+    assert set(candidates[0].because) == {"i1", "gone"}
+    assert candidates[0].score == pytest.approx(sum(candidates[0].because.values()), abs=1e-5)
+
+
+def test_very_long_history_is_remembered_for_ten_half_lives() -> None:
+    past = tuple(HistoryEntry(item=ITEMS[number % 60], liked=True) for number in range(5_000))
+    candidates = text_retriever(half_life=2.0).retrieve(Query(past), 5)
+    assert len(candidates[0].because) == 21
+
+
+def test_packaged_model_finds_the_animated_film_for_a_wish() -> None:
+    films = [
+        Item(
+            id="1", title="Toy Story", year=1995, attributes={"genre": ("Animation", "Children's", "Comedy")}
+        ),
+        Item(id="2", title="Pulp Fiction", year=1994, attributes={"genre": ("Crime", "Drama")}),
+        Item(id="3", title="Alien", year=1979, attributes={"genre": ("Horror", "Sci-Fi")}),
+        Item(id="4", title="Casablanca", year=1942, attributes={"genre": ("Drama", "Romance", "War")}),
+        Item(id="5", title="🎬"),
+    ]
+    retriever = text_retriever(films, SentenceEmbedder("all-minilm-l6-v2"))
+    assert ids(retriever.retrieve(Query(wish="animated film for children"), 5))[0] == "1"
+    assert ids(retriever.retrieve(Query(wish="scary monsters in outer space"), 5))[0] == "3"
+    assert len(retriever.retrieve(Query(wish="🎬"), 5)) == 5
