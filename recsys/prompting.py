@@ -120,6 +120,16 @@ def clean_text(value: object, limit: int = TEXT_LIMIT) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def listed(names: Sequence[str]) -> str:
+    """["a", "b", "c"] -> "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def braced(name: str) -> str:
+    """h1 -> "{h1}": how templates show the model a placeholder."""
+    return f"{{{name}}}"
+
+
 class PromptLibrary:
     """Templates by name ("rank/pointwise"); a domain's own folder wins over the shipped one."""
 
@@ -136,7 +146,7 @@ class PromptLibrary:
             lstrip_blocks=True,
             autoescape=False,  # plain text for a model; clean_text guards what goes in
         )
-        self._environment.filters["clean"] = clean_text
+        self._environment.filters |= {"clean": clean_text, "listed": listed, "braced": braced}
 
     def names(self) -> list[str]:
         """Every template with front matter, sorted (partials have none)."""
@@ -274,12 +284,19 @@ class PromptLibrary:
             waiting += [found for found in jinja2.meta.find_referenced_templates(tree) if found]
         return sources
 
-    def _find(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """A file beside the templates; the domain's own folder is searched first."""
         for folder in self.folders:
-            path = (folder / f"{name}.j2").resolve()
+            path = (folder / name).resolve()
             if path.is_file() and path.is_relative_to(folder.resolve()):
                 return path
-        raise PromptError(f"no template '{name}'", hint=f"there are: {', '.join(self.names())}")
+        raise PromptError(f"no file '{name}' in {', '.join(map(str, self.folders))}", hint="restore it")
+
+    def _find(self, name: str) -> Path:
+        try:
+            return self.file(f"{name}.j2")
+        except PromptError:
+            raise PromptError(f"no template '{name}'", hint=f"there are: {', '.join(self.names())}") from None
 
     def _load_source(self, name: str) -> str:
         return _FRONT_MATTER.sub("", self._find(name).read_text(encoding="utf-8"))

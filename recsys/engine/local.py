@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
+import queue
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 # Candidates differ only in a suffix of some twenty tokens. vLLM caches whole
 # blocks, so its CPU default of 128 would leave most of a shared prefix uncached.
 CPU_BLOCK_SIZE = 32
+_WATCH_S = 0.2  # how often a waiting call looks whether the engine still lives
 
 
 def bind_cpu_threads(cores: int) -> None:
@@ -34,6 +40,37 @@ def bind_cpu_threads(cores: int) -> None:
 def available_cores() -> int:
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+@contextmanager
+def _hidden_main_module() -> Iterator[None]:
+    """Keep vLLM's child process from running the caller's script again.
+
+    On CPU vLLM spawns its engine, and Python's spawn imports the main module anew:
+    a three-line script without an `if __name__ == "__main__"` would start itself.
+    The child needs nothing of it.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__dict__.pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the child's Python warnings, unless the user has set that themselves."""
+    if "PYTHONWARNINGS" in os.environ:
+        yield
+        return
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONWARNINGS"]
 
 
 class VllmEngine:
@@ -70,6 +107,7 @@ class VllmEngine:
             "trust_remote_code": False,
             "max_logprobs": 128,
             "disable_log_stats": True,
+            "use_tqdm_on_load": False,
             # Without this a small model fills its token budget with blanks.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
@@ -77,13 +115,16 @@ class VllmEngine:
             options["block_size"] = CPU_BLOCK_SIZE
         if settings.adapter:
             options |= {"enable_lora": True, "max_lora_rank": adapter_rank(settings.adapter)}
+        before = set(multiprocessing.active_children())
         try:
-            self._llm = vllm.LLM(**options)
+            with _hidden_main_module(), _quiet():
+                self._llm = vllm.LLM(**options)
         except Exception as error:  # vLLM raises many kinds while loading
             raise EngineError(
                 f"vLLM did not start: {_first_line(error)}",
                 hint="`recsys doctor --engine` checks model, memory and CPU features one by one",
             ) from error
+        self._processes = [child for child in multiprocessing.active_children() if child not in before]
         self.tokenizer: Tokenizer = self._llm.get_tokenizer()
         self.max_model_len: int = self._llm.llm_engine.model_config.max_model_len
         self._lora: LoRARequest | None = None
@@ -149,26 +190,62 @@ class VllmEngine:
         if not prompts:
             return []
         from vllm.inputs import TokensPrompt
-        from vllm.v1.engine.exceptions import EngineDeadError
 
         with self._lock:
             if self._llm is None:
                 raise EngineDead(
-                    "the engine was closed", hint="open a new one with recsys.engine.open_engine"
+                    "the engine was closed or died", hint="open a new one: recsys.engine.open_engine"
                 )
-            try:
-                return self._llm.generate(
+            llm = self._llm
+            return self._supervised(
+                lambda: llm.generate(
                     [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts],
                     list(params),
                     use_tqdm=False,
                     lora_request=self._lora,
                 )
-            except EngineDeadError as error:
-                raise EngineDead(
-                    "the vLLM process died", hint="out of memory? the next request starts a new engine"
-                ) from error
-            except Exception as error:
-                raise EngineError(f"vLLM failed: {_first_line(error)}", hint="see the log above") from error
+            )
+
+    def _supervised(self, call: Callable[[], list[Any]]) -> list[Any]:
+        """Run a vLLM call, but notice when the engine process dies or hangs.
+
+        vLLM waits for ever on an engine that was killed, so the call runs in a
+        thread of its own while this one watches process and clock.
+        """
+        outcome: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                outcome.put(call())
+            except Exception as error:  # handed to the waiting thread, which raises it
+                outcome.put(error)
+
+        threading.Thread(target=run, name="whyrec-engine-call", daemon=True).start()
+        deadline = time.monotonic() + self._settings.timeout_s
+        while True:
+            try:
+                result = outcome.get(timeout=_WATCH_S)
+                break
+            except queue.Empty:
+                if not self._alive():
+                    raise self._died("the vLLM process died") from None
+                if time.monotonic() > deadline:
+                    raise self._died(f"no answer within {self._settings.timeout_s:g} s") from None
+        if isinstance(result, Exception):
+            if type(result).__name__ == "EngineDeadError" or not self._alive():
+                raise self._died("the vLLM process died") from result
+            raise EngineError(f"vLLM failed: {_first_line(result)}", hint="see the log above") from result
+        return result
+
+    def _alive(self) -> bool:
+        return all(process.is_alive() for process in self._processes)
+
+    def _died(self, what: str) -> EngineDead:
+        """Give the engine up: what is left of it is killed, later calls fail at once."""
+        self._llm = None
+        for process in self._processes:
+            process.kill()
+        return EngineDead(what, hint="out of memory? the next request starts a new engine")
 
     def _check_adapter(self, folder: Path) -> None:
         from vllm.lora.request import LoRARequest

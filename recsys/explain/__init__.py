@@ -1,0 +1,17 @@
+"""Reasons: evidence first, then words, then a check."""
+
+from __future__ import annotations
+
+from recsys.explain.evidence import ReasonCase, collect_evidence
+from recsys.explain.grounding import ungrounded
+from recsys.explain.verbalise import Reasons, render_reason, template_reason, write_reasons
+
+__all__ = [
+    "ReasonCase",
+    "Reasons",
+    "collect_evidence",
+    "render_reason",
+    "template_reason",
+    "ungrounded",
+    "write_reasons",
+]

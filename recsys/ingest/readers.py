@@ -124,22 +124,22 @@ def locate(domain: Domain, file: str) -> Path:
     return Path(str(distribution.locate_file(f"{source.path}/{file}")))
 
 
-def read_table(path: Path, format: TableFormat | None, wanted: Sequence[str]) -> Table:
-    """The `wanted` columns of a file; without a `format` its suffix decides.
+def read_table(path: Path, kind: TableFormat | None, wanted: Sequence[str]) -> Table:
+    """The `wanted` columns of a file; without a `kind` its suffix decides.
 
     Raises DataError for a file that is missing, empty or malformed and for a column that it
     lacks, ConfigError for a suffix that stands for no format.
     """
-    format = format or FORMATS.get(path.suffix.lower())
-    if format is None:
+    kind = kind or FORMATS.get(path.suffix.lower())
+    if kind is None:
         known = ", ".join(FORMATS)
         raise ConfigError(f"{path}: no format is known for this suffix", hint=f"set format, or use {known}")
-    if format == "parquet":
+    if kind == "parquet":
         return _read_parquet(path, wanted)
     text = _read_text(path)
-    if format == "jsonl":
+    if kind == "jsonl":
         return _read_jsonl(path, text, wanted)
-    records = _recbole_records(text) if format == "recbole" else _csv_records(path, text, DELIMITERS[format])
+    records = _recbole_records(text) if kind == "recbole" else _csv_records(path, text, DELIMITERS[kind])
     return _from_records(path, records, wanted)
 
 

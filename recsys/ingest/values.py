@@ -19,7 +19,7 @@ FIRST_SECOND = -62_135_596_800
 # Longest first where one begins another; those that end in an apostrophe take no space.
 ARTICLES = (
     *("The", "An", "A"),
-    *("Les", "Le", "La", "L'", "L’", "Une", "Un"),
+    *("Les", "Le", "La", "L'", "L\u2019", "Une", "Un"),
     *("Der", "Die", "Das", "Eine", "Ein"),
     *("El", "Los", "Las", "Una"),
     *("Il", "Lo", "Gli", "Uno"),
@@ -99,17 +99,17 @@ def place_reader(resolve: ResolvePlace) -> Callable[[str], Place]:
 
 
 def article_to_front(title: str) -> str:
-    """ "Matrix, The" -> "The Matrix", also before and within brackets: "Tin Drum, The (Blechtrommel, Die)"."""
+    """The title "Matrix, The" as "The Matrix"; each part of "Tin Drum, The (Blechtrommel, Die)" as well."""
 
     def swap(match: re.Match[str]) -> str:
         article = match["article"]
-        return article + ("" if article[-1] in "'’" else " ") + match["name"]
+        return article + ("" if article[-1] in "'\u2019" else " ") + match["name"]
 
     return _TRAILING_ARTICLE.sub(swap, title)
 
 
 def year_from_title(title: str) -> tuple[str, int | None]:
-    """ "Toy Story (1995)" -> ("Toy Story", 1995); without such an end (title, None)."""
+    """The title "Toy Story (1995)" as ("Toy Story", 1995); one without such an end as (title, None)."""
     match = _TITLE_WITH_YEAR.fullmatch(title)
     return (match["title"], int(match["year"])) if match else (title, None)
 

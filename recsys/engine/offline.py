@@ -1,0 +1,41 @@
+"""An engine without a model: it can count tokens and render prompts, not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from recsys.engine.base import Generation, LabelScores, TokenIds, Tokenizer
+from recsys.errors import EngineError
+
+
+@dataclass(frozen=True)
+class TokenizerEngine:
+    """Stands in where only the prompt is wanted, and saves the start of a model."""
+
+    model: str
+    tokenizer: Tokenizer
+    max_model_len: int
+    adapter: str | None = None
+    kind: str = "none"
+
+    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
+        self._refuse()
+
+    def generate(
+        self,
+        prompts: Sequence[TokenIds],
+        *,
+        max_tokens: int,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[Generation]:
+        self._refuse()
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _refuse(self) -> NoReturn:
+        raise EngineError("no model is loaded here", hint="add --run")

@@ -1,0 +1,393 @@
+"""The whole path, from a user and a moment to an explained list."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.catalog import Catalog
+from recsys.config import Domain, Settings, load_domain, load_settings
+from recsys.context import build_context
+from recsys.engine import Engine, open_engine
+from recsys.errors import EngineDead, EngineError, MissingDependency, ModelError, RequestError, UnknownUser
+from recsys.explain import ReasonCase, Reasons, collect_evidence, write_reasons
+from recsys.ingest import Progress, import_domain
+from recsys.prompting import PromptLibrary
+from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.store import Store
+from recsys.types import (
+    Candidate,
+    Context,
+    HistoryEntry,
+    ModelInfo,
+    Place,
+    PromptInfo,
+    Recommendation,
+    Recommendations,
+    Usage,
+    User,
+)
+from retrieval import HybridRetriever, Query, SentenceEmbedder, build_retriever
+
+MAX_CANDIDATES = 1000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request after retrieval: all that ranking and reasons read."""
+
+    request: RankRequest
+    user_id: str | None
+    notes: tuple[str, ...]
+    timings: dict[str, float]
+
+
+class Recommender:
+    """Explained recommendations for one domain. Safe to call from several threads.
+
+    The engine starts at the first request that needs it; when it dies, that
+    request falls back to retrieval order and the next one starts it again.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        settings: Settings,
+        store: Store,
+        catalog: Catalog,
+        retriever: HybridRetriever,
+        engine: Engine | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.domain = domain
+        self.settings = settings
+        self.store = store
+        self.catalog = catalog
+        self.retriever = retriever
+        self.prompts = PromptLibrary(domain.folder / domain.prompts if domain.prompts else None)
+        self._engine = engine
+        self._engine_lock = threading.Lock()
+        self._progress = progress
+        self.load_notes: tuple[str, ...] = ()
+
+    @classmethod
+    def load(
+        cls,
+        domain: str | Path,
+        *,
+        settings: Settings | None = None,
+        engine: Engine | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Recommender:
+        """Open a domain by name or folder: imports its data and builds its index where needed.
+
+        `options` are fields of `Settings` (model="...", engine_url is `engine`).
+        Raises UnknownDomain, ConfigError, DataError, StoreError.
+        """
+        found = load_domain(domain)
+        settings = settings or load_settings(**options)
+        store = Store(settings.database_url)
+        if not store.counts(found.name)["items"]:
+            import_domain(found, store, progress)
+        items = store.items(found.name)
+        retriever, rebuilt = build_retriever(
+            items,
+            store.popularity(found.name),
+            SentenceEmbedder(settings.embedder),
+            found.retriever,
+            settings.data_dir / "indexes" / found.name,
+            store.data_hash(found.name),
+            (lambda done, total: progress("embedding items", done, total)) if progress else None,
+        )
+        recommender = cls(found, settings, store, Catalog(items), retriever, engine, progress)
+        recommender.load_notes = (f"index built: {rebuilt}",) if rebuilt else ()
+        return recommender
+
+    def recommend(
+        self,
+        user: str | None = None,
+        *,
+        liked: Sequence[str] = (),
+        disliked: Sequence[str] = (),
+        at: str | dt.datetime | None = None,
+        place: str | Place | None = None,
+        wish: str = "",
+        extra: Mapping[str, str] | None = None,
+        k: int = 5,
+        n_candidates: int | None = None,
+        strategy: str | None = None,
+        reasons: bool = True,
+    ) -> Recommendations:
+        """The best k items for a known user, or for anybody described by `liked` titles.
+
+        `at` and `place` as in `build_context`. Raises RequestError, ContextError,
+        UnknownItem; never EngineError: without an engine the retriever's order and
+        template reasons are returned, and `degraded` says so.
+        """
+        begun = time.perf_counter()
+        prepared = self.prepare(
+            user, liked=liked, disliked=disliked, at=at, place=place, wish=wish, extra=extra, k=k,
+            n_candidates=n_candidates,
+        )  # fmt: skip
+        clock, request = prepared.timings, prepared.request
+        degraded: list[str] = []
+        engine = self._running_engine(degraded, clock)
+        ranking: Ranking | None = None
+        name = strategy or self.domain.ranker.strategy
+        if engine and request.candidates:
+            with _timed(clock, "rank"), self._tolerating(degraded, "ranking"):
+                ranking = self.ranker(name, engine).rank(request)
+        order = ranking.order() if ranking else range(len(request.candidates))
+        top = list(order)[:k]
+
+        explained = Reasons([], [])
+        if reasons and top:
+            healthy = engine if ranking and not degraded else None
+            with _timed(clock, "context effect"):
+                effects = self._context_effects(ranking, request, top, name, healthy, degraded)
+            with _timed(clock, "reasons"):
+                cases = self._cases(request, top, effects)
+                explained = write_reasons(cases, healthy, self.prompts, self.domain.reasons)
+            degraded += explained.degraded
+        clock["total"] = time.perf_counter() - begun
+        return Recommendations(
+            domain=self.domain.name,
+            user=prepared.user_id,
+            recommendations=_lines(request.candidates, ranking, top, explained),
+            context=request.context,
+            model=ModelInfo(model=engine.model, engine=engine.kind, adapter=engine.adapter)
+            if ranking and engine
+            else None,
+            strategy=name if ranking else "retriever",
+            prompt=prompt_info(ranking) if ranking else None,
+            parse=ranking.report if ranking else None,
+            usage=_usage(ranking, explained),
+            timings={stage: round(seconds, 4) for stage, seconds in clock.items()},
+            degraded=tuple(degraded),
+            notes=prepared.notes,
+        )
+
+    def prepare(
+        self,
+        user: str | None = None,
+        *,
+        liked: Sequence[str] = (),
+        disliked: Sequence[str] = (),
+        at: str | dt.datetime | None = None,
+        place: str | Place | None = None,
+        wish: str = "",
+        extra: Mapping[str, str] | None = None,
+        k: int = 5,
+        n_candidates: int | None = None,
+    ) -> Prepared:
+        """Everything before the model: who, when, where, and which candidates."""
+        wanted = self._check_sizes(k, n_candidates)
+        clock: dict[str, float] = {}
+        with _timed(clock, "context"):
+            known, notes = self._user(user, bool(liked or disliked or wish))
+            context = build_context(
+                at=at, place=place, home=known.home if known else None, wish=wish, extra=extra
+            )
+            past = self._history(known.id) if known else ()
+            seen = frozenset(entry.item.id for entry in past)
+            asked = self.catalog.history_of(liked, disliked)
+            past = (*past, *asked)
+            if known and not past:
+                notes += (f"user '{known.id}' has no history yet",)
+        with _timed(clock, "retrieve"):
+            exclude = seen.union(entry.item.id for entry in asked)
+            candidates = self.retriever.retrieve(
+                Query(history=past, wish=context.wish, exclude=exclude), wanted
+            )
+        if len(candidates) < k:
+            notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
+        length = self.domain.ranker.history_length
+        request = RankRequest(
+            candidates=tuple(candidates),
+            history=past[len(past) - length :] if len(past) > length else past,
+            context=context,
+            profile=known.profile if known else {},
+        )
+        return Prepared(request, known.id if known else None, notes + context.notes, clock)
+
+    def ranker(self, strategy: str, engine: Engine) -> Ranker:
+        """A ranker of this domain on that engine."""
+        parts = RankerParts(
+            engine, self.prompts, self.domain.noun, self.domain.plural, self.domain.ranker.max_prompt_tokens
+        )
+        return make_ranker(strategy, parts)
+
+    def engine(self) -> Engine:
+        """The engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
+        with self._engine_lock:
+            if self._engine is None:
+                if self._progress:
+                    self._progress("starting the engine", 0, 0)
+                self._engine = open_engine(self.settings)
+            return self._engine
+
+    def close(self) -> None:
+        with self._engine_lock:
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+        self.store.close()
+
+    def __enter__(self) -> Recommender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_sizes(self, k: int, n_candidates: int | None) -> int:
+        wanted = n_candidates if n_candidates is not None else max(k, self.domain.ranker.n_candidates)
+        if k < 1:
+            raise RequestError(f"k is {k}: nothing would be returned", hint="ask for 1 or more")
+        if not k <= wanted <= MAX_CANDIDATES:
+            raise RequestError(
+                f"n_candidates is {wanted}, k is {k}", hint=f"it must lie between k and {MAX_CANDIDATES}"
+            )
+        return wanted
+
+    def _user(self, user: str | None, described: bool) -> tuple[User | None, tuple[str, ...]]:
+        """The user if known, and a note that says what happens if not."""
+        basis = "what was said of them" if described else "popularity"
+        if user is None:
+            return None, () if described else ("nobody was named or described: the most popular come first",)
+        try:
+            return self.store.user(self.domain.name, user), ()
+        except UnknownUser:
+            return None, (f"user '{user[:80]}' is not known: recommendations stand on {basis}",)
+
+    def _history(self, user_id: str) -> tuple[HistoryEntry, ...]:
+        """All events whose item is still in the catalogue, oldest first."""
+        return tuple(
+            HistoryEntry(
+                item=item,
+                liked=self.domain.feedback.liked(event.rating),
+                rating=event.rating,
+                timestamp=event.timestamp,
+            )
+            for event in self.store.history(self.domain.name, user_id)
+            if (item := self.catalog.get(event.item_id)) is not None
+        )
+
+    def _running_engine(self, degraded: list[str], clock: dict[str, float]) -> Engine | None:
+        with _timed(clock, "engine start"):
+            try:
+                return self.engine()
+            except (EngineError, ModelError, MissingDependency) as error:
+                degraded.append(f"engine: {error.message}; retriever order instead")
+                return None
+
+    @contextmanager
+    def _tolerating(self, degraded: list[str], what: str) -> Iterator[None]:
+        """Note an engine failure instead of raising it; a dead engine is let go."""
+        try:
+            yield
+        except EngineError as error:
+            degraded.append(f"{what}: {error.message}; retriever order instead")
+            if isinstance(error, EngineDead):
+                with self._engine_lock:
+                    self._engine = None
+
+    def _context_effects(
+        self,
+        ranking: Ranking | None,
+        request: RankRequest,
+        top: Sequence[int],
+        strategy: str,
+        engine: Engine | None,
+        degraded: list[str],
+    ) -> list[float | None]:
+        """How much time and place moved each top item, in nats: scored again without them."""
+        if ranking is None or engine is None or not request.context.facts or strategy != "pointwise":
+            return [None] * len(top)
+        bare = dataclasses.replace(
+            request,
+            candidates=tuple(request.candidates[position] for position in top),
+            context=Context(wish=request.context.wish),
+        )
+        with self._tolerating(degraded, "context effect"):
+            without = self.ranker(strategy, engine).rank(bare).log_odds
+            return [
+                with_context - plain
+                if (with_context := ranking.log_odds[position]) is not None and plain is not None
+                else None
+                for position, plain in zip(top, without, strict=True)
+            ]
+        return [None] * len(top)
+
+    def _cases(
+        self, request: RankRequest, top: Sequence[int], effects: Sequence[float | None]
+    ) -> list[ReasonCase]:
+        return [
+            collect_evidence(
+                request.candidates[position],
+                request.history,
+                request.context,
+                nouns=(self.domain.noun, self.domain.plural),
+                history_shown=self.domain.reasons.history_shown,
+                context_effect=effect,
+                variant=rank,
+            )
+            for rank, (position, effect) in enumerate(zip(top, effects, strict=True))
+        ]
+
+
+def prompt_info(ranking: Ranking) -> PromptInfo:
+    """Which prompt ranked, and what its budget cost."""
+    template = ranking.prompt.template
+    return PromptInfo(
+        name=template.name,
+        version=template.meta.version,
+        hash=template.hash,
+        tokens=ranking.prompt.tokens,
+        dropped_history=ranking.prompt.dropped,
+    )
+
+
+def _lines(
+    candidates: Sequence[Candidate], ranking: Ranking | None, top: Sequence[int], explained: Reasons
+) -> tuple[Recommendation, ...]:
+    total = sum(candidate.score for candidate in candidates) or 1.0
+    return tuple(
+        Recommendation(
+            item=candidates[position].item,
+            rank=rank,
+            score=ranking.scores[position] if ranking else candidates[position].score / total,
+            log_odds=ranking.log_odds[position] if ranking else None,
+            retriever_score=candidates[position].score,
+            source=candidates[position].source,
+            explanation=explained.explanations[rank - 1] if explained.explanations else None,
+        )
+        for rank, position in enumerate(top, start=1)
+    )
+
+
+def _usage(ranking: Ranking | None, explained: Reasons) -> Usage:
+    ranked = ranking.usage if ranking else Usage()
+    written = explained.generations
+    return Usage(
+        prompt_tokens=ranked.prompt_tokens + sum(g.prompt_tokens for g in written),
+        cached_tokens=ranked.cached_tokens + sum(g.cached_tokens for g in written),
+        generated_tokens=ranked.generated_tokens + sum(g.generated_tokens for g in written),
+        label_mass=ranked.label_mass,
+    )
+
+
+@contextmanager
+def _timed(clock: dict[str, float], stage: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        clock[stage] = time.perf_counter() - begun

@@ -1,0 +1,301 @@
+"""Users, items and interactions in one database, several domains side by side.
+
+SQLite file by default, PostgreSQL by URL. Order in time is (timestamp, order of arrival):
+events of the same moment stay as they came, events of unknown time come before all others.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from operator import itemgetter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+
+from recsys.database import open_database, transaction, upsert
+from recsys.errors import RequestError, UnknownItem, UnknownUser
+from recsys.types import Interaction, Item, User
+
+if TYPE_CHECKING:
+    from recsys.ingest.batch import Batch, Progress
+
+UNKNOWN_TIME = -1e18  # stands for no timestamp, as NULL would not take part in the primary key
+CHUNK = 10_000  # rows per statement
+MAX_COMPARED = 5_000  # items looked through for a suggestion
+MAX_ID = 60  # characters of a wrong id in a message
+
+Row = dict[str, Any]
+
+_JSON = sa.JSON(none_as_null=True)
+_schema = sa.MetaData()
+
+
+def _key(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text, primary_key=True)
+
+
+# Columns bear the names of the fields in recsys/types.py: rows and nouns turn into each other as they are.
+_users = sa.Table(
+    "users",
+    _schema,
+    _key("domain"),
+    _key("id"),
+    sa.Column("profile", _JSON, nullable=False),
+    sa.Column("home", _JSON),
+)
+_items = sa.Table(
+    "items",
+    _schema,
+    _key("domain"),
+    _key("id"),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("year", sa.Integer),
+    sa.Column("attributes", _JSON, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+)
+_interactions = sa.Table(
+    "interactions",
+    _schema,
+    _key("domain"),
+    _key("user_id"),
+    _key("item_id"),
+    sa.Column("timestamp", sa.Double, primary_key=True),
+    sa.Column("rating", sa.Double),
+    sa.Column("context", _JSON),  # NULL where there is none: quicker than to parse 100,000 times "{}"
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.ForeignKeyConstraint(["domain", "user_id"], ["users.domain", "users.id"]),
+    sa.ForeignKeyConstraint(["domain", "item_id"], ["items.domain", "items.id"]),
+    sa.Index("interactions_in_time", "domain", "user_id", "timestamp", "sequence"),
+)
+_imports = sa.Table(
+    "imports",
+    _schema,
+    _key("domain"),
+    sa.Column("data_hash", sa.Text, nullable=False),
+    sa.Column("counts", _JSON, nullable=False),
+    sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+)
+_IN_TIME = (_interactions.c.timestamp, _interactions.c.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Rows of one table that an import added, updated, and found as they were."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did to each table, and the hash of the domain's data after it."""
+
+    items: Changes
+    users: Changes
+    interactions: Changes
+    data_hash: str
+
+
+class Store:
+    """A database of users, items and interactions. A context manager; `close` is safe to repeat.
+
+    `url` is a SQLAlchemy URL. A missing SQLite file and its folders are made. All methods
+    raise StoreError if the database cannot be read or written; another process that writes
+    is waited for `busy_timeout` seconds first.
+    """
+
+    def __init__(self, url: str, *, busy_timeout: float = 15.0) -> None:
+        self._engine = open_database(url, busy_timeout)
+        with transaction(self._engine) as connection:
+            there = set(sa.inspect(connection).get_table_names())
+        if not there.issuperset(_schema.tables):
+            with transaction(self._engine, writes=True) as connection:
+                _schema.create_all(connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def import_batch(self, domain: str, batch: Batch, progress: Progress | None = None) -> ImportResult:
+        """Add what is new and update what changed, in one transaction; nothing is deleted.
+
+        An event is the same one if user, item and timestamp are equal. The same batch again
+        changes nothing. `progress` is called with ("storing items", rows done, rows in all).
+        """
+        with transaction(self._engine, writes=True) as connection:
+            merge = partial(_merge, connection, domain, progress=progress)
+            newest = sa.select(sa.func.max(_interactions.c.sequence)).where(_interactions.c.domain == domain)
+            events = enumerate(batch.interactions, start=(connection.scalar(newest) or 0) + 1)
+            items = merge(_items, (item.model_dump(mode="json") for item in batch.items))
+            users = merge(_users, (user.model_dump(mode="json") for user in batch.users))
+            interactions = merge(_interactions, (_event_row(event, sequence) for sequence, event in events))
+            if any(changes.added or changes.updated for changes in (items, users, interactions)):
+                _note_import(connection, domain)
+            return ImportResult(items, users, interactions, _stored_hash(connection, domain))
+
+    def counts(self, domain: str) -> dict[str, int]:
+        """How many "items", "users" and "interactions" there are."""
+        with transaction(self._engine) as connection:
+            return _counts(connection, domain)
+
+    def data_hash(self, domain: str) -> str:
+        """SHA-256, in hex, of all items and interactions; "" when nothing was imported."""
+        with transaction(self._engine) as connection:
+            return _stored_hash(connection, domain)
+
+    def items(self, domain: str) -> list[Item]:
+        """The catalogue, sorted by id."""
+        with transaction(self._engine) as connection:
+            found = [Item.model_validate(row) for row in _rows(connection, _items, domain)]
+        return sorted(found, key=lambda item: item.id)
+
+    def item(self, domain: str, item_id: str) -> Item:
+        """One item. Raises UnknownItem; its hint names items that may have been meant."""
+        with transaction(self._engine) as connection:
+            for row in _rows(connection, _items, domain, _items.c.id == item_id):
+                return Item.model_validate(row)
+            hint = _suggestion(connection, domain, item_id[:MAX_ID])
+        raise UnknownItem(f"no item {item_id[:MAX_ID]!r} in '{domain}'", hint=hint)
+
+    def users(self, domain: str) -> list[str]:
+        """Ids of all users, sorted."""
+        with transaction(self._engine) as connection:
+            return sorted(connection.scalars(sa.select(_users.c.id).where(_users.c.domain == domain)))
+
+    def user(self, domain: str, user_id: str) -> User:
+        """One user. Raises UnknownUser; its hint shows what ids look like."""
+        with transaction(self._engine) as connection:
+            for row in _rows(connection, _users, domain, _users.c.id == user_id):
+                return User.model_validate(row)
+            some = sa.select(_users.c.id).where(_users.c.domain == domain).order_by(_users.c.id).limit(3)
+            known = ", ".join(connection.scalars(some))
+        hint = f"users are, for example: {known}" if known else "no users are known: import the domain first"
+        raise UnknownUser(f"no user {user_id[:MAX_ID]!r} in '{domain}'", hint=hint)
+
+    def history(self, domain: str, user_id: str, *, limit: int | None = None) -> list[Interaction]:
+        """What a user did, oldest first; with a `limit` the newest so many. Unknown users did nothing."""
+        if limit is not None and limit < 0:
+            raise RequestError(f"a history of {limit} events cannot be", hint="limit is 0 or more")
+        newest_first = [column.desc() for column in _IN_TIME]
+        with transaction(self._engine) as connection:
+            of_user = _interactions.c.user_id == user_id
+            rows = _rows(connection, _interactions, domain, of_user, order=newest_first, limit=limit)
+            return [_event(row) for row in rows][::-1]
+
+    def interactions(self, domain: str) -> list[Interaction]:
+        """All events, oldest first."""
+        with transaction(self._engine) as connection:
+            return [_event(row) for row in _rows(connection, _interactions, domain, order=_IN_TIME)]
+
+    def popularity(self, domain: str) -> dict[str, int]:
+        """Interactions per item id; items that nobody met are left out."""
+        item_id = _interactions.c.item_id
+        events = sa.select(item_id, sa.func.count()).where(_interactions.c.domain == domain)
+        with transaction(self._engine) as connection:
+            return {row[0]: row[1] for row in connection.execute(events.group_by(item_id))}
+
+
+def _merge(
+    connection: sa.Connection, domain: str, table: sa.Table, rows: Iterable[Row], progress: Progress | None
+) -> Changes:
+    """Write the rows that are new or differ from what is there."""
+    key = itemgetter(*(column.name for column in table.primary_key if column.name != "domain"))
+    content = [column.name for column in table.c if not column.primary_key and column.name != "sequence"]
+    fields = itemgetter(*content)
+    incoming = {key(row): row for row in rows}
+    # Compared as text: the order of attributes counts, which == on dictionaries does not see.
+    before = {key(row): repr(fields(row)) for row in _rows(connection, table, domain)}
+    same = {one: before[one] == repr(fields(row)) for one, row in incoming.items() if one in before}
+    written = [{"domain": domain} | row for one, row in incoming.items() if not same.get(one)]
+    for start in range(0, len(written), CHUNK):
+        if progress:
+            progress(f"storing {table.name}", start, len(written))
+        upsert(connection, table, written[start : start + CHUNK], content)
+    if progress:
+        progress(f"storing {table.name}", len(written), len(written))
+    unchanged = sum(same.values())
+    return Changes(len(incoming) - len(same), len(same) - unchanged, unchanged)
+
+
+def _note_import(connection: sa.Connection, domain: str) -> None:
+    digest = sha256()
+    for row in sorted(_rows(connection, _items, domain), key=itemgetter("id")):
+        digest.update(repr(row).encode())
+    for row in _rows(connection, _interactions, domain, order=_IN_TIME):
+        digest.update(repr(row).encode())
+    noted = {
+        "data_hash": digest.hexdigest(),
+        "counts": _counts(connection, domain),
+        "time": dt.datetime.now(dt.UTC),
+    }
+    upsert(connection, _imports, [{"domain": domain} | noted], list(noted))
+
+
+def _rows(
+    connection: sa.Connection,
+    table: sa.Table,
+    domain: str,
+    *conditions: sa.ColumnElement[bool],
+    order: Sequence[sa.ColumnElement[Any]] = (),
+    limit: int | None = None,
+) -> Iterator[Row]:
+    """Rows as the fields of a noun: without domain and sequence, which no noun knows of."""
+    columns = [column for column in table.c if column.name not in ("domain", "sequence")]
+    query = sa.select(*columns).where(table.c.domain == domain, *conditions).order_by(*order).limit(limit)
+    names = [column.name for column in columns]
+    for row in connection.execute(query):
+        yield dict(zip(names, row, strict=True))
+
+
+def _event_row(event: Interaction, sequence: int) -> Row:
+    timestamp = UNKNOWN_TIME if event.timestamp is None else event.timestamp
+    stored = {"timestamp": timestamp, "context": dict(event.context) or None, "sequence": sequence}
+    return event.model_dump(mode="json") | stored
+
+
+def _event(row: Row) -> Interaction:
+    timestamp = None if row["timestamp"] == UNKNOWN_TIME else row["timestamp"]
+    return Interaction.model_validate(row | {"timestamp": timestamp, "context": row["context"] or {}})
+
+
+def _counts(connection: sa.Connection, domain: str) -> dict[str, int]:
+    return {
+        table.name: connection.scalar(sa.select(sa.func.count()).where(table.c.domain == domain)) or 0
+        for table in (_items, _users, _interactions)
+    }
+
+
+def _stored_hash(connection: sa.Connection, domain: str) -> str:
+    return connection.scalar(sa.select(_imports.c.data_hash).where(_imports.c.domain == domain)) or ""
+
+
+def _suggestion(connection: sa.Connection, domain: str, text: str) -> str:
+    """Items whose title holds the text, else those whose id or title looks like it."""
+    query = sa.select(_items.c.title, _items.c.id).where(_items.c.domain == domain)
+    holds = query.where(_items.c.title.icontains(text, autoescape=True))
+    found: list[tuple[str, str]] = [(title, one) for title, one in connection.execute(holds.limit(3))]
+    if not found:
+        some = {
+            name.casefold(): (title, one)
+            for title, one in connection.execute(query.limit(MAX_COMPARED))
+            for name in (title, one)
+        }
+        found = [some[name] for name in difflib.get_close_matches(text.casefold(), some)]
+    if not found:
+        return "see the ids in the catalogue, or import the domain first"
+    return "did you mean " + ", ".join(f"{one} ({title})" for title, one in dict.fromkeys(found)) + "?"
