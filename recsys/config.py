@@ -210,7 +210,9 @@ def _validated(path: Path, table: dict[str, Any]) -> Domain:
         problems = "; ".join(
             f"{'.'.join(map(str, detail['loc'])) or 'file'}: {detail['msg']}" for detail in error.errors()
         )
-        raise ConfigError(f"{path}: {problems}", hint="see domains/movies/domain.toml for a complete example") from error
+        raise ConfigError(
+            f"{path}: {problems}", hint="see domains/movies/domain.toml for a complete example"
+        ) from error
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -32,7 +32,9 @@ class UnknownDomain(RecsysError):
 class DataError(RecsysError):
     """A row of input data is wrong. Nothing of that import was kept."""
 
-    def __init__(self, file: str, row: int | None, field: str | None, problem: str, *, hint: str = "") -> None:
+    def __init__(
+        self, file: str, row: int | None, field: str | None, problem: str, *, hint: str = ""
+    ) -> None:
         where = file + (f", row {row}" if row is not None else "") + (f", field '{field}'" if field else "")
         super().__init__(f"{where}: {problem}", hint=hint)
         self.file, self.row, self.field = file, row, field

@@ -16,11 +16,26 @@ from recsys.catalog import Catalog
 from recsys.config import Domain, Settings, load_domain, load_settings
 from recsys.context import build_context
 from recsys.engine import Engine, open_engine
-from recsys.errors import EngineDead, EngineError, MissingDependency, ModelError, RequestError, UnknownUser
-from recsys.explain import ReasonCase, Reasons, collect_evidence, write_reasons
+from recsys.errors import (
+    EngineDead,
+    EngineError,
+    MissingDependency,
+    ModelError,
+    PromptError,
+    RequestError,
+    UnknownUser,
+)
+from recsys.explain import (
+    REASON_TEMPLATE,
+    ReasonCase,
+    Reasons,
+    collect_evidence,
+    render_reason,
+    write_reasons,
+)
 from recsys.ingest import Progress, import_domain
-from recsys.prompting import PromptLibrary
-from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.prompting import PromptLibrary, RenderedPrompt
+from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.store import Store
 from recsys.types import (
     Candidate,
@@ -37,6 +52,7 @@ from recsys.types import (
 from retrieval import HybridRetriever, Query, SentenceEmbedder, build_retriever
 
 MAX_CANDIDATES = 1000
+TOP_PART = 10  # a reason may call an item popular, or close to a wish, in the first tenth
 
 
 @dataclass(frozen=True)
@@ -218,12 +234,44 @@ class Recommender:
         )
         return Prepared(request, known.id if known else None, notes + context.notes, clock)
 
+    def render(self, name: str, prepared: Prepared, engine: Engine) -> list[RenderedPrompt]:
+        """The prompts that template `name` gives for a request: what is shown is what is sent.
+
+        One for a ranking; for reasons one per candidate, without context evidence,
+        which only a ranking measures. Raises PromptError for other templates.
+        """
+        request = prepared.request
+        task = self.prompts.get(name).meta.task
+        if not request.candidates:
+            raise RequestError("nothing is left to rank for this user", hint="choose another user")
+        if task.startswith("rank.") and task.removeprefix("rank.") in STRATEGIES:
+            return [self.ranker(task.removeprefix("rank."), engine).render(request)]
+        if name == REASON_TEMPLATE:
+            cases = self._unranked_cases(request)
+            return [render_reason(case, engine, self.prompts, self.domain.reasons) for case in cases]
+        raise PromptError(
+            f"'{name}' is not sent to a model", hint="render a rank/ template or explain/reason"
+        )
+
     def ranker(self, strategy: str, engine: Engine) -> Ranker:
         """A ranker of this domain on that engine."""
         parts = RankerParts(
             engine, self.prompts, self.domain.noun, self.domain.plural, self.domain.ranker.max_prompt_tokens
         )
         return make_ranker(strategy, parts)
+
+    def rank(self, request: RankRequest, strategy: str) -> Ranking:
+        """Rank candidates that somebody else chose. Raises EngineError: there is no other order to fall back on."""
+        engine = self.engine()
+        try:
+            return self.ranker(strategy, engine).rank(request)
+        except EngineDead:
+            self._let_go(engine)
+            raise
+
+    def reasons(self, request: RankRequest) -> Reasons:
+        """Reasons for every candidate as it comes, for looking at what the model writes."""
+        return write_reasons(self._unranked_cases(request), self.engine(), self.prompts, self.domain.reasons)
 
     def engine(self) -> Engine:
         """The engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
@@ -295,9 +343,15 @@ class Recommender:
             yield
         except EngineError as error:
             degraded.append(f"{what}: {error.message}; retriever order instead")
-            if isinstance(error, EngineDead):
-                with self._engine_lock:
-                    self._engine = None
+            if isinstance(error, EngineDead) and self._engine is not None:
+                self._let_go(self._engine)
+
+    def _let_go(self, engine: Engine) -> None:
+        """Forget a dead engine, so that the next request starts a new one."""
+        with self._engine_lock:
+            if self._engine is engine:
+                self._engine = None
+        engine.close()
 
     def _context_effects(
         self,
@@ -336,6 +390,7 @@ class Recommender:
                 request.context,
                 nouns=(self.domain.noun, self.domain.plural),
                 history_shown=self.domain.reasons.history_shown,
+                top_rank=max(1, len(self.catalog) // TOP_PART),
                 context_effect=effect,
                 variant=rank,
             )

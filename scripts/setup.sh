@@ -4,6 +4,7 @@
 #   PYTHON       the Python 3.11 to use            (python3.11)
 #   TORCH_INDEX  where pip finds the CPU torch, if it does not find it by itself
 set -euo pipefail
+export PYTHONUNBUFFERED=1
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=.venv
@@ -50,6 +51,7 @@ fi
 
 trap 'exit 130' INT TERM
 : >"$unfinished"
+rm -f "$stamp"
 : >"$log"
 
 pip() { "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@"; }
@@ -59,12 +61,19 @@ give_up() { # pip itself said no: what is installed is whole, so the next run ma
     fail "$1" "the whole story is in $log" "then run 'make setup' again: it goes on where it stopped"
 }
 progress() { # pip's own lines -> one line a package
-    awk -v total="$1" '
-        /^(Collecting|Processing|Requirement already satisfied)/ {
-            name = /^Requirement/ ? $4 : $2; sub(/.*\//, "", name); sub(/-[0-9].*whl/, "", name)
-            printf "  [%3d/%d] %s\n", ++seen, total, name; fflush()
-        }
-        /^Installing collected/ { print "  unpacking (about half a minute) ..."; fflush() }'
+    local line name seen=0
+    while IFS= read -r line; do
+        case $line in
+            "Installing collected"*) say "  unpacking (about half a minute) ..." && continue ;;
+            "Requirement already satisfied: "*) name=${line#*: } ;;
+            "Collecting "* | "Processing "*) name=${line#* } ;;
+            *) continue ;;
+        esac
+        name=${name%% *}
+        name=${name##*/}
+        name=${name%%==*}
+        printf '  [%3d/%d] %s\n' "$((seen += 1))" "$1" "${name%%-[0-9]*}"
+    done
 }
 
 say "installing $(grep -c '==' "$lock") packages, about 900 MB, into $venv"
@@ -74,7 +83,7 @@ torch=$(grep '^torch==' "$lock")
 say "  $torch"
 pip --no-deps "$torch" >>"$log" 2>&1 ||
     pip --no-deps --index-url "$torch_index" "$torch" >>"$log" 2>&1 ||
-    give_up "$torch was found neither by pip as it is set up nor at $torch_index"
+    give_up "$torch was found neither by pip as it is set up nor at $torch_index (TORCH_INDEX=URL names another)"
 
 pip --no-deps -r "$lock" 2>&1 | tee -a "$log" | progress "$(grep -c '==' "$lock")" ||
     give_up "the packages of $lock cannot be installed"

@@ -1,0 +1,60 @@
+"""The `recsys` command. Commands parse options, call the library and print; nothing else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import recsys
+from recsys.cli import data, doctor, prompt, recommend
+from recsys.errors import RecsysError
+
+app = typer.Typer(
+    help="Explained recommendations from an LLM: retrieve, rank by probability, give true reasons.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    rich_markup_mode="markdown",
+)
+app.command("recommend")(recommend.recommend)
+app.command("score")(recommend.score)
+app.command("import")(data.import_data)
+app.command("domains")(data.domains)
+app.command("doctor")(doctor.doctor)
+app.add_typer(prompt.app, name="prompt")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"whyrec {recsys.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: errors a user can cause become two lines, not a traceback."""
+    try:
+        app()
+    except RecsysError as error:
+        from rich.markup import escape
+
+        from recsys.cli.output import errors
+
+        errors.print(f"[bold red]error:[/] {escape(error.message)}")
+        if error.hint:
+            errors.print(f"  [cyan]->[/] {escape(error.hint)}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -86,6 +86,7 @@ class VllmEngine:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("DO_NOT_TRACK", "1")
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         try:
             import torch
             import vllm
@@ -108,6 +109,9 @@ class VllmEngine:
             "max_logprobs": 128,
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
+            # In bf16 the logits of two candidates fall on the same eighth of a nat and
+            # tie; the head alone in fp32 tells them apart at almost no cost.
+            "hf_overrides": {"head_dtype": "float32"},
             # Without this a small model fills its token budget with blanks.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }

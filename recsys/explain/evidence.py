@@ -38,6 +38,7 @@ def collect_evidence(
     *,
     nouns: tuple[str, str],
     history_shown: int,
+    top_rank: int,
     context_effect: float | None = None,
     variant: int = 0,
 ) -> ReasonCase:
@@ -46,8 +47,9 @@ def collect_evidence(
     History: liked items only, by their exact share of the text channel's score,
     and only while that share is positive. Context: only where leaving it out
     lowered the item's log-odds by more than CONTEXT_EFFECT (`context_effect`,
-    nats; None = not measured = not offered). Popularity: only where that channel
-    brought the item and nothing else speaks for it.
+    nats; None = not measured = not offered). Wish: only where the text channel put
+    the item among its first `top_rank`. Popularity: only where nothing else speaks
+    for the item and it is among the `top_rank` most popular.
     """
     liked = [entry for entry in history if entry.liked and candidate.because.get(entry.item.id, 0.0) > 0]
     chosen = sorted(liked, key=lambda entry: (-candidate.because[entry.item.id], entry.item.id))[
@@ -71,7 +73,7 @@ def collect_evidence(
         for fact, entry in zip(past, chosen, strict=True)
     }
     evidence = [*past, *attributes]
-    if context.wish and "text" in candidate.channels:
+    if context.wish and candidate.channels.get("text", top_rank + 1) <= top_rank:
         evidence.append(
             Evidence(
                 id="w1",
@@ -83,7 +85,7 @@ def collect_evidence(
         )
     if context_effect is not None and context_effect > CONTEXT_EFFECT:
         evidence += _context_evidence(context, context_effect)
-    if not past and not context.wish and "popularity" in candidate.channels:
+    if not past and not context.wish and candidate.channels.get("popularity", top_rank + 1) <= top_rank:
         evidence.append(
             Evidence(
                 id="p1",

@@ -48,7 +48,9 @@ def sentence_pattern(case: ReasonCase, path: Path, attempt: int | None = None) -
     elif past := _ids(case, "history"):
         for liked, common in _links(case, past):
             kind = "history_shared" if common else "history"
-            sentences += [_slots(form, H=[liked], A=_pairs(common)) for form in forms(kind)]
+            several = " and " in liked
+            number = {"them": ["them" if several else "it"], "were": ["were" if several else "was"]}
+            sentences += [_slots(form, H=[liked], A=_pairs(common), **number) for form in forms(kind)]
     elif popular := _ids(case, "popularity"):
         sentences += [_slots(form, P=popular, A=_pairs(attributes)) for form in forms("popularity")]
     elif attributes:

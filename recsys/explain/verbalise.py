@@ -17,7 +17,7 @@ from recsys.parsing import parse_reason
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.types import Explanation
 
-TEMPLATE = "explain/reason"
+REASON_TEMPLATE = "explain/reason"
 FALLBACK = "explain/fallback"
 GRAMMAR = "explain/grammar.toml"
 
@@ -40,7 +40,7 @@ def render_reason(
     """The exact prompt that asks for one reason."""
     variables = {"noun": case.nouns[0], "evidence": case.evidence, "shared": case.shared}
     budget = engine.max_model_len - config.max_tokens
-    return prompts.render(TEMPLATE, engine.tokenizer, variables, max_tokens=budget)
+    return prompts.render(REASON_TEMPLATE, engine.tokenizer, variables, max_tokens=budget)
 
 
 def reason_schema(case: ReasonCase, grammar: Path, attempt: int = 0) -> dict[str, Any]:

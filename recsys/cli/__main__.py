@@ -1,0 +1,4 @@
+from recsys.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""`recsys recommend` and `recsys score`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recsys.cli.output import ProgressBars, print_json, show
+from recsys.errors import RequestError
+
+DomainOption = Annotated[str, typer.Option("--domain", "-d", help="Name or folder of a domain.")]
+UserOption = Annotated[str | None, typer.Option("--user", "-u", help="Id of a known user.")]
+LikedOption = Annotated[
+    list[str] | None, typer.Option("--liked", help="A title or id that is liked; repeatable.")
+]
+DislikedOption = Annotated[
+    list[str] | None, typer.Option("--disliked", help="A title or id that is not; repeatable.")
+]
+AtOption = Annotated[
+    str | None, typer.Option("--at", help="ISO time, or a phrase: 'Friday 21:00', 'tonight'.")
+]
+PlaceOption = Annotated[
+    str | None, typer.Option("--place", help="Zip code, 'city, state', or 'latitude, longitude'.")
+]
+WishOption = Annotated[str, typer.Option("--wish", help="What is wanted, in plain words.")]
+FactOption = Annotated[
+    list[str] | None, typer.Option("--fact", help="Another fact, such as weather=rain; repeatable.")
+]
+CandidatesOption = Annotated[int | None, typer.Option("--n-candidates", help="How many the model ranks.")]
+StrategyOption = Annotated[str | None, typer.Option("--strategy", help="pointwise, listwise or generated.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+
+
+def recommend(
+    domain: DomainOption = "movies",
+    user: UserOption = None,
+    liked: LikedOption = None,
+    disliked: DislikedOption = None,
+    at: AtOption = None,
+    place: PlaceOption = None,
+    wish: WishOption = "",
+    fact: FactOption = None,
+    k: Annotated[int, typer.Option("-k", help="How many to return.")] = 5,
+    n_candidates: CandidatesOption = None,
+    strategy: StrategyOption = None,
+    no_reasons: Annotated[bool, typer.Option("--no-reasons", help="Scores only, faster.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend items to a user, or to anybody described by what they like or wish for."""
+    from recsys.pipeline import Recommender
+
+    check_strategy(strategy)
+    with ProgressBars() as progress:
+        recommender = Recommender.load(domain, progress=progress)
+        with recommender:
+            result = recommender.recommend(
+                user,
+                liked=liked or (),
+                disliked=disliked or (),
+                at=at,
+                place=place,
+                wish=wish,
+                extra=facts(fact),
+                k=k,
+                n_candidates=n_candidates,
+                strategy=strategy,
+                reasons=not no_reasons,
+            )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show(result, recommender.domain.noun)
+
+
+def score(
+    domain: DomainOption = "movies",
+    strategy: StrategyOption = None,
+    source: Annotated[Path | None, typer.Argument(help="JSONL file; standard input if none.")] = None,
+) -> None:
+    """Score your own candidates: one JSON object a line in, one out, in order.
+
+    {"history": ["Fargo", {"title": "Heat", "liked": false}], "wish": "...", "candidates": ["Alien", {"title": "New"}]}
+    """
+    from recsys.pipeline import Recommender
+    from recsys.scoring import score_line
+
+    check_strategy(strategy)
+    if source is not None and not source.is_file():
+        raise RequestError(f"no file {source}", hint="give a JSONL file, or pipe lines in")
+    lines = source.open(encoding="utf-8", errors="replace") if source else sys.stdin
+    with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            answer: dict[str, Any] = {"line": number} | score_line(recommender, line, strategy)
+            sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+            progress("scoring lines", number, 0)
+
+
+def check_strategy(strategy: str | None) -> None:
+    from recsys.ranking import STRATEGIES
+
+    if strategy is not None and strategy not in STRATEGIES:
+        raise RequestError(f"no strategy '{strategy}'", hint=f"there are: {', '.join(STRATEGIES)}")
+
+
+def facts(pairs: list[str] | None) -> dict[str, str]:
+    """["weather=rain"] -> {"weather": "rain"}."""
+    found = {}
+    for pair in pairs or []:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise RequestError(f"'{pair[:80]}' is not a fact", hint="write --fact name=value")
+        found[name.strip()] = value.strip()
+    return found
