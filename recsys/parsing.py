@@ -32,7 +32,7 @@ def parse_json(text: str, *, truncated: bool = False) -> tuple[Any, ParseReport]
     except RecursionError:
         return None, _report("wrong_format", "nested too deeply")
     if _REFUSAL.match(stripped):
-        return None, _report("refusal", stripped[:120])
+        return None, _report("refusal", repr(stripped[:120]))
     if "{" not in stripped and "[" not in stripped:
         return None, _report("wrong_format", f"no JSON in {stripped[:80]!r}")
     import json_repair
@@ -65,7 +65,11 @@ def parse_order(text: str, n: int, *, truncated: bool = False) -> tuple[list[int
         numbers = [int(found) for found in re.findall(r"(?<![\d.])\d{1,4}(?![\d.])", text)]
         if not numbers:
             return list(range(n)), _report("wrong_format", f"no order in {text.strip()[:80]!r}")
-        report = ParseReport(category="repaired", detail="numbers taken from plain text", repaired=True)
+        report = ParseReport(
+            category="truncated" if truncated else "repaired",
+            detail="numbers taken from plain text",
+            repaired=True,
+        )
 
     order: list[int] = []
     unknown = repeated = 0
@@ -99,7 +103,8 @@ def parse_reason(
     unknown = [entry for entry in cited if not isinstance(entry, str) or entry not in allowed]
     known = tuple(dict.fromkeys(entry for entry in cited if isinstance(entry, str) and entry in allowed))
     if unknown:
-        report = _report("unknown_id", f"cites {str(unknown[0])[:40]!r}")
+        named = unknown[0] if isinstance(unknown[0], str) else type(unknown[0]).__name__
+        report = _report("unknown_id", f"cites {named[:40]!r}")
     return sentence.strip(), known, report
 
 
@@ -111,7 +116,8 @@ def _integer(value: object) -> int | None:
     if isinstance(value, str) and value.strip().isdecimal() and len(value.strip()) <= 6:
         return int(value.strip())
     if isinstance(value, dict):  # [{"id": 3, "score": 0.9}, ...]
-        return next((found for found in map(_integer, value.values()) if found is not None), None)
+        plain = (_integer(entry) for entry in value.values() if not isinstance(entry, dict))
+        return next((found for found in plain if found is not None), None)
     return None
 
 

@@ -45,6 +45,8 @@ TEXT_LIMIT = 300  # characters of one title, attribute, wish or profile value sh
 _FRONT_MATTER = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n?", re.DOTALL)
 # Unicode categories never shown: control, format (zero-width, bidi), surrogate, private, unassigned.
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
+# <s>, </s>, <start_of_turn>, <repo_name> ...; [INST], [/INST], [SYSTEM_PROMPT] ...
+_MARK = re.compile(r"<(/?\w+)>|\[(/?(?:INST|[A-Z]+_[A-Z_]+))\]")
 _SPLIT = "\u241e"  # marks where the user's turn goes in a rendered chat template
 
 
@@ -106,18 +108,19 @@ def clean_text(value: object, limit: int = TEXT_LIMIT) -> str:
 
     Compatibility forms are folded (full-width and other look-alike letters),
     control, format and zero-width characters dropped, white space collapsed to
-    one line, chat-control marks such as `<|im_start|>` and Jinja marks broken up,
-    and the length capped.
+    one line, chat-control marks such as `<|im_start|>`, `<start_of_turn>` and
+    `[INST]` and Jinja marks broken up, and the length capped. Marks become round
+    brackets instead of nothing, so that what stood around one cannot close up to
+    another. Cleaning twice is cleaning once.
     """
-    text = unicodedata.normalize("NFKC", str(value)[: limit * 4])
-    text = "".join(char for char in text if char.isspace() or unicodedata.category(char) not in _UNSEEN)
-    text = " ".join(text.split())
+    text = "".join(c for c in str(value)[: limit * 4] if c.isspace() or unicodedata.category(c) not in _UNSEEN)
+    text = " ".join(unicodedata.normalize("NFKC", text).split())
     text = re.sub(r"<\s*\|", "(", text)
     text = re.sub(r"\|\s*>", ")", text)
-    text = re.sub(r"</?s>|\[/?INST\]|<</?SYS>>", "", text)
-    text = text.replace("{{", "(").replace("}}", ")").replace("{%", "(").replace("%}", ")")
-    text = text.replace("{", "(").replace("}", ")")
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    text = _MARK.sub(lambda match: f"({match[1] or match[2]})", text)
+    text = re.sub(r"\{[{%]?", "(", text)
+    text = re.sub(r"[}%]?\}", ")", text)
+    return text if len(text) <= limit else text[: limit - 3].rstrip() + "..."
 
 
 def listed(names: Sequence[str]) -> str:
@@ -213,12 +216,7 @@ class PromptLibrary:
         if rendered.tokens <= max_tokens:
             return rendered
         low, high = 0, len(history)  # the most history that fits lies in [low, high)
-        best = with_history(0)
-        if best.tokens > max_tokens:
-            raise PromptError(
-                f"{template.path}: {best.tokens} tokens without any history, the budget is {max_tokens}",
-                hint="raise ranker.max_prompt_tokens, or lower n_candidates",
-            )
+        best = with_history(0)  # may be longer than a short history: it says that nothing is known
         while high - low > 1:
             middle = (low + high) // 2
             attempt = with_history(middle)
@@ -226,6 +224,11 @@ class PromptLibrary:
                 low, best = middle, attempt
             else:
                 high = middle
+        if best.tokens > max_tokens:
+            raise PromptError(
+                f"{template.path}: {best.tokens} tokens without any history, the budget is {max_tokens}",
+                hint="raise ranker.max_prompt_tokens, or lower n_candidates",
+            )
         return best
 
     def _assemble(

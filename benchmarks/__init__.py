@@ -1,0 +1,1 @@
+"""Runnable measurements: each writes JSON to `benchmarks/results`, `report` renders it."""

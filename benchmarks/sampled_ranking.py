@@ -1,0 +1,117 @@
+"""Pointwise against listwise against a generated list, on held-out users.
+
+    python -m benchmarks.sampled_ranking --users 200 --out benchmarks/results/sampled_ranking.json
+
+Target + 19 uniformly sampled items, leave-one-out; popularity and random order
+beside them. All strategies rank the same list for one user before the next user
+comes, so that the machine's moods hit all alike. Latency is one request at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from benchmarks.environment import describe, write_json
+from recsys.evaluation.sampled import Case, bootstrap, held_out_cases, ndcg, training_counts
+from recsys.pipeline import Recommender
+from recsys.ranking import STRATEGIES, Ranking, RankRequest
+from recsys.types import Candidate, Context, HistoryEntry
+
+SEED = 7
+
+
+def request_for(recommender: Recommender, case: Case) -> RankRequest:
+    """What serving would send for this user, had retrieval brought these candidates."""
+    length = recommender.domain.ranker.history_length
+    history = tuple(
+        HistoryEntry(
+            item=recommender.catalog.by_id(event.item_id),
+            liked=recommender.domain.feedback.liked(event.rating),
+            rating=event.rating,
+            timestamp=event.timestamp,
+        )
+        for event in case.history[-length:]
+    )
+    candidates = tuple(
+        Candidate(item=recommender.catalog.by_id(item), score=0.0, source="sampled")
+        for item in case.candidates
+    )
+    profile = recommender.store.user(recommender.domain.name, case.user_id).profile
+    return RankRequest(candidates, history, Context(), profile)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--domain", default="movies")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/sampled_ranking.json"))
+    options = parser.parse_args()
+
+    with Recommender.load(options.domain) as recommender:
+        events = recommender.store.interactions(recommender.domain.name)
+        cases = held_out_cases(
+            events, [item.id for item in recommender.catalog], users=options.users, sampled=19, seed=SEED
+        )
+        popularity = training_counts(events)
+        chance = random.Random(SEED)
+        scores: dict[str, list[float]] = {name: [] for name in ("random", "popularity", *STRATEGIES)}
+        seconds: dict[str, list[float]] = {name: [] for name in STRATEGIES}
+        categories: dict[str, dict[str, int]] = {name: {} for name in STRATEGIES}
+        rankers = {name: recommender.ranker(name, recommender.engine()) for name in STRATEGIES}
+        warm_up = request_for(recommender, cases[0])
+        for ranker in rankers.values():
+            ranker.rank(warm_up)
+        for case in track(cases, description="users"):
+            scores["random"].append(ndcg(chance.sample(case.candidates, len(case.candidates)), case.target))
+            by_count = sorted(case.candidates, key=lambda item: (-popularity[item], item))
+            scores["popularity"].append(ndcg(by_count, case.target))
+            request = request_for(recommender, case)
+            # Rotated, so that no strategy always finds the prefix another one left in the cache.
+            names = list(STRATEGIES)
+            shift = len(scores["random"]) % len(names)
+            for name in names[shift:] + names[:shift]:
+                begun = time.perf_counter()
+                ranking: Ranking = rankers[name].rank(request)
+                seconds[name].append(time.perf_counter() - begun)
+                scores[name].append(ndcg([case.candidates[p] for p in ranking.order()], case.target))
+                category = ranking.report.category
+                categories[name][category] = categories[name].get(category, 0) + 1
+
+        median = {name: float(np.median(seconds[name])) for name in STRATEGIES}
+        result = {
+            "protocol": "leave-one-out, target + 19 uniformly sampled items, NDCG@10",
+            "seed": SEED,
+            "data_hash": recommender.store.data_hash(recommender.domain.name),
+            "model": recommender.engine().model,
+            "environment": describe(),
+            "systems": {
+                name: {
+                    "ndcg@10": dataclasses.asdict(bootstrap(values)),
+                    **(
+                        {
+                            "p50_s": median[name],
+                            "p95_s": float(np.percentile(seconds[name], 95)),
+                            "times_generated": median["generated"] / median[name],
+                            "parse": categories[name],
+                        }
+                        if name in STRATEGIES
+                        else {}
+                    ),
+                }
+                for name, values in scores.items()
+            },
+        }
+    write_json(options.out, result)
+
+
+if __name__ == "__main__":
+    main()

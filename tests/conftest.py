@@ -1,0 +1,49 @@
+"""What every test may use. No test touches the data folder of the person who runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recsys.config import Domain, Settings, load_domain
+from recsys.pipeline import Recommender
+from tests.fakes import FakeTokenizer, ScriptedEngine, build_recommender, write_films
+
+pytest.register_assert_rewrite("tests.contracts")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Default settings point to an empty folder; the cache of converted weights stays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WHYREC_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        patch.delenv("WHYREC_STORE_URL", raising=False)
+        yield
+
+
+@pytest.fixture
+def tokenizer() -> FakeTokenizer:
+    return FakeTokenizer()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Domain:
+    return load_domain(write_films(tmp_path / "films"))
+
+
+@pytest.fixture
+def scripted() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def recommender(films: Domain, settings: Settings, scripted: ScriptedEngine) -> Iterator[Recommender]:
+    with build_recommender(films, settings, scripted) as recommender:
+        yield recommender

@@ -1,0 +1,170 @@
+"""What every engine and every ranker must do."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from recsys.engine.base import Engine
+from recsys.engine.checks import label_ids
+from recsys.errors import EngineDead, EngineError
+from recsys.prompting import PromptLibrary
+from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.types import Context
+from tests.fakes import ScriptedEngine, candidate, film, seen
+
+PROMPTS = ("Is the sky blue? Answer:", "Is snow black? Answer:", "Will they enjoy Heat? Answer:")
+COLOUR = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["blue", "green"]}},
+    "required": ["colour"],
+    "additionalProperties": False,
+}
+
+
+def encoded(engine: Engine, texts: tuple[str, ...] = PROMPTS) -> list[list[int]]:
+    return [engine.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+
+
+class EngineContract:
+    """Mix in where a fixture `engine` gives an engine that answers. Leaves it open."""
+
+    tolerance = 0.0  # nats between one prompt alone and in a batch
+
+    def test_each_prompt_gets_one_log_probability_per_label(self, engine: Engine) -> None:
+        labels = label_ids(engine.tokenizer, ("Yes", "No", "A"))
+        answers = engine.label_logprobs(encoded(engine), labels)
+        assert len(answers) == len(PROMPTS)
+        for answer in answers:
+            assert len(answer.logprobs) == 3
+            assert all(logprob <= 0 for logprob in answer.logprobs)
+            assert 0 < answer.label_mass <= 1
+            assert answer.label_mass == pytest.approx(min(1, math.fsum(map(math.exp, answer.logprobs))))
+
+    def test_labels_come_back_in_the_order_asked_for(self, engine: Engine) -> None:
+        labels = label_ids(engine.tokenizer, ("Yes", "No", "A"))
+        forth = engine.label_logprobs(encoded(engine), labels)
+        back = engine.label_logprobs(encoded(engine), labels[::-1])
+        for one, other in zip(forth, back, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs[::-1], abs=self.tolerance)
+            assert len(set(one.logprobs)) == 3
+
+    def test_no_prompts_give_no_answers(self, engine: Engine) -> None:
+        assert engine.label_logprobs([], label_ids(engine.tokenizer, ("Yes", "No"))) == []
+        assert engine.generate([], max_tokens=4) == []
+
+    def test_a_batch_answers_as_its_prompts_do_one_by_one(self, engine: Engine) -> None:
+        labels = label_ids(engine.tokenizer, ("Yes", "No"))
+        together = engine.label_logprobs(encoded(engine), labels)
+        for prompt, answer in zip(encoded(engine), together, strict=True):
+            (alone,) = engine.label_logprobs([prompt], labels)
+            assert alone.logprobs == pytest.approx(answer.logprobs, abs=self.tolerance)
+            assert alone.prompt_tokens == answer.prompt_tokens == len(prompt)
+
+    def test_text_is_held_to_a_schema_where_there_is_one(self, engine: Engine) -> None:
+        answers = engine.generate(encoded(engine), max_tokens=24, schemas=[COLOUR] * len(PROMPTS))
+        assert len(answers) == len(PROMPTS)
+        for answer in answers:
+            assert json.loads(answer.text)["colour"] in ("blue", "green")
+            assert not answer.truncated
+
+    def test_text_is_free_without_a_schema(self, engine: Engine) -> None:
+        (answer,) = engine.generate(encoded(engine)[:1], max_tokens=4)
+        assert isinstance(answer.text, str)
+        assert not answer.text.startswith('{"colour"')
+        assert 0 < answer.generated_tokens <= 4
+
+    def test_same_question_and_seed_give_the_same_text(self, engine: Engine) -> None:
+        first = engine.generate(encoded(engine)[:1], max_tokens=8, seed=3)
+        assert engine.generate(encoded(engine)[:1], max_tokens=8, seed=3)[0].text == first[0].text
+
+    def test_it_says_what_it_is(self, engine: Engine) -> None:
+        assert engine.model
+        assert engine.kind
+        assert engine.max_model_len >= 256
+
+
+def check_closed(engine: Engine) -> None:
+    """Closing twice is allowed; afterwards every question is answered with EngineDead."""
+    prompts, labels = encoded(engine), label_ids(engine.tokenizer, ("Yes", "No"))
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineDead):
+        engine.label_logprobs(prompts, labels)
+    with pytest.raises(EngineDead):
+        engine.generate(prompts, max_tokens=4)
+
+
+def rank_request(n: int = 6) -> RankRequest:
+    items = [film(f"c{number}", f"Choice {number}", "Noir", year=1940 + number) for number in range(n)]
+    return RankRequest(
+        candidates=tuple(candidate(item, score=1 / (1 + rank)) for rank, item in enumerate(items)),
+        history=(
+            *seen(film("h1", "Alien", "Horror"), film("h2", "Heat", "Crime")),
+            *seen(film("h3", "Big"), liked=False),
+        ),
+        context=Context(weekday="Friday", part_of_day="evening", wish="something dark"),
+        profile={"age": "24"},
+    )
+
+
+class RankerContract:
+    """Mix in and name the strategy."""
+
+    strategy: str
+
+    def make(self, engine: Engine) -> Ranker:
+        return make_ranker(self.strategy, RankerParts(engine, PromptLibrary(), "film", "films", 1536))
+
+    def rank(self, n: int) -> Ranking:
+        return self.make(ScriptedEngine()).rank(rank_request(n))
+
+    @pytest.mark.parametrize("n", [1, 2, 6, 26])
+    def test_scores_are_one_per_candidate_and_sum_to_one(self, n: int) -> None:
+        ranking = self.rank(n)
+        assert len(ranking.scores) == len(ranking.log_odds) == n
+        assert math.fsum(ranking.scores) == pytest.approx(1)
+        assert all(0 <= score <= 1 for score in ranking.scores)
+        assert sorted(ranking.order()) == list(range(n))
+
+    def test_identical_candidates_are_all_ranked(self) -> None:
+        request = rank_request(1)
+        twins = RankRequest(request.candidates * 4, request.history, request.context, request.profile)
+        ranking = self.make(ScriptedEngine()).rank(twins)
+        assert len(ranking.scores) == 4
+        assert math.fsum(ranking.scores) == pytest.approx(1)
+
+    def test_what_is_rendered_is_exactly_what_is_sent(self) -> None:
+        engine = ScriptedEngine()
+        ranker = self.make(engine)
+        rendered = ranker.render(rank_request())
+        assert not engine.calls
+        ranking = ranker.rank(rank_request())
+        sent = [list(ids) for call in engine.calls for ids in call.token_ids]
+        assert sent == rendered.token_ids == ranking.prompt.token_ids
+        assert tuple(engine.prompts) == rendered.texts
+
+    def test_every_candidate_history_wish_and_fact_reaches_the_prompt(self) -> None:
+        engine = ScriptedEngine()
+        request = rank_request()
+        self.make(engine).rank(request)
+        told = "\n".join(engine.prompts)
+        wanted = [item.name for item in request.items] + ["Alien", "Heat", "Big", "something dark", "Friday", "24"]
+        assert [word for word in wanted if word not in told] == []
+
+    def test_same_request_gives_the_same_scores(self) -> None:
+        assert self.rank(6).scores == self.rank(6).scores
+
+    def test_use_of_the_engine_is_counted(self) -> None:
+        ranking = self.rank(6)
+        assert ranking.usage.prompt_tokens == sum(map(len, ranking.prompt.token_ids))
+        assert ranking.usage.generated_tokens > 0
+
+    @pytest.mark.parametrize("error", [EngineError("busy"), EngineDead("gone")], ids=["fails", "dies"])
+    def test_engine_error_is_raised_and_never_read_as_a_ranking(self, error: EngineError) -> None:
+        engine = ScriptedEngine(fail_at={0: error})
+        with pytest.raises(type(error)) as caught:
+            self.make(engine).rank(rank_request())
+        assert caught.value is error
