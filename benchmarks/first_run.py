@@ -61,7 +61,7 @@ class Stages:
 
 def _memory() -> int:
     process = psutil.Process()
-    total = process.memory_info().rss
+    total: int = process.memory_info().rss
     for child in process.children(recursive=True):
         try:
             total += child.memory_info().rss

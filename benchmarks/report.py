@@ -38,8 +38,10 @@ def _first_run(result: dict[str, Any]) -> str:
             "## From a fresh clone to a warm answer\n",
             "| stage | seconds | peak memory, MiB |\n|---|---|---|",
             *rows,
-            f"\nA warm request ranks 20 candidates and writes 5 reasons, for a user the engine has not seen: median of "
-            f"7 users, {spread['min']:.2f} to {spread['max']:.2f} s. Median per stage: {warm}.\n",
+            (
+                f"\nA warm request ranks 20 candidates and writes 5 reasons, for a user the engine has not seen: median of "
+                f"7 users, {spread['min']:.2f} to {spread['max']:.2f} s. Median per stage: {warm}.\n"
+            ),
             _environment(result["environment"]),
         ]
     )
@@ -62,8 +64,10 @@ def _sampled_ranking(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             "## Ways to ask an untuned model\n",
-            f"{result['model']}, MovieLens-100K, {users} users; {result['protocol']}. An easy protocol: these figures do "
-            "not compare with full ranking.\n",
+            (
+                f"{result['model']}, MovieLens-100K, {users} users; {result['protocol']}. An easy protocol: these figures do "
+                "not compare with full ranking.\n"
+            ),
             "| system | NDCG@10 | 95 % interval | p50, s | p95, s | faster than generated | outputs |\n|---|---|---|---|---|---|---|",
             *rows,
             "",

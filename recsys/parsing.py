@@ -62,7 +62,7 @@ def parse_order(text: str, n: int, *, truncated: bool = False) -> tuple[list[int
         value = next((entry for entry in value.values() if isinstance(entry, list)), None)
     numbers = [_integer(entry) for entry in value] if isinstance(value, list) else []
     if not isinstance(value, list):
-        numbers = [int(found) for found in re.findall(r"(?<![\d.])\d{1,4}(?![\d.])", text)]
+        numbers = [int(found) for found in re.findall(r"(?<![\d.])\d{1,4}(?!\d|\.(?!\s*\Z))", text)]
         if not numbers:
             return list(range(n)), _report("wrong_format", f"no order in {text.strip()[:80]!r}")
         report = ParseReport(

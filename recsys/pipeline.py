@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys.answers import answer_lines, prompt_info, timed, total_usage
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings, load_domain, load_settings
 from recsys.context import build_context
@@ -38,15 +39,11 @@ from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.store import Store
 from recsys.types import (
-    Candidate,
     Context,
     HistoryEntry,
     ModelInfo,
     Place,
-    PromptInfo,
-    Recommendation,
     Recommendations,
-    Usage,
     User,
 )
 from retrieval import HybridRetriever, Query, SentenceEmbedder, build_retriever
@@ -105,7 +102,8 @@ class Recommender:
     ) -> Recommender:
         """Open a domain by name or folder: imports its data and builds its index where needed.
 
-        `options` are fields of `Settings` (model="...", engine_url is `engine`).
+        `options` are fields of `Settings` (model="...", data_dir=...); `engine` is one
+        that already runs.
         Raises UnknownDomain, ConfigError, DataError, StoreError.
         """
         found = load_domain(domain)
@@ -159,7 +157,7 @@ class Recommender:
         ranking: Ranking | None = None
         name = strategy or self.domain.ranker.strategy
         if engine and request.candidates:
-            with _timed(clock, "rank"), self._tolerating(degraded, "ranking"):
+            with timed(clock, "rank"), self._tolerating(degraded, "ranking"):
                 ranking = self.ranker(name, engine).rank(request)
         order = ranking.order() if ranking else range(len(request.candidates))
         top = list(order)[:k]
@@ -167,9 +165,9 @@ class Recommender:
         explained = Reasons([], [])
         if reasons and top:
             healthy = engine if ranking and not degraded else None
-            with _timed(clock, "context effect"):
+            with timed(clock, "context effect"):
                 effects = self._context_effects(ranking, request, top, name, healthy, degraded)
-            with _timed(clock, "reasons"):
+            with timed(clock, "reasons"):
                 cases = self._cases(request, top, effects)
                 explained = write_reasons(cases, healthy, self.prompts, self.domain.reasons)
             degraded += explained.degraded
@@ -177,7 +175,7 @@ class Recommender:
         return Recommendations(
             domain=self.domain.name,
             user=prepared.user_id,
-            recommendations=_lines(request.candidates, ranking, top, explained),
+            recommendations=answer_lines(request.candidates, ranking, top, explained),
             context=request.context,
             model=ModelInfo(model=engine.model, engine=engine.kind, adapter=engine.adapter)
             if ranking and engine
@@ -185,7 +183,7 @@ class Recommender:
             strategy=name if ranking else "retriever",
             prompt=prompt_info(ranking) if ranking else None,
             parse=ranking.report if ranking else None,
-            usage=_usage(ranking, explained),
+            usage=total_usage(ranking, explained),
             timings={stage: round(seconds, 4) for stage, seconds in clock.items()},
             degraded=tuple(degraded),
             notes=prepared.notes,
@@ -207,7 +205,7 @@ class Recommender:
         """Everything before the model: who, when, where, and which candidates."""
         wanted = self._check_sizes(k, n_candidates)
         clock: dict[str, float] = {}
-        with _timed(clock, "context"):
+        with timed(clock, "context"):
             known, notes = self._user(user, bool(liked or disliked or wish))
             context = build_context(
                 at=at, place=place, home=known.home if known else None, wish=wish, extra=extra
@@ -218,7 +216,7 @@ class Recommender:
             past = (*past, *asked)
             if known and not past:
                 notes += (f"user '{known.id}' has no history yet",)
-        with _timed(clock, "retrieve"):
+        with timed(clock, "retrieve"):
             exclude = seen.union(entry.item.id for entry in asked)
             candidates = self.retriever.retrieve(
                 Query(history=past, wish=context.wish, exclude=exclude), wanted
@@ -329,7 +327,7 @@ class Recommender:
         )
 
     def _running_engine(self, degraded: list[str], clock: dict[str, float]) -> Engine | None:
-        with _timed(clock, "engine start"):
+        with timed(clock, "engine start"):
             try:
                 return self.engine()
             except (EngineError, ModelError, MissingDependency) as error:
@@ -380,6 +378,10 @@ class Recommender:
             ]
         return [None] * len(top)
 
+    def _unranked_cases(self, request: RankRequest) -> list[ReasonCase]:
+        everyone = range(len(request.candidates))
+        return self._cases(request, everyone, [None for _ in everyone])
+
     def _cases(
         self, request: RankRequest, top: Sequence[int], effects: Sequence[float | None]
     ) -> list[ReasonCase]:
@@ -396,53 +398,3 @@ class Recommender:
             )
             for rank, (position, effect) in enumerate(zip(top, effects, strict=True))
         ]
-
-
-def prompt_info(ranking: Ranking) -> PromptInfo:
-    """Which prompt ranked, and what its budget cost."""
-    template = ranking.prompt.template
-    return PromptInfo(
-        name=template.name,
-        version=template.meta.version,
-        hash=template.hash,
-        tokens=ranking.prompt.tokens,
-        dropped_history=ranking.prompt.dropped,
-    )
-
-
-def _lines(
-    candidates: Sequence[Candidate], ranking: Ranking | None, top: Sequence[int], explained: Reasons
-) -> tuple[Recommendation, ...]:
-    total = sum(candidate.score for candidate in candidates) or 1.0
-    return tuple(
-        Recommendation(
-            item=candidates[position].item,
-            rank=rank,
-            score=ranking.scores[position] if ranking else candidates[position].score / total,
-            log_odds=ranking.log_odds[position] if ranking else None,
-            retriever_score=candidates[position].score,
-            source=candidates[position].source,
-            explanation=explained.explanations[rank - 1] if explained.explanations else None,
-        )
-        for rank, position in enumerate(top, start=1)
-    )
-
-
-def _usage(ranking: Ranking | None, explained: Reasons) -> Usage:
-    ranked = ranking.usage if ranking else Usage()
-    written = explained.generations
-    return Usage(
-        prompt_tokens=ranked.prompt_tokens + sum(g.prompt_tokens for g in written),
-        cached_tokens=ranked.cached_tokens + sum(g.cached_tokens for g in written),
-        generated_tokens=ranked.generated_tokens + sum(g.generated_tokens for g in written),
-        label_mass=ranked.label_mass,
-    )
-
-
-@contextmanager
-def _timed(clock: dict[str, float], stage: str) -> Iterator[None]:
-    begun = time.perf_counter()
-    try:
-        yield
-    finally:
-        clock[stage] = time.perf_counter() - begun

@@ -113,7 +113,9 @@ def clean_text(value: object, limit: int = TEXT_LIMIT) -> str:
     brackets instead of nothing, so that what stood around one cannot close up to
     another. Cleaning twice is cleaning once.
     """
-    text = "".join(c for c in str(value)[: limit * 4] if c.isspace() or unicodedata.category(c) not in _UNSEEN)
+    text = "".join(
+        c for c in str(value)[: limit * 4] if c.isspace() or unicodedata.category(c) not in _UNSEEN
+    )
     text = " ".join(unicodedata.normalize("NFKC", text).split())
     text = re.sub(r"<\s*\|", "(", text)
     text = re.sub(r"\|\s*>", ")", text)

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recsys.answers import prompt_info
 from recsys.context import build_context
 from recsys.errors import RecsysError, RequestError
-from recsys.pipeline import MAX_CANDIDATES, Recommender, prompt_info
+from recsys.pipeline import MAX_CANDIDATES, Recommender
 from recsys.ranking import RankRequest
 from recsys.types import Candidate, HistoryEntry, Item
 

@@ -151,7 +151,14 @@ class RankerContract:
         request = rank_request()
         self.make(engine).rank(request)
         told = "\n".join(engine.prompts)
-        wanted = [item.name for item in request.items] + ["Alien", "Heat", "Big", "something dark", "Friday", "24"]
+        wanted = [item.name for item in request.items] + [
+            "Alien",
+            "Heat",
+            "Big",
+            "something dark",
+            "Friday",
+            "24",
+        ]
         assert [word for word in wanted if word not in told] == []
 
     def test_same_request_gives_the_same_scores(self) -> None:

@@ -168,9 +168,7 @@ class ScriptedEngine:
     def close(self) -> None:
         self.closed = True
 
-    def _both(
-        self, prompts: Sequence[TokenIds]
-    ) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    def _both(self, prompts: Sequence[TokenIds]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
         return tuple(self.tokenizer.decode(ids) for ids in prompts), tuple(tuple(ids) for ids in prompts)
 
     def _record(self, call: Call) -> Call:
@@ -348,7 +346,9 @@ def build_recommender(domain: Domain, settings: Settings, engine: ScriptedEngine
 
 def film(item_id: str, title: str = "", *genres: str, year: int | None = None, plot: str = "") -> Item:
     attributes = {"genre": genres} if genres else {}
-    return Item(id=item_id, title=title or f"Film {item_id}", year=year, attributes=attributes, description=plot)
+    return Item(
+        id=item_id, title=title or f"Film {item_id}", year=year, attributes=attributes, description=plot
+    )
 
 
 def candidate(item: Item, score: float = 1.0, **fields: Any) -> Candidate:

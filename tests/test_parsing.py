@@ -130,7 +130,9 @@ def test_any_text_gives_a_reason_or_none_and_cites_only_what_is_allowed(text: st
     assert report.category
 
 
-@pytest.mark.parametrize("text", ["I'm sorry \ud800", "no \ud800 idea", "[\ud800", '{"evidence": ["\\ud800"], "sentence": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["I'm sorry \ud800", "no \ud800 idea", "[\ud800", '{"evidence": ["\\ud800"], "sentence": "x"}']
+)
 def test_report_of_broken_unicode_can_be_sent_on(text: str) -> None:
     """The report quoted a refusal raw; half a surrogate pair cannot be written as UTF-8."""
     for report in (parse_json(text)[1], parse_order(text, 2)[1], parse_reason(text, ["h1"])[2]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 import typer
@@ -31,7 +30,7 @@ def doctor(
         progress("checking", 0, 0)
         checks = run_checks(load_settings(), domain, engine)
     if as_json:
-        print_json([dataclasses.asdict(check) for check in checks])
+        print_json([check.model_dump(mode="json") for check in checks])
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from recsys.config import Settings
 from recsys.engine.base import Generation, LabelScores, TokenIds, Tokenizer
@@ -51,13 +51,14 @@ def _hidden_main_module() -> Iterator[None]:
     The child needs nothing of it.
     """
     main = sys.modules["__main__"]
-    hidden = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
-    main.__dict__.pop("__file__", None)
+    file, spec = main.__dict__.pop("__file__", None), main.__spec__
     main.__spec__ = None
     try:
         yield
     finally:
-        main.__dict__.update(hidden)
+        main.__spec__ = spec
+        if file is not None:
+            main.__file__ = file
 
 
 @contextmanager
@@ -122,14 +123,14 @@ class VllmEngine:
         before = set(multiprocessing.active_children())
         try:
             with _hidden_main_module(), _quiet():
-                self._llm = vllm.LLM(**options)
+                self._llm: vllm.LLM | None = vllm.LLM(**options)
         except Exception as error:  # vLLM raises many kinds while loading
             raise EngineError(
                 f"vLLM did not start: {_first_line(error)}",
                 hint="`recsys doctor --engine` checks model, memory and CPU features one by one",
             ) from error
         self._processes = [child for child in multiprocessing.active_children() if child not in before]
-        self.tokenizer: Tokenizer = self._llm.get_tokenizer()
+        self.tokenizer = cast(Tokenizer, self._llm.get_tokenizer())
         self.max_model_len: int = self._llm.llm_engine.model_config.max_model_len
         self._lora: LoRARequest | None = None
         if settings.adapter:
@@ -159,7 +160,7 @@ class VllmEngine:
         prompts: Sequence[TokenIds],
         *,
         max_tokens: int,
-        schemas: Sequence[Mapping[str, Any]] | None = None,
+        schemas: Sequence[Mapping[str, Any] | None] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[Generation]:
@@ -172,7 +173,8 @@ class VllmEngine:
                 max_tokens=max_tokens, temperature=temperature, seed=seed, structured_outputs=held_to
             )
 
-        params = [sampling(schema) for schema in (schemas or [None] * len(prompts))]
+        held: Sequence[Mapping[str, Any] | None] = schemas or [None] * len(prompts)
+        params = [sampling(schema) for schema in held]
         return [
             Generation(
                 text=output.outputs[0].text,

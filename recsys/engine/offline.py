@@ -28,7 +28,7 @@ class TokenizerEngine:
         prompts: Sequence[TokenIds],
         *,
         max_tokens: int,
-        schemas: Sequence[Mapping[str, Any]] | None = None,
+        schemas: Sequence[Mapping[str, Any] | None] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[Generation]:

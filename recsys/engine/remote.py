@@ -70,7 +70,7 @@ class RemoteEngine:
         prompts: Sequence[TokenIds],
         *,
         max_tokens: int,
-        schemas: Sequence[Mapping[str, Any]] | None = None,
+        schemas: Sequence[Mapping[str, Any] | None] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[Generation]:
@@ -90,7 +90,8 @@ class RemoteEngine:
                 generated_tokens=generated,
             )
 
-        return list(self._pool.map(run, zip(prompts, schemas or [None] * len(prompts), strict=True)))
+        held: Sequence[Mapping[str, Any] | None] = schemas or [None] * len(prompts)
+        return list(self._pool.map(run, zip(prompts, held, strict=True)))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -127,12 +128,12 @@ class RemoteEngine:
             if isinstance(body, dict):
                 return body
             raise EngineError(f"{path}: the answer is not a JSON object", hint="is it a vLLM server?")
-        error = EngineError(
+        refusal = EngineError(
             f"{path}: HTTP {response.status_code}: {response.text[:200]}",
             hint="check WHYREC_API_KEY" if response.status_code in (401, 403) else "see the server's log",
         )
-        error.retryable = response.status_code in _RETRYABLE
-        raise error
+        refusal.retryable = response.status_code in _RETRYABLE
+        raise refusal
 
 
 def _label_logprobs(body: Mapping[str, Any], ids: Sequence[int]) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from recsys.types import Candidate, Context, Evidence, HistoryEntry, Item
 CONTEXT_EFFECT = 0.1
 ATTRIBUTES_SHOWN = 3
 TITLE_LIMIT = 120  # characters of a title in a reason
+ATTRIBUTE_LIMIT = 60  # and of an attribute
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class ReasonCase:
 
     def by_kind(self, kind: str) -> list[Evidence]:
         return [entry for entry in self.evidence if entry.kind == kind]
+
+    @property
+    def claims(self) -> bool:
+        """Whether anything speaks for the item; the situation alone makes no sentence."""
+        return any(entry.kind != "context" for entry in self.evidence)
 
 
 def collect_evidence(
@@ -61,7 +67,7 @@ def collect_evidence(
         Evidence(
             id=f"h{number}",
             kind="history",
-            text=clean_text(entry.item.title, TITLE_LIMIT),
+            text=shown_title(entry.item, nouns[0]),
             item_id=entry.item.id,
             contribution=candidate.because[entry.item.id],
             measure="share of text similarity",
@@ -69,7 +75,7 @@ def collect_evidence(
         for number, entry in enumerate(chosen, start=1)
     ]
     shared = {
-        fact.id: tuple(a.id for a in attributes if a.text in map(clean_text, _values(entry.item)))
+        fact.id: tuple(a.id for a in attributes if a.text in _values(entry.item))
         for fact, entry in zip(past, chosen, strict=True)
     }
     evidence = [*past, *attributes]
@@ -103,7 +109,7 @@ def _attribute_evidence(item: Item, liked: Sequence[Item]) -> list[Evidence]:
     votes = {value: sum(value in _values(other) for other in liked) for value in _values(item)}
     values = sorted(votes, key=lambda value: -votes[value])[:ATTRIBUTES_SHOWN]
     return [
-        Evidence(id=f"a{n}", kind="attribute", text=clean_text(value, 60), item_id=item.id)
+        Evidence(id=f"a{n}", kind="attribute", text=value, item_id=item.id)
         for n, value in enumerate(values, 1)
     ]
 
@@ -116,6 +122,7 @@ def _context_evidence(context: Context, effect: float) -> list[Evidence]:
         f"being in {context.place.name}" if context.place and context.place.name else "",
     ]
     phrases += [f"{name} {value}" for name, value in context.extra.items()]
+    phrases = [clean_text(phrase) for phrase in phrases]
     return [
         Evidence(
             id=f"c{n}",
@@ -128,5 +135,12 @@ def _context_evidence(context: Context, effect: float) -> list[Evidence]:
     ]
 
 
+def shown_title(item: Item, noun: str) -> str:
+    """An item's title as a reason may show it; of one that has nothing to show, its id."""
+    return clean_text(item.title, TITLE_LIMIT) or clean_text(f"{noun} {item.id}", TITLE_LIMIT)
+
+
 def _values(item: Item) -> list[str]:
-    return [value for values in item.attributes.values() for value in values]
+    """Attribute values as they are shown; what cleaning leaves nothing of is none."""
+    cleaned = [clean_text(value, ATTRIBUTE_LIMIT) for values in item.attributes.values() for value in values]
+    return [value for value in cleaned if value]

@@ -34,14 +34,15 @@ def sentence_pattern(case: ReasonCase, path: Path, attempt: int | None = None) -
     """
     grammar = _grammar(path)
 
+    attributes = _ids(case, "attribute")
+
     def forms(kind: str) -> list[str]:
-        every: list[str] = grammar[kind]["forms"]
+        every = [form for form in grammar[kind]["forms"] if attributes or "{A}" not in form]
         if attempt is None:
             return every
         start = case.variant + attempt * _FORMS_AT_ONCE
         return [every[(start + n) % len(every)] for n in range(min(_FORMS_AT_ONCE, len(every)))]
 
-    attributes = _ids(case, "attribute")
     sentences: list[str] = []
     if wish := _ids(case, "wish"):
         sentences += [_slots(form, W=wish, A=_pairs(attributes)) for form in forms("wish")]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from recsys.explain.evidence import TITLE_LIMIT, ReasonCase
+from recsys.explain.evidence import ReasonCase, shown_title
 from recsys.explain.grammar import PLACEHOLDER, sentence_pattern
-from recsys.prompting import clean_text
 
 
 def ungrounded(sentence: str, case: ReasonCase, grammar: Path) -> tuple[str, ...]:
@@ -49,6 +48,6 @@ def false_links(sentence: str, case: ReasonCase) -> tuple[str, ...]:
 def fill(sentence: str, case: ReasonCase) -> str:
     """Put catalogue text in place of the placeholders, and a capital at the start."""
     texts = {entry.id: entry.text for entry in case.evidence}
-    texts["item"] = clean_text(case.item.title, TITLE_LIMIT)
+    texts["item"] = shown_title(case.item, case.nouns[0])
     filled = PLACEHOLDER.sub(lambda match: texts.get(match.group(1), ""), sentence.strip())
     return filled[:1].upper() + filled[1:]

@@ -73,7 +73,7 @@ def write_reasons(
     failures: dict[int, tuple[str, ...]] = {}
     generations: list[Generation] = []
     degraded: tuple[str, ...] = ()
-    open_cases = [number for number, case in enumerate(cases) if case.evidence] if engine else []
+    open_cases = [number for number, case in enumerate(cases) if case.claims] if engine else []
     try:
         for attempt in range(1 + config.retries):
             if not open_cases or engine is None:

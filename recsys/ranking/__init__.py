@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest
 from recsys.ranking.generated import GeneratedRanker
 from recsys.ranking.listwise import ListwiseRanker
 from recsys.ranking.pointwise import PointwiseRanker
 
-__all__ = ["STRATEGIES", "Ranker", "RankerParts", "Ranking", "RankRequest", "make_ranker"]
+__all__ = ["STRATEGIES", "RankRequest", "Ranker", "RankerParts", "Ranking", "make_ranker"]
 
-STRATEGIES = {
+STRATEGIES: dict[str, Callable[[RankerParts], Ranker]] = {
     "pointwise": PointwiseRanker,
     "listwise": ListwiseRanker,
     "generated": GeneratedRanker,

@@ -22,7 +22,8 @@ def test_closed_engine_is_dead() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Yes", "one  two\n", "<|im_start|>user\nHi<|im_end|>", "unbelievably long", "\ud800", "日本 🎬 é"]
+    "text",
+    ["", "Yes", "one  two\n", "<|im_start|>user\nHi<|im_end|>", "unbelievably long", "\ud800", "日本 🎬 é"],
 )
 def test_decode_undoes_encode(text: str) -> None:
     tokenizer = FakeTokenizer()
@@ -47,6 +48,8 @@ def test_dead_engine_stays_dead() -> None:
         engine.generate(encoded(engine), max_tokens=4)
 
 
-@pytest.mark.parametrize("pattern", [r"^(a|b)c(d )?\.$", r"^(Since|As) you liked (\{h1\} and \{h2\}|\{h1\})\.$"])
+@pytest.mark.parametrize(
+    "pattern", [r"^(a|b)c(d )?\.$", r"^(Since|As) you liked (\{h1\} and \{h2\}|\{h1\})\.$"]
+)
 def test_first_match_matches(pattern: str) -> None:
     assert re.fullmatch(pattern, first_match(pattern))

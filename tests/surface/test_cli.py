@@ -1,0 +1,175 @@
+"""The command line without a model: bad input, degraded answers, prompts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from recsys.cli import main
+
+pytestmark = pytest.mark.usefixtures("no_engine")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """`recsys WORDS`, and its exit status."""
+    monkeypatch.setattr(sys, "argv", ["recsys", *words])
+    try:
+        main()
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["recommend", "--user", "196", "-k", "0"], "k is 0"),
+        (["recommend", "--user", "196", "-k", "1001"], "n_candidates is 1001"),
+        (["recommend", "--user", "196", "-k", "9", "--n-candidates", "3"], "n_candidates is 3"),
+        (["recommend", "--user", "196", "--at", "25:99"], "25:99"),
+        (["recommend", "--user", "196", "--at", "03/04/2026"], "03/04/2026"),
+        (["recommend", "--user", "196", "--place", "Atlantis, Nowhere"], "Nowhere"),
+        (["recommend", "--liked", "Fragro"], "Fragro"),
+        (["recommend", "--liked", "Cape Fear"], "several items"),
+        (["recommend", "--domain", "no-such"], "no domain"),
+        (["recommend", "--user", "196", "--strategy", "magic"], "no strategy"),
+        (["recommend", "--user", "196", "--fact", "rain"], "not a fact"),
+        (["import", "--domain", "no-such"], "no domain"),
+        (["prompt", "show", "rank/none"], "no template"),
+        (["prompt", "show", "../pyproject"], "no template"),
+        (["prompt", "render", "explain/fallback", "--user", "196"], "not sent to a model"),
+        (["score", "nowhere.jsonl"], "no file"),
+    ],
+)
+def test_bad_input_is_two_lines_that_say_what_to_do(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *words) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert "->" in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_without_an_engine_the_answer_is_flagged_and_still_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "recommend", "--user", "196", "-k", "4", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["strategy"] == "retriever"
+    assert answer["model"] is None
+    assert "engine" in answer["degraded"][0]
+    assert len(answer["recommendations"]) == 4
+    for line in answer["recommendations"]:
+        assert line["log_odds"] is None
+        assert line["explanation"]["source"] == "template"
+        assert line["explanation"]["text"]
+
+
+def test_the_table_shows_title_reason_and_degradation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "recommend", "--liked", "Toy Story", "--at", "Friday 21:00", "-k", "3") == 0
+    shown = capsys.readouterr().out
+    assert "Friday 21:00" in shown
+    assert "[template]" in shown
+    assert "degraded:" in shown
+
+
+def test_an_unknown_user_gets_popular_items_and_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "recommend", "--user", "nobody", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["user"] is None
+    assert "nobody" in answer["notes"][0]
+    assert {line["source"] for line in answer["recommendations"]} == {"popularity"}
+
+
+def test_no_reasons_leaves_explanations_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "recommend", "--user", "196", "--no-reasons", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [line["explanation"] for line in answer["recommendations"]] == [None] * 5
+
+
+def test_a_bad_line_of_score_is_answered_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = tmp_path / "pairs.jsonl"
+    lines.write_text(
+        '{"candidates": []}\nnot json\n\n{"candidates": ["Fargo"], "mood": 1}\n{"candidates": ["Nope!"]}\n'
+    )
+    assert run(monkeypatch, "score", str(lines)) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["line"] for answer in answers] == [1, 2, 4, 5]
+    assert [answer["error"]["type"] for answer in answers] == ["RequestError"] * 3 + ["UnknownItem"]
+    assert "mood" in answers[2]["error"]["message"]
+
+
+def test_score_says_when_the_engine_is_gone_and_that_it_may_come_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = tmp_path / "pairs.jsonl"
+    lines.write_text('{"history": ["Fargo"], "candidates": ["Heat"]}\n')
+    assert run(monkeypatch, "score", str(lines)) == 0
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["type"] == "EngineDead"
+    assert error["retryable"] is True
+
+
+def test_prompt_list_names_every_template_with_its_hash(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "prompt", "list", "--json") == 0
+    listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert {"rank/pointwise", "rank/listwise", "rank/generated", "explain/reason"} <= set(listed)
+    assert all(len(entry["hash"]) == 12 and entry["version"] >= 1 for entry in listed.values())
+
+
+@pytest.mark.parametrize("name", ["rank/pointwise", "rank/listwise", "rank/generated", "explain/reason"])
+def test_prompt_render_counts_the_tokens_of_the_text_it_shows(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "prompt",
+        "render",
+        name,
+        "--user",
+        "196",
+        "--at",
+        "Friday 21:00",
+        "--n-candidates",
+        "3",
+        "--json",
+    )
+    assert run(monkeypatch, *words) == 0
+    rendered = json.loads(capsys.readouterr().out)
+    assert len(rendered["text"]) == len(rendered["tokens"]) == rendered["prompts"]
+    assert max(rendered["tokens"]) < 1536
+    if name.startswith("rank/"):
+        assert "Friday" in rendered["text"][0]
+        assert rendered["variables"]["context"]["weekday"] == "Friday"
+
+
+def test_prompt_diff_shows_what_differs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "prompt", "diff", "rank/pointwise", "rank/listwise") == 0
+    shown = capsys.readouterr().out
+    assert '-task = "rank.pointwise"' in shown
+    assert '+task = "rank.listwise"' in shown
+
+
+def test_importing_twice_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "import", "--json") == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["result"]["interactions"] == {"added": 0, "updated": 0, "unchanged": 100_000}
+    assert outcome["report"]["rows"] == {"items": 1682, "users": 943, "interactions": 100_000}
