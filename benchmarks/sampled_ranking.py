@@ -22,7 +22,7 @@ from benchmarks.environment import describe, write_json
 from recsys.evaluation.sampled import Case, bootstrap, held_out_cases, ndcg, training_counts
 from recsys.pipeline import Recommender
 from recsys.ranking import STRATEGIES, Ranking, RankRequest
-from recsys.types import Candidate, Context, HistoryEntry
+from recsys.types import Candidate, Context
 
 SEED = 7
 
@@ -30,15 +30,7 @@ SEED = 7
 def request_for(recommender: Recommender, case: Case) -> RankRequest:
     """What serving would send for this user, had retrieval brought these candidates."""
     length = recommender.domain.ranker.history_length
-    history = tuple(
-        HistoryEntry(
-            item=recommender.catalog.by_id(event.item_id),
-            liked=recommender.domain.feedback.liked(event.rating),
-            rating=event.rating,
-            timestamp=event.timestamp,
-        )
-        for event in case.history[-length:]
-    )
+    history = recommender.catalog.entries(case.history[-length:], recommender.domain.feedback)
     candidates = tuple(
         Candidate(item=recommender.catalog.by_id(item), score=0.0, source="sampled")
         for item in case.candidates

@@ -6,9 +6,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from recsys.engine import Engine
 from recsys.explain import Reasons
 from recsys.ranking import Ranking
-from recsys.types import Candidate, PromptInfo, Recommendation, Usage
+from recsys.types import Candidate, ModelInfo, PromptInfo, Recommendation, Usage
+
+
+def model_info(engine: Engine) -> ModelInfo:
+    """Which model ranked."""
+    return ModelInfo(model=engine.model, engine=engine.kind, adapter=engine.adapter)
 
 
 def prompt_info(ranking: Ranking) -> PromptInfo:

@@ -7,8 +7,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from recsys.config import Feedback
 from recsys.errors import RequestError, UnknownItem
-from recsys.types import HistoryEntry, Item
+from recsys.types import HistoryEntry, Interaction, Item
 
 _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
@@ -67,6 +68,16 @@ class Catalog:
     def find_any(self, title_or_id: str) -> Item:
         """By id where one matches exactly, else by title."""
         return self._by_id.get(title_or_id) or self.find(title_or_id)
+
+    def entries(self, events: Iterable[Interaction], feedback: Feedback) -> tuple[HistoryEntry, ...]:
+        """Events as history, those left out whose item the catalogue no longer has."""
+        return tuple(
+            HistoryEntry(
+                item=item, liked=feedback.liked(event.rating), rating=event.rating, timestamp=event.timestamp
+            )
+            for event in events
+            if (item := self.get(event.item_id)) is not None
+        )
 
     def history_of(self, liked: Sequence[str], disliked: Sequence[str] = ()) -> tuple[HistoryEntry, ...]:
         """A history for someone without an id, out of titles or ids, oldest first."""

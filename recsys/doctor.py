@@ -268,7 +268,7 @@ def _index(case: Case) -> Finding:
 def _cpu(case: Case) -> Finding:
     from recsys.engine.local import available_cores
 
-    cores, quota = available_cores(), machine.cpu_quota()
+    cores, quota = len(available_cores()), machine.cpu_quota()
     bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "")
     detail = f"{cores} cores, " + (f"VLLM_CPU_OMP_THREADS_BIND={bound}" if bound else "all bound")
     flags = machine.cpu_flags()

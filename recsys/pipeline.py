@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys.answers import answer_lines, prompt_info, timed, total_usage
+from recsys.answers import answer_lines, model_info, prompt_info, timed, total_usage
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings, load_domain, load_settings
 from recsys.context import build_context
@@ -41,7 +41,6 @@ from recsys.store import Store
 from recsys.types import (
     Context,
     HistoryEntry,
-    ModelInfo,
     Place,
     Recommendations,
     User,
@@ -112,17 +111,19 @@ class Recommender:
         if not store.counts(found.name)["items"]:
             import_domain(found, store, progress)
         items = store.items(found.name)
+        index_folder = settings.data_dir / "indexes" / found.name
+        first_time = not index_folder.exists()
         retriever, rebuilt = build_retriever(
             items,
             store.popularity(found.name),
             SentenceEmbedder(settings.embedder),
             found.retriever,
-            settings.data_dir / "indexes" / found.name,
+            index_folder,
             store.data_hash(found.name),
             (lambda done, total: progress("embedding items", done, total)) if progress else None,
         )
         recommender = cls(found, settings, store, Catalog(items), retriever, engine, progress)
-        recommender.load_notes = (f"index built: {rebuilt}",) if rebuilt else ()
+        recommender.load_notes = (f"index built anew: {rebuilt}",) if rebuilt and not first_time else ()
         return recommender
 
     def recommend(
@@ -143,8 +144,9 @@ class Recommender:
         """The best k items for a known user, or for anybody described by `liked` titles.
 
         `at` and `place` as in `build_context`. Raises RequestError, ContextError,
-        UnknownItem; never EngineError: without an engine the retriever's order and
-        template reasons are returned, and `degraded` says so.
+        UnknownItem, and PromptError or ModelError where the domain's prompt does not
+        suit the model; never EngineError: without an engine the retriever's order
+        and template reasons are returned, and `degraded` says so.
         """
         begun = time.perf_counter()
         prepared = self.prepare(
@@ -157,7 +159,7 @@ class Recommender:
         ranking: Ranking | None = None
         name = strategy or self.domain.ranker.strategy
         if engine and request.candidates:
-            with timed(clock, "rank"), self._tolerating(degraded, "ranking"):
+            with timed(clock, "rank"), self._tolerating(engine, degraded, "ranking"):
                 ranking = self.ranker(name, engine).rank(request)
         order = ranking.order() if ranking else range(len(request.candidates))
         top = list(order)[:k]
@@ -171,22 +173,22 @@ class Recommender:
                 cases = self._cases(request, top, effects)
                 explained = write_reasons(cases, healthy, self.prompts, self.domain.reasons)
             degraded += explained.degraded
+            if explained.engine_died and engine:
+                self._let_go(engine)
         clock["total"] = time.perf_counter() - begun
         return Recommendations(
             domain=self.domain.name,
             user=prepared.user_id,
             recommendations=answer_lines(request.candidates, ranking, top, explained),
             context=request.context,
-            model=ModelInfo(model=engine.model, engine=engine.kind, adapter=engine.adapter)
-            if ranking and engine
-            else None,
+            model=model_info(engine) if ranking and engine else None,
             strategy=name if ranking else "retriever",
             prompt=prompt_info(ranking) if ranking else None,
             parse=ranking.report if ranking else None,
             usage=total_usage(ranking, explained),
             timings={stage: round(seconds, 4) for stage, seconds in clock.items()},
             degraded=tuple(degraded),
-            notes=prepared.notes,
+            notes=self.load_notes + prepared.notes,
         )
 
     def prepare(
@@ -315,16 +317,7 @@ class Recommender:
 
     def _history(self, user_id: str) -> tuple[HistoryEntry, ...]:
         """All events whose item is still in the catalogue, oldest first."""
-        return tuple(
-            HistoryEntry(
-                item=item,
-                liked=self.domain.feedback.liked(event.rating),
-                rating=event.rating,
-                timestamp=event.timestamp,
-            )
-            for event in self.store.history(self.domain.name, user_id)
-            if (item := self.catalog.get(event.item_id)) is not None
-        )
+        return self.catalog.entries(self.store.history(self.domain.name, user_id), self.domain.feedback)
 
     def _running_engine(self, degraded: list[str], clock: dict[str, float]) -> Engine | None:
         with timed(clock, "engine start"):
@@ -335,14 +328,14 @@ class Recommender:
                 return None
 
     @contextmanager
-    def _tolerating(self, degraded: list[str], what: str) -> Iterator[None]:
+    def _tolerating(self, engine: Engine, degraded: list[str], what: str) -> Iterator[None]:
         """Note an engine failure instead of raising it; a dead engine is let go."""
         try:
             yield
         except EngineError as error:
             degraded.append(f"{what}: {error.message}; retriever order instead")
-            if isinstance(error, EngineDead) and self._engine is not None:
-                self._let_go(self._engine)
+            if isinstance(error, EngineDead):
+                self._let_go(engine)
 
     def _let_go(self, engine: Engine) -> None:
         """Forget a dead engine, so that the next request starts a new one."""
@@ -368,7 +361,7 @@ class Recommender:
             candidates=tuple(request.candidates[position] for position in top),
             context=Context(wish=request.context.wish),
         )
-        with self._tolerating(degraded, "context effect"):
+        with self._tolerating(engine, degraded, "context effect"):
             without = self.ranker(strategy, engine).rank(bare).log_odds
             return [
                 with_context - plain

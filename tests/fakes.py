@@ -144,7 +144,7 @@ class ScriptedEngine:
         prompts: Sequence[TokenIds],
         *,
         max_tokens: int,
-        schemas: Sequence[Mapping[str, Any]] | None = None,
+        schemas: Sequence[Mapping[str, Any] | None] | None = None,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[Generation]:

@@ -15,7 +15,7 @@ PACKAGES = ("recsys", "retrieval", "finetune", "prompts")
 # Highest first: a module may import its own level and those below. A name covers what lies under it.
 LEVELS = (
     ("recsys.cli", "recsys.service", "recsys.scale"),
-    ("recsys.pipeline", "recsys.scoring", "recsys.evaluation", "finetune", "recsys.doctor"),
+    ("recsys.pipeline", "recsys.answers", "recsys.scoring", "recsys.evaluation", "finetune", "recsys.doctor"),
     ("recsys.ranking", "recsys.explain", "retrieval"),
     (
         "recsys.prompting", "recsys.parsing", "recsys.engine", "recsys.store", "recsys.database",

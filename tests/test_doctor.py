@@ -44,7 +44,7 @@ class Machine:
         monkeypatch.setattr(machine, "NVIDIA_DRIVER", self.driver)
         monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=self.memory))
         monkeypatch.setattr(doctor, "version", self._version)
-        monkeypatch.setattr("recsys.engine.local.available_cores", lambda: 2)
+        monkeypatch.setattr("recsys.engine.local.available_cores", lambda: [0, 1])
         monkeypatch.setattr("platform.machine", lambda: "x86_64")
         monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
 

@@ -24,7 +24,14 @@ def import_data(
     with ProgressBars() as progress, Store(settings.database_url) as store:
         outcome = import_domain(found, store, progress)
     if as_json:
-        print_json(dataclasses.asdict(outcome))
+        report, result = outcome.report, outcome.result
+        print_json(
+            {
+                # One level only: `asdict` cannot copy a Counter.
+                "report": {field.name: getattr(report, field.name) for field in dataclasses.fields(report)},
+                "result": dataclasses.asdict(result),
+            }
+        )
         return
     from rich.table import Table
 

@@ -28,18 +28,19 @@ CPU_BLOCK_SIZE = 32
 _WATCH_S = 0.2  # how often a waiting call looks whether the engine still lives
 
 
-def bind_cpu_threads(cores: int) -> None:
-    """Let vLLM compute on every core; by default it keeps one for itself.
+def bind_cpu_threads() -> None:
+    """Let vLLM compute on every core it may use; by default it keeps one for itself.
 
     On two cores that default halves the speed. What the user has set stays.
     """
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{cores - 1}" if cores > 1 else "0")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, available_cores())))
     os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
 
 
-def available_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+def available_cores() -> list[int]:
+    """Ids of the cores this process may run on."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return sorted(allowed)
 
 
 @contextmanager
@@ -98,7 +99,7 @@ class VllmEngine:
             ) from error
         on_gpu = torch.cuda.is_available()
         if not on_gpu:
-            bind_cpu_threads(available_cores())
+            bind_cpu_threads()
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, math.ceil(settings.kv_cache_gb))))
         options: dict[str, Any] = {
             "model": str(model),

@@ -7,15 +7,18 @@ would rank, to the token.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from recsys.config import Settings
 from recsys.engine.base import Generation, LabelScores, TokenIds, Tokenizer
 from recsys.errors import EngineDead, EngineError
+
+_Job = TypeVar("_Job")
+_Answer = TypeVar("_Answer")
 
 _CONCURRENCY = 16
 _RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
@@ -28,12 +31,20 @@ class RemoteEngine:
 
     def __init__(self, settings: Settings, tokenizer: Tokenizer, client: httpx.Client | None = None) -> None:
         headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
-        self._client = client or httpx.Client(
-            base_url=settings.engine.rstrip("/"), headers=headers, timeout=settings.timeout_s
-        )
+        self._closed = False
+        try:
+            self._client = client or httpx.Client(
+                base_url=settings.engine.rstrip("/"), headers=headers, timeout=settings.timeout_s
+            )
+        except httpx.InvalidURL as error:
+            raise EngineDead(
+                f"'{settings.engine}' is no URL: {error}",
+                hint="WHYREC_ENGINE takes one like http://host:8000",
+            ) from error
         self._pool = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="whyrec-remote")
         self.tokenizer = tokenizer
-        served = self._get("/v1/models").get("data") or []
+        listed = self._get("/v1/models").get("data")
+        served = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         if not served:
             raise EngineError(f"{settings.engine} serves no model", hint="start it with `vllm serve MODEL`")
         names = [str(entry.get("id")) for entry in served]
@@ -45,7 +56,7 @@ class RemoteEngine:
         self.model = names[0]
         self.adapter = wanted if settings.adapter else None
         self._served = wanted
-        self.max_model_len = int(served[0].get("max_model_len") or settings.max_model_len)
+        self.max_model_len = _count(served[0], "max_model_len") or settings.max_model_len
 
     def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
         ids = list(label_ids)
@@ -63,7 +74,7 @@ class RemoteEngine:
             usage = _usage(body)
             return LabelScores(found, min(1.0, math.fsum(map(math.exp, found))), usage[0], usage[1])
 
-        return list(self._pool.map(score, prompts))
+        return self._each(score, prompts)
 
     def generate(
         self,
@@ -91,17 +102,25 @@ class RemoteEngine:
             )
 
         held: Sequence[Mapping[str, Any] | None] = schemas or [None] * len(prompts)
-        return list(self._pool.map(run, zip(prompts, held, strict=True)))
+        return self._each(run, list(zip(prompts, held, strict=True)))
 
     def close(self) -> None:
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
+
+    def _each(self, ask: Callable[[_Job], _Answer], jobs: Sequence[_Job]) -> list[_Answer]:
+        """Ask for all jobs at once; answers in their order."""
+        if self._closed:
+            raise EngineDead("the engine was closed", hint="open a new one: recsys.engine.open_engine")
+        return list(self._pool.map(ask, jobs))
 
     def _complete(self, prompt: TokenIds, **options: Any) -> dict[str, Any]:
         body = self._request(
             "POST", "/v1/completions", json={"model": self._served, "prompt": list(prompt), **options}
         )
-        if not isinstance(body.get("choices"), list) or not body["choices"]:
+        choices = body.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             raise EngineError("the server answered without a completion", hint="is it a vLLM server?")
         return body
 
@@ -149,6 +168,16 @@ def _label_logprobs(body: Mapping[str, Any], ids: Sequence[int]) -> tuple[float,
 
 
 def _usage(body: Mapping[str, Any]) -> tuple[int, int, int]:
-    usage = body.get("usage") or {}
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    return int(usage.get("prompt_tokens") or 0), int(cached), int(usage.get("completion_tokens") or 0)
+    """(prompt, cached, generated) tokens; 0 where the server does not say."""
+    usage = body.get("usage")
+    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
+    return (
+        _count(usage, "prompt_tokens"),
+        _count(details, "cached_tokens"),
+        _count(usage, "completion_tokens"),
+    )
+
+
+def _count(table: object, key: str) -> int:
+    value = table.get(key) if isinstance(table, dict) else None
+    return value if isinstance(value, int) else 0

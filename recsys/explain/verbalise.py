@@ -9,7 +9,7 @@ from typing import Any
 
 from recsys.config import ReasonConfig
 from recsys.engine.base import Engine, Generation
-from recsys.errors import EngineError, PromptError
+from recsys.errors import EngineDead, EngineError, PromptError
 from recsys.explain.evidence import ReasonCase
 from recsys.explain.grammar import PLACEHOLDER, sentence_pattern
 from recsys.explain.grounding import fill, ungrounded
@@ -27,11 +27,13 @@ _TEMPERATURE = 0.7
 
 @dataclass
 class Reasons:
-    """Explanations in the order of the cases, and what they cost."""
+    """Explanations in the order of the cases, and what they cost. `engine_died` says
+    that the engine is gone for good."""
 
     explanations: list[Explanation]
     generations: list[Generation]
     degraded: tuple[str, ...] = ()
+    engine_died: bool = False
 
 
 def render_reason(
@@ -73,6 +75,7 @@ def write_reasons(
     failures: dict[int, tuple[str, ...]] = {}
     generations: list[Generation] = []
     degraded: tuple[str, ...] = ()
+    engine_died = False
     open_cases = [number for number, case in enumerate(cases) if case.claims] if engine else []
     try:
         for attempt in range(1 + config.retries):
@@ -91,11 +94,12 @@ def write_reasons(
             open_cases = [number for number in open_cases if number not in found]
     except (EngineError, PromptError) as error:
         degraded = (f"reasons: {error.message}; template sentences instead",)
+        engine_died = isinstance(error, EngineDead)
     explanations = [
         found.get(number) or template_reason(case, prompts, failures.get(number, ()))
         for number, case in enumerate(cases)
     ]
-    return Reasons(explanations, generations, degraded)
+    return Reasons(explanations, generations, degraded, engine_died)
 
 
 def _ask(

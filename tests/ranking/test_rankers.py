@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -177,4 +178,4 @@ def test_softmax_sums_to_one_and_keeps_the_order(values: list[float]) -> None:
     scores = softmax(values)
     assert math.fsum(scores) == pytest.approx(1)
     ranked = sorted(range(len(values)), key=lambda n: (values[n], n))
-    assert all(scores[a] <= scores[b] for a, b in zip(ranked, ranked[1:], strict=False))
+    assert all(scores[a] <= scores[b] for a, b in pairwise(ranked))

@@ -53,7 +53,7 @@ def test_ties_are_ordered_by_item_id() -> None:
 
 
 def test_middling_in_both_channels_beats_best_in_one() -> None:
-    a, b = FixedRetriever(*range(0, 50)), FixedRetriever(*range(100, 149), 49)
+    a, b = FixedRetriever(*range(50)), FixedRetriever(*range(100, 149), 49)
     assert ids(HybridRetriever({"a": (a, 1.0), "b": (b, 1.0)}, rrf_k=60).retrieve(Query(), 1)) == ["i49"]
 
 

@@ -1,0 +1,298 @@
+"""A vLLM server elsewhere: what is sent, what is read, and every way it can go wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from recsys.config import Settings, load_settings
+from recsys.engine import open_engine
+from recsys.engine.checks import label_ids
+from recsys.engine.remote import RemoteEngine
+from recsys.engine.weights import prepare_model
+from recsys.errors import EngineDead, EngineError
+from tests.contracts import EngineContract, check_closed
+from tests.engine.serving import plain_logprobs, rendered_prompts, vllm_server
+from tests.fakes import FakeTokenizer
+
+MODELS = {"data": [{"id": "base", "max_model_len": 2048}, {"id": "tuned"}]}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}}
+SCORED = {
+    "choices": [
+        {"logprobs": {"top_logprobs": [{"token_id:7": -0.5, "token_id:8": -1.5, "token_id:9": -3.0}]}}
+    ],
+    "usage": USAGE,
+}
+WRITTEN = {"choices": [{"text": "hello", "finish_reason": "length"}], "usage": USAGE}
+
+Answer = Any  # a dict to send as JSON, a Response, or an exception to raise
+
+
+class Server:
+    """Answers `/v1/models` and completions as told, and keeps the requests."""
+
+    def __init__(self, answer: Answer = SCORED, models: Answer = MODELS) -> None:
+        self.answer, self.models = answer, models
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.models if request.url.path == "/v1/models" else self.answer
+        if callable(answer):
+            answer = answer(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+    def engine(self, **options: Any) -> RemoteEngine:
+        settings = Settings(engine="http://engine.test", **options)
+        headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        client = httpx.Client(transport=httpx.MockTransport(self), base_url=settings.engine, headers=headers)
+        return RemoteEngine(settings, FakeTokenizer(), client)
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(request.content) for request in self.requests if request.content]
+
+
+def score(answer: Answer, **options: Any) -> Any:
+    return Server(answer, **options).engine().label_logprobs([[1, 2, 3]], [7, 8])[0]
+
+
+class TestRequests:
+    def test_labels_are_read_by_token_id_in_the_order_asked_for(self) -> None:
+        server = Server()
+        (answer,) = server.engine().label_logprobs([[1, 2, 3]], [8, 7])
+        assert answer.logprobs == (-1.5, -0.5)
+        assert answer.label_mass == pytest.approx(math.exp(-0.5) + math.exp(-1.5))
+        assert (answer.prompt_tokens, answer.cached_tokens) == (3, 2)
+
+    def test_tokens_are_sent_and_not_text(self) -> None:
+        server = Server()
+        server.engine().label_logprobs([[1, 2, 3], [4]], [7])
+        bodies = server.bodies()
+        assert sorted(body["prompt"] for body in bodies) == [[1, 2, 3], [4]]
+        assert all(body["logprob_token_ids"] == [7] and body["max_tokens"] == 1 for body in bodies)
+        assert {body["model"] for body in bodies} == {"base"}
+
+    def test_answers_keep_the_order_of_the_prompts(self) -> None:
+        def echo(request: httpx.Request) -> dict[str, Any]:
+            (first, *_) = json.loads(request.content)["prompt"]
+            return {"choices": [{"text": str(first)}], "usage": {}}
+
+        answers = Server(echo).engine().generate([[n] for n in range(40)], max_tokens=4)
+        assert [answer.text for answer in answers] == [str(n) for n in range(40)]
+
+    def test_generation_carries_schema_temperature_and_seed(self) -> None:
+        server = Server(WRITTEN)
+        (answer,) = server.engine().generate(
+            [[1]], max_tokens=5, schemas=[{"type": "object"}], temperature=0.7, seed=3
+        )
+        (body,) = server.bodies()
+        assert body["structured_outputs"] == {"json": {"type": "object"}}
+        assert (body["temperature"], body["seed"], body["max_tokens"]) == (0.7, 3, 5)
+        assert (answer.text, answer.truncated, answer.generated_tokens) == ("hello", True, 1)
+
+    def test_free_text_carries_no_schema(self) -> None:
+        server = Server(WRITTEN)
+        server.engine().generate([[1]], max_tokens=5)
+        assert "structured_outputs" not in server.bodies()[0]
+
+    def test_model_and_its_length_are_those_the_server_names(self) -> None:
+        engine = Server().engine()
+        assert (engine.model, engine.adapter, engine.max_model_len, engine.kind) == (
+            "base",
+            None,
+            2048,
+            "remote",
+        )
+
+    def test_adapter_is_asked_for_by_name(self) -> None:
+        server = Server()
+        engine = server.engine(adapter=Path("tuned"))
+        engine.label_logprobs([[1]], [7])
+        assert engine.adapter == "tuned"
+        assert server.bodies()[0]["model"] == "tuned"
+
+    def test_adapter_that_is_not_served_is_an_error_that_names_those_that_are(self) -> None:
+        with pytest.raises(EngineError, match="does not serve adapter 'other'") as caught:
+            Server().engine(adapter=Path("other"))
+        assert "base, tuned" in caught.value.hint
+
+    def test_key_is_sent_and_never_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        sent: list[httpx.Request] = []
+
+        def handle(_: httpx.Client, method: str, path: str, **__: Any) -> httpx.Response:
+            sent.append(_.build_request(method, path))
+            return httpx.Response(401, text="who are you?", request=sent[-1])
+
+        monkeypatch.setattr(httpx.Client, "request", handle)
+        with pytest.raises(EngineError) as caught:
+            RemoteEngine(Settings(engine="http://engine.test/", api_key="secret-7"), FakeTokenizer())
+        assert sent[0].headers["Authorization"] == "Bearer secret-7"
+        assert str(sent[0].url) == "http://engine.test/v1/models"
+        assert "secret-7" not in str(caught.value)
+
+    def test_no_prompts_ask_nothing(self) -> None:
+        server = Server()
+        engine = server.engine()
+        assert engine.label_logprobs([], [7]) == []
+        assert engine.generate([], max_tokens=4) == []
+        assert server.bodies() == []
+
+
+class TestTrouble:
+    @pytest.mark.parametrize(
+        ("status", "retryable"),
+        [
+            (429, True),
+            (500, True),
+            (502, True),
+            (503, True),
+            (504, True),
+            (400, False),
+            (401, False),
+            (404, False),
+        ],
+    )
+    def test_status_says_whether_to_try_again(self, status: int, retryable: bool) -> None:
+        with pytest.raises(EngineError, match=f"HTTP {status}: oh no") as caught:
+            score(httpx.Response(status, text="oh no"))
+        assert caught.value.retryable == retryable
+        assert not isinstance(caught.value, EngineDead)
+        assert ("WHYREC_API_KEY" in caught.value.hint) == (status == 401)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            httpx.Response(200, text="<html>"),
+            httpx.Response(200, content=b"\xff\xfe\x00"),
+            httpx.Response(200, json=[1]),
+            {},
+            {"choices": []},
+            {"choices": 7},
+            {"choices": ["text"]},
+            {"choices": [None]},
+        ],
+        ids=["html", "bytes", "list", "empty", "no choice", "number", "text", "null"],
+    )
+    @pytest.mark.parametrize("call", ["labels", "generate"])
+    def test_answer_that_makes_no_sense_is_an_error(self, answer: Answer, call: str) -> None:
+        engine = Server(answer).engine()
+        with pytest.raises(EngineError):
+            _ = (
+                engine.label_logprobs([[1]], [7])
+                if call == "labels"
+                else engine.generate([[1]], max_tokens=4)
+            )
+
+    @pytest.mark.parametrize(
+        "logprobs",
+        [
+            None,
+            {},
+            {"top_logprobs": []},
+            {"top_logprobs": [None]},
+            {"top_logprobs": [{"token_id:7": -1.0}]},
+            {"top_logprobs": [{"token_id:7": -1.0, "token_id:8": None}]},
+            {"top_logprobs": [{" Yes": -1.0, " No": -2.0}]},
+        ],
+    )
+    def test_missing_label_is_an_error_and_no_guess(self, logprobs: Any) -> None:
+        with pytest.raises(EngineError, match="did not return the labels"):
+            score({"choices": [{"logprobs": logprobs}], "usage": USAGE})
+
+    @pytest.mark.parametrize(
+        "usage", [None, [], "x", {"prompt_tokens": "many"}, {"prompt_tokens_details": 3}]
+    )
+    def test_odd_usage_is_counted_as_none(self, usage: Any) -> None:
+        answer = score({**SCORED, "usage": usage})
+        assert (answer.prompt_tokens, answer.cached_tokens) == (0, 0)
+
+    @pytest.mark.parametrize("models", [{}, {"data": []}, {"data": 7}, {"data": ["base"]}, {"data": None}])
+    def test_server_without_a_model_is_an_error(self, models: Answer) -> None:
+        with pytest.raises(EngineError, match="serves no model"):
+            Server(models=models).engine()
+
+    def test_refused_connection_means_the_engine_is_dead(self) -> None:
+        with pytest.raises(EngineDead, match="cannot reach") as caught:
+            score(httpx.ConnectError("refused"))
+        assert caught.value.retryable
+        with pytest.raises(EngineDead):
+            Server(models=httpx.ConnectError("refused")).engine()
+
+    def test_connection_that_breaks_means_the_engine_is_dead(self) -> None:
+        with pytest.raises(EngineDead):
+            score(httpx.RemoteProtocolError("closed"))
+
+    @pytest.mark.parametrize("error", [httpx.ReadTimeout("late"), httpx.ConnectTimeout("late")])
+    def test_timeout_is_an_error_of_an_engine_that_still_lives(self, error: Exception) -> None:
+        with pytest.raises(EngineError, match="no answer in time") as caught:
+            score(error)
+        assert caught.value.retryable
+        assert not isinstance(caught.value, EngineDead)
+
+    def test_one_failing_prompt_fails_the_batch(self) -> None:
+        def answer(request: httpx.Request) -> Any:
+            return httpx.Response(503) if json.loads(request.content)["prompt"] == [2] else SCORED
+
+        with pytest.raises(EngineError, match="HTTP 503"):
+            Server(answer).engine().label_logprobs([[1], [2], [3]], [7])
+
+    @pytest.mark.parametrize("url", ["http://[::1", "http://a:b"])
+    def test_malformed_url_is_an_engine_error(self, url: str) -> None:
+        with pytest.raises(EngineError, match="is no URL") as caught:
+            RemoteEngine(Settings(engine=url), FakeTokenizer())
+        assert "WHYREC_ENGINE" in caught.value.hint
+
+    def test_closed_engine_is_dead(self) -> None:
+        """The thread pool used to complain in its own words."""
+        check_closed(Server().engine())
+
+
+@pytest.fixture(scope="module")
+def model_folder() -> Path | str:
+    return prepare_model(load_settings())
+
+
+@pytest.fixture(scope="module")
+def address(model_folder: Path | str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with vllm_server(model_folder, tmp_path_factory.mktemp("server") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def open_remote(address: str) -> Callable[[], Any]:
+    return lambda: open_engine(load_settings(engine=address))
+
+
+@pytest.fixture(scope="module")
+def engine(open_remote: Callable[[], Any]) -> Iterator[Any]:
+    engine = open_remote()
+    yield engine
+    engine.close()
+
+
+@pytest.mark.engine
+class TestRealServer(EngineContract):
+    tolerance = 0.05
+
+    def test_it_names_the_length_of_its_model(self, engine: Any) -> None:
+        assert engine.max_model_len == 2048
+
+    def test_label_log_probabilities_are_those_of_plain_transformers(
+        self, engine: Any, model_folder: Path | str
+    ) -> None:
+        prompts = rendered_prompts(engine.tokenizer)
+        labels = label_ids(engine.tokenizer, ("Yes", "No"))
+        expected = plain_logprobs(model_folder, prompts, labels)
+        for answer, logprobs in zip(engine.label_logprobs(prompts, labels), expected, strict=True):
+            assert answer.logprobs == pytest.approx(logprobs, abs=0.15)
+
+    def test_closed_engine_is_dead(self, open_remote: Callable[[], Any]) -> None:
+        check_closed(open_remote())

@@ -1,0 +1,114 @@
+"""The real model in a process of this one: one start for the whole file, killed at its end."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.config import load_settings
+from recsys.engine import open_engine
+from recsys.engine.base import Engine
+from recsys.engine.checks import label_ids
+from recsys.engine.weights import prepare_model
+from recsys.errors import EngineDead
+from recsys.prompting import PromptLibrary
+from recsys.ranking import RankerParts, RankRequest, make_ranker
+from tests.contracts import EngineContract, check_closed, rank_request
+from tests.engine.serving import plain_logprobs, rendered_prompts
+
+pytestmark = pytest.mark.engine
+PROMPTS = PromptLibrary()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Any]:
+    before = set(multiprocessing.active_children())
+    engine = open_engine(load_settings())
+    engine_processes.extend(set(multiprocessing.active_children()) - before)
+    yield engine
+    engine.close()
+
+
+engine_processes: list[Any] = []
+
+
+def ranker(engine: Engine, strategy: str) -> Any:
+    return make_ranker(strategy, RankerParts(engine, PROMPTS, "film", "films", 1536))
+
+
+class TestVllm(EngineContract):
+    tolerance = 0.05
+
+    def test_log_odds_do_not_depend_on_the_order_of_the_candidates(self, engine: Engine) -> None:
+        request = rank_request(6)
+        turned = RankRequest(request.candidates[::-1], request.history, request.context, request.profile)
+        there = ranker(engine, "pointwise").rank(request).log_odds
+        back = ranker(engine, "pointwise").rank(turned).log_odds
+        assert there == pytest.approx(back[::-1], abs=0.05)
+        assert len(set(there)) == 6
+
+    def test_shared_prefix_of_the_second_candidate_is_cached(self, engine: Engine) -> None:
+        prompts = ranker(engine, "pointwise").render(rank_request(2)).token_ids
+        labels = label_ids(engine.tokenizer, ("Yes", "No"))
+        engine.label_logprobs(prompts[:1], labels)
+        (second,) = engine.label_logprobs(prompts[1:], labels)
+        assert 0 < second.cached_tokens < second.prompt_tokens
+
+    @pytest.mark.parametrize("strategy", ["pointwise", "listwise", "generated"])
+    def test_every_strategy_ranks_on_the_real_model(self, engine: Engine, strategy: str) -> None:
+        ranking = ranker(engine, strategy).rank(rank_request(4))
+        assert sum(ranking.scores) == pytest.approx(1)
+        assert len(ranking.scores) == 4
+        if ranking.usage.label_mass is not None:
+            assert 0 < ranking.usage.label_mass <= 1
+
+    def test_written_order_is_held_to_its_schema(self, engine: Engine) -> None:
+        (text,) = ranker(engine, "generated").rank(rank_request(5)).raw
+        numbers = json.loads(text)
+        assert len(numbers) == 5
+        assert set(numbers) <= {1, 2, 3, 4, 5}
+
+    def test_label_log_probabilities_are_those_of_plain_transformers(self, engine: Engine) -> None:
+        prompts = rendered_prompts(engine.tokenizer)
+        labels = label_ids(engine.tokenizer, ("Yes", "No"))
+        expected = plain_logprobs(prepare_model(load_settings()), prompts, labels)
+        for answer, logprobs in zip(engine.label_logprobs(prompts, labels), expected, strict=True):
+            assert answer.logprobs == pytest.approx(logprobs, abs=0.15)
+
+    def test_script_is_not_run_again_by_the_engines_process(self, engine: Engine) -> None:
+        assert Path(__file__).name not in "".join(str(child.name) for child in engine_processes)
+        assert len(engine_processes) >= 1
+
+
+def test_engine_that_is_killed_in_mid_use_is_dead_at_once_and_stays_so(engine: Engine) -> None:
+    """vLLM waits for ever on an engine that was killed. Last in the file: it needs the only engine."""
+    prompt = engine.tokenizer.encode("Once upon a time", add_special_tokens=False)
+    outcome: list[BaseException | Any] = []
+
+    def write() -> None:
+        try:
+            outcome.append(engine.generate([prompt] * 4, max_tokens=2000))
+        except BaseException as error:
+            outcome.append(error)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    writer.join(1)  # in the midst of its work
+    assert not outcome
+    for process in engine_processes:
+        os.kill(process.pid, signal.SIGKILL)
+    killed = time.monotonic()
+    writer.join(5)
+    assert not writer.is_alive(), "still waiting for an engine that is dead"
+    assert time.monotonic() - killed < 5
+    assert isinstance(outcome[0], EngineDead)
+    check_closed(engine)

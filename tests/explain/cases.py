@@ -1,0 +1,95 @@
+"""Items to explain, with every kind of evidence for them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from recsys.explain import ReasonCase, collect_evidence
+from recsys.explain.verbalise import GRAMMAR
+from recsys.prompting import PromptLibrary
+from recsys.types import Context, Item, Place
+from tests.fakes import candidate, film, seen
+
+PROMPTS = PromptLibrary()
+GRAMMAR_FILE = PROMPTS.file(GRAMMAR)
+ALIEN = film("h1", "Alien", "Horror", "Sci-Fi")
+BRAZIL = film("h2", "Brazil", "Sci-Fi")
+BIG = film("h3", "Big", "Comedy")
+DUNE = film("d", "Dune", "Adventure", "Sci-Fi", year=1984)
+SHARES = {"h1": 0.3, "h2": 0.4, "h3": -0.1}
+FRIDAY = Context(
+    weekday="Friday", part_of_day="evening", place=Place(city="Minneapolis"), extra={"weather": "rain"}
+)
+
+
+def case_of(
+    item: Item = DUNE,
+    *liked: Item,
+    shares: Mapping[str, float] = SHARES,
+    channels: Mapping[str, int] | None = None,
+    context: Context = FRIDAY,
+    effect: float | None = None,
+    variant: int = 0,
+    shown: int = 3,
+) -> ReasonCase:
+    return collect_evidence(
+        candidate(item, because=shares, channels=channels or {"text": 1}),
+        seen(*liked),
+        context,
+        nouns=("film", "films"),
+        history_shown=shown,
+        top_rank=5,
+        context_effect=effect,
+        variant=variant,
+    )
+
+
+def ids(case: ReasonCase, kind: str = "") -> list[str]:
+    return [entry.id for entry in case.evidence if not kind or entry.kind == kind]
+
+
+def texts(case: ReasonCase, kind: str) -> list[str]:
+    return [entry.text for entry in case.by_kind(kind)]
+
+
+CASES: dict[str, ReasonCase] = {
+    "two liked, both share": case_of(DUNE, ALIEN, BRAZIL),
+    "two liked, one shares": case_of(DUNE, ALIEN, film("h2", "Big", "Comedy")),
+    "two liked, none shares": case_of(DUNE, film("h1", "Alice"), film("h2", "Big", "Comedy")),
+    "three liked": case_of(DUNE, ALIEN, BRAZIL, BIG, shares={"h1": 1, "h2": 1, "h3": 1}),
+    "one liked": case_of(DUNE, BRAZIL),
+    "one liked, no attributes": case_of(film("x", "Untold"), BRAZIL),
+    "liked in context": case_of(DUNE, ALIEN, BRAZIL, effect=1.0),
+    "wish": case_of(context=Context(wish="dark")),
+    "wish and liked": case_of(DUNE, ALIEN, context=Context(wish="dark")),
+    "wish, no attributes": case_of(film("x", "Untold"), context=Context(wish="dark")),
+    "wish in context": case_of(context=FRIDAY.model_copy(update={"wish": "dark"}), effect=1.0),
+    "popular": case_of(channels={"popularity": 1}),
+    "popular, no attributes": case_of(film("x", "Untold"), channels={"popularity": 1}),
+    "attributes alone": case_of(channels={"popularity": 99}),
+    "attributes in context": case_of(channels={"popularity": 99}, effect=1.0),
+}
+
+
+def grid() -> list[ReasonCase]:
+    """Every combination of item, history, wish, popularity and context, in each variant."""
+    items = (
+        film("x", "Untold"),
+        film("y", "Solaris", "Sci-Fi"),
+        film("z", "Them", "Horror", "Sci-Fi", "War"),
+    )
+    histories = ((), (BIG,), (BRAZIL,), (BRAZIL, BIG), (BIG, BRAZIL), (ALIEN, BRAZIL), (BIG, film("h4", "M")))
+    found = itertools.product(items, histories, ("", "dark"), (1, 99), (None, 1.0), range(6))
+    return [
+        case_of(
+            item,
+            *liked,
+            shares={entry.id: 1 - 0.1 * n for n, entry in enumerate(liked)},
+            channels={"text": 1, "popularity": popular},
+            context=FRIDAY.model_copy(update={"wish": wish}),
+            effect=effect,
+            variant=variant,
+        )
+        for item, liked, wish, popular, effect, variant in found
+    ]

@@ -1,0 +1,102 @@
+"""What may be cited: facts that exist and were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from recsys.explain import collect_evidence
+from recsys.explain.evidence import CONTEXT_EFFECT
+from recsys.types import Context
+from tests.explain.cases import (
+    ALIEN,
+    BIG,
+    BRAZIL,
+    DUNE,
+    FRIDAY,
+    SHARES,
+    case_of,
+    ids,
+    texts,
+)
+from tests.fakes import candidate, film, seen
+
+
+class TestEvidence:
+    def test_liked_items_with_a_positive_share_are_cited_strongest_first(self) -> None:
+        case = case_of(DUNE, ALIEN, BRAZIL, BIG)
+        assert texts(case, "history") == ["Brazil", "Alien"]
+        assert [entry.contribution for entry in case.by_kind("history")] == [0.4, 0.3]
+        assert [entry.item_id for entry in case.by_kind("history")] == ["h2", "h1"]
+
+    @pytest.mark.parametrize("liked", [False, None])
+    def test_item_that_nobody_said_they_liked_is_no_reason(self, liked: bool | None) -> None:
+        case = collect_evidence(
+            candidate(DUNE, because=SHARES),
+            seen(ALIEN, liked=liked),
+            Context(),
+            nouns=("film", "films"),
+            history_shown=3,
+            top_rank=5,
+        )
+        assert not case.by_kind("history")
+
+    def test_no_more_history_than_asked_for(self) -> None:
+        assert texts(case_of(DUNE, ALIEN, BRAZIL, shown=1), "history") == ["Brazil"]
+        assert not case_of(DUNE, ALIEN, BRAZIL, shown=0).by_kind("history")
+
+    def test_shared_attributes_are_those_both_have(self) -> None:
+        case = case_of(film("x", "X", "Drama", "Horror", "Sci-Fi"), ALIEN, BRAZIL)
+        names = {entry.id: entry.text for entry in case.evidence}
+        shared = {names[h]: sorted(names[a] for a in held) for h, held in case.shared.items()}
+        assert shared == {"Alien": ["Horror", "Sci-Fi"], "Brazil": ["Sci-Fi"]}
+
+    def test_attributes_of_liked_items_come_first_and_three_at_most(self) -> None:
+        case = case_of(film("x", "X", "A", "B", "C", "Sci-Fi"), ALIEN, BRAZIL)
+        assert texts(case, "attribute") == ["Sci-Fi", "A", "B"]
+
+    def test_long_attribute_is_still_shared(self) -> None:
+        genre = "very " * 20 + "long"
+        case = case_of(film("x", "X", genre), film("h1", "Y", genre))
+        assert case.shared == {"h1": ("a1",)}
+
+    @pytest.mark.parametrize(
+        ("effect", "cited"),
+        [(None, False), (-1.0, False), (CONTEXT_EFFECT, False), (0.11, True), (2.0, True)],
+    )
+    def test_context_is_cited_only_where_it_measurably_mattered(
+        self, effect: float | None, cited: bool
+    ) -> None:
+        case = case_of(DUNE, ALIEN, effect=effect)
+        expected = ["a Friday evening", "being in Minneapolis", "weather rain"] if cited else []
+        assert texts(case, "context") == expected
+        assert all(entry.contribution == effect for entry in case.by_kind("context"))
+
+    def test_nothing_is_said_of_a_context_that_is_not_known(self) -> None:
+        assert not case_of(DUNE, ALIEN, context=Context(), effect=2.0).by_kind("context")
+
+    @pytest.mark.parametrize(
+        ("channels", "cited"), [({"text": 5}, True), ({"text": 6}, False), ({"popularity": 1}, False)]
+    )
+    def test_wish_is_cited_only_where_text_search_put_the_item_high(
+        self, channels: Mapping[str, int], cited: bool
+    ) -> None:
+        case = case_of(channels=channels, context=Context(wish="dark"))
+        assert bool(case.by_kind("wish")) == cited
+
+    @pytest.mark.parametrize(("rank", "cited"), [(1, True), (5, True), (6, False)])
+    def test_popular_is_said_only_of_the_most_popular(self, rank: int, cited: bool) -> None:
+        assert bool(case_of(channels={"popularity": rank}).by_kind("popularity")) == cited
+
+    def test_popular_is_not_said_where_history_or_a_wish_speak(self) -> None:
+        channels = {"popularity": 1}
+        assert not case_of(DUNE, ALIEN, channels=channels).by_kind("popularity")
+        assert not case_of(channels=channels, context=Context(wish="dark")).by_kind("popularity")
+
+    def test_attribute_of_nothing_but_invisible_signs_is_none(self) -> None:
+        assert not case_of(film("x", "X", "\u200b", "\u202e")).evidence
+
+    def test_ids_are_unique(self) -> None:
+        case = case_of(DUNE, ALIEN, BRAZIL, context=FRIDAY.model_copy(update={"wish": "dark"}), effect=1.0)
+        assert len(set(ids(case))) == len(ids(case)) == 8

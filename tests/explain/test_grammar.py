@@ -1,0 +1,76 @@
+"""What may be said: every sentence of the grammar is true, and no other passes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recsys.explain import ungrounded
+from recsys.explain.grammar import sentence_pattern
+from recsys.explain.grounding import fill
+from tests.explain.cases import (
+    BRAZIL,
+    CASES,
+    DUNE,
+    GRAMMAR_FILE,
+    case_of,
+    texts,
+)
+
+
+class TestGrammar:
+    @pytest.mark.parametrize("name", CASES)
+    @pytest.mark.parametrize("attempt", [None, 0, 1, 2])
+    def test_every_sentence_the_grammar_can_make_is_grounded(self, name: str, attempt: int | None) -> None:
+        case = CASES[name]
+
+        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.from_regex(sentence_pattern(case, GRAMMAR_FILE, attempt), fullmatch=True))
+        def check(sentence: str) -> None:
+            sentence = sentence.rstrip("\n")  # `$` allows one
+            assert ungrounded(sentence, case, GRAMMAR_FILE) == ()
+            told = fill(sentence, case)
+            assert not re.search(r"[{}]|\s\s|\s[.,]|\(\)|\|", told)
+            assert told.endswith(".")
+            assert told[0] == told[0].upper()
+
+        check()
+
+    def test_neighbouring_reasons_and_second_attempts_have_other_forms(self) -> None:
+        patterns = {
+            sentence_pattern(case_of(DUNE, BRAZIL, variant=variant), GRAMMAR_FILE, attempt)
+            for variant, attempt in ((0, 0), (1, 0), (2, 0), (0, 1))
+        }
+        assert len(patterns) >= 3
+
+    GOOD = "You liked {h1} and {h2}, and {item} has {a1} too."
+
+    def test_sentence_that_the_faults_are_planted_in_is_sound(self) -> None:
+        assert ungrounded(self.GOOD, CASES["two liked, both share"], GRAMMAR_FILE) == ()
+
+    @pytest.mark.parametrize(
+        ("sentence", "failure"),
+        [
+            ("You liked {h1} and {h7}, and {item} has {a1} too.", "unknown_evidence"),
+            ("You liked {h1}, and {item} has {q1} too.", "unknown_evidence"),
+            ("You liked {h1} and {h2}, and {item} has {a2} too.", "false_link"),
+            ("You liked {h1} and {h1}, and {item} has {a1} too.", "repeated"),
+            ("You liked {h1} and {h2}, and it has {a1} too.", "not_about_item"),
+            ("{item}: you liked {h1}, and {item} has {a1} too.", "not_about_item"),
+            ("You liked {h1} and {h2}, and {item} has great {a1} too.", "uncited_claim"),
+            ("You liked {h1} and {h2}, and {item} has {a1} too. It won an Oscar.", "uncited_claim"),
+            ("You liked {h1} and {h2} (1979), and {item} has {a1} too.", "uncited_claim"),
+            ("You liked {h1} and {h2}, and {item} has {a1} too, and suits a Friday.", "uncited_claim"),
+            ("You liked Star Wars and {h2}, and {item} has {a1} too.", "uncited_claim"),
+            ("You liked {h1} and {h2}, and {item} has {a1} too, and suits {c1}.", "unknown_evidence"),
+            (GOOD + "\n", "uncited_claim"),
+            ("", "not_about_item"),
+        ],
+    )
+    def test_planted_fault_is_caught(self, sentence: str, failure: str) -> None:
+        case = CASES["two liked, both share"]
+        assert texts(case, "attribute")[0] == "Sci-Fi"
+        assert failure in ungrounded(sentence, case, GRAMMAR_FILE)
