@@ -107,7 +107,7 @@ def vllm_server(folder: Path | str, log: Path) -> Iterator[str]:
 
 
 def wait_until_healthy(
-    address: str, server: subprocess.Popen[bytes], log: Path, limit_s: float = 180
+    address: str, server: subprocess.Popen[bytes], log: Path, limit_s: float = 300
 ) -> None:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:

@@ -173,3 +173,80 @@ def test_importing_twice_changes_nothing(
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["result"]["interactions"] == {"added": 0, "updated": 0, "unchanged": 100_000}
     assert outcome["report"]["rows"] == {"items": 1682, "users": 943, "interactions": 100_000}
+
+
+RECIPES = """
+name = "recipes"
+noun = "recipe"
+plural = "recipes"
+
+[items]
+file = "recipes.csv"
+id = "id"
+title = "name"
+description = "about"
+
+[items.attributes]
+cuisine = "cuisine"
+
+[interactions]
+file = "cooked.jsonl"
+user = "who"
+item = "what"
+timestamp = "when"
+
+[interactions.context]
+weather = "weather"
+"""
+
+
+def test_a_folder_of_ones_own_is_a_domain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "domain.toml").write_text(RECIPES)
+    (tmp_path / "recipes.csv").write_text(
+        "id,name,about,cuisine\n1,Pho,noodle soup,Vietnamese\n2,Ramen,noodle soup,Japanese\n3,Tiramisu,dessert,Italian\n"
+    )
+    (tmp_path / "cooked.jsonl").write_text(
+        '{"who": "ann", "what": "1", "when": "2026-01-02T18:00:00Z", "weather": "rain"}\n'
+    )
+    monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
+    assert run(monkeypatch, "import", "--domain", str(tmp_path), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["report"]["rows"] == {"items": 3, "interactions": 1}
+    assert run(monkeypatch, "recommend", "--domain", str(tmp_path), "--user", "ann", "-k", "2", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [line["item"]["title"] for line in answer["recommendations"]] == ["Ramen", "Tiramisu"]
+
+
+def test_a_wrong_row_of_ones_own_data_is_named_and_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "domain.toml").write_text(RECIPES)
+    (tmp_path / "recipes.csv").write_text("id,name,about,cuisine\n1,Pho,noodle soup,Vietnamese\n")
+    (tmp_path / "cooked.jsonl").write_text(
+        '{"who": "ann", "what": "9", "when": "2026-01-02", "weather": "rain"}\n'
+    )
+    monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
+    assert run(monkeypatch, "recommend", "--domain", str(tmp_path), "--liked", "Pho") == 1
+    said = capsys.readouterr().err
+    assert "cooked.jsonl, row 1, field 'what'" in " ".join(said.split())
+    assert run(monkeypatch, "recommend", "--domain", str(tmp_path), "--liked", "Pho") == 1
+
+
+def test_a_damaged_store_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "whyrec.db").write_bytes(b"this is no database" * 1000)
+    monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path))
+    assert run(monkeypatch, "recommend", "--user", "196") == 1
+    said = capsys.readouterr().err
+    assert "whyrec.db" in said
+    assert "->" in said
+
+
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WHYREC_KV_CACHE_GB", "plenty")
+    assert run(monkeypatch, "recommend", "--user", "196") == 1
+    assert "WHYREC_KV_CACHE_GB" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import pytest
 
 from recsys.explain.grammar import PLACEHOLDER
 from recsys.pipeline import Recommender
+from recsys.scoring import score_line
 from recsys.types import Recommendations
 
 pytestmark = pytest.mark.engine
@@ -100,6 +101,14 @@ def test_anybody_can_be_described_by_titles_and_a_wish(recommender: Recommender)
     assert any(
         "animated film for the children" in line.explanation.text for line in answer if line.explanation
     )
+
+
+def test_own_candidates_are_scored_and_a_bad_line_is_answered(recommender: Recommender) -> None:
+    good = score_line(recommender, '{"history": ["Fargo"], "candidates": ["Heat", {"title": "A new one"}]}')
+    assert math.isclose(sum(entry["probability"] for entry in good["scores"]), 1.0)
+    assert [entry["title"] for entry in good["scores"]] == ["Heat", "A new one"]
+    assert good["report"]["category"] == "ok"
+    assert score_line(recommender, "{")["error"]["type"] == "RequestError"
 
 
 def test_an_engine_that_dies_is_replaced_by_the_next_request(recommender: Recommender) -> None:
