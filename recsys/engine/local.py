@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import multiprocessing
 import os
@@ -131,12 +132,18 @@ class VllmEngine:
                 f"vLLM did not start: {_first_line(error)}",
                 hint="`recsys doctor --engine` checks model, memory and CPU features one by one",
             ) from error
+        # A script that ends without `close` would wait for its engine for ever.
+        atexit.register(self.close)
         self._processes = [child for child in multiprocessing.active_children() if child not in before]
         self.tokenizer = cast(Tokenizer, self._llm.get_tokenizer())
         self.max_model_len: int = self._llm.llm_engine.model_config.max_model_len
         self._lora: LoRARequest | None = None
         if settings.adapter:
-            self._check_adapter(settings.adapter)
+            try:
+                self._check_adapter(settings.adapter)
+            except BaseException:
+                self.close()
+                raise
 
     def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
         from vllm import SamplingParams
@@ -189,6 +196,7 @@ class VllmEngine:
         ]
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
