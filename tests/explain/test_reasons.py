@@ -69,7 +69,7 @@ class TestFallback:
         case = case_of(film("x", "Untold"), channels={"popularity": 99})
         assert not case.evidence
         (told,) = write_reasons([case], ScriptedEngine(), PROMPTS, ReasonConfig()).explanations
-        assert told.text == "Untold is in the catalogue, and nothing more is known of it."
+        assert told.text == "Nothing is known yet that speaks for Untold."
         assert told.source == "template"
         assert told.evidence == ()
 
