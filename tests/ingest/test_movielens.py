@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 
 from recsys.config import load_domain
-from recsys.errors import MissingDependency
 from recsys.ingest import Batch, read_domain
-from recsys.ingest.readers import locate
 from recsys.store import Changes, Store
 
 
 @pytest.fixture(scope="module")
 def movies() -> Batch:
-    try:
-        locate(load_domain("movies"), "ml-100k.item")
-    except MissingDependency as missing:
-        pytest.skip(missing.hint)
     return read_domain(load_domain("movies"))
 
 
