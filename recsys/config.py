@@ -169,6 +169,11 @@ class Domain(Strict):
     def _absolute(cls, folder: Path) -> Path:
         return folder.resolve()
 
+    @property
+    def prompt_folder(self) -> Path | None:
+        """Where the domain's own templates are, if it has any."""
+        return self.folder / self.prompts if self.prompts else None
+
 
 def shipped_domains() -> Path:
     """The folder of domains that come with the distribution."""

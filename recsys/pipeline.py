@@ -83,7 +83,7 @@ class Recommender:
         self.store = store
         self.catalog = catalog
         self.retriever = retriever
-        self.prompts = PromptLibrary(domain.folder / domain.prompts if domain.prompts else None)
+        self.prompts = PromptLibrary(domain.prompt_folder)
         self._engine = engine
         self._engine_lock = threading.Lock()
         self._progress = progress

@@ -137,8 +137,7 @@ def _library(domain: str) -> Any:
     from recsys.config import load_domain
     from recsys.prompting import PromptLibrary
 
-    found = load_domain(domain)
-    return PromptLibrary(found.folder / found.prompts if found.prompts else None)
+    return PromptLibrary(load_domain(domain).prompt_folder)
 
 
 def _run(recommender: Any, name: str, prepared: Any) -> dict[str, Any]:
@@ -195,9 +194,12 @@ def _print_render(report: dict[str, Any]) -> None:
         console.rule("answer")
         for raw in answer["raw"]:
             console.print(raw, markup=False, highlight=False)
-        console.print(
-            f"parse: {answer['parse']['category']} {answer['parse']['detail']}", highlight=False, markup=False
-        )
+        if "parse" in answer:
+            parse = answer["parse"]
+            console.print(f"parse: {parse['category']} {parse['detail']}", highlight=False, markup=False)
+        for reason in answer.get("explanations", []):
+            failed = f" after {', '.join(reason['failures'])}" if reason["failures"] else ""
+            console.print(f"  {reason['source']}{failed}: {reason['text']}", highlight=False, markup=False)
         for line in answer.get("scores", []):
             odds = f"{line['log_odds']:+.2f}" if line["log_odds"] is not None else ""
             console.print(f"  {line['score']:.3f} {odds:>6}  {line['item']}", markup=False, highlight=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.cli.prompt import render_prompt
 from recsys.explain.grammar import PLACEHOLDER
 from recsys.pipeline import Recommender
 from recsys.scoring import score_line
@@ -109,6 +110,24 @@ def test_own_candidates_are_scored_and_a_bad_line_is_answered(recommender: Recom
     assert [entry["title"] for entry in good["scores"]] == ["Heat", "A new one"]
     assert good["report"]["category"] == "ok"
     assert score_line(recommender, "{")["error"]["type"] == "RequestError"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("rank/pointwise", "parse: ok"), ("rank/generated", "["), ("explain/reason", "llm: ")]
+)
+def test_prompt_render_shows_what_the_model_answered(
+    name: str,
+    shown: str,
+    recommender: Recommender,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Reasons have no ranking's parse: showing them was a traceback."""
+    monkeypatch.setattr(Recommender, "load", lambda *_, **__: recommender)
+    monkeypatch.setattr(Recommender, "close", lambda _: None)
+    render_prompt(name, user="196", n_candidates=3, run=True)
+    printed = capsys.readouterr().out
+    assert shown in printed.split("answer", 1)[1]
 
 
 def test_an_engine_that_dies_is_replaced_by_the_next_request(recommender: Recommender) -> None:
