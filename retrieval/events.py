@@ -1,0 +1,97 @@
+"""A domain's events as arrays, which is how models read them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.config import Feedback
+from recsys.types import HistoryEntry, Interaction
+
+IntArray = npt.NDArray[np.int32]
+FloatArray = npt.NDArray[np.float32]
+DoubleArray = npt.NDArray[np.float64]
+
+LIKED, UNKNOWN, DISLIKED = 1, 0, -1
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """Events grouped by user, each user's in time order.
+
+    `items` (i,) and `users` (u,) are ids; user number r did the events
+    `start[r]:start[r + 1]` of the arrays below, each of shape (n,): `item` is a row
+    of `items`, `time` seconds since 1970 (NaN if unknown), `feeling` LIKED, UNKNOWN
+    or DISLIKED. Items that nobody met are in `items` too.
+    """
+
+    items: tuple[str, ...]
+    users: tuple[str, ...]
+    start: npt.NDArray[np.int64]
+    item: IntArray
+    time: DoubleArray
+    feeling: npt.NDArray[np.int8]
+
+    @classmethod
+    def of(
+        cls, events: Iterable[Interaction], items: Iterable[str], feedback: Feedback | None = None
+    ) -> EventLog:
+        """`events` in time order; those of items that are not among `items` are left out."""
+        ids = tuple(sorted(set(items)))
+        row_of = {item_id: row for row, item_id in enumerate(ids)}
+        by_user: dict[str, list[Interaction]] = {}
+        for event in events:
+            if event.item_id in row_of:
+                by_user.setdefault(event.user_id, []).append(event)
+        users = tuple(sorted(by_user))
+        ordered = [event for user in users for event in by_user[user]]
+        judge = (feedback or Feedback()).liked
+        return cls(
+            items=ids,
+            users=users,
+            start=np.cumsum([0, *(len(by_user[user]) for user in users)], dtype=np.int64),
+            item=np.array([row_of[event.item_id] for event in ordered], dtype=np.int32),
+            time=np.array(
+                [np.nan if event.timestamp is None else event.timestamp for event in ordered], dtype=np.float64
+            ),
+            feeling=np.array([_feeling(judge(event.rating)) for event in ordered], dtype=np.int8),
+        )
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Item id -> row."""
+        return {item_id: row for row, item_id in enumerate(self.items)}
+
+    @cached_property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Events per item, shape (i,)."""
+        return np.bincount(self.item, minlength=len(self.items)).astype(np.int64)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256, in hex, of all there is: what a fitted model names as its data."""
+        digest = hashlib.sha256("\0".join((*self.items, "", *self.users)).encode("utf-8", "surrogatepass"))
+        for array in (self.start, self.item, self.time, self.feeling):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def sequences(self) -> list[IntArray]:
+        """Item rows of each user, oldest first."""
+        return np.split(self.item, self.start[1:-1]) if self.users else []
+
+    def rows(self, history: Sequence[HistoryEntry]) -> IntArray:
+        """Item rows of a history, entries of unknown items left out."""
+        known = (self.row_of.get(entry.item.id) for entry in history)
+        return np.array([row for row in known if row is not None], dtype=np.int32)
+
+
+def _feeling(liked: bool | None) -> int:
+    return UNKNOWN if liked is None else LIKED if liked else DISLIKED
