@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigError, UnknownDomain
+from recsys.retriever_config import RetrieverConfig
 
 PACKAGED_MODEL = "smollm2-135m-instruct"
 PACKAGED_EMBEDDER = "all-minilm-l6-v2"
@@ -116,20 +117,6 @@ class Feedback(Strict):
         if self.disliked_at_most is not None and rating <= self.disliked_at_most:
             return False
         return None
-
-
-class RetrieverConfig(Strict):
-    """Text and popularity channels, joined by reciprocal rank.
-
-    A wish takes `wish_weight` of the text query, the history the rest; history
-    weights halve every `half_life` items back.
-    """
-
-    text_weight: float = Field(1.0, ge=0)
-    popularity_weight: float = Field(1.0, ge=0)
-    wish_weight: float = Field(0.7, ge=0, le=1)
-    half_life: float = Field(10.0, gt=0)
-    rrf_k: int = Field(60, ge=1, description="the constant of reciprocal rank fusion")
 
 
 class RankerConfig(Strict):

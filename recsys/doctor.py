@@ -247,22 +247,14 @@ def _index(case: Case) -> Finding:
     from retrieval import index_files
     from retrieval.embedding import SentenceEmbedder
 
-    folder = case.settings.data_dir / "indexes" / case.domain_name
-    try:
-        manifest = index_files.Manifest.model_validate_json((folder / index_files.MANIFEST).read_bytes())
-    except FileNotFoundError:
+    folder = case.settings.data_dir / "retrievers" / case.domain_name / "text"
+    if not folder.exists():
         return ok(f"{folder}: built at first use")
-    except (OSError, ValueError):
-        return warn(f"{folder} is damaged", "nothing to do: it is rebuilt")
     try:
-        ids, _vectors = index_files.read(
-            folder,
-            embedder_name=SentenceEmbedder(case.settings.embedder).name,
-            data_hash=manifest.data_hash,
-        )
+        index = index_files.read(folder, embedder_name=SentenceEmbedder(case.settings.embedder).name)
     except IndexDamaged as error:
         return warn(error.message, "nothing to do: it is rebuilt")
-    return ok(f"{len(ids):,} items in {folder}")
+    return ok(f"{len(index):,} items in {folder}")
 
 
 def _cpu(case: Case) -> Finding:

@@ -37,15 +37,17 @@ from recsys.explain import (
 from recsys.ingest import Progress, import_domain
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.situations import retriever_folder, situations
 from recsys.store import Store
 from recsys.types import (
     Context,
+    Filter,
     HistoryEntry,
     Place,
     Recommendations,
     User,
 )
-from retrieval import HybridRetriever, Query, SentenceEmbedder, build_retriever
+from retrieval import EventLog, HybridRetriever, Query, SentenceEmbedder, build_retriever
 
 MAX_CANDIDATES = 1000
 TOP_PART = 10  # a reason may call an item popular, or close to a wish, in the first tenth
@@ -111,19 +113,17 @@ class Recommender:
         if not store.counts(found.name)["items"]:
             import_domain(found, store, progress)
         items = store.items(found.name)
-        index_folder = settings.data_dir / "indexes" / found.name
-        first_time = not index_folder.exists()
         retriever, rebuilt = build_retriever(
             items,
-            store.popularity(found.name),
+            EventLog.of(store.interactions(found.name), [item.id for item in items], found.feedback),
             SentenceEmbedder(settings.embedder),
             found.retriever,
-            index_folder,
-            store.data_hash(found.name),
-            (lambda done, total: progress("embedding items", done, total)) if progress else None,
+            retriever_folder(settings, found.name),
+            situations=lambda: situations(store, found.name),
+            progress=progress,
         )
         recommender = cls(found, settings, store, Catalog(items), retriever, engine, progress)
-        recommender.load_notes = (f"index built anew: {rebuilt}",) if rebuilt and not first_time else ()
+        recommender.load_notes = rebuilt
         return recommender
 
     def recommend(
@@ -136,6 +136,7 @@ class Recommender:
         place: str | Place | None = None,
         wish: str = "",
         extra: Mapping[str, str] | None = None,
+        rule: Filter | None = None,
         k: int = 5,
         n_candidates: int | None = None,
         strategy: str | None = None,
@@ -150,7 +151,8 @@ class Recommender:
         """
         begun = time.perf_counter()
         prepared = self.prepare(
-            user, liked=liked, disliked=disliked, at=at, place=place, wish=wish, extra=extra, k=k,
+            user, liked=liked, disliked=disliked, at=at, place=place, wish=wish, extra=extra,
+            rule=rule, k=k,
             n_candidates=n_candidates,
         )  # fmt: skip
         clock, request = prepared.timings, prepared.request
@@ -201,6 +203,7 @@ class Recommender:
         place: str | Place | None = None,
         wish: str = "",
         extra: Mapping[str, str] | None = None,
+        rule: Filter | None = None,
         k: int = 5,
         n_candidates: int | None = None,
     ) -> Prepared:
@@ -221,7 +224,7 @@ class Recommender:
         with timed(clock, "retrieve"):
             exclude = seen.union(entry.item.id for entry in asked)
             candidates = self.retriever.retrieve(
-                Query(history=past, wish=context.wish, exclude=exclude), wanted
+                Query(past, context.wish, exclude, rule or Filter(), context), wanted
             )
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)

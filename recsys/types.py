@@ -110,6 +110,32 @@ class Context(Frozen):
         return facts | dict(self.extra)
 
 
+class AtLeast(Frozen):
+    """ "At least n of the answer have this": {attribute: genre, values: [Drama], n: 2}."""
+
+    attribute: str
+    values: tuple[str, ...]
+    n: int = Field(ge=1)
+
+
+class Filter(Frozen):
+    """What may be recommended. Attribute names and values are compared without case.
+
+    `where`: the attribute has one of the values, for every attribute named;
+    `without`: it has none of them. Years are inclusive, an item of unknown year is in
+    no range. `only` and `never` are item ids. `at_least` cannot be promised where the
+    catalogue has fewer: then all there are come in.
+    """
+
+    where: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    without: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    year_from: int | None = None
+    year_to: int | None = None
+    only: frozenset[str] | None = None
+    never: frozenset[str] = frozenset()
+    at_least: tuple[AtLeast, ...] = ()
+
+
 class Candidate(Frozen):
     """An item that retrieval handed to ranking.
 

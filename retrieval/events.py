@@ -57,7 +57,8 @@ class EventLog:
             start=np.cumsum([0, *(len(by_user[user]) for user in users)], dtype=np.int64),
             item=np.array([row_of[event.item_id] for event in ordered], dtype=np.int32),
             time=np.array(
-                [np.nan if event.timestamp is None else event.timestamp for event in ordered], dtype=np.float64
+                [np.nan if event.timestamp is None else event.timestamp for event in ordered],
+                dtype=np.float64,
             ),
             feeling=np.array([_feeling(judge(event.rating)) for event in ordered], dtype=np.int8),
         )

@@ -1,70 +1,252 @@
-"""Several retrievers as one, joined by rank."""
+"""Several channels as one retriever, over a catalogue that may change while it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from recsys.errors import ConfigError
+from recsys.retriever_config import RetrieverConfig
 from recsys.types import Candidate, Item
-from retrieval.base import Query, Retriever
+from retrieval.base import Channel, FloatArray, Query, RowArray, best_first
+from retrieval.pool import Asked, Pool, gather
+from retrieval.table import BoolArray, ItemTable
 
-MIN_DEPTH = 100
 DEPTH_FACTOR = 5
+HEAD = 0.8  # the most met items that hold this share of all events; the others are the long tail
+FALLBACK = "popularity"  # the channel that always has an answer, about every item
+
+
+@dataclass(frozen=True)
+class State:
+    """What a request reads: a table of items and the channels that fit it. Never changes."""
+
+    table: ItemTable
+    channels: Mapping[str, Channel]
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Rows of the table, best first, the score and the channel of each."""
+
+    rows: RowArray
+    scores: FloatArray
+    sources: tuple[str, ...]
 
 
 class HybridRetriever:
-    """Weighted reciprocal rank fusion of named channels.
+    """Channels joined by weight. Reads and updates may come from any number of threads.
 
-    `channels` maps a name to a retriever and its weight (0 or more); a channel of
-    weight 0 is never asked. An item scores the sum of `weight / (rrf_k + rank)`
-    over the channels that found it. Raises ConfigError if no channel has weight.
+    An item's score is the sum of its standardised channel scores, each times the
+    channel's weight ("weighted"), or the sum of `weight / (rrf_k + rank)` ("rank":
+    Cormack, Clarke and Büttcher: Reciprocal Rank Fusion, SIGIR 2009). Under the first,
+    with weights fitted by `retrieval.tuning`, softmax of the scores estimates
+    p(next item | user).
 
-    Cormack, Clarke and Büttcher: Reciprocal Rank Fusion outperforms Condorcet and
-    individual Rank Learning Methods, SIGIR 2009.
+    A request reads one state from beginning to end; an update makes another state and
+    puts it in its place. `counts` is the number of events per item id. Raises
+    ConfigError if no channel has weight, or if the popularity channel is missing.
     """
 
-    def __init__(self, channels: Mapping[str, tuple[Retriever, float]], rrf_k: int) -> None:
-        self._channels = {name: channel for name, channel in channels.items() if channel[1] > 0}
-        self._rrf_k = rrf_k
-        if not self._channels:
+    def __init__(
+        self,
+        table: ItemTable,
+        channels: Mapping[str, Channel],
+        counts: Mapping[str, float],
+        config: RetrieverConfig,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        chosen: Mapping[str, float] = config.by_name if weights is None else weights
+        self.config = config
+        self.weights = {name: chosen[name] for name in channels if chosen.get(name, 0) > 0}
+        if not self.weights or FALLBACK not in channels:
             raise ConfigError(
-                "no retrieval channel has any weight",
-                hint="give [retriever] text_weight or popularity_weight a value above 0",
+                "no retrieval channel has any weight" if channels else "there is no retrieval channel",
+                hint=f"give one of [retriever.weights] a value above 0; there are: {', '.join(channels)}",
             )
+        self._counts = counts
+        self._head = _head(counts)
+        self._state = State(table, dict(channels))
+        self._writing = threading.Lock()
+
+    @property
+    def state(self) -> State:
+        """The catalogue and channels of this moment."""
+        return self._state
+
+    def update(self, items: Sequence[Item] = (), *, removed: Collection[str] = ()) -> None:
+        """Add or replace items and delete others; the next request sees it.
+
+        Only the new texts are embedded. Several writers wait for each other.
+        """
+        with self._writing:
+            table = self._state.table.changed(items, removed=removed)
+            channels = {
+                name: channel.updated(items, removed) for name, channel in self._state.channels.items()
+            }
+            self._state = State(table, channels)
+
+    def set_available(self, item_ids: Collection[str], available: bool) -> None:
+        """Hide items, or show them again: what is unavailable is known but never returned."""
+        with self._writing:
+            table = self._state.table
+            known = [table.items[table.row_of[item_id]] for item_id in item_ids if item_id in table.row_of]
+            self._state = State(table.changed(known, available=available), self._state.channels)
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
         """The `n` best by fused score, which is what `score` holds.
 
         `source` is the channel whose term is largest, `channels` the rank in each
-        channel that found the item, `because` is kept from the channel that says it.
-        Each channel is asked for more than `n`, so that an item that is middling in
-        all of them can still win.
+        channel that found the item, `because` each history item's share of its text
+        similarity. "At least" rules, and the shares kept for the long tail and for new
+        items, take the last places. Where the channels know too few items, the most met
+        of the others fill the list.
         """
-        depth = max(MIN_DEPTH, DEPTH_FACTOR * n)
-        items: dict[str, Item] = {}
-        ranks: dict[str, dict[str, int]] = {}
-        because: dict[str, Mapping[str, float]] = {}
-        for name, (retriever, _) in self._channels.items():
-            for rank, candidate in enumerate(retriever.retrieve(query, depth), start=1):
-                item_id = candidate.item.id
-                items.setdefault(item_id, candidate.item)
-                ranks.setdefault(item_id, {})[name] = rank
-                if candidate.because:
-                    because[item_id] = candidate.because
+        state = self._state
+        allowed = state.table.allowed(query.filter, query.exclude)
+        n = min(max(n, 0), int(allowed.sum()))
+        if not n:
+            return []
+        weights = self._weights_for(query)
+        answers = _ask(query, state, [*weights, FALLBACK])
+        chosen = self._best(answers, weights, allowed, n)
+        kept: set[int] = set()
+        for mask, wanted in self._wanted(query, state.table, allowed, n):
+            inside = {row for row in chosen.rows.tolist() if mask[row]}
+            missing = min(wanted, n) - len(inside)
+            kept |= set(list(inside)[:wanted])
+            if missing > 0:
+                left = mask.copy()
+                left[chosen.rows] = False
+                extra = self._best(answers, weights, left, min(missing, int(left.sum())))
+                chosen = _with(chosen, extra, kept)
+                kept |= set(extra.rows.tolist())
+        return self._candidates(chosen, answers, state.table, allowed)
 
-        terms = {item_id: self._terms(found) for item_id, found in ranks.items()}
-        scores = {item_id: sum(term.values()) for item_id, term in terms.items()}
-        best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id))[: max(n, 0)]
-        return [
-            Candidate(
-                item=items[item_id],
-                score=scores[item_id],
-                source=max(terms[item_id], key=terms[item_id].__getitem__),
-                channels=ranks[item_id],
-                because=because.get(item_id, {}),
-            )
-            for item_id in best
+    def pool(self, query: Query) -> tuple[Pool, list[str], ItemTable]:
+        """What the weighted channels bring for a query, before it is weighed: to tune and to inspect.
+
+        The names of the channels that spoke are those of the pool's columns.
+        """
+        state = self._state
+        answers = _ask(query, state, list(self.weights))
+        allowed = state.table.allowed(query.filter, query.exclude)
+        return gather(answers, list(answers), allowed, self.config.depth), list(answers), state.table
+
+    def _weights_for(self, query: Query) -> dict[str, float]:
+        """Channel weights for this query: a wish raises the text channel's."""
+        if query.wish.strip() and "text" in self._state.channels:
+            return self.weights | {"text": max(self.config.wish_weight, self.weights.get("text", 0.0))}
+        return self.weights
+
+    def _best(
+        self, answers: Mapping[str, Asked], weights: Mapping[str, float], allowed: BoolArray, n: int
+    ) -> _Chosen:
+        """The best `n` of the allowed items, filled up with the most met."""
+        spoke = [name for name in weights if name in answers] or [FALLBACK]
+        pool = gather(answers, spoke, allowed, self._depth(n))
+        weight = np.array([weights.get(name, 1.0) for name in spoke], dtype=np.float32)
+        if self.config.fusion == "rank":
+            terms = np.where(pool.ranks > 0, weight / (self.config.rrf_k + pool.ranks), 0.0)
+        else:
+            terms = pool.features * weight
+        scores = terms.sum(axis=1).astype(np.float32)
+        best = best_first(scores, n)
+        sources = [spoke[column] for column in np.argmax(terms[best], axis=1).tolist()]
+        left = allowed.copy()
+        left[pool.rows[best]] = False
+        extra = answers[FALLBACK].answer.top(n - len(best), left)
+        lowest = scores[best[-1]] if len(best) else np.float32(0)
+        return _Chosen(
+            np.concatenate([pool.rows[best], extra]),
+            np.concatenate([scores[best], np.full(len(extra), lowest, dtype=np.float32)]),
+            (*sources, *([FALLBACK] * len(extra))),
+        )
+
+    def _wanted(
+        self, query: Query, table: ItemTable, allowed: BoolArray, n: int
+    ) -> list[tuple[BoolArray, int]]:
+        """Which items must be in the answer, and how many of them."""
+        config = self.config
+        wanted = [
+            (allowed & table.having(rule.attribute, rule.values), rule.n) for rule in query.filter.at_least
         ]
+        for share, known in ((config.long_tail_share, self._head), (config.new_item_share, self._counts)):
+            if share > 0:
+                seldom = np.array([not known.get(item.id) for item in table.items], dtype=bool)
+                wanted.append((allowed & seldom, math.ceil(share * n)))
+        return wanted
 
-    def _terms(self, ranks: Mapping[str, int]) -> dict[str, float]:
-        return {name: self._channels[name][1] / (self._rrf_k + rank) for name, rank in ranks.items()}
+    def _candidates(
+        self, chosen: _Chosen, answers: Mapping[str, Asked], table: ItemTable, allowed: BoolArray
+    ) -> list[Candidate]:
+        depth = self._depth(len(chosen.rows))
+        ranks = {
+            name: {row: rank for rank, row in enumerate(asked.answer.top(depth, allowed).tolist(), start=1)}
+            for name, asked in answers.items()
+        }
+        text = answers.get("text")
+        because = text.answer.because(chosen.rows) if text else [{} for _ in chosen.rows]
+        candidates = []
+        for row, score, source, why in zip(
+            chosen.rows.tolist(), chosen.scores.tolist(), chosen.sources, because, strict=True
+        ):
+            found = {name: of[row] for name, of in ranks.items() if row in of}
+            candidates.append(
+                Candidate(
+                    item=table.items[row],
+                    score=score,
+                    source=source,
+                    channels={source: depth + 1} | found,
+                    because=why,
+                )
+            )
+        return candidates
+
+    def _depth(self, n: int) -> int:
+        return max(self.config.depth, DEPTH_FACTOR * n)
+
+
+def _ask(query: Query, state: State, names: Sequence[str]) -> dict[str, Asked]:
+    """The answers of the named channels that have one."""
+    answers = {}
+    for name in dict.fromkeys(names):
+        channel = state.channels.get(name)
+        answer = channel.ask(query, state.table) if channel else None
+        if channel and answer is not None:
+            answers[name] = Asked(answer, channel.mass)
+    return answers
+
+
+def _with(chosen: _Chosen, extra: _Chosen, kept: Collection[int]) -> _Chosen:
+    """`chosen`, its last items that nobody reserved replaced by `extra`.
+
+    The new ones take the last places, at a score no higher than the last before them.
+    """
+    rows = chosen.rows.tolist()
+    replaceable = [place for place, row in enumerate(rows) if row not in kept]
+    gone = set(replaceable[max(0, len(replaceable) - len(extra.rows)) :])
+    stay = [place for place in range(len(rows)) if place not in gone]
+    room = len(gone)
+    ceiling = chosen.scores[stay[-1]] if stay else np.float32(np.inf)
+    return _Chosen(
+        np.concatenate([chosen.rows[stay], extra.rows[:room]]),
+        np.concatenate([chosen.scores[stay], np.minimum(extra.scores[:room], ceiling)]),
+        (*(chosen.sources[place] for place in stay), *extra.sources[:room]),
+    )
+
+
+def _head(counts: Mapping[str, float]) -> dict[str, float]:
+    """The most met items that together hold `HEAD` of all events, with their counts."""
+    head: dict[str, float] = {}
+    left = HEAD * sum(counts.values())
+    for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
+        if left <= 0:
+            break
+        head[item_id] = count
+        left -= count
+    return head

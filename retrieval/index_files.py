@@ -1,8 +1,8 @@
 """A text index on disk: read with suspicion, replaced as a whole.
 
 A saved index is a folder of three files: `index.faiss` (vectors), `ids.json` (item
-id of each row) and `manifest.json` (what it was made from, and the hashes of the
-other two). It is a cache: one that is stale or damaged is rebuilt, never trusted.
+id of each row, and fingerprint of the text that was embedded) and `manifest.json`
+(what made it, and the hashes of the other two). It is a cache: one that is stale or damaged is rebuilt, never trusted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import ConfigError, IndexDamaged
+from retrieval import index_kinds
+from retrieval.index_kinds import Kind
+from retrieval.index_rows import FINGERPRINT_DTYPE, Fingerprints
+from retrieval.index_segment import Segment
 
 if TYPE_CHECKING:
     import faiss
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the files, or what is embedded of an item, change: older indexes are rebuilt."""
 
 VECTORS, IDS, MANIFEST = "index.faiss", "ids.json", "manifest.json"
+
+_CHECKED_AT_ONCE = 65_536
 
 
 class Manifest(BaseModel):
@@ -38,7 +44,7 @@ class Manifest(BaseModel):
 
     format: int
     embedder: str
-    data_hash: str
+    kind: Kind
     count: int
     dimension: int
     index_sha256: str
@@ -50,19 +56,18 @@ def damaged(folder: Path, reason: str) -> IndexDamaged:
     return IndexDamaged(f"text index {folder}: {reason}", hint="build it again: retrieval.open_or_build")
 
 
-def read(folder: Path, *, embedder_name: str, data_hash: str) -> tuple[list[str], faiss.IndexFlat]:
-    """Item ids and vectors of a saved index, believing nothing its hashes do not confirm.
+def read(folder: Path, *, embedder_name: str) -> Segment:
+    """The rows of a saved index, believing nothing its hashes do not confirm.
 
     Raises IndexDamaged, saying why, if it is missing, of another format, made by
-    another embedder or from other data, truncated, altered, or inconsistent.
+    another embedder, truncated, altered, or inconsistent.
     """
     try:
         manifest = _read_manifest(folder)
         if manifest.embedder != embedder_name:
             raise damaged(folder, f"made by embedder '{manifest.embedder}', not '{embedder_name}'")
-        if manifest.data_hash != data_hash:
-            raise damaged(folder, "made from other data")
-        return _read_ids(folder, manifest), _read_vectors(folder, manifest)
+        ids, fingerprints = _read_ids(folder, manifest)
+        return Segment(ids, fingerprints, _read_vectors(folder, manifest), manifest.kind)
     except FileNotFoundError as error:
         missing = f"{Path(error.filename).name} is missing" if folder.is_dir() else "there is none"
         raise damaged(folder, missing) from error
@@ -70,10 +75,8 @@ def read(folder: Path, *, embedder_name: str, data_hash: str) -> tuple[list[str]
         raise damaged(folder, f"cannot be read: {error}") from error
 
 
-def write(
-    folder: Path, ids: Sequence[str], index: faiss.IndexFlat, *, embedder_name: str, data_hash: str
-) -> None:
-    """Put an index at `folder`; call it inside `only_writer(folder)`.
+def write(folder: Path, segment: Segment, *, embedder_name: str) -> None:
+    """Put the rows of an index at `folder`; call it inside `only_writer(folder)`.
 
     The files are completed beside the folder, then the folder is swapped: a crash
     leaves the older index, the new one, or none, never a mixture. Raises ConfigError
@@ -86,14 +89,15 @@ def write(
     try:
         new = staging / "new"
         new.mkdir()
-        (new / IDS).write_text(json.dumps(list(ids)), encoding="utf-8")
-        _write_vectors(new / VECTORS, index)
+        fingerprints = [str(digest, "ascii") for digest in segment.fingerprints.tolist()]
+        (new / IDS).write_text(json.dumps({"ids": segment.ids, "fingerprints": fingerprints}), "utf-8")
+        _write_vectors(new / VECTORS, segment.index)
         manifest = Manifest(
             format=FORMAT,
             embedder=embedder_name,
-            data_hash=data_hash,
-            count=len(ids),
-            dimension=index.d,
+            kind=segment.kind,
+            count=len(segment),
+            dimension=segment.index.d,
             index_sha256=_sha256(new / VECTORS),
             ids_sha256=_sha256(new / IDS),
         )
@@ -153,17 +157,19 @@ def _read_manifest(folder: Path) -> Manifest:
         raise damaged(folder, f"{MANIFEST} lacks fields or has wrong ones") from error
 
 
-def _read_ids(folder: Path, manifest: Manifest) -> list[str]:
+def _read_ids(folder: Path, manifest: Manifest) -> tuple[list[str], Fingerprints]:
     content = (folder / IDS).read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest.ids_sha256:
         raise damaged(folder, f"{IDS} is truncated or altered")
-    ids: list[str] = json.loads(content)
-    if len(ids) != manifest.count:
+    rows = json.loads(content)
+    ids: list[str] = rows["ids"]
+    fingerprints: Fingerprints = np.array(rows["fingerprints"], dtype=FINGERPRINT_DTYPE)
+    if not len(ids) == len(fingerprints) == manifest.count:
         raise damaged(folder, f"{IDS} has {len(ids)} items, {MANIFEST} says {manifest.count}")
-    return ids
+    return ids, fingerprints
 
 
-def _read_vectors(folder: Path, manifest: Manifest) -> faiss.IndexFlat:
+def _read_vectors(folder: Path, manifest: Manifest) -> faiss.Index:
     import faiss
 
     with (folder / VECTORS).open("rb") as file:  # one open file: what is hashed is what is read
@@ -175,17 +181,18 @@ def _read_vectors(folder: Path, manifest: Manifest) -> faiss.IndexFlat:
             index = faiss.read_index(reader)
         except RuntimeError as error:
             raise damaged(folder, f"{VECTORS} is not a FAISS index") from error
-    if not isinstance(index, faiss.IndexFlat) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise damaged(folder, f"{VECTORS} is not an exact inner-product index")
+    if index_kinds.kind_of(index) != manifest.kind:
+        raise damaged(folder, f"{VECTORS} is not an inner-product index of kind '{manifest.kind}'")
     if (index.ntotal, index.d) != (manifest.count, manifest.dimension):
         raise damaged(folder, f"{VECTORS} has another size than {MANIFEST} says")
-    values = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
-    if not np.isfinite(values).all():
-        raise damaged(folder, f"{VECTORS} holds values that are not finite")
+    store = index_kinds.store(index)
+    for start in range(0, index.ntotal, _CHECKED_AT_ONCE):
+        if not np.isfinite(store.reconstruct_n(start, min(_CHECKED_AT_ONCE, index.ntotal - start))).all():
+            raise damaged(folder, f"{VECTORS} holds values that are not finite")
     return index
 
 
-def _write_vectors(path: Path, index: faiss.IndexFlat) -> None:
+def _write_vectors(path: Path, index: faiss.Index) -> None:
     import faiss
 
     try:

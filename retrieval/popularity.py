@@ -1,29 +1,116 @@
-"""The items most people met: the channel that always has an answer."""
+"""What many met: overall, lately, and in situations like this one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from recsys.types import Candidate, Item
-from retrieval.base import Query
+import numpy as np
+
+from recsys.retriever_config import PopularityConfig
+from recsys.types import Context, Interaction, Item
+from retrieval.base import DenseAnswer, Fixed, FloatArray, Query, scatter
+from retrieval.events import EventLog
+from retrieval.table import ItemTable
+
+SECONDS_A_DAY = 86_400.0
+CLOCK = "time"  # the fact "21:07": the part of day says it more usefully
 
 
-class PopularityRetriever:
-    """Items by how often they were met; the same list for everyone.
+@dataclass(frozen=True)
+class Popularity:
+    """Items by how often they were met; the same answer for everyone, and always one.
 
-    `counts` is the number of interactions per item id; an item that is not in it
-    counts as never met and comes last. Ties are ordered by item id.
+    `counts` is the (weighted) number of events per item id; an item that is not in it
+    counts as never met.
     """
 
-    def __init__(self, items: Sequence[Item], counts: Mapping[str, int]) -> None:
-        scored = [(item, float(counts.get(item.id, 0))) for item in items]
-        self._ranking = sorted(scored, key=lambda pair: (-pair[1], pair[0].id))
+    counts: Mapping[str, float]
+    mass: bool = True
 
-    def retrieve(self, query: Query, n: int) -> list[Candidate]:
-        """The `n` most met items that are not excluded; the score is the count."""
-        allowed = ((item, count) for item, count in self._ranking if item.id not in query.exclude)
-        return [
-            Candidate(item=item, score=count, source="popularity", channels={"popularity": rank})
-            for rank, (item, count) in enumerate(islice(allowed, max(n, 0)), start=1)
+    def ask(self, query: Query, table: ItemTable) -> DenseAnswer:
+        """The counts."""
+        scores = [self.counts.get(item.id, 0.0) for item in table.items]
+        return DenseAnswer(np.array(scores, dtype=np.float32))
+
+    def updated(self, changed: Sequence[Item], removed: Collection[str]) -> Popularity:
+        """A deleted item takes its count with it."""
+        if self.counts.keys().isdisjoint(removed):
+            return self
+        return Popularity({item: count for item, count in self.counts.items() if item not in removed})
+
+
+def overall(log: EventLog) -> Popularity:
+    """Events per item."""
+    return Popularity(dict(zip(log.items, log.counts.astype(float).tolist(), strict=True)))
+
+
+def recent(log: EventLog, config: PopularityConfig) -> Popularity | None:
+    """Events per item, each weighing half for every `half_life_days` before the newest; None without times."""
+    known = ~np.isnan(log.time)
+    if not known.any():
+        return None
+    age = (np.nanmax(log.time) - log.time[known]) / SECONDS_A_DAY
+    weights = np.exp2(-age / config.half_life_days)
+    counts = np.bincount(log.item[known], weights=weights, minlength=len(log.items))
+    return Popularity(dict(zip(log.items, counts.tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class SegmentPopularity(Fixed):
+    """Popularity in the situation of the request: log p(item) plus what each fact of the context changes.
+
+    Naive Bayes over facts ("part of day: morning", "place: Springfield"): a fact adds
+    log p(item | fact) - log p(item), the first shrunk towards the second by
+    `smoothing` events. `lift` holds these terms, shape (facts, items).
+    """
+
+    items: tuple[str, ...]
+    base: FloatArray
+    facts: Mapping[tuple[str, str], int]
+    lift: FloatArray
+    mass: bool = False
+
+    def ask(self, query: Query, table: ItemTable) -> DenseAnswer | None:
+        """log p(item | context) up to a constant; None if no fact of the context was ever seen."""
+        rows = [
+            row for fact in query.context.facts.items() if (row := self.facts.get(_folded(fact))) is not None
         ]
+        if not rows:
+            return None
+        return DenseAnswer(scatter(table, self.items, self.base + self.lift[rows].sum(axis=0)))
+
+
+def by_segment(
+    events: Iterable[tuple[Interaction, Context]], items: Sequence[str], config: PopularityConfig
+) -> SegmentPopularity | None:
+    """Fit on events, each with the situation it happened in; None if no event has one."""
+    column = {item_id: number for number, item_id in enumerate(items)}
+    counts: dict[tuple[str, str], np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+    total = np.zeros(len(items))
+    for event, context in events:
+        if event.item_id not in column:
+            continue
+        total[column[event.item_id]] += 1
+        for fact in context.facts.items():
+            if fact[0] == CLOCK:
+                continue
+            row = counts.setdefault(_folded(fact), np.zeros(len(items)))
+            row[column[event.item_id]] += 1
+    if not counts:
+        return None
+    share = (total + 0.5) / (total.sum() + 0.5 * len(items))  # half an event for items nobody met
+    lift = [
+        np.log((row + config.smoothing * share) / (row.sum() + config.smoothing)) - np.log(share)
+        for row in counts.values()
+    ]
+    return SegmentPopularity(
+        items=tuple(items),
+        base=np.log(share).astype(np.float32),
+        facts={fact: number for number, fact in enumerate(counts)},
+        lift=np.array(lift, dtype=np.float32),
+    )
+
+
+def _folded(fact: tuple[str, str]) -> tuple[str, str]:
+    return fact[0].casefold(), fact[1].casefold()

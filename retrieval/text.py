@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.config import RetrieverConfig
-from recsys.types import Candidate, HistoryEntry, Item
-from retrieval.base import Query
+from recsys.retriever_config import TextConfig
+from recsys.types import HistoryEntry, Item
+from retrieval.base import Query, RowArray
 from retrieval.embedding import Embedder, FloatArray, item_text
 from retrieval.index import TextIndex
+from retrieval.table import BoolArray, ItemTable
 
 UNKNOWN_WEIGHT = 0.5
 """Weight of a history item that nobody said they liked, where a liked one has 1."""
@@ -34,7 +36,54 @@ class _WeightedHistory:
     weights: FloatArray
 
 
-class TextRetriever:
+@dataclass(frozen=True)
+class TextAnswer:
+    """Cosines of the items to one query vector (d,)."""
+
+    index: TextIndex
+    table: ItemTable
+    vector: FloatArray
+    history: _WeightedHistory | None
+
+    def top(self, n: int, allowed: BoolArray) -> RowArray:
+        """Rows of the nearest `n`, best first, found by the index with the filter inside."""
+        of_index = self.table.columns(self.index.ids)  # row of the table -> row of the index
+        rows = np.flatnonzero(allowed & (of_index >= 0))
+        searchable = np.zeros(len(self.index.ids), dtype=bool)
+        searchable[of_index[rows]] = True
+        ids, _ = self.index.search(self.vector, n, allowed=searchable)
+        return np.array([self.table.row_of[item_id] for item_id in ids], dtype=np.int64)
+
+    def of(self, rows: RowArray) -> FloatArray:
+        scores = np.full(len(rows), np.nan, dtype=np.float32)
+        known = self._known(rows)
+        scores[known] = self._vectors(rows[known]) @ self.vector
+        return scores
+
+    def because(self, rows: RowArray) -> list[dict[str, float]]:
+        """Each history item's exact share of the score.
+
+        The score is a dot product with a weighted sum, so the shares of all history
+        items and of the wish add up to it. Negative shares are those that spoke against.
+        """
+        shares: list[dict[str, float]] = [{} for _ in rows]
+        known = np.flatnonzero(self._known(rows))
+        if self.history is None or not len(known):
+            return shares
+        products = (self._vectors(rows[known]) @ self.history.vectors.T) * self.history.weights
+        for position, row in zip(known.tolist(), products.tolist(), strict=True):
+            shares[position] = dict(zip(self.history.ids, row, strict=True))
+        return shares
+
+    def _known(self, rows: RowArray) -> BoolArray:
+        return self.table.columns(self.index.ids)[rows] >= 0
+
+    def _vectors(self, rows: RowArray) -> FloatArray:
+        return self.index.vectors([self.table.items[row].id for row in rows.tolist()])
+
+
+@dataclass(frozen=True)
+class TextChannel:
     """Searches the text index with a vector made of history and wish.
 
     The query is Rocchio's: the wish, plus the centroid of the liked history, less a
@@ -42,7 +91,7 @@ class TextRetriever:
     are mixed, `config.wish_weight` for the wish and the rest for the history. In a
     centroid an entry weighs `0.5 ** (age / config.half_life)`, age 0 being the
     newest; an entry of unknown liking counts as mildly liked. Dislikes alone give no
-    direction to search in. `score` is the cosine of query and item, -1 to 1.
+    direction to search in. A score is the cosine of query and item, -1 to 1.
 
     An item of the history that is not in the index is embedded for the request.
 
@@ -50,47 +99,31 @@ class TextRetriever:
     System, 1971.
     """
 
-    def __init__(
-        self, items: Sequence[Item], index: TextIndex, embedder: Embedder, config: RetrieverConfig
-    ) -> None:
-        self._items = {item.id: item for item in items}
-        self._index = index
-        self._embedder = embedder
-        self._config = config
+    index: TextIndex
+    embedder: Embedder
+    config: TextConfig
+    mass: bool = False
 
-    def retrieve(self, query: Query, n: int) -> list[Candidate]:
-        """The `n` items nearest to history and wish; [] if there is neither.
-
-        `because` maps each history item to its exact share of the score: the score
-        is a dot product with a weighted sum, so the shares of all history items and
-        of the wish add up to it. Negative shares are those that spoke against.
-        """
+    def ask(self, query: Query, table: ItemTable) -> TextAnswer | None:
+        """The items nearest to history and wish; None if there is neither."""
         vector, history = self._query_vector(query)
-        if vector is None:
-            return []
-        ids, scores = self._index.search(vector, n, query.exclude)
-        shares = self._shares(history, ids)
-        return [
-            Candidate(
-                item=self._items[item_id],
-                score=float(score),
-                source="text",
-                channels={"text": rank},
-                because=because,
-            )
-            for rank, (item_id, score, because) in enumerate(zip(ids, scores, shares, strict=True), start=1)
-        ]
+        return None if vector is None else TextAnswer(self.index, table, vector, history)
+
+    def updated(self, changed: Sequence[Item], removed: Collection[str]) -> TextChannel:
+        """The channel over an index with these changes: only the changed items are embedded."""
+        index = self.index.without([item_id for item_id in removed if item_id in self.index])
+        return dataclasses.replace(self, index=index.with_items(changed, self.embedder) if changed else index)
 
     def _query_vector(self, query: Query) -> tuple[FloatArray | None, _WeightedHistory | None]:
         """The unit query vector (d,), and the history scaled to its part in it.
 
         The history part of the vector is `history.weights @ history.vectors`.
         """
-        wish = query.wish.strip() if self._config.wish_weight > 0 else ""
+        wish = query.wish.strip() if self.config.wish_weight > 0 else ""
         history = self._weighted_history(query.history, alone=not wish)
-        vector = np.zeros(self._index.dimension, dtype=np.float32)
+        vector = np.zeros(self.index.dimension, dtype=np.float32)
         if wish:
-            vector += (self._config.wish_weight if history else 1.0) * self._embedder.embed([wish])[0]
+            vector += (self.config.wish_weight if history else 1.0) * self.embedder.embed([wish])[0]
         if history:
             vector += history.weights @ history.vectors
         norm = float(np.linalg.norm(vector))
@@ -102,8 +135,8 @@ class TextRetriever:
 
     def _weighted_history(self, entries: Sequence[HistoryEntry], *, alone: bool) -> _WeightedHistory | None:
         """History with the weights it has beside a wish, or alone; None if it says nothing."""
-        scale = 1.0 if alone else 1.0 - self._config.wish_weight
-        half_life = self._config.half_life
+        scale = 1.0 if alone else 1.0 - self.config.wish_weight
+        half_life = self.config.half_life
         oldest = int(min(MEMORY_HALF_LIVES * half_life, len(entries)))
         remembered = entries[-(oldest + 1) :]
         liked: dict[str, float] = {}
@@ -126,20 +159,14 @@ class TextRetriever:
 
     def _vectors_of(self, items: dict[str, Item]) -> FloatArray:
         """Array (len(items), d), from the index where it has them."""
-        vectors = np.empty((len(items), self._index.dimension), dtype=np.float32)
-        known = np.array([item_id in self._index for item_id in items])
+        vectors = np.empty((len(items), self.index.dimension), dtype=np.float32)
+        known = np.array([item_id in self.index for item_id in items])
         if known.any():
-            vectors[known] = self._index.vectors([item_id for item_id in items if item_id in self._index])
+            vectors[known] = self.index.vectors([item_id for item_id in items if item_id in self.index])
         if not known.all():
-            texts = [item_text(item) for item_id, item in items.items() if item_id not in self._index]
-            vectors[~known] = self._embedder.embed(texts)
+            texts = [item_text(item) for item_id, item in items.items() if item_id not in self.index]
+            vectors[~known] = self.embedder.embed(texts)
         return vectors
-
-    def _shares(self, history: _WeightedHistory | None, ids: Sequence[str]) -> list[dict[str, float]]:
-        if history is None or not ids:
-            return [{} for _ in ids]
-        products = (self._index.vectors(ids) @ history.vectors.T) * history.weights
-        return [dict(zip(history.ids, row, strict=True)) for row in products.tolist()]
 
 
 def _unit_weights(ids: Sequence[str], vectors: FloatArray, weights: dict[str, float]) -> FloatArray:

@@ -19,9 +19,10 @@ from recsys.engine.base import Generation, LabelScores, TokenIds
 from recsys.errors import EngineDead, EngineError
 from recsys.ingest import import_domain
 from recsys.pipeline import Recommender
+from recsys.situations import retriever_folder
 from recsys.store import Store
 from recsys.types import Candidate, HistoryEntry, Item, Place
-from retrieval import build_retriever
+from retrieval import EventLog, build_retriever
 from tests.retrieval.contract import HashEmbedder
 
 _PIECE = re.compile(r"\w{1,8}|\s|[^\w\s]", re.DOTALL)
@@ -335,11 +336,10 @@ def build_recommender(domain: Domain, settings: Settings, engine: ScriptedEngine
     items = store.items(domain.name)
     retriever, _ = build_retriever(
         items,
-        store.popularity(domain.name),
+        EventLog.of(store.interactions(domain.name), [item.id for item in items], domain.feedback),
         HashEmbedder(),
         domain.retriever,
-        settings.data_dir / "indexes" / domain.name,
-        store.data_hash(domain.name),
+        retriever_folder(settings, domain.name),
     )
     return Recommender(domain, settings, store, Catalog(items), retriever, engine)
 

@@ -221,7 +221,7 @@ def test_password_of_the_store_is_not_shown(box: Machine, settings: Settings) ->
 
 @pytest.mark.parametrize("content", ["{", '{"format": 1}'])
 def test_damaged_index_is_a_warning(box: Machine, settings: Settings, content: str) -> None:
-    folder = settings.data_dir / "indexes" / "movies"
+    folder = settings.data_dir / "retrievers" / "movies" / "text"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(content)
     check = look(settings, "index")

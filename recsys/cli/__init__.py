@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import recsys
-from recsys.cli import data, doctor, prompt, recommend
+from recsys.cli import data, doctor, evaluate, fit, prompt, recommend
 from recsys.errors import RecsysError
 
 app = typer.Typer(
@@ -19,7 +19,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("recommend")(recommend.recommend)
+app.command("fit")(fit.fit)
 app.command("score")(recommend.score)
+app.command("evaluate")(evaluate.evaluate)
 app.command("import")(data.import_data)
 app.command("domains")(data.domains)
 app.command("doctor")(doctor.doctor)

@@ -3,18 +3,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recsys.types import Item
-from retrieval import PopularityRetriever, Query, Retriever
+import pytest
+
+from recsys.retriever_config import PopularityConfig
+from recsys.types import Context, Interaction, Item
+from retrieval import ChannelRetriever, EventLog, ItemTable, Query, Retriever
+from retrieval.popularity import Popularity, by_segment, recent
 from tests.retrieval.contract import RetrieverContract, make_items
 
+DAY = 86_400.0
 
-class TestPopularityRetriever(RetrieverContract):
+
+def popular(items: Sequence[Item], counts: Mapping[str, float]) -> ChannelRetriever:
+    return ChannelRetriever("popularity", Popularity(counts), ItemTable(items))
+
+
+class TestPopularity(RetrieverContract):
     def make(self, items: Sequence[Item], counts: Mapping[str, int], folder: Path) -> Retriever:
-        return PopularityRetriever(items, counts)
+        return popular(items, counts)
 
 
 def test_most_met_first_ties_by_id_never_met_last() -> None:
-    retriever = PopularityRetriever(make_items(5), {"i4": 2, "i1": 9, "i2": 2, "gone": 50})
+    retriever = popular(make_items(5), {"i4": 2, "i1": 9, "i2": 2, "gone": 50})
     candidates = retriever.retrieve(Query(), 10)
     assert [candidate.item.id for candidate in candidates] == ["i1", "i2", "i4", "i0", "i3"]
     assert [candidate.score for candidate in candidates] == [9, 2, 2, 0, 0]
@@ -22,4 +32,42 @@ def test_most_met_first_ties_by_id_never_met_last() -> None:
 
 
 def test_empty_catalogue_gives_nothing() -> None:
-    assert PopularityRetriever([], {"i1": 3}).retrieve(Query(), 10) == []
+    assert popular([], {"i1": 3}).retrieve(Query(), 10) == []
+
+
+def test_deleted_item_takes_its_count_with_it() -> None:
+    channel = Popularity({"i1": 9, "i2": 1}).updated([], {"i1"})
+    assert channel.counts == {"i2": 1}
+
+
+def test_lately_met_beats_formerly_met() -> None:
+    events = [Interaction(user_id=f"u{n}", item_id="i0", timestamp=0.0) for n in range(3)]
+    events += [Interaction(user_id="u9", item_id="i1", timestamp=90 * DAY)]
+    log = EventLog.of(events, ["i0", "i1"])
+    channel = recent(log, PopularityConfig(half_life_days=30))
+    assert channel is not None
+    assert channel.counts == pytest.approx({"i0": 3 / 8, "i1": 1.0})
+
+
+def test_without_times_nothing_is_recent() -> None:
+    log = EventLog.of([Interaction(user_id="u", item_id="i0")], ["i0"])
+    assert recent(log, PopularityConfig()) is None
+
+
+def test_segment_brings_what_is_met_in_this_situation() -> None:
+    morning, night = Context(part_of_day="morning"), Context(part_of_day="night")
+    events = [(Interaction(user_id="u", item_id="i0"), morning)] * 200
+    events += [(Interaction(user_id="u", item_id="i1"), night)] * 100
+    channel = by_segment(events, ["i0", "i1"], PopularityConfig())
+    assert channel is not None
+    table = ItemTable(make_items(2))
+    retriever = ChannelRetriever("segment", channel, table)
+    assert retriever.retrieve(Query(context=night), 2)[0].item.id == "i1"
+    assert retriever.retrieve(Query(context=morning), 2)[0].item.id == "i0"
+    assert retriever.retrieve(Query(context=Context(part_of_day="noon")), 2) == []
+    assert retriever.retrieve(Query(), 2) == []
+
+
+def test_events_without_a_situation_make_no_segments() -> None:
+    events = [(Interaction(user_id="u", item_id="i0"), Context())]
+    assert by_segment(events, ["i0"], PopularityConfig()) is None

@@ -23,12 +23,12 @@ ITEMS = make_items(40)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "cache" / "index"
-    TextIndex.build(ITEMS, HashEmbedder(), "data").save(folder)
+    TextIndex.build(ITEMS, HashEmbedder()).save(folder)
     return folder
 
 
-def opened(folder: Path, embedder_name: str = "hash", data_hash: str = "data") -> TextIndex:
-    return TextIndex.open(folder, embedder_name=embedder_name, data_hash=data_hash)
+def opened(folder: Path, embedder_name: str = "hash") -> TextIndex:
+    return TextIndex.open(folder, embedder_name=embedder_name)
 
 
 def edit_manifest(folder: Path, **changes: Any) -> None:
@@ -53,6 +53,11 @@ def flip_a_byte(path: Path) -> None:
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
 
 
 def put_nan(folder: Path) -> None:
@@ -94,12 +99,13 @@ def put_folder_for_ids(folder: Path) -> None:
 Damage = Callable[[Path], object]
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "vectors cut short": (lambda f: truncate(f / "index.faiss"), "index.faiss is truncated or altered"),
+    "vectors cut in half": (lambda f: halve(f / "index.faiss"), "index.faiss is truncated or altered"),
     "vectors emptied": (lambda f: (f / "index.faiss").write_bytes(b""), "index.faiss is truncated"),
     "vectors altered": (lambda f: flip_a_byte(f / "index.faiss"), "index.faiss is truncated or altered"),
     "vectors missing": (lambda f: (f / "index.faiss").unlink(), "index.faiss is missing"),
     "vectors are garbage": (put_garbage_with_its_hash, "not a FAISS index"),
     "vectors not finite": (put_nan, "not finite"),
-    "vectors of another metric": (put_distance_index, "not an exact inner-product index"),
+    "vectors of another metric": (put_distance_index, "not an inner-product index of kind 'exact'"),
     "vectors too few": (put_fewer_vectors, "another size"),
     "ids altered": (lambda f: flip_a_byte(f / "ids.json"), "ids.json is truncated or altered"),
     "ids cut short": (lambda f: truncate(f / "ids.json"), "ids.json is truncated or altered"),
@@ -111,11 +117,13 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "manifest a list": (lambda f: (f / "manifest.json").write_text("[]"), "lacks fields"),
     "manifest empty": (lambda f: (f / "manifest.json").write_text("{}"), "lacks fields"),
     "ids a folder": (put_folder_for_ids, "cannot be read"),
-    "other format": (lambda f: edit_manifest(f, format=2), "format 2"),
+    "older format": (lambda f: edit_manifest(f, format=1), "format 1"),
+    "newer format": (lambda f: edit_manifest(f, format=99), "format 99"),
+    "other kind": (lambda f: edit_manifest(f, kind="ivfpq"), "of kind 'ivfpq'"),
+    "unknown kind": (lambda f: edit_manifest(f, kind="tree"), "wrong ones"),
     "other count": (lambda f: edit_manifest(f, count=39), "39"),
     "other dimension": (lambda f: edit_manifest(f, dimension=17), "another size"),
     "count as text": (lambda f: edit_manifest(f, count="40"), "wrong ones"),
-    "other data": (lambda f: edit_manifest(f, data_hash="older data"), "other data"),
     "other embedder": (lambda f: edit_manifest(f, embedder="another"), "made by embedder 'another'"),
 }
 
@@ -126,14 +134,14 @@ def test_damaged_index_is_refused_with_a_reason_and_then_rebuilt(folder: Path, d
     hurt(folder)
     with pytest.raises(IndexDamaged, match=reason):
         opened(folder)
-    index, told = open_or_build(folder, ITEMS, HashEmbedder(), "data")
+    index, told = open_or_build(folder, ITEMS, HashEmbedder())
     assert reason in told
     assert len(index) == len(opened(folder)) == 40
-    assert open_or_build(folder, ITEMS, HashEmbedder(), "data")[1] == ""
+    assert open_or_build(folder, ITEMS, HashEmbedder())[1] == ""
 
 
 def test_saved_index_opens_as_it_was(folder: Path) -> None:
-    index, built = opened(folder), TextIndex.build(ITEMS, HashEmbedder(), "data")
+    index, built = opened(folder), TextIndex.build(ITEMS, HashEmbedder())
     assert index.ids == built.ids
     assert (index.vectors(index.ids) == built.vectors(built.ids)).all()
     assert sorted(path.name for path in folder.iterdir()) == ["ids.json", "index.faiss", "manifest.json"]
@@ -144,28 +152,20 @@ def test_missing_index_is_refused(tmp_path: Path) -> None:
         opened(tmp_path / "nowhere")
 
 
-def test_index_of_other_data_or_embedder_is_refused(folder: Path) -> None:
-    with pytest.raises(IndexDamaged, match="other data"):
-        opened(folder, data_hash="newer data")
+def test_index_of_another_embedder_is_refused(folder: Path) -> None:
     with pytest.raises(IndexDamaged, match="made by embedder 'hash', not 'better'"):
         opened(folder, embedder_name="better")
 
 
-def test_index_of_other_items_is_rebuilt_even_if_the_hash_agrees(folder: Path) -> None:
-    index, reason = open_or_build(folder, ITEMS[:30], HashEmbedder(), "data")
-    assert "other items" in reason
-    assert len(index) == 30
-
-
 def test_order_of_the_catalogue_does_not_matter(folder: Path) -> None:
-    assert open_or_build(folder, ITEMS[::-1], HashEmbedder(), "data")[1] == ""
+    assert open_or_build(folder, ITEMS[::-1], HashEmbedder())[1] == ""
 
 
 def test_half_written_folder_is_rebuilt(tmp_path: Path) -> None:
     folder = tmp_path / "index"
     folder.mkdir()
     (folder / "index.faiss").write_bytes(b"IxFI")
-    index, reason = open_or_build(folder, ITEMS, HashEmbedder(), "data")
+    index, reason = open_or_build(folder, ITEMS, HashEmbedder())
     assert "manifest.json is missing" in reason
     assert len(index) == 40
 
@@ -184,7 +184,7 @@ def test_crash_while_saving_leaves_the_old_index(
 
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(KeyboardInterrupt):
-        TextIndex.build(ITEMS[:5], HashEmbedder(), "newer data").save(folder)
+        TextIndex.build(ITEMS[:5], HashEmbedder()).save(folder)
     assert len(opened(folder)) == 40
     assert sorted(path.name for path in folder.parent.iterdir()) == [".index.lock", "index"]
 
@@ -192,7 +192,7 @@ def test_crash_while_saving_leaves_the_old_index(
 def test_leftovers_of_a_killed_writer_are_swept(folder: Path) -> None:
     leftover = folder.parent / ".index.saving-abc" / "new"
     leftover.mkdir(parents=True)
-    TextIndex.build(ITEMS, HashEmbedder(), "newer data").save(folder)
+    TextIndex.build(ITEMS, HashEmbedder()).save(folder)
     assert not leftover.parent.exists()
 
 
@@ -201,7 +201,7 @@ def test_index_that_cannot_be_saved_is_still_used(folder: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    index, reason = open_or_build(folder, ITEMS, HashEmbedder(), "newer data")
+    index, reason = open_or_build(folder, ITEMS[:30], HashEmbedder())
     assert len(index.search(np.ones(16, dtype=np.float32), 5)[0]) == 5
     assert "could not be saved" in reason
     assert "No space left" in reason
@@ -211,9 +211,9 @@ def test_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     embedder = HashEmbedder()
     with pytest.raises(ConfigError, match=r"thesis\.txt"):
-        open_or_build(tmp_path, ITEMS, embedder, "data")
+        open_or_build(tmp_path, ITEMS, embedder)
     with pytest.raises(ConfigError, match=r"thesis\.txt"):
-        TextIndex.build(ITEMS, HashEmbedder(), "data").save(tmp_path)
+        TextIndex.build(ITEMS, HashEmbedder()).save(tmp_path)
     assert embedder.texts == []
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
@@ -221,7 +221,7 @@ def test_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
 def _build_in_process(folder: Path, barrier: Any, results: Any) -> None:
     barrier.wait()
     embedder = HashEmbedder()
-    index, _ = open_or_build(folder, ITEMS, embedder, "data")
+    index, _ = open_or_build(folder, ITEMS, embedder)
     results.put((len(index), len(embedder.texts)))
 
 
@@ -262,7 +262,7 @@ def test_search_agrees_with_the_dot_products(folder: Path) -> None:
 
 def test_items_of_equal_text_are_all_kept_in_order_of_id() -> None:
     twins = [Item(id=f"{number:03}", title="🎬") for number in range(30)]
-    index = TextIndex.build(twins[::-1], HashEmbedder(), "data")
+    index = TextIndex.build(twins[::-1], HashEmbedder())
     vector = index.vectors(["000"])[0]
     for n in (1, 7, 30):
         assert index.search(vector, n)[0] == [item.id for item in twins[:n]]
@@ -272,7 +272,7 @@ def test_items_of_equal_text_are_all_kept_in_order_of_id() -> None:
 def test_build_embeds_in_chunks_and_tells_progress() -> None:
     items, steps = make_items(1_100), []
     embedder = HashEmbedder()
-    index = TextIndex.build(items, embedder, "data", lambda done, total: steps.append((done, total)))
+    index = TextIndex.build(items, embedder, lambda done, total: steps.append((done, total)))
     assert steps == [(512, 1_100), (1_024, 1_100), (1_100, 1_100)]
     for item in (items[0], items[700], items[1_099]):
         assert (index.vectors([item.id])[0] == embedder.embed([item_text(item)])[0]).all()
@@ -281,27 +281,27 @@ def test_build_embeds_in_chunks_and_tells_progress() -> None:
 @pytest.mark.parametrize("odd_id", ["", "ü/..", 'a"b', "\n", "\udce9", "0"])
 def test_item_ids_may_be_any_text(tmp_path: Path, odd_id: str) -> None:
     items = [Item(id="plain", title="one"), Item.model_construct(id=odd_id, title="two")]
-    index, _ = open_or_build(tmp_path / "index", items, HashEmbedder(), "data")
+    index, _ = open_or_build(tmp_path / "index", items, HashEmbedder())
     assert opened(tmp_path / "index").ids == index.ids == tuple(sorted(["plain", odd_id]))
 
 
 def test_empty_catalogue_is_a_request_error(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="empty catalogue"):
-        TextIndex.build([], HashEmbedder(), "data")
+        TextIndex.build([], HashEmbedder())
     with pytest.raises(RequestError, match="empty catalogue"):
-        open_or_build(tmp_path / "index", [], HashEmbedder(), "data")
+        open_or_build(tmp_path / "index", [], HashEmbedder())
 
 
 def test_two_items_of_one_id_are_a_request_error(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="'i1' is in the catalogue twice"):
-        open_or_build(tmp_path / "index", [*ITEMS, ITEMS[1]], HashEmbedder(), "data")
+        open_or_build(tmp_path / "index", [*ITEMS, ITEMS[1]], HashEmbedder())
 
 
 def test_embedder_that_gives_nan_is_a_model_error_and_saves_nothing(tmp_path: Path) -> None:
     embedder = HashEmbedder()
     embedder.embed = lambda texts: np.full((len(texts), 16), np.nan, dtype=np.float32)  # type: ignore[method-assign]
     with pytest.raises(ModelError, match="not finite"):
-        open_or_build(tmp_path / "index", ITEMS, embedder, "data")
+        open_or_build(tmp_path / "index", ITEMS, embedder)
     assert not (tmp_path / "index").exists()
 
 

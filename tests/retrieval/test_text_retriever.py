@@ -6,9 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.config import RetrieverConfig
+from recsys.retriever_config import TextConfig
 from recsys.types import Candidate, HistoryEntry, Item
-from retrieval import Query, Retriever, SentenceEmbedder, TextIndex, TextRetriever, item_text
+from retrieval import (
+    ChannelRetriever,
+    ItemTable,
+    Query,
+    Retriever,
+    SentenceEmbedder,
+    TextChannel,
+    TextIndex,
+    item_text,
+)
 from retrieval.embedding import FloatArray
 from tests.retrieval.contract import HashEmbedder, RetrieverContract, history, make_items
 
@@ -17,10 +26,10 @@ ITEMS = make_items(60)
 
 def text_retriever(
     items: Sequence[Item] = ITEMS, embedder: HashEmbedder | SentenceEmbedder | None = None, **config: float
-) -> TextRetriever:
+) -> ChannelRetriever:
     embedder = embedder or HashEmbedder()
-    index = TextIndex.build(items, embedder, "data")
-    return TextRetriever(items, index, embedder, RetrieverConfig(**config))
+    index = TextIndex.build(items, embedder)
+    return ChannelRetriever("text", TextChannel(index, embedder, TextConfig(**config)), ItemTable(items))
 
 
 class TestTextRetriever(RetrieverContract):
@@ -41,8 +50,9 @@ def scores(query: Query, **config: float) -> dict[str, float]:
     """Score of each axis item for a query."""
     items = [Item(id=letter, title=letter) for letter in "abcd"]
     embedder = AxisEmbedder()
-    index = TextIndex.build(items, embedder, "data")
-    retriever = TextRetriever(items, index, embedder, RetrieverConfig(**config))
+    index = TextIndex.build(items, embedder)
+    channel = TextChannel(index, embedder, TextConfig(**config))
+    retriever = ChannelRetriever("text", channel, ItemTable(items))
     return {candidate.item.id: candidate.score for candidate in retriever.retrieve(query, 4)}
 
 

@@ -1,0 +1,207 @@
+"""`recsys evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from recsys.cli.output import ProgressBars, console, errors, print_json
+from recsys.errors import RequestError
+
+if TYPE_CHECKING:
+    from recsys.evaluation.protocols import Protocol
+    from recsys.evaluation.splits import Split
+    from recsys.ingest import Batch
+
+SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items"]
+PartName = Literal["test", "validation"]
+ProtocolName = Literal["full", "sampled", "rated"]
+SHARE = {"temporal": 0.8, "cold-items": 0.1, "cold-users": 0.5}
+SHOWN = ("ndcg@10", "recall@10", "mrr@10", "auc", "brier")
+
+
+def evaluate(
+    domain: Annotated[str, typer.Option("--domain", "-d", help="Name or folder of a domain.")] = "movies",
+    systems: Annotated[
+        str, typer.Option("--systems", "-s", help="Systems to evaluate, by name: 'llm,hybrid'.")
+    ] = "hybrid",
+    users: Annotated[
+        int | None, typer.Option("--users", help="Evaluate so many users, drawn by the seed (default: all).")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of result, report and rankings.")] = Path(
+        "evaluation"
+    ),
+    split: Annotated[
+        SplitName,
+        typer.Option("--split", help="How events are held out; cold-* make users or items new."),
+    ] = "leave-one-out",
+    part: Annotated[PartName, typer.Option("--part", help="validation to tune by, test to report.")] = "test",
+    last: Annotated[
+        int, typer.Option("--last", help="Hold out each user's last so many events, each a target.")
+    ] = 1,
+    cold: Annotated[
+        int, typer.Option("--cold", help="What a new user's history keeps, for cold-users: 0, 1, 3, 5.")
+    ] = 0,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            "--share",
+            help="temporal: share of the events to learn from (.8); cold-users: share of users made new (.5); "
+            "cold-items: share of items made new (.1).",
+        ),
+    ] = None,
+    protocol: Annotated[
+        ProtocolName,
+        typer.Option(
+            "--protocol",
+            help="full: rank the catalogue; sampled: target + sampled items, which does not compare with full; "
+            "rated: tell liked from disliked.",
+        ),
+    ] = "full",
+    sampled: Annotated[
+        int, typer.Option("--sampled", help="Items beside the target in the sampled protocol.")
+    ] = 19,
+    candidates: Annotated[
+        Path | None,
+        typer.Option("--candidates", help="Rank these: a JSON file, user id -> list of item ids."),
+    ] = None,
+    depth: Annotated[int, typer.Option("--depth", help="How many items of the catalogue are ranked.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Of every draw: users, items, resamples.")] = 0,
+    only: Annotated[
+        bool, typer.Option("--only", help="Leave out the baselines that stand in every table.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew where the folder holds another run.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print result.json.")] = False,
+) -> None:
+    """Compare recommenders on held-out events, with intervals, leak checks and baselines.
+
+    A run that was stopped goes on where it was. Exits with 1 if a system failed.
+    """
+    from recsys.config import load_domain, load_settings
+    from recsys.evaluation.base import EvaluationData
+    from recsys.evaluation.runner import evaluate as run
+    from recsys.evaluation.splits import of_users
+    from recsys.ingest import read_domain
+
+    names = [name for part_ in systems.split(",") if (name := part_.strip())]
+    if candidates is not None and protocol != "full":
+        raise RequestError(
+            f"--candidates and --protocol {protocol} are two protocols", hint="choose one of them"
+        )
+    found = load_domain(domain)
+    with ProgressBars() as progress:
+        batch = read_domain(found, progress)
+        held_out = _split(batch, split, part, last, cold, share, seed)
+        if users is not None:
+            held_out = of_users(held_out, users, seed=seed)
+        asked, how = _protocol(batch, held_out, found.feedback, protocol, sampled, candidates, seed)
+        data = EvaluationData.of(
+            found,
+            batch.items,
+            {user.id: user for user in batch.users},
+            asked,
+            seed=seed,
+            settings=load_settings(),
+            progress=progress,
+        )
+        result = run(
+            data,
+            names,
+            out,
+            protocol=how,
+            depth=depth,
+            only=only,
+            overwrite=overwrite,
+            command=" ".join(["recsys", *sys.argv[1:]]),
+        )
+    if as_json:
+        print_json(result)
+    else:
+        _show(result, out)
+    if result["failed"]:
+        raise typer.Exit(1)
+
+
+def _split(
+    batch: Batch, name: SplitName, part: PartName, last: int, cold: int, share: float | None, seed: int
+) -> Split:
+    from recsys.evaluation import splits
+
+    chosen = SHARE.get(name, 0.0) if share is None else share
+    if share is not None and name not in SHARE:
+        raise RequestError(f"--share says nothing of the split {name}", hint=f"it is for {', '.join(SHARE)}")
+    if not 0 < chosen <= 1 and name in SHARE:
+        raise RequestError(f"a share of {chosen} cannot be", hint="choose between 0 and 1")
+    if name == "temporal":
+        return splits.temporal(batch.interactions, share=chosen, part=part)
+    if name == "cold-items":
+        return splits.cold_items(batch.interactions, share=chosen, seed=seed, part=part)
+    whole = splits.leave_one_out(batch.interactions, part, last)
+    return splits.cold_users(whole, cold, seed=seed, share=chosen) if name == "cold-users" else whole
+
+
+def _protocol(
+    batch: Batch,
+    split: Split,
+    feedback: Any,
+    name: ProtocolName,
+    sampled: int,
+    candidates: Path | None,
+    seed: int,
+) -> tuple[Split, Protocol]:
+    from recsys.evaluation import protocols
+
+    items = [item.id for item in batch.items]
+    if candidates is not None:
+        return protocols.from_file(
+            split, candidates, {user.id for user in batch.users}, set(items), seed=seed
+        )
+    if name == "sampled":
+        return protocols.sampled(split, items, sampled, seed=seed)
+    return protocols.rated(split, feedback) if name == "rated" else (split, protocols.FULL)
+
+
+def _show(result: Mapping[str, Any], out: Path) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    run, systems, primary = result["run"], result["systems"], result["primary"]
+    order = sorted(systems, key=lambda name: -systems[name]["metrics"][primary]["value"])
+    others = [name for name in order if name not in run["requested"]] or order
+    rival = others[0] if others else ""
+    metrics = [name for name in SHOWN if any(name in found["metrics"] for found in systems.values())]
+    title = f"{run['title']}, {run['part']}, {run['users']:,} users"
+    table = Table(box=None, padding=(0, 2), header_style="dim", title=escape(title), title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in (*metrics, f"{primary},\nminus {rival}"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in order:
+        found = systems[name]["metrics"]
+        cells = [_interval(found.get(metric)) for metric in metrics]
+        difference = result["paired"].get(f"{name}-{rival}", {}).get(primary)
+        asked = f"[bold cyan]{name}[/]" if name in run["requested"] else name
+        table.add_row(asked, *cells, _interval(difference, sign="+"))
+    if systems:
+        console.print(table)
+    for note in result["notes"]:
+        console.print(f"[yellow]note:[/] {escape(note)}")
+    for name, message in result["failed"].items():
+        errors.print(f"[bold red]failed:[/] {escape(name)}: {escape(message)}")
+    console.print(f"report: {escape(str(out / 'report.html'))}", style="dim")
+
+
+def _interval(found: Mapping[str, float] | None, sign: str = "") -> str:
+    """The value, and below it the interval."""
+    from recsys.evaluation.report import figure
+
+    if not found:
+        return ""
+    value = figure(found["value"])
+    shown = f"{sign}{value}" if sign and found["value"] > 0 else value
+    return f"{shown}\n[dim]{figure(found['low'])} to {figure(found['high'])}[/]"

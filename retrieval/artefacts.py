@@ -1,0 +1,96 @@
+"""Fitted channels on disk: tensors, what they were made from, and hashes that prove it.
+
+A saved channel is a folder of `model.safetensors` and `manifest.json`. It is a cache:
+one that is stale or damaged is fitted again, never trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.errors import IndexDamaged
+
+FORMAT = 1
+TENSORS, MANIFEST = "model.safetensors", "manifest.json"
+
+
+def save(folder: Path, kind: str, tensors: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+    """Put a channel at `folder`, replacing an older one as a whole, or not at all.
+
+    `facts` are JSON values: what it was fitted on and how. Raises OSError.
+    """
+    from safetensors.numpy import save_file
+
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.saving-", dir=folder.parent))
+    try:
+        new = staging / "new"
+        new.mkdir()
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, new / TENSORS)
+        manifest = {"format": FORMAT, "kind": kind, "sha256": _sha256(new / TENSORS), **facts}
+        (new / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+        if folder.exists():
+            os.replace(folder, staging / "old")
+        os.replace(new, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def load(
+    folder: Path, kind: str, expected: Mapping[str, Any]
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Tensors and facts of a saved channel.
+
+    Raises IndexDamaged, saying why, if it is missing, of another kind or format,
+    truncated, altered, not finite, or if one of its facts is not as `expected`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise damaged(folder, f"{MANIFEST} is not an object")
+        for name, value in {"format": FORMAT, "kind": kind, **expected}.items():
+            if manifest.get(name) != value:
+                raise damaged(folder, f"{name} is {_short(manifest.get(name))}, wanted {_short(value)}")
+        if _sha256(folder / TENSORS) != manifest.get("sha256"):
+            raise damaged(folder, f"{TENSORS} is truncated or altered")
+        tensors = load_file(folder / TENSORS)
+    except FileNotFoundError as error:
+        missing = f"{Path(error.filename).name} is missing" if folder.is_dir() else "there is none"
+        raise damaged(folder, missing) from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(folder, f"{MANIFEST} is not JSON") from error
+    except (OSError, SafetensorError) as error:
+        raise damaged(folder, f"cannot be read: {error}") from error
+    for name, array in tensors.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise damaged(folder, f"{name} holds values that are not finite")
+    return tensors, manifest
+
+
+def damaged(folder: Path, reason: str) -> IndexDamaged:
+    """The error for a channel that must be fitted again."""
+    return IndexDamaged(f"channel {folder}: {reason}", hint="fit it again: recsys fit")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

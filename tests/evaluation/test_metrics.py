@@ -1,0 +1,198 @@
+"""Figures against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from recsys.evaluation.beyond import beyond_accuracy, gini
+from recsys.evaluation.calibration import calibration
+from recsys.evaluation.figures import MeanFigures, PairFigures
+from recsys.evaluation.intervals import Resamples, bootstrap, bounds, holm, mean_of
+from recsys.evaluation.metrics import auc, cutoffs_for, ranking_metrics
+from recsys.evaluation.segments import popularity_segments
+from recsys.types import Item
+from retrieval.events import EventLog
+from tests.evaluation.world import data_of, event
+
+
+def test_ranking_metrics_are_those_worked_out_by_hand() -> None:
+    rankings = [["a", "b", "c"], ["b", "c", "a"], ["x", "y"], [], [f"{n:03}" for n in range(100)]]
+    found = ranking_metrics(rankings, ["a", "a", "a", "a", "010"], cutoffs=(1, 2, 10, 20))
+    assert found["recall@1"].tolist() == [1, 0, 0, 0, 0]
+    assert found["recall@2"].tolist() == [1, 0, 0, 0, 0]
+    assert found["recall@10"].tolist() == [1, 1, 0, 0, 0]
+    assert found["recall@20"].tolist() == [1, 1, 0, 0, 1]
+    assert found["ndcg@10"] == pytest.approx([1, 1 / math.log2(4), 0, 0, 0])
+    assert found["ndcg@20"][4] == pytest.approx(1 / math.log2(12))
+    assert found["mrr@2"].tolist() == [1, 0, 0, 0, 0]
+    assert found["mrr@10"] == pytest.approx([1, 1 / 3, 0, 0, 0])
+    assert found["mrr@20"][4] == pytest.approx(1 / 11)
+
+
+def test_the_place_counts_and_not_the_name_of_an_item() -> None:
+    """trec_eval orders ties by document id, which must never decide."""
+    ids = [f"{number}" for number in range(150)]
+    for ranking in (ids, ids[::-1]):
+        found = ranking_metrics([ranking] * 3, [ranking[0], ranking[9], ranking[10]])
+        assert found["recall@10"].tolist() == [1, 1, 0]
+
+
+def test_cutoffs_that_say_nothing_are_left_out() -> None:
+    assert cutoffs_for(100, []) == (5, 10, 20, 100)
+    assert cutoffs_for(50, []) == (5, 10, 20)
+    assert cutoffs_for(100, [20, 20]) == (5, 10)
+    assert cutoffs_for(100, [100, 30]) == (5, 10, 20)
+
+
+def test_auc_is_the_share_of_pairs_in_order_and_ties_count_half() -> None:
+    scores, liked = np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, True, False, True])
+    # (.4 > .1) + (.4 = .4) / 2 + (.8 > .1) + (.8 > .4), of 4
+    assert auc(scores, liked)[0] == pytest.approx(3.5 / 4)
+    assert np.isnan(auc(scores, np.ones(4, dtype=bool))[0])
+
+
+def test_weighted_auc_is_that_of_the_pairs_repeated() -> None:
+    random = np.random.default_rng(0)
+    scores, liked = random.integers(0, 5, 40) / 5, random.random(40) < 0.4
+    weights = random.integers(0, 4, (6, 40)).astype(float)
+    repeated = [
+        auc(np.repeat(scores, times.astype(int)), np.repeat(liked, times.astype(int)))[0] for times in weights
+    ]
+    assert auc(scores, liked, weights) == pytest.approx(repeated)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    random = np.random.default_rng(1)
+    held = 0
+    for seed in range(200):
+        found = bootstrap((random.random(60) < 0.3).astype(np.float64), seed=seed)
+        held += found.low <= 0.3 <= found.high
+    assert 178 <= held <= 200  # 190 expected
+
+
+def test_several_cases_of_a_user_are_drawn_together() -> None:
+    """Ten copies of each case say nothing new: the interval stays as wide."""
+    values = np.random.default_rng(2).random(30)
+    alone = bootstrap(values)
+    users = [str(user) for user in range(30) for _ in range(10)]
+    copied = bootstrap(np.repeat(values, 10), users)
+    assert copied.n == 30
+    assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.1)
+    taken_as_many = bootstrap(np.repeat(values, 10))
+    assert taken_as_many.high - taken_as_many.low < 0.5 * (alone.high - alone.low)
+
+
+def test_resamples_are_the_same_whatever_is_computed_from_them() -> None:
+    samples = Resamples(["a", "b", "b", "c"], seed=4, resamples=500)
+    values = np.array([[1.0, 2.0], [0.0, 1.0], [1.0, 5.0], [0.5, 0.0]])
+    both = samples.draws(mean_of(values))
+    assert both.shape == (500, 2)
+    assert np.array_equal(both[:, :1], samples.draws(mean_of(values[:, :1])))
+    assert bounds(both).shape == (2, 2)
+
+
+def test_paired_figures_see_a_small_difference_that_single_intervals_hide() -> None:
+    random = np.random.default_rng(3)
+    base = random.random(100)
+    better = base + random.normal(0.02, 0.02, 100)
+    users = [str(number) for number in range(100)]
+    figures = MeanFigures({"new": {"ndcg@10": better}, "old": {"ndcg@10": base}}, users, seed=0).figures()
+    assert figures is not None
+    new, old = figures.interval("new", "ndcg@10"), figures.interval("old", "ndcg@10")
+    assert new.low < old.high  # they overlap
+    (difference,) = figures.differences([("new", "old")], "ndcg@10")
+    assert difference.value == pytest.approx(new.value - old.value)
+    assert 0 < difference.low < difference.value < difference.high
+    assert difference.p < 0.001
+    assert figures.best("ndcg@10") == ("new", "old", True)
+
+
+def test_equal_systems_have_no_difference_and_no_best() -> None:
+    same = np.random.default_rng(5).random(50)
+    figures = MeanFigures(
+        {"a": {"mrr@5": same}, "b": {"mrr@5": same.copy()}}, [str(n) for n in range(50)], seed=0
+    ).figures()
+    assert figures is not None
+    (difference,) = figures.differences([("a", "b")], "mrr@5")
+    assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
+    assert figures.best("mrr@5") == ("a", "b", False)
+
+
+def test_sign_flips_give_the_exact_p_of_few_users() -> None:
+    """Five users, all better: of 32 signs two are as extreme."""
+    p = Resamples(list("abcde"), resamples=20_000).sign_flips(np.array([[1.0], [2.0], [3.0], [1.5], [0.5]]))
+    assert p[0] == pytest.approx(2 / 32, abs=0.01)
+
+
+def test_pairs_are_compared_by_auc_and_by_brier_where_there_are_probabilities() -> None:
+    random = np.random.default_rng(6)
+    liked = random.random(80) < 0.6
+    scores = {"good": np.where(liked, 0.8, 0.3), "bad": random.random(80)}
+    users = [str(number) for number in range(80)]
+    figures = PairFigures(scores, liked, frozenset({"good"}), users, seed=0).figures()
+    assert figures is not None
+    assert figures.interval("good", "auc").value == 1
+    assert figures.metrics("bad") == ["auc"]
+    assert figures.interval("good", "brier").value == pytest.approx(np.where(liked, 0.2**2, 0.3**2).mean())
+    (difference,) = figures.differences([("good", "bad")], "auc")
+    assert difference.low > 0.3
+    assert difference.p < 0.001
+
+
+def test_holm_corrects_step_by_step_and_never_reorders() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1, 1]
+    assert holm([]) == []
+
+
+def test_calibration_of_perfect_and_of_boastful_probabilities() -> None:
+    happened = np.array([True, False] * 100)
+    assert calibration(np.full(200, 0.5), happened)["ece"] == pytest.approx(0)
+    boastful = calibration(np.full(200, 0.9), happened)
+    assert boastful["ece"] == pytest.approx(0.4)
+    assert boastful["brier"] == pytest.approx((0.9**2 + 0.1**2) / 2)
+    assert len(boastful["curve"]) == 1  # equal probabilities stay in one bin
+    spread = calibration(np.linspace(0, 1, 200), happened)
+    assert [point["n"] for point in spread["curve"]] == [20] * 10
+
+
+LOG = EventLog.of([event("u", "a"), event("v", "a"), event("v", "b"), event("w", "a")], "abcd")
+
+
+def test_beyond_accuracy_is_that_worked_out_by_hand() -> None:
+    genres = {"a": ("x",), "b": ("x", "y"), "c": (), "d": ("z",)}
+    items = {
+        one: Item(id=one, title=one, attributes={"genre": values} if values else {})
+        for one, values in genres.items()
+    }
+    cases = data_of().split.cases[:2]
+    history = (event("u", "a"),)
+    asked = [type(cases[0])("u", history, event("u", "d")), type(cases[0])("w", (), event("w", "d"))]
+    found = beyond_accuracy([("a", "b"), ("b", "c")], asked, items, LOG)
+    assert found["coverage@10"] == 3 / 4
+    information = [-math.log2(share / 8) for share in (4, 2, 2, 1)]
+    assert found["novelty@10"] == pytest.approx(sum(information) / 4)
+    assert found["popularity_lift@10"] == pytest.approx(
+        ((3 + 1) / 2) / 3
+    )  # who has no history does not count
+    assert found["diversity@10"] == pytest.approx(1 - 1 / 2)  # of c nothing is known
+    assert found["gini@10"] == pytest.approx(gini(np.array([0, 1, 1, 2])))
+
+
+def test_nothing_recommended_has_no_figures() -> None:
+    assert set(beyond_accuracy([()], [data_of().split.cases[0]], {}, LOG).values()) == {None}
+
+
+def test_gini_is_zero_for_equal_counts_and_near_one_for_one_item() -> None:
+    assert gini(np.full(10, 3)) == pytest.approx(0)
+    assert gini(np.array([0] * 99 + [7])) == pytest.approx(0.99)
+
+
+def test_head_torso_and_tail_are_cut_at_half_and_nine_tenths_of_the_events() -> None:
+    counts = {"a": 50, "b": 30, "c": 10, "d": 6, "e": 4}
+    events = [event(str(n), item) for item, count in counts.items() for n in range(count)]
+    found = popularity_segments(EventLog.of(events, "abcdef"))
+    assert found == {"a": "head", "b": "torso", "c": "torso", "d": "tail", "e": "tail", "f": "new"}

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.events import EventLog
+from retrieval.sequence import SequenceModel
+from retrieval.sequence_training import train
+from tests.retrieval.test_sequence_model import ARCHITECTURES, RING, log_of, ring, same, small
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(epochs: int, log: EventLog, architecture: str, folder: Path) -> None:
+    def progress(_what: str, done: int, _total: int) -> None:
+        if done == epochs:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(log, small(architecture), folder, progress)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_equal_seeds_give_equal_weights_and_others_do_not(architecture: str) -> None:
+    config = small(architecture, epochs=2)
+    model = train(ring(), config)
+    assert same(model, train(ring(), config))
+    assert not same(model, train(ring(), config.model_copy(update={"seed": 1})))
+
+
+def test_other_users_of_random_numbers_change_nothing() -> None:
+    import torch
+
+    def progress(*_: object) -> None:
+        torch.rand(3)
+        np.random.random()
+
+    torch.manual_seed(5)
+    assert same(train(ring(), small(epochs=2)), train(ring(), small(epochs=2), progress=progress))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_training_that_was_killed_goes_on_and_ends_the_same(architecture: str, tmp_path: Path) -> None:
+    log = ring()
+    killed_after(3, log, architecture, tmp_path)
+    calls: list[int] = []
+    resumed = train(log, small(architecture), tmp_path, lambda _what, done, _total: calls.append(done))
+    assert calls[0] == 3
+    whole = train(log, small(architecture))
+    assert same(resumed, whole)
+    assert resumed.training.validation == whole.training.validation
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
+    log, calls = ring(), []
+    first = train(log, small(epochs=2), tmp_path)
+    again = train(log, small(epochs=2), tmp_path, lambda _what, done, _total: calls.append(done))
+    assert calls == [2]
+    assert same(first, again)
+
+
+def test_a_checkpoint_of_other_events_or_settings_is_not_used(tmp_path: Path) -> None:
+    killed_after(3, ring(), "lru", tmp_path)
+    other = ring(users=30)
+    assert same(train(other, small(), tmp_path), train(other, small()))
+    killed_after(3, ring(), "lru", tmp_path)
+    assert same(train(ring(), small(seed=7), tmp_path), train(ring(), small(seed=7)))
+
+
+def test_a_damaged_checkpoint_is_not_used(tmp_path: Path) -> None:
+    killed_after(3, ring(), "lru", tmp_path)
+    (file,) = tmp_path.rglob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 0x10
+    file.write_bytes(content)
+    assert same(train(ring(), small(), tmp_path), train(ring(), small()))
+
+
+def test_progress_goes_from_nothing_to_all() -> None:
+    calls: list[tuple[str, int, int]] = []
+    train(ring(), small(epochs=3), progress=lambda *call: calls.append(call))
+    assert calls == [("training", done, 3) for done in (0, 1, 2, 3)]
+
+
+def test_training_stops_when_what_was_held_out_becomes_less_likely() -> None:
+    rng = np.random.default_rng(0)
+    noise = log_of([[f"i{n}" for n in rng.integers(0, 30, 6)] for _ in range(30)])
+    model = train(noise, small(epochs=60, patience=2, learning_rate=0.05, dropout=0.0, validation_users=1.0))
+    assert model.training.epochs < 58
+    unstopped = train(
+        noise, small(epochs=60, patience=60, learning_rate=0.05, dropout=0.0, validation_users=0.0)
+    )
+    assert unstopped.training.epochs == 60
+    assert unstopped.training.validation == {}
+
+
+def test_the_last_event_of_a_held_out_user_is_not_learned() -> None:
+    log = log_of([["a", "b", "c", "secret"], *[["a", "b", "c"]] * 9])
+    with_secret = train(log, small(epochs=1, validation_users=0.0))
+    without = train(log, small(epochs=1, validation_users=1.0))
+    assert "secret" in with_secret.items
+    assert "secret" not in without.items
+
+
+def test_events_of_one_moment_are_read_in_every_order() -> None:
+    """Always stored as r0 r1 r2, never told apart by time: r0 may follow r1 as well as r2."""
+    at_once = log_of([["r0", "r1", "r2"]] * 40, step=0.0)
+    in_order = log_of([["r0", "r1", "r2"]] * 40, step=60.0)
+    config = small(epochs=40, validation_users=0.0)
+    of = {}
+    for name, log in (("at once", at_once), ("in order", in_order)):
+        model = train(log, config)
+        scores = model.score(["r1"])
+        assert scores is not None
+        of[name] = float(scores[model.items.index("r0")])
+    assert of["at once"] > of["in order"] + 1
+
+
+def test_a_model_trained_in_pieces_knows_what_crosses_their_borders() -> None:
+    model = train(ring(users=20, length=60), small(length=5))
+    scores = model.score([RING[n % 8] for n in range(20)])
+    assert scores is not None
+    assert model.items[int(scores.argmax())] == RING[20 % 8]
+
+
+def test_the_model_folder_may_be_the_one_that_held_the_checkpoint(tmp_path: Path) -> None:
+    model = train(ring(), small(epochs=1), tmp_path / "sequence")
+    model.save(tmp_path / "sequence")
+    assert same(SequenceModel.load(tmp_path / "sequence"), model)
+    assert not (tmp_path / "sequence" / "checkpoint").exists()
