@@ -169,7 +169,7 @@ class RetrieverConfig(Options):
     ease: EaseConfig = EaseConfig()
     linear: LinearConfig = LinearConfig()
     gru: SequenceConfig = SequenceConfig(architecture="gru")
-    attention: SequenceConfig = SequenceConfig(architecture="attention")
+    attention: SequenceConfig = SequenceConfig(architecture="attention", dropout=0.3)
     lru: SequenceConfig = SequenceConfig(architecture="lru")
     popularity: PopularityConfig = PopularityConfig()
 
