@@ -19,7 +19,13 @@ def render() -> str:
         "# Results\n",
         "Written by `python -m benchmarks.report` from the JSON files in `benchmarks/results`; do not edit by hand.\n",
     ]
-    for name, section in (("first_run", _first_run), ("sampled_ranking", _sampled_ranking)):
+    sections = {
+        "first_run": _first_run,
+        "evaluation": _evaluation,
+        "retrieval_scale": _retrieval_scale,
+        "sampled_ranking": _sampled_ranking,
+    }
+    for name, section in sections.items():
         path = RESULTS / f"{name}.json"
         if path.is_file():
             parts.append(section(json.loads(path.read_text(encoding="utf-8"))))
@@ -42,6 +48,59 @@ def _first_run(result: dict[str, Any]) -> str:
                 f"\nA warm request ranks 20 candidates and writes 5 reasons, for a user the engine has not seen: median of "
                 f"7 users, {spread['min']:.2f} to {spread['max']:.2f} s. Median per stage: {warm}.\n"
             ),
+            _environment(result["environment"]),
+        ]
+    )
+
+
+def _evaluation(result: dict[str, Any]) -> str:
+    rows = []
+    for name, system in result["systems"].items():
+        figures = [
+            f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+            for metric in ("ndcg@10", "recall@20", "recall@100")
+            for figure in [system["metrics"][metric]]
+        ]
+        paired = result["paired"].get(f"hybrid-{name}", {}).get("ndcg@10")
+        gain = f"{paired['value']:+.3f} ({paired['low']:+.3f} to {paired['high']:+.3f})" if paired else "-"
+        coverage, lift = (system["beyond"].get(key, 0.0) for key in ("coverage@10", "popularity_lift@10"))
+        rows.append(f"| {name} | {' | '.join(figures)} | {gain} | {coverage:.2f} | {lift:.2f} |")
+    return "\n".join(
+        [
+            f"## Retrieval on {result['title']}\n",
+            f"{result['part'].capitalize()}, {result['users']} users. {result['protocol_text']} {result['rule']}\n",
+            "| system | NDCG@10 | Recall@20 | Recall@100 | hybrid minus it, NDCG@10 | coverage@10 | popularity lift |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            _environment(result["environment"]),
+        ]
+    )
+
+
+def _retrieval_scale(result: dict[str, Any]) -> str:
+    rows = []
+    for size, found in result["sizes"].items():
+        if "not_run" in found:
+            rows.append(f"| {int(size):,} | not run: {found['not_run']} | | | | | |")
+        for kind, system in found.get("systems", {}).items():
+            for run in system["runs"]:
+                if run["filter"] == "none":
+                    setting = ", ".join(f"{k} {v}" for k, v in run.items() if k in ("ef_search", "nprobe"))
+                    rows.append(
+                        f"| {int(size):,} | {kind} {setting} | {run['recall@100']:.3f} | {run['p50_ms']:.2f} | "
+                        f"{run['p99_ms']:.2f} | {system['build_s']:.0f} | {system['bytes'] / 2**20:.0f} |"
+                    )
+    return "\n".join(
+        [
+            "## The text index at scale\n",
+            (
+                f"{result['dimension']} dimensions, made-up clustered vectors, {result['queries']} queries one at a time on "
+                "one core; building on two. Filters, updates and the settings that were tried: the JSON file.\n"
+            ),
+            "| items | index | recall@100 | p50, ms | p99, ms | build, s | MiB |\n|---|---|---|---|---|---|---|",
+            *rows,
+            "",
             _environment(result["environment"]),
         ]
     )

@@ -1,0 +1,52 @@
+"""Keep what a table needs of an evaluation run.
+
+recsys evaluate --domain movies --systems hybrid,linear,... --out runs/test
+python -m benchmarks.evaluation runs/test --out benchmarks/results/evaluation.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import describe, write_json
+
+METRICS = ("ndcg@10", "mrr@10", "recall@10", "recall@20", "recall@100")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/evaluation.json"))
+    parser.add_argument("--compare", default="hybrid", help="paired differences of this system are kept")
+    options = parser.parse_args()
+    result: dict[str, Any] = json.loads((options.run / "result.json").read_text(encoding="utf-8"))
+    run = result["run"]
+    kept = ("domain", "title", "part", "split", "rule", "protocol_text", "method", "users", "cases")
+    write_json(
+        options.out,
+        {
+            **{name: run[name] for name in (*kept, "seed", "data_hash", "train_hash")},
+            "environment": describe() | {"command": run["command"].split(" --out ")[0]},
+            "systems": {
+                name: {
+                    "metrics": {metric: system["metrics"][metric] for metric in METRICS},
+                    "beyond": system.get("beyond", {}),
+                }
+                for name, system in result["systems"].items()
+            },
+            "paired": {
+                name: {metric: found[metric] for metric in METRICS}
+                for name, found in result["paired"].items()
+                if name.startswith(f"{options.compare}-")
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
