@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recsys.cli.output import ProgressBars, print_json, show
 from recsys.errors import RequestError
+
+if TYPE_CHECKING:
+    from recsys.types import Filter
 
 DomainOption = Annotated[str, typer.Option("--domain", "-d", help="Name or folder of a domain.")]
 UserOption = Annotated[str | None, typer.Option("--user", "-u", help="Id of a known user.")]
@@ -32,6 +35,16 @@ FactOption = Annotated[
 ]
 CandidatesOption = Annotated[int | None, typer.Option("--n-candidates", help="How many the model ranks.")]
 StrategyOption = Annotated[str | None, typer.Option("--strategy", help="pointwise, listwise or generated.")]
+WhereOption = Annotated[
+    list[str] | None, typer.Option("--where", help="Only items with this, such as genre=Comedy; repeatable.")
+]
+WithoutOption = Annotated[
+    list[str] | None, typer.Option("--without", help="No items with this: genre=Horror; repeatable.")
+]
+AtLeastOption = Annotated[
+    list[str] | None, typer.Option("--at-least", help="Candidates with this: 'genre=Drama:3'; repeatable.")
+]
+YearsOption = Annotated[str, typer.Option("--years", help="'1990-1999', '1990-' or '-1970'.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 
@@ -44,6 +57,10 @@ def recommend(
     place: PlaceOption = None,
     wish: WishOption = "",
     fact: FactOption = None,
+    where: WhereOption = None,
+    without: WithoutOption = None,
+    at_least: AtLeastOption = None,
+    years: YearsOption = "",
     k: Annotated[int, typer.Option("-k", help="How many to return.")] = 5,
     n_candidates: CandidatesOption = None,
     strategy: StrategyOption = None,
@@ -54,6 +71,7 @@ def recommend(
     from recsys.pipeline import Recommender
 
     check_strategy(strategy)
+    rule = filter_of(where, without, at_least, years)
     with ProgressBars() as progress:
         recommender = Recommender.load(domain, progress=progress)
         with recommender:
@@ -65,6 +83,7 @@ def recommend(
                 place=place,
                 wish=wish,
                 extra=facts(fact),
+                rule=rule,
                 k=k,
                 n_candidates=n_candidates,
                 strategy=strategy,
@@ -107,6 +126,43 @@ def check_strategy(strategy: str | None) -> None:
 
     if strategy is not None and strategy not in STRATEGIES:
         raise RequestError(f"no strategy '{strategy}'", hint=f"there are: {', '.join(STRATEGIES)}")
+
+
+def filter_of(
+    where: list[str] | None, without: list[str] | None, at_least: list[str] | None, years: str
+) -> Filter:
+    """What the options say; values of one attribute are alternatives."""
+    from recsys.types import AtLeast, Filter
+
+    first, dash, last = years.partition("-")
+    if not all(part.strip().isdigit() or not part.strip() for part in (first, last)):
+        raise RequestError(f"'{years[:40]}' is no range of years", hint="write --years 1990-1999")
+    rules = []
+    for text in at_least or []:
+        pair, _, number = text.rpartition(":")
+        if not number.isdigit() or int(number) < 1:
+            raise RequestError(f"'{text[:80]}' does not say how many", hint="write --at-least genre=Drama:3")
+        rules += [AtLeast(attribute=k, values=v, n=int(number)) for k, v in _values([pair]).items()]
+    return Filter(
+        where=_values(where),
+        without=_values(without),
+        year_from=int(first) if first.strip() else None,
+        year_to=int(last) if last.strip() else int(first) if first.strip() and not dash else None,
+        at_least=tuple(rules),
+    )
+
+
+def _values(pairs: list[str] | None) -> dict[str, tuple[str, ...]]:
+    """["genre=Drama", "genre=War"] -> {"genre": ("Drama", "War")}."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in pairs or []:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise RequestError(
+                f"'{pair[:80]}' names no value", hint="write attribute=value, such as genre=Drama"
+            )
+        found[name.strip()] = (*found.get(name.strip(), ()), value.strip())
+    return found
 
 
 def facts(pairs: list[str] | None) -> dict[str, str]:

@@ -1,0 +1,88 @@
+"""`recsys fit`: channels and weights on a small domain."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from recsys.config import Domain, Settings, load_domain
+from recsys.errors import RequestError
+from recsys.fitting import fit_domain
+from recsys.ingest import import_domain
+from recsys.situations import retriever_folder
+from recsys.store import Store
+from retrieval import EventLog, build_retriever
+from retrieval.build import saved_weights
+from tests.retrieval.contract import HashEmbedder
+
+FILES = """
+name = "walks"
+noun = "walk"
+plural = "walks"
+[items]
+file = "items.csv"
+id = "id"
+title = "title"
+[interactions]
+file = "events.csv"
+user = "user"
+item = "item"
+timestamp = "time"
+"""
+
+
+@pytest.fixture
+def walks(tmp_path: Path) -> Domain:
+    """Everybody walks round one of two circles of ten items, sometimes skipping one."""
+    folder = tmp_path / "walks"
+    folder.mkdir()
+    (folder / "domain.toml").write_text(FILES, encoding="utf-8")
+    items = [f"{number},Item {number}" for number in range(20)]
+    (folder / "items.csv").write_text("\n".join(["id,title", *items]) + "\n", encoding="utf-8")
+    chance, events = random.Random(0), list[str]()
+    for user in range(60):
+        place, circle = chance.randrange(10), 10 * (user % 2)
+        for step in range(8):
+            events.append(f"u{user},{circle + place % 10},{1000 * user + step}")
+            place += 1 if chance.random() < 0.9 else 2
+    (folder / "events.csv").write_text("\n".join(["user,item,time", *events]) + "\n", encoding="utf-8")
+    return load_domain(folder)
+
+
+def test_fitted_weights_are_saved_and_used(walks: Domain, tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
+    steps = list[str]()
+    with Store(settings.database_url) as store:
+        import_domain(walks, store)
+        fitted = fit_domain(
+            walks,
+            store,
+            settings,
+            HashEmbedder(),
+            channels=("transitions", "linear", "popularity"),
+            progress=lambda what, done, total: steps.append(what),
+        )
+        log = EventLog.of(store.interactions("walks"), [item.id for item in store.items("walks")])
+        folder = retriever_folder(settings, "walks")
+        retriever, notes = build_retriever(store.items("walks"), log, HashEmbedder(), walks.retriever, folder)
+    assert "asking the channels" in steps
+    assert fitted.users == 60
+    assert fitted.metrics["fusion"]["ndcg@10"] > fitted.metrics["popularity"]["ndcg@10"]
+    assert saved_weights(folder) == fitted.weights
+    assert retriever.weights == {name: weight for name, weight in fitted.weights.items() if weight > 0}
+    assert notes == ()
+
+
+def test_unknown_channel_is_named(walks: Domain, tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
+    with Store(settings.database_url) as store, pytest.raises(RequestError, match="nonsense") as caught:
+        fit_domain(walks, store, settings, HashEmbedder(), channels=("nonsense",))  # type: ignore[arg-type]
+    assert "transitions" in caught.value.hint
+
+
+def test_too_few_events_say_so(tmp_path: Path, walks: Domain) -> None:
+    settings = Settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
+    with Store(settings.database_url) as store, pytest.raises(RequestError, match="too few events"):
+        fit_domain(walks, store, settings, HashEmbedder(), channels=("popularity",))
