@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,22 @@ def test_who_met_everything_but_the_target_is_asked_for_one_item(tmp_path: Path)
     events = [event(user, item.id, n) for user in "ab" for n, item in enumerate(catalogue(4))]
     result = evaluate(tmp_path, data=data_of(leave_one_out(events), catalogue(4)))
     assert result["systems"]["popularity"]["metrics"]["ndcg@10"]["value"] == 1
+
+
+def test_the_baselines_of_every_table_stand_beside_what_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systems = types.ModuleType("recsys.evaluation.systems")
+    names = ("cooccurrence", "gru", "hybrid", "llm")
+    monkeypatch.setattr(systems, "SYSTEMS", dict.fromkeys(names, Fake), raising=False)
+    monkeypatch.setitem(sys.modules, systems.__name__, systems)
+    result = runner.evaluate(DATA, ["llm"], tmp_path)
+    others = [name for name in result["systems"] if name != "llm"]
+    assert others == ["random", "popularity", "recent-popularity", "cooccurrence", "gru", "hybrid"]
+    assert list(result["paired"]) == [f"llm-{name}" for name in others]
+    with pytest.raises(RequestError, match="no system 'magic'") as caught:
+        runner.evaluate(DATA, ["magic"], tmp_path)
+    assert "liked-share, item-liked-share, cooccurrence, gru, hybrid, llm" in caught.value.hint
 
 
 def test_rated_pairs_have_auc_for_all_and_brier_for_probabilities(tmp_path: Path) -> None:
