@@ -177,9 +177,9 @@ def _show(result: Mapping[str, Any], out: Path) -> None:
     rival = others[0] if others else ""
     metrics = [name for name in SHOWN if any(name in found["metrics"] for found in systems.values())]
     title = f"{run['title']}, {run['part']}, {run['users']:,} users"
-    table = Table(box=None, padding=(0, 2), header_style="dim", title=escape(title), title_justify="left")
+    table = Table(box=None, padding=(0, 1), header_style="dim", title=escape(title), title_justify="left")
     table.add_column("", no_wrap=True)
-    for name in (*metrics, f"{primary},\nminus {rival}"):
+    for name in (*metrics, f"{primary}\nminus\n{rival}"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in order:
         found = systems[name]["metrics"]
