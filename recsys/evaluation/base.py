@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from recsys.catalog import Catalog
 from recsys.config import Domain, Settings
 from recsys.errors import RecsysError
 from recsys.evaluation.splits import Case, Split
@@ -98,6 +99,11 @@ class EvaluationData:
     def by_id(self) -> dict[str, Item]:
         """Item id -> item."""
         return {item.id: item for item in self.items}
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The items, as requests look them up."""
+        return Catalog(self.items)
 
 
 Factory = Callable[[EvaluationData], System]

@@ -6,20 +6,19 @@ hash: two evaluations on the same events share what was fitted, and no two other
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
-from recsys.catalog import Catalog
 from recsys.config import load_settings
 from recsys.engine import Engine, open_engine
 from recsys.errors import RequestError
 from recsys.evaluation.base import EvaluationData, Factory, Ranked
+from recsys.evaluation.leaks import check_requests
 from recsys.evaluation.splits import Case
 from recsys.prompting import PromptLibrary
-from recsys.ranking import RankerParts, RankRequest, make_ranker
+from recsys.ranking import Ranker, RankerParts, RankRequest, make_ranker
+from recsys.ranking.base import softmax
 from recsys.situations import with_context
 from recsys.types import Candidate, Context, Filter
 from retrieval import (
@@ -46,20 +45,21 @@ class RetrieverSystem:
 
     def rank(self, case: Case, depth: int) -> Ranked:
         """The retriever's list; for given candidates all of them."""
-        candidates = retrieve(self.retriever, self.data, case, depth)
+        candidates = retrieve(self.name, self.retriever, self.data, case, depth)
         scores = [candidate.score for candidate in candidates]
-        if self.probabilities:
-            scores = softmax(scores)
+        if self.probabilities and scores:
+            scores = list(softmax(scores))
         return complete([candidate.item.id for candidate in candidates], scores, case)
 
 
-@dataclass
+@dataclass(frozen=True)
 class LlmSystem:
     """The served path: the fused retriever's candidates, ranked by the model; the rest in retriever order."""
 
     data: EvaluationData
     retriever: HybridRetriever
     engine: Engine
+    ranker: Ranker
     fitted_on: str
     name: str = "llm"
     probabilities: bool = True
@@ -67,33 +67,25 @@ class LlmSystem:
     @property
     def options(self) -> dict[str, str]:
         """What its answers depend on."""
-        ranker = self.data.domain.ranker
-        return {"model": self.engine.model, "ranker": ranker.model_dump_json()}
+        return {"model": self.engine.model, "ranker": self.data.domain.ranker.model_dump_json()}
 
     def rank(self, case: Case, depth: int) -> Ranked:
         """The model's order of the first `n_candidates`, or of all the candidates given."""
-        domain = self.data.domain
-        found = retrieve(self.retriever, self.data, case, depth)
-        first = len(found) if case.candidates is not None else min(domain.ranker.n_candidates, len(found))
+        config = self.data.domain.ranker
+        found = retrieve(self.name, self.retriever, self.data, case, depth)
+        first = len(found) if case.candidates is not None else min(config.n_candidates, len(found))
         if not first:
             return Ranked((), ())
-        history = Catalog(self.data.items).entries(case.history, domain.feedback)
-        length = domain.ranker.history_length
+        history = self.data.catalog.entries(case.history, self.data.domain.feedback)
         user = self.data.users.get(case.user_id)
         request = RankRequest(
             tuple(found[:first]),
-            history[len(history) - min(length, len(history)) :],
+            history[max(0, len(history) - config.history_length) :],
             Context(),
             user.profile if user else {},
         )
-        parts = RankerParts(
-            self.engine,
-            PromptLibrary(domain.prompt_folder),
-            domain.noun,
-            domain.plural,
-            domain.ranker.max_prompt_tokens,
-        )
-        ranking = make_ranker(domain.ranker.strategy, parts).rank(request)
+        check_requests(self.name, case, [request])
+        ranking = self.ranker.rank(request)
         order = ranking.order()
         items = [found[place].item.id for place in order] + [one.item.id for one in found[first:]]
         scores = [ranking.scores[place] for place in order] + [0.0] * (len(found) - first)
@@ -103,14 +95,20 @@ class LlmSystem:
         self.engine.close()
 
 
-def retrieve(retriever: Retriever, data: EvaluationData, case: Case, depth: int) -> list[Candidate]:
-    """What the retriever brings when it knows of the user the case's history alone."""
-    entries = Catalog(data.items).entries(case.history, data.domain.feedback)
+def retrieve(
+    system: str, retriever: Retriever, data: EvaluationData, case: Case, depth: int
+) -> list[Candidate]:
+    """What the retriever brings when it knows of the user the case's history alone.
+
+    Raises LeakError if the query knew more.
+    """
+    entries = data.catalog.entries(case.history, data.domain.feedback)
     if case.candidates is None:
-        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries))
-        return retriever.retrieve(query, depth)
-    only = Filter(only=frozenset(case.candidates))
-    return retriever.retrieve(Query(entries, filter=only), len(case.candidates))
+        query, n = Query(entries, exclude=frozenset(entry.item.id for entry in entries)), depth
+    else:
+        query, n = Query(entries, filter=Filter(only=frozenset(case.candidates))), len(case.candidates)
+    check_requests(system, case, [query])
+    return retriever.retrieve(query, n)
 
 
 def complete(items: list[str], scores: list[float], case: Case) -> Ranked:
@@ -120,13 +118,7 @@ def complete(items: list[str], scores: list[float], case: Case) -> Ranked:
     return Ranked((*items, *missing), (*scores, *([lowest] * len(missing))))
 
 
-def softmax(scores: list[float]) -> list[float]:
-    """Shares that sum to 1."""
-    odds = [math.exp(score - max(scores)) for score in scores]
-    return [one / sum(odds) for one in odds]
-
-
-def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> tuple[HybridRetriever, Path]:
+def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
     """The domain's retriever on the split's train events; with `names`, those channels alone."""
     settings = data.settings or load_settings()
     folder = settings.cache_dir / "evaluation" / data.domain.name / data.log.hash[:16]
@@ -141,21 +133,20 @@ def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> tuple[HybridR
         weights=data.domain.retriever.by_name if names is None else dict.fromkeys(names, 1.0),
         progress=data.progress,
     )
-    return retriever, folder
+    return retriever
 
 
-def hybrid(data: EvaluationData, *, name: str = "hybrid") -> RetrieverSystem:
+def hybrid(data: EvaluationData) -> RetrieverSystem:
     """All channels with the domain's weights: retriever order."""
-    retriever, _ = fitted(data, None)
+    retriever = fitted(data, None)
     weighted = retriever.config.fusion == "weighted"
-    return RetrieverSystem(
-        name, retriever, data, data.log.hash, weighted, {"retriever": retriever.config.model_dump_json()}
-    )
+    options = {"retriever": retriever.config.model_dump_json()}
+    return RetrieverSystem("hybrid", retriever, data, data.log.hash, weighted, options)
 
 
 def channel(data: EvaluationData, *, name: str, channel: str) -> RetrieverSystem:
     """One channel alone. Raises RequestError where the data have nothing for it."""
-    retriever, _ = fitted(data, (channel,))
+    retriever = fitted(data, (channel,))
     state = retriever.state
     if channel not in state.channels:
         raise RequestError(
@@ -169,8 +160,11 @@ def channel(data: EvaluationData, *, name: str, channel: str) -> RetrieverSystem
 
 def llm(data: EvaluationData) -> LlmSystem:
     """The fused retriever and the model of the settings."""
-    retriever, _ = fitted(data, None)
-    return LlmSystem(data, retriever, open_engine(data.settings or load_settings()), data.log.hash)
+    retriever, domain = fitted(data, None), data.domain
+    engine = open_engine(data.settings or load_settings())
+    prompts = PromptLibrary(domain.prompt_folder)
+    parts = RankerParts(engine, prompts, domain.noun, domain.plural, domain.ranker.max_prompt_tokens)
+    return LlmSystem(data, retriever, engine, make_ranker(domain.ranker.strategy, parts), data.log.hash)
 
 
 _CHANNELS: dict[str, str] = {
