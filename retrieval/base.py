@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -85,11 +85,11 @@ class Channel(Protocol):
 class DenseAnswer:
     """Scores of all items of a table, shape (rows,), NaN where there is nothing to say.
 
-    `shares` are the terms of these scores: item ids (h), and rows of shape (h, rows).
+    `shares` computes what `because` promises, for those items alone that it is asked of.
     """
 
     scores: FloatArray
-    shares: tuple[tuple[str, ...], FloatArray] | None = None
+    shares: Callable[[RowArray], list[dict[str, float]]] | None = None
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
         """Rows of the best `n` allowed items; ties are in the order of the table."""
@@ -100,10 +100,7 @@ class DenseAnswer:
         return self.scores[rows]
 
     def because(self, rows: RowArray) -> list[dict[str, float]]:
-        if self.shares is None:
-            return [{} for _ in rows]
-        ids, terms = self.shares
-        return [dict(zip(ids, column, strict=True)) for column in terms[:, rows].T.tolist()]
+        return self.shares(rows) if self.shares else [{} for _ in rows]
 
 
 class Fixed:

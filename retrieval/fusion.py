@@ -13,7 +13,7 @@ from recsys.errors import ConfigError
 from recsys.retriever_config import RetrieverConfig
 from recsys.types import Candidate, Item
 from retrieval.base import Channel, FloatArray, Query, RowArray, best_first
-from retrieval.pool import Asked, Pool, gather
+from retrieval.pool import Asked, Pool, gather, tops_of
 from retrieval.table import BoolArray, ItemTable
 
 DEPTH_FACTOR = 5
@@ -93,9 +93,8 @@ class HybridRetriever:
     def set_available(self, item_ids: Collection[str], available: bool) -> None:
         """Hide items, or show them again: what is unavailable is known but never returned."""
         with self._writing:
-            table = self._state.table
-            known = [table.items[table.row_of[item_id]] for item_id in item_ids if item_id in table.row_of]
-            self._state = State(table.changed(known, available=available), self._state.channels)
+            table = self._state.table.with_availability(item_ids, available)
+            self._state = State(table, self._state.channels)
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
         """The `n` best by fused score, which is what `score` holds.
@@ -113,7 +112,8 @@ class HybridRetriever:
             return []
         weights = self._weights_for(query)
         answers = _ask(query, state, [*weights, FALLBACK])
-        chosen = self._best(answers, weights, allowed, n)
+        tops = tops_of(answers, allowed, self._depth(n))
+        chosen = self._best(answers, tops, weights, allowed, n)
         kept: set[int] = set()
         for mask, wanted in self._wanted(query, state.table, allowed, n):
             inside = {row for row in chosen.rows.tolist() if mask[row]}
@@ -122,10 +122,12 @@ class HybridRetriever:
             if missing > 0:
                 left = mask.copy()
                 left[chosen.rows] = False
-                extra = self._best(answers, weights, left, min(missing, int(left.sum())))
+                room = min(missing, int(left.sum()))
+                others = tops_of(answers, left, self._depth(room))
+                extra = self._best(answers, others, weights, left, room)
                 chosen = _with(chosen, extra, kept)
                 kept |= set(extra.rows.tolist())
-        return self._candidates(chosen, answers, state.table, allowed)
+        return self._candidates(chosen, answers, tops, state.table)
 
     def pool(self, query: Query) -> tuple[Pool, list[str], ItemTable]:
         """What the weighted channels bring for a query, before it is weighed: to tune and to inspect.
@@ -135,7 +137,8 @@ class HybridRetriever:
         state = self._state
         answers = _ask(query, state, list(self.weights))
         allowed = state.table.allowed(query.filter, query.exclude)
-        return gather(answers, list(answers), allowed, self.config.depth), list(answers), state.table
+        tops = tops_of(answers, allowed, self.config.depth)
+        return gather(answers, tops, list(answers)), list(answers), state.table
 
     def _weights_for(self, query: Query) -> dict[str, float]:
         """Channel weights for this query: a wish raises the text channel's."""
@@ -144,11 +147,16 @@ class HybridRetriever:
         return self.weights
 
     def _best(
-        self, answers: Mapping[str, Asked], weights: Mapping[str, float], allowed: BoolArray, n: int
+        self,
+        answers: Mapping[str, Asked],
+        tops: Mapping[str, RowArray],
+        weights: Mapping[str, float],
+        allowed: BoolArray,
+        n: int,
     ) -> _Chosen:
         """The best `n` of the allowed items, filled up with the most met."""
         spoke = [name for name in weights if name in answers] or [FALLBACK]
-        pool = gather(answers, spoke, allowed, self._depth(n))
+        pool = gather(answers, tops, spoke)
         weight = np.array([weights.get(name, 1.0) for name in spoke], dtype=np.float32)
         if self.config.fusion == "rank":
             terms = np.where(pool.ranks > 0, weight / (self.config.rrf_k + pool.ranks), 0.0)
@@ -182,12 +190,15 @@ class HybridRetriever:
         return wanted
 
     def _candidates(
-        self, chosen: _Chosen, answers: Mapping[str, Asked], table: ItemTable, allowed: BoolArray
+        self,
+        chosen: _Chosen,
+        answers: Mapping[str, Asked],
+        tops: Mapping[str, RowArray],
+        table: ItemTable,
     ) -> list[Candidate]:
         depth = self._depth(len(chosen.rows))
         ranks = {
-            name: {row: rank for rank, row in enumerate(asked.answer.top(depth, allowed).tolist(), start=1)}
-            for name, asked in answers.items()
+            name: {row: rank for rank, row in enumerate(top.tolist(), start=1)} for name, top in tops.items()
         }
         text = answers.get("text")
         because = text.answer.because(chosen.rows) if text else [{} for _ in chosen.rows]

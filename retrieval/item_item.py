@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from recsys.retriever_config import (
 )
 from recsys.types import HistoryEntry
 from retrieval import artefacts
-from retrieval.base import DenseAnswer, Fixed, FloatArray, Query, scatter
+from retrieval.base import DenseAnswer, Fixed, FloatArray, Query, RowArray, scatter
 from retrieval.events import EventLog, IntArray
 from retrieval.table import ItemTable
 
@@ -50,25 +51,25 @@ class ItemItem(Fixed):
 
     def ask(self, query: Query, table: ItemTable) -> DenseAnswer | None:
         """Scores of all items; None if nothing in the history is known."""
-        position = self._position
-        entries = [
-            (entry, weight)
-            for entry, weight in zip(
-                query.history, history_weights(query.history, self.memory).tolist(), strict=True
-            )
-            if weight > 0 and entry.item.id in position
-        ]
-        if not entries:
-            return None
         weights: dict[str, float] = {}
-        for entry, weight in entries:
-            weights[entry.item.id] = weights.get(entry.item.id, 0.0) + weight
-        rows = [position[item_id] for item_id in weights]
+        each = history_weights(query.history, self.memory).tolist()
+        for entry, weight in zip(query.history, each, strict=True):
+            if weight > 0 and entry.item.id in self._position:
+                weights[entry.item.id] = weights.get(entry.item.id, 0.0) + weight
+        if not weights:
+            return None
+        rows = [self._position[item_id] for item_id in weights]
         terms = sp.diags(np.array(list(weights.values()), dtype=np.float32)) @ self.strength[rows]
-        dense = np.asarray(terms.todense(), dtype=np.float32)
-        dense[:, ~self.met] = np.nan
-        spread = scatter(table, self.items, dense)
-        return DenseAnswer(spread.sum(axis=0), (tuple(weights), spread))
+        scores = np.asarray(terms.sum(axis=0), dtype=np.float32).ravel()
+        scores[~self.met] = np.nan
+        columns = table.columns(self.items)
+
+        def shares(of: RowArray) -> list[dict[str, float]]:
+            return [
+                dict(zip(weights, row, strict=True)) for row in terms[:, columns[of]].toarray().T.tolist()
+            ]
+
+        return DenseAnswer(scatter(table, self.items, scores), shares)
 
     def save(self, folder: Path, config: Options) -> None:
         """Write to `folder`. Raises OSError."""
@@ -94,13 +95,10 @@ class ItemItem(Fixed):
             raise artefacts.damaged(folder, f"tensors do not fit together: {error}") from error
         return cls(log.items, met, strength, config.memory, log.hash)
 
-    @property
+    @cached_property
     def _position(self) -> dict[str, int]:
-        found: dict[str, int] | None = self.__dict__.get("_positions")
-        if found is None:
-            found = {item_id: row for row, item_id in enumerate(self.items) if self.met[row]}
-            object.__setattr__(self, "_positions", found)
-        return found
+        """The row of each item that anybody met."""
+        return {item_id: row for row, item_id in enumerate(self.items) if self.met[row]}
 
 
 def fit(log: EventLog, config: AnyItemItemConfig) -> ItemItem:

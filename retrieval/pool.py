@@ -36,13 +36,18 @@ class Pool:
     ranks: RowArray
 
 
-def gather(answers: Mapping[str, Asked], names: Sequence[str], allowed: BoolArray, depth: int) -> Pool:
-    """The first `depth` allowed items of each named channel, all scored by each."""
-    tops = [answers[name].answer.top(depth, allowed) for name in names]
-    rows = np.unique(np.concatenate(tops)) if tops else np.zeros(0, dtype=np.int64)
+def tops_of(answers: Mapping[str, Asked], allowed: BoolArray, depth: int) -> dict[str, RowArray]:
+    """The first `depth` allowed items of each channel, best first."""
+    return {name: asked.answer.top(depth, allowed) for name, asked in answers.items()}
+
+
+def gather(answers: Mapping[str, Asked], tops: Mapping[str, RowArray], names: Sequence[str]) -> Pool:
+    """What the named channels found, all scored by each of them."""
+    found = [tops[name] for name in names]
+    rows = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
     features = np.zeros((len(rows), len(names)), dtype=np.float32)
     ranks = np.zeros((len(rows), len(names)), dtype=np.int64)
-    for column, (name, top) in enumerate(zip(names, tops, strict=True)):
+    for column, (name, top) in enumerate(zip(names, found, strict=True)):
         asked = answers[name]
         features[:, column] = _standardised(asked.answer.of(rows), asked.mass)
         ranks[np.searchsorted(rows, top), column] = np.arange(1, len(top) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,14 +31,21 @@ class Popularity:
 
     def ask(self, query: Query, table: ItemTable) -> DenseAnswer:
         """The counts."""
-        scores = [self.counts.get(item.id, 0.0) for item in table.items]
-        return DenseAnswer(np.array(scores, dtype=np.float32))
+        return DenseAnswer(np.nan_to_num(scatter(table, self._items, self._amounts), copy=False))
 
     def updated(self, changed: Sequence[Item], removed: Collection[str]) -> Popularity:
         """A deleted item takes its count with it."""
         if self.counts.keys().isdisjoint(removed):
             return self
         return Popularity({item: count for item, count in self.counts.items() if item not in removed})
+
+    @cached_property
+    def _items(self) -> tuple[str, ...]:
+        return tuple(self.counts)
+
+    @cached_property
+    def _amounts(self) -> FloatArray:
+        return np.array(list(self.counts.values()), dtype=np.float32)
 
 
 def overall(log: EventLog) -> Popularity:

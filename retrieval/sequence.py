@@ -18,9 +18,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import RequestError
+from recsys.retriever_config import SequenceConfig
 from retrieval import artefacts
 from retrieval.events import DoubleArray, FloatArray
-from retrieval.sequence_config import SequenceConfig
 
 if TYPE_CHECKING:
     from retrieval.sequence_network import Network

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from recsys.retriever_config import SequenceConfig
 from retrieval.events import EventLog, FloatArray, IntArray
-from retrieval.sequence_config import SequenceConfig
 
 if TYPE_CHECKING:
     import torch

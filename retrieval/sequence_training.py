@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.errors import IndexDamaged, ModelError
+from recsys.retriever_config import SequenceConfig
 from retrieval import artefacts
 from retrieval.events import DoubleArray, EventLog, FloatArray
 from retrieval.sequence import SequenceModel, Training
-from retrieval.sequence_config import SequenceConfig
 
 if TYPE_CHECKING:
     import torch

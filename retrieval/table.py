@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from recsys.errors import RequestError
 from recsys.types import Filter, Item
+from retrieval.index_rows import check_unique
 
 BoolArray = npt.NDArray[np.bool_]
 ColumnArray = npt.NDArray[np.int64]
@@ -27,9 +26,7 @@ class ItemTable:
     def __init__(self, items: Iterable[Item]) -> None:
         """Raises RequestError if two items have one id."""
         ordered = sorted(items, key=lambda item: item.id)
-        for first, second in pairwise(ordered):
-            if first.id == second.id:
-                raise RequestError(f"item '{first.id}' is in the catalogue twice", hint="keep one of them")
+        check_unique(ordered)
         self.items: Sequence[Item] = ordered
         self.row_of = {item.id: row for row, item in enumerate(ordered)}
         self.available: BoolArray = np.ones(len(ordered), dtype=bool)
@@ -39,21 +36,17 @@ class ItemTable:
         """Rows, those of deleted items included."""
         return len(self.items)
 
-    def changed(
-        self, items: Sequence[Item] = (), *, removed: Collection[str] = (), available: bool | None = None
-    ) -> ItemTable:
-        """Another table with `items` added or replaced, and `removed` ids gone.
+    def with_availability(self, item_ids: Iterable[str], available: bool) -> ItemTable:
+        """Another table where these items may, or may not, be recommended; unknown ids are left out."""
+        table = copy.copy(self)
+        table.available = self.available.copy()
+        table.available[self._rows(item_ids)] = available
+        return table
 
-        With `available` set, `items` only become available or unavailable; what is
-        unavailable is known but never recommended.
-        """
+    def changed(self, items: Sequence[Item] = (), *, removed: Collection[str] = ()) -> ItemTable:
+        """Another table with `items` added or replaced, and `removed` ids gone."""
         table = copy.copy(self)
         table.row_of = dict(self.row_of)
-        if available is not None:
-            table.available = self.available.copy()
-            table.available[[self.row_of[item.id] for item in items if item.id in self.row_of]] = available
-            table._forget()
-            return table
         dead = [
             table.row_of.pop(one) for one in {*removed, *(item.id for item in items)} if one in self.row_of
         ]
@@ -89,9 +82,7 @@ class ItemTable:
             allowed &= self._years >= rule.year_from
         if rule.year_to is not None:
             allowed &= self._years <= rule.year_to
-        allowed[[self.row_of[item_id] for item_id in {*rule.never, *exclude} if item_id in self.row_of]] = (
-            False
-        )
+        allowed &= ~self._rows({*rule.never, *exclude})
         return allowed
 
     def having(self, attribute: str, values: Iterable[str]) -> BoolArray:
