@@ -14,7 +14,7 @@ from recsys.errors import RequestError
 from recsys.evaluation.splits import leave_one_out
 from recsys.ingest import Progress
 from recsys.retriever_config import Channel, FittedWeights
-from recsys.situations import retriever_folder, with_context
+from recsys.situations import homes, retriever_folder, with_context
 from recsys.store import Store
 from retrieval import Embedder, EventLog, Query, build_retriever
 from retrieval.build import save_weights
@@ -57,7 +57,6 @@ def fit_domain(
         )
     ids = [item.id for item in items]
     log = EventLog.of(split.train, ids, domain.feedback)
-    homes = {user: store.user(domain.name, user).home for user in store.users(domain.name)}
     folder = retriever_folder(settings, domain.name)
     inner, _ = build_retriever(
         items,
@@ -65,7 +64,7 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder / "tuning",
-        situations=lambda: with_context(split.train, homes),
+        situations=lambda: with_context(split.train, homes(store, domain.name)),
         weights=dict.fromkeys(channels, 1.0),
         retrain=True,
         progress=progress,
@@ -101,7 +100,7 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder,
-        situations=lambda: with_context(events, homes),
+        situations=lambda: with_context(events, homes(store, domain.name)),
         retrain=True,
         progress=progress,
     )

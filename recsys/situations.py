@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from recsys.config import Settings
@@ -20,17 +20,21 @@ def retriever_folder(settings: Settings, domain: str) -> Path:
 
 def situations(store: Store, domain: str) -> Iterator[tuple[Interaction, Context]]:
     """Events with their context: when, at the user's home, and what the event itself says."""
-    homes: dict[str, Place | None] = {user: store.user(domain, user).home for user in store.users(domain)}
-    yield from with_context(store.interactions(domain), homes)
+    yield from with_context(store.interactions(domain), homes(store, domain))
+
+
+def homes(store: Store, domain: str) -> dict[str, Place | None]:
+    """Where each user lives, as far as it is known."""
+    return {user: store.user(domain, user).home for user in store.users(domain)}
 
 
 def with_context(
-    events: Iterable[Interaction], homes: dict[str, Place | None]
+    events: Iterable[Interaction], home_of: Mapping[str, Place | None]
 ) -> Iterator[tuple[Interaction, Context]]:
     """Each event with the context that `build_context` makes of it; those it refuses are left out."""
     for event in events:
         at = None if event.timestamp is None else dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
         try:
-            yield event, build_context(at=at, home=homes.get(event.user_id), extra=event.context)
+            yield event, build_context(at=at, home=home_of.get(event.user_id), extra=event.context)
         except ContextError:
             continue

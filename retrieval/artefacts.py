@@ -21,6 +21,17 @@ import numpy.typing as npt
 from recsys.errors import IndexDamaged
 
 FORMAT = 1
+
+
+class Differs(IndexDamaged):
+    """A saved channel that is whole, but not the one that is wanted: `fact` is what differs."""
+
+    def __init__(self, folder: Path, fact: str, found: Any, wanted: Any) -> None:
+        whole = damaged(folder, f"{fact} is {_short(found)}, wanted {_short(wanted)}")
+        super().__init__(whole.message, hint=whole.hint)
+        self.fact = fact
+
+
 TENSORS, MANIFEST = "model.safetensors", "manifest.json"
 
 
@@ -53,7 +64,7 @@ def load(
     """Tensors and facts of a saved channel.
 
     Raises IndexDamaged, saying why, if it is missing, of another kind or format,
-    truncated, altered, not finite, or if one of its facts is not as `expected`.
+    truncated, altered or not finite; Differs if one of its facts is not as `expected`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -64,7 +75,7 @@ def load(
             raise damaged(folder, f"{MANIFEST} is not an object")
         for name, value in {"format": FORMAT, "kind": kind, **expected}.items():
             if manifest.get(name) != value:
-                raise damaged(folder, f"{name} is {_short(manifest.get(name))}, wanted {_short(value)}")
+                raise Differs(folder, name, manifest.get(name), value)
         if _sha256(folder / TENSORS) != manifest.get("sha256"):
             raise damaged(folder, f"{TENSORS} is truncated or altered")
         tensors = load_file(folder / TENSORS)

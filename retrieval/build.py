@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,12 +13,13 @@ from pydantic import ValidationError
 from recsys.errors import IndexDamaged, RequestError
 from recsys.retriever_config import FittedWeights, RetrieverConfig, SequenceConfig
 from recsys.types import Context, Interaction, Item
-from retrieval import item_item, popularity
+from retrieval import artefacts, popularity
 from retrieval.base import Channel
 from retrieval.embedding import Embedder
 from retrieval.events import EventLog
 from retrieval.fusion import FALLBACK, HybridRetriever
 from retrieval.index import open_or_build
+from retrieval.item_item import ItemItem, fit
 from retrieval.table import ItemTable
 from retrieval.text import TextChannel
 
@@ -53,17 +55,12 @@ def build_retriever(
         raise RequestError("empty catalogue", hint="import at least one item")
     if weights is None:
         weights = saved_weights(folder) or config.by_name
-    notes: list[str] = []
-    channels: dict[str, Channel] = {}
-    for name in dict.fromkeys([*(name for name, weight in weights.items() if weight > 0), FALLBACK]):
-        if name == "text":
-            channel: Channel | None = _text(items, embedder, config, folder, progress, notes)
-        else:
-            channel = _fitted(name, log, config, folder, situations, retrain, progress, notes)
-        if channel is not None:
-            channels[name] = channel
+    build = _Build(items, log, embedder, config, folder, situations, retrain, progress)
+    wanted = [*(name for name, weight in weights.items() if weight > 0), FALLBACK]
+    found = {name: build.channel(name) for name in dict.fromkeys(wanted)}
+    channels = {name: channel for name, channel in found.items() if channel is not None}
     counts = dict(zip(log.items, log.counts.astype(float).tolist(), strict=True))
-    return HybridRetriever(ItemTable(items), channels, counts, config, weights), tuple(notes)
+    return HybridRetriever(ItemTable(items), channels, counts, config, weights), tuple(build.notes)
 
 
 def saved_weights(folder: Path) -> dict[str, float] | None:
@@ -82,109 +79,94 @@ def save_weights(folder: Path, fitted: FittedWeights) -> None:
     os.replace(staging, folder / WEIGHTS)
 
 
-def _text(
-    items: Sequence[Item],
-    embedder: Embedder,
-    config: RetrieverConfig,
-    folder: Path,
-    progress: Progress | None,
-    notes: list[str],
-) -> TextChannel:
-    first_time = not (folder / "text").exists()
-    told = (lambda done, total: progress("embedding items", done, total)) if progress else None
-    index, reason = open_or_build(folder / "text", items, embedder, told)
-    if reason and not first_time:
-        notes.append(f"text index: {reason}")
-    return TextChannel(index, embedder, config.text)
+@dataclass
+class _Build:
+    """What channels are made from, and the notes of what had to be made anew."""
 
+    items: Sequence[Item]
+    log: EventLog
+    embedder: Embedder
+    config: RetrieverConfig
+    folder: Path
+    situations: Callable[[], Situations] | None
+    retrain: bool
+    progress: Progress | None
+    notes: list[str] = field(default_factory=list)
 
-def _fitted(
-    name: str,
-    log: EventLog,
-    config: RetrieverConfig,
-    folder: Path,
-    situations: Callable[[], Situations] | None,
-    retrain: bool,
-    progress: Progress | None,
-    notes: list[str],
-) -> Channel | None:
-    match name:
-        case "popularity":
-            return popularity.overall(log)
-        case "recent":
-            return popularity.recent(log, config.popularity)
-        case "segment":
-            return popularity.by_segment(situations(), log.items, config.popularity) if situations else None
-        case "gru" | "attention" | "lru":
-            return _sequence(name, log, config, folder / name, retrain, progress, notes)
-        case _:
-            return _item_item(name, log, config, folder / name, progress, notes)
+    def channel(self, name: str) -> Channel | None:
+        """The channel of that name; None if the events have nothing for it."""
+        match name:
+            case "text":
+                return self._text()
+            case "popularity":
+                return popularity.overall(self.log)
+            case "recent":
+                return popularity.recent(self.log, self.config.popularity)
+            case "segment":
+                if self.situations is None:
+                    return None
+                return popularity.by_segment(self.situations(), self.log.items, self.config.popularity)
+            case "gru" | "attention" | "lru":
+                return self._sequence(name)
+            case _:
+                return self._item_item(name)
 
+    def _text(self) -> TextChannel:
+        folder, progress = self.folder / "text", self.progress
+        first_time = not folder.exists()
+        told = (lambda done, total: progress("embedding items", done, total)) if progress else None
+        index, reason = open_or_build(folder, self.items, self.embedder, told)
+        if reason and not first_time:
+            self.notes.append(f"text index: {reason}")
+        return TextChannel(index, self.embedder, self.config.text)
 
-def _item_item(
-    name: str,
-    log: EventLog,
-    config: RetrieverConfig,
-    folder: Path,
-    progress: Progress | None,
-    notes: list[str],
-) -> Channel:
-    options: Mapping[str, item_item.AnyItemItemConfig] = {
-        "transitions": config.transitions,
-        "cooccurrence": config.cooccurrence,
-        "ease": config.ease,
-        "linear": config.linear,
-    }
-    first_time = not folder.exists()
-    try:
-        return item_item.ItemItem.load(folder, options[name], log)
-    except IndexDamaged as error:
-        reason = error.message
-    if progress:
-        progress(f"fitting {name}", 0, 0)
-    channel = item_item.fit(log, options[name])
-    try:
-        channel.save(folder, options[name])
-    except OSError as error:
-        reason += f"; the new one could not be saved: {error}"
-        first_time = False
-    if not first_time and "fitted_on" not in reason:
-        notes.append(f"fitted anew: {reason}")
-    return channel
+    def _item_item(self, name: str) -> ItemItem:
+        folder, options = self.folder / name, getattr(self.config, name)
+        quiet = not folder.exists()
+        try:
+            return ItemItem.load(folder, options, self.log)
+        except artefacts.Differs as error:
+            reason, quiet = error.message, error.fact == "fitted_on"  # new events are no news
+        except IndexDamaged as error:
+            reason = error.message
+        if self.progress:
+            self.progress(f"fitting {name}", 0, 0)
+        channel = fit(self.log, options)
+        try:
+            channel.save(folder, options)
+        except OSError as error:
+            reason, quiet = f"{reason}; the new one could not be saved: {error}", False
+        if not quiet:
+            self.notes.append(f"fitted anew: {reason}")
+        return channel
 
+    def _sequence(self, name: str) -> Channel:
+        from retrieval.sequence import SequenceModel
+        from retrieval.sequence_channel import SequenceChannel
 
-def _sequence(
-    name: str,
-    log: EventLog,
-    config: RetrieverConfig,
-    folder: Path,
-    retrain: bool,
-    progress: Progress | None,
-    notes: list[str],
-) -> Channel:
-    from retrieval.sequence import SequenceModel
-    from retrieval.sequence_channel import SequenceChannel
+        options: SequenceConfig = getattr(self.config, name)
+        folder, progress = self.folder / name, self.progress
+        reason = ""
+        try:
+            model = SequenceModel.load(folder / "model")
+            if model.fitted_on == self.log.hash and model.config == options:
+                return SequenceChannel(model)
+            if not self.retrain:
+                self.notes.append(
+                    f"the {name} model was trained on older events or settings: 'recsys fit' renews it"
+                )
+                return SequenceChannel(model)
+        except IndexDamaged as error:
+            reason = error.message if (folder / "model").exists() else ""
+        from retrieval.sequence_training import train
 
-    options: SequenceConfig = getattr(config, name)
-    reason = ""
-    try:
-        model = SequenceModel.load(folder / "model")
-        if model.fitted_on == log.hash and model.config == options:
-            return SequenceChannel(model)
-        if not retrain:
-            notes.append(f"the {name} model was trained on older events or settings: 'recsys fit' renews it")
-            return SequenceChannel(model)
-    except IndexDamaged as error:
-        reason = error.message if (folder / "model").exists() else ""
-    from retrieval.sequence_training import train
-
-    told = (lambda _, done, total: progress(f"training {name}", done, total)) if progress else None
-    try:
-        model = train(log, options, folder / "training", told)
-        model.save(folder / "model")
-    except OSError as error:
-        reason = f"{name} cannot be saved: {error}"
-        model = train(log, options, None, told)
-    if reason:
-        notes.append(f"fitted anew: {reason}")
-    return SequenceChannel(model)
+        told = (lambda _, done, total: progress(f"training {name}", done, total)) if progress else None
+        try:
+            model = train(self.log, options, folder / "training", told)
+            model.save(folder / "model")
+        except OSError as error:
+            reason = f"{name} cannot be saved: {error}"
+            model = train(self.log, options, None, told)
+        if reason:
+            self.notes.append(f"fitted anew: {reason}")
+        return SequenceChannel(model)
