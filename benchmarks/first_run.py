@@ -96,7 +96,7 @@ def main() -> None:
 
         with stages.measure("import"), Store(settings.database_url) as store:
             import_domain(domain, store)
-        with stages.measure("index"):
+        with stages.measure("retriever"):
             recommender = Recommender.load("movies", settings=settings)
         with stages.measure("model conversion"):
             prepare_model(settings)
