@@ -48,14 +48,15 @@ def fit_domain(
     unknown = sorted(set(channels) - set(get_args(Channel)))
     if unknown:
         raise RequestError(f"no channel '{unknown[0]}'", hint=f"there are: {', '.join(get_args(Channel))}")
-    items, events = store.items(domain.name), store.interactions(domain.name)
+    items = store.items(domain.name)
+    ids = {item.id for item in items}
+    events = [event for event in store.interactions(domain.name) if event.item_id in ids]
     split = leave_one_out(events, last=HELD_OUT)
     if len(split.cases) < 2:
         raise RequestError(
             "too few events to tune on",
             hint="users need two different items each; weights of domain.toml hold",
         )
-    ids = [item.id for item in items]
     log = EventLog.of(split.train, ids, domain.feedback)
     folder = retriever_folder(settings, domain.name)
     inner, _ = build_retriever(

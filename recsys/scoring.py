@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recsys.answers import prompt_info
 from recsys.context import build_context
 from recsys.errors import RecsysError, RequestError
-from recsys.pipeline import MAX_CANDIDATES, Recommender
+from recsys.pipeline import Recommender
 from recsys.ranking import RankRequest
+from recsys.requests import MAX_CANDIDATES
 from recsys.types import Candidate, HistoryEntry, Item
 
 
@@ -66,6 +67,7 @@ def _parse(text: str) -> ScoreRequest:
 
 
 def _score(recommender: Recommender, asked: ScoreRequest, strategy: str) -> dict[str, Any]:
+    recommender.live.refresh()
     context = build_context(at=asked.at, place=asked.place, wish=asked.wish, extra=asked.context)
     items = [_item(recommender, entry, number) for number, entry in enumerate(asked.candidates)]
     history = tuple(

@@ -103,6 +103,16 @@ class ImportResult:
     data_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """What a change of items did, and the hash of the domain's data before and after it."""
+
+    items: Changes
+    removed: int
+    before: str
+    after: str
+
+
 class Store:
     """A database of users, items and interactions. A context manager; `close` is safe to repeat.
 
@@ -147,6 +157,47 @@ class Store:
             if any(changes.added or changes.updated for changes in (items, users, interactions)):
                 _note_import(connection, domain)
             return ImportResult(items, users, interactions, _stored_hash(connection, domain))
+
+    def put_items(self, domain: str, items: Sequence[Item]) -> ItemChange:
+        """Add items, and replace those of the same ids, in one transaction.
+
+        Raises RequestError for an item without id or title, or two of one id.
+        """
+        for place, item in enumerate(items):
+            if not item.id.strip() or not item.title.strip():
+                shown = item.id[:MAX_ID] or f"number {place + 1}"
+                raise RequestError(f"item {shown!r} lacks an id or a title", hint="give both")
+        if len({item.id for item in items}) < len(items):
+            raise RequestError("two items have one id", hint="every id must be used once")
+        with transaction(self._engine, writes=True) as connection:
+            before = _stored_hash(connection, domain)
+            rows = (item.model_dump(mode="json") for item in items)
+            changes = _merge(connection, domain, _items, rows, None)
+            if changes.added or changes.updated:
+                _note_import(connection, domain)
+            return ItemChange(changes, 0, before, _stored_hash(connection, domain))
+
+    def remove_items(self, domain: str, item_ids: Iterable[str]) -> ItemChange:
+        """Delete items, in one transaction; their events stay. An import that has them brings them back.
+
+        An item that events refer to leaves its id alone, which nothing reads but they. Raises
+        UnknownItem for an id that is not there, RequestError if no item would be left.
+        """
+        gone = list(dict.fromkeys(item_ids))
+        with transaction(self._engine, writes=True) as connection:
+            before = _stored_hash(connection, domain)
+            there = set(connection.scalars(sa.select(_items.c.id).where(_of(_items, domain))))
+            for one in gone:
+                if one not in there:
+                    hint = _suggestion(connection, domain, one[:MAX_ID])
+                    raise UnknownItem(f"no item {one[:MAX_ID]!r} in '{domain}'", hint=hint)
+            if len(gone) == len(there):
+                raise RequestError("no item would be left", hint="add others first")
+            for start in range(0, len(gone), CHUNK):
+                _remove(connection, domain, gone[start : start + CHUNK])
+            if gone:
+                _note_import(connection, domain)
+            return ItemChange(Changes(), len(gone), before, _stored_hash(connection, domain))
 
     def counts(self, domain: str) -> dict[str, int]:
         """How many "items", "users" and "interactions" there are."""
@@ -210,6 +261,24 @@ class Store:
             return {row[0]: row[1] for row in connection.execute(events.group_by(item_id))}
 
 
+def _of(table: sa.Table, domain: str) -> sa.ColumnElement[bool]:
+    """The rows of a domain. An item without a title is one that was removed, see `_remove`."""
+    rows = table.c.domain == domain
+    return rows & (table.c.title != "") if table is _items else rows
+
+
+def _remove(connection: sa.Connection, domain: str, ids: Sequence[str]) -> None:
+    """Empty the rows of these items, and delete those that no event refers to."""
+    of_domain = _interactions.c.domain == domain
+    met = sa.select(_interactions.c.item_id).distinct().where(of_domain, _interactions.c.item_id.in_(ids))
+    kept = set(connection.scalars(met))
+    rows = (_items.c.domain == domain) & _items.c.id.in_(ids)
+    connection.execute(
+        sa.update(_items).where(rows).values(title="", year=None, attributes={}, description="")
+    )
+    connection.execute(sa.delete(_items).where(rows, _items.c.id.not_in(kept)))
+
+
 def _merge(
     connection: sa.Connection, domain: str, table: sa.Table, rows: Iterable[Row], progress: Progress | None
 ) -> Changes:
@@ -256,7 +325,7 @@ def _rows(
 ) -> Iterator[Row]:
     """Rows as the fields of a noun: without domain and sequence, which no noun knows of."""
     columns = [column for column in table.c if column.name not in ("domain", "sequence")]
-    query = sa.select(*columns).where(table.c.domain == domain, *conditions).order_by(*order).limit(limit)
+    query = sa.select(*columns).where(_of(table, domain), *conditions).order_by(*order).limit(limit)
     names = [column.name for column in columns]
     for row in connection.execute(query):
         yield dict(zip(names, row, strict=True))
@@ -275,7 +344,7 @@ def _event(row: Row) -> Interaction:
 
 def _counts(connection: sa.Connection, domain: str) -> dict[str, int]:
     return {
-        table.name: connection.scalar(sa.select(sa.func.count()).where(table.c.domain == domain)) or 0
+        table.name: connection.scalar(sa.select(sa.func.count()).where(_of(table, domain))) or 0
         for table in (_items, _users, _interactions)
     }
 
@@ -286,7 +355,7 @@ def _stored_hash(connection: sa.Connection, domain: str) -> str:
 
 def _suggestion(connection: sa.Connection, domain: str, text: str) -> str:
     """Items whose title holds the text, else those whose id or title looks like it."""
-    query = sa.select(_items.c.title, _items.c.id).where(_items.c.domain == domain)
+    query = sa.select(_items.c.title, _items.c.id).where(_of(_items, domain))
     holds = query.where(_items.c.title.icontains(text, autoescape=True))
     found: list[tuple[str, str]] = [(title, one) for title, one in connection.execute(holds.limit(3))]
     if not found:

@@ -18,6 +18,8 @@ from retrieval.table import BoolArray, ItemTable
 
 DEPTH_FACTOR = 5
 HEAD = 0.8  # the most met items that hold this share of all events; the others are the long tail
+TOGETHER = ("linear", "transitions", "cooccurrence", "ease")  # channels that can say with what an item is met
+TOGETHER_SHOWN = 3
 FALLBACK = "popularity"  # the channel that always has an answer, about every item
 
 
@@ -70,6 +72,7 @@ class HybridRetriever:
             )
         self._counts = counts
         self._head = _head(counts)
+        self._popularity = _percentiles(counts)
         self._state = State(table, dict(channels))
         self._writing = threading.Lock()
 
@@ -202,9 +205,12 @@ class HybridRetriever:
         }
         text = answers.get("text")
         because = text.answer.because(chosen.rows) if text else [{} for _ in chosen.rows]
+        speaks = next((answers[name] for name in TOGETHER if name in answers), None)
+        together = speaks.answer.because(chosen.rows) if speaks else [{} for _ in chosen.rows]
+        best = float(chosen.scores.max())
         candidates = []
-        for row, score, source, why in zip(
-            chosen.rows.tolist(), chosen.scores.tolist(), chosen.sources, because, strict=True
+        for row, score, source, why, near in zip(
+            chosen.rows.tolist(), chosen.scores.tolist(), chosen.sources, because, together, strict=True
         ):
             found = {name: of[row] for name, of in ranks.items() if row in of}
             candidates.append(
@@ -214,6 +220,9 @@ class HybridRetriever:
                     source=source,
                     channels={source: depth + 1} | found,
                     because=why,
+                    together=_strongest(near),
+                    popularity=self._popularity.get(table.items[row].id),
+                    lead=score - best,
                 )
             )
         return candidates
@@ -249,6 +258,21 @@ def _with(chosen: _Chosen, extra: _Chosen, kept: Collection[int]) -> _Chosen:
         np.concatenate([chosen.scores[stay], np.minimum(extra.scores[:room], ceiling)]),
         (*(chosen.sources[place] for place in stay), *extra.sources[:room]),
     )
+
+
+def _strongest(shares: Mapping[str, float]) -> dict[str, float]:
+    """The largest positive shares, of all that is positive."""
+    positive = {item_id: share for item_id, share in shares.items() if share > 0}
+    total = math.fsum(positive.values())
+    best = sorted(positive.items(), key=lambda pair: (-pair[1], pair[0]))[:TOGETHER_SHOWN]
+    return {item_id: share / total for item_id, share in best}
+
+
+def _percentiles(counts: Mapping[str, float]) -> dict[str, float]:
+    """For each item that was met, the share of those items that were met less often."""
+    met = {item_id: count for item_id, count in counts.items() if count > 0}
+    ordered = np.sort(np.fromiter(met.values(), dtype=np.float64, count=len(met)))
+    return {item_id: float(np.searchsorted(ordered, count)) / len(ordered) for item_id, count in met.items()}
 
 
 def _head(counts: Mapping[str, float]) -> dict[str, float]:

@@ -36,7 +36,7 @@ FORMATS: Mapping[str, TableFormat] = {
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 _RECBOLE_TYPE = re.compile(r":(?:token|float)(?:_seq)?$")
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates: no database keeps them
+NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates: no database keeps them
 
 Records = Iterator[tuple[int, list[str]]]
 
@@ -84,7 +84,7 @@ class Table:
                 problem = f"expected text or a number, found {shown(value)}"
                 raise self.error(index, column, problem, hint="lists are read as attributes only")
             return text
-        if _NOT_TEXT.search(value):
+        if NOT_TEXT.search(value):
             raise self.error(index, column, f"holds a NUL byte or half a character: {shown(value)}")
         return value.strip()
 
@@ -136,14 +136,15 @@ def read_table(path: Path, kind: TableFormat | None, wanted: Sequence[str]) -> T
         raise ConfigError(f"{path}: no format is known for this suffix", hint=f"set format, or use {known}")
     if kind == "parquet":
         return _read_parquet(path, wanted)
-    text = _read_text(path)
+    text = read_text(path)
     if kind == "jsonl":
         return _read_jsonl(path, text, wanted)
     records = _recbole_records(text) if kind == "recbole" else _csv_records(path, text, DELIMITERS[kind])
     return _from_records(path, records, wanted)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file of UTF-8, with or without a byte order mark. Raises DataError if it is anything else, or empty."""
     try:
         data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
