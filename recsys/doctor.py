@@ -183,18 +183,19 @@ def _model(case: Case) -> Finding:
 
 
 def _adapter(case: Case) -> Finding:
-    from recsys.engine.local import adapter_rank
+    from recsys.adapters import check_files, named_adapter, resolve_adapter
 
-    adapter = case.settings.adapter
+    if case.remote:
+        return ok(case.settings.adapter or "none")
+    adapter = (
+        resolve_adapter(load_domain(case.domain), case.settings)
+        if case.domain
+        else named_adapter(case.settings)
+    )
     if adapter is None:
         return ok("none")
-    rank = adapter_rank(adapter)
-    if not case.gpu and not case.remote:
-        return warn(
-            f"{adapter}, rank {rank}: adapters are 5 to 12 times slower on a CPU",
-            "merge it into a checkpoint and set WHYREC_MODEL to that",
-        )
-    return ok(f"{adapter}, rank {rank}")
+    check_files(adapter)
+    return ok(adapter.ref if case.gpu else f"{adapter.ref}: merged into the model at first use")
 
 
 def _embedder(case: Case) -> Finding:

@@ -21,6 +21,7 @@ from recsys.engine import weights
 from recsys.engine.base import LabelScores
 from recsys.errors import EngineError
 from recsys.machine import Imported
+from tests.adapter_files import write_lora
 
 GOOD = {module: Imported(version="1.0") for module in (*doctor.REQUIRED, *doctor.OPTIONAL)}
 MODERN = "flags\t\t: fpu avx2 avx512f avx512_bf16\n"
@@ -164,14 +165,23 @@ def test_adapter_that_is_none(box: Machine, settings: Settings, tmp_path: Path) 
     assert look(changed(settings, adapter=tmp_path), "adapter").status == "fail"
 
 
-def test_adapter_on_a_cpu_is_slow(box: Machine, settings: Settings, tmp_path: Path) -> None:
-    (tmp_path / "adapter_model.safetensors").touch()
-    (tmp_path / "adapter_config.json").write_text('{"r": 16}')
-    check = look(changed(settings, adapter=tmp_path), "adapter")
-    assert check.status == "warn"
-    assert "merge" in check.fix
+def test_adapter_is_merged_on_a_cpu_and_applied_on_a_gpu(
+    box: Machine, settings: Settings, tmp_path: Path
+) -> None:
+    folder = write_lora(tmp_path / "lora")
+    check = look(changed(settings, adapter=folder), "adapter")
+    assert (check.status, check.detail) == ("ok", f"{folder}: merged into the model at first use")
     box.imports["torch"] = Imported(version="2.13.0", gpu="NVIDIA H100")
-    assert look(changed(settings, adapter=tmp_path), "adapter").status == "ok"
+    check = look(changed(settings, adapter=folder), "adapter")
+    assert (check.status, check.detail) == ("ok", str(folder))
+
+
+def test_adapter_that_is_damaged(box: Machine, settings: Settings, tmp_path: Path) -> None:
+    folder = write_lora(tmp_path / "lora")
+    (folder / "adapter_model.safetensors").write_bytes(b"cut")
+    check = look(changed(settings, adapter=folder), "adapter")
+    assert check.status == "fail"
+    assert "cut off" in check.detail
 
 
 def test_embedder_missing(box: Machine, settings: Settings, tmp_path: Path) -> None:

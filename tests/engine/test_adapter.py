@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.adapters import load_folder
 from recsys.config import Settings, load_settings
 from recsys.engine import open_engine
 from recsys.engine.checks import probe
@@ -32,7 +33,11 @@ def make_adapter(folder: Path, *, scale: float) -> Path:
 
 
 def settings_with(adapter: Path) -> Settings:
-    return load_settings(adapter=adapter, max_model_len=512, kv_cache_gb=1.0)
+    """The merged model goes beside the adapter, not into the cache of whoever runs this."""
+    base, cache = prepare_model(load_settings()), adapter.parent / "cache"
+    return load_settings(
+        adapter=adapter, model=str(base), cache_dir=cache, max_model_len=512, kv_cache_gb=1.0
+    )
 
 
 @pytest.mark.engine
@@ -47,6 +52,9 @@ def test_an_adapter_that_acts_is_used_and_named(tmp_path: Path) -> None:
     engine = open_engine(settings_with(folder))
     try:
         assert engine.adapter == str(folder)
+        assert [path.name[-13:] for path in (tmp_path / "cache" / "models").glob("[!.]*")] == [
+            f"+{load_folder(folder).sha}"
+        ]
         assert probe(engine).label_mass > 0
     finally:
         engine.close()

@@ -119,6 +119,13 @@ class TestRequests:
         assert engine.adapter == "tuned"
         assert server.bodies()[0]["model"] == "tuned"
 
+    def test_none_asks_for_the_base_model(self) -> None:
+        server = Server()
+        engine = server.engine(adapter="none")
+        engine.label_logprobs([[1]], [7])
+        assert engine.adapter is None
+        assert server.bodies()[0]["model"] == "base"
+
     def test_adapter_that_is_not_served_is_an_error_that_names_those_that_are(self) -> None:
         with pytest.raises(EngineError, match="does not serve adapter 'other'") as caught:
             Server().engine(adapter=Path("other"))
