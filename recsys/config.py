@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigError, UnknownDomain
 from recsys.retriever_config import RetrieverConfig
+from recsys.tuning_config import TuningConfig
 
 PACKAGED_MODEL = "smollm2-135m-instruct"
 PACKAGED_EMBEDDER = "all-minilm-l6-v2"
@@ -34,12 +35,19 @@ class Settings(BaseSettings):
     embedder: str = Field(PACKAGED_EMBEDDER, description="packaged name, Hugging Face id, or folder")
     engine: str = Field("vllm", description="'vllm' in this process, or the URL of a `vllm serve`")
     api_key: str = Field("", description="for a remote engine")
-    adapter: Path | None = Field(None, description="LoRA folder for the in-process engine")
+    adapter: str = Field(
+        "", description="'' the domain's default, 'none', an adapter's domain@sha, or a LoRA folder"
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_model_len: int = Field(4096, ge=256)
     kv_cache_gb: float = Field(2.0, gt=0, description="CPU only, GiB")
     compile: bool = Field(False, description="compile the model: slower start, about 10 % faster requests")
     timeout_s: float = Field(120.0, gt=0, description="one engine call")
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _path_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
 
     @property
     def database_url(self) -> str:
@@ -119,11 +127,18 @@ class Feedback(Strict):
         return None
 
 
+Fact = Literal["match", "popularity", "with"]
+
+
 class RankerConfig(Strict):
     strategy: Literal["pointwise", "listwise", "generated"] = "pointwise"
     n_candidates: int = Field(20, ge=1, le=1000)
     history_length: int = Field(15, ge=0)
     max_prompt_tokens: int = Field(1536, ge=128)
+    facts: tuple[Fact, ...] = Field(
+        (), description="what retrieval knows of a candidate that the model is told"
+    )
+    retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score beside the log-odds")
 
 
 class ReasonConfig(Strict):
@@ -148,6 +163,7 @@ class Domain(Strict):
     retriever: RetrieverConfig = RetrieverConfig()
     ranker: RankerConfig = RankerConfig()
     reasons: ReasonConfig = ReasonConfig()
+    finetune: TuningConfig = TuningConfig()
     prompts: Path | None = Field(None, description="folder of templates that win over the shipped ones")
     folder: Path
 

@@ -6,12 +6,12 @@ import dataclasses
 import datetime as dt
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys.adapters import resolve_adapter
 from recsys.answers import answer_lines, model_info, prompt_info, timed, total_usage
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings, load_domain, load_settings
@@ -35,32 +35,24 @@ from recsys.explain import (
     write_reasons,
 )
 from recsys.ingest import Progress, import_domain
+from recsys.live import LiveCatalog
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.requests import Prepared, candidates_wanted
 from recsys.situations import retriever_folder, situations
-from recsys.store import Store
+from recsys.store import ItemChange, Store
 from recsys.types import (
     Context,
     Filter,
     HistoryEntry,
+    Item,
     Place,
     Recommendations,
     User,
 )
 from retrieval import EventLog, HybridRetriever, Query, SentenceEmbedder, build_retriever
 
-MAX_CANDIDATES = 1000
 TOP_PART = 10  # a reason may call an item popular, or close to a wish, in the first tenth
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A request after retrieval: all that ranking and reasons read."""
-
-    request: RankRequest
-    user_id: str | None
-    notes: tuple[str, ...]
-    timings: dict[str, float]
 
 
 class Recommender:
@@ -79,12 +71,13 @@ class Recommender:
         retriever: HybridRetriever,
         engine: Engine | None = None,
         progress: Progress | None = None,
+        data_hash: str | None = None,
     ) -> None:
         self.domain = domain
         self.settings = settings
         self.store = store
-        self.catalog = catalog
         self.retriever = retriever
+        self.live = LiveCatalog(store, domain.name, catalog, retriever, data_hash)
         self.prompts = PromptLibrary(domain.prompt_folder)
         self._engine = engine
         self._engine_lock = threading.Lock()
@@ -112,6 +105,7 @@ class Recommender:
         store = Store(settings.database_url)
         if not store.counts(found.name)["items"]:
             import_domain(found, store, progress)
+        data_hash = store.data_hash(found.name)
         items = store.items(found.name)
         retriever, rebuilt = build_retriever(
             items,
@@ -122,9 +116,22 @@ class Recommender:
             situations=lambda: situations(store, found.name),
             progress=progress,
         )
-        recommender = cls(found, settings, store, Catalog(items), retriever, engine, progress)
+        recommender = cls(found, settings, store, Catalog(items), retriever, engine, progress, data_hash)
         recommender.load_notes = rebuilt
         return recommender
+
+    @property
+    def catalog(self) -> Catalog:
+        """The items of this moment."""
+        return self.live.catalog
+
+    def add_items(self, items: Sequence[Item]) -> ItemChange:
+        """Add or replace items, for the next request and for good. Raises as `LiveCatalog.add`."""
+        return self.live.add(items)
+
+    def remove_items(self, item_ids: Collection[str]) -> ItemChange:
+        """Delete items; their events stay, and are skipped. Raises as `LiveCatalog.remove`."""
+        return self.live.remove(item_ids)
 
     def recommend(
         self,
@@ -208,7 +215,8 @@ class Recommender:
         n_candidates: int | None = None,
     ) -> Prepared:
         """Everything before the model: who, when, where, and which candidates."""
-        wanted = self._check_sizes(k, n_candidates)
+        wanted = candidates_wanted(k, n_candidates, self.domain.ranker.n_candidates)
+        self.live.refresh()
         clock: dict[str, float] = {}
         with timed(clock, "context"):
             known, notes = self._user(user, bool(liked or disliked or wish))
@@ -258,10 +266,7 @@ class Recommender:
 
     def ranker(self, strategy: str, engine: Engine) -> Ranker:
         """A ranker of this domain on that engine."""
-        parts = RankerParts(
-            engine, self.prompts, self.domain.noun, self.domain.plural, self.domain.ranker.max_prompt_tokens
-        )
-        return make_ranker(strategy, parts)
+        return make_ranker(strategy, RankerParts.of(engine, self.prompts, self.domain))
 
     def rank(self, request: RankRequest, strategy: str) -> Ranking:
         """Rank candidates that somebody else chose. Raises EngineError: there is no other order to fall back on."""
@@ -282,7 +287,8 @@ class Recommender:
             if self._engine is None:
                 if self._progress:
                     self._progress("starting the engine", 0, 0)
-                self._engine = open_engine(self.settings)
+                adapter = resolve_adapter(self.domain, self.settings)
+                self._engine = open_engine(self.settings, adapter=adapter)
             return self._engine
 
     def close(self) -> None:
@@ -297,16 +303,6 @@ class Recommender:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _check_sizes(self, k: int, n_candidates: int | None) -> int:
-        wanted = n_candidates if n_candidates is not None else max(k, self.domain.ranker.n_candidates)
-        if k < 1:
-            raise RequestError(f"k is {k}: nothing would be returned", hint="ask for 1 or more")
-        if not k <= wanted <= MAX_CANDIDATES:
-            raise RequestError(
-                f"n_candidates is {wanted}, k is {k}", hint=f"it must lie between k and {MAX_CANDIDATES}"
-            )
-        return wanted
 
     def _user(self, user: str | None, described: bool) -> tuple[User | None, tuple[str, ...]]:
         """The user if known, and a note that says what happens if not."""

@@ -142,6 +142,10 @@ class Candidate(Frozen):
     `score` is the fused retriever score (higher is better), `channels` the rank
     (1 = first) it had in each channel that found it, `source` the channel that
     ranked it best, `because` each history item's share of the text-channel score.
+    `together` has the history items that it is most often met together with and their
+    shares of that evidence, strongest first; `popularity` is the share of the
+    catalogue's items that fewer people met (0 to 1), None for an item nobody met. `lead`
+    is its score less the best score of the same answer (0 or less), None if not retrieved.
     """
 
     item: Item
@@ -149,6 +153,9 @@ class Candidate(Frozen):
     source: str
     channels: Mapping[str, int] = Field(default_factory=dict)
     because: Mapping[str, float] = Field(default_factory=dict)
+    together: Mapping[str, float] = Field(default_factory=dict)
+    popularity: float | None = None
+    lead: float | None = None
 
 
 EvidenceKind = Literal["history", "attribute", "context", "profile", "wish", "popularity"]

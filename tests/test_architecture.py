@@ -15,13 +15,16 @@ PACKAGES = ("recsys", "retrieval", "finetune", "prompts")
 # Highest first: a module may import its own level and those below. A name covers what lies under it.
 LEVELS = (
     ("recsys.cli", "recsys.service", "recsys.scale"),
-    ("recsys.pipeline", "recsys.answers", "recsys.scoring", "recsys.evaluation", "recsys.fitting", "finetune", "recsys.doctor"),
+    (
+        "recsys.pipeline", "recsys.answers", "recsys.requests", "recsys.live", "recsys.scoring", "recsys.evaluation",
+        "recsys.fitting", "finetune", "recsys.doctor",
+    ),
     ("recsys.ranking", "recsys.explain", "retrieval"),
     (
-        "recsys.prompting", "recsys.parsing", "recsys.engine", "recsys.store", "recsys.database",
+        "recsys.prompting", "recsys.parsing", "recsys.engine", "recsys.adapters", "recsys.store", "recsys.database",
         "recsys.catalog", "recsys.context", "recsys.situations", "recsys.places", "recsys.machine", "recsys.ingest", "prompts",
     ),
-    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.errors"),
+    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.tuning_config", "recsys.errors"),
 )  # fmt: skip
 # The package itself re-exports Recommender on first use; it stands above and below all.
 FREE = "recsys"

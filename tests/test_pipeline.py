@@ -294,7 +294,7 @@ class TestEngineTrouble:
         """Engines that the pipeline opened itself."""
         engines: list[ScriptedEngine] = []
 
-        def open_engine(*_: Any) -> ScriptedEngine:
+        def open_engine(*_: Any, **__: Any) -> ScriptedEngine:
             engines.append(ScriptedEngine(model=f"fresh{len(engines)}"))
             return engines[-1]
 
@@ -338,7 +338,7 @@ class TestEngineTrouble:
     def test_engine_that_cannot_start_leaves_the_retrievers_order(
         self, films: Domain, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
-        def refuse(*_: Any) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
             raise error
 
         monkeypatch.setattr(pipeline, "open_engine", refuse)

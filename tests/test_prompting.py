@@ -43,7 +43,10 @@ def render_pointwise(
         "history": past,
         "context": Context(weekday="Friday", wish=wish),
     }
-    suffixes = [{"candidate": film("c1", title)}, {"candidate": film("c2", "Alien", "Horror")}]
+    suffixes = [
+        {"candidate": film("c1", title), "facts": {}},
+        {"candidate": film("c2", "Alien", "Horror"), "facts": {"match": "99"}},
+    ]
     return PromptLibrary().render("rank/pointwise", tokenizer, variables, suffixes, max_tokens=max_tokens)
 
 
@@ -264,12 +267,13 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         return library.render(name, tokenizer, {**variables, **extra}, max_tokens=100_000)
 
     return {
-        "rank/pointwise": render("rank/pointwise", candidate=item),
+        "rank/pointwise": render("rank/pointwise", candidate=item, facts={}),
         "rank/listwise": render(
             "rank/listwise", candidates=[item], letters=library.get("rank/listwise").meta.labels
         ),
         "rank/generated": render("rank/generated", candidates=[item]),
         "explain/reason": render("explain/reason", evidence=evidence, shared={"h1": ("a1",)}),
+        "finetune/wish": render("finetune/wish", item=item, values=[title], form=1),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import recsys
-from recsys.cli import data, doctor, evaluate, fit, prompt, recommend
+from recsys.cli import adapters, data, doctor, evaluate, finetune, fit, items, prompt, recommend
 from recsys.errors import RecsysError
 
 app = typer.Typer(
@@ -20,11 +20,14 @@ app = typer.Typer(
 )
 app.command("recommend")(recommend.recommend)
 app.command("fit")(fit.fit)
+app.command("finetune")(finetune.finetune)
 app.command("score")(recommend.score)
 app.command("evaluate")(evaluate.evaluate)
 app.command("import")(data.import_data)
 app.command("domains")(data.domains)
 app.command("doctor")(doctor.doctor)
+app.add_typer(adapters.app, name="adapters")
+app.add_typer(items.app, name="items")
 app.add_typer(prompt.app, name="prompt")
 
 

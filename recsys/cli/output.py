@@ -58,6 +58,14 @@ class ProgressBars:
                 errors.print(f"{what} ...", style="dim", highlight=False)
         self._progress.update(self._tasks[what], completed=done, total=total or None)
 
+    def describe(self, what: str, text: str) -> None:
+        """Show `text` beside the bar of a stage that has begun."""
+        self._progress.update(self._tasks[what], description=text)
+
+    def note(self, text: str) -> None:
+        """A line that stays, above the bars."""
+        self._progress.console.print(text, style="dim", highlight=False)
+
     def __enter__(self) -> ProgressBars:
         self._progress.start()
         return self

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from recsys.errors import RecsysError
-from recsys.evaluation.splits import Case, EventKey, Split, event_key
+from recsys.evaluation.splits import Case, EventKey, Split, event_key, in_time_order
 from recsys.types import HistoryEntry, Interaction
 
 HINT = "figures from this split would be too good: mend the split, never the check"
@@ -71,6 +71,24 @@ def check_fitted(system: str, fitted_on: str | None, train: str) -> None:
             f"system '{system}' was fitted on events {fitted_on[:12]}, but the train part of the split is {train[:12]}",
             hint="fit it on the events of this split: data.log",
         )
+
+
+def check_adapter(system: str, adapter: str, reserved: int, split: Split) -> None:
+    """Raise LeakError if a case asks for an event that an adapter may have been tuned on.
+
+    Tuning never reads the last `reserved` events of a user; every target must be one of them.
+    """
+    own: dict[str, list[EventKey]] = {}
+    for event in in_time_order((*split.train, *split.held_out)):
+        own.setdefault(event.user_id, []).append(event_key(event))
+    unread = {key for keys in own.values() for key in keys[max(1, len(keys) - reserved) :]}
+    for case in split.cases:
+        if event_key(case.target) not in unread:
+            raise LeakError(
+                f"system '{system}': {adapter} was tuned on events up to the last {reserved} of each user, "
+                f"and {_shown(case.target)} is none of these",
+                hint="set WHYREC_ADAPTER=none, or tune with more finetune.examples.reserved",
+            )
 
 
 def _check_history(case: Case, place: dict[EventKey, int], withheld: frozenset[str]) -> None:

@@ -164,6 +164,21 @@ def catalogue(result: Mapping[str, Any]) -> str:
         return _svg(figure, "catalogue", "coverage against novelty of every system")
 
 
+def lines(name: str, curves: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str) -> str:
+    """Curves of points (x, y) over common axes."""
+    with _figure(2.8) as figure:
+        axes = figure.add_subplot()
+        for number, (label, points) in enumerate(curves.items()):
+            colour = _COLOURS[number % len(_COLOURS)]
+            marker = _MARKERS[number % len(_MARKERS)] if len(points) < 30 else ""
+            axes.plot(*zip(*points, strict=True), label=label, color=colour, marker=marker)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y")
+        _legend(figure, axes)
+        return _svg(figure, name, f"{y} by {x}")
+
+
 def _by_primary(result: Mapping[str, Any]) -> list[str]:
     metric, systems = result["primary"], result["systems"]
     return sorted(systems, key=lambda name: -systems[name]["metrics"][metric]["value"])

@@ -6,18 +6,22 @@ hash: two evaluations on the same events share what was fitted, and no two other
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from scipy.special import expit
+
+from recsys.adapters import resolve_adapter
 from recsys.config import load_settings
 from recsys.engine import Engine, open_engine
 from recsys.errors import RequestError
 from recsys.evaluation.base import EvaluationData, Factory, Ranked
-from recsys.evaluation.leaks import check_requests
+from recsys.evaluation.leaks import check_adapter, check_requests
 from recsys.evaluation.splits import Case
 from recsys.prompting import PromptLibrary
-from recsys.ranking import Ranker, RankerParts, RankRequest, make_ranker
+from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import softmax
 from recsys.situations import with_context
 from recsys.types import Candidate, Context, Filter
@@ -34,7 +38,10 @@ from retrieval import (
 
 @dataclass(frozen=True)
 class RetrieverSystem:
-    """A retriever; items it does not know come last, by id."""
+    """A retriever; items it does not know come last, by id.
+
+    `probabilities` turns its scores into those of the items listed.
+    """
 
     name: str
     retriever: Retriever
@@ -67,7 +74,12 @@ class LlmSystem:
     @property
     def options(self) -> dict[str, str]:
         """What its answers depend on."""
-        return {"model": self.engine.model, "ranker": self.data.domain.ranker.model_dump_json()}
+        return {
+            "model": self.engine.model,
+            "adapter": self.engine.adapter or "",
+            "ranker": self.data.domain.ranker.model_dump_json(),
+            "retriever": self.retriever.config.model_dump_json(),
+        }
 
     def rank(self, case: Case, depth: int) -> Ranked:
         """The model's order of the first `n_candidates`, or of all the candidates given."""
@@ -88,7 +100,7 @@ class LlmSystem:
         ranking = self.ranker.rank(request)
         order = ranking.order()
         items = [found[place].item.id for place in order] + [one.item.id for one in found[first:]]
-        scores = [ranking.scores[place] for place in order] + [0.0] * (len(found) - first)
+        scores = _probabilities(ranking, case) + [0.0] * (len(found) - first)
         return complete(items, scores, case)
 
     def close(self) -> None:
@@ -100,15 +112,20 @@ def retrieve(
 ) -> list[Candidate]:
     """What the retriever brings when it knows of the user the case's history alone.
 
-    Raises LeakError if the query knew more.
+    A candidate that is given alone is scored among the whole catalogue: fused scores compare
+    the items of one list, and over one item they say nothing. Raises LeakError if the query
+    knew more.
     """
     entries = data.catalog.entries(case.history, data.domain.feedback)
-    if case.candidates is None:
-        query, n = Query(entries, exclude=frozenset(entry.item.id for entry in entries)), depth
+    alone = _alone(case)
+    if case.candidates is None or alone:
+        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries))
     else:
-        query, n = Query(entries, filter=Filter(only=frozenset(case.candidates))), len(case.candidates)
+        query = Query(entries, filter=Filter(only=frozenset(case.candidates)))
+    n = depth if case.candidates is None else len(data.items if alone else case.candidates)
     check_requests(system, case, [query])
-    return retriever.retrieve(query, n)
+    found = retriever.retrieve(query, n)
+    return [one for one in found if one.item.id in (case.candidates or ())] if alone else found
 
 
 def complete(items: list[str], scores: list[float], case: Case) -> Ranked:
@@ -137,9 +154,9 @@ def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriev
 
 
 def hybrid(data: EvaluationData) -> RetrieverSystem:
-    """All channels with the domain's weights: retriever order."""
+    """All channels with the domain's weights: retriever order. Of liking it has no probability."""
     retriever = fitted(data, None)
-    weighted = retriever.config.fusion == "weighted"
+    weighted = retriever.config.fusion == "weighted" and not _rated(data)
     options = {"retriever": retriever.config.model_dump_json()}
     return RetrieverSystem("hybrid", retriever, data, data.log.hash, weighted, options)
 
@@ -158,13 +175,39 @@ def channel(data: EvaluationData, *, name: str, channel: str) -> RetrieverSystem
     return RetrieverSystem(name, alone, data, data.log.hash, False, options)
 
 
-def llm(data: EvaluationData) -> LlmSystem:
-    """The fused retriever and the model of the settings."""
-    retriever, domain = fitted(data, None), data.domain
-    engine = open_engine(data.settings or load_settings())
-    prompts = PromptLibrary(domain.prompt_folder)
-    parts = RankerParts(engine, prompts, domain.noun, domain.plural, domain.ranker.max_prompt_tokens)
-    return LlmSystem(data, retriever, engine, make_ranker(domain.ranker.strategy, parts), data.log.hash)
+def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSystem:
+    """The model of the settings over the fused retriever's candidates.
+
+    Ordered by the model's log-odds alone, or with `fuse` as served: the retriever's score
+    added with the domain's weight.
+    """
+    retriever, domain, settings = fitted(data, None), data.domain, data.settings or load_settings()
+    adapter = resolve_adapter(domain, settings)
+    if adapter and adapter.manifest:
+        check_adapter(name, adapter.ref, adapter.manifest.options["examples"]["reserved"], data.split)
+    engine = open_engine(settings, adapter=adapter)
+    parts = RankerParts.of(engine, PromptLibrary(domain.prompt_folder), domain)
+    parts = parts if fuse else dataclasses.replace(parts, retriever_weight=0.0)
+    # The other strategies compare the items of a list: of one item alone they know nothing.
+    judges = domain.ranker.strategy == "pointwise" or not _rated(data)
+    ranker = make_ranker(domain.ranker.strategy, parts)
+    return LlmSystem(data, retriever, engine, ranker, data.log.hash, name, probabilities=judges)
+
+
+def _alone(case: Case) -> bool:
+    return case.candidates is not None and len(case.candidates) == 1
+
+
+def _rated(data: EvaluationData) -> bool:
+    """Whether every case asks about one item: is it liked?"""
+    return all(_alone(case) for case in data.split.cases)
+
+
+def _probabilities(ranking: Ranking, case: Case) -> list[float]:
+    """p(item | user) in the order of the ranking; of an item that is given alone p(liked)."""
+    if _alone(case) and (log_odds := ranking.log_odds[0]) is not None:
+        return [float(expit(log_odds))]
+    return [ranking.scores[place] for place in ranking.order()]
 
 
 _CHANNELS: dict[str, str] = {
@@ -183,4 +226,5 @@ SYSTEMS: dict[str, Factory] = {
     **{name: partial(channel, name=name, channel=kind) for name, kind in _CHANNELS.items()},
     "hybrid": hybrid,
     "llm": llm,
+    "fused": partial(llm, name="fused", fuse=True),
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from recsys.config import Domain, Fact
 from recsys.engine.base import Engine, Generation, LabelScores
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.types import Candidate, Context, HistoryEntry, Item, ParseReport, Usage
@@ -61,31 +62,55 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True)
 class RankerParts:
-    """What every strategy is made of. `noun` and `plural` are the domain's words."""
+    """What every strategy is made of. `noun` and `plural` are the domain's words.
+
+    `facts` names what a candidate's prompt tells of what retrieval knows.
+    `retriever_weight` is that of the retriever's score beside the model's log-odds.
+    """
 
     engine: Engine
     prompts: PromptLibrary
     noun: str
     plural: str
     max_prompt_tokens: int
+    facts: tuple[Fact, ...] = ()
+    retriever_weight: float = 0.0
 
-    def variables(self, request: RankRequest) -> dict[str, Any]:
-        return {
-            "noun": self.noun,
-            "plural": self.plural,
-            "profile": request.profile,
-            "history": request.history,
-            "context": request.context,
-        }
+    @classmethod
+    def of(cls, engine: Engine, prompts: PromptLibrary, domain: Domain) -> RankerParts:
+        """As a domain configures them."""
+        config = domain.ranker
+        return cls(
+            engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
+            config.retriever_weight,
+        )  # fmt: skip
+
+    def budget(self, reserve: int = 1) -> int:
+        """Tokens a prompt may have, leaving `reserve` of the window for the answer."""
+        return min(self.max_prompt_tokens, self.engine.max_model_len - reserve)
 
     def render(
         self, name: str, request: RankRequest, suffixes: Sequence[Mapping[str, Any]], *, reserve: int = 1
     ) -> RenderedPrompt:
-        """Render within the budget, leaving `reserve` tokens of the window for the answer."""
-        budget = min(self.max_prompt_tokens, self.engine.max_model_len - reserve)
+        """Render within the budget."""
         return self.prompts.render(
-            name, self.engine.tokenizer, self.variables(request), suffixes, max_tokens=budget
+            name,
+            self.engine.tokenizer,
+            rank_variables(request, self.noun, self.plural),
+            suffixes,
+            max_tokens=self.budget(reserve),
         )
+
+
+def rank_variables(request: RankRequest, noun: str, plural: str) -> dict[str, Any]:
+    """What every ranking template may show of a request."""
+    return {
+        "noun": noun,
+        "plural": plural,
+        "profile": request.profile,
+        "history": request.history,
+        "context": request.context,
+    }
 
 
 def softmax(values: Sequence[float]) -> tuple[float, ...]:

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recsys.config import Fact
+from recsys.engine.base import Tokenizer
 from recsys.engine.checks import label_ids
-from recsys.prompting import RenderedPrompt
-from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest, label_usage, softmax
+from recsys.prompting import PromptLibrary, RenderedPrompt
+from recsys.ranking.base import (
+    Ranker,
+    RankerParts,
+    Ranking,
+    RankRequest,
+    label_usage,
+    rank_variables,
+    softmax,
+)
+from recsys.ranking.facts import candidate_facts
 from recsys.types import ParseReport
 
 TEMPLATE = "rank/pointwise"
+
+
+def render_pointwise(
+    prompts: PromptLibrary,
+    tokenizer: Tokenizer,
+    request: RankRequest,
+    noun: str,
+    plural: str,
+    facts: Sequence[Fact],
+    max_tokens: int,
+) -> RenderedPrompt:
+    """One prompt per candidate over a shared prefix: the same for ranking and for tuning."""
+    known = candidate_facts(request.candidates, request.history, facts)
+    suffixes = [{"candidate": item, "facts": about} for item, about in zip(request.items, known, strict=True)]
+    return prompts.render(
+        TEMPLATE, tokenizer, rank_variables(request, noun, plural), suffixes, max_tokens=max_tokens
+    )
 
 
 @dataclass(frozen=True)
@@ -24,7 +53,11 @@ class PointwiseRanker(Ranker):
     name: str = "pointwise"
 
     def render(self, request: RankRequest) -> RenderedPrompt:
-        return self.parts.render(TEMPLATE, request, [{"candidate": item} for item in request.items])
+        parts = self.parts
+        budget = parts.budget()
+        return render_pointwise(
+            parts.prompts, parts.engine.tokenizer, request, parts.noun, parts.plural, parts.facts, budget
+        )
 
     def rank(self, request: RankRequest) -> Ranking:
         prompt = self.render(request)
@@ -34,8 +67,10 @@ class PointwiseRanker(Ranker):
         answers = engine.label_logprobs(prompts[:1], yes_no)
         answers += engine.label_logprobs(prompts[1:], yes_no) if len(prompts) > 1 else []
         log_odds = tuple(answer.logprobs[0] - answer.logprobs[1] for answer in answers)
+        weight = self.parts.retriever_weight
+        fused = [odds + weight * one.score for odds, one in zip(log_odds, request.candidates, strict=True)]
         return Ranking(
-            scores=softmax(log_odds),
+            scores=softmax(fused),
             log_odds=log_odds,
             prompt=prompt,
             report=ParseReport(category="ok"),

@@ -1,0 +1,183 @@
+"""Interactions -> training examples, through the retriever and the prompts that serve.
+
+An example is a request as serving would see it, and which of its candidates the person
+met next. The retriever was fitted on nothing at or after the targets; a hard example is
+made only where the target is among the retriever's own candidates, so that the model does
+not learn that what was put into a list is the answer.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from recsys.catalog import Catalog
+from recsys.config import Domain
+from recsys.context import build_context
+from recsys.errors import ContextError
+from recsys.evaluation.splits import Case
+from recsys.prompting import PromptLibrary
+from recsys.ranking import RankRequest
+from recsys.tuning_config import ExampleKind
+from recsys.types import Candidate, Context, Filter, Item, User
+from retrieval import HybridRetriever, Query
+
+WISH_TEMPLATE = "finetune/wish"
+WISH_FORMS = 4
+WISH_VALUES = 2  # attribute values named in a wish
+
+
+@dataclass(frozen=True)
+class TrainingExample:
+    """A request and the place of the right answer among its candidates."""
+
+    request: RankRequest
+    target: int
+    kind: ExampleKind
+    user_id: str
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass
+class ExampleMaker:
+    """Makes examples from cases; example number i is the same whenever it is asked for."""
+
+    domain: Domain
+    catalog: Catalog
+    users: Mapping[str, User]
+    cases: Sequence[Case]
+    retriever: HybridRetriever
+    prompts: PromptLibrary
+    seed: int = 0
+    made: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._items = list(self.catalog)
+
+    def example(self, number: int) -> TrainingExample:
+        """Example `number` (0, 1, ...): each pass over the cases has its own order and draws."""
+        lap, place = divmod(number, len(self.cases))
+        order = list(range(len(self.cases)))
+        random.Random(f"{self.seed}:{lap}").shuffle(order)
+        example = self.of(self.cases[order[place]], random.Random(f"{self.seed}:{number}"))
+        self.made[example.kind] += 1
+        return example
+
+    def of(self, case: Case, draw: random.Random) -> TrainingExample:
+        """One example of a case."""
+        options = self.domain.finetune.examples
+        kinds: tuple[ExampleKind, ...] = ("hard", "random", "wish")
+        kind = draw.choices(kinds, (options.hard, options.random, options.wish))[0]
+        return self.of_kind(case, kind, draw)
+
+    def of_kind(self, case: Case, kind: ExampleKind, draw: random.Random) -> TrainingExample:
+        """An example of that kind; "random" where the target is not among the hard candidates."""
+        options, ranker = self.domain.finetune.examples, self.domain.ranker
+        target = self.catalog.by_id(case.target.item_id)
+        past = self.catalog.entries(case.history, self.domain.feedback)
+        seen = frozenset(entry.item.id for entry in past)
+        if kind == "hard":
+            found = self.retriever.retrieve(Query(past, exclude=seen), options.depth)
+            if all(candidate.item.id != target.id for candidate in found):
+                kind = "random"
+            else:
+                chosen = _drawn(found, target, options.candidates, draw)
+        wish = self._wish(target, draw) if kind == "wish" else ""
+        if kind != "hard":
+            others = [i for i in self._items if i.id not in seen and i.id != target.id]
+            drawn = draw.sample(others, min(len(others), options.candidates - 1))
+            ids = frozenset(item.id for item in (*drawn, target))
+            chosen = self.retriever.retrieve(Query(past, wish, filter=Filter(only=ids)), len(ids))
+        dropped = [
+            name
+            for name, share in (
+                ("facts", options.facts_dropout),
+                ("profile", options.profile_dropout),
+                ("context", options.context_dropout),
+            )
+            if draw.random() < share
+        ]
+        length = ranker.history_length
+        if draw.random() < options.short_history:
+            length = draw.randint(0, length)
+            dropped.append(f"history to {length}")
+        if "facts" in dropped:
+            chosen = [unknown(candidate) for candidate in chosen]
+        chosen = [unknown(one) if draw.random() < options.item_dropout else one for one in chosen]
+        user = self.users.get(case.user_id)
+        context = Context() if "context" in dropped else self._context(case, user)
+        request = RankRequest(
+            candidates=tuple(chosen),
+            history=past[max(0, len(past) - length) :],
+            context=context.model_copy(update={"wish": wish}),
+            profile={} if user is None or "profile" in dropped else user.profile,
+        )
+        place = next(n for n, candidate in enumerate(chosen) if candidate.item.id == target.id)
+        return TrainingExample(request, place, kind, case.user_id, tuple(dropped))
+
+    def served(self, case: Case, depth: int) -> TrainingExample | None:
+        """The request as it would be served, None if the target is not among the candidates."""
+        past = self.catalog.entries(case.history, self.domain.feedback)
+        found = self.retriever.retrieve(Query(past, exclude=frozenset(e.item.id for e in past)), depth)
+        return self._whole(case, found, "hard")
+
+    def sampled(self, case: Case, n: int, draw: random.Random) -> TrainingExample:
+        """The target and `n` random items the person has not met, in the retriever's order."""
+        past = self.catalog.entries(case.history, self.domain.feedback)
+        seen = {entry.item.id for entry in past} | {case.target.item_id}
+        others = [item.id for item in self._items if item.id not in seen]
+        ids = frozenset((*draw.sample(others, min(n, len(others))), case.target.item_id))
+        found = self.retriever.retrieve(Query(past, filter=Filter(only=ids)), len(ids))
+        example = self._whole(case, found, "random")
+        assert example is not None
+        return example
+
+    def _whole(self, case: Case, found: list[Candidate], kind: ExampleKind) -> TrainingExample | None:
+        place = next((n for n, one in enumerate(found) if one.item.id == case.target.item_id), None)
+        if place is None:
+            return None
+        past, user = self.catalog.entries(case.history, self.domain.feedback), self.users.get(case.user_id)
+        length = self.domain.ranker.history_length
+        request = RankRequest(
+            tuple(found), past[max(0, len(past) - length) :], Context(), user.profile if user else {}
+        )
+        return TrainingExample(request, place, kind, case.user_id)
+
+    def _context(self, case: Case, user: User | None) -> Context:
+        stamp = case.target.timestamp
+        at = None if stamp is None else dt.datetime.fromtimestamp(stamp, dt.UTC)
+        try:
+            return build_context(at=at, home=user.home if user else None, extra=case.target.context)
+        except ContextError:
+            return Context()
+
+    def _wish(self, item: Item, draw: random.Random) -> str:
+        title = item.title.casefold()
+        values = sorted(
+            {one for those in item.attributes.values() for one in those if title not in one.casefold()}
+        )
+        few = draw.sample(values, min(len(values), draw.randint(1, WISH_VALUES)))
+        variables = {
+            "plural": self.domain.plural,
+            "item": item,
+            "values": few,
+            "form": draw.randrange(WISH_FORMS),
+        }
+        return self.prompts.render_block(WISH_TEMPLATE, "suffix", variables).strip()
+
+
+def unknown(candidate: Candidate) -> Candidate:
+    """The candidate as if nobody had met it: what a new item looks like."""
+    return candidate.model_copy(update={"popularity": None, "together": {}})
+
+
+def _drawn(found: Sequence[Candidate], target: Item, n: int, draw: random.Random) -> list[Candidate]:
+    """The target and n - 1 others, all in the retriever's order."""
+    others = [place for place, candidate in enumerate(found) if candidate.item.id != target.id]
+    kept = set(draw.sample(others, min(len(others), n - 1)))
+    return [
+        candidate for place, candidate in enumerate(found) if place in kept or candidate.item.id == target.id
+    ]

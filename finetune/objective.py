@@ -1,0 +1,24 @@
+"""What a model is taught by one request: which of the candidates was met."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def listwise_loss(log_p: torch.Tensor, target: int, calibration: float) -> torch.Tensor:
+    """-log p(target) under softmax over the candidates' log-odds, plus how unlikely the right labels are.
+
+    `log_p` (candidates, 2) holds log p(Yes) and log p(No). The first term orders the
+    candidates (Cao et al.: Learning to rank, ICML 2007); the second, times `calibration`,
+    keeps the level of the log-odds meaningful and the mass on the two labels. Nats.
+    """
+
+    log_odds = log_p[:, 0] - log_p[:, 1]
+    ranking = -log_odds.log_softmax(dim=0)[target]
+    right = log_p[:, 1].clone()
+    right[target] = log_p[target, 0]
+    loss: torch.Tensor = ranking - calibration * right.mean()
+    return loss

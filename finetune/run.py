@@ -1,0 +1,222 @@
+"""From a domain folder to a tuned adapter: data, examples, training, figures, report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from finetune.examples import ExampleMaker, TrainingExample
+from finetune.packing import Packed, pack
+from finetune.trainer import Lesson, Outcome, Watch, train
+from finetune.validation import ValidationList, figures, validation_lists
+from recsys.catalog import Catalog
+from recsys.config import Domain, Settings
+from recsys.engine import load_tokenizer
+from recsys.engine.base import Tokenizer
+from recsys.engine.checks import label_ids
+from recsys.engine.weights import model_fingerprint, prepare_model
+from recsys.errors import RequestError
+from recsys.evaluation.splits import Split, leave_one_out
+from recsys.ingest import Progress
+from recsys.prompting import PromptLibrary, PromptTemplate, RenderedPrompt
+from recsys.ranking.pointwise import TEMPLATE, render_pointwise
+from recsys.situations import homes, with_context
+from recsys.store import Store
+from recsys.types import Interaction
+from retrieval import Embedder, EventLog, HybridRetriever, build_retriever
+
+SHOWN = 10
+SAMPLE = 200  # examples that a dry run counts over
+MIN_CASES = 20
+
+
+@dataclass
+class Tuning:
+    """One domain, made ready to be tuned on. Nothing is computed before it is asked for.
+
+    Raises RequestError where the domain has too few events for it.
+    """
+
+    domain: Domain
+    store: Store
+    settings: Settings
+    embedder: Embedder
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        self.items = self.store.items(self.domain.name)
+        known = {item.id for item in self.items}  # a removed item leaves its events behind
+        self.events = [e for e in self.store.interactions(self.domain.name) if e.item_id in known]
+        self.users = {u: self.store.user(self.domain.name, u) for u in self.store.users(self.domain.name)}
+        options = self.domain.finetune.examples
+        held = -(-options.reserved // 2)  # the test's half, and validation's
+        self.split = leave_one_out(self.events, "validation", options.targets, options.reserved)
+        self.later = leave_one_out(self.events, "validation", options.reserved - held or 1, held)
+        if len(self.split.cases) < MIN_CASES or not self.later.cases:
+            raise RequestError(
+                f"'{self.domain.name}' has {len(self.split.cases)} events to learn from and "
+                f"{len(self.later.cases)} to validate on: at least {MIN_CASES} and 1 are needed",
+                hint="lower [finetune.examples] reserved and targets, or import more events",
+            )
+
+    @cached_property
+    def model(self) -> Path | str:
+        """The base model's folder or id."""
+        return prepare_model(self.settings)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return load_tokenizer(str(self.model))
+
+    @cached_property
+    def prompts(self) -> PromptLibrary:
+        return PromptLibrary(self.domain.prompt_folder)
+
+    @property
+    def template(self) -> PromptTemplate:
+        return self.prompts.get(TEMPLATE)
+
+    @cached_property
+    def labels(self) -> tuple[int, ...]:
+        """Token ids of the labels. Raises ModelError where a label is not one token."""
+        return label_ids(self.tokenizer, self.template.meta.labels)
+
+    @cached_property
+    def maker(self) -> ExampleMaker:
+        """Makes training examples; its retriever knows nothing at or after their targets."""
+        return self._maker(self.split)
+
+    @cached_property
+    def validator(self) -> ExampleMaker:
+        """Makes validation cases, out of events that training never reads."""
+        return self._maker(self.later)
+
+    @cached_property
+    def lists(self) -> list[ValidationList]:
+        """What the model is validated on."""
+        config = self.domain.finetune
+        return validation_lists(
+            self.validator, self.packed, config.validation, self.domain.ranker.n_candidates, config.seed
+        )
+
+    @cached_property
+    def data_hash(self) -> str:
+        """Of every event that training read: those before the targets, and the targets."""
+        return self._log([*self.split.train, *(case.target for case in self.split.cases)]).hash
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of all that a run depends on."""
+        parts = [
+            self.data_hash,
+            self.template.hash,
+            model_fingerprint(self.model),
+            self.domain.finetune.model_dump_json(),
+            self.domain.ranker.model_dump_json(),
+            self.domain.retriever.model_dump_json(),
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def render(self, example: TrainingExample) -> RenderedPrompt:
+        """The prompt exactly as ranking renders it."""
+        ranker, domain = self.domain.ranker, self.domain
+        budget = min(ranker.max_prompt_tokens, self.settings.max_model_len - 1)  # as `RankerParts.budget`
+        return render_pointwise(
+            self.prompts, self.tokenizer, example.request, domain.noun, domain.plural, ranker.facts, budget
+        )
+
+    def packed(self, example: TrainingExample) -> Packed:
+        return pack(self.render(example))
+
+    def lesson(self, number: int) -> Lesson:
+        """Training example `number`, packed."""
+        example = self.maker.example(number)
+        return self.packed(example), example.target
+
+    def train(self, model: Any, folder: Path, watch: Watch | None = None) -> Outcome:
+        """Train `model` (see `make_trainable`) with checkpoints in `folder`."""
+        lists = self.lists
+        return train(
+            model,
+            self.domain.finetune,
+            self.labels,
+            self.lesson,
+            lambda log_odds: figures(lists, log_odds),
+            folder,
+            identity=self.identity,
+            watch=watch,
+        )
+
+    def preview(self) -> dict[str, Any]:
+        """What a dry run shows: examples as text, token counts, kinds, and what was left out."""
+        examples = [self.maker.example(number) for number in range(SAMPLE)]
+        prompts = [self.render(example) for example in examples]
+        tokens = sorted(pack(prompt).tokens for prompt in prompts)
+        sizes = [len(example.request.candidates) for example in examples]
+        return {
+            "events": {"fitted": len(self.split.train), "targets": len(self.split.cases)},
+            "users": len({case.user_id for case in self.split.cases}),
+            "kinds": dict(Counter(example.kind for example in examples)),
+            "left_out": dict(
+                Counter(name.split()[0] for example in examples for name in example.dropped)
+            ),
+            "history_cut": sum(prompt.dropped for prompt in prompts),
+            "tokens": {
+                "median": tokens[len(tokens) // 2], "largest": tokens[-1], "packed_saves": _saved(prompts),
+            },
+            "label_balance": {"yes": len(examples), "no": sum(sizes) - len(examples)},
+            "examples": [_shown(e, p) for e, p in list(zip(examples, prompts, strict=True))[:SHOWN]],
+        }  # fmt: skip
+
+    def _maker(self, split: Split) -> ExampleMaker:
+        retriever = self._retriever(split)
+        return ExampleMaker(
+            self.domain, Catalog(self.items), self.users, split.cases, retriever, self.prompts,
+            self.domain.finetune.seed,
+        )  # fmt: skip
+
+    def _retriever(self, split: Split) -> HybridRetriever:
+        """Fitted on the split's train events alone, in a folder that bears their hash."""
+        log = self._log(split.train)
+        retriever, _ = build_retriever(
+            self.items,
+            log,
+            self.embedder,
+            self.domain.retriever,
+            self.settings.cache_dir / "evaluation" / self.domain.name / log.hash[:16],
+            situations=lambda: with_context(split.train, homes(self.store, self.domain.name)),
+            weights=self.domain.retriever.by_name,
+            progress=self.progress,
+        )
+        return retriever
+
+    def _log(self, events: Sequence[Interaction]) -> EventLog:
+        return EventLog.of(events, [item.id for item in self.items], self.domain.feedback)
+
+
+def _saved(prompts: Sequence[RenderedPrompt]) -> float:
+    """How many times fewer tokens a packed prompt has than its candidates' prompts one by one."""
+    alone = sum(len(ids) for prompt in prompts for ids in prompt.token_ids)
+    return round(alone / sum(pack(prompt).tokens for prompt in prompts), 2)
+
+
+def _shown(example: TrainingExample, prompt: RenderedPrompt) -> dict[str, Any]:
+    return {
+        "kind": example.kind,
+        "user": example.user_id,
+        "left_out": list(example.dropped),
+        "shared": prompt.head,
+        "met": prompt.tails[example.target],
+        "others": [tail for place, tail in enumerate(prompt.tails) if place != example.target][:3],
+    }
+
+
+def read_curve(folder: Path) -> list[dict[str, float]]:
+    """The lines of a run's `curve.jsonl`."""
+    return [json.loads(line) for line in (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()]

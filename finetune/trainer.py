@@ -1,0 +1,198 @@
+"""The loop: examples in, a tuned model out, able to stop anywhere and go on."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune import checkpoint
+from finetune.model import scorer
+from finetune.objective import listwise_loss
+from finetune.packing import Packed, moved
+from recsys.errors import ModelError
+from recsys.tuning_config import TuningConfig
+
+Lesson = tuple[Packed, int]
+"""A packed prompt and which candidate is right."""
+
+Evaluate = Callable[[Callable[[Packed], list[float]]], Mapping[str, float]]
+"""Given a function that scores packed prompts (log-odds, nats), figures; "score" decides."""
+
+Watch = Callable[[int, Mapping[str, float]], None]
+"""Told after each step: its number and loss, learning rate, tokens/s, seconds left, and figures if any."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best step, its figures, those before training, and how long it took (seconds of all runs)."""
+
+    best_step: int
+    best: Mapping[str, float]
+    first: Mapping[str, float]
+    steps: int
+    seconds: float
+    tokens: int
+
+
+def log_odds(module: Any, packed: Packed) -> list[float]:
+    """log p(Yes) - log p(No) of each candidate, without gradients."""
+    import torch
+
+    with torch.no_grad():
+        log_p = module(packed)
+    odds: list[float] = (log_p[:, 0] - log_p[:, 1]).tolist()
+    return odds
+
+
+def learning_rate(step: int, config: TuningConfig) -> float:
+    """Linear warm-up, then a cosine down to nothing at the last step. `step` counts from 0."""
+    warmup = max(1, round(config.warmup * config.steps))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, config.steps - warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def train(
+    model: Any,
+    config: TuningConfig,
+    labels: tuple[int, ...],
+    lesson: Callable[[int], Lesson],
+    evaluate: Evaluate,
+    folder: Path,
+    *,
+    identity: str,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Train the parameters of `model` that require gradients; they end as they were at the best step.
+
+    `lesson(i)` is the i-th example, the same whenever it is asked for: a run that was
+    killed goes on from its last checkpoint in `folder` with the same examples, moments and
+    random state, and so with the same losses. `identity` names all that the run depends
+    on. Several processes (`accelerate launch`) share each batch.
+
+    Raises RequestError if the folder holds another run, ModelError if the loss or its
+    gradient is not finite; the last checkpoint stays.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    accelerator = Accelerator()
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+    )
+    module, optimizer = accelerator.prepare(scorer(model, labels), optimizer)
+    inner = getattr(optimizer, "optimizer", optimizer)
+    state = checkpoint.restore(folder / "last", names, parameters, inner, identity)
+
+    def figures() -> dict[str, float]:
+        module.eval()
+        found = dict(evaluate(lambda packed: log_odds(module, moved(packed, accelerator.device))))
+        module.train()
+        return found
+
+    if state is None:
+        first = figures()
+        state = {
+            "identity": identity, "step": 0, "first": first, "best": first, "best_step": 0,
+            "seconds": 0.0, "tokens": 0, "stale": 0,
+        }  # fmt: skip
+        if accelerator.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "curve.jsonl").write_text(json.dumps({"step": 0, **first}) + "\n", encoding="utf-8")
+            _keep_best(folder, names, parameters, inner, state)
+    else:
+        _forget_after(folder / "curve.jsonl", state["step"])
+    module.train()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    while state["step"] < config.steps and state["stale"] < config.patience:
+        begun, step = time.perf_counter(), state["step"]
+        for group in inner.param_groups:
+            group["lr"] = learning_rate(step, config)
+        total, tokens = 0.0, 0
+        own = range(step * config.batch + rank, (step + 1) * config.batch, world)
+        for number in own:
+            packed, target = lesson(number)
+            last = number + world >= (step + 1) * config.batch
+            with accelerator.no_sync(module) if not last else _nothing():
+                loss = listwise_loss(module(moved(packed, accelerator.device)), target, config.calibration)
+                accelerator.backward(loss / len(own))
+            total += loss.item() / len(own)
+            tokens += packed.tokens
+        norm = accelerator.clip_grad_norm_(parameters, config.clip)
+        for what, value in (("loss", total), ("gradient", float(norm))):
+            if not math.isfinite(value):
+                raise ModelError(
+                    f"the {what} of step {step + 1} is {value}",
+                    hint=f"lower finetune.learning_rate; the state of the last checkpoint is in {folder}",
+                )
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds = time.perf_counter() - begun
+        state |= {
+            "step": step + 1,
+            "seconds": state["seconds"] + seconds,
+            "tokens": state["tokens"] + tokens * world,
+        }
+        line: dict[str, float] = {
+            "step": step + 1,
+            "loss": round(total, 6),
+            "lr": learning_rate(step, config),
+        }
+        if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
+            found = figures()
+            line |= found
+            better = found["score"] > state["best"]["score"]
+            state["stale"] = 0 if better else state["stale"] + 1
+            if better:
+                state |= {"best": found, "best_step": step + 1}
+        if accelerator.is_main_process:
+            with (folder / "curve.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            if "score" in line:
+                if state["best_step"] == step + 1:
+                    _keep_best(folder, names, parameters, inner, state)
+                checkpoint.save(folder / "last", names, parameters, inner, state)
+            if watch:
+                left = (config.steps - step - 1) * state["seconds"] / (step + 1)
+                watch(step + 1, line | {"tokens/s": tokens * world / seconds, "left": left})
+    accelerator.wait_for_everyone()
+    checkpoint.restore(folder / "best", names, parameters, inner, identity)
+    return Outcome(
+        state["best_step"], state["best"], state["first"], state["step"], state["seconds"], state["tokens"]
+    )
+
+
+def _keep_best(folder: Path, names: list[str], parameters: list[Any], optimizer: Any, state: Any) -> None:
+    import torch
+
+    for parameter in parameters:  # before the first step there are no moments yet
+        if not optimizer.state.get(parameter):
+            zeros = torch.zeros_like(parameter)
+            optimizer.state[parameter] = {
+                "step": torch.tensor(0.0), "exp_avg": zeros, "exp_avg_sq": zeros.clone(),
+            }  # fmt: skip
+    checkpoint.save(folder / "best", names, parameters, optimizer, state)
+
+
+def _forget_after(curve: Path, step: int) -> None:
+    """Drop the lines of steps that were done after the checkpoint and will be done again.
+
+    Each step has its line, and step 0. What comes later may be cut off within a line.
+    """
+    lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
+    kept = lines[: step + 1]
+    curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _nothing() -> Any:
+    import contextlib
+
+    return contextlib.nullcontext()

@@ -1,0 +1,187 @@
+"""Train, measure against what is served now, publish, and promote what is better."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.measure import Scored, compare, fusion
+from finetune.model import load_base, make_trainable, scorer
+from finetune.report import write_report
+from finetune.run import Tuning, read_curve
+from finetune.trainer import Outcome, Watch, log_odds
+from finetune.validation import validation_lists
+from recsys.adapters import (
+    BASE,
+    Adapter,
+    AdapterDraft,
+    Comparison,
+    default_adapter,
+    gate,
+    promote,
+    publish,
+)
+from recsys.engine.weights import model_fingerprint
+from recsys.errors import ModelError
+from recsys.tuning_config import TuningConfig
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "whyrec")
+NEEDED_MB = 200  # checkpoints of an adapter, its report, and room to write them anew
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a run gave: an adapter (None for whole models, which lie in `folder`/model), figures, and why
+    it did not become the default, if it did not."""
+
+    folder: Path
+    outcome: Outcome
+    figures: dict[str, Any]
+    adapter: Adapter | None
+    promoted: bool
+    reasons: tuple[str, ...]
+
+
+def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = None) -> Tuned:
+    """Tune the domain's model with checkpoints in `folder`, publish the adapter, promote it if it is better.
+
+    A run that was stopped goes on where it was. Adapters made before are never touched.
+    Raises ModelError, RequestError, MissingDependency; ModelError where the disk is full.
+    """
+    config = tuning.domain.finetune
+    try:
+        _require_room(folder)
+        model = make_trainable(load_base(tuning.model, config), config)
+        outcome = tuning.train(model, folder, watch)
+        return _concluded(tuning, folder, model, outcome, command)
+    except MemoryError as error:
+        raise ModelError(
+            "out of memory while tuning", hint="set finetune.checkpointing, or fewer examples.candidates"
+        ) from error
+    except OSError as error:
+        raise ModelError(
+            f"{folder} cannot be written: {error.strerror or error}",
+            hint="free some room or give another --out; the run goes on from its last checkpoint",
+        ) from error
+
+
+def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, command: str) -> Tuned:
+    config, domain = tuning.domain.finetune, tuning.domain
+    lists = validation_lists(
+        tuning.validator, tuning.packed, config.final, domain.ranker.n_candidates, config.seed + 1
+    )
+    module = scorer(model, tuning.labels)
+    model.eval()
+    progress = tuning.progress
+
+    def asked(what: str) -> Scored:
+        told = None if progress is None else lambda name, n, of: progress(f"measuring {what}: {name}", n, of)
+        return Scored.of(lists, lambda packed: log_odds(module, packed), told)
+
+    whole = config.method in ("partial", "full")
+    default = None if whole else default_adapter(domain.name, tuning.settings, domain.folder)
+    fits = default is not None and default.published().base_fingerprint == model_fingerprint(tuning.model)
+    incumbent = default if fits else None  # an adapter of another base model says nothing about this one
+    tuned = asked("the tuned model")
+    before = _before(tuning, model, incumbent, asked)
+    figures: dict[str, Any] = compare(lists, tuned, before)
+    figures["fusion"] = next((fusion(one, tuned) for one in lists if one.name == "hard"), {})
+    facts = {
+        **figures,
+        "best_step": outcome.best_step, "steps": outcome.steps, "seconds": round(outcome.seconds, 1),
+        "tokens": outcome.tokens, "options": config.model_dump(mode="json"), "incumbent": _name(incumbent),
+    }  # fmt: skip
+    staging = folder / ("model" if whole else "adapter")
+    shutil.rmtree(staging, ignore_errors=True)
+    model.save_pretrained(staging)
+    write_report(staging, f"Tuning {domain.title or domain.name}", read_curve(folder), facts)
+    if whole:
+        _save_tokenizer(tuning, staging)
+        return Tuned(folder, outcome, figures, None, False, ("whole models are served by WHYREC_MODEL",))
+    for extra in staging.glob("README.md"):  # peft's card: empty headings
+        extra.unlink()
+    adapter = publish(staging, _draft(tuning, outcome, figures, incumbent, command), tuning.settings)
+    reasons = tuple(gate(adapter, default))
+    if not reasons:
+        promote(adapter.ref, tuning.settings, domain.folder)
+    return Tuned(folder, outcome, figures, adapter, not reasons, reasons)
+
+
+def _before(tuning: Tuning, model: Any, incumbent: Adapter | None, asked: Callable[[str], Scored]) -> Scored:
+    """The scores of what is served now: the incumbent adapter, else the base model."""
+    if not hasattr(model, "disable_adapter"):  # a whole model was changed: load what it was
+        base = load_base(tuning.model, tuning.domain.finetune)
+        module = scorer(base.eval(), tuning.labels)
+        lists = validation_lists(
+            tuning.validator, tuning.packed, tuning.domain.finetune.final,
+            tuning.domain.ranker.n_candidates, tuning.domain.finetune.seed + 1,
+        )  # fmt: skip
+        return Scored.of(lists, lambda packed: log_odds(module, packed))
+    if incumbent is None:
+        with model.disable_adapter():
+            return asked("the base model")
+    model.load_adapter(str(incumbent.folder), adapter_name="incumbent")
+    model.set_adapter("incumbent")
+    scored = asked(incumbent.ref)
+    model.set_adapter("default")
+    model.delete_adapter("incumbent")
+    return scored
+
+
+def _draft(
+    tuning: Tuning, outcome: Outcome, figures: dict[str, Any], incumbent: Adapter | None, command: str
+) -> AdapterDraft:
+    config: TuningConfig = tuning.domain.finetune
+    overall = figures["paired"]["ndcg@10"]
+    return AdapterDraft(
+        domain=tuning.domain.name,
+        base_model=tuning.settings.model,
+        base_fingerprint=model_fingerprint(tuning.model),
+        template=tuning.template.name,
+        template_hash=tuning.template.hash,
+        data_hash=tuning.data_hash,
+        split=tuning.split.rule,
+        objective={"listwise": 1.0, "calibration": config.calibration},
+        options={
+            **config.model_dump(mode="json"),
+            "facts": list(tuning.domain.ranker.facts),
+            "fusion": figures["fusion"],
+        },
+        metrics=figures["metrics"],
+        base_metrics=figures["base_metrics"],
+        paired=figures["paired"],
+        comparison=Comparison(
+            incumbent=_name(incumbent), metric="ndcg@10",
+            value=overall["value"], low=overall["low"], high=overall["high"],
+        ),
+        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        command=command,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        seconds=round(outcome.seconds, 1),
+        seed=config.seed,
+    )  # fmt: skip
+
+
+def _name(incumbent: Adapter | None) -> str:
+    return incumbent.ref if incumbent else BASE
+
+
+def _save_tokenizer(tuning: Tuning, folder: Path) -> None:
+    tokenizer: Any = tuning.tokenizer
+    tokenizer.save_pretrained(folder)
+
+
+def _require_room(folder: Path) -> None:
+    """Raises ModelError where checkpoints would not fit: better now than after an hour."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free // 2**20
+    if free < NEEDED_MB:
+        raise ModelError(
+            f"{folder} has {free} MB free, checkpoints need {NEEDED_MB}",
+            hint="free some, or give another --out",
+        )

@@ -1,0 +1,156 @@
+"""`recsys finetune`: tune the model on a domain."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recsys.cli.output import ProgressBars, console, print_json
+from recsys.cli.recommend import DomainOption, JsonOption
+from recsys.errors import RequestError
+
+
+def finetune(
+    domain: DomainOption = "movies",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of checkpoints and report (default: runs/finetune-DOMAIN)."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="An option of [finetune], such as steps=500 or examples.wish=0; repeatable."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show ten examples and counts; train nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tune the model on the domain's events; publish the adapter, and serve it if it is better.
+
+    A run that was stopped goes on from its last checkpoint.
+    """
+    from finetune.run import Tuning
+    from recsys.config import load_domain, load_settings
+    from recsys.ingest import import_domain
+    from recsys.store import Store
+    from retrieval import SentenceEmbedder
+
+    found, settings = load_domain(domain), load_settings()
+    found = found.model_copy(update={"finetune": with_options(found.finetune, option or [])})
+    folder = out or Path("runs") / f"finetune-{found.name}"
+    with ProgressBars() as progress, Store(settings.database_url) as store:
+        if not store.counts(found.name)["items"]:
+            import_domain(found, store, progress)
+        tuning = Tuning(found, store, settings, SentenceEmbedder(settings.embedder), progress)
+        if dry_run:
+            preview = tuning.preview()
+        else:
+            from finetune.tune import tune
+
+            command = shlex.join(["recsys", *sys.argv[1:]])
+            tuned = tune(tuning, folder, command=command, watch=_watch(progress, found.finetune.steps))
+    if dry_run:
+        print_json(preview) if as_json else _show_preview(preview)
+        return
+    result = {
+        "adapter": tuned.adapter.ref if tuned.adapter else None,
+        "promoted": tuned.promoted,
+        "why_not": list(tuned.reasons),
+        "best_step": tuned.outcome.best_step,
+        "seconds": round(tuned.outcome.seconds, 1),
+        **tuned.figures,
+    }
+    if as_json:
+        print_json(result)
+    else:
+        _show_result(result, folder)
+
+
+def _watch(progress: ProgressBars, steps: int) -> Callable[[int, Mapping[str, float]], None]:
+    def watch(step: int, line: Mapping[str, float]) -> None:
+        progress("tuning", step, steps)
+        left = f"{line['left'] / 60:.0f} min left"
+        progress.describe("tuning", f"loss {line['loss']:.2f}, {line['tokens/s']:.0f} tokens/s, {left}")
+        if "score" in line:
+            figures = ", ".join(f"{name} {value:.3f}" for name, value in line.items() if "ndcg" in name)
+            progress.note(f"step {step}: loss {line['loss']:.2f}, {figures}, {left}")
+
+    return watch
+
+
+def with_options(config: Any, options: list[str]) -> Any:
+    """The configuration with `name=value` changed; "a.b" is inside a table. Raises RequestError."""
+    import tomllib
+
+    from pydantic import ValidationError
+
+    values = config.model_dump()
+    for text in options:
+        name, equals, value = text.partition("=")
+        *tables, last = name.strip().split(".")
+        place = values
+        for table in tables:
+            place = place.get(table, {}) if isinstance(place, dict) else {}
+        if not equals or not isinstance(place, dict) or last not in place:
+            raise RequestError(
+                f"no option '{name}' in [finetune]", hint=f"there are: {', '.join(sorted(values))}"
+            )
+        try:
+            place[last] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            place[last] = value
+    try:
+        return type(config).model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RequestError(
+            f"finetune.{'.'.join(map(str, first['loc']))}: {first['msg']}", hint="correct --set"
+        ) from error
+
+
+def _show_preview(preview: dict[str, Any]) -> None:
+    for number, example in enumerate(preview.pop("examples"), start=1):
+        left = f", without {', '.join(example['left_out'])}" if example["left_out"] else ""
+        console.rule(f"example {number}: {example['kind']}, user {example['user']}{left}", style="dim")
+        console.print(example["shared"], markup=False, highlight=False)
+        console.print(f"[met]   {example['met']}", markup=False, highlight=False)
+        for other in example["others"]:
+            console.print(f"[other] {other}", markup=False, highlight=False, style="dim")
+    for name, value in preview.items():
+        console.print(f"{name}: {value}", markup=False, highlight=False)
+
+
+def _show_result(result: dict[str, Any], folder: Path) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in ("validation", "before", "tuned", "difference", "95 %"):
+        table.add_column(name, justify="left" if name == "validation" else "right")
+    for name, figure in result["metrics"].items():
+        before, paired = result["base_metrics"][name], result["paired"][name]
+        interval = f"{paired['low']:+.3f} to {paired['high']:+.3f}"
+        table.add_row(
+            name, f"{before['value']:.3f}", f"{figure['value']:.3f}", f"{paired['value']:+.3f}", interval
+        )
+    console.print(table)
+    if fusion := result["fusion"]:
+        weight = f" (ranker.retriever_weight {fusion['weight']})" if "weight" in fusion else ""
+        console.print(
+            f"served lists: retriever {fusion['retriever']:.3f}, with the model {fusion['ndcg@10']:.3f}{weight}",
+            highlight=False,
+        )
+    where = result["adapter"] or f"model in {folder / 'model'}"
+    if result["promoted"]:
+        console.print(f"{where}: promoted, served from the next start on", highlight=False)
+    else:
+        console.print(f"{where}: kept, not promoted: {'; '.join(result['why_not'])}", highlight=False)
+    console.print(
+        f"report: {folder / ('adapter' if result['adapter'] else 'model') / 'report.html'}", style="dim"
+    )

@@ -1,0 +1,64 @@
+"""Options of fine-tuning, as `[finetune]` in domain.toml and on the command line. A leaf."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Method = Literal["lora", "dora", "rslora", "qlora", "partial", "full"]
+ExampleKind = Literal["hard", "random", "wish"]
+
+
+class ExampleConfig(BaseModel):
+    """What training examples look like.
+
+    Of each user the last `reserved` events are never read (half each for test and validation),
+    and the `targets` events before those are what the model learns to choose; everything
+    earlier fits the retriever that makes the candidates. Every `*_dropout` is the share of
+    examples (`item_dropout`: of candidates) that go without that part of the prompt, so
+    that the model learns to do without it too.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reserved: int = Field(10, ge=2)
+    targets: int = Field(10, ge=1)
+    candidates: int = Field(16, ge=2, le=200)
+    depth: int = Field(50, ge=2, description="hard candidates are drawn from the retriever's first so many")
+    hard: float = Field(0.5, ge=0, description="share of examples whose others come from the retriever")
+    random: float = Field(0.35, ge=0, description="share of examples whose others are drawn at random")
+    wish: float = Field(0.15, ge=0, description="share of examples where the target is asked for in words")
+    facts_dropout: float = Field(0.35, ge=0, le=1)
+    item_dropout: float = Field(0.1, ge=0, le=1)
+    profile_dropout: float = Field(0.3, ge=0, le=1)
+    context_dropout: float = Field(0.7, ge=0, le=1)
+    short_history: float = Field(0.3, ge=0, le=1, description="share with a history cut to a random length")
+
+
+class TuningConfig(BaseModel):
+    """How a model is tuned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Method = "lora"
+    rank: int = Field(16, ge=1, le=256)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    layers: int = Field(4, ge=1, description="partial: how many of the last layers")
+    embeddings: bool = Field(False, description="partial: the embeddings too")
+    learning_rate: float = Field(2e-4, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
+    batch: int = Field(8, ge=1, description="examples a step (accumulated one at a time)")
+    steps: int = Field(400, ge=1)
+    calibration: float = Field(0.05, ge=0, description="weight of the labels' own likelihood in the loss")
+    checkpointing: bool = Field(False, description="recompute activations: less memory, a third more time")
+    evaluate_every: int = Field(50, ge=1, description="steps")
+    patience: int = Field(4, ge=1, description="evaluations without a better one before it stops")
+    validation: int = Field(100, ge=1, description="cases of each validation list")
+    final: int = Field(150, ge=1, description="cases of each list that the finished model is measured on")
+    seed: int = 0
+    examples: ExampleConfig = ExampleConfig()
