@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from recsys.catalog import Catalog
 from recsys.config import Domain, Settings, load_domain, load_settings
 from recsys.context import build_context
 from recsys.engine import Engine, open_engine
+from recsys.engine.holder import EngineHolder
 from recsys.errors import (
     EngineDead,
     EngineError,
@@ -79,8 +79,8 @@ class Recommender:
         self.retriever = retriever
         self.live = LiveCatalog(store, domain.name, catalog, retriever, data_hash)
         self.prompts = PromptLibrary(domain.prompt_folder)
-        self._engine = engine
-        self._engine_lock = threading.Lock()
+        local = engine is None and not settings.engine.startswith(("http://", "https://"))
+        self._engines = EngineHolder(self._start_engine, self._wanted_adapter if local else None, engine)
         self._progress = progress
         self.load_notes: tuple[str, ...] = ()
 
@@ -162,11 +162,17 @@ class Recommender:
             rule=rule, k=k,
             n_candidates=n_candidates,
         )  # fmt: skip
+        with self._engines.request():
+            return self._answered(prepared, k, strategy or self.domain.ranker.strategy, reasons, begun)
+
+    def _answered(
+        self, prepared: Prepared, k: int, name: str, reasons: bool, begun: float
+    ) -> Recommendations:
+        """Rank what was retrieved by the strategy `name`, and say why."""
         clock, request = prepared.timings, prepared.request
         degraded: list[str] = []
         engine = self._running_engine(degraded, clock)
         ranking: Ranking | None = None
-        name = strategy or self.domain.ranker.strategy
         if engine and request.candidates:
             with timed(clock, "rank"), self._tolerating(engine, degraded, "ranking"):
                 ranking = self.ranker(name, engine).rank(request)
@@ -183,7 +189,7 @@ class Recommender:
                 explained = write_reasons(cases, healthy, self.prompts, self.domain.reasons)
             degraded += explained.degraded
             if explained.engine_died and engine:
-                self._let_go(engine)
+                self._engines.let_go(engine)
         clock["total"] = time.perf_counter() - begun
         return Recommendations(
             domain=self.domain.name,
@@ -270,32 +276,26 @@ class Recommender:
 
     def rank(self, request: RankRequest, strategy: str) -> Ranking:
         """Rank candidates that somebody else chose. Raises EngineError: there is no other order to fall back on."""
-        engine = self.engine()
-        try:
-            return self.ranker(strategy, engine).rank(request)
-        except EngineDead:
-            self._let_go(engine)
-            raise
+        with self._engines.request():
+            engine = self.engine()
+            try:
+                return self.ranker(strategy, engine).rank(request)
+            except EngineDead:
+                self._engines.let_go(engine)
+                raise
 
     def reasons(self, request: RankRequest) -> Reasons:
         """Reasons for every candidate as it comes, for looking at what the model writes."""
-        return write_reasons(self._unranked_cases(request), self.engine(), self.prompts, self.domain.reasons)
+        with self._engines.request():
+            cases = self._unranked_cases(request)
+            return write_reasons(cases, self.engine(), self.prompts, self.domain.reasons)
 
     def engine(self) -> Engine:
         """The engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
-        with self._engine_lock:
-            if self._engine is None:
-                if self._progress:
-                    self._progress("starting the engine", 0, 0)
-                adapter = resolve_adapter(self.domain, self.settings)
-                self._engine = open_engine(self.settings, adapter=adapter)
-            return self._engine
+        return self._engines.get()
 
     def close(self) -> None:
-        with self._engine_lock:
-            if self._engine is not None:
-                self._engine.close()
-                self._engine = None
+        self._engines.close()
         self.store.close()
 
     def __enter__(self) -> Recommender:
@@ -334,14 +334,16 @@ class Recommender:
         except EngineError as error:
             degraded.append(f"{what}: {error.message}; retriever order instead")
             if isinstance(error, EngineDead):
-                self._let_go(engine)
+                self._engines.let_go(engine)
 
-    def _let_go(self, engine: Engine) -> None:
-        """Forget a dead engine, so that the next request starts a new one."""
-        with self._engine_lock:
-            if self._engine is engine:
-                self._engine = None
-        engine.close()
+    def _start_engine(self) -> Engine:
+        if self._progress:
+            self._progress("starting the engine", 0, 0)
+        return open_engine(self.settings, adapter=resolve_adapter(self.domain, self.settings))
+
+    def _wanted_adapter(self) -> str | None:
+        adapter = resolve_adapter(self.domain, self.settings)
+        return adapter.ref if adapter else None
 
     def _context_effects(
         self,
