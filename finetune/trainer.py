@@ -107,7 +107,6 @@ def train(
         if accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "curve.jsonl").write_text(json.dumps({"step": 0, **first}) + "\n", encoding="utf-8")
-            _keep_best(folder, names, parameters, inner, state)
     else:
         _forget_after(folder / "curve.jsonl", state["step"])
     module.train()
@@ -149,7 +148,8 @@ def train(
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
             found = figures()
             line |= found
-            better = found["score"] > state["best"]["score"]
+            # Whether the best step is better than no step is not decided here, but by the gate.
+            better = not state["best_step"] or found["score"] > state["best"]["score"]
             state["stale"] = 0 if better else state["stale"] + 1
             if better:
                 state |= {"best": found, "best_step": step + 1}
@@ -158,7 +158,7 @@ def train(
                 file.write(json.dumps(line) + "\n")
             if "score" in line:
                 if state["best_step"] == step + 1:
-                    _keep_best(folder, names, parameters, inner, state)
+                    checkpoint.save(folder / "best", names, parameters, inner, state)
                 checkpoint.save(folder / "last", names, parameters, inner, state)
             if watch:
                 left = (config.steps - step - 1) * state["seconds"] / (step + 1)
@@ -168,18 +168,6 @@ def train(
     return Outcome(
         state["best_step"], state["best"], state["first"], state["step"], state["seconds"], state["tokens"]
     )
-
-
-def _keep_best(folder: Path, names: list[str], parameters: list[Any], optimizer: Any, state: Any) -> None:
-    import torch
-
-    for parameter in parameters:  # before the first step there are no moments yet
-        if not optimizer.state.get(parameter):
-            zeros = torch.zeros_like(parameter)
-            optimizer.state[parameter] = {
-                "step": torch.tensor(0.0), "exp_avg": zeros, "exp_avg_sq": zeros.clone(),
-            }  # fmt: skip
-    checkpoint.save(folder / "best", names, parameters, optimizer, state)
 
 
 def _forget_after(curve: Path, step: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from recsys.config import PACKAGED_MODEL, Settings, load_settings
-from recsys.engine import weights
+from recsys.engine import checkpoints, weights
 from recsys.engine.weights import check_folder, inspect_packaged, model_fingerprint, prepare_model
 from recsys.errors import MissingDependency, ModelError
 
@@ -119,7 +119,7 @@ def test_folder_is_named_after_the_gguf(settings: Settings, converter: Converter
     assert new.name.startswith(f"{PACKAGED_MODEL}-")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", weights.MANIFEST])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", checkpoints.MANIFEST])
 @pytest.mark.parametrize("harm", ["cut", "flip", "remove"])
 def test_damage_is_found_and_made_good(
     settings: Settings, converter: Converter, name: str, harm: str
@@ -127,7 +127,7 @@ def test_damage_is_found_and_made_good(
     path = prepared(settings) / name
     good = path.read_bytes()
     if harm == "cut":
-        path.write_bytes(good[:-1] if name != weights.MANIFEST else good[: len(good) // 2])
+        path.write_bytes(good[:-1] if name != checkpoints.MANIFEST else good[: len(good) // 2])
     elif harm == "flip":
         path.write_bytes(bytes([good[0] ^ 1]) + good[1:])
     else:
@@ -331,7 +331,7 @@ def test_missing_shard_is_named(tmp_path: Path) -> None:
 def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
     first, second = save_checkpoint(tmp_path / "a"), save_checkpoint(tmp_path / "b")
     (second / "notes.md").write_text("not part of the model")
-    (second / weights.MANIFEST).write_text("{}")
+    (second / checkpoints.MANIFEST).write_text("{}")
     assert model_fingerprint(first) == model_fingerprint(str(second))
     (second / "config.json").write_text('{"changed": true}')
     assert model_fingerprint(first) != model_fingerprint(second)

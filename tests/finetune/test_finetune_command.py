@@ -1,0 +1,185 @@
+"""`recsys finetune` on a shop of CSV files and a tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune import tune
+from recsys.adapters import default_adapter, list_adapters, promote
+from recsys.config import load_settings
+from recsys.engine.weights import prepare_model
+from tests.finetune.world import write_model
+
+Command = Callable[..., int]
+QUICK = ("--set", "steps=2", "--set", "validation=2", "--set", "final=3")
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- dry runs -----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("films")
+def test_a_dry_run_shows_examples_and_trains_nothing(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--dry-run") == 0
+    said = capsys.readouterr().out
+    assert said.count("[met]   Will this person enjoy the film") == 10
+    assert said.count("[other]") == 30
+    for word in ("example 10: ", "label_balance", "tokens", "kinds", "left_out", "Liked: "):
+        assert word in said
+    assert not (tmp_path / "runs").exists()
+    assert list_adapters(load_settings(), "films") == []
+    assert command("--dry-run", "--json", "--set", "examples.wish=1", "--set", "examples.hard=0") == 0
+    preview = json.loads(capsys.readouterr().out)
+    assert preview["label_balance"] == {"yes": 40, "no": 160}
+    assert preview["kinds"]["wish"] > 20
+    assert "hard" not in preview["kinds"]
+    assert len(preview["examples"]) == 10
+
+
+# --- runs ---------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("films")
+def test_a_run_publishes_an_adapter_and_the_next_is_compared_with_it(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--out", tmp_path / "one", *QUICK) == 0
+    said = capsys.readouterr().out
+    settings = load_settings()
+    (first,) = list_adapters(settings, "films")
+    assert first.ref in said
+    assert ("promoted, served" in said) != ("kept, not promoted: it is not clearly better than base" in said)
+    manifest = first.published()
+    assert manifest.base_model == settings.model
+    assert manifest.template == "rank/pointwise"
+    assert manifest.options["steps"] == 2
+    assert manifest.options["facts"] == ["match", "popularity", "with"]
+    assert manifest.comparison is not None
+    assert manifest.comparison.incumbent == "base"
+    assert manifest.metrics["ndcg@10 hard"]["n"] == 3
+    assert "--set steps=2" in manifest.command
+    assert {"report.html", "training.json"} <= set(manifest.files)
+    page = (first.folder / "report.html").read_text()
+    assert "Tuning films" in page
+    training = json.loads((first.folder / "training.json").read_text())
+    assert [line["step"] for line in training["curve"]] == [0, 1, 2]
+    if default_adapter("films", settings) is None:
+        promote(first.ref, settings, force=True)
+
+    before = files(first.folder)
+    assert command("--out", tmp_path / "two", "--json", "--set", "seed=1", *QUICK) == 0
+    result = json.loads(capsys.readouterr().out)
+    second = next(one for one in list_adapters(settings, "films") if one.ref == result["adapter"])
+    assert second.ref != first.ref
+    comparison = second.published().comparison
+    assert comparison is not None
+    assert comparison.incumbent == first.ref
+    assert result["promoted"] == (not result["why_not"])
+    assert result["promoted"] or first.ref in result["why_not"][0]
+    assert files(first.folder) == before
+
+
+@pytest.mark.usefixtures("films")
+def test_the_incumbent_is_measured_with_its_own_weights(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same run again against itself: no difference in any case."""
+    options = ("--json", *QUICK, "--set", "learning_rate=0.05")
+    assert command("--out", tmp_path / "one", *options) == 0
+    first = json.loads(capsys.readouterr().out)
+    if not first["promoted"]:
+        promote(first["adapter"], load_settings(), force=True)
+    assert command("--out", tmp_path / "one", *options) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["adapter"] == first["adapter"]
+    assert again["metrics"] == again["base_metrics"] == first["metrics"]
+    assert not again["promoted"]
+
+
+@pytest.mark.usefixtures("films")
+def test_a_run_that_was_stopped_goes_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from finetune.run import Tuning
+
+    words = ("--out", tmp_path / "one", "--json", "--set", "final=3", "--set", "validation=2")
+    lesson = Tuning.lesson
+
+    def stop(self: Tuning, number: int) -> Any:
+        if number == 6:
+            raise KeyboardInterrupt
+        return lesson(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tuning, "lesson", stop)
+        assert command(*words) == 130
+    assert list_adapters(load_settings(), "films") == []
+    capsys.readouterr()
+    assert command(*words) == 0
+    stopped = json.loads(capsys.readouterr().out)
+    assert command("--out", tmp_path / "two", *words[2:]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert stopped["adapter"] == whole["adapter"]
+    assert stopped["metrics"] == whole["metrics"]
+    assert (tmp_path / "one" / "curve.jsonl").read_text() == (tmp_path / "two" / "curve.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("films")
+def test_what_is_better_is_promoted_and_said_to_be(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tune, "gate", lambda *_rest: [])
+    monkeypatch.setattr("recsys.adapters.registry.gate", lambda *_rest: [])
+    assert command(*QUICK) == 0
+    default = default_adapter("films", load_settings())
+    assert default is not None
+    assert f"{default.ref}: promoted" in " ".join(capsys.readouterr().out.split())
+    assert (Path("runs") / "finetune-films" / "curve.jsonl").exists()
+
+
+@pytest.mark.usefixtures("films")
+def test_an_incumbent_of_another_base_model_is_left_aside(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--out", tmp_path / "one", *QUICK, "--json") == 0
+    first = json.loads(capsys.readouterr().out)
+    if not first["promoted"]:
+        promote(first["adapter"], load_settings(), force=True)
+    monkeypatch.setenv("WHYREC_MODEL", str(write_model(tmp_path / "other", hidden=32)))
+    assert command("--out", tmp_path / "two", *QUICK, "--json") == 0
+    second = json.loads(capsys.readouterr().out)
+    assert not second["promoted"]
+    assert second["why_not"] == [f"it was compared with base, but the default now is {first['adapter']}"]
+
+
+@pytest.mark.usefixtures("films")
+@pytest.mark.parametrize("method", ["full", "partial"])
+def test_a_whole_model_is_written_as_one_that_can_be_served(
+    method: str, command: Command, tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--set", f"method={method}", "--set", "layers=1", "--set", "learning_rate=0.003")
+    assert command("--out", tmp_path / "one", *words, *QUICK) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "WHYREC_MODEL" in said
+    folder = tmp_path / "one" / "model"
+    assert prepare_model(load_settings(model=str(folder))) == folder
+    assert (folder / "report.html").exists()
+    assert list_adapters(load_settings(), "films") == []
+    from safetensors.torch import load_file
+
+    before, after = (load_file(where / "model.safetensors") for where in (tiny, folder))
+    assert before.keys() == after.keys()
+    if json.loads((folder / "training.json").read_text())["best_step"]:
+        changed = {name for name in before if not before[name].equal(after[name])}
+        assert "model.layers.1.mlp.up_proj.weight" in changed
+        assert any("layers.0" in name or "embed" in name for name in changed) == (method == "full")

@@ -1,0 +1,52 @@
+"""The loss of one request, by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from finetune.objective import listwise_loss
+
+
+def log_p(rows: Sequence[tuple[float, float]]) -> Any:
+    import torch
+
+    return torch.tensor(rows, dtype=torch.float64, requires_grad=True)
+
+
+ROWS = [(-1.0, -0.5), (-0.2, -2.0), (-3.0, -0.1)]
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("target", [0, 1, 2])
+def test_loss_is_what_it_is_by_hand(target: int, calibration: float) -> None:
+    odds = [yes - no for yes, no in ROWS]
+    ranking = math.log(math.fsum(map(math.exp, odds))) - odds[target]
+    right = [yes if place == target else no for place, (yes, no) in enumerate(ROWS)]
+    expected = ranking - calibration * math.fsum(right) / 3
+    assert listwise_loss(log_p(ROWS), target, calibration).item() == pytest.approx(expected)
+
+
+def gradient(rows: Sequence[tuple[float, float]], target: int, calibration: float) -> Any:
+    values = log_p(rows)
+    loss: Any = listwise_loss(values, target, calibration)
+    loss.backward()
+    return values.grad
+
+
+def test_a_choice_of_one_or_one_long_made_teaches_no_order() -> None:
+    assert gradient([(-1.0, -2.0)], 0, 0.0).abs().max() == 0
+    assert gradient([(0.0, -40.0), (-40.0, 0.0), (-30.0, -0.1)], 0, 0.0).abs().max() < 1e-9
+    assert gradient(ROWS, 2, 0.0).abs().max() > 0.5
+
+
+def test_order_is_taught_by_differences_alone_and_the_level_by_calibration() -> None:
+    raised = [(yes + 7, no) for yes, no in ROWS]
+    plain = listwise_loss(log_p(ROWS), 1, 0.0).item()
+    assert listwise_loss(log_p(raised), 1, 0.0).item() == pytest.approx(plain)
+    assert gradient(ROWS, 1, 0.0).sum(dim=0).abs().max() < 1e-12
+    taught = gradient(ROWS, 1, 0.3) - gradient(ROWS, 1, 0.0)
+    assert taught.flatten().tolist() == pytest.approx([0, -0.1, -0.1, 0, 0, -0.1])
