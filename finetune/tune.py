@@ -105,6 +105,7 @@ def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, comma
         return Tuned(folder, outcome, figures, None, False, ("whole models are served by WHYREC_MODEL",))
     for extra in staging.glob("README.md"):  # peft's card: empty headings
         extra.unlink()
+    _halve(staging)
     adapter = publish(staging, _draft(tuning, outcome, figures, incumbent, command), tuning.settings)
     reasons = tuple(gate(adapter, default))
     if not reasons:
@@ -169,6 +170,16 @@ def _draft(
 
 def _name(incumbent: Adapter | None) -> str:
     return incumbent.ref if incumbent else BASE
+
+
+def _halve(staging: Path) -> None:
+    """Round the adapter to bfloat16, which is what serving computes in: half the size."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = staging / "adapter_model.safetensors"
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def _save_tokenizer(tuning: Tuning, folder: Path) -> None:
