@@ -17,6 +17,7 @@ from recsys.config import Domain, Settings, load_domain, load_settings
 from recsys.context import build_context
 from recsys.engine import Engine, open_engine
 from recsys.engine.holder import EngineHolder
+from recsys.engine.local import quiet_libraries
 from recsys.errors import (
     EngineDead,
     EngineError,
@@ -100,6 +101,7 @@ class Recommender:
         that already runs.
         Raises UnknownDomain, ConfigError, DataError, StoreError.
         """
+        quiet_libraries()  # here, for retrieval imports PyTorch before the engine does
         found = load_domain(domain)
         settings = settings or load_settings(**options)
         store = Store(settings.database_url)
