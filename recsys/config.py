@@ -138,7 +138,8 @@ class RankerConfig(Strict):
     facts: tuple[Fact, ...] = Field(
         (), description="what retrieval knows of a candidate that the model is told"
     )
-    retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score beside the log-odds")
+    model_weight: float = Field(1.0, ge=0, description="of the model's log-odds in the score")
+    retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score in the score")
 
 
 class ReasonConfig(Strict):

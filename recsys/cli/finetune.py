@@ -141,7 +141,11 @@ def _show_result(result: dict[str, Any], folder: Path) -> None:
         )
     console.print(table)
     if fusion := result["fusion"]:
-        weight = f" (ranker.retriever_weight {fusion['weight']})" if "weight" in fusion else ""
+        weight = (
+            f" (weight of the retriever's score per log-odds: {fusion['weight']})"
+            if "weight" in fusion
+            else ""
+        )
         console.print(
             f"served lists: retriever {fusion['retriever']:.3f}, with the model {fusion['ndcg@10']:.3f}{weight}",
             highlight=False,

@@ -187,7 +187,7 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
         check_adapter(name, adapter.ref, adapter.manifest.options["examples"]["reserved"], data.split)
     engine = open_engine(settings, adapter=adapter)
     parts = RankerParts.of(engine, PromptLibrary(domain.prompt_folder), domain)
-    parts = parts if fuse else dataclasses.replace(parts, retriever_weight=0.0)
+    parts = parts if fuse else dataclasses.replace(parts, model_weight=1.0, retriever_weight=0.0)
     # The other strategies compare the items of a list: of one item alone they know nothing.
     judges = domain.ranker.strategy == "pointwise" or not _rated(data)
     ranker = make_ranker(domain.ranker.strategy, parts)

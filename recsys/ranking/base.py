@@ -65,7 +65,7 @@ class RankerParts:
     """What every strategy is made of. `noun` and `plural` are the domain's words.
 
     `facts` names what a candidate's prompt tells of what retrieval knows.
-    `retriever_weight` is that of the retriever's score beside the model's log-odds.
+    A candidate's score is the model's log-odds and the retriever's score, each times its weight.
     """
 
     engine: Engine
@@ -74,6 +74,7 @@ class RankerParts:
     plural: str
     max_prompt_tokens: int
     facts: tuple[Fact, ...] = ()
+    model_weight: float = 1.0
     retriever_weight: float = 0.0
 
     @classmethod
@@ -82,7 +83,7 @@ class RankerParts:
         config = domain.ranker
         return cls(
             engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
-            config.retriever_weight,
+            config.model_weight, config.retriever_weight,
         )  # fmt: skip
 
     def budget(self, reserve: int = 1) -> int:

@@ -67,8 +67,11 @@ class PointwiseRanker(Ranker):
         answers = engine.label_logprobs(prompts[:1], yes_no)
         answers += engine.label_logprobs(prompts[1:], yes_no) if len(prompts) > 1 else []
         log_odds = tuple(answer.logprobs[0] - answer.logprobs[1] for answer in answers)
-        weight = self.parts.retriever_weight
-        fused = [odds + weight * one.score for odds, one in zip(log_odds, request.candidates, strict=True)]
+        model, retriever = self.parts.model_weight, self.parts.retriever_weight
+        fused = [
+            model * odds + retriever * one.score
+            for odds, one in zip(log_odds, request.candidates, strict=True)
+        ]
         return Ranking(
             scores=softmax(fused),
             log_odds=log_odds,

@@ -179,3 +179,21 @@ def test_softmax_sums_to_one_and_keeps_the_order(values: list[float]) -> None:
     assert math.fsum(scores) == pytest.approx(1)
     ranked = sorted(range(len(values)), key=lambda n: (values[n], n))
     assert all(scores[a] <= scores[b] for a, b in pairwise(ranked))
+
+
+def test_the_retrievers_score_counts_by_its_weight_and_log_odds_stay_the_models_own() -> None:
+    engine = ScriptedEngine()
+    request = rank_request(4)
+    alone = ranker("pointwise", engine).rank(request)
+    parts = RankerParts(
+        engine, PromptLibrary(), "film", "films", 1536, model_weight=0.5, retriever_weight=2.0
+    )
+    fused = make_ranker("pointwise", parts).rank(request)
+    assert fused.log_odds == alone.log_odds
+    expected = softmax(
+        [
+            0.5 * (odds or 0.0) + 2.0 * one.score
+            for odds, one in zip(alone.log_odds, request.candidates, strict=True)
+        ]
+    )
+    assert fused.scores == pytest.approx(expected)
