@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from recsys.adapters import Adapter
+from recsys.adapters import Adapter, load_adapter, registry
 from recsys.cli import main
+from recsys.config import shipped_domains
 from tests.adapter_files import World, better_than
 
 
@@ -61,13 +62,21 @@ def two(world: World) -> tuple[Adapter, Adapter]:
     )
 
 
-def test_an_empty_registry_says_so(typed: Typed) -> None:
+@pytest.fixture
+def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no domain came with an adapter."""
+    empty = tmp_path / "domains"
+    empty.mkdir()
+    monkeypatch.setattr(registry, "shipped_domains", lambda: empty)
+
+
+def test_an_empty_registry_says_so(typed: Typed, nothing_shipped: None) -> None:
     assert "no adapters" in typed("list")
     assert typed.json("list") == {"adapters": [], "unreadable": []}
 
 
 def test_list_marks_the_default_and_names_what_is_unreadable(
-    typed: Typed, two: tuple[Adapter, Adapter]
+    typed: Typed, two: tuple[Adapter, Adapter], nothing_shipped: None
 ) -> None:
     typed("promote", two[1].ref)
     (two[0].folder / "manifest.json").write_text("{}")
@@ -105,10 +114,11 @@ def test_promote_says_why_not_and_rollback_undoes_it(typed: Typed, two: tuple[Ad
     assert typed.json("promote", two[1].ref, "--force")["replaced"] == two[0].ref
 
 
-def test_rollback_takes_a_domain(typed: Typed, world: World) -> None:
+def test_rollback_takes_a_domain_back_to_what_it_came_with(typed: Typed, world: World) -> None:
     ref = world.publish(domain="movies").ref
     typed("promote", ref, "--force")
-    assert "the base model alone" in typed("rollback", "--domain", "movies")
+    shipped = load_adapter(shipped_domains() / "movies" / "adapter")
+    assert f"movies uses {shipped.ref} again" in typed("rollback", "--domain", "movies")
     assert "no promotion to roll back" in typed("rollback", status=1)
 
 
