@@ -40,6 +40,13 @@ ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
+@pytest.fixture(autouse=True)
+def nothing_shipped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no domain came with an adapter."""
+    empty = tmp_path_factory.mktemp("domains")
+    monkeypatch.setattr(registry, "shipped_domains", lambda: empty)
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path / "world")

@@ -66,7 +66,7 @@ def test_wheel_holds_code_templates_and_domains(wheel: Path) -> None:
     for source in (*ROOT.glob("prompts/**/*.j2"), *ROOT.glob("recsys/**/*.py")):
         assert source.relative_to(ROOT).as_posix() in names
     assert any(name.startswith("prompts/") and name.endswith(".j2") for name in names)
-    for domain in ROOT.glob("domains/*/*"):
+    for domain in filter(Path.is_file, ROOT.glob("domains/**/*")):
         assert f"recsys/{domain.relative_to(ROOT).as_posix()}" in names
     assert "recsys/domains/movies/domain.toml" in names
 
@@ -75,7 +75,7 @@ def test_wheel_holds_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == PACKAGES | {"whyrec-0.1.0.dist-info"}
     assert [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".db"))] == []
-    assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 5_000_000
+    assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 15_000_000
 
 
 def test_wheel_names_the_command_and_light_dependencies(wheel: Path) -> None:
