@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from finetune.packing import Packed
+from finetune.packing import Packed, moved
 from recsys.errors import MissingDependency, ModelError
 from recsys.tuning_config import TuningConfig
 
@@ -80,6 +80,7 @@ def scorer(model: Any, labels: tuple[int, ...]) -> Any:
             self.inner = model
 
         def forward(self, packed: Packed) -> torch.Tensor:
+            packed = moved(packed, model.device)
             causal = model.get_base_model() if hasattr(model, "get_base_model") else model
             hidden = causal.model(
                 input_ids=packed.ids,

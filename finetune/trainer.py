@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from finetune import checkpoint
 from finetune.model import scorer
 from finetune.objective import listwise_loss
-from finetune.packing import Packed, moved
+from finetune.packing import Packed
 from recsys.errors import ModelError
 from recsys.tuning_config import TuningConfig
 
@@ -94,7 +95,7 @@ def train(
 
     def figures() -> dict[str, float]:
         module.eval()
-        found = dict(evaluate(lambda packed: log_odds(module, moved(packed, accelerator.device))))
+        found = dict(evaluate(lambda packed: log_odds(module, packed)))
         module.train()
         return found
 
@@ -120,8 +121,8 @@ def train(
         for number in own:
             packed, target = lesson(number)
             last = number + world >= (step + 1) * config.batch
-            with accelerator.no_sync(module) if not last else _nothing():
-                loss = listwise_loss(module(moved(packed, accelerator.device)), target, config.calibration)
+            with nullcontext() if last else accelerator.no_sync(module):
+                loss = listwise_loss(module(packed), target, config.calibration)
                 accelerator.backward(loss / len(own))
             total += loss.item() / len(own)
             tokens += packed.tokens
@@ -178,9 +179,3 @@ def _forget_after(curve: Path, step: int) -> None:
     lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
     kept = lines[: step + 1]
     curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-
-
-def _nothing() -> Any:
-    import contextlib
-
-    return contextlib.nullcontext()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib.metadata
 import shutil
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from recsys.adapters import (
     promote,
     publish,
 )
+from recsys.adapters.promotion import now
 from recsys.engine.weights import model_fingerprint
 from recsys.errors import ModelError
 from recsys.tuning_config import TuningConfig
@@ -75,19 +75,18 @@ def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, comma
     lists = validation_lists(
         tuning.validator, tuning.packed, config.final, domain.ranker.n_candidates, config.seed + 1
     )
-    module = scorer(model, tuning.labels)
-    model.eval()
     progress = tuning.progress
 
-    def asked(what: str) -> Scored:
+    def asked(what: str, model: Any) -> Scored:
         told = None if progress is None else lambda name, n, of: progress(f"measuring {what}: {name}", n, of)
+        module = scorer(model.eval(), tuning.labels)
         return Scored.of(lists, lambda packed: log_odds(module, packed), told)
 
     whole = config.method in ("partial", "full")
     default = None if whole else default_adapter(domain.name, tuning.settings, domain.folder)
     fits = default is not None and default.published().base_fingerprint == model_fingerprint(tuning.model)
     incumbent = default if fits else None  # an adapter of another base model says nothing about this one
-    tuned = asked("the tuned model")
+    tuned = asked("the tuned model", model)
     before = _before(tuning, model, incumbent, asked)
     figures: dict[str, Any] = compare(lists, tuned, before)
     figures["fusion"] = next((fusion(one, tuned) for one in lists if one.name == "hard"), {})
@@ -113,22 +112,18 @@ def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, comma
     return Tuned(folder, outcome, figures, adapter, not reasons, reasons)
 
 
-def _before(tuning: Tuning, model: Any, incumbent: Adapter | None, asked: Callable[[str], Scored]) -> Scored:
+def _before(
+    tuning: Tuning, model: Any, incumbent: Adapter | None, asked: Callable[[str, Any], Scored]
+) -> Scored:
     """The scores of what is served now: the incumbent adapter, else the base model."""
     if not hasattr(model, "disable_adapter"):  # a whole model was changed: load what it was
-        base = load_base(tuning.model, tuning.domain.finetune)
-        module = scorer(base.eval(), tuning.labels)
-        lists = validation_lists(
-            tuning.validator, tuning.packed, tuning.domain.finetune.final,
-            tuning.domain.ranker.n_candidates, tuning.domain.finetune.seed + 1,
-        )  # fmt: skip
-        return Scored.of(lists, lambda packed: log_odds(module, packed))
+        return asked("the base model", load_base(tuning.model, tuning.domain.finetune))
     if incumbent is None:
         with model.disable_adapter():
-            return asked("the base model")
+            return asked("the base model", model)
     model.load_adapter(str(incumbent.folder), adapter_name="incumbent")
     model.set_adapter("incumbent")
-    scored = asked(incumbent.ref)
+    scored = asked(incumbent.ref, model)
     model.set_adapter("default")
     model.delete_adapter("incumbent")
     return scored
@@ -162,7 +157,7 @@ def _draft(
         ),
         versions={name: importlib.metadata.version(name) for name in PACKAGES},
         command=command,
-        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        created=now(),
         seconds=round(outcome.seconds, 1),
         seed=config.seed,
     )  # fmt: skip

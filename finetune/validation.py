@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -70,10 +71,8 @@ def _list(
 def without_facts(example: TrainingExample) -> TrainingExample:
     """The example with candidates that nobody is said to have met."""
     bare = tuple(unknown(candidate) for candidate in example.request.candidates)
-    request = example.request.__class__(
-        bare, example.request.history, example.request.context, example.request.profile
-    )
-    return TrainingExample(request, example.target, example.kind, example.user_id, ("facts",))
+    request = dataclasses.replace(example.request, candidates=bare)
+    return dataclasses.replace(example, request=request, dropped=("facts",))
 
 
 def figures(lists: Sequence[ValidationList], log_odds: LogOdds) -> Mapping[str, float]:
