@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.adapters import registry
 from recsys.config import Domain, Settings, load_domain
 from recsys.pipeline import Recommender
 from tests.fakes import FakeTokenizer, ScriptedEngine, build_recommender, write_films
@@ -47,3 +48,10 @@ def scripted() -> ScriptedEngine:
 def recommender(films: Domain, settings: Settings, scripted: ScriptedEngine) -> Iterator[Recommender]:
     with build_recommender(films, settings, scripted) as recommender:
         yield recommender
+
+
+@pytest.fixture
+def nothing_shipped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no domain came with an adapter."""
+    empty = tmp_path_factory.mktemp("domains")
+    monkeypatch.setattr(registry, "shipped_domains", lambda: empty)

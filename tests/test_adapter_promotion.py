@@ -25,7 +25,6 @@ from recsys.adapters import (
     promote,
     promoted,
     read_promotions,
-    registry,
     remove,
     rollback,
 )
@@ -36,11 +35,7 @@ from tests.adapter_files import World, better_than
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
-@pytest.fixture(autouse=True)
-def nothing_shipped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if no domain came with an adapter."""
-    empty = tmp_path_factory.mktemp("domains")
-    monkeypatch.setattr(registry, "shipped_domains", lambda: empty)
+pytestmark = pytest.mark.usefixtures("nothing_shipped")
 
 
 @pytest.fixture

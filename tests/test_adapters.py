@@ -40,11 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
-@pytest.fixture(autouse=True)
-def nothing_shipped(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if no domain came with an adapter."""
-    empty = tmp_path_factory.mktemp("domains")
-    monkeypatch.setattr(registry, "shipped_domains", lambda: empty)
+pytestmark = pytest.mark.usefixtures("nothing_shipped")
 
 
 @pytest.fixture

@@ -76,12 +76,13 @@ def find_adapter(ref: str, settings: Settings, domain_folder: Path | None = None
                 hint="see `recsys adapters list` for those it has",
             )
         return default
+    own = adapters_folder(settings, domain) / sha
+    if own.is_dir():  # named in full: no need to look at the others, and it says what is wrong with it
+        return load_adapter(own)
     adapters, problems = scan(settings, domain, domain_folder)
     matches = [adapter for adapter in adapters if adapter.sha.startswith(sha)]
     if len(matches) == 1:
         return matches[0]
-    if not matches and (broken := adapters_folder(settings, domain) / sha).is_dir():
-        return load_adapter(broken)  # which says what is wrong with it
     known = ", ".join(adapter.ref for adapter in matches or adapters)
     raise ModelError(
         f"several adapters begin with '{ref}'" if matches else f"no adapter '{ref}'",

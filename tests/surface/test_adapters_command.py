@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recsys.adapters import Adapter, load_adapter, registry
+from recsys.adapters import Adapter, load_adapter
 from recsys.cli import main
 from recsys.config import shipped_domains
 from tests.adapter_files import World, better_than
@@ -60,14 +60,6 @@ def two(world: World) -> tuple[Adapter, Adapter]:
             2, metrics=figures, paired=paired, created="2026-02-01", comparison=better_than("base")
         ),
     )
-
-
-@pytest.fixture
-def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if no domain came with an adapter."""
-    empty = tmp_path / "domains"
-    empty.mkdir()
-    monkeypatch.setattr(registry, "shipped_domains", lambda: empty)
 
 
 def test_an_empty_registry_says_so(typed: Typed, nothing_shipped: None) -> None:
