@@ -33,14 +33,13 @@ def prepared() -> Any:
     """The domain made ready, as `recsys finetune` does it."""
     from finetune.run import Tuning
     from recsys.config import load_domain, load_settings
-    from recsys.ingest import import_domain
+    from recsys.ingest import ensure_imported
     from recsys.store import Store
     from retrieval import SentenceEmbedder
 
     domain, settings = load_domain("movies"), load_settings()
     store = Store(settings.database_url)
-    if not store.counts(domain.name)["items"]:
-        import_domain(domain, store, None)
+    ensure_imported(domain, store)
     return Tuning(domain, store, settings, SentenceEmbedder(settings.embedder))
 
 

@@ -35,7 +35,7 @@ from recsys.explain import (
     render_reason,
     write_reasons,
 )
-from recsys.ingest import Progress, import_domain
+from recsys.ingest import Progress, ensure_imported
 from recsys.live import LiveCatalog
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
@@ -105,8 +105,7 @@ class Recommender:
         found = load_domain(domain)
         settings = settings or load_settings(**options)
         store = Store(settings.database_url)
-        if not store.counts(found.name)["items"]:
-            import_domain(found, store, progress)
+        ensure_imported(found, store, progress)
         data_hash = store.data_hash(found.name)
         items = store.items(found.name)
         retriever, rebuilt = build_retriever(

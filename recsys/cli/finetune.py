@@ -38,7 +38,7 @@ def finetune(
     """
     from finetune.run import Tuning
     from recsys.config import load_domain, load_settings
-    from recsys.ingest import import_domain
+    from recsys.ingest import ensure_imported
     from recsys.store import Store
     from retrieval import SentenceEmbedder
 
@@ -46,8 +46,7 @@ def finetune(
     found = found.model_copy(update={"finetune": with_options(found.finetune, option or [])})
     folder = out or Path("runs") / f"finetune-{found.name}"
     with ProgressBars() as progress, Store(settings.database_url) as store:
-        if not store.counts(found.name)["items"]:
-            import_domain(found, store, progress)
+        ensure_imported(found, store, progress)
         tuning = Tuning(found, store, settings, SentenceEmbedder(settings.embedder), progress)
         if dry_run:
             preview = tuning.preview()

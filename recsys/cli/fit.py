@@ -25,15 +25,14 @@ def fit(
 
     from recsys.config import load_domain, load_settings
     from recsys.fitting import DEFAULT_CHANNELS, fit_domain
-    from recsys.ingest import import_domain
+    from recsys.ingest import ensure_imported
     from recsys.store import Store
     from retrieval import SentenceEmbedder
 
     found, settings = load_domain(domain), load_settings()
     wanted = tuple(filter(None, (name.strip() for name in channels.split(",")))) or DEFAULT_CHANNELS
     with ProgressBars() as progress, Store(settings.database_url) as store:
-        if not store.counts(found.name)["items"]:
-            import_domain(found, store, progress)
+        ensure_imported(found, store, progress)
         fitted = fit_domain(
             found, store, settings, SentenceEmbedder(settings.embedder),
             channels=wanted, progress=progress,  # type: ignore[arg-type]  # names are checked there

@@ -76,13 +76,12 @@ def show(
 def _open(domain: str, progress: ProgressBars) -> tuple[Domain, Store]:
     """The domain and the store, which has its data."""
     from recsys.config import load_domain, load_settings
-    from recsys.ingest import import_domain
+    from recsys.ingest import ensure_imported
     from recsys.store import Store
 
     found = load_domain(domain)
     store = Store(load_settings().database_url)
-    if not store.counts(found.name)["items"]:
-        import_domain(found, store, progress)
+    ensure_imported(found, store, progress)
     return found, store
 
 

@@ -39,6 +39,12 @@ def import_domain(
     return ImportOutcome(batch.report, store.import_batch(domain.name, batch, progress))
 
 
+def ensure_imported(domain: Domain, store: Store, progress: Progress | None = None) -> None:
+    """Import a domain of which the store has no items. Raises as `import_domain` does."""
+    if not store.counts(domain.name)["items"]:
+        import_domain(domain, store, progress)
+
+
 def read_domain(
     domain: Domain, progress: Progress | None = None, *, resolve_place: ResolvePlace | None = None
 ) -> Batch:
