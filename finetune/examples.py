@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from recsys.catalog import Catalog
 from recsys.config import Domain
@@ -22,7 +21,7 @@ from recsys.evaluation.splits import Case
 from recsys.prompting import PromptLibrary
 from recsys.ranking import RankRequest
 from recsys.tuning_config import ExampleKind
-from recsys.types import Candidate, Context, Filter, Item, User
+from recsys.types import Candidate, Context, Filter, HistoryEntry, Item, User
 from retrieval import HybridRetriever, Query
 
 WISH_TEMPLATE = "finetune/wish"
@@ -52,19 +51,13 @@ class ExampleMaker:
     retriever: HybridRetriever
     prompts: PromptLibrary
     seed: int = 0
-    made: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self._items = list(self.catalog)
 
     def example(self, number: int) -> TrainingExample:
         """Example `number` (0, 1, ...): each pass over the cases has its own order and draws."""
         lap, place = divmod(number, len(self.cases))
         order = list(range(len(self.cases)))
         random.Random(f"{self.seed}:{lap}").shuffle(order)
-        example = self.of(self.cases[order[place]], random.Random(f"{self.seed}:{number}"))
-        self.made[example.kind] += 1
-        return example
+        return self.of(self.cases[order[place]], random.Random(f"{self.seed}:{number}"))
 
     def of(self, case: Case, draw: random.Random) -> TrainingExample:
         """One example of a case."""
@@ -87,10 +80,7 @@ class ExampleMaker:
                 chosen = _drawn(found, target, options.candidates, draw)
         wish = self._wish(target, draw) if kind == "wish" else ""
         if kind != "hard":
-            others = [i for i in self._items if i.id not in seen and i.id != target.id]
-            drawn = draw.sample(others, min(len(others), options.candidates - 1))
-            ids = frozenset(item.id for item in (*drawn, target))
-            chosen = self.retriever.retrieve(Query(past, wish, filter=Filter(only=ids)), len(ids))
+            chosen = self._among_random(past, target.id, options.candidates - 1, draw, wish)
         dropped = [
             name
             for name, share in (
@@ -127,13 +117,18 @@ class ExampleMaker:
     def sampled(self, case: Case, n: int, draw: random.Random) -> TrainingExample:
         """The target and `n` random items the person has not met, in the retriever's order."""
         past = self.catalog.entries(case.history, self.domain.feedback)
-        seen = {entry.item.id for entry in past} | {case.target.item_id}
-        others = [item.id for item in self._items if item.id not in seen]
-        ids = frozenset((*draw.sample(others, min(n, len(others))), case.target.item_id))
-        found = self.retriever.retrieve(Query(past, filter=Filter(only=ids)), len(ids))
-        example = self._whole(case, found, "random")
+        example = self._whole(case, self._among_random(past, case.target.item_id, n, draw), "random")
         assert example is not None
         return example
+
+    def _among_random(
+        self, past: tuple[HistoryEntry, ...], target: str, n: int, draw: random.Random, wish: str = ""
+    ) -> list[Candidate]:
+        """The target and `n` items that the person has not met, as the retriever orders them."""
+        seen = {entry.item.id for entry in past} | {target}
+        others = [item.id for item in self.catalog if item.id not in seen]
+        ids = frozenset((*draw.sample(others, min(n, len(others))), target))
+        return self.retriever.retrieve(Query(past, wish, filter=Filter(only=ids)), len(ids))
 
     def _whole(self, case: Case, found: list[Candidate], kind: ExampleKind) -> TrainingExample | None:
         place = next((n for n, one in enumerate(found) if one.item.id == case.target.item_id), None)

@@ -23,13 +23,13 @@ from recsys.engine.checks import label_ids
 from recsys.engine.weights import model_fingerprint, prepare_model
 from recsys.errors import RequestError
 from recsys.evaluation.splits import Split, leave_one_out
+from recsys.fitting import fit_apart
 from recsys.ingest import Progress
 from recsys.prompting import PromptLibrary, PromptTemplate, RenderedPrompt
 from recsys.ranking.pointwise import TEMPLATE, render_pointwise
-from recsys.situations import homes, with_context
 from recsys.store import Store
 from recsys.types import Interaction
-from retrieval import Embedder, EventLog, HybridRetriever, build_retriever
+from retrieval import Embedder, EventLog
 
 SHOWN = 10
 SAMPLE = 200  # examples that a dry run counts over
@@ -175,26 +175,15 @@ class Tuning:
         }  # fmt: skip
 
     def _maker(self, split: Split) -> ExampleMaker:
-        retriever = self._retriever(split)
+        """Its retriever is fitted on the split's train events alone."""
+        homes = {user_id: user.home for user_id, user in self.users.items()}
+        retriever = fit_apart(
+            self.domain, self.items, split.train, homes, self.settings, self.embedder, progress=self.progress
+        )
         return ExampleMaker(
             self.domain, Catalog(self.items), self.users, split.cases, retriever, self.prompts,
             self.domain.finetune.seed,
         )  # fmt: skip
-
-    def _retriever(self, split: Split) -> HybridRetriever:
-        """Fitted on the split's train events alone, in a folder that bears their hash."""
-        log = self._log(split.train)
-        retriever, _ = build_retriever(
-            self.items,
-            log,
-            self.embedder,
-            self.domain.retriever,
-            self.settings.cache_dir / "evaluation" / self.domain.name / log.hash[:16],
-            situations=lambda: with_context(split.train, homes(self.store, self.domain.name)),
-            weights=self.domain.retriever.by_name,
-            progress=self.progress,
-        )
-        return retriever
 
     def _log(self, events: Sequence[Interaction]) -> EventLog:
         return EventLog.of(events, [item.id for item in self.items], self.domain.feedback)

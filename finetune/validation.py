@@ -12,6 +12,7 @@ import numpy as np
 
 from finetune.examples import ExampleMaker, TrainingExample, unknown
 from finetune.packing import Packed
+from retrieval.tuning import rank_of
 
 LogOdds = Callable[[Packed], list[float]]
 """Scores the candidates of a packed prompt, in nats."""
@@ -90,10 +91,9 @@ def ndcgs(cases: ValidationList, log_odds: LogOdds) -> list[float]:
 
 def ndcg(scores: Sequence[float], target: int) -> float:
     """NDCG@10 where one item is relevant; ties shared, and nothing for scores that are not numbers."""
-    array = np.asarray(scores)
-    if np.isnan(array).any():
+    if np.isnan(scores).any():
         return 0.0
-    rank = float((array > array[target]).sum()) + ((array == array[target]).sum() + 1) / 2
+    rank = rank_of(scores, target)
     return 1 / math.log2(1 + rank) if rank <= 10 else 0.0
 
 

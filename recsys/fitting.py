@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -16,15 +16,46 @@ from recsys.ingest import Progress
 from recsys.retriever_config import Channel, FittedWeights
 from recsys.situations import homes, retriever_folder, with_context
 from recsys.store import Store
-from retrieval import Embedder, EventLog, Query, build_retriever
+from recsys.types import Interaction, Item, Place
+from retrieval import Embedder, EventLog, HybridRetriever, Query, build_retriever
 from retrieval.build import save_weights
-from retrieval.tuning import Example, example, fit_weights
+from retrieval.tuning import Example, example, fit_weights, rank_of
 
 HELD_OUT = 5  # last events of each user: the validation that weights are tuned on
 MAX_CASES = 5_000
 DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "gru", "linear", "transitions", "ease", "cooccurrence", "text", "recent", "popularity",
 )  # fmt: skip
+
+
+def fit_apart(
+    domain: Domain,
+    items: Sequence[Item],
+    events: Sequence[Interaction],
+    homes: Mapping[str, Place | None],
+    settings: Settings,
+    embedder: Embedder,
+    *,
+    channels: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> HybridRetriever:
+    """The domain's retriever fitted on these events alone; with `channels`, those alone at equal weight.
+
+    It is kept in a cache folder that bears the hash of the events: what asks for the same
+    events shares what was fitted, and nothing else does.
+    """
+    log = EventLog.of(events, [item.id for item in items], domain.feedback)
+    retriever, _ = build_retriever(
+        items,
+        log,
+        embedder,
+        domain.retriever,
+        settings.cache_dir / "evaluation" / domain.name / log.hash[:16],
+        situations=lambda: with_context(events, homes),
+        weights=domain.retriever.by_name if channels is None else dict.fromkeys(channels, 1.0),
+        progress=progress,
+    )
+    return retriever
 
 
 def fit_domain(
@@ -117,9 +148,7 @@ def _ranks(
         if one is None:
             ranks.append(float("inf"))
             continue
-        scores = one.features @ weights
-        target = scores[one.target]
-        ranks.append(float((scores > target).sum() + ((scores == target).sum() + 1) / 2))
+        ranks.append(rank_of(one.features @ weights, one.target))
     return ranks
 
 

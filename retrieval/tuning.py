@@ -34,6 +34,12 @@ def example(pool: Pool, names: Sequence[str], wanted: Sequence[str], target_row:
     return Example(features, place)
 
 
+def rank_of(scores: npt.ArrayLike, target: int) -> float:
+    """The rank of the score at place `target` among all, 1 = highest; ties are shared."""
+    array = np.asarray(scores)
+    return float((array > array[target]).sum() + ((array == array[target]).sum() + 1) / 2)
+
+
 def fit_weights(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
     """Weights (channels,), none negative, under which softmax over each pool makes its target likeliest.
 

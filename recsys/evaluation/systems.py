@@ -20,10 +20,10 @@ from recsys.errors import RequestError
 from recsys.evaluation.base import EvaluationData, Factory, Ranked
 from recsys.evaluation.leaks import check_adapter, check_requests
 from recsys.evaluation.splits import Case
+from recsys.fitting import fit_apart
 from recsys.prompting import PromptLibrary
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import softmax
-from recsys.situations import with_context
 from recsys.types import Candidate, Context, Filter
 from retrieval import (
     ChannelRetriever,
@@ -32,7 +32,6 @@ from retrieval import (
     Query,
     Retriever,
     SentenceEmbedder,
-    build_retriever,
 )
 
 
@@ -138,19 +137,11 @@ def complete(items: list[str], scores: list[float], case: Case) -> Ranked:
 def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
     """The domain's retriever on the split's train events; with `names`, those channels alone."""
     settings = data.settings or load_settings()
-    folder = settings.cache_dir / "evaluation" / data.domain.name / data.log.hash[:16]
     homes = {user_id: user.home for user_id, user in data.users.items()}
-    retriever, _ = build_retriever(
-        data.items,
-        data.log,
-        SentenceEmbedder(settings.embedder),
-        data.domain.retriever,
-        folder,
-        situations=lambda: with_context(data.split.train, homes),
-        weights=data.domain.retriever.by_name if names is None else dict.fromkeys(names, 1.0),
-        progress=data.progress,
-    )
-    return retriever
+    return fit_apart(
+        data.domain, data.items, data.split.train, homes, settings, SentenceEmbedder(settings.embedder),
+        channels=names, progress=data.progress,
+    )  # fmt: skip
 
 
 def hybrid(data: EvaluationData) -> RetrieverSystem:

@@ -12,6 +12,7 @@ import pytest
 
 from finetune import run
 from finetune.examples import ExampleMaker, TrainingExample
+from recsys import fitting
 from recsys.config import Settings
 from retrieval import EventLog, Query, build_retriever
 from tests.finetune.world import (
@@ -129,7 +130,7 @@ def test_the_retriever_is_fitted_on_no_target(
         logs.append(log)
         return build_retriever(items, log, *rest, situations=situations, **options)
 
-    monkeypatch.setattr(run, "build_retriever", spy)
+    monkeypatch.setattr(fitting, "build_retriever", spy)
     with tuning(shop, shared) as made:
         own = own_events(made.events)
         for name, kept in (("maker", EVENTS - RESERVED - TARGETS), ("validator", EVENTS - RESERVED)):
@@ -256,10 +257,9 @@ def test_a_short_history_keeps_what_is_newest(ready: Any) -> None:
 )
 def test_kinds_come_in_their_shares(shares: dict[str, float], ready: Any) -> None:
     made = maker(ready, {**shares, "depth": 40})  # so deep that every target is found
-    for number in range(200):
-        made.example(number)
+    kinds: Counter[str] = Counter(made.example(number).kind for number in range(200))
     for kind, share in shares.items():
-        assert made.made[kind] / 200 == pytest.approx(share / sum(shares.values()), abs=0.08)
+        assert kinds[kind] / 200 == pytest.approx(share / sum(shares.values()), abs=0.08)
 
 
 # --- wishes ----------------------------------------------------------------------
