@@ -40,7 +40,7 @@ class Scored:
         return cls(odds)
 
     def ndcgs(self, cases: ValidationList) -> list[float]:
-        return [ndcg(odds, target) for odds, target in zip(self.odds[cases.name], cases.targets, strict=True)]
+        return cases.ndcgs(self.odds[cases.name])
 
 
 def compare(lists: Sequence[ValidationList], tuned: Scored, before: Scored) -> dict[str, dict[str, Figure]]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
 
-def listwise_loss(log_p: torch.Tensor, target: int, calibration: float) -> torch.Tensor:
+def listwise_loss(
+    log_p: torch.Tensor, target: int, calibration: float, prior: Sequence[float] = ()
+) -> torch.Tensor:
     """-log p(target) under softmax over the candidates' log-odds, plus how unlikely the right labels are.
 
     `log_p` (candidates, 2) holds log p(Yes) and log p(No). The first term orders the
     candidates (Cao et al.: Learning to rank, ICML 2007); the second, times `calibration`,
-    keeps the level of the log-odds meaningful and the mass on the two labels. Nats.
+    keeps the level of the log-odds meaningful and the mass on the two labels. Nats. A `prior`,
+    log p of each candidate but for a constant, is added to the log-odds of the first term:
+    then the model learns what the prior does not know.
     """
 
     log_odds = log_p[:, 0] - log_p[:, 1]
-    ranking = -log_odds.log_softmax(dim=0)[target]
+    logits = log_odds + log_odds.new_tensor(prior) if prior else log_odds
+    ranking = -logits.log_softmax(dim=0)[target]
     right = log_p[:, 1].clone()
     right[target] = log_p[target, 0]
     loss: torch.Tensor = ranking - calibration * right.mean()

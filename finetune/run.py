@@ -101,9 +101,7 @@ class Tuning:
     def lists(self) -> list[ValidationList]:
         """What the model is validated on."""
         config = self.domain.finetune
-        return validation_lists(
-            self.validator, self.packed, config.validation, self.domain.ranker.n_candidates, config.seed
-        )
+        return validation_lists(self.validator, self.packed, config.validation, config.seed)
 
     @cached_property
     def data_hash(self) -> str:
@@ -136,8 +134,10 @@ class Tuning:
 
     def lesson(self, number: int) -> Lesson:
         """Training example `number`, packed."""
-        example = self.maker.example(number)
-        return self.packed(example), example.target
+        example, weight = self.maker.example(number), self.domain.finetune.prior
+        hard = weight and example.kind == "hard"
+        prior = tuple(weight * one.score for one in example.request.candidates) if hard else ()
+        return Lesson(self.packed(example), example.target, prior)
 
     def train(self, model: Any, folder: Path, watch: Watch | None = None) -> Outcome:
         """Train `model` (see `make_trainable`) with checkpoints in `folder`."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from finetune import checkpoint
 from finetune.model import scorer
@@ -18,8 +18,14 @@ from finetune.packing import Packed
 from recsys.errors import ModelError
 from recsys.tuning_config import TuningConfig
 
-Lesson = tuple[Packed, int]
-"""A packed prompt and which candidate is right."""
+
+class Lesson(NamedTuple):
+    """A packed prompt, which candidate is right, and what is known of each beforehand (see `listwise_loss`)."""
+
+    packed: Packed
+    target: int
+    prior: tuple[float, ...] = ()
+
 
 Evaluate = Callable[[Callable[[Packed], list[float]]], Mapping[str, float]]
 """Given a function that scores packed prompts (log-odds, nats), figures; "score" decides."""
@@ -119,10 +125,10 @@ def train(
         total, tokens = 0.0, 0
         own = range(step * config.batch + rank, (step + 1) * config.batch, world)
         for number in own:
-            packed, target = lesson(number)
+            packed, target, prior = lesson(number)
             last = number + world >= (step + 1) * config.batch
             with nullcontext() if last else accelerator.no_sync(module):
-                loss = listwise_loss(module(packed), target, config.calibration)
+                loss = listwise_loss(module(packed), target, config.calibration, prior)
                 accelerator.backward(loss / len(own))
             total += loss.item() / len(own)
             tokens += packed.tokens

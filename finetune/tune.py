@@ -20,14 +20,17 @@ from recsys.adapters import (
     Adapter,
     AdapterDraft,
     Comparison,
+    check,
     default_adapter,
+    find_adapter,
     gate,
     promote,
     publish,
 )
 from recsys.adapters.promotion import now
+from recsys.engine.lora import WEIGHTS
 from recsys.engine.weights import model_fingerprint
-from recsys.errors import ModelError
+from recsys.errors import ModelError, RequestError
 from recsys.tuning_config import TuningConfig
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "whyrec")
@@ -57,6 +60,8 @@ def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = No
     try:
         _require_room(folder)
         model = make_trainable(load_base(tuning.model, config), config)
+        if config.start:
+            _go_on_from(config.start, model, tuning)
         outcome = tuning.train(model, folder, watch)
         return _concluded(tuning, folder, model, outcome, command)
     except MemoryError as error:
@@ -70,11 +75,41 @@ def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = No
         ) from error
 
 
+def _go_on_from(ref: str, model: Any, tuning: Tuning) -> None:
+    """Give the LoRA under tuning the weights of an adapter made before.
+
+    Raises ModelError for one of another base model or shape, RequestError for one that
+    learned from events which this run holds back.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    adapter = find_adapter(ref, tuning.settings, tuning.domain.folder)
+    check(adapter, tuning.model)
+    reserved = adapter.published().options["examples"]["reserved"]
+    if reserved < (wanted := tuning.domain.finetune.examples.reserved):
+        raise RequestError(
+            f"{adapter.ref} learned from events that this run is validated on: it held back {reserved} of "
+            f"each user's, this run {wanted}",
+            hint=f"set examples.reserved={reserved}, or begin without finetune.start",
+        )
+    try:
+        loaded: Any = set_peft_model_state_dict(model, load_file(adapter.folder / WEIGHTS))
+    except (RuntimeError, AttributeError) as error:  # shapes; a whole model has no place for it
+        raise ModelError(
+            f"{adapter.ref} does not fit this run: {error}",
+            hint="give it the adapter's rank, method and modules",
+        ) from error
+    if missed := loaded.unexpected_keys:
+        raise ModelError(
+            f"{adapter.ref} has layers that this run does not tune: {missed[0]}",
+            hint="give it the adapter's modules",
+        )
+
+
 def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, command: str) -> Tuned:
     config, domain = tuning.domain.finetune, tuning.domain
-    lists = validation_lists(
-        tuning.validator, tuning.packed, config.final, domain.ranker.n_candidates, config.seed + 1
-    )
+    lists = validation_lists(tuning.validator, tuning.packed, config.final, config.seed + 1)
     progress = tuning.progress
 
     def asked(what: str, model: Any) -> Scored:

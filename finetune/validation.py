@@ -24,7 +24,8 @@ SAMPLED = 19  # random items beside the target
 class ValidationList:
     """Cases of one kind, ready to be scored: prompts, right answers, the retriever's scores.
 
-    `users` are whose cases they are, `retriever` is the NDCG@10 of the retriever's own order.
+    `users` are whose cases they are, `retriever` is the NDCG@10 of the retriever's own order,
+    `prior` the weight of its scores beside the log-odds wherever the list is ordered.
     """
 
     name: str
@@ -33,22 +34,31 @@ class ValidationList:
     users: tuple[str, ...]
     scores: tuple[tuple[float, ...], ...]
     retriever: float
+    prior: float = 0.0
+
+    def ndcgs(self, odds: Sequence[Sequence[float]]) -> list[float]:
+        """NDCG@10 of each case, given the log-odds of its candidates."""
+        return [
+            ndcg([one + self.prior * score for one, score in zip(row, scores, strict=True)], target)
+            for row, scores, target in zip(odds, self.scores, self.targets, strict=True)
+        ]
 
 
 def validation_lists(
-    maker: ExampleMaker, render: Callable[[TrainingExample], Packed], n: int, depth: int, seed: int
+    maker: ExampleMaker, render: Callable[[TrainingExample], Packed], n: int, seed: int
 ) -> list[ValidationList]:
     """Three lists of at most `n` cases each, those without any left out; prompts have all their parts.
 
-    "hard": the retriever's first `depth`, where the target is among them. "random": the
-    target and 19 others, with facts. "text": the same without facts, as for new items.
+    "hard": the retriever's first, as many as are served, where the target is among them,
+    with the prior that the model is tuned beside. "random": the target and 19 others,
+    with facts. "text": the same without facts, as for new items.
     """
     draw = random.Random(f"validation:{seed}")
     cases = list(maker.cases)
     draw.shuffle(cases)
     examples: dict[str, list[TrainingExample]] = {"hard": [], "random": [], "text": []}
     for case in cases:
-        if len(examples["hard"]) < n and (found := maker.served(case, depth)):
+        if len(examples["hard"]) < n and (found := maker.served(case, maker.domain.ranker.n_candidates)):
             examples["hard"].append(found)
         if len(examples["random"]) < n:
             sampled = maker.sampled(case, SAMPLED, draw)
@@ -56,17 +66,18 @@ def validation_lists(
             examples["text"].append(without_facts(sampled))
         if min(map(len, examples.values())) >= n:
             break
-    return [_list(name, those, render) for name, those in examples.items() if those]
+    priors = {"hard": maker.domain.finetune.prior}
+    return [_list(name, those, render, priors.get(name, 0.0)) for name, those in examples.items() if those]
 
 
 def _list(
-    name: str, examples: Sequence[TrainingExample], render: Callable[[TrainingExample], Packed]
+    name: str, examples: Sequence[TrainingExample], render: Callable[[TrainingExample], Packed], prior: float
 ) -> ValidationList:
     targets = tuple(one.target for one in examples)
     scores = tuple(tuple(c.score for c in one.request.candidates) for one in examples)
     order = _mean([ndcg(row, target) for row, target in zip(scores, targets, strict=True)])
     users = tuple(one.user_id for one in examples)
-    return ValidationList(name, tuple(map(render, examples)), targets, users, scores, order)
+    return ValidationList(name, tuple(map(render, examples)), targets, users, scores, order, prior)
 
 
 def without_facts(example: TrainingExample) -> TrainingExample:
@@ -78,15 +89,8 @@ def without_facts(example: TrainingExample) -> TrainingExample:
 
 def figures(lists: Sequence[ValidationList], log_odds: LogOdds) -> Mapping[str, float]:
     """NDCG@10 of each list, and their mean as "score"."""
-    found = {f"ndcg@10 {one.name}": _mean(ndcgs(one, log_odds)) for one in lists}
+    found = {f"ndcg@10 {one.name}": _mean(one.ndcgs([log_odds(p) for p in one.packed])) for one in lists}
     return found | {"score": _mean(list(found.values()))}
-
-
-def ndcgs(cases: ValidationList, log_odds: LogOdds) -> list[float]:
-    """NDCG@10 of each case."""
-    return [
-        ndcg(log_odds(packed), target) for packed, target in zip(cases.packed, cases.targets, strict=True)
-    ]
 
 
 def ndcg(scores: Sequence[float], target: int) -> float:

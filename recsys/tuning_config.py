@@ -42,6 +42,9 @@ class TuningConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Method = "lora"
+    start: str = Field(
+        "", description="adapter to go on from (domain@sha, or a folder): same rank and layers"
+    )
     rank: int = Field(16, ge=1, le=256)
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -54,6 +57,9 @@ class TuningConfig(BaseModel):
     clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
     batch: int = Field(8, ge=1, description="examples a step (accumulated one at a time)")
     steps: int = Field(400, ge=1)
+    prior: float = Field(
+        0.0, ge=0, description="weight of the retriever's score in the loss of hard examples, as when serving"
+    )
     calibration: float = Field(0.05, ge=0, description="weight of the labels' own likelihood in the loss")
     checkpointing: bool = Field(False, description="recompute activations: less memory, a third more time")
     evaluate_every: int = Field(50, ge=1, description="steps")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from finetune import tune
+from finetune.run import read_curve
 from recsys.adapters import default_adapter, list_adapters, promote
 from recsys.config import load_settings
 from recsys.engine.weights import prepare_model
@@ -104,6 +105,46 @@ def test_the_incumbent_is_measured_with_its_own_weights(
     assert again["adapter"] == first["adapter"]
     assert again["metrics"] == again["base_metrics"] == first["metrics"]
     assert not again["promoted"]
+
+
+@pytest.mark.usefixtures("films")
+def test_a_run_begins_where_an_adapter_ended(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--json", *QUICK, "--set", "learning_rate=0.05")
+    assert command("--out", tmp_path / "one", *options) == 0
+    first = json.loads(capsys.readouterr().out)
+    ended = read_curve(tmp_path / "one")[-1]
+    assert command("--out", tmp_path / "two", *options, "--set", f"start={first['adapter']}") == 0
+    begun = read_curve(tmp_path / "two")[0]
+    # Published weights are rounded to bfloat16.
+    assert begun["score"] == pytest.approx(ended["score"], abs=0.1)
+    assert begun != read_curve(tmp_path / "one")[0]
+    second = json.loads(capsys.readouterr().out)["adapter"]
+    assert second != first["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("rank=2", "does not fit this run"),
+        ('modules=["q_proj"]', "layers that this run does not tune"),
+        ("method=full", "does not fit this run"),
+        ("examples.reserved=6", "learned from events that this run is validated on"),
+        ("start=films@ffff", "no adapter"),
+    ],
+)
+@pytest.mark.usefixtures("films")
+def test_an_adapter_that_a_run_cannot_begin_with_is_refused(
+    option: str, said: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--out", tmp_path / "one", "--json", *QUICK) == 0
+    first = json.loads(capsys.readouterr().out)["adapter"]
+    words = ("--set", f"start={first}", "--set", option)
+    assert command("--out", tmp_path / "two", *QUICK, *words) != 0
+    error = " ".join(capsys.readouterr().err.split())
+    assert said in error
+    assert not (tmp_path / "two" / "last").exists()
 
 
 @pytest.mark.usefixtures("films")

@@ -50,3 +50,16 @@ def test_order_is_taught_by_differences_alone_and_the_level_by_calibration() -> 
     assert gradient(ROWS, 1, 0.0).sum(dim=0).abs().max() < 1e-12
     taught = gradient(ROWS, 1, 0.3) - gradient(ROWS, 1, 0.0)
     assert taught.flatten().tolist() == pytest.approx([0, -0.1, -0.1, 0, 0, -0.1])
+
+
+def test_a_prior_is_what_need_not_be_learnt() -> None:
+    """With the answer in the prior there is no loss left, and no gradient; a constant changes nothing."""
+    values = log_p(ROWS).requires_grad_()
+    sure = [0.0, 50.0, *([0.0] * (len(ROWS) - 2))]
+    loss: Any = listwise_loss(values, 1, 0.0, sure)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+    assert values.grad is not None
+    assert values.grad.abs().max().item() < 1e-6
+    plain = listwise_loss(log_p(ROWS), 1, 0.0).item()
+    assert listwise_loss(log_p(ROWS), 1, 0.0, [7.0] * len(ROWS)).item() == pytest.approx(plain)

@@ -33,7 +33,7 @@ def toy(number: int, n: int = 4) -> Lesson:
     right = draw.randrange(n)
     tails[right][draw.randrange(4)] = MARK
     head = [draw.randrange(100, 250) for _ in range(6)]
-    return pack(prompt_of(head, tails)), right
+    return Lesson(pack(prompt_of(head, tails)), right)
 
 
 HELD_OUT = [toy(-number) for number in range(1, 13)]
@@ -41,7 +41,9 @@ HELD_OUT = [toy(-number) for number in range(1, 13)]
 
 def evaluate(odds: Callable[[Packed], list[float]]) -> dict[str, float]:
     return {
-        "score": round(math.fsum(ndcg(odds(packed), right) for packed, right in HELD_OUT) / len(HELD_OUT), 6)
+        "score": round(
+            math.fsum(ndcg(odds(packed), right) for packed, right, _ in HELD_OUT) / len(HELD_OUT), 6
+        )
     }
 
 
@@ -336,7 +338,7 @@ def worded(number: int) -> Lesson:
     tails = [[draw.randrange(100, 250) for _ in range(2)] + [60] for _ in range(4)]
     right = draw.randrange(4)
     tails[right][draw.randrange(2)] = MARK
-    return pack(prompt_of([draw.randrange(100, 250) for _ in range(3)], tails)), right
+    return Lesson(pack(prompt_of([draw.randrange(100, 250) for _ in range(3)], tails)), right)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +354,7 @@ def test_a_rule_that_can_be_learnt_is_learnt(
     unseen = [worded(-number) for number in range(1, 13)]
 
     def judge(odds: Callable[[Packed], list[float]]) -> dict[str, float]:
-        return {"score": math.fsum(ndcg(odds(packed), right) for packed, right in unseen) / len(unseen)}
+        return {"score": math.fsum(ndcg(odds(packed), right) for packed, right, _ in unseen) / len(unseen)}
 
     run = Run(tiny, tmp_path / "run", config)
     outcome = run(lesson=worded, judge=judge)
