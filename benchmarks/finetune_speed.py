@@ -58,7 +58,7 @@ def ours(steps: int) -> tuple[list[float], int]:
 
     with tempfile.TemporaryDirectory() as folder:
         train(
-            model, config, tuning.labels, tuning.lesson, lambda _score: {"score": 0.0}, Path(folder),
+            model, config, tuning.lesson, lambda _score: {"score": 0.0}, Path(folder),
             identity="benchmark", watch=watch,
         )  # fmt: skip
     # The last step writes a checkpoint too: left out, as TRL writes none.
@@ -78,7 +78,7 @@ def trl(steps: int, *, plain: bool) -> tuple[list[float], int]:
     rows = []
     for number in range(1000):
         example = tuning.maker.example(number)
-        for place, text in enumerate(tuning.render(example).texts):
+        for place, text in enumerate(tuning.render(example, "pointwise").texts):
             rows.append({"prompt": text, "completion": "Yes" if place == example.target else "No"})
         if len(rows) >= steps * 8:
             break

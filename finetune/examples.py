@@ -8,18 +8,17 @@ not learn that what was put into a list is the answer.
 
 from __future__ import annotations
 
-import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys.catalog import Catalog
 from recsys.config import Domain
-from recsys.context import build_context
 from recsys.errors import ContextError
 from recsys.evaluation.splits import Case
 from recsys.prompting import PromptLibrary
 from recsys.ranking import RankRequest
+from recsys.situations import situation
 from recsys.tuning_config import ExampleKind
 from recsys.types import Candidate, Context, Filter, HistoryEntry, Item, User
 from retrieval import HybridRetriever, Query
@@ -72,15 +71,18 @@ class ExampleMaker:
         target = self.catalog.by_id(case.target.item_id)
         past = self.catalog.entries(case.history, self.domain.feedback)
         seen = frozenset(entry.item.id for entry in past)
+        told = self._told(case)
         if kind == "hard":
-            found = self.retriever.retrieve(Query(past, exclude=seen), options.depth)
+            found = self.retriever.retrieve(Query(past, exclude=seen, context=told), options.depth)
             if all(candidate.item.id != target.id for candidate in found):
                 kind = "random"
             else:
                 chosen = _drawn(found, target, options.candidates, draw)
         wish = self._wish(target, draw) if kind == "wish" else ""
         if kind != "hard":
-            chosen = self._among_random(past, target.id, options.candidates - 1, draw, wish)
+            chosen = self._among_random(
+                past, target.id, options.candidates - 1, draw, told.model_copy(update={"wish": wish})
+            )
         dropped = [
             name
             for name, share in (
@@ -111,24 +113,29 @@ class ExampleMaker:
     def served(self, case: Case, depth: int) -> TrainingExample | None:
         """The request as it would be served, None if the target is not among the candidates."""
         past = self.catalog.entries(case.history, self.domain.feedback)
-        found = self.retriever.retrieve(Query(past, exclude=frozenset(e.item.id for e in past)), depth)
+        met = frozenset(entry.item.id for entry in past)
+        found = self.retriever.retrieve(Query(past, exclude=met, context=self._told(case)), depth)
         return self._whole(case, found, "hard")
 
     def sampled(self, case: Case, n: int, draw: random.Random) -> TrainingExample:
         """The target and `n` random items the person has not met, in the retriever's order."""
         past = self.catalog.entries(case.history, self.domain.feedback)
-        example = self._whole(case, self._among_random(past, case.target.item_id, n, draw), "random")
+        example = self._whole(
+            case, self._among_random(past, case.target.item_id, n, draw, self._told(case)), "random"
+        )
         assert example is not None
         return example
 
     def _among_random(
-        self, past: tuple[HistoryEntry, ...], target: str, n: int, draw: random.Random, wish: str = ""
+        self, past: tuple[HistoryEntry, ...], target: str, n: int, draw: random.Random, told: Context
     ) -> list[Candidate]:
         """The target and `n` items that the person has not met, as the retriever orders them."""
         seen = {entry.item.id for entry in past} | {target}
         others = [item.id for item in self.catalog if item.id not in seen]
         ids = frozenset((*draw.sample(others, min(n, len(others))), target))
-        return self.retriever.retrieve(Query(past, wish, filter=Filter(only=ids)), len(ids))
+        return self.retriever.retrieve(
+            Query(past, told.wish, filter=Filter(only=ids), context=told), len(ids)
+        )
 
     def _whole(self, case: Case, found: list[Candidate], kind: ExampleKind) -> TrainingExample | None:
         place = next((n for n, one in enumerate(found) if one.item.id == case.target.item_id), None)
@@ -137,15 +144,17 @@ class ExampleMaker:
         past, user = self.catalog.entries(case.history, self.domain.feedback), self.users.get(case.user_id)
         length = self.domain.ranker.history_length
         request = RankRequest(
-            tuple(found), past[max(0, len(past) - length) :], Context(), user.profile if user else {}
+            tuple(found), past[max(0, len(past) - length) :], self._told(case), user.profile if user else {}
         )
         return TrainingExample(request, place, kind, case.user_id)
 
+    def _told(self, case: Case) -> Context:
+        """What retrieval and served requests know of the situation: nothing where events do not say it."""
+        return self._context(case, self.users.get(case.user_id)) if self.domain.situated else Context()
+
     def _context(self, case: Case, user: User | None) -> Context:
-        stamp = case.target.timestamp
-        at = None if stamp is None else dt.datetime.fromtimestamp(stamp, dt.UTC)
         try:
-            return build_context(at=at, home=user.home if user else None, extra=case.target.context)
+            return situation(case.target, user.home if user else None, self.domain.locality)
         except ContextError:
             return Context()
 

@@ -67,8 +67,8 @@ def make_trainable(model: Any, config: TuningConfig) -> Any:
         ) from error
 
 
-def scorer(model: Any, labels: tuple[int, ...]) -> Any:
-    """A module whose forward maps a `Packed` to log p(label), shape (candidates, labels), in nats.
+def scorer(model: Any) -> Any:
+    """A module whose forward maps a `Packed` to log p of its labels, of their shape, in nats.
 
     Only the label positions go through the LM head, in fp32 as when serving.
     """
@@ -90,7 +90,7 @@ def scorer(model: Any, labels: tuple[int, ...]) -> Any:
             ).last_hidden_state[0, packed.last]
             head = causal.get_output_embeddings()
             logits = torch.nn.functional.linear(hidden.float(), head.weight.float())
-            chosen: torch.Tensor = logits.log_softmax(dim=-1)[:, list(labels)]
+            chosen: torch.Tensor = logits.log_softmax(dim=-1).gather(1, packed.labels)
             return chosen
 
     return Scorer()

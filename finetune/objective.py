@@ -8,6 +8,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from finetune.packing import Packed
+
+
+def loss_of(
+    log_p: torch.Tensor, packed: Packed, target: int, calibration: float, prior: Sequence[float] = ()
+) -> torch.Tensor:
+    """The loss of one example, given log p of its labels; nats (a title's: per token)."""
+    if packed.objective == "title":
+        return -log_p.mean()
+    if packed.objective == "letters":
+        return letters_loss(log_p[0], target, calibration)
+    return listwise_loss(log_p, target, calibration, prior)
+
+
+def letters_loss(log_p: torch.Tensor, target: int, calibration: float) -> torch.Tensor:
+    """-log p(target's letter) among the letters, plus how unlikely it is among all tokens.
+
+    `log_p` (candidates,) holds log p of each candidate's letter (LlamaRec, arXiv 2311.02089).
+    """
+    loss: torch.Tensor = -log_p.log_softmax(dim=0)[target] - calibration * log_p[target]
+    return loss
+
 
 def listwise_loss(
     log_p: torch.Tensor, target: int, calibration: float, prior: Sequence[float] = ()

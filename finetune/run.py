@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.examples import ExampleMaker, TrainingExample
-from finetune.packing import Packed, pack
+from finetune.packing import Packed, pack, pack_answer
 from finetune.trainer import Lesson, Outcome, Watch, train
 from finetune.validation import ValidationList, figures, validation_lists
 from recsys.catalog import Catalog
@@ -25,12 +26,21 @@ from recsys.errors import RequestError
 from recsys.evaluation.splits import Split, leave_one_out
 from recsys.fitting import fit_apart
 from recsys.ingest import Progress
-from recsys.prompting import PromptLibrary, PromptTemplate, RenderedPrompt
-from recsys.ranking.pointwise import TEMPLATE, render_pointwise
+from recsys.prompting import PromptLibrary, PromptTemplate, RenderedPrompt, clean_text
+from recsys.ranking import listwise, pointwise
+from recsys.ranking.base import rank_variables
+from recsys.ranking.listwise import render_listwise
+from recsys.ranking.pointwise import render_pointwise
 from recsys.store import Store
+from recsys.tuning_config import Objective
 from recsys.types import Interaction
 from retrieval import Embedder, EventLog
 
+TEMPLATES: dict[Objective, str] = {
+    "pointwise": pointwise.TEMPLATE,
+    "letters": listwise.TEMPLATE,
+    "title": "rank/title",
+}
 SHOWN = 10
 SAMPLE = 200  # examples that a dry run counts over
 MIN_CASES = 20
@@ -79,13 +89,25 @@ class Tuning:
         return PromptLibrary(self.domain.prompt_folder)
 
     @property
+    def served(self) -> Objective:
+        """What ranking asks of the model, and so what validation asks."""
+        return "letters" if self.domain.ranker.strategy == "listwise" else "pointwise"
+
+    @property
     def template(self) -> PromptTemplate:
-        return self.prompts.get(TEMPLATE)
+        """The prompt that is served."""
+        return self.prompts.get(TEMPLATES[self.served])
 
     @cached_property
-    def labels(self) -> tuple[int, ...]:
-        """Token ids of the labels. Raises ModelError where a label is not one token."""
-        return label_ids(self.tokenizer, self.template.meta.labels)
+    def labels(self) -> dict[Objective, tuple[int, ...]]:
+        """Token ids of the labels of what is asked. Raises ModelError where a label is not one token."""
+        asked = {
+            self.served,
+            *(name for name, share in self.domain.finetune.objectives.shares.items() if share),
+        }
+        return {
+            name: label_ids(self.tokenizer, self.prompts.get(TEMPLATES[name]).meta.labels) for name in asked
+        }
 
     @cached_property
     def maker(self) -> ExampleMaker:
@@ -121,23 +143,39 @@ class Tuning:
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
-    def render(self, example: TrainingExample) -> RenderedPrompt:
+    def render(self, example: TrainingExample, objective: Objective) -> RenderedPrompt:
         """The prompt exactly as ranking renders it."""
-        ranker, domain = self.domain.ranker, self.domain
+        ranker, domain, request = self.domain.ranker, self.domain, example.request
         budget = min(ranker.max_prompt_tokens, self.settings.max_model_len - 1)  # as `RankerParts.budget`
-        return render_pointwise(
-            self.prompts, self.tokenizer, example.request, domain.noun, domain.plural, ranker.facts, budget
+        words = (domain.noun, domain.plural)
+        if objective == "letters":
+            return render_listwise(self.prompts, self.tokenizer, request, *words, budget)
+        if objective == "title":
+            variables = rank_variables(request, *words)
+            return self.prompts.render(TEMPLATES["title"], self.tokenizer, variables, max_tokens=budget)
+        return render_pointwise(self.prompts, self.tokenizer, request, *words, ranker.facts, budget)
+
+    def packed(self, example: TrainingExample, objective: Objective | None = None) -> Packed:
+        """The example as the model is asked it; as ranking asks it, unless told otherwise."""
+        objective = objective or self.served
+        prompt = self.render(example, objective)
+        if objective == "title":
+            name = clean_text(example.request.items[example.target].name)
+            return pack_answer(prompt, self.tokenizer.encode(name, add_special_tokens=False))
+        labels = self.labels[objective]
+        return pack(
+            prompt, labels[: len(example.request.items)] if objective == "letters" else labels, objective
         )
 
-    def packed(self, example: TrainingExample) -> Packed:
-        return pack(self.render(example))
-
     def lesson(self, number: int) -> Lesson:
-        """Training example `number`, packed."""
-        example, weight = self.maker.example(number), self.domain.finetune.prior
-        hard = weight and example.kind == "hard"
-        prior = tuple(weight * one.score for one in example.request.candidates) if hard else ()
-        return Lesson(self.packed(example), example.target, prior)
+        """Training example `number`, packed; what it asks is drawn by the objectives' shares."""
+        config = self.domain.finetune
+        example, shares = self.maker.example(number), config.objectives.shares
+        draw = random.Random(f"{config.seed}:objective:{number}")
+        (objective,) = draw.choices(list(shares), list(shares.values()))
+        hard = config.prior and example.kind == "hard"
+        prior = tuple(config.prior * one.score for one in example.request.candidates) if hard else ()
+        return Lesson(self.packed(example, objective), example.target, prior)
 
     def train(self, model: Any, folder: Path, watch: Watch | None = None) -> Outcome:
         """Train `model` (see `make_trainable`) with checkpoints in `folder`."""
@@ -145,7 +183,6 @@ class Tuning:
         return train(
             model,
             self.domain.finetune,
-            self.labels,
             self.lesson,
             lambda log_odds: figures(lists, log_odds),
             folder,
@@ -156,8 +193,8 @@ class Tuning:
     def preview(self) -> dict[str, Any]:
         """What a dry run shows: examples as text, token counts, kinds, and what was left out."""
         examples = [self.maker.example(number) for number in range(SAMPLE)]
-        prompts = [self.render(example) for example in examples]
-        tokens = sorted(pack(prompt).tokens for prompt in prompts)
+        prompts = [self.render(example, self.served) for example in examples]
+        tokens = sorted(_packed_tokens(prompt) for prompt in prompts)
         sizes = [len(example.request.candidates) for example in examples]
         return {
             "events": {"fitted": len(self.split.train), "targets": len(self.split.cases)},
@@ -192,17 +229,22 @@ class Tuning:
 def _saved(prompts: Sequence[RenderedPrompt]) -> float:
     """How many times fewer tokens a packed prompt has than its candidates' prompts one by one."""
     alone = sum(len(ids) for prompt in prompts for ids in prompt.token_ids)
-    return round(alone / sum(pack(prompt).tokens for prompt in prompts), 2)
+    return round(alone / sum(map(_packed_tokens, prompts)), 2)
+
+
+def _packed_tokens(prompt: RenderedPrompt) -> int:
+    return len(prompt.head_ids) + sum(map(len, prompt.tail_ids))
 
 
 def _shown(example: TrainingExample, prompt: RenderedPrompt) -> dict[str, Any]:
+    met = example.target if len(prompt.tails) > 1 else 0  # letters: one prompt names them all
     return {
         "kind": example.kind,
         "user": example.user_id,
         "left_out": list(example.dropped),
         "shared": prompt.head,
-        "met": prompt.tails[example.target],
-        "others": [tail for place, tail in enumerate(prompt.tails) if place != example.target][:3],
+        "met": prompt.tails[met],
+        "others": [tail for place, tail in enumerate(prompt.tails) if place != met][:3],
     }
 
 

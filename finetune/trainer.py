@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 from finetune import checkpoint
 from finetune.model import scorer
-from finetune.objective import listwise_loss
+from finetune.objective import loss_of
 from finetune.packing import Packed
 from recsys.errors import ModelError
 from recsys.tuning_config import TuningConfig
 
 
 class Lesson(NamedTuple):
-    """A packed prompt, which candidate is right, and what is known of each beforehand (see `listwise_loss`)."""
+    """A packed prompt, which candidate is right, and what is known of each beforehand (see `loss_of`)."""
 
     packed: Packed
     target: int
@@ -47,13 +47,14 @@ class Outcome:
 
 
 def log_odds(module: Any, packed: Packed) -> list[float]:
-    """log p(Yes) - log p(No) of each candidate, without gradients."""
+    """log p(Yes) - log p(No) of each candidate, or log p of its letter, without gradients."""
     import torch
 
     with torch.no_grad():
         log_p = module(packed)
-    odds: list[float] = (log_p[:, 0] - log_p[:, 1]).tolist()
-    return odds
+    odds = log_p[0] if packed.objective == "letters" else log_p[:, 0] - log_p[:, 1]
+    scores: list[float] = odds.tolist()
+    return scores
 
 
 def learning_rate(step: int, config: TuningConfig) -> float:
@@ -68,7 +69,6 @@ def learning_rate(step: int, config: TuningConfig) -> float:
 def train(
     model: Any,
     config: TuningConfig,
-    labels: tuple[int, ...],
     lesson: Callable[[int], Lesson],
     evaluate: Evaluate,
     folder: Path,
@@ -95,7 +95,7 @@ def train(
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
-    module, optimizer = accelerator.prepare(scorer(model, labels), optimizer)
+    module, optimizer = accelerator.prepare(scorer(model), optimizer)
     inner = getattr(optimizer, "optimizer", optimizer)
     state = checkpoint.restore(folder / "last", names, parameters, inner, identity)
 
@@ -128,7 +128,7 @@ def train(
             packed, target, prior = lesson(number)
             last = number + world >= (step + 1) * config.batch
             with nullcontext() if last else accelerator.no_sync(module):
-                loss = listwise_loss(module(packed), target, config.calibration, prior)
+                loss = loss_of(module(packed), packed, target, config.calibration, prior)
                 accelerator.backward(loss / len(own))
             total += loss.item() / len(own)
             tokens += packed.tokens

@@ -114,7 +114,7 @@ def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, comma
 
     def asked(what: str, model: Any) -> Scored:
         told = None if progress is None else lambda name, n, of: progress(f"measuring {what}: {name}", n, of)
-        module = scorer(model.eval(), tuning.labels)
+        module = scorer(model.eval())
         return Scored.of(lists, lambda packed: log_odds(module, packed), told)
 
     whole = config.method in ("partial", "full")
@@ -177,7 +177,7 @@ def _draft(
         template_hash=tuning.template.hash,
         data_hash=tuning.data_hash,
         split=tuning.split.rule,
-        objective={"listwise": 1.0, "calibration": config.calibration},
+        objective={**config.objectives.shares, "calibration": config.calibration},
         options={
             **config.model_dump(mode="json"),
             "facts": list(tuning.domain.ranker.facts),

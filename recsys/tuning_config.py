@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Method = Literal["lora", "dora", "rslora", "qlora", "partial", "full"]
 ExampleKind = Literal["hard", "random", "wish"]
+Objective = Literal["pointwise", "letters", "title"]
 
 
 class ExampleConfig(BaseModel):
@@ -34,6 +35,35 @@ class ExampleConfig(BaseModel):
     profile_dropout: float = Field(0.3, ge=0, le=1)
     context_dropout: float = Field(0.7, ge=0, le=1)
     short_history: float = Field(0.3, ge=0, le=1, description="share with a history cut to a random length")
+
+
+class ObjectiveConfig(BaseModel):
+    """What the model is asked in training; each is the share of examples that ask so.
+
+    `pointwise`: Yes or No for every candidate, compared among them. `letters`: one letter
+    out of all. `title`: the target's name, word by word (p(y | x) of the sequence). Tune
+    for what `ranker.strategy` asks, which is also what validation asks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pointwise: float = Field(1.0, ge=0)
+    letters: float = Field(0.0, ge=0)
+    title: float = Field(0.0, ge=0)
+
+    @property
+    def shares(self) -> dict[Objective, float]:
+        """Of all examples."""
+        total = self.pointwise + self.letters + self.title
+        return {
+            "pointwise": self.pointwise / total, "letters": self.letters / total, "title": self.title / total,
+        }  # fmt: skip
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.pointwise + self.letters + self.title:
+            raise ValueError("one of pointwise, letters and title must be above 0")
+        return self
 
 
 class TuningConfig(BaseModel):
@@ -67,4 +97,5 @@ class TuningConfig(BaseModel):
     validation: int = Field(100, ge=1, description="cases of each validation list")
     final: int = Field(150, ge=1, description="cases of each list that the finished model is measured on")
     seed: int = 0
+    objectives: ObjectiveConfig = ObjectiveConfig()
     examples: ExampleConfig = ExampleConfig()

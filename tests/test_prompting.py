@@ -272,6 +272,7 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
             "rank/listwise", candidates=[item], letters=library.get("rank/listwise").meta.labels
         ),
         "rank/generated": render("rank/generated", candidates=[item]),
+        "rank/title": render("rank/title"),
         "explain/reason": render("explain/reason", evidence=evidence, shared={"h1": ("a1",)}),
         "finetune/wish": render("finetune/wish", item=item, values=[title], form=1),
     }

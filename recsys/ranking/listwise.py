@@ -5,13 +5,43 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from recsys.engine.base import Tokenizer
 from recsys.engine.checks import label_ids
 from recsys.errors import RequestError
-from recsys.prompting import RenderedPrompt
-from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest, label_usage, softmax
+from recsys.prompting import PromptLibrary, RenderedPrompt
+from recsys.ranking.base import (
+    Ranker,
+    RankerParts,
+    Ranking,
+    RankRequest,
+    label_usage,
+    rank_variables,
+    softmax,
+)
 from recsys.types import ParseReport
 
 TEMPLATE = "rank/listwise"
+
+
+def render_listwise(
+    prompts: PromptLibrary,
+    tokenizer: Tokenizer,
+    request: RankRequest,
+    noun: str,
+    plural: str,
+    max_tokens: int,
+) -> RenderedPrompt:
+    """One prompt that gives every candidate its letter. Raises RequestError for more than there are letters."""
+    letters = prompts.get(TEMPLATE).meta.labels
+    if len(request.items) > len(letters):
+        raise RequestError(
+            f"listwise ranks at most {len(letters)} candidates, not {len(request.items)}",
+            hint="lower n_candidates, or use the pointwise strategy",
+        )
+    suffix = {"candidates": request.items, "letters": letters}
+    return prompts.render(
+        TEMPLATE, tokenizer, rank_variables(request, noun, plural), [suffix], max_tokens=max_tokens
+    )
 
 
 @dataclass(frozen=True)
@@ -26,13 +56,10 @@ class ListwiseRanker(Ranker):
     name: str = "listwise"
 
     def render(self, request: RankRequest) -> RenderedPrompt:
-        letters = self.parts.prompts.get(TEMPLATE).meta.labels
-        if len(request.items) > len(letters):
-            raise RequestError(
-                f"listwise ranks at most {len(letters)} candidates, not {len(request.items)}",
-                hint="lower n_candidates, or use the pointwise strategy",
-            )
-        return self.parts.render(TEMPLATE, request, [{"candidates": request.items, "letters": letters}])
+        parts = self.parts
+        return render_listwise(
+            parts.prompts, parts.engine.tokenizer, request, parts.noun, parts.plural, parts.budget()
+        )
 
     def rank(self, request: RankRequest) -> Ranking:
         prompt = self.render(request)

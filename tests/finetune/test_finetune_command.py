@@ -12,9 +12,10 @@ import pytest
 from finetune import tune
 from finetune.run import read_curve
 from recsys.adapters import default_adapter, list_adapters, promote
-from recsys.config import load_settings
+from recsys.config import load_domain, load_settings
 from recsys.engine.weights import prepare_model
-from tests.finetune.world import write_model
+from tests.fakes import DOMAIN
+from tests.finetune.world import SMALL, write_model, write_shop
 
 Command = Callable[..., int]
 QUICK = ("--set", "steps=2", "--set", "validation=2", "--set", "final=3")
@@ -145,6 +146,33 @@ def test_an_adapter_that_a_run_cannot_begin_with_is_refused(
     error = " ".join(capsys.readouterr().err.split())
     assert said in error
     assert not (tmp_path / "two" / "last").exists()
+
+
+def test_a_list_of_letters_and_titles_can_be_tuned_too(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A domain that ranks by letters is tuned and validated by them; titles are mixed in."""
+    folder = write_shop(
+        tmp_path / "films", toml=DOMAIN + SMALL.replace("[retriever", 'strategy = "listwise"\n[retriever')
+    )
+    assert load_domain(folder).ranker.strategy == "listwise"
+    mixed = (
+        "--set",
+        "objectives.pointwise=0",
+        "--set",
+        "objectives.letters=1",
+        "--set",
+        "objectives.title=1",
+    )
+    assert command("--out", tmp_path / "one", "--json", *QUICK, *mixed) == 0
+    result = json.loads(capsys.readouterr().out)
+    (adapter,) = list_adapters(load_settings(), "films")
+    manifest = adapter.published()
+    assert manifest.template == "rank/listwise"
+    assert manifest.objective == {"pointwise": 0.0, "letters": 0.5, "title": 0.5, "calibration": 0.05}
+    assert 0 < result["metrics"]["ndcg@10"]["value"] <= 1
+    assert command("--dry-run") == 0
+    assert "Which one will this person enjoy most?" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("films")

@@ -162,9 +162,7 @@ def test_earlier_adapters_are_untouched_by_a_run_that_fails(
         promote(first["adapter"], settings, force=True)
     before, out = kept(settings), tmp_path / "two"
     if failure == "loss":
-        monkeypatch.setattr(
-            "finetune.trainer.listwise_loss", lambda log_p, *_rest: log_p.sum() * float("nan")
-        )
+        monkeypatch.setattr("finetune.trainer.loss_of", lambda log_p, *_rest: log_p.sum() * float("nan"))
     elif failure == "disk":
 
         def full(*_rest: Any) -> None:

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from finetune.objective import listwise_loss
+from finetune.objective import listwise_loss, loss_of
+from finetune.packing import Packed, pack
+from recsys.tuning_config import Objective, ObjectiveConfig
+from tests.finetune.world import prompt_of
 
 
 def log_p(rows: Sequence[tuple[float, float]]) -> Any:
@@ -63,3 +67,29 @@ def test_a_prior_is_what_need_not_be_learnt() -> None:
     assert values.grad.abs().max().item() < 1e-6
     plain = listwise_loss(log_p(ROWS), 1, 0.0).item()
     assert listwise_loss(log_p(ROWS), 1, 0.0, [7.0] * len(ROWS)).item() == pytest.approx(plain)
+
+
+def asking(objective: Objective) -> Packed:
+    return pack(prompt_of([1, 2], [[3]]), (5, 9), objective)
+
+
+def test_each_objective_has_its_own_loss() -> None:
+    import torch
+
+    letters = torch.tensor([[-1.0, -3.0, -2.0]])
+    odds = torch.tensor([-1.0, -3.0, -2.0]).softmax(0)
+    assert loss_of(letters, asking("letters"), 2, 0.0).item() == pytest.approx(-math.log(float(odds[2])))
+    assert loss_of(letters, asking("letters"), 2, 0.5).item() == pytest.approx(
+        -math.log(float(odds[2])) + 1.0
+    )
+    words = torch.tensor([[-1.0], [-4.0]])
+    assert loss_of(words, asking("title"), 0, 0.05).item() == pytest.approx(2.5)
+    pointwise = loss_of(log_p(ROWS), asking("pointwise"), 1, 0.05, [1.0] * len(ROWS))
+    assert pointwise.item() == pytest.approx(listwise_loss(log_p(ROWS), 1, 0.05).item())
+
+
+def test_shares_of_the_objectives_are_those_asked_for() -> None:
+    shares = ObjectiveConfig(pointwise=3, title=1).shares
+    assert shares == {"pointwise": 0.75, "letters": 0.0, "title": 0.25}
+    with pytest.raises(ValidationError, match="above 0"):
+        ObjectiveConfig(pointwise=0)

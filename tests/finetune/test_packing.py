@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.model import load_base, scorer
-from finetune.packing import pack
+from finetune.packing import pack, pack_answer
 from finetune.trainer import log_odds
 from recsys.config import PACKAGED_MODEL, load_settings
 from recsys.engine import load_tokenizer
@@ -57,7 +57,7 @@ def alone(model: Any, prompt: RenderedPrompt, labels: tuple[int, ...]) -> list[f
 @pytest.mark.parametrize("lengths", [[7, 7, 7], [1, 12, 3, 8], [5], [1, 1]], ids=str)
 def test_packed_scores_are_those_of_each_prompt_alone(lengths: list[int], model: Any) -> None:
     prompt = drawn(0, 20, lengths)
-    together = log_odds(scorer(model, LABELS), pack(prompt))
+    together = log_odds(scorer(model), pack(prompt, LABELS))
     assert together == pytest.approx(alone(model, prompt, LABELS), abs=2e-5)
     assert len({round(odds, 3) for odds in together}) == len(lengths)
 
@@ -67,7 +67,7 @@ def test_label_probabilities_are_those_of_the_model(model: Any) -> None:
 
     prompt = drawn(1, 9, [4, 6])
     with torch.no_grad():
-        found = scorer(model, LABELS)(pack(prompt))
+        found = scorer(model)(pack(prompt, LABELS))
         rows = [model(torch.tensor([ids])).logits[0, -1].log_softmax(-1) for ids in prompt.token_ids]
     expected = torch.stack([row[list(LABELS)] for row in rows])
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
@@ -77,8 +77,8 @@ def test_order_of_the_candidates_does_not_matter(model: Any) -> None:
     prompt = drawn(2, 15, [4, 9, 2, 6])
     order = [2, 0, 3, 1]
     turned = prompt_of(prompt.head_ids, [prompt.tail_ids[place] for place in order])
-    odds = log_odds(scorer(model, LABELS), pack(prompt))
-    assert log_odds(scorer(model, LABELS), pack(turned)) == pytest.approx(
+    odds = log_odds(scorer(model), pack(prompt, LABELS))
+    assert log_odds(scorer(model), pack(turned, LABELS)) == pytest.approx(
         [odds[place] for place in order], abs=2e-5
     )
 
@@ -87,10 +87,36 @@ def test_a_changed_candidate_changes_no_other(model: Any) -> None:
     prompt = drawn(3, 15, [4, 9, 2])
     tails = list(prompt.tail_ids)
     tails[1] = tuple(tokens(random.Random(99), 30))
-    before = log_odds(scorer(model, LABELS), pack(prompt))
-    after = log_odds(scorer(model, LABELS), pack(prompt_of(prompt.head_ids, tails)))
+    before = log_odds(scorer(model), pack(prompt, LABELS))
+    after = log_odds(scorer(model), pack(prompt_of(prompt.head_ids, tails), LABELS))
     assert (after[0], after[2]) == pytest.approx((before[0], before[2]), abs=2e-5)
     assert abs(after[1] - before[1]) > 1e-3
+
+
+def test_an_answer_is_as_likely_as_its_tokens_one_after_the_other(model: Any) -> None:
+    import torch
+
+    prompt, answer = drawn(4, 12, [5]), tokens(random.Random(5), 6)
+    packed = pack_answer(prompt, answer)
+    assert packed.objective == "title"
+    with torch.no_grad():
+        found = scorer(model)(packed)[:, 0]
+        ids = [*prompt.token_ids[0], *answer]
+        rows = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    begin = len(prompt.token_ids[0])
+    expected = torch.stack([rows[begin + place - 1, token] for place, token in enumerate(answer)])
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+    assert len(found) == 6
+
+
+def test_letters_are_asked_for_where_the_prompt_ends(model: Any) -> None:
+    import torch
+
+    prompt, letters = drawn(5, 12, [9]), (11, 7, 30)
+    odds = log_odds(scorer(model), pack(prompt, letters, "letters"))
+    with torch.no_grad():
+        row = model(torch.tensor(prompt.token_ids)).logits[0, -1].log_softmax(-1)
+    assert odds == pytest.approx([float(row[letter]) for letter in letters], abs=2e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -103,7 +129,7 @@ def test_a_token_sees_the_head_and_its_own_tail_up_to_itself(
     head: int, lengths: list[int], seed: int
 ) -> None:
     prompt = drawn(seed, head, lengths)
-    packed = pack(prompt)
+    packed = pack(prompt, LABELS)
     owner = [0] * head + [number for number, n in enumerate(lengths, start=1) for _ in range(n)]
     assert packed.tokens == len(owner) == packed.visible.shape[-1] == packed.visible.shape[-2]
     expected = [
@@ -137,6 +163,6 @@ def test_the_packaged_model_answers_packed_as_alone() -> None:
     )
     labels = label_ids(tokenizer, ("Yes", "No"))
     model = load_base(folder, TuningConfig()).eval()
-    together = log_odds(scorer(model, labels), pack(prompt))
+    together = log_odds(scorer(model), pack(prompt, labels))
     assert together == pytest.approx(alone(model, prompt, labels), abs=1e-3)
     assert len({round(odds, 2) for odds in together}) > 1

@@ -13,7 +13,7 @@ import pytest
 
 from finetune import checkpoint, trainer
 from finetune.model import load_base, make_trainable
-from finetune.objective import listwise_loss
+from finetune.objective import loss_of
 from finetune.packing import Packed, pack
 from finetune.trainer import Lesson, Outcome, learning_rate, train
 from finetune.validation import ndcg
@@ -33,7 +33,7 @@ def toy(number: int, n: int = 4) -> Lesson:
     right = draw.randrange(n)
     tails[right][draw.randrange(4)] = MARK
     head = [draw.randrange(100, 250) for _ in range(6)]
-    return Lesson(pack(prompt_of(head, tails)), right)
+    return Lesson(pack(prompt_of(head, tails), LABELS), right)
 
 
 HELD_OUT = [toy(-number) for number in range(1, 13)]
@@ -76,9 +76,7 @@ class Run:
         watch: Any = None,
     ) -> Outcome:
         self.model = make_trainable(load_base(self.tiny, self.config), self.config)
-        return train(
-            self.model, self.config, LABELS, lesson, judge, self.folder, identity=identity, watch=watch
-        )
+        return train(self.model, self.config, lesson, judge, self.folder, identity=identity, watch=watch)
 
     @property
     def curve(self) -> list[dict[str, float]]:
@@ -204,10 +202,10 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(
 
     def broken(*args: Any) -> Any:
         calls.append(1)
-        loss = listwise_loss(*args)
+        loss = loss_of(*args)
         return loss * math.nan if len(calls) == 8 else loss
 
-    monkeypatch.setattr(trainer, "listwise_loss", broken)
+    monkeypatch.setattr(trainer, "loss_of", broken)
     with pytest.raises(ModelError, match="loss of step 4 is nan") as caught:
         run()
     assert "learning_rate" in caught.value.hint
@@ -226,7 +224,7 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(
     def broken(log_p: torch.Tensor, *_rest: Any) -> torch.Tensor:
         return (log_p.sum() * 0).sqrt()  # 0, with a gradient of 0 times infinity
 
-    monkeypatch.setattr(trainer, "listwise_loss", broken)
+    monkeypatch.setattr(trainer, "loss_of", broken)
     with pytest.raises(ModelError, match="gradient of step 1 is nan"):
         run()
     assert all(torch.isfinite(value).all() for value in run.weights.values())
@@ -338,7 +336,7 @@ def worded(number: int) -> Lesson:
     tails = [[draw.randrange(100, 250) for _ in range(2)] + [60] for _ in range(4)]
     right = draw.randrange(4)
     tails[right][draw.randrange(2)] = MARK
-    return Lesson(pack(prompt_of([draw.randrange(100, 250) for _ in range(3)], tails)), right)
+    return Lesson(pack(prompt_of([draw.randrange(100, 250) for _ in range(3)], tails), LABELS), right)
 
 
 @pytest.mark.parametrize(
