@@ -31,16 +31,19 @@ def main() -> None:
         options.out,
         {
             **{name: run[name] for name in (*kept, "seed", "data_hash", "train_hash")},
+            "compared": options.compare,
             "environment": describe() | {"command": run["command"].split(" --out ")[0]},
             "systems": {
                 name: {
-                    "metrics": {metric: system["metrics"][metric] for metric in METRICS},
+                    "metrics": {
+                        metric: system["metrics"][metric] for metric in METRICS if metric in system["metrics"]
+                    },
                     "beyond": system.get("beyond", {}),
                 }
                 for name, system in result["systems"].items()
             },
             "paired": {
-                name: {metric: found[metric] for metric in METRICS}
+                name: {metric: found[metric] for metric in METRICS if metric in found}
                 for name, found in result["paired"].items()
                 if name.startswith(f"{options.compare}-")
             },

@@ -71,7 +71,8 @@ def trl(steps: int, *, plain: bool) -> tuple[list[float], int]:
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     tuning = prepared()
     config = tuning.domain.finetune

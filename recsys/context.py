@@ -15,11 +15,13 @@ from threading import Lock
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from recsys.config import Locality
 from recsys.errors import ContextError
-from recsys.places import find_place
+from recsys.places import COORDINATES, find_place
+from recsys.sites import distance_km
 from recsys.types import Context, Place
 
-__all__ = ["build_context", "find_place", "part_of_day", "season"]
+__all__ = ["build_context", "find_place", "locate", "part_of_day", "season"]
 
 # First hour of each part, latest first. What is planned for 21 to 23 differs from what is planned for 18,
 # so it has a name of its own; "night" is what comes after midnight.
@@ -66,11 +68,12 @@ def build_context(
     wish: str = "",
     extra: Mapping[str, str] | None = None,
     now: dt.datetime | None = None,
+    locality: Locality | None = None,
 ) -> Context:
     """The situation of a request, with all that follows from its time and place.
 
     `at` is an ISO 8601 time or an English phrase ("Friday 21:00", "tonight"), `place` whatever
-    `find_place` takes, `home` where the user lives, `extra` named facts such as the weather;
+    `locate` takes, `home` where the user lives, `extra` named facts such as the weather;
     an empty string counts as not given. Phrases are read relative to `now` (default: the
     clock; naive: local time of the user). The time is told in the zone of the place, else of
     the home, else as it was said. Only where `Context.hour` is set is the clock of `Context.time`
@@ -81,7 +84,7 @@ def build_context(
     """
     notes: list[str] = []
     if isinstance(place, str):
-        place = find_place(place) if place.strip() else None
+        place = locate(place, locality) if place.strip() else None
     if place is None and home is not None:
         place = home
         notes.append("place taken from the user's home")
@@ -100,6 +103,34 @@ def build_context(
             "notes": tuple(notes),
         }
     )
+
+
+def locate(text: str, locality: Locality | None = None) -> Place:
+    """The place that `text` names: in the domain's own town, by part or by coordinates, else `find_place`.
+
+    A part of the town is told as its city: "Old Quay, Fernmere". Raises ContextError.
+    """
+    if locality is None:
+        return find_place(text)
+    named = " ".join(text.casefold().split()).removesuffix(f", {locality.name.casefold()}")
+    point = next((point for name, point in locality.areas.items() if name.casefold() == named), None)
+    if match := COORDINATES.fullmatch(text.strip()):
+        point = float(match[1]), float(match[2])
+    if point is not None and abs(point[0]) <= 90 and abs(point[1]) <= 180:
+        far = {name: float(distance_km(*point, *centre)) for name, centre in locality.areas.items()}
+        nearest = min(far, key=far.__getitem__)
+        if far[nearest] <= locality.radius_km:
+            return Place(
+                city=f"{nearest}, {locality.name}",
+                latitude=point[0],
+                longitude=point[1],
+                timezone=locality.timezone,
+            )
+    try:
+        return find_place(text)
+    except ContextError as error:
+        hint = f"{error.hint}; parts of {locality.name}: {', '.join(locality.areas)}"
+        raise ContextError(error.message, hint=hint) from error
 
 
 def part_of_day(hour: int) -> str:

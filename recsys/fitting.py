@@ -11,12 +11,12 @@ import numpy as np
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings
 from recsys.errors import RequestError
-from recsys.evaluation.splits import leave_one_out
+from recsys.evaluation.splits import event_key, leave_one_out
 from recsys.ingest import Progress
 from recsys.retriever_config import Channel, FittedWeights
 from recsys.situations import homes, retriever_folder, with_context
 from recsys.store import Store
-from recsys.types import Interaction, Item, Place
+from recsys.types import Context, Interaction, Item, Place
 from retrieval import Embedder, EventLog, HybridRetriever, Query, build_retriever
 from retrieval.build import save_weights
 from retrieval.tuning import Example, example, fit_weights, rank_of
@@ -26,6 +26,10 @@ MAX_CASES = 5_000
 DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "gru", "linear", "transitions", "ease", "cooccurrence", "text", "recent", "popularity",
 )  # fmt: skip
+SITUATED_CHANNELS: tuple[Channel, ...] = (
+    "segment",
+    "nearby",
+)  # where events say in which situation they were
 
 
 def fit_apart(
@@ -51,7 +55,7 @@ def fit_apart(
         embedder,
         domain.retriever,
         settings.cache_dir / "evaluation" / domain.name / log.hash[:16],
-        situations=lambda: with_context(events, homes),
+        situations=lambda: with_context(events, homes, domain.locality),
         weights=domain.retriever.by_name if channels is None else dict.fromkeys(channels, 1.0),
         progress=progress,
     )
@@ -64,18 +68,19 @@ def fit_domain(
     settings: Settings,
     embedder: Embedder,
     *,
-    channels: Sequence[Channel] = DEFAULT_CHANNELS,
+    channels: Sequence[Channel] = (),
     progress: Progress | None = None,
 ) -> FittedWeights:
     """Tune weights on each user's last events, then fit every channel with weight on all events.
 
-    For tuning the channels are fitted without these events. The figures are cross-fitted:
+    Without `channels` all but the slowest are tried. For tuning the channels are fitted without these events. The figures are cross-fitted:
     the weights that rank one half of the users come from the other half. What is found is
     saved beside the channels and used from the next request on. A fit that was stopped
     goes on where it was.
 
     Raises RequestError for an unknown channel or where there are too few events.
     """
+    channels = channels or DEFAULT_CHANNELS + SITUATED_CHANNELS * domain.situated
     unknown = sorted(set(channels) - set(get_args(Channel)))
     if unknown:
         raise RequestError(f"no channel '{unknown[0]}'", hint=f"there are: {', '.join(get_args(Channel))}")
@@ -88,6 +93,7 @@ def fit_domain(
             "too few events to tune on",
             hint="users need two different items each; weights of domain.toml hold",
         )
+    homes_of = homes(store, domain.name)
     log = EventLog.of(split.train, ids, domain.feedback)
     folder = retriever_folder(settings, domain.name)
     inner, _ = build_retriever(
@@ -96,12 +102,14 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder / "tuning",
-        situations=lambda: with_context(split.train, homes(store, domain.name)),
+        situations=lambda: with_context(split.train, homes_of, domain.locality),
         weights=dict.fromkeys(channels, 1.0),
         retrain=True,
         progress=progress,
     )
     catalog, names = Catalog(items), list(inner.weights)
+    told = with_context((case.target for case in split.cases if domain.situated), homes_of, domain.locality)
+    contexts = {event_key(event): context for event, context in told}
     step = -(-len(split.cases) // MAX_CASES)
     found: dict[str, list[Example | None]] = defaultdict(list)
     cases = split.cases[::step]
@@ -109,7 +117,8 @@ def fit_domain(
         if progress:
             progress("asking the channels", number, len(cases))
         entries = catalog.entries(case.history, domain.feedback)
-        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries))
+        context = contexts.get(event_key(case.target), Context())
+        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries), context=context)
         pool, spoke, table = inner.pool(query)
         row = table.row_of.get(case.target.item_id, -1)
         found[case.user_id].append(example(pool, spoke, names, row))
@@ -132,7 +141,7 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder,
-        situations=lambda: with_context(events, homes(store, domain.name)),
+        situations=lambda: with_context(events, homes_of, domain.locality),
         retrain=True,
         progress=progress,
     )

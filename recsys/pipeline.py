@@ -114,7 +114,7 @@ class Recommender:
             SentenceEmbedder(settings.embedder),
             found.retriever,
             retriever_folder(settings, found.name),
-            situations=lambda: situations(store, found.name),
+            situations=lambda: situations(store, found),
             progress=progress,
         )
         recommender = cls(found, settings, store, Catalog(items), retriever, engine, progress, data_hash)
@@ -228,8 +228,9 @@ class Recommender:
         with timed(clock, "context"):
             known, notes = self._user(user, bool(liked or disliked or wish))
             context = build_context(
-                at=at, place=place, home=known.home if known else None, wish=wish, extra=extra
-            )
+                at=at, place=place, home=known.home if known else None, wish=wish, extra=extra,
+                locality=self.domain.locality,
+            )  # fmt: skip
             past = self._history(known.id) if known else ()
             seen = frozenset(entry.item.id for entry in past)
             asked = self.catalog.history_of(liked, disliked)

@@ -123,7 +123,7 @@ PROVINCE_ZONES = {
 }
 
 _ZIP = re.compile(r"(\d{5})(?:-?\d{4})?", re.ASCII)
-_COORDINATES = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*,\s*([+-]?\d+(?:\.\d+)?)", re.ASCII)
+COORDINATES = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*,\s*([+-]?\d+(?:\.\d+)?)", re.ASCII)
 _CANADIAN = re.compile(r"([A-Z]\d[A-Z])[ -]?(\d(?:[A-Z]\d?)?)?", re.ASCII)
 _IN_USA = re.compile(r"(?:,\s*|\s+)(?:u\.?s\.?a\.?|united states(?: of america)?)$", re.IGNORECASE)
 _LONG_FORMS = {"st": "saint", "ft": "fort", "mt": "mount"}
@@ -143,7 +143,7 @@ def find_place(text: str) -> Place:
         raise ContextError(f"a place has at most {MAX_TEXT} characters, this has {len(text)}", hint=ACCEPTED)
     if match := _ZIP.fullmatch(text):
         return _from_zip(match[1])
-    if match := _COORDINATES.fullmatch(text):
+    if match := COORDINATES.fullmatch(text):
         return _from_coordinates(float(match[1]), float(match[2]))
     if (match := _CANADIAN.fullmatch(text.upper())) and match[1][0] in PROVINCES:
         return _from_canadian(match[1], match[2] or "")

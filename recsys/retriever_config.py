@@ -119,6 +119,14 @@ class PopularityConfig(Options):
 
     half_life_days: float = Field(30.0, gt=0)
     smoothing: float = Field(50.0, gt=0, description="events at which a segment is half believed")
+    alike: str = Field("", description="attribute whose items share what a situation changes: category")
+
+
+class NearbyConfig(Options):
+    """What distance and closed doors cost, in nats; None: as the events say."""
+
+    per_km: float | None = Field(None, ge=0)
+    closed: float | None = Field(None, ge=0)
 
 
 Channel = Literal[
@@ -133,6 +141,7 @@ Channel = Literal[
     "popularity",
     "recent",
     "segment",
+    "nearby",
 ]
 
 
@@ -172,6 +181,7 @@ class RetrieverConfig(Options):
     attention: SequenceConfig = SequenceConfig(architecture="attention", dropout=0.3)
     lru: SequenceConfig = SequenceConfig(architecture="lru")
     popularity: PopularityConfig = PopularityConfig()
+    nearby: NearbyConfig = NearbyConfig()
 
     @property
     def by_name(self) -> dict[str, float]:

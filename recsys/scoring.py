@@ -68,7 +68,13 @@ def _parse(text: str) -> ScoreRequest:
 
 def _score(recommender: Recommender, asked: ScoreRequest, strategy: str) -> dict[str, Any]:
     recommender.live.refresh()
-    context = build_context(at=asked.at, place=asked.place, wish=asked.wish, extra=asked.context)
+    context = build_context(
+        at=asked.at,
+        place=asked.place,
+        wish=asked.wish,
+        extra=asked.context,
+        locality=recommender.domain.locality,
+    )
     items = [_item(recommender, entry, number) for number, entry in enumerate(asked.candidates)]
     history = tuple(
         HistoryEntry(

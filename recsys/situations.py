@@ -6,11 +6,13 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from recsys.config import Settings
+from recsys.config import Domain, Locality, Settings
 from recsys.context import build_context
 from recsys.errors import ContextError
 from recsys.store import Store
 from recsys.types import Context, Interaction, Place
+
+PLACE = "place"  # of an event's facts, the one that says where the person was
 
 
 def retriever_folder(settings: Settings, domain: str) -> Path:
@@ -18,9 +20,9 @@ def retriever_folder(settings: Settings, domain: str) -> Path:
     return settings.data_dir / "retrievers" / domain
 
 
-def situations(store: Store, domain: str) -> Iterator[tuple[Interaction, Context]]:
-    """Events with their context: when, at the user's home, and what the event itself says."""
-    yield from with_context(store.interactions(domain), homes(store, domain))
+def situations(store: Store, domain: Domain) -> Iterator[tuple[Interaction, Context]]:
+    """Events with their context: when, where (by default at the user's home), and what the event itself says."""
+    yield from with_context(store.interactions(domain.name), homes(store, domain.name), domain.locality)
 
 
 def homes(store: Store, domain: str) -> dict[str, Place | None]:
@@ -29,12 +31,26 @@ def homes(store: Store, domain: str) -> dict[str, Place | None]:
 
 
 def with_context(
-    events: Iterable[Interaction], home_of: Mapping[str, Place | None]
+    events: Iterable[Interaction], home_of: Mapping[str, Place | None], locality: Locality | None = None
 ) -> Iterator[tuple[Interaction, Context]]:
-    """Each event with the context that `build_context` makes of it; those it refuses are left out."""
+    """Each event with its context; those that cannot be understood are left out."""
     for event in events:
-        at = None if event.timestamp is None else dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
         try:
-            yield event, build_context(at=at, home=home_of.get(event.user_id), extra=event.context)
+            yield event, situation(event, home_of.get(event.user_id), locality)
         except ContextError:
             continue
+
+
+def situation(event: Interaction, home: Place | None, locality: Locality | None = None) -> Context:
+    """The context an event happened in, of its time and facts alone: never what was met, or how it was liked.
+
+    Raises ContextError where `build_context` does.
+    """
+    facts = dict(event.context)
+    return build_context(
+        at=None if event.timestamp is None else dt.datetime.fromtimestamp(event.timestamp, dt.UTC),
+        place=facts.pop(PLACE, None),
+        home=home,
+        extra=facts,
+        locality=locality,
+    )

@@ -58,6 +58,7 @@ _items = sa.Table(
     sa.Column("year", sa.Integer),
     sa.Column("attributes", _JSON, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
+    sa.Column("site", _JSON),
 )
 _interactions = sa.Table(
     "interactions",
@@ -124,10 +125,14 @@ class Store:
     def __init__(self, url: str, *, busy_timeout: float = 15.0) -> None:
         self._engine = open_database(url, busy_timeout)
         with transaction(self._engine) as connection:
-            there = set(sa.inspect(connection).get_table_names())
-        if not there.issuperset(_schema.tables):
+            there = sa.inspect(connection)
+            whole = set(there.get_table_names()).issuperset(_schema.tables)
+            older = whole and all(column["name"] != "site" for column in there.get_columns("items"))
+        if not whole or older:
             with transaction(self._engine, writes=True) as connection:
                 _schema.create_all(connection)
+                if older:
+                    connection.execute(sa.text("ALTER TABLE items ADD COLUMN site JSON"))
 
     def __enter__(self) -> Self:
         return self
@@ -151,7 +156,7 @@ class Store:
             merge = partial(_merge, connection, domain, progress=progress)
             newest = sa.select(sa.func.max(_interactions.c.sequence)).where(_interactions.c.domain == domain)
             events = enumerate(batch.interactions, start=(connection.scalar(newest) or 0) + 1)
-            items = merge(_items, (item.model_dump(mode="json") for item in batch.items))
+            items = merge(_items, map(_item_row, batch.items))
             users = merge(_users, (user.model_dump(mode="json") for user in batch.users))
             interactions = merge(_interactions, (_event_row(event, sequence) for sequence, event in events))
             if any(changes.added or changes.updated for changes in (items, users, interactions)):
@@ -171,8 +176,7 @@ class Store:
             raise RequestError("two items have one id", hint="every id must be used once")
         with transaction(self._engine, writes=True) as connection:
             before = _stored_hash(connection, domain)
-            rows = (item.model_dump(mode="json") for item in items)
-            changes = _merge(connection, domain, _items, rows, None)
+            changes = _merge(connection, domain, _items, map(_item_row, items), None)
             if changes.added or changes.updated:
                 _note_import(connection, domain)
             return ItemChange(changes, 0, before, _stored_hash(connection, domain))
@@ -274,7 +278,7 @@ def _remove(connection: sa.Connection, domain: str, ids: Sequence[str]) -> None:
     kept = set(connection.scalars(met))
     rows = (_items.c.domain == domain) & _items.c.id.in_(ids)
     connection.execute(
-        sa.update(_items).where(rows).values(title="", year=None, attributes={}, description="")
+        sa.update(_items).where(rows).values(title="", year=None, attributes={}, description="", site=None)
     )
     connection.execute(sa.delete(_items).where(rows, _items.c.id.not_in(kept)))
 
@@ -304,7 +308,7 @@ def _merge(
 def _note_import(connection: sa.Connection, domain: str) -> None:
     digest = sha256()
     for row in sorted(_rows(connection, _items, domain), key=itemgetter("id")):
-        digest.update(repr(row).encode())
+        digest.update(repr(row if row["site"] else {k: v for k, v in row.items() if k != "site"}).encode())
     for row in _rows(connection, _interactions, domain, order=_IN_TIME):
         digest.update(repr(row).encode())
     noted = {
@@ -329,6 +333,10 @@ def _rows(
     names = [column.name for column in columns]
     for row in connection.execute(query):
         yield dict(zip(names, row, strict=True))
+
+
+def _item_row(item: Item) -> Row:
+    return {"site": None} | item.model_dump(mode="json")
 
 
 def _event_row(event: Interaction, sequence: int) -> Row:

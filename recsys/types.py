@@ -37,14 +37,26 @@ class Place(Frozen):
         return ", ".join(parts) if parts else (self.country or "")
 
 
+class Site(Frozen):
+    """Where an item is (degrees, WGS 84) and when it is open there; what is not known is None or "".
+
+    `hours` are local, in the notation of OpenStreetMap: "Tu-Su 10:00-17:00; Fr 10:00-21:00".
+    """
+
+    latitude: float | None = Field(default=None, ge=-90, le=90)
+    longitude: float | None = Field(default=None, ge=-180, le=180)
+    hours: str = ""
+
+
 class Item(Frozen):
-    """One thing that can be recommended."""
+    """One thing that can be recommended. `site` is for what has a place of its own; a film has none."""
 
     id: str
     title: str
     year: int | None = None
     attributes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     description: str = ""
+    site: Site | None = Field(default=None, exclude_if=lambda site: site is None)
 
     @property
     def name(self) -> str:
@@ -158,7 +170,7 @@ class Candidate(Frozen):
     lead: float | None = None
 
 
-EvidenceKind = Literal["history", "attribute", "context", "profile", "wish", "popularity"]
+EvidenceKind = Literal["history", "together", "attribute", "context", "profile", "wish", "popularity"]
 
 
 class Evidence(Frozen):
@@ -175,13 +187,40 @@ class Evidence(Frozen):
     measure: str | None = None
 
 
+class Counterfactual(Frozen):
+    """Where the item would rank if the evidence named by `without` (ids) were not there; 1 = first."""
+
+    without: tuple[str, ...]
+    rank: int
+    rank_without: int
+
+
+class Influence(Frozen):
+    """One of the main parameters of a score, and its share of all that moved it (0 to 1, summing to 1)."""
+
+    name: Literal["retrieval", "history", "context", "wish", "profile", "popularity", "rules"]
+    share: float
+    text: str
+
+
 class Explanation(Frozen):
-    """A reason in words, and what it stands on."""
+    """A reason in words, and what it stands on.
+
+    `evidence` is what the text cites, `against` what measurably spoke against the item.
+    `comprehensiveness` is how much of the item's probability among the candidates is lost
+    without what is cited, `sufficiency` how much is lost with nothing else (DeYoung et al.:
+    ERASER, ACL 2020); None where nothing was ablated.
+    """
 
     text: str
     source: Literal["llm", "template"]
     grounded: bool
     evidence: tuple[Evidence, ...] = ()
+    against: tuple[Evidence, ...] = ()
+    comprehensiveness: float | None = None
+    sufficiency: float | None = None
+    counterfactual: Counterfactual | None = None
+    influences: tuple[Influence, ...] = ()
     language: str = "en"
     failures: tuple[str, ...] = ()
 
@@ -197,6 +236,19 @@ class Recommendation(Frozen):
     retriever_score: float | None = None
     source: str = ""
     explanation: Explanation | None = None
+
+
+class Effect(Frozen):
+    """What one part of a request did to an item: to its log p among the candidates (nats), and to its rank.
+
+    `contribution` is as in `Evidence`; `other` is the same of the item it is compared with.
+    """
+
+    kind: EvidenceKind
+    text: str
+    contribution: float
+    other: float | None = None
+    rank_without: int
 
 
 class PromptInfo(Frozen):
@@ -276,4 +328,28 @@ class Recommendations(Frozen):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, the exact object `recsys recommend --json` prints."""
+        return self.model_dump(mode="json")
+
+
+class Why(Frozen):
+    """Why an item comes where it does for one person, and why not another.
+
+    Ranks are among `candidates` items. `effects` is everything measured, the strongest first.
+    """
+
+    domain: str
+    user: str | None
+    item: Recommendation
+    other: Recommendation | None = None
+    candidates: int
+    effects: tuple[Effect, ...] = ()
+    context: Context
+    model: ModelInfo | None = None
+    strategy: str
+    usage: Usage = Usage()
+    degraded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the exact object `recsys explain --json` prints."""
         return self.model_dump(mode="json")

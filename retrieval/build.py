@@ -20,6 +20,7 @@ from retrieval.events import EventLog
 from retrieval.fusion import FALLBACK, HybridRetriever
 from retrieval.index import open_or_build
 from retrieval.item_item import ItemItem, fit
+from retrieval.nearby import nearby
 from retrieval.table import ItemTable
 from retrieval.text import TextChannel
 
@@ -44,7 +45,8 @@ def build_retriever(
     """The channels that have weight, over `items`, joined as `config` and `recsys fit` say.
 
     Fitted channels and the text index are kept in `folder`. `situations` gives events
-    with their context, for popularity by segment. `weights` win over those saved and
+    with their context, for popularity by segment
+    and what is nearby. `weights` win over those saved and
     configured. Sequence models take a minute or more, so one that was trained on older
     events is opened as it is, with a note, unless `retrain` is set. The second
     value says what was rebuilt, and why, apart from what was never there.
@@ -105,7 +107,13 @@ class _Build:
             case "segment":
                 if self.situations is None:
                     return None
-                return popularity.by_segment(self.situations(), self.log.items, self.config.popularity)
+                config = self.config.popularity
+                kinds = {
+                    item.id: value[0] for item in self.items if (value := item.attributes.get(config.alike))
+                }
+                return popularity.by_segment(self.situations(), self.log.items, config, kinds)
+            case "nearby":
+                return nearby(self.items, self.situations() if self.situations else (), self.config.nearby)
             case "gru" | "attention" | "lru":
                 return self._sequence(name)
             case _:

@@ -130,7 +130,31 @@ class HybridRetriever:
                 extra = self._best(answers, others, weights, left, room)
                 chosen = _with(chosen, extra, kept)
                 kept |= set(extra.rows.tolist())
-        return self._candidates(chosen, answers, tops, state.table)
+        return self._candidates(chosen, answers, tops, state.table, float(chosen.scores.max()))
+
+    def rescore(self, query: Query, item_ids: Sequence[str], muted: Collection[str] = ()) -> list[Candidate]:
+        """These items, in their order, as they stand in the pool that `query` brings; they are added to it.
+
+        For asking "what if": the score of a candidate under another query, on the scale of
+        that query's own answer, whatever it excludes or filters; `lead` is to the best
+        that it allows. `muted` channels have no say. Ids that the table lacks are left out.
+        """
+        state = self._state
+        rows = np.array([state.table.row_of[one] for one in item_ids if one in state.table.row_of], np.int64)
+        allowed = state.table.allowed(query.filter, query.exclude)
+        weights = {name: weight for name, weight in self._weights_for(query).items() if name not in muted}
+        answers = _ask(query, state, [*weights, FALLBACK])
+        tops = tops_of(answers, allowed, self._depth(len(rows)))
+        spoke = [name for name in weights if name in answers] or [FALLBACK] * (FALLBACK not in muted)
+        pool, terms = self._terms(answers, tops, spoke, weights, rows)
+        scores = terms.sum(axis=1).astype(np.float32)
+        best = scores[allowed[pool.rows]].max(initial=-np.inf)
+        place = np.searchsorted(pool.rows, rows)
+        sources = (
+            [spoke[column] for column in terms[place].argmax(axis=1)] if spoke else [FALLBACK] * len(rows)
+        )
+        chosen = _Chosen(rows, scores[place], tuple(sources))
+        return self._candidates(chosen, answers, tops, state.table, float(best))
 
     def pool(self, query: Query) -> tuple[Pool, list[str], ItemTable]:
         """What the weighted channels bring for a query, before it is weighed: to tune and to inspect.
@@ -159,12 +183,7 @@ class HybridRetriever:
     ) -> _Chosen:
         """The best `n` of the allowed items, filled up with the most met."""
         spoke = [name for name in weights if name in answers] or [FALLBACK]
-        pool = gather(answers, tops, spoke)
-        weight = np.array([weights.get(name, 1.0) for name in spoke], dtype=np.float32)
-        if self.config.fusion == "rank":
-            terms = np.where(pool.ranks > 0, weight / (self.config.rrf_k + pool.ranks), 0.0)
-        else:
-            terms = pool.features * weight
+        pool, terms = self._terms(answers, tops, spoke, weights)
         scores = terms.sum(axis=1).astype(np.float32)
         best = best_first(scores, n)
         sources = [spoke[column] for column in np.argmax(terms[best], axis=1).tolist()]
@@ -177,6 +196,21 @@ class HybridRetriever:
             np.concatenate([scores[best], np.full(len(extra), lowest, dtype=np.float32)]),
             (*sources, *([FALLBACK] * len(extra))),
         )
+
+    def _terms(
+        self,
+        answers: Mapping[str, Asked],
+        tops: Mapping[str, RowArray],
+        spoke: Sequence[str],
+        weights: Mapping[str, float],
+        also: Sequence[int] | RowArray = (),
+    ) -> tuple[Pool, FloatArray]:
+        """The pool of the channels that spoke, and what each adds to a score, shape (r, channels)."""
+        pool = gather(answers, tops, spoke, np.asarray(also, dtype=np.int64))
+        weight = np.array([weights.get(name, 1.0) for name in spoke], dtype=np.float32)
+        if self.config.fusion == "rank":
+            return pool, np.where(pool.ranks > 0, weight / (self.config.rrf_k + pool.ranks), 0.0)
+        return pool, pool.features * weight
 
     def _wanted(
         self, query: Query, table: ItemTable, allowed: BoolArray, n: int
@@ -198,6 +232,7 @@ class HybridRetriever:
         answers: Mapping[str, Asked],
         tops: Mapping[str, RowArray],
         table: ItemTable,
+        best: float,
     ) -> list[Candidate]:
         depth = self._depth(len(chosen.rows))
         ranks = {
@@ -207,7 +242,6 @@ class HybridRetriever:
         because = text.answer.because(chosen.rows) if text else [{} for _ in chosen.rows]
         speaks = next((answers[name] for name in TOGETHER if name in answers), None)
         together = speaks.answer.because(chosen.rows) if speaks else [{} for _ in chosen.rows]
-        best = float(chosen.scores.max())
         candidates = []
         for row, score, source, why, near in zip(
             chosen.rows.tolist(), chosen.scores.tolist(), chosen.sources, because, together, strict=True

@@ -10,6 +10,7 @@ import numpy as np
 from retrieval.base import Answer, FloatArray, RowArray
 from retrieval.table import BoolArray
 
+_NONE: RowArray = np.zeros(0, dtype=np.int64)
 _FLOOR = 1e-3  # "no evidence" on a log scale, as a share of the most that any item of the pool has
 
 
@@ -41,10 +42,15 @@ def tops_of(answers: Mapping[str, Asked], allowed: BoolArray, depth: int) -> dic
     return {name: asked.answer.top(depth, allowed) for name, asked in answers.items()}
 
 
-def gather(answers: Mapping[str, Asked], tops: Mapping[str, RowArray], names: Sequence[str]) -> Pool:
-    """What the named channels found, all scored by each of them."""
+def gather(
+    answers: Mapping[str, Asked],
+    tops: Mapping[str, RowArray],
+    names: Sequence[str],
+    also: RowArray = _NONE,
+) -> Pool:
+    """What the named channels found, and the rows `also`, all scored by each of them."""
     found = [tops[name] for name in names]
-    rows = np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+    rows = np.unique(np.concatenate([*found, also]))
     features = np.zeros((len(rows), len(names)), dtype=np.float32)
     ranks = np.zeros((len(rows), len(names)), dtype=np.int64)
     for column, (name, top) in enumerate(zip(names, found, strict=True)):

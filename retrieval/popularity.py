@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.retriever_config import PopularityConfig
 from recsys.types import Context, Interaction, Item
@@ -15,6 +16,7 @@ from retrieval.events import EventLog
 from retrieval.table import ItemTable
 
 SECONDS_A_DAY = 86_400.0
+Amounts = npt.NDArray[np.float64]
 CLOCK = "time"  # the fact "21:07": the part of day says it more usefully
 
 
@@ -69,8 +71,9 @@ class SegmentPopularity(Fixed):
     """Popularity in the situation of the request: log p(item) plus what each fact of the context changes.
 
     Naive Bayes over facts ("part of day: morning", "place: Springfield"): a fact adds
-    log p(item | fact) - log p(item), the first shrunk towards the second by
-    `smoothing` events. `lift` holds these terms, shape (facts, items).
+    log p(item | fact) - log p(item), the first shrunk by `smoothing` events towards the
+    second or, where items are alike in an attribute, towards what the fact changes for
+    all that share its value. `lift` holds these terms, shape (facts, items).
     """
 
     items: tuple[str, ...]
@@ -90,11 +93,17 @@ class SegmentPopularity(Fixed):
 
 
 def by_segment(
-    events: Iterable[tuple[Interaction, Context]], items: Sequence[str], config: PopularityConfig
+    events: Iterable[tuple[Interaction, Context]],
+    items: Sequence[str],
+    config: PopularityConfig,
+    kinds: Mapping[str, str] | None = None,
 ) -> SegmentPopularity | None:
-    """Fit on events, each with the situation it happened in; None if no event has one."""
+    """Fit on events, each with the situation it happened in; None if no event has one.
+
+    `kinds` is the kind of each item id, for items that are alike.
+    """
     column = {item_id: number for number, item_id in enumerate(items)}
-    counts: dict[tuple[str, str], np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+    counts: dict[tuple[str, str], Amounts] = {}
     total = np.zeros(len(items))
     for event, context in events:
         if event.item_id not in column:
@@ -108,8 +117,18 @@ def by_segment(
     if not counts:
         return None
     share = (total + 0.5) / (total.sum() + 0.5 * len(items))  # half an event for items nobody met
+    names = [(kinds or {}).get(item, item if kinds else "") for item in items]
+    kind = np.unique(names, return_inverse=True)[1]
+    of_kind = np.bincount(kind, weights=share)
+
+    def alike(row: Amounts) -> Amounts:
+        """p(item | fact) if it changed all items of a kind alike."""
+        met = np.bincount(kind, weights=row) + config.smoothing * of_kind
+        shared: Amounts = share * (met / (row.sum() + config.smoothing) / of_kind)[kind]
+        return shared
+
     lift = [
-        np.log((row + config.smoothing * share) / (row.sum() + config.smoothing)) - np.log(share)
+        np.log((row + config.smoothing * alike(row)) / (row.sum() + config.smoothing)) - np.log(share)
         for row in counts.values()
     ]
     return SegmentPopularity(

@@ -22,7 +22,7 @@ LEVELS = (
     ("recsys.ranking", "recsys.explain", "retrieval"),
     (
         "recsys.prompting", "recsys.parsing", "recsys.engine", "recsys.adapters", "recsys.store", "recsys.database",
-        "recsys.catalog", "recsys.context", "recsys.situations", "recsys.places", "recsys.machine", "recsys.ingest", "prompts",
+        "recsys.catalog", "recsys.context", "recsys.situations", "recsys.places", "recsys.sites", "recsys.machine", "recsys.ingest", "prompts",
     ),
     ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.tuning_config", "recsys.errors"),
 )  # fmt: skip

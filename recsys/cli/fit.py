@@ -24,13 +24,13 @@ def fit(
     from rich.table import Table
 
     from recsys.config import load_domain, load_settings
-    from recsys.fitting import DEFAULT_CHANNELS, fit_domain
+    from recsys.fitting import fit_domain
     from recsys.ingest import ensure_imported
     from recsys.store import Store
     from retrieval import SentenceEmbedder
 
     found, settings = load_domain(domain), load_settings()
-    wanted = tuple(filter(None, (name.strip() for name in channels.split(",")))) or DEFAULT_CHANNELS
+    wanted = tuple(filter(None, (name.strip() for name in channels.split(","))))
     with ProgressBars() as progress, Store(settings.database_url) as store:
         ensure_imported(found, store, progress)
         fitted = fit_domain(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings
-from recsys.errors import RecsysError
+from recsys.errors import ContextError, RecsysError
 from recsys.evaluation.splits import Case, Split
-from recsys.types import Item, User
+from recsys.situations import situation
+from recsys.types import Context, Item, User
 from retrieval.events import EventLog
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class System(Protocol):
     def probabilities(self) -> bool: ...
 
     def rank(self, case: Case, depth: int) -> Ranked:
-        """Rank for one case, knowing of its user nothing but `case.history` and the profile.
+        """Rank for one case, knowing nothing but `case.history`, the profile and `data.context_of(case)`.
 
         Without candidates: at most `depth` items of the whole catalogue, of which those of
         the history, and no others, are left out. With candidates: exactly these, each once,
@@ -67,7 +68,8 @@ class EvaluationData:
     """All that a system may be built from.
 
     `log` holds the events of `split.train` over the whole catalogue, and nothing else
-    may be learned from. `users` have the facts that are known of them, by id.
+    may be learned from. `users` have the facts that are known of them, by id. `situated`
+    says whether systems are told in which situation a case's target was met.
     """
 
     domain: Domain
@@ -78,6 +80,7 @@ class EvaluationData:
     seed: int = 0
     settings: Settings | None = None
     progress: Progress | None = None
+    situated: bool = False
 
     @classmethod
     def of(
@@ -91,9 +94,21 @@ class EvaluationData:
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> EvaluationData:
-        """With the log made from the split."""
+        """With the log made from the split; situated where the domain is."""
         log = train_log(split, items, domain)
-        return cls(domain, items, users, split, log, seed, settings, progress)
+        return cls(domain, items, users, split, log, seed, settings, progress, domain.situated)
+
+    def context_of(self, case: Case) -> Context:
+        """When and where the case's target was met, and what else the event says: all but its outcome.
+
+        Nothing where systems are not told, or where the event makes no sense.
+        """
+        user = self.users.get(case.user_id)
+        try:
+            home, locality = user.home if user else None, self.domain.locality
+            return situation(case.target, home, locality) if self.situated else Context()
+        except ContextError:
+            return Context()
 
     @cached_property
     def by_id(self) -> dict[str, Item]:

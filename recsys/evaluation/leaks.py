@@ -7,7 +7,7 @@ from typing import Protocol
 
 from recsys.errors import RecsysError
 from recsys.evaluation.splits import Case, EventKey, Split, event_key, in_time_order
-from recsys.types import HistoryEntry, Interaction
+from recsys.types import Context, HistoryEntry, Interaction
 
 HINT = "figures from this split would be too good: mend the split, never the check"
 
@@ -21,6 +21,9 @@ class Request(Protocol):
 
     @property
     def history(self) -> Sequence[HistoryEntry]: ...
+
+    @property
+    def context(self) -> Context: ...
 
 
 def check(split: Split) -> None:
@@ -51,10 +54,17 @@ def check(split: Split) -> None:
         _check_history(case, place, withheld)
 
 
-def check_requests(system: str, case: Case, requests: Iterable[Request]) -> None:
-    """Raise LeakError if a system tells anybody more of the user than the case's history."""
+def check_requests(
+    system: str, case: Case, requests: Iterable[Request], context: Context | None = None
+) -> None:
+    """Raise LeakError if a system tells anybody more than the case's history and its `context`."""
     known = {event.item_id for event in case.history}
     for request in requests:
+        if request.context not in (Context(), context):
+            raise LeakError(
+                f"system '{system}' told of a situation of user '{case.user_id}' that the case does not have",
+                hint="take it from data.context_of(case), or tell none",
+            )
         for entry in request.history:
             if entry.item.id not in known:
                 raise LeakError(

@@ -11,20 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 from scipy.special import expit
 
 from recsys.adapters import resolve_adapter
 from recsys.config import load_settings
 from recsys.engine import Engine, open_engine
 from recsys.errors import RequestError
-from recsys.evaluation.base import EvaluationData, Factory, Ranked
+from recsys.evaluation.base import EvaluationData, Factory, Ranked, System
 from recsys.evaluation.leaks import check_adapter, check_requests
 from recsys.evaluation.splits import Case
 from recsys.fitting import fit_apart
+from recsys.ingest.town import Town, town
 from recsys.prompting import PromptLibrary
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import softmax
-from recsys.types import Candidate, Context, Filter
+from recsys.types import Candidate, Filter
 from retrieval import (
     ChannelRetriever,
     HybridRetriever,
@@ -92,10 +94,10 @@ class LlmSystem:
         request = RankRequest(
             tuple(found[:first]),
             history[max(0, len(history) - config.history_length) :],
-            Context(),
+            self.data.context_of(case),
             user.profile if user else {},
         )
-        check_requests(self.name, case, [request])
+        check_requests(self.name, case, [request], self.data.context_of(case))
         ranking = self.ranker.rank(request)
         order = ranking.order()
         items = [found[place].item.id for place in order] + [one.item.id for one in found[first:]]
@@ -109,20 +111,20 @@ class LlmSystem:
 def retrieve(
     system: str, retriever: Retriever, data: EvaluationData, case: Case, depth: int
 ) -> list[Candidate]:
-    """What the retriever brings when it knows of the user the case's history alone.
+    """What the retriever brings when it knows the case's history and situation alone.
 
     A candidate that is given alone is scored among the whole catalogue: fused scores compare
     the items of one list, and over one item they say nothing. Raises LeakError if the query
     knew more.
     """
-    entries = data.catalog.entries(case.history, data.domain.feedback)
+    entries, context = data.catalog.entries(case.history, data.domain.feedback), data.context_of(case)
     alone = _alone(case)
     if case.candidates is None or alone:
-        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries))
+        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries), context=context)
     else:
-        query = Query(entries, filter=Filter(only=frozenset(case.candidates)))
+        query = Query(entries, filter=Filter(only=frozenset(case.candidates)), context=context)
     n = depth if case.candidates is None else len(data.items if alone else case.candidates)
-    check_requests(system, case, [query])
+    check_requests(system, case, [query], context)
     found = retriever.retrieve(query, n)
     return [one for one in found if one.item.id in (case.candidates or ())] if alone else found
 
@@ -144,12 +146,12 @@ def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriev
     )  # fmt: skip
 
 
-def hybrid(data: EvaluationData) -> RetrieverSystem:
+def hybrid(data: EvaluationData, *, name: str = "hybrid") -> RetrieverSystem:
     """All channels with the domain's weights: retriever order. Of liking it has no probability."""
     retriever = fitted(data, None)
     weighted = retriever.config.fusion == "weighted" and not _rated(data)
     options = {"retriever": retriever.config.model_dump_json()}
-    return RetrieverSystem("hybrid", retriever, data, data.log.hash, weighted, options)
+    return RetrieverSystem(name, retriever, data, data.log.hash, weighted, options)
 
 
 def channel(data: EvaluationData, *, name: str, channel: str) -> RetrieverSystem:
@@ -185,6 +187,41 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
     return LlmSystem(data, retriever, engine, ranker, data.log.hash, name, probabilities=judges)
 
 
+def without_context(data: EvaluationData, *, factory: Factory) -> System:
+    """The same system, fitted alike, that is not told in which situation a case is."""
+    return factory(dataclasses.replace(data, situated=False))
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The generator of the domain's data itself: nothing that is asked can be answered better."""
+
+    data: EvaluationData
+    town: Town
+    name: str = "optimum"
+    fitted_on: None = None
+    probabilities: bool = True
+
+    def rank(self, case: Case, depth: int) -> Ranked:
+        """By the probability with which the generator draws each item."""
+        met = {event.item_id for event in case.history}
+        truth = self.town.optimum(case.user_id, self.data.context_of(case), met)
+        asked = case.candidates or [item for item in truth if item not in met]
+        order = sorted(asked, key=lambda item: (-truth[item], item))
+        ranked = tuple(order if case.candidates else order[:depth])
+        return Ranked(ranked, tuple(float(np.exp(truth[item])) for item in ranked))
+
+
+def optimum(data: EvaluationData) -> Optimum:
+    """What generated the data. Raises RequestError for data that nobody generated."""
+    if data.domain.source.generator != "town":
+        raise RequestError(
+            f"nobody knows the truth of '{data.domain.name}'",
+            hint="'optimum' is for generated domains: places",
+        )
+    return Optimum(data, town())
+
+
 def _alone(case: Case) -> bool:
     return case.candidates is not None and len(case.candidates) == 1
 
@@ -211,6 +248,7 @@ _CHANNELS: dict[str, str] = {
     "lru": "lru",
     "sequence": "attention",
     "segment": "segment",
+    "nearby": "nearby",
 }
 
 SYSTEMS: dict[str, Factory] = {
@@ -218,4 +256,7 @@ SYSTEMS: dict[str, Factory] = {
     "hybrid": hybrid,
     "llm": llm,
     "fused": partial(llm, name="fused", fuse=True),
+    "optimum": optimum,
+    "hybrid-no-context": partial(without_context, factory=partial(hybrid, name="hybrid-no-context")),
+    "fused-no-context": partial(without_context, factory=partial(llm, name="fused-no-context", fuse=True)),
 }

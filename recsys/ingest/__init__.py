@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from recsys.config import Domain, InteractionTable, ItemTable, UserTable
@@ -51,7 +52,7 @@ def read_domain(
     """The validated rows of a domain's tables, and a count of the odd ones.
 
     `progress` is called with ("reading items", rows done, rows in all); `resolve_place` finds
-    the homes of users (default: `recsys.context.find_place`). Without a table of users they
+    the homes of users (default: `recsys.context.locate`). Without a table of users they
     are those who interacted. Raises DataError naming file, row and field, MissingDependency if
     the package that ships the data is not installed, ConfigError for a format that is not known.
     """
@@ -71,7 +72,7 @@ def read_domain(
     done("items")
     users: tuple[User, ...] = ()
     if domain.users:
-        places = resolve_place or _find_place()
+        places = resolve_place or _find_place(domain)
         users = read_users(table("users", domain.users), domain.users, places, report)
         done("users")
     interactions: tuple[Interaction, ...] = ()
@@ -90,10 +91,10 @@ def read_domain(
     return Batch(items, users, interactions, report)
 
 
-def _find_place() -> ResolvePlace:
-    from recsys.context import find_place  # loads a table of places: only when there are homes to find
+def _find_place(domain: Domain) -> ResolvePlace:
+    from recsys.context import locate  # loads a table of places: only when there are homes to find
 
-    return find_place
+    return partial(locate, locality=domain.locality)
 
 
 def _no_progress(what: str, done: int, total: int) -> None:

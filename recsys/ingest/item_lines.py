@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from recsys.errors import DataError
 from recsys.ingest.readers import NOT_TEXT, read_text
 from recsys.ingest.values import collapse, shown
+from recsys.sites import parse_hours
 from recsys.types import Item
 
 FIELDS = ", ".join(Item.model_fields)
@@ -63,6 +64,11 @@ def _item(path: Path, number: int, line: str) -> Item:
             raise wrong(field, "expected a value, found nothing")
     if item.year is not None and not FIRST_YEAR <= item.year <= LAST_YEAR:
         raise wrong("year", f"expected a year from {FIRST_YEAR} to {LAST_YEAR}, found {item.year}")
+    if item.site and item.site.hours:
+        try:
+            parse_hours(item.site.hours)
+        except ValueError as error:
+            raise wrong("site.hours", str(error)) from error
     clean = {
         "id": item.id.strip(),
         "title": collapse(item.title),

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.config import Domain, TableFormat
+from recsys.config import Domain, TableFormat, load_settings
 from recsys.errors import ConfigError, DataError, MissingDependency
 from recsys.ingest.values import shown
 
@@ -107,11 +107,15 @@ def _as_text(value: object) -> str | None:
 
 
 def locate(domain: Domain, file: str) -> Path:
-    """Where a file of the domain lies: in an installed package, or in a folder.
+    """Where a file of the domain lies: in an installed package, in a folder, or with what was generated.
 
-    The package is looked up, never imported. Raises MissingDependency if it is not installed.
+    The package is looked up, never imported; a generator runs where its files are not there yet. Raises MissingDependency if it is not installed.
     """
     source = domain.source
+    if source.generator == "town":
+        from recsys.ingest import town
+
+        return town.files(load_settings().data_dir / "generated") / file
     if source.package is None:
         return domain.folder / source.path / file
     try:

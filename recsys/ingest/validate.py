@@ -12,7 +12,7 @@ from recsys.ingest import values
 from recsys.ingest.batch import ImportReport, Progress, ResolvePlace
 from recsys.ingest.readers import Table
 from recsys.ingest.values import Unreadable, collapse, shown
-from recsys.types import Interaction, Item, User
+from recsys.types import Interaction, Item, Site, User
 
 PROGRESS_EVERY = 10_000  # rows
 
@@ -47,6 +47,7 @@ def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[
         if mapping.title.article == "front":
             titles[index] = values.article_to_front(titles[index])
     _count_missing(report, "year", mapping.year, years)
+    sites = _sites(table, mapping, report)
     items = [
         Item(
             id=ids[index],
@@ -54,6 +55,7 @@ def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[
             year=years[index],
             attributes={name: tuple(parts) for name, parts in attributes[index].items()},
             description=collapse(descriptions[index]),
+            site=sites[index],
         )
         for index in range(len(table))
     ]
@@ -117,6 +119,20 @@ def read_interactions(
     moments = Counter((user_id, time) for user_id, _, time in events if time is not None)
     report.tied_timestamps = sum(count for count in moments.values() if count > 1)
     return tuple(events.values())
+
+
+def _sites(table: Table, mapping: ItemTable, report: ImportReport) -> list[Site | None]:
+    latitudes = _optional(table, mapping.latitude, values.degrees(90))
+    longitudes = _optional(table, mapping.longitude, values.degrees(180))
+    hours = _optional(table, mapping.hours, values.hours)
+    for field, column, found in (("position", mapping.latitude, latitudes), ("hours", mapping.hours, hours)):
+        _count_missing(report, field, column, found)
+    return [
+        Site(latitude=latitude, longitude=longitude, hours=text or "")
+        if (latitude, longitude, text) != (None, None, None)
+        else None
+        for latitude, longitude, text in zip(latitudes, longitudes, hours, strict=True)
+    ]
 
 
 def _required(table: Table, column: Column) -> list[str]:

@@ -10,6 +10,7 @@ from functools import cache
 
 from recsys.errors import ContextError
 from recsys.ingest.batch import ResolvePlace
+from recsys.sites import EXAMPLE, parse_hours
 from recsys.types import Place
 
 MAX_SHOWN = 60  # characters of a found value in a message
@@ -63,6 +64,27 @@ def number(text: str) -> float:
     if value is None:
         raise Unreadable("a finite number", text)
     return value
+
+
+def degrees(limit: int) -> Callable[[str], float]:
+    """A reader of degrees from -limit to limit."""
+
+    def read(text: str) -> float:
+        value = _finite(text)
+        if value is None or abs(value) > limit:
+            raise Unreadable(f"degrees from -{limit} to {limit}", text)
+        return value
+
+    return read
+
+
+def hours(text: str) -> str:
+    """Opening hours that `recsys.sites.parse_hours` understands."""
+    try:
+        parse_hours(text)
+    except ValueError:
+        raise Unreadable("opening hours", text, hint=f"write {EXAMPLE}") from None
+    return text
 
 
 def timestamp(text: str) -> float:

@@ -34,7 +34,7 @@ def render_pointwise(
     max_tokens: int,
 ) -> RenderedPrompt:
     """One prompt per candidate over a shared prefix: the same for ranking and for tuning."""
-    known = candidate_facts(request.candidates, request.history, facts)
+    known = candidate_facts(request.candidates, request.history, facts, request.context)
     suffixes = [{"candidate": item, "facts": about} for item, about in zip(request.items, known, strict=True)]
     return prompts.render(
         TEMPLATE, tokenizer, rank_variables(request, noun, plural), suffixes, max_tokens=max_tokens

@@ -1,0 +1,259 @@
+"""What moved a score: the request once more without one part of it.
+
+The score that is served is `model_weight * log-odds + retriever_weight * retriever score`.
+The effect of a part on an item is log p with it less log p without it, p being the softmax
+of the served scores over all candidates: retriever scores are standardised within each
+answer and log-odds rise and fall for all items together, so only differences between items
+of one answer mean anything. Positive effects (nats) spoke for the item, negative against it.
+
+The retriever answers every ablated query for all candidates, which costs no tokens. The model
+is asked again for the explained items and a few `REFERENCE` others: what a part does to all
+alike must be seen to be taken off, and the explained ones, at the top perhaps because of that
+part, cannot tell. The mean of the others stands for those that are not asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.engine.checks import label_ids
+from recsys.prompting import RenderedPrompt
+from recsys.ranking.base import Ranking, RankRequest, label_usage
+from recsys.ranking.pointwise import PointwiseRanker
+from recsys.retriever_config import Channel
+from recsys.types import Candidate, Usage
+from retrieval import HybridRetriever, Query
+
+REFERENCE = 4  # items beside the explained ones that the model is asked of
+NOISE = 0.1  # nats of log-odds: within what bf16 and batching change by themselves
+POPULAR: tuple[Channel, ...] = ("popularity", "recent", "segment")  # channels that know no person
+
+Kind = Literal["wish", "time", "place", "fact", "profile", "popularity", "history"]
+Floats = npt.NDArray[np.float64]
+_TIME = {"time": None, "hour": None, "part_of_day": None, "weekday": None, "weekend": None, "season": None}
+
+
+@dataclass(frozen=True)
+class Part:
+    """What can be left out; `name` is the id of a history item, or the name of a fact."""
+
+    kind: Kind
+    name: str = ""
+
+
+def parts_of(query: Query, request: RankRequest) -> list[Part]:
+    """Everything a request has that can be left out: history last, newest first, each item once."""
+    context = request.context
+    there: dict[Kind, Iterable[str]] = {
+        "wish": [""] if context.wish else [],
+        "time": [""] if context.hour is not None or context.weekday or context.season else [],
+        "place": [""] if context.place else [],
+        "fact": context.extra,
+        "profile": [""] if request.profile else [],
+        "popularity": [""],
+        "history": dict.fromkeys(entry.item.id for entry in reversed(query.history)),
+    }
+    return [Part(kind, name) for kind in get_args(Kind) for name in there[kind]]
+
+
+def without(query: Query, request: RankRequest, parts: Iterable[Part]) -> tuple[Query, RankRequest]:
+    """Both as if these parts had never been; candidates stay, popularity is not theirs to leave out."""
+    names = {kind: {part.name for part in parts if part.kind == kind} for kind in get_args(Kind)}
+    context = request.context
+    if names["time"]:
+        context = context.model_copy(update=_TIME)
+    if names["place"]:
+        context = context.model_copy(update={"place": None})
+    if names["wish"]:
+        context = context.model_copy(update={"wish": ""})
+    if names["fact"]:
+        kept = {name: value for name, value in context.extra.items() if name not in names["fact"]}
+        context = context.model_copy(update={"extra": kept})
+    gone = names["history"]
+    return (
+        dataclasses.replace(
+            query,
+            history=tuple(entry for entry in query.history if entry.item.id not in gone),
+            wish=context.wish,
+            context=context,
+        ),
+        dataclasses.replace(
+            request,
+            history=tuple(entry for entry in request.history if entry.item.id not in gone),
+            context=context,
+            profile={} if names["profile"] else request.profile,
+        ),
+    )
+
+
+class Ablation:
+    """The effects of the parts of one ranked request. Deterministic; asks nothing twice.
+
+    `ranking` None: nothing but the retriever ranked. `ranker` None: the model cannot be asked
+    again, so its half of every effect is unknown and counts as 0. `retriever_weight` is of the
+    score that was served.
+    """
+
+    def __init__(
+        self,
+        query: Query,
+        request: RankRequest,
+        retriever: HybridRetriever,
+        *,
+        ranking: Ranking | None = None,
+        ranker: PointwiseRanker | None = None,
+        retriever_weight: float = 1.0,
+    ) -> None:
+        self.query, self.request, self.retriever = query, request, retriever
+        self.ranker = ranker if ranking is not None and None not in ranking.log_odds else None
+        self.usage = Usage()
+        self._retriever_weight = retriever_weight if ranking is not None else 1.0
+        self._odds = np.array(ranking.log_odds if self.ranker and ranking else [], dtype=np.float64)
+        self._served = (
+            np.log(np.maximum(ranking.scores, 1e-12))
+            if ranking is not None
+            else np.array([candidate.score for candidate in request.candidates], dtype=np.float64)
+        )
+        self._found: dict[frozenset[Part], list[Candidate]] = {}
+        self._shifts: dict[frozenset[Part], Floats] = {}
+
+    @property
+    def noise(self) -> float:
+        """Effects up to this (nats) are none."""
+        return max(1e-3, NOISE * self.ranker.parts.model_weight) if self.ranker else 1e-3
+
+    def effect(self, *parts: Part) -> Floats:
+        """log p with these parts less log p without them all, nats, shape (candidates,)."""
+        return _log_softmax(self._served) - _log_softmax(self.scores(frozenset(parts)))
+
+    def retriever_effect(self, *parts: Part) -> Floats:
+        """The same for the retriever alone, whatever its weight: to choose what to ask the model."""
+        with_all, less = self._scores_of(frozenset()), self._scores_of(frozenset(parts))
+        return _log_softmax(with_all) - _log_softmax(less)
+
+    def model_effect(self, *parts: Part) -> Floats:
+        """The same for the model alone, with its weight."""
+        shifted = self._served + self._model_shift(frozenset(parts))
+        return _log_softmax(self._served) - _log_softmax(shifted)
+
+    def halves(self, position: int) -> tuple[float, float]:
+        """How far the retriever and the model each lift a candidate above the mean of all, nats."""
+        retriever = self._retriever_weight * self._scores_of(frozenset())
+        model = self._served - retriever
+        return float((retriever - retriever.mean())[position]), float((model - model.mean())[position])
+
+    def probability(self, *parts: Part) -> Floats:
+        """p of each candidate without these parts, shape (candidates,)."""
+        return np.exp(_log_softmax(self.scores(frozenset(parts))))
+
+    def rank(self, position: int, *parts: Part) -> int:
+        """Where the candidate at `position` would come without these parts; 1 = first."""
+        order = np.argsort(-self.scores(frozenset(parts)), kind="stable")
+        return int(np.flatnonzero(order == position)[0]) + 1
+
+    def asked(self, *parts: Part) -> bool:
+        """Whether the model was asked without exactly these parts."""
+        return frozenset(parts) in self._shifts
+
+    def scores(self, parts: frozenset[Part]) -> Floats:
+        """Served scores without `parts`, but for a constant, shape (candidates,).
+
+        The model's half of several parts it was not asked without is the sum of theirs.
+        """
+        shift = self._retriever_weight * (self._scores_of(parts) - self._scores_of(frozenset()))
+        return self._served + shift + self._model_shift(parts)
+
+    def _model_shift(self, parts: frozenset[Part]) -> Floats:
+        if (whole := self._shifts.get(parts)) is not None:
+            return whole
+        single = [self._shifts[frozenset([part])] for part in parts if self.asked(part)]
+        return sum(single, np.zeros(len(self._served)))
+
+    def choose(self, top: Sequence[int], budget: int) -> list[Part]:
+        """At most `budget` parts worth asking the model without, for the candidates at `top`.
+
+        At least half are history items that the prompt shows, by what the retriever's score of
+        `top` owes to them and by text similarity; the others are all else that the request has.
+        """
+        shown = {entry.item.id for entry in self.request.history}
+        every = parts_of(self.query, self.request)
+        history = [part for part in every if part.kind == "history" and part.name in shown]
+        owed = {part: float(np.abs(self.retriever_effect(part)[list(top)]).sum()) for part in history}
+        alike = {
+            part: sum(abs(self.request.candidates[p].because.get(part.name, 0.0)) for p in top)
+            for part in history
+        }
+        most, closest = max(owed.values(), default=0) or 1, max(alike.values(), default=0) or 1
+        history.sort(key=lambda part: (-owed[part] / most - alike[part] / closest, part.name))
+        rest = [part for part in every if part.kind != "history"]
+        rest = rest[: budget - min(len(history), (budget + 1) // 2)]
+        return [*rest, *history[: budget - len(rest)]]
+
+    def ask(self, sets: Sequence[frozenset[Part]], top: Sequence[int]) -> None:
+        """Score `top` and the reference with the model, without each of `sets`, all in two calls.
+
+        The first prompts of all sets go first and fill the prefix cache. Raises EngineError.
+        """
+        new = [parts for parts in dict.fromkeys(sets) if parts and parts not in self._shifts]
+        if self.ranker is None or not new:
+            return
+        others = [position for position in range(len(self._served)) if position not in set(top)]
+        reference = [others[n * len(others) // REFERENCE] for n in range(REFERENCE)] if others else []
+        reference = sorted(set(reference))
+        asked = [*top, *reference]
+        rendered = [self._ablated(parts, asked) for parts in new]
+        engine = self.ranker.parts.engine
+        labels = label_ids(engine.tokenizer, rendered[0].template.meta.labels)
+        prompts = [prompt.token_ids for prompt in rendered]
+        answers = engine.label_logprobs([of[0] for of in prompts], labels)
+        rest = engine.label_logprobs([ids for of in prompts for ids in of[1:]], labels)
+        work = label_usage(answers + rest)
+        self.usage = Usage(
+            prompt_tokens=self.usage.prompt_tokens + work.prompt_tokens,
+            cached_tokens=self.usage.cached_tokens + work.cached_tokens,
+            generated_tokens=self.usage.generated_tokens + work.generated_tokens,
+        )
+        each = len(asked) - 1
+        for number, parts in enumerate(new):
+            found = [answers[number], *rest[number * each : (number + 1) * each]]
+            change = np.array([one.logprobs[0] - one.logprobs[1] for one in found]) - self._odds[asked]
+            of_others = change[len(top) :] if reference else change
+            shift = np.full(len(self._served), of_others.mean())
+            shift[asked] = change
+            self._shifts[parts] = self.ranker.parts.model_weight * shift
+
+    def _ablated(self, parts: frozenset[Part], asked: Sequence[int]) -> RenderedPrompt:
+        assert self.ranker is not None
+        candidates = self._candidates(parts)
+        _, request = without(self.query, self.request, parts)
+        request = dataclasses.replace(request, candidates=tuple(candidates[position] for position in asked))
+        ranker = self.ranker
+        if any(part.kind == "popularity" for part in parts):
+            facts = tuple(fact for fact in ranker.parts.facts if fact != "popularity")
+            ranker = dataclasses.replace(ranker, parts=dataclasses.replace(ranker.parts, facts=facts))
+        return ranker.render(request)
+
+    def _candidates(self, parts: frozenset[Part]) -> list[Candidate]:
+        """The candidates as the retriever sees them without `parts`; one that is gone since stays as it was."""
+        if parts not in self._found:
+            query, _ = without(self.query, self.request, parts)
+            muted = POPULAR if any(part.kind == "popularity" for part in parts) else ()
+            ids = [candidate.item.id for candidate in self.request.candidates]
+            found = {one.item.id: one for one in self.retriever.rescore(query, ids, muted)}
+            self._found[parts] = [found.get(one.item.id, one) for one in self.request.candidates]
+        return self._found[parts]
+
+    def _scores_of(self, parts: frozenset[Part]) -> Floats:
+        return np.array([candidate.score for candidate in self._candidates(parts)], dtype=np.float64)
+
+
+def _log_softmax(scores: Floats) -> Floats:
+    shifted = scores - scores.max()
+    found: Floats = shifted - np.log(np.exp(shifted).sum())
+    return found

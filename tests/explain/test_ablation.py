@@ -1,0 +1,128 @@
+"""What moved a score: a planted cause is found, with its sign, the same every time and within the budget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.explain.ablation import REFERENCE, Ablation, Part, parts_of
+from recsys.pipeline import Recommender
+from recsys.ranking.pointwise import PointwiseRanker
+from retrieval import Query
+from tests.fakes import ScriptedEngine
+
+AT = "2026-11-20T21:00"
+
+
+def ablation_of(recommender: Recommender, user: str = "ann", retriever_weight: float = 0.0) -> Ablation:
+    request = recommender.prepare(user, at=AT, n_candidates=8).request
+    exclude = frozenset(entry.item.id for entry in request.history)
+    query = Query(request.history, request.context.wish, exclude, context=request.context)
+    ranker = recommender.ranker("pointwise", recommender.engine())
+    assert isinstance(ranker, PointwiseRanker)
+    return Ablation(
+        query, request, recommender.retriever,
+        ranking=ranker.rank(request), ranker=ranker, retriever_weight=retriever_weight,
+    )  # fmt: skip
+
+
+def planted(sign: float, cause: str, on: str) -> ScriptedEngine:
+    """Its log-odds move by `sign` where the prompt shows the cause and is about the item."""
+
+    def score(text: str, label: str) -> float:
+        shared, _, about = text.partition("Will this person")
+        return sign if label == "Yes" and cause in shared and on in about else 0.0
+
+    return ScriptedEngine(score=score)
+
+
+def position(ablation: Ablation, title: str) -> int:
+    return [item.title for item in ablation.request.items].index(title)
+
+
+@pytest.mark.parametrize("sign", [2.0, -2.0])
+def test_planted_history_item_is_the_strongest_and_its_sign_right(
+    recommender: Recommender, scripted: ScriptedEngine, sign: float
+) -> None:
+    scripted.score = planted(sign, "Alien", "Metropolis").score
+    ablation = ablation_of(recommender)
+    place = position(ablation, "Metropolis")
+    parts = parts_of(ablation.query, ablation.request)
+    ablation.ask([frozenset([part]) for part in parts], [place])
+    effects = {part: float(ablation.effect(part)[place]) for part in parts}
+    assert max(effects, key=lambda part: abs(effects[part])) == Part("history", "f3")
+    assert np.sign(effects[Part("history", "f3")]) == np.sign(sign)
+    assert all(abs(value) < ablation.noise for part, value in effects.items() if part.name != "f3")
+
+
+def test_rank_without_the_cause_is_lower(recommender: Recommender, scripted: ScriptedEngine) -> None:
+    scripted.score = planted(2.0, "Alien", "Metropolis").score
+    ablation = ablation_of(recommender)
+    place, cause = position(ablation, "Metropolis"), Part("history", "f3")
+    ablation.ask([frozenset([cause])], [place])
+    assert ablation.rank(place) == 1
+    assert ablation.rank(place, cause) == place + 1  # all equal: the retriever's order
+    assert ablation.probability()[place] > ablation.probability(cause)[place]
+
+
+def test_what_lifts_all_items_alike_has_no_effect(recommender: Recommender, scripted: ScriptedEngine) -> None:
+    scripted.score = lambda text, label: 3.0 if label == "Yes" and "Friday" in text else 0.0
+    ablation = ablation_of(recommender)
+    ablation.ask([frozenset([Part("time")])], [0, 1])
+    assert np.abs(ablation.effect(Part("time"))).max() < 1e-9
+
+
+def test_what_lifts_the_explained_items_alone_has_an_effect(
+    recommender: Recommender, scripted: ScriptedEngine
+) -> None:
+    """Against each other the explained ones do not move: others have to be asked."""
+    titles = ("Metropolis", "Fargo")
+    scripted.score = lambda text, label: (
+        2.0
+        if label == "Yes"
+        and "Friday" in text
+        and any(t in text.partition("Will this person")[2] for t in titles)
+        else 0.0
+    )
+    ablation = ablation_of(recommender)
+    top = [position(ablation, title) for title in titles]
+    ablation.ask([frozenset([Part("time")])], top)
+    assert (ablation.effect(Part("time"))[top] > ablation.noise).all()
+
+
+def test_same_request_gives_the_same_effects(recommender: Recommender) -> None:
+    def effects() -> list[list[float]]:
+        ablation = ablation_of(recommender, retriever_weight=1.0)
+        chosen = ablation.choose([0, 1], 5)
+        ablation.ask([frozenset([part]) for part in chosen], [0, 1])
+        return [ablation.effect(part).tolist() for part in chosen]
+
+    assert effects() == effects()
+
+
+@pytest.mark.parametrize("budget", [0, 1, 3, 6])
+def test_budget_is_held(recommender: Recommender, scripted: ScriptedEngine, budget: int) -> None:
+    ablation = ablation_of(recommender)
+    before = len(scripted.prompts)
+    chosen = ablation.choose([0, 1], budget)
+    ablation.ask([frozenset([part]) for part in chosen], [0, 1])
+    assert len(chosen) <= budget
+    assert len(scripted.prompts) - before <= budget * (2 + REFERENCE)
+    assert sum(part.kind == "history" for part in chosen) >= min(4, budget // 2)
+
+
+def test_without_the_model_the_retriever_alone_is_measured(recommender: Recommender) -> None:
+    whole = ablation_of(recommender)
+    ablation = Ablation(whole.query, whole.request, recommender.retriever)
+    everything = [part for part in parts_of(whole.query, whole.request) if part.kind == "history"]
+    assert np.abs(ablation.effect(*everything)).max() > ablation.noise
+    ablation.ask([frozenset(everything)], [0])
+    assert ablation.usage.prompt_tokens == 0
+
+
+def test_rescoring_the_same_query_gives_the_retrieved_scores(recommender: Recommender) -> None:
+    ablation = ablation_of(recommender)
+    served = [candidate.score for candidate in ablation.request.candidates]
+    ids = [candidate.item.id for candidate in ablation.request.candidates]
+    again = recommender.retriever.rescore(ablation.query, ids)
+    assert [one.score for one in again] == pytest.approx(served, abs=1e-5)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.config import Locality
+from recsys.context import build_context
+from recsys.retriever_config import NearbyConfig
+from recsys.types import Context, Interaction, Item, Site
+from retrieval import ChannelRetriever, ItemTable, Query
+from retrieval.nearby import Nearby, nearby
+
+TOWN = Locality(name="T", timezone="UTC", radius_km=50, areas={"here": (50.0, 10.0), "there": (50.0, 10.1)})
+
+
+def item(name: str, east: float | None, hours: str = "") -> Item:
+    site = None if east is None else Site(latitude=50.0, longitude=10 + east, hours=hours)
+    return Item(id=name, title=name, site=site)
+
+
+ITEMS = [
+    item("far", 0.1, "24/7"),
+    item("near", 0.0, "Mo-Fr 08:00-18:00"),
+    item("middle", 0.05),
+    item("nowhere", None),
+]
+
+
+def situation(at: str | None = None, place: str | None = None) -> Context:
+    return build_context(at=at, place=place, locality=TOWN)
+
+
+def order(channel: Nearby, context: Context, table: ItemTable | None = None) -> list[str]:
+    retriever = ChannelRetriever("nearby", channel, table or ItemTable(ITEMS))
+    return [found.item.id for found in retriever.retrieve(Query(context=context), 10)]
+
+
+def configured(per_km: float = 1.0, closed: float = 9.0) -> Nearby:
+    channel = nearby(ITEMS, (), NearbyConfig(per_km=per_km, closed=closed))
+    assert channel is not None
+    return channel
+
+
+def test_nearest_first_and_what_is_closed_last() -> None:
+    channel = configured(closed=20)
+    assert order(channel, situation("2025-07-04T09:00", "here")) == ["near", "middle", "far", "nowhere"]
+    assert order(channel, situation("2025-07-04T20:00", "here")) == ["middle", "far", "nowhere", "near"]
+    assert order(channel, situation("2025-07-04T09:00", "there")) == ["far", "middle", "near", "nowhere"]
+
+
+def test_place_or_time_alone_says_its_part_and_neither_says_nothing() -> None:
+    channel = configured()
+    assert order(channel, situation(place="there"))[0] == "far"
+    assert order(channel, situation("2025-07-04T20:00"))[-1] == "near"
+    assert order(channel, situation("2025-07-04")) == []
+    assert order(channel, Context()) == []
+
+
+def test_score_falls_with_every_kilometre_and_once_for_a_closed_door() -> None:
+    answer = configured(per_km=2.0, closed=5.0).ask(
+        Query(context=situation("2025-07-05T09:00", "here")), ItemTable(ITEMS)
+    )
+    assert answer is not None
+    far, middle, near, nowhere = answer.scores
+    assert near == pytest.approx(-5.0)
+    assert far == pytest.approx(2 * middle, rel=1e-3)
+    assert middle == pytest.approx(-2 * 3.574, rel=1e-2)
+    assert nowhere == far
+
+
+def test_items_without_sites_have_no_such_channel() -> None:
+    assert nearby([item("a", None)], (), NearbyConfig()) is None
+
+
+def test_a_new_item_is_found_where_it_is_and_a_deleted_one_is_forgotten() -> None:
+    fresh = item("fresh", 0.001, "24/7")
+    channel = configured().updated([fresh], {"far"})
+    table = ItemTable(ITEMS).changed([fresh], removed={"far"})
+    assert order(channel, situation("2025-07-04T20:00", "here"), table)[0] == "fresh"
+    assert set(channel.sites) == {"near", "middle", "nowhere", "fresh"}
+
+
+def test_the_fit_finds_what_distance_and_closed_doors_cost() -> None:
+    """Events drawn with 0.9 per km, never behind a closed door."""
+    draw = np.random.default_rng(3)
+    items = [
+        item(f"p{n:02}", float(east), "Mo-Su 08:00-18:00" if n % 2 else "24/7")
+        for n, east in enumerate(draw.uniform(-0.1, 0.1, 40))
+    ]
+    quality = draw.normal(0, 1, 40)
+    events = []
+    for number in range(1500):
+        place, hour = ("here", "there")[number % 2], 6 + number % 16
+        context = situation(f"2025-07-04T{hour:02}:00", place)
+        answer = Nearby({one.id: one.site for one in items}, 0.9, 50.0).ask(
+            Query(context=context), ItemTable(items)
+        )
+        assert answer is not None
+        row = int(np.argmax(answer.scores + quality + draw.gumbel(size=40)))
+        events.append((Interaction(user_id="u", item_id=items[row].id), context))
+    channel = nearby(items, events, NearbyConfig())
+    assert channel is not None
+    assert channel.per_km == pytest.approx(0.9, abs=0.15)
+    assert channel.closed > 3
+    fixed = nearby(items, events, NearbyConfig(per_km=0.1))
+    assert fixed is not None
+    assert fixed.per_km == 0.1
+    assert fixed.closed > 2
+
+
+def test_events_that_say_nothing_teach_nothing() -> None:
+    channel = nearby(ITEMS, [(Interaction(user_id="u", item_id="far"), Context())], NearbyConfig())
+    assert channel is not None
+    assert (channel.per_km, channel.closed) == (0, 0)
