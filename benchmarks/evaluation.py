@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def main() -> None:
         {
             **{name: run[name] for name in (*kept, "seed", "data_hash", "train_hash")},
             "compared": options.compare,
-            "environment": describe() | {"command": run["command"].split(" --out ")[0]},
+            "environment": describe() | {"command": re.split(r" (?:--out|-o) ", run["command"])[0]},
             "systems": {
                 name: {
                     "metrics": {
@@ -43,12 +44,22 @@ def main() -> None:
                 for name, system in result["systems"].items()
             },
             "paired": {
-                name: {metric: found[metric] for metric in METRICS if metric in found}
-                for name, found in result["paired"].items()
-                if name.startswith(f"{options.compare}-")
+                f"{options.compare}-{other}": {metric: of[metric] for metric in METRICS if metric in of}
+                for other in result["systems"]
+                if (of := _minus(result["paired"], options.compare, other))
             },
         },
     )
+
+
+def _minus(paired: dict[str, Any], one: str, other: str) -> dict[str, Any]:
+    """The paired differences of one system and another, whichever way round they were kept; {} if not."""
+    if f"{one}-{other}" in paired:
+        return dict(paired[f"{one}-{other}"])
+    return {
+        metric: found | {"value": -found["value"], "low": -found["high"], "high": -found["low"]}
+        for metric, found in paired.get(f"{other}-{one}", {}).items()
+    }
 
 
 if __name__ == "__main__":

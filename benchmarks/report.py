@@ -28,6 +28,7 @@ def render() -> str:
         "evaluation": _evaluation,
         "retrieval_scale": _retrieval_scale,
         "sampled_ranking": _sampled_ranking,
+        "places": partial(_tuned, "Time and place, in a generated town: the whole catalogue"),
         "tuned_text": partial(_tuned, "The shipped adapter, told no facts: target + 19 random items"),
         "tuned_facts": partial(
             _tuned, "The shipped adapter, told the retriever's facts: target + 19 random items"
