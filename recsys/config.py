@@ -179,10 +179,16 @@ class RankerConfig(Strict):
     retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score in the score")
 
 
+Style = Literal["short", "detailed", "comparative"]
+
+
 class ReasonConfig(Strict):
     max_tokens: int = Field(96, ge=16)
     history_shown: int = Field(3, ge=0, description="history items offered as evidence")
     retries: int = Field(1, ge=0, le=3)
+    ablations: int = Field(6, ge=0, le=100, description="parts of a request the model is asked again without")
+    language: str = Field("en", pattern=r"^[a-z]{2}(-[a-z]+)?$", description="a folder of prompts/explain")
+    style: Style = Field("short", description="detailed: two sentences; comparative: against the next item")
 
 
 class Domain(Strict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.adapters import resolve_adapter
-from recsys.answers import answer_lines, model_info, prompt_info, timed, total_usage
+from recsys.answers import Explained, answer_lines, model_info, prompt_info, timed, total_usage
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings, load_domain, load_settings
 from recsys.context import build_context
@@ -27,33 +26,17 @@ from recsys.errors import (
     RequestError,
     UnknownUser,
 )
-from recsys.explain import (
-    REASON_TEMPLATE,
-    ReasonCase,
-    Reasons,
-    collect_evidence,
-    render_reason,
-    write_reasons,
-)
+from recsys.explain import REASON_TEMPLATE, render_reason
+from recsys.explaining import Explainer
 from recsys.ingest import Progress, ensure_imported
 from recsys.live import LiveCatalog
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
-from recsys.requests import Prepared, candidates_wanted
+from recsys.requests import Prepared, beside, candidates_wanted, retriever_order
 from recsys.situations import retriever_folder, situations
 from recsys.store import ItemChange, Store
-from recsys.types import (
-    Context,
-    Filter,
-    HistoryEntry,
-    Item,
-    Place,
-    Recommendations,
-    User,
-)
+from recsys.types import Filter, HistoryEntry, Item, Place, Recommendations, User, Why
 from retrieval import EventLog, HybridRetriever, Query, SentenceEmbedder, build_retriever
-
-TOP_PART = 10  # a reason may call an item popular, or close to a wish, in the first tenth
 
 
 class Recommender:
@@ -160,8 +143,7 @@ class Recommender:
         begun = time.perf_counter()
         prepared = self.prepare(
             user, liked=liked, disliked=disliked, at=at, place=place, wish=wish, extra=extra,
-            rule=rule, k=k,
-            n_candidates=n_candidates,
+            rule=rule, k=k, n_candidates=n_candidates,
         )  # fmt: skip
         with self._engines.request():
             return self._answered(prepared, k, strategy or self.domain.ranker.strategy, reasons, begun)
@@ -172,25 +154,11 @@ class Recommender:
         """Rank what was retrieved by the strategy `name`, and say why."""
         clock, request = prepared.timings, prepared.request
         degraded: list[str] = []
-        engine = self._running_engine(degraded, clock)
-        ranking: Ranking | None = None
-        if engine and request.candidates:
-            with timed(clock, "rank"), self._tolerating(engine, degraded, "ranking"):
-                ranking = self.ranker(name, engine).rank(request)
-        order = ranking.order() if ranking else range(len(request.candidates))
-        top = list(order)[:k]
-
-        explained = Reasons([], [])
+        engine, ranking = self._ranked(prepared, name, degraded)
+        top = (ranking.order() if ranking else list(range(len(request.candidates))))[:k]
+        explained = Explained()
         if reasons and top:
-            healthy = engine if ranking and not degraded else None
-            with timed(clock, "context effect"):
-                effects = self._context_effects(ranking, request, top, name, healthy, degraded)
-            with timed(clock, "reasons"):
-                cases = self._cases(request, top, effects)
-                explained = write_reasons(cases, healthy, self.prompts, self.domain.reasons)
-            degraded += explained.degraded
-            if explained.engine_died and engine:
-                self._engines.let_go(engine)
+            explained = self._explained(prepared, top, name, engine, ranking)
         clock["total"] = time.perf_counter() - begun
         return Recommendations(
             domain=self.domain.name,
@@ -203,9 +171,85 @@ class Recommender:
             parse=ranking.report if ranking else None,
             usage=total_usage(ranking, explained),
             timings={stage: round(seconds, 4) for stage, seconds in clock.items()},
-            degraded=tuple(degraded),
+            degraded=(*degraded, *explained.degraded),
             notes=self.load_notes + prepared.notes,
         )
+
+    def explain(
+        self,
+        user: str | None,
+        item: str,
+        *,
+        instead_of: str | None = None,
+        liked: Sequence[str] = (),
+        disliked: Sequence[str] = (),
+        at: str | dt.datetime | None = None,
+        place: str | Place | None = None,
+        wish: str = "",
+        extra: Mapping[str, str] | None = None,
+        n_candidates: int | None = None,
+    ) -> Why:
+        """Why an item (title or id) comes where it does, and what would change it; or why not another.
+
+        Ranks are among the candidates; one that retrieval did not bring is scored beside
+        them, and `notes` says so. Raises as `recommend`, and RequestError where both are one.
+        """
+        items = [self.catalog.find_any(name) for name in (item, instead_of) if name is not None]
+        prepared = self.prepare(
+            user, liked=liked, disliked=disliked, at=at, place=place, wish=wish, extra=extra, k=1,
+            n_candidates=n_candidates,
+        )  # fmt: skip
+        prepared = beside(prepared, items, self.retriever)
+        request, name, degraded = prepared.request, "pointwise", list[str]()
+        with self._engines.request():
+            engine, ranking = self._ranked(prepared, name, degraded)
+            top = [request.items.index(one) for one in items]
+            explained = self._explained(prepared, top, name, engine, ranking)
+        order = ranking.order() if ranking else retriever_order(request.candidates)
+        lines = answer_lines(request.candidates, ranking, top, explained, order)
+        return Why(
+            domain=self.domain.name,
+            user=prepared.user_id,
+            item=lines[0],
+            other=lines[1] if len(lines) > 1 else None,
+            candidates=len(request.candidates),
+            effects=explained.effects,
+            context=request.context,
+            model=model_info(engine) if ranking and engine else None,
+            strategy=name if ranking else "retriever",
+            usage=total_usage(ranking, explained),
+            degraded=(*degraded, *explained.degraded),
+            notes=self.load_notes + prepared.notes,
+        )
+
+    def _ranked(
+        self, prepared: Prepared, name: str, degraded: list[str]
+    ) -> tuple[Engine | None, Ranking | None]:
+        """The ranking if the engine can be had and does it; what went wrong is noted in `degraded`."""
+        engine = self._running_engine(degraded, prepared.timings)
+        if engine and prepared.request.candidates:
+            with timed(prepared.timings, "rank"), self._tolerating(engine, degraded, "ranking"):
+                return engine, self.ranker(name, engine).rank(prepared.request)
+        return engine, None
+
+    def _explained(
+        self,
+        prepared: Prepared,
+        top: Sequence[int],
+        name: str,
+        engine: Engine | None,
+        ranking: Ranking | None,
+    ) -> Explained:
+        """A reason for each of the candidates at `top`, and what moved the first of them."""
+        explainer, healthy = self._explainer(), engine if ranking else None
+        with timed(prepared.timings, "evidence"):
+            ranker = self.ranker(name, healthy) if healthy else None
+            measured = explainer.measure(prepared, top, ranking, ranker)
+        with timed(prepared.timings, "reasons"):
+            explained = explainer.explain(measured, healthy)
+        if explained.engine_died and engine:
+            self._engines.let_go(engine)
+        return explained
 
     def prepare(
         self,
@@ -239,9 +283,8 @@ class Recommender:
                 notes += (f"user '{known.id}' has no history yet",)
         with timed(clock, "retrieve"):
             exclude = seen.union(entry.item.id for entry in asked)
-            candidates = self.retriever.retrieve(
-                Query(past, context.wish, exclude, rule or Filter(), context), wanted
-            )
+            query = Query(past, context.wish, exclude, rule or Filter(), context)
+            candidates = self.retriever.retrieve(query, wanted)
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
         length = self.domain.ranker.history_length
@@ -251,13 +294,13 @@ class Recommender:
             context=context,
             profile=known.profile if known else {},
         )
-        return Prepared(request, known.id if known else None, notes + context.notes, clock)
+        return Prepared(query, request, known.id if known else None, notes + context.notes, clock)
 
     def render(self, name: str, prepared: Prepared, engine: Engine) -> list[RenderedPrompt]:
         """The prompts that template `name` gives for a request: what is shown is what is sent.
 
-        One for a ranking; for reasons one per candidate, without context evidence,
-        which only a ranking measures. Raises PromptError for other templates.
+        One for a ranking; for reasons one per candidate, of evidence that only the
+        retriever measured. Raises PromptError for other templates.
         """
         request = prepared.request
         task = self.prompts.get(name).meta.task
@@ -266,7 +309,8 @@ class Recommender:
         if task.startswith("rank.") and task.removeprefix("rank.") in STRATEGIES:
             return [self.ranker(task.removeprefix("rank."), engine).render(request)]
         if name == REASON_TEMPLATE:
-            cases = self._unranked_cases(request)
+            explainer = self._explainer()
+            cases = explainer.cases(explainer.measure(prepared, range(len(request.candidates))))
             return [render_reason(case, engine, self.prompts, self.domain.reasons) for case in cases]
         raise PromptError(
             f"'{name}' is not sent to a model", hint="render a rank/ template or explain/reason"
@@ -286,11 +330,12 @@ class Recommender:
                 self._engines.let_go(engine)
                 raise
 
-    def reasons(self, request: RankRequest) -> Reasons:
+    def reasons(self, prepared: Prepared) -> Explained:
         """Reasons for every candidate as it comes, for looking at what the model writes."""
         with self._engines.request():
-            cases = self._unranked_cases(request)
-            return write_reasons(cases, self.engine(), self.prompts, self.domain.reasons)
+            explainer = self._explainer()
+            measured = explainer.measure(prepared, range(len(prepared.request.candidates)))
+            return explainer.explain(measured, self.engine())
 
     def engine(self) -> Engine:
         """The engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
@@ -305,6 +350,9 @@ class Recommender:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _explainer(self) -> Explainer:
+        return Explainer(self.domain, self.prompts, self.retriever, len(self.catalog))
 
     def _user(self, user: str | None, described: bool) -> tuple[User | None, tuple[str, ...]]:
         """The user if known, and a note that says what happens if not."""
@@ -346,51 +394,3 @@ class Recommender:
     def _wanted_adapter(self) -> str | None:
         adapter = resolve_adapter(self.domain, self.settings)
         return adapter.ref if adapter else None
-
-    def _context_effects(
-        self,
-        ranking: Ranking | None,
-        request: RankRequest,
-        top: Sequence[int],
-        strategy: str,
-        engine: Engine | None,
-        degraded: list[str],
-    ) -> list[float | None]:
-        """How much time and place moved each top item, in nats: scored again without them."""
-        if ranking is None or engine is None or not request.context.facts or strategy != "pointwise":
-            return [None] * len(top)
-        bare = dataclasses.replace(
-            request,
-            candidates=tuple(request.candidates[position] for position in top),
-            context=Context(wish=request.context.wish),
-        )
-        with self._tolerating(engine, degraded, "context effect"):
-            without = self.ranker(strategy, engine).rank(bare).log_odds
-            return [
-                with_context - plain
-                if (with_context := ranking.log_odds[position]) is not None and plain is not None
-                else None
-                for position, plain in zip(top, without, strict=True)
-            ]
-        return [None] * len(top)
-
-    def _unranked_cases(self, request: RankRequest) -> list[ReasonCase]:
-        everyone = range(len(request.candidates))
-        return self._cases(request, everyone, [None for _ in everyone])
-
-    def _cases(
-        self, request: RankRequest, top: Sequence[int], effects: Sequence[float | None]
-    ) -> list[ReasonCase]:
-        return [
-            collect_evidence(
-                request.candidates[position],
-                request.history,
-                request.context,
-                nouns=(self.domain.noun, self.domain.plural),
-                history_shown=self.domain.reasons.history_shown,
-                top_rank=max(1, len(self.catalog) // TOP_PART),
-                context_effect=effect,
-                variant=rank,
-            )
-            for rank, (position, effect) in enumerate(zip(top, effects, strict=True))
-        ]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys.errors import RequestError
 from recsys.ranking import RankRequest
+from recsys.types import Candidate, Item
+from retrieval import HybridRetriever, Query
 
 MAX_CANDIDATES = 1000
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request after retrieval: all that ranking and reasons read."""
+    """A request after retrieval: all that ranking and reasons read. `query` is what was retrieved by."""
 
+    query: Query
     request: RankRequest
     user_id: str | None
     notes: tuple[str, ...]
@@ -30,3 +35,34 @@ def candidates_wanted(k: int, n_candidates: int | None, default: int) -> int:
             f"n_candidates is {wanted}, k is {k}", hint=f"it must lie between k and {MAX_CANDIDATES}"
         )
     return wanted
+
+
+def beside(prepared: Prepared, items: Sequence[Item], retriever: HybridRetriever) -> Prepared:
+    """The same request with these items among its candidates, noting which retrieval did not bring.
+
+    Raises RequestError for one item twice, or one that the retriever does not have.
+    """
+    if len({item.id for item in items}) < len(items):
+        raise RequestError("both items are the same", hint="name two different ones")
+    request = prepared.request
+    there = {candidate.item.id for candidate in request.candidates}
+    missing = [item for item in items if item.id not in there]
+    found = retriever.rescore(prepared.query, [item.id for item in missing])
+    if len(found) < len(missing):
+        raise RequestError(f"'{missing[0].name[:80]}' is not in the index", hint="ask again in a moment")
+    notes = tuple(
+        f"{item.name[:80]} is in the history already: scored beside the candidates"
+        if item.id in prepared.query.exclude
+        else f"{item.name[:80]} was not among the {len(there)} candidates: scored beside them"
+        for item in missing
+    )
+    return dataclasses.replace(
+        prepared,
+        request=dataclasses.replace(request, candidates=(*request.candidates, *found)),
+        notes=prepared.notes + notes,
+    )
+
+
+def retriever_order(candidates: Sequence[Candidate]) -> list[int]:
+    """Positions by the retriever's score, best first; equal scores stay as they are."""
+    return sorted(range(len(candidates)), key=lambda position: -candidates[position].score)

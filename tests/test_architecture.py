@@ -16,7 +16,7 @@ PACKAGES = ("recsys", "retrieval", "finetune", "prompts")
 LEVELS = (
     ("recsys.cli", "recsys.service", "recsys.scale"),
     (
-        "recsys.pipeline", "recsys.answers", "recsys.requests", "recsys.live", "recsys.scoring", "recsys.evaluation",
+        "recsys.pipeline", "recsys.explaining", "recsys.answers", "recsys.requests", "recsys.live", "recsys.scoring", "recsys.evaluation",
         "recsys.fitting", "finetune", "recsys.doctor",
     ),
     ("recsys.ranking", "recsys.explain", "retrieval"),

@@ -261,6 +261,13 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         Evidence(id="h1", kind="history", text=title),
         Evidence(id="a1", kind="attribute", text=title),
     ]
+    reason = {
+        "evidence": evidence,
+        "shared": {"h1": ("a1",)},
+        "against": evidence[:1],
+        "lacking": ["a1"],
+        "style": "comparative",
+    }
     library = PromptLibrary()
 
     def render(name: str, **extra: Any) -> RenderedPrompt:
@@ -273,13 +280,16 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         ),
         "rank/generated": render("rank/generated", candidates=[item]),
         "rank/title": render("rank/title"),
-        "explain/reason": render("explain/reason", evidence=evidence, shared={"h1": ("a1",)}),
+        "explain/reason": render("explain/reason", **reason),
+        "explain/zh/reason": render("explain/zh/reason", **reason),
         "finetune/wish": render("finetune/wish", item=item, values=[title], form=1),
     }
 
 
 def test_every_template_that_shows_a_prompt_is_tried_with_hostile_text(tokenizer: FakeTokenizer) -> None:
-    assert {*every_prompt("x", tokenizer), "explain/fallback"} == set(PromptLibrary().names())
+    assert {*every_prompt("x", tokenizer), "explain/fallback", "explain/zh/fallback"} == set(
+        PromptLibrary().names()
+    )
     assert len(HOSTILE) >= 25
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import recsys
-from recsys.cli import adapters, data, doctor, evaluate, finetune, fit, items, prompt, recommend
+from recsys.cli import adapters, data, doctor, evaluate, explain, finetune, fit, items, prompt, recommend
 from recsys.errors import RecsysError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("recommend")(recommend.recommend)
+app.command("explain")(explain.explain)
 app.command("fit")(fit.fit)
 app.command("finetune")(finetune.finetune)
 app.command("score")(recommend.score)

@@ -143,7 +143,7 @@ def _library(domain: str) -> Any:
 def _run(recommender: Any, name: str, prepared: Any) -> dict[str, Any]:
     """What the model answers to the prompts of this template, raw and parsed."""
     if not name.startswith("rank/"):
-        written = recommender.reasons(prepared.request)
+        written = recommender.reasons(prepared)
         return {
             "raw": [generation.text for generation in written.generations],
             "explanations": [explanation.model_dump(mode="json") for explanation in written.explanations],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,8 +13,10 @@ from recsys.cli.output import ProgressBars, print_json, show
 from recsys.errors import RequestError
 
 if TYPE_CHECKING:
+    from recsys.config import Domain
     from recsys.types import Filter
 
+ReasonStyle = Literal["short", "detailed", "comparative"]
 DomainOption = Annotated[str, typer.Option("--domain", "-d", help="Name or folder of a domain.")]
 UserOption = Annotated[str | None, typer.Option("--user", "-u", help="Id of a known user.")]
 LikedOption = Annotated[
@@ -65,9 +67,14 @@ def recommend(
     n_candidates: CandidatesOption = None,
     strategy: StrategyOption = None,
     no_reasons: Annotated[bool, typer.Option("--no-reasons", help="Scores only, faster.")] = False,
+    lang: Annotated[str | None, typer.Option("--lang", help="Language of the reasons: en, zh.")] = None,
+    style: Annotated[
+        ReasonStyle | None, typer.Option("--style", help="short, detailed (two sentences), or comparative.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items to a user, or to anybody described by what they like or wish for."""
+    from recsys.explain.verbalise import REASON_TEMPLATE, in_language
     from recsys.pipeline import Recommender
 
     check_strategy(strategy)
@@ -75,6 +82,8 @@ def recommend(
     with ProgressBars() as progress:
         recommender = Recommender.load(domain, progress=progress)
         with recommender:
+            recommender.domain = with_reasons(recommender.domain, lang, style)
+            in_language(REASON_TEMPLATE, recommender.domain.reasons.language, recommender.prompts)
             result = recommender.recommend(
                 user,
                 liked=liked or (),
@@ -119,6 +128,13 @@ def score(
             sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
             sys.stdout.flush()
             progress("scoring lines", number, 0)
+
+
+def with_reasons(domain: Domain, language: str | None, style: ReasonStyle | None) -> Domain:
+    """The domain with reasons in that language and style; what is None stays."""
+    chosen = {"language": language, "style": style}
+    changed = {key: value for key, value in chosen.items() if value is not None}
+    return domain.model_copy(update={"reasons": domain.reasons.model_copy(update=changed)})
 
 
 def check_strategy(strategy: str | None) -> None:

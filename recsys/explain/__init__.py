@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from recsys.explain.evidence import ReasonCase, collect_evidence
+from recsys.explain.ablation import Ablation, Part
+from recsys.explain.claims import Lexicon, unsupported
+from recsys.explain.evidence import MEASURE, ReasonCase, collect_evidence, told
 from recsys.explain.grounding import ungrounded
 from recsys.explain.verbalise import REASON_TEMPLATE, Reasons, render_reason, template_reason, write_reasons
 
 __all__ = [
+    "MEASURE",
     "REASON_TEMPLATE",
+    "Ablation",
+    "Lexicon",
+    "Part",
     "ReasonCase",
     "Reasons",
     "collect_evidence",
     "render_reason",
     "template_reason",
+    "told",
     "ungrounded",
+    "unsupported",
     "write_reasons",
 ]

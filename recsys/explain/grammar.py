@@ -1,99 +1,219 @@
 """The sentences a reason may be, as one regular expression per case.
 
-The forms live in `prompts/explain/grammar.toml`; here their slots are filled with
-the placeholders that are true together. A model chooses evidence, form and words;
-it has no way to say something that no evidence supports.
+The forms live in `prompts/explain/grammar.toml` (other languages in a folder beside
+it); here their slots are filled with the placeholders that are true together. A model
+chooses evidence, form and words; it has no way to say something that no evidence supports.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-from recsys.explain.evidence import ReasonCase
+from recsys.config import Style
+from recsys.explain.evidence import ATTRIBUTE_LIMIT, ReasonCase, shown_title
+from recsys.prompting import clean_text
+from recsys.types import Evidence
 
 PLACEHOLDER = re.compile(r"\{([a-z]+\d*)\}")
+STYLES: tuple[Style, ...] = ("short", "detailed", "comparative")
+TITLED = ("history", "together")  # kinds of evidence whose text is a title
 _FORMS_AT_ONCE = 2  # of a kind's forms, so that neighbouring reasons differ
 
 
-@lru_cache(maxsize=8)
-def _grammar(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+@dataclass(frozen=True)
+class Grammar:
+    """One language: a parsed `grammar.toml`."""
+
+    table: dict[str, Any]
+
+    @staticmethod
+    @lru_cache(maxsize=16)
+    def read(path: Path) -> Grammar:
+        return Grammar(tomllib.loads(path.read_text(encoding="utf-8")))
+
+    def joined(self, names: Sequence[str]) -> str:
+        text: str = self.table["and"].join(names)
+        return text
+
+    def sections(self) -> Iterator[list[str]]:
+        """The forms of every section, those that end a sentence included."""
+        yield from (
+            part["forms"] for part in self.table.values() if isinstance(part, dict) and "forms" in part
+        )
+
+    def said(self, kind: str, text: str) -> str:
+        """Evidence of that kind in this language: `say` of the grammar is done one after the other."""
+        for pattern, replacement in self.table.get("say", {}).get(kind, ()):
+            text = re.sub(pattern, replacement, text)
+        return self.titled(text) if kind in TITLED else text
+
+    def titled(self, title: str) -> str:
+        framed: str = self.table["title"].replace("{}", title)
+        return framed
+
+    def texts(self, case: ReasonCase) -> dict[str, str]:
+        """What stands for each placeholder of the case."""
+        noun = case.nouns[0]
+        found = {entry.id: self.said(entry.kind, entry.text) for entry in (*case.evidence, *case.against)}
+        found["item"] = self.titled(shown_title(case.item, noun))
+        if case.other is not None:
+            found["other"] = self.titled(shown_title(case.other, noun))
+        return found
+
+    def fill(self, sentence: str, case: ReasonCase) -> str:
+        """Put catalogue text in place of the placeholders, and a capital at the start."""
+        texts = self.texts(case)
+        filled = PLACEHOLDER.sub(lambda match: texts.get(match.group(1), ""), sentence.strip())
+        return filled[:1].upper() + filled[1:]
 
 
-def sentence_pattern(case: ReasonCase, path: Path, attempt: int | None = None) -> str:
-    """The regular expression of all sentences that are true of `case`.
+def sentence_pattern(case: ReasonCase, path: Path, attempt: int | None = None, style: Style = "short") -> str:
+    """The regular expression of all sentences of a style that are true of `case`.
 
     With `attempt`, only some of the forms, chosen by `case.variant + attempt`: what
     generation is given, for variety. Without, all of them: what the check accepts.
+    A style that the case has nothing for is short.
     """
-    grammar = _grammar(path)
+    return _Sentences(case, Grammar.read(path), attempt, style).pattern()
 
-    attributes = _ids(case, "attribute")
 
-    def forms(kind: str) -> list[str]:
-        every = [form for form in grammar[kind]["forms"] if attributes or "{A}" not in form]
-        if attempt is None:
+@dataclass(frozen=True)
+class _Sentences:
+    case: ReasonCase
+    grammar: Grammar
+    attempt: int | None
+    style: Style
+
+    @cached_property
+    def attributes(self) -> list[str]:
+        return _braced(self.case.by_kind("attribute"))
+
+    def pattern(self) -> str:
+        stop = re.escape(self.grammar.table["stop"])
+        bodies = []
+        for body, used in self._bodies():
+            further = "|".join(self._further(used)) if self.style == "detailed" else ""
+            gap = self.grammar.table["gap"]
+            bodies.append(f"({body}){self._ending()}{stop}" + (f"{gap}({further}){stop}" if further else ""))
+        return rf"^({'|'.join(bodies)})$"
+
+    def _bodies(self) -> Iterator[tuple[str, set[str]]]:
+        """(regular expression of a first sentence, the placeholders it may name), one a form."""
+        case, every = self.case, self.attributes
+        wish, past = _braced(case.by_kind("wish")), _braced(case.by_kind("history"))
+        together, popular = _braced(case.by_kind("together")), _braced(case.by_kind("popularity"))
+        if wish:
+            yield from self._body("wish", every, W=wish)
+        elif past:
+            for liked, common in self._links(past):
+                kind = "history_shared" if common else "history"
+                several = len(PLACEHOLDER.findall(liked)) > 1
+                number = {"them": ["them" if several else "it"], "were": ["were" if several else "was"]}
+                yield from self._body(kind, common, H=[liked], **number)
+        elif together:
+            yield from self._body("together", every, T=together)
+        elif popular:
+            yield from self._body("popularity", every, P=popular)
+        elif every:
+            yield from self._body("attribute", every)
+
+    def _body(
+        self, kind: str, attributes: Sequence[str], **slots: Sequence[str]
+    ) -> Iterator[tuple[str, set[str]]]:
+        if self.style == "comparative" and (only := [a for a in attributes if a in self._contrast()]):
+            kind, slots = f"{kind}_comparative", {**slots, "D": self._pairs(only)}
+        filled = [
+            self._slots(form, A=self._pairs(attributes), **slots) for form in self._forms(kind, attributes)
+        ]
+        for body in filter(None, filled):
+            yield body, set(PLACEHOLDER.findall(body.replace("\\", "")))
+
+    def _forms(self, kind: str, attributes: Sequence[str]) -> list[str]:
+        every = [form for form in self.grammar.table[kind]["forms"] if attributes or "{A}" not in form]
+        if self.attempt is None:
             return every
-        start = case.variant + attempt * _FORMS_AT_ONCE
+        start = self.case.variant + self.attempt * _FORMS_AT_ONCE
         return [every[(start + n) % len(every)] for n in range(min(_FORMS_AT_ONCE, len(every)))]
 
-    sentences: list[str] = []
-    if wish := _ids(case, "wish"):
-        sentences += [_slots(form, W=wish, A=_pairs(attributes)) for form in forms("wish")]
-    elif past := _ids(case, "history"):
-        for liked, common in _links(case, past):
-            kind = "history_shared" if common else "history"
-            several = " and " in liked
-            number = {"them": ["them" if several else "it"], "were": ["were" if several else "was"]}
-            sentences += [_slots(form, H=[liked], A=_pairs(common), **number) for form in forms(kind)]
-    elif popular := _ids(case, "popularity"):
-        sentences += [_slots(form, P=popular, A=_pairs(attributes)) for form in forms("popularity")]
-    elif attributes:
-        sentences += [_slots(form, A=_pairs(attributes)) for form in forms("attribute")]
-    body = "|".join(filter(None, sentences))
-    situation = _ids(case, "context")
-    ending = f"({_slots(grammar['situation'], C=situation)})?" if situation else ""
-    return rf"^({body}){ending}\.$"
+    def _contrast(self) -> list[str]:
+        """Attributes of the item that the other item lacks."""
+        return [f"{{{name}}}" for name in lacking(self.case)]
+
+    def _further(self, used: set[str]) -> list[str]:
+        """Second sentences, of what the first does not name."""
+        case = self.case
+        named = {entry.item_id for entry in case.evidence if entry.id in used and entry.item_id}
+        slots = {
+            "H": [e for e in case.by_kind("history") if e.id not in used],
+            "A": [e for e in case.by_kind("attribute") if e.id not in used],
+            "T": [e for e in case.by_kind("together") if e.id not in used and e.item_id not in named],
+            "P": [e for e in case.by_kind("popularity") if e.id not in used],
+        }
+        forms = self.grammar.table["detailed"]["forms"]
+        filled = [
+            self._slots(form, **{k: self._pairs(_braced(v)) for k, v in slots.items()}) for form in forms
+        ]
+        return [text for text in filled if text]
+
+    def _ending(self) -> str:
+        """What may follow: a situation that mattered, and what speaks against the item."""
+        table, case = self.grammar.table, self.case
+        disliked = _braced(entry for entry in case.against if entry.kind == "history")
+        rare = _braced(entry for entry in case.against if entry.kind == "attribute")
+        parts = [
+            [self._slots(form, C=_braced(case.by_kind("context"))) for form in table["situation"]["forms"]],
+            [self._slots(form, N=disliked, R=rare) for form in table["although"]["forms"]],
+        ]
+        return "".join(
+            f"({'|'.join(found)})?" for part in parts if (found := [text for text in part if text])
+        )
+
+    def _links(self, past: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
+        """("{h1} and {h2}", the attributes all of them share with the item), strongest first.
+
+        Where any link shares something, links that share nothing are left out: they say less.
+        """
+        found = []
+        for size in (2, 1):
+            for group in permutations(past, size):
+                held = [set(self.case.shared[name.strip("{}")]) for name in group]
+                common = sorted(set.intersection(*held))
+                found.append((self.grammar.joined(group), [f"{{{name}}}" for name in common]))
+        telling = [link for link in found if link[1]]
+        return telling or found
+
+    def _pairs(self, names: Sequence[str]) -> list[str]:
+        """Each name, and each two of them in either order: "{a1}", "{a1} and {a2}"."""
+        return [*names, *(self.grammar.joined(pair) for pair in permutations(names, 2))]
+
+    @staticmethod
+    def _slots(form: str, **slots: Sequence[str]) -> str:
+        """Fill the slots of a form; "" if one has nothing to be filled with."""
+        text = form
+        for slot, choices in slots.items():
+            marker = f"{{{slot}}}"
+            if marker in text:
+                if not choices:
+                    return ""
+                text = text.replace(marker, f"({'|'.join(choices)})")
+        # What is left in braces are placeholders: literal in a regular expression.
+        return PLACEHOLDER.sub(r"\\{\1\\}", text)
 
 
-def _ids(case: ReasonCase, kind: str) -> list[str]:
-    return [f"{{{entry.id}}}" for entry in case.by_kind(kind)]
+def lacking(case: ReasonCase) -> list[str]:
+    """Ids of the item's attributes that the other item lacks; none where nothing is known of the other."""
+    if case.other is None:
+        return []
+    theirs = {clean_text(v, ATTRIBUTE_LIMIT) for values in case.other.attributes.values() for v in values}
+    return [entry.id for entry in case.by_kind("attribute") if entry.text not in theirs] if theirs else []
 
 
-def _links(case: ReasonCase, past: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
-    """("{h1} and {h2}", the attributes all of them share with the item), strongest first.
-
-    Where any link shares something, links that share nothing are left out: they say less.
-    """
-    found = []
-    for size in (2, 1):
-        for group in permutations(past, size):
-            held = [set(case.shared[name.strip("{}")]) for name in group]
-            common = sorted(set.intersection(*held))
-            found.append((" and ".join(group), [f"{{{name}}}" for name in common]))
-    telling = [link for link in found if link[1]]
-    return telling or found
-
-
-def _pairs(names: Sequence[str]) -> list[str]:
-    """Each name, and each two of them in either order: "{a1}", "{a1} and {a2}"."""
-    return [*names, *(" and ".join(pair) for pair in permutations(names, 2))]
-
-
-def _slots(form: str, **slots: Sequence[str]) -> str:
-    """Fill the slots of a form; "" if one has nothing to be filled with."""
-    text = form
-    for slot, choices in slots.items():
-        marker = f"{{{slot}}}"
-        if marker in text:
-            if not choices:
-                return ""
-            text = text.replace(marker, f"({'|'.join(choices)})")
-    # What is left in braces are placeholders: literal in a regular expression.
-    return PLACEHOLDER.sub(r"\\{\1\\}", text)
+def _braced(entries: Iterable[Evidence]) -> list[str]:
+    return [f"{{{entry.id}}}" for entry in entries]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from recsys.explain import ReasonCase, collect_evidence
+from recsys.explain import Part, ReasonCase, collect_evidence
 from recsys.explain.verbalise import GRAMMAR
 from recsys.prompting import PromptLibrary
 from recsys.types import Context, Item, Place
@@ -32,15 +32,22 @@ def case_of(
     effect: float | None = None,
     variant: int = 0,
     shown: int = 3,
+    noise: float = 0.0,
 ) -> ReasonCase:
+    channels = channels or {"text": 1}
+    situation = (Part("time"), Part("place"), Part("fact", "weather"))
     return collect_evidence(
-        candidate(item, because=shares, channels=channels or {"text": 1}),
+        candidate(item, channels=channels),
         seen(*liked),
         context,
+        {Part("history", name): share for name, share in shares.items()}
+        | dict.fromkeys(situation, effect or 0.0)
+        | ({Part("wish"): 1.0} if context.wish else {})
+        | {Part("popularity"): 1.0},
         nouns=("film", "films"),
         history_shown=shown,
         top_rank=5,
-        context_effect=effect,
+        noise=noise,
         variant=variant,
     )
 

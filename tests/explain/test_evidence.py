@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from recsys.explain import collect_evidence
-from recsys.explain.evidence import CONTEXT_EFFECT
+from recsys.explain import Part, ReasonCase, collect_evidence
 from recsys.types import Context
 from tests.explain.cases import (
     ALIEN,
@@ -15,7 +14,6 @@ from tests.explain.cases import (
     BRAZIL,
     DUNE,
     FRIDAY,
-    SHARES,
     case_of,
     ids,
     texts,
@@ -33,9 +31,10 @@ class TestEvidence:
     @pytest.mark.parametrize("liked", [False, None])
     def test_item_that_nobody_said_they_liked_is_no_reason(self, liked: bool | None) -> None:
         case = collect_evidence(
-            candidate(DUNE, because=SHARES),
+            candidate(DUNE),
             seen(ALIEN, liked=liked),
             Context(),
+            {Part("history", "h1"): 1.0},
             nouns=("film", "films"),
             history_shown=3,
             top_rank=5,
@@ -63,18 +62,45 @@ class TestEvidence:
 
     @pytest.mark.parametrize(
         ("effect", "cited"),
-        [(None, False), (-1.0, False), (CONTEXT_EFFECT, False), (0.11, True), (2.0, True)],
+        [(None, False), (-1.0, False), (0.1, False), (0.11, True), (2.0, True)],
     )
     def test_context_is_cited_only_where_it_measurably_mattered(
         self, effect: float | None, cited: bool
     ) -> None:
-        case = case_of(DUNE, ALIEN, effect=effect)
+        case = case_of(DUNE, ALIEN, effect=effect, noise=0.1)
         expected = ["a Friday evening", "being in Minneapolis", "weather rain"] if cited else []
         assert texts(case, "context") == expected
         assert all(entry.contribution == effect for entry in case.by_kind("context"))
 
     def test_nothing_is_said_of_a_context_that_is_not_known(self) -> None:
         assert not case_of(DUNE, ALIEN, context=Context(), effect=2.0).by_kind("context")
+
+    def test_what_nobody_said_anything_of_is_cited_where_people_choose_both(self) -> None:
+        def case(*together: str, liked: bool | None = None) -> ReasonCase:
+            return collect_evidence(
+                candidate(DUNE, together=dict.fromkeys(together, 1.0)),
+                seen(ALIEN, liked=liked),
+                Context(),
+                {Part("history", "h1"): 1.0},
+                nouns=("film", "films"),
+                history_shown=3,
+                top_rank=5,
+            )
+
+        assert [(e.id, e.text, e.item_id) for e in case("h1").by_kind("together")] == [("t1", "Alien", "h1")]
+        assert case("h1").parts == {"t1": Part("history", "h1")}
+        assert not case().by_kind("together")
+        assert not case("h1", liked=False).by_kind("together")
+
+    def test_an_item_is_no_reason_for_itself(self) -> None:
+        assert not case_of(DUNE, DUNE, shares={"d": 1.0}).by_kind("history")
+
+    def test_every_measured_id_tells_its_part(self) -> None:
+        case = case_of(DUNE, ALIEN, BRAZIL, effect=1.0)
+        measured = [entry for entry in case.evidence if entry.contribution is not None]
+        assert set(case.parts) == {entry.id for entry in measured}
+        assert case.parts["h1"] == Part("history", "h2")
+        assert case.parts["c3"] == Part("fact", "weather")
 
     @pytest.mark.parametrize(
         ("channels", "cited"), [({"text": 5}, True), ({"text": 6}, False), ({"popularity": 1}, False)]

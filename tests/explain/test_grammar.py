@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recsys.explain import ungrounded
-from recsys.explain.grammar import sentence_pattern
-from recsys.explain.grounding import fill
+from recsys.explain.grammar import Grammar, sentence_pattern
 from tests.explain.cases import (
     BRAZIL,
     CASES,
@@ -32,7 +31,7 @@ class TestGrammar:
         def check(sentence: str) -> None:
             sentence = sentence.rstrip("\n")  # `$` allows one
             assert ungrounded(sentence, case, GRAMMAR_FILE) == ()
-            told = fill(sentence, case)
+            told = Grammar.read(GRAMMAR_FILE).fill(sentence, case)
             assert not re.search(r"[{}]|\s\s|\s[.,]|\(\)|\|", told)
             assert told.endswith(".")
             assert told[0] == told[0].upper()
