@@ -143,8 +143,9 @@ class Tuning:
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
-    def render(self, example: TrainingExample, objective: Objective) -> RenderedPrompt:
-        """The prompt exactly as ranking renders it."""
+    def render(self, example: TrainingExample, objective: Objective | None = None) -> RenderedPrompt:
+        """The prompt exactly as ranking renders it; as what is served, unless told otherwise."""
+        objective = objective or self.served
         ranker, domain, request = self.domain.ranker, self.domain, example.request
         budget = min(ranker.max_prompt_tokens, self.settings.max_model_len - 1)  # as `RankerParts.budget`
         words = (domain.noun, domain.plural)
@@ -193,7 +194,7 @@ class Tuning:
     def preview(self) -> dict[str, Any]:
         """What a dry run shows: examples as text, token counts, kinds, and what was left out."""
         examples = [self.maker.example(number) for number in range(SAMPLE)]
-        prompts = [self.render(example, self.served) for example in examples]
+        prompts = [self.render(example) for example in examples]
         tokens = sorted(_packed_tokens(prompt) for prompt in prompts)
         sizes = [len(example.request.candidates) for example in examples]
         return {
