@@ -18,7 +18,6 @@ from zoneinfo import ZoneInfo
 from recsys.config import Locality
 from recsys.errors import ContextError
 from recsys.places import COORDINATES, find_place
-from recsys.sites import distance_km
 from recsys.types import Context, Place
 
 __all__ = ["build_context", "find_place", "locate", "part_of_day", "season"]
@@ -117,6 +116,8 @@ def locate(text: str, locality: Locality | None = None) -> Place:
     if match := COORDINATES.fullmatch(text.strip()):
         point = float(match[1]), float(match[2])
     if point is not None and abs(point[0]) <= 90 and abs(point[1]) <= 180:
+        from recsys.sites import distance_km  # here, for it needs numpy
+
         far = {name: float(distance_km(*point, *centre)) for name, centre in locality.areas.items()}
         nearest = min(far, key=far.__getitem__)
         if far[nearest] <= locality.radius_km:
