@@ -71,6 +71,11 @@ class Measured:
         return self.prepared.query.history[-OFFERED:]
 
     @property
+    def every(self) -> list[Part]:
+        """All parts of the request, those too that were not measured one by one."""
+        return parts_of(self.prepared.query, self.prepared.request)
+
+    @property
     def context(self) -> Context:
         return self.prepared.request.context
 
@@ -206,8 +211,7 @@ class Explainer:
     @staticmethod
     def _others(measured: Measured, cited: frozenset[Part]) -> frozenset[Part]:
         """All of the history that is not cited."""
-        every = parts_of(measured.prepared.query, measured.prepared.request)
-        return frozenset(part for part in every if part.kind == "history") - cited
+        return frozenset(part for part in measured.every if part.kind == "history") - cited
 
     def _with_figures(
         self, measured: Measured, position: int, one: Explanation, case: ReasonCase, cited: frozenset[Part]
@@ -266,10 +270,9 @@ def influences(measured: Measured, position: int) -> tuple[Influence, ...]:
     ablation = measured.ablation
     modelled = ablation.ranker is not None
     effect = ablation.model_effect if modelled else ablation.effect
-    every = parts_of(measured.prepared.query, measured.prepared.request)
     moved = {"retrieval": abs(ablation.halves(position)[0]) if modelled else 0.0}
     for name, kinds in GROUPS.items():
-        if parts := [part for part in every if part.kind in kinds]:
+        if parts := [part for part in measured.every if part.kind in kinds]:
             moved[name] = abs(float(effect(*parts)[position]))
     moved = {name: size for name, size in moved.items() if size > ablation.noise} or {"retrieval": 1.0}
     total = sum(moved.values())

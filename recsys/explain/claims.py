@@ -19,7 +19,7 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from recsys.catalog import Catalog
-from recsys.explain.evidence import ATTRIBUTE_LIMIT, TITLE_LIMIT, ReasonCase
+from recsys.explain.evidence import ATTRIBUTE_LIMIT, TITLE_LIMIT, ReasonCase, attribute_values
 from recsys.explain.grammar import PLACEHOLDER, TITLED, Grammar
 from recsys.explain.grounding import false_links
 from recsys.prompting import clean_text
@@ -308,6 +308,5 @@ class _Reading:
 def _further_attributes(case: ReasonCase) -> list[Evidence]:
     """Values of the item that the evidence leaves out: true of it, if of nothing else."""
     told = {entry.text for entry in case.by_kind("attribute")}
-    values = [clean_text(v, ATTRIBUTE_LIMIT) for found in case.item.attributes.values() for v in found]
-    further = [value for value in dict.fromkeys(values) if value and value not in told]
+    further = [value for value in dict.fromkeys(attribute_values(case.item)) if value not in told]
     return [Evidence(id=f"i{n}", kind="attribute", text=value) for n, value in enumerate(further, 1)]

@@ -11,10 +11,8 @@ from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntr
 
 MEASURE = "log p with and without"
 ATTRIBUTES_SHOWN = 3
-RARE_AMONG, RARE_SHARE = (
-    10,
-    0.1,
-)  # "little of what you chose lately has it": of so many items, at most this share
+RARE_AMONG = 10  # "little of what you chose lately has it": of at least so many items
+RARE_SHARE = 0.1  # at most this share
 TITLE_LIMIT = 120  # characters of a title in a reason
 ATTRIBUTE_LIMIT = 60  # and of an attribute
 
@@ -101,7 +99,7 @@ def collect_evidence(
     chosen = evidence("h", liked)
     attributes = _attribute_evidence(candidate.item, [by_id[part.name].item for part in liked])
     shared = {
-        fact.id: tuple(a.id for a in attributes if a.text in _values(by_id[part.name].item))
+        fact.id: tuple(a.id for a in attributes if a.text in attribute_values(by_id[part.name].item))
         for fact, part in zip(chosen, liked, strict=True)
     }
     unshared = [fact for fact in attributes if not any(fact.id in held for held in shared.values())]
@@ -141,7 +139,9 @@ def told(
 
 def _attribute_evidence(item: Item, liked: Sequence[Item]) -> list[Evidence]:
     """The item's attribute values, those that liked items have too first."""
-    votes = {value: sum(value in _values(other) for other in liked) for value in _values(item)}
+    votes = {
+        value: sum(value in attribute_values(other) for other in liked) for value in attribute_values(item)
+    }
     values = sorted(votes, key=lambda value: -votes[value])[:ATTRIBUTES_SHOWN]
     return [
         Evidence(id=f"a{n}", kind="attribute", text=value, item_id=item.id)
@@ -153,11 +153,17 @@ def _against(
     item: Item, history: Sequence[HistoryEntry], attributes: Sequence[Evidence], noun: str
 ) -> tuple[Evidence, ...]:
     """The disliked item most like this one, if it has half of its attributes; an attribute hardly met lately."""
-    mine = set(_values(item))
+    mine = set(attribute_values(item))
     disliked = [entry for entry in history if entry.liked is False]
-    alike = max(disliked, key=lambda entry: len(mine.intersection(_values(entry.item))), default=None)
+    alike = max(
+        disliked, key=lambda entry: len(mine.intersection(attribute_values(entry.item))), default=None
+    )
     found = []
-    if alike and 2 * len(common := mine.intersection(_values(alike.item))) >= max(1, len(mine)) and common:
+    if (
+        alike
+        and 2 * len(common := mine.intersection(attribute_values(alike.item))) >= max(1, len(mine))
+        and common
+    ):
         found.append(
             Evidence(
                 id="n1",
@@ -169,7 +175,7 @@ def _against(
             )
         )
     for fact in attributes if len(history) >= RARE_AMONG else ():
-        share = sum(fact.text in _values(entry.item) for entry in history) / len(history)
+        share = sum(fact.text in attribute_values(entry.item) for entry in history) / len(history)
         if share <= RARE_SHARE:
             measure = "share of the history that has it"
             found.append(fact.model_copy(update={"id": "n2", "contribution": share, "measure": measure}))
@@ -182,7 +188,7 @@ def shown_title(item: Item, noun: str) -> str:
     return clean_text(item.title, TITLE_LIMIT) or clean_text(f"{noun} {item.id}", TITLE_LIMIT)
 
 
-def _values(item: Item) -> list[str]:
+def attribute_values(item: Item) -> list[str]:
     """Attribute values as they are shown; what cleaning leaves nothing of is none."""
     cleaned = [clean_text(value, ATTRIBUTE_LIMIT) for values in item.attributes.values() for value in values]
     return [value for value in cleaned if value]

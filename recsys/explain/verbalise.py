@@ -122,7 +122,7 @@ def write_reasons(
                 break
             for number, answer in zip(
                 open_cases,
-                _ask([cases[n] for n in open_cases], engine, prompts, config, attempt),
+                _ask([cases[n] for n in open_cases], engine, prompts, config, grammar, attempt),
                 strict=True,
             ):
                 generations.append(answer)
@@ -143,10 +143,14 @@ def write_reasons(
 
 
 def _ask(
-    cases: Sequence[ReasonCase], engine: Engine, prompts: PromptLibrary, config: ReasonConfig, attempt: int
+    cases: Sequence[ReasonCase],
+    engine: Engine,
+    prompts: PromptLibrary,
+    config: ReasonConfig,
+    grammar: Path,
+    attempt: int,
 ) -> list[Generation]:
     rendered = [render_reason(case, engine, prompts, config) for case in cases]
-    grammar = prompts.file(in_language(GRAMMAR, config.language, prompts))
     return engine.generate(
         [prompt.token_ids[0] for prompt in rendered],
         max_tokens=_tokens(config),
