@@ -7,12 +7,12 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from recsys.adapters import resolve_adapter
 from recsys.answers import Explained, answer_lines, model_info, prompt_info, timed, total_usage
 from recsys.catalog import Catalog
-from recsys.config import Domain, Settings, load_domain, load_settings
+from recsys.config import Domain, Settings, Style, load_domain, load_settings
 from recsys.context import build_context
 from recsys.engine import Engine, open_engine
 from recsys.engine.holder import EngineHolder
@@ -26,13 +26,13 @@ from recsys.errors import (
     RequestError,
     UnknownUser,
 )
-from recsys.explain import REASON_TEMPLATE, render_reason
+from recsys.explain import REASON_TEMPLATE, in_language, render_reason
 from recsys.explaining import Explainer
 from recsys.ingest import Progress, ensure_imported
 from recsys.live import LiveCatalog
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
-from recsys.requests import Prepared, beside, candidates_wanted, retriever_order
+from recsys.requests import Asked, Prepared, beside, candidates_wanted, retriever_order
 from recsys.situations import retriever_folder, situations
 from recsys.store import ItemChange, Store
 from recsys.types import Filter, HistoryEntry, Item, Place, Recommendations, User, Why
@@ -121,35 +121,29 @@ class Recommender:
         self,
         user: str | None = None,
         *,
-        liked: Sequence[str] = (),
-        disliked: Sequence[str] = (),
-        at: str | dt.datetime | None = None,
-        place: str | Place | None = None,
-        wish: str = "",
-        extra: Mapping[str, str] | None = None,
-        rule: Filter | None = None,
         k: int = 5,
-        n_candidates: int | None = None,
         strategy: str | None = None,
         reasons: bool = True,
+        language: str | None = None,
+        style: Style | None = None,
+        **asked: Unpack[Asked],
     ) -> Recommendations:
         """The best k items for a known user, or for anybody described by `liked` titles.
 
-        `at` and `place` as in `build_context`. Raises RequestError, ContextError,
-        UnknownItem, and PromptError or ModelError where the domain's prompt does not
-        suit the model; never EngineError: without an engine the retriever's order
-        and template reasons are returned, and `degraded` says so.
+        `asked` as in `prepare`; `language` and `style` of the reasons are the domain's unless given.
+        Raises RequestError, ContextError, UnknownItem, and PromptError or ModelError where the
+        domain's prompt does not suit the model; never EngineError: without an engine the
+        retriever's order and template reasons are returned, and `degraded` says so.
         """
         begun = time.perf_counter()
-        prepared = self.prepare(
-            user, liked=liked, disliked=disliked, at=at, place=place, wish=wish, extra=extra,
-            rule=rule, k=k, n_candidates=n_candidates,
-        )  # fmt: skip
+        explainer = self._explainer(language, style)
+        prepared = self.prepare(user, k=k, **asked)
         with self._engines.request():
-            return self._answered(prepared, k, strategy or self.domain.ranker.strategy, reasons, begun)
+            name = strategy or self.domain.ranker.strategy
+            return self._answered(prepared, k, name, explainer if reasons else None, begun)
 
     def _answered(
-        self, prepared: Prepared, k: int, name: str, reasons: bool, begun: float
+        self, prepared: Prepared, k: int, name: str, explainer: Explainer | None, begun: float
     ) -> Recommendations:
         """Rank what was retrieved by the strategy `name`, and say why."""
         clock, request = prepared.timings, prepared.request
@@ -157,8 +151,8 @@ class Recommender:
         engine, ranking = self._ranked(prepared, name, degraded)
         top = (ranking.order() if ranking else list(range(len(request.candidates))))[:k]
         explained = Explained()
-        if reasons and top:
-            explained = self._explained(prepared, top, name, engine, ranking)
+        if explainer and top:
+            explained = self._explained(explainer, prepared, top, name, engine, ranking)
         clock["total"] = time.perf_counter() - begun
         return Recommendations(
             domain=self.domain.name,
@@ -181,13 +175,9 @@ class Recommender:
         item: str,
         *,
         instead_of: str | None = None,
-        liked: Sequence[str] = (),
-        disliked: Sequence[str] = (),
-        at: str | dt.datetime | None = None,
-        place: str | Place | None = None,
-        wish: str = "",
-        extra: Mapping[str, str] | None = None,
-        n_candidates: int | None = None,
+        language: str | None = None,
+        style: Style | None = None,
+        **asked: Unpack[Asked],
     ) -> Why:
         """Why an item (title or id) comes where it does, and what would change it; or why not another.
 
@@ -195,16 +185,13 @@ class Recommender:
         them, and `notes` says so. Raises as `recommend`, and RequestError where both are one.
         """
         items = [self.catalog.find_any(name) for name in (item, instead_of) if name is not None]
-        prepared = self.prepare(
-            user, liked=liked, disliked=disliked, at=at, place=place, wish=wish, extra=extra, k=1,
-            n_candidates=n_candidates,
-        )  # fmt: skip
-        prepared = beside(prepared, items, self.retriever)
+        explainer = self._explainer(language, style)
+        prepared = beside(self.prepare(user, k=1, **asked), items, self.retriever)
         request, name, degraded = prepared.request, "pointwise", list[str]()
         with self._engines.request():
             engine, ranking = self._ranked(prepared, name, degraded)
             top = [request.items.index(one) for one in items]
-            explained = self._explained(prepared, top, name, engine, ranking)
+            explained = self._explained(explainer, prepared, top, name, engine, ranking)
         order = ranking.order() if ranking else retriever_order(request.candidates)
         lines = answer_lines(request.candidates, ranking, top, explained, order)
         return Why(
@@ -234,6 +221,7 @@ class Recommender:
 
     def _explained(
         self,
+        explainer: Explainer,
         prepared: Prepared,
         top: Sequence[int],
         name: str,
@@ -241,7 +229,7 @@ class Recommender:
         ranking: Ranking | None,
     ) -> Explained:
         """A reason for each of the candidates at `top`, and what moved the first of them."""
-        explainer, healthy = self._explainer(), engine if ranking else None
+        healthy = engine if ranking else None
         with timed(prepared.timings, "evidence"):
             ranker = self.ranker(name, healthy) if healthy else None
             measured = explainer.measure(prepared, top, ranking, ranker)
@@ -265,7 +253,11 @@ class Recommender:
         k: int = 5,
         n_candidates: int | None = None,
     ) -> Prepared:
-        """Everything before the model: who, when, where, and which candidates."""
+        """Everything before the model: who, when, where, and which candidates.
+
+        `liked` and `disliked` are titles or ids, `at` and `place` as in `build_context`, `wish` is what
+        is wanted in plain words, `extra` further facts of the moment, `rule` what may be recommended.
+        """
         wanted = candidates_wanted(k, n_candidates, self.domain.ranker.n_candidates)
         self.live.refresh()
         clock: dict[str, float] = {}
@@ -351,8 +343,13 @@ class Recommender:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _explainer(self) -> Explainer:
-        return Explainer(self.domain, self.prompts, self.retriever, len(self.catalog))
+    def _explainer(self, language: str | None = None, style: Style | None = None) -> Explainer:
+        """Raises PromptError for a language without a folder."""
+        chosen = {"language": language, "style": style}
+        reasons = self.domain.reasons.model_copy(update={k: v for k, v in chosen.items() if v is not None})
+        in_language(REASON_TEMPLATE, reasons.language, self.prompts)
+        domain = self.domain.model_copy(update={"reasons": reasons})
+        return Explainer(domain, self.prompts, self.retriever, len(self.catalog))
 
     def _user(self, user: str | None, described: bool) -> tuple[User | None, tuple[str, ...]]:
         """The user if known, and a note that says what happens if not."""

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from recsys.errors import RequestError
 from recsys.ranking import RankRequest
-from recsys.types import Candidate, Item
+from recsys.types import Candidate, Filter, Item, Place
 from retrieval import HybridRetriever, Query
 
 MAX_CANDIDATES = 1000
+
+
+class Asked(TypedDict, total=False):
+    """What a request may say beside its user: `Recommender.prepare` tells what each means."""
+
+    liked: Sequence[str]
+    disliked: Sequence[str]
+    at: str | dt.datetime | None
+    place: str | Place | None
+    wish: str
+    extra: Mapping[str, str] | None
+    rule: Filter | None
+    n_candidates: int | None
 
 
 @dataclass(frozen=True)

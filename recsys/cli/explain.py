@@ -21,8 +21,10 @@ from recsys.cli.recommend import (
     DomainOption,
     FactOption,
     JsonOption,
+    LanguageOption,
     LikedOption,
     PlaceOption,
+    StyleOption,
     UserOption,
     WishOption,
     facts,
@@ -51,6 +53,8 @@ def explain(
     wish: WishOption = "",
     fact: FactOption = None,
     n_candidates: CandidatesOption = None,
+    lang: LanguageOption = None,
+    style: StyleOption = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the bars: a .png, .svg or .pdf file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,7 +68,7 @@ def explain(
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         why = recommender.explain(
             user, item, instead_of=instead_of, liked=liked or (), disliked=disliked or (), at=at, place=place,
-            wish=wish, extra=facts(fact), n_candidates=n_candidates,
+            wish=wish, extra=facts(fact), n_candidates=n_candidates, language=lang, style=style,
         )  # fmt: skip
     if picture is not None:
         draw(why, picture)

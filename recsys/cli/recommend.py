@@ -13,10 +13,8 @@ from recsys.cli.output import ProgressBars, print_json, show
 from recsys.errors import RequestError
 
 if TYPE_CHECKING:
-    from recsys.config import Domain
     from recsys.types import Filter
 
-ReasonStyle = Literal["short", "detailed", "comparative"]
 DomainOption = Annotated[str, typer.Option("--domain", "-d", help="Name or folder of a domain.")]
 UserOption = Annotated[str | None, typer.Option("--user", "-u", help="Id of a known user.")]
 LikedOption = Annotated[
@@ -36,7 +34,12 @@ FactOption = Annotated[
     list[str] | None, typer.Option("--fact", help="Another fact, such as weather=rain; repeatable.")
 ]
 CandidatesOption = Annotated[int | None, typer.Option("--n-candidates", help="How many the model ranks.")]
-StrategyOption = Annotated[str | None, typer.Option("--strategy", help="pointwise, listwise or generated.")]
+StrategyOption = Annotated[str | None, typer.Option("--strategy", help="pointwise, listwise, title, generated or generated-scores.")]
+LanguageOption = Annotated[str | None, typer.Option("--lang", help="Language of the reasons: en, zh.")]
+StyleOption = Annotated[
+    Literal["short", "detailed", "comparative"] | None,
+    typer.Option("--style", help="short, detailed (two sentences), or comparative."),
+]
 WhereOption = Annotated[
     list[str] | None, typer.Option("--where", help="Only items with this, such as genre=Comedy; repeatable.")
 ]
@@ -67,14 +70,11 @@ def recommend(
     n_candidates: CandidatesOption = None,
     strategy: StrategyOption = None,
     no_reasons: Annotated[bool, typer.Option("--no-reasons", help="Scores only, faster.")] = False,
-    lang: Annotated[str | None, typer.Option("--lang", help="Language of the reasons: en, zh.")] = None,
-    style: Annotated[
-        ReasonStyle | None, typer.Option("--style", help="short, detailed (two sentences), or comparative.")
-    ] = None,
+    lang: LanguageOption = None,
+    style: StyleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items to a user, or to anybody described by what they like or wish for."""
-    from recsys.explain.verbalise import REASON_TEMPLATE, in_language
     from recsys.pipeline import Recommender
 
     check_strategy(strategy)
@@ -82,8 +82,6 @@ def recommend(
     with ProgressBars() as progress:
         recommender = Recommender.load(domain, progress=progress)
         with recommender:
-            recommender.domain = with_reasons(recommender.domain, lang, style)
-            in_language(REASON_TEMPLATE, recommender.domain.reasons.language, recommender.prompts)
             result = recommender.recommend(
                 user,
                 liked=liked or (),
@@ -97,6 +95,8 @@ def recommend(
                 n_candidates=n_candidates,
                 strategy=strategy,
                 reasons=not no_reasons,
+                language=lang,
+                style=style,
             )
     if as_json:
         print_json(result.to_json())
@@ -128,13 +128,6 @@ def score(
             sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
             sys.stdout.flush()
             progress("scoring lines", number, 0)
-
-
-def with_reasons(domain: Domain, language: str | None, style: ReasonStyle | None) -> Domain:
-    """The domain with reasons in that language and style; what is None stays."""
-    chosen = {"language": language, "style": style}
-    changed = {key: value for key, value in chosen.items() if value is not None}
-    return domain.model_copy(update={"reasons": domain.reasons.model_copy(update=changed)})
 
 
 def check_strategy(strategy: str | None) -> None:

@@ -6,7 +6,14 @@ from recsys.explain.ablation import Ablation, Part
 from recsys.explain.claims import Lexicon, unsupported
 from recsys.explain.evidence import MEASURE, ReasonCase, collect_evidence, told
 from recsys.explain.grounding import ungrounded
-from recsys.explain.verbalise import REASON_TEMPLATE, Reasons, render_reason, template_reason, write_reasons
+from recsys.explain.verbalise import (
+    REASON_TEMPLATE,
+    Reasons,
+    in_language,
+    render_reason,
+    template_reason,
+    write_reasons,
+)
 
 __all__ = [
     "MEASURE",
@@ -17,6 +24,7 @@ __all__ = [
     "ReasonCase",
     "Reasons",
     "collect_evidence",
+    "in_language",
     "render_reason",
     "template_reason",
     "told",
