@@ -16,16 +16,13 @@ from recsys.catalog import Catalog
 from recsys.config import Domain
 from recsys.errors import ContextError
 from recsys.evaluation.splits import Case
+from recsys.evaluation.wishes import wish_for
 from recsys.prompting import PromptLibrary
 from recsys.ranking import RankRequest
 from recsys.situations import situation
 from recsys.tuning_config import ExampleKind
 from recsys.types import Candidate, Context, Filter, HistoryEntry, Item, User
 from retrieval import HybridRetriever, Query
-
-WISH_TEMPLATE = "finetune/wish"
-WISH_FORMS = 4
-WISH_VALUES = 2  # attribute values named in a wish
 
 
 @dataclass(frozen=True)
@@ -159,18 +156,7 @@ class ExampleMaker:
             return Context()
 
     def _wish(self, item: Item, draw: random.Random) -> str:
-        title = item.title.casefold()
-        values = sorted(
-            {one for those in item.attributes.values() for one in those if title not in one.casefold()}
-        )
-        few = draw.sample(values, min(len(values), draw.randint(1, WISH_VALUES)))
-        variables = {
-            "plural": self.domain.plural,
-            "item": item,
-            "values": few,
-            "form": draw.randrange(WISH_FORMS),
-        }
-        return self.prompts.render_block(WISH_TEMPLATE, "suffix", variables).strip()
+        return wish_for(item, self.domain, self.prompts, draw)
 
 
 def unknown(candidate: Candidate) -> Candidate:

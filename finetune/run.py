@@ -23,15 +23,16 @@ from recsys.engine.base import Tokenizer
 from recsys.engine.checks import label_ids
 from recsys.engine.weights import model_fingerprint, prepare_model
 from recsys.errors import RequestError
-from recsys.evaluation.splits import Split, leave_one_out
+from recsys.evaluation.splits import Split, draw_of, leave_one_out
 from recsys.fitting import fit_apart
 from recsys.ingest import Progress
-from recsys.prompting import PromptLibrary, PromptTemplate, RenderedPrompt, clean_text
+from recsys.prompting import PromptLibrary, PromptTemplate, RenderedPrompt
 from recsys.ranking import listwise, pointwise
 from recsys.ranking.base import rank_variables
 from recsys.ranking.listwise import render_listwise
 from recsys.ranking.pointwise import render_pointwise
 from recsys.store import Store
+from recsys.text import clean_text
 from recsys.tuning_config import Objective
 from recsys.types import Interaction
 from retrieval import Embedder, EventLog
@@ -60,11 +61,13 @@ class Tuning:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        self.items = self.store.items(self.domain.name)
+        options = self.domain.finetune.examples
+        self.items = [
+            item for item in self.store.items(self.domain.name) if draw_of(item.id) >= options.held_items
+        ]
         known = {item.id for item in self.items}  # a removed item leaves its events behind
         self.events = [e for e in self.store.interactions(self.domain.name) if e.item_id in known]
         self.users = {u: self.store.user(self.domain.name, u) for u in self.store.users(self.domain.name)}
-        options = self.domain.finetune.examples
         held = -(-options.reserved // 2)  # the test's half, and validation's
         self.split = leave_one_out(self.events, "validation", options.targets, options.reserved)
         self.later = leave_one_out(self.events, "validation", options.reserved - held or 1, held)

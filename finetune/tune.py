@@ -86,12 +86,20 @@ def _go_on_from(ref: str, model: Any, tuning: Tuning) -> None:
 
     adapter = find_adapter(ref, tuning.settings, tuning.domain.folder)
     check(adapter, tuning.model)
-    reserved = adapter.published().options["examples"]["reserved"]
-    if reserved < (wanted := tuning.domain.finetune.examples.reserved):
+    wanted = tuning.domain.finetune.examples
+    examples = adapter.published().options["examples"]
+    reserved, held_items = examples["reserved"], examples.get("held_items", 0.0)
+    if reserved < wanted.reserved:
         raise RequestError(
             f"{adapter.ref} learned from events that this run is validated on: it held back {reserved} of "
-            f"each user's, this run {wanted}",
+            f"each user's, this run {wanted.reserved}",
             hint=f"set examples.reserved={reserved}, or begin without finetune.start",
+        )
+    if held_items < wanted.held_items:
+        raise RequestError(
+            f"{adapter.ref} learned from items that this run holds out: it held out {held_items:.0%} of "
+            f"them, this run {wanted.held_items:.0%}",
+            hint=f"set examples.held_items={held_items}, or begin without finetune.start",
         )
     try:
         loaded: Any = set_peft_model_state_dict(model, load_file(adapter.folder / WEIGHTS))

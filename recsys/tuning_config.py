@@ -35,6 +35,10 @@ class ExampleConfig(BaseModel):
     profile_dropout: float = Field(0.3, ge=0, le=1)
     context_dropout: float = Field(0.7, ge=0, le=1)
     short_history: float = Field(0.3, ge=0, le=1, description="share with a history cut to a random length")
+    held_items: float = Field(
+        0.0, ge=0, lt=1,
+        description="share of items that training knows nothing of: .2 for `evaluate --split cold-items`, both parts",
+    )  # fmt: skip
 
 
 class ObjectiveConfig(BaseModel):

@@ -49,7 +49,8 @@ def gate(candidate: Adapter, incumbent: Adapter | None) -> list[str]:
     """Why an adapter may not become the default; empty if it may.
 
     It must be better than the present default (None: the base model alone) on validation,
-    the whole interval above 0, and its reasons must still pass their checks.
+    the whole interval above 0, and its reasons must still pass their checks. One that was
+    tuned with items held out is for measuring.
     """
     against = incumbent.ref if incumbent else BASE
     if candidate.manifest is None:
@@ -70,6 +71,8 @@ def gate(candidate: Adapter, incumbent: Adapter | None) -> list[str]:
         objections.append(
             f"{reasons.passed} of {reasons.total} reasons passed their checks, {MIN_REASONS_PASSED:.0%} must"
         )
+    if held := candidate.manifest.options.get("examples", {}).get("held_items"):
+        objections.append(f"it was tuned without {held:.0%} of the items: it is for measuring what is new")
     return objections
 
 

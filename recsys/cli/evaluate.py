@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recsys.cli.evaluate_reasons import check_options, run_reasons, show_reasons
 from recsys.cli.output import ProgressBars, console, errors, print_json
+from recsys.cli.recommend import LanguageOption, StyleOption
 from recsys.errors import RequestError
 
 if TYPE_CHECKING:
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items"]
 PartName = Literal["test", "validation"]
 ProtocolName = Literal["full", "sampled", "rated"]
+WishName = Literal["none", "beside", "alone"]
 SHARE = {"temporal": 0.8, "cold-items": 0.1, "cold-users": 0.5}
 SHOWN = ("ndcg@10", "recall@10", "mrr@10", "auc", "brier")
 
 
 def evaluate(
+    context: typer.Context,
     domain: Annotated[str, typer.Option("--domain", "-d", help="Name or folder of a domain.")] = "movies",
     systems: Annotated[
         str, typer.Option("--systems", "-s", help="Systems to evaluate, by name: 'llm,hybrid'.")
@@ -44,7 +48,7 @@ def evaluate(
         int, typer.Option("--last", help="Hold out each user's last so many events, each a target.")
     ] = 1,
     cold: Annotated[
-        int, typer.Option("--cold", help="What a new user's history keeps, for cold-users: 0, 1, 3, 5.")
+        int, typer.Option("--cold", help="How many first events of a new user are known, for cold-users.")
     ] = 0,
     share: Annotated[
         float | None,
@@ -65,12 +69,47 @@ def evaluate(
     sampled: Annotated[
         int, typer.Option("--sampled", help="Items beside the target in the sampled protocol.")
     ] = 19,
+    new_only: Annotated[
+        bool, typer.Option("--new-only", help="cold-items: rank, or sample from, the new items alone.")
+    ] = False,
+    wish: Annotated[
+        WishName,
+        typer.Option(
+            "--wish",
+            help="Ask for the target in words made of its own facts, title withheld: beside the history, or alone.",
+        ),
+    ] = "none",
     candidates: Annotated[
         Path | None,
         typer.Option("--candidates", help="Rank these: a JSON file, user id -> list of item ids."),
     ] = None,
     depth: Annotated[int, typer.Option("--depth", help="How many items of the catalogue are ranked.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Of every draw: users, items, resamples.")] = 0,
+    attack: Annotated[
+        bool,
+        typer.Option(
+            "--attack", help="Plant hostile texts, and tell how far they move an item in the served ranking."
+        ),
+    ] = False,
+    noise: Annotated[
+        bool,
+        typer.Option(
+            "--noise", help="Put random items into histories; what is kept, with and without the filter."
+        ),
+    ] = False,
+    reasons: Annotated[
+        bool,
+        typer.Option("--reasons", help="Measure the reasons of what is served instead: are they true?"),
+    ] = False,
+    k: Annotated[int, typer.Option("-k", help="--reasons: of the first so many items.")] = 5,
+    lang: LanguageOption = None,
+    style: StyleOption = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "--references", help='--reasons: what people wrote, lines of {"item": ID, "text": "..."}.'
+        ),
+    ] = None,
     only: Annotated[
         bool, typer.Option("--only", help="Leave out the baselines that stand in every table.")
     ] = False,
@@ -83,10 +122,26 @@ def evaluate(
 
     A run that was stopped goes on where it was. Exits with 1 if a system failed.
     """
+    check_options(context, reasons=reasons)
+    command = " ".join(["recsys", *sys.argv[1:]])
+    if reasons:
+        measured = run_reasons(
+            domain, out, users=users, k=k, seed=seed, lang=lang, style=style, references=references,
+            overwrite=overwrite, command=command,
+        )  # fmt: skip
+        if as_json:
+            print_json(measured)
+        else:
+            show_reasons(measured, out)
+        return
+
+    from recsys.cli.evaluate_robustness import run_studies, show_studies
     from recsys.config import load_domain, load_settings
     from recsys.evaluation.base import EvaluationData
+    from recsys.evaluation.protocols import among_new
     from recsys.evaluation.runner import evaluate as run
     from recsys.evaluation.splits import of_users
+    from recsys.evaluation.wishes import wished
     from recsys.ingest import read_domain
 
     names = [name for part_ in systems.split(",") if (name := part_.strip())]
@@ -94,13 +149,27 @@ def evaluate(
         raise RequestError(
             f"--candidates and --protocol {protocol} are two protocols", hint="choose one of them"
         )
+    if new_only and (protocol == "rated" or candidates is not None):
+        raise RequestError(
+            "--new-only ranks items of the split", hint="use --protocol full or sampled with it"
+        )
+    if wish != "none" and protocol == "rated":
+        raise RequestError(
+            "rated pairs have nothing to wish for", hint="leave --wish or --protocol rated out"
+        )
     found = load_domain(domain)
     with ProgressBars() as progress:
         batch = read_domain(found, progress)
         held_out = _split(batch, split, part, last, cold, share, seed)
         if users is not None:
             held_out = of_users(held_out, users, seed=seed)
-        asked, how = _protocol(batch, held_out, found.feedback, protocol, sampled, candidates, seed)
+        if wish != "none":
+            by_id = {item.id: item for item in batch.items}
+            held_out = wished(held_out, by_id, found, wish, seed=seed)
+        if new_only:
+            asked, how = among_new(held_out, sampled if protocol == "sampled" else None, seed=seed)
+        else:
+            asked, how = _protocol(batch, held_out, found.feedback, protocol, sampled, candidates, seed)
         data = EvaluationData.of(
             found,
             batch.items,
@@ -110,6 +179,11 @@ def evaluate(
             settings=load_settings(),
             progress=progress,
         )
+        if attack or noise:
+            asked_for = {"attack": attack, "noise": noise}
+            result = run_studies(data, names, out, overwrite=overwrite, command=command, **asked_for)
+            show_studies(result, out, as_json, **asked_for)
+            return
         result = run(
             data,
             names,
@@ -118,7 +192,7 @@ def evaluate(
             depth=depth,
             only=only,
             overwrite=overwrite,
-            command=" ".join(["recsys", *sys.argv[1:]]),
+            command=command,
         )
     if as_json:
         print_json(result)

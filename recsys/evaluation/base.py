@@ -18,6 +18,8 @@ from retrieval.events import EventLog
 if TYPE_CHECKING:
     from recsys.ingest import Progress
 
+NOTE = "note"  # of a system's `options`, what a reader of its figures must know
+
 
 class ContractError(RecsysError):
     """A system answered with what it may not: its figures would mean nothing."""
@@ -99,16 +101,17 @@ class EvaluationData:
         return cls(domain, items, users, split, log, seed, settings, progress, domain.situated)
 
     def context_of(self, case: Case) -> Context:
-        """When and where the case's target was met, and what else the event says: all but its outcome.
+        """What is wished for; when and where the case's target was met, and what else the event says but its outcome.
 
-        Nothing where systems are not told, or where the event makes no sense.
+        The wish alone where systems are not told of situations, or where the event makes no sense.
         """
         user = self.users.get(case.user_id)
         try:
             home, locality = user.home if user else None, self.domain.locality
-            return situation(case.target, home, locality) if self.situated else Context()
+            told = situation(case.target, home, locality) if self.situated else Context()
         except ContextError:
-            return Context()
+            told = Context()
+        return told.model_copy(update={"wish": case.wish})
 
     @cached_property
     def by_id(self) -> dict[str, Item]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from recsys.errors import RecsysError
-from recsys.evaluation.splits import Case, EventKey, Split, event_key, in_time_order
-from recsys.types import Context, HistoryEntry, Interaction
+from recsys.evaluation.splits import Case, EventKey, Split, draw_of, event_key, in_time_order
+from recsys.evaluation.wishes import says
+from recsys.types import Context, HistoryEntry, Interaction, Item
 
 HINT = "figures from this split would be too good: mend the split, never the check"
 
@@ -54,6 +55,16 @@ def check(split: Split) -> None:
         _check_history(case, place, withheld)
 
 
+def check_wishes(split: Split, items: Mapping[str, Item]) -> None:
+    """Raise LeakError naming the first case whose wish says the title of its target."""
+    for case in split.cases:
+        if case.wish and says(case.wish, items[case.target.item_id].title):
+            raise LeakError(
+                f"the wish of user '{case.user_id}' says the title of its target: {_shown(case.target)}",
+                hint=HINT,
+            )
+
+
 def check_requests(
     system: str, case: Case, requests: Iterable[Request], context: Context | None = None
 ) -> None:
@@ -64,6 +75,11 @@ def check_requests(
             raise LeakError(
                 f"system '{system}' told of a situation of user '{case.user_id}' that the case does not have",
                 hint="take it from data.context_of(case), or tell none",
+            )
+        if (wish := getattr(request, "wish", "")) not in ("", case.wish):
+            raise LeakError(
+                f"system '{system}' made up a wish of user '{case.user_id}': {wish[:80]!r}",
+                hint="take case.wish",
             )
         for entry in request.history:
             if entry.item.id not in known:
@@ -83,22 +99,50 @@ def check_fitted(system: str, fitted_on: str | None, train: str) -> None:
         )
 
 
-def check_adapter(system: str, adapter: str, reserved: int, split: Split) -> None:
-    """Raise LeakError if a case asks for an event that an adapter may have been tuned on.
+def check_adapter(system: str, adapter: str, examples: Mapping[str, Any], split: Split) -> tuple[str, ...]:
+    """What an adapter read that comes near to what is asked; LeakError if it may have read what is asked.
 
-    Tuning never reads the last `reserved` events of a user; every target must be one of them.
+    `examples` are the `[finetune.examples]` it was tuned with. Tuning never reads the last
+    `reserved` events of a user, nor any event on the share `held_items` of the items: every
+    target must be one of these, and one on an item that the split withholds one of the latter.
     """
+    reserved, held_items = int(examples["reserved"]), float(examples.get("held_items", 0.0))
     own: dict[str, list[EventKey]] = {}
     for event in in_time_order((*split.train, *split.held_out)):
         own.setdefault(event.user_id, []).append(event_key(event))
     unread = {key for keys in own.values() for key in keys[max(1, len(keys) - reserved) :]}
     for case in split.cases:
-        if event_key(case.target) not in unread:
+        held = draw_of(case.target.item_id) < held_items
+        if case.target.item_id in split.withheld and not held:
+            raise LeakError(
+                f"system '{system}': {adapter} was tuned on events of other people on item "
+                f"'{case.target.item_id}', which is to be new",
+                hint="set WHYREC_ADAPTER=none, or tune with finetune.examples.held_items and ask with --seed 0",
+            )
+        if event_key(case.target) not in unread and not held:
             raise LeakError(
                 f"system '{system}': {adapter} was tuned on events up to the last {reserved} of each user, "
                 f"and {_shown(case.target)} is none of these",
                 hint="set WHYREC_ADAPTER=none, or tune with more finetune.examples.reserved",
             )
+    return tuple(_read_by(adapter, reserved, held_items, split))
+
+
+def _read_by(adapter: str, reserved: int, held_items: float, split: Split) -> Iterable[str]:
+    """Why an adapter that passed the check may be asked, where that is not plain."""
+    learned = {event.user_id for event in split.train}
+    if any(case.user_id not in learned for case in split.cases):
+        yield (
+            f"{adapter} read earlier events of the new users, without their ids and never the last {reserved}: "
+            "they are new to the retriever, their targets to both"
+        )
+    if split.withheld:
+        yield (
+            f"{adapter} was tuned with {held_items:.0%} of the items held out, the new ones among them; it read "
+            "events of the same people on other items, some later than the target"
+        )
+    if any(case.wish for case in split.cases):
+        yield f"{adapter} may have been tuned on wishes of the same form, for other events than the targets"
 
 
 def _check_history(case: Case, place: dict[EventKey, int], withheld: frozenset[str]) -> None:

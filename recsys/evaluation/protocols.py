@@ -19,7 +19,7 @@ from recsys.evaluation.splits import Case, Split
 class Protocol:
     """`text` says in words what was ranked, `warning` what its figures do not compare with."""
 
-    name: Literal["full", "sampled", "candidates", "rated"]
+    name: Literal["full", "sampled", "new", "candidates", "rated"]
     text: str
     warning: str = ""
 
@@ -57,6 +57,26 @@ def sampled(split: Split, items: Sequence[str], n: int, *, seed: int = 0) -> tup
         f"Target + {n} sampled items is an easy question: its figures do not compare with those of full ranking.",
     )
     return dataclasses.replace(split, cases=tuple(cases)), protocol
+
+
+def among_new(split: Split, n: int | None = None, *, seed: int = 0) -> tuple[Split, Protocol]:
+    """The target among the other new items of the split that the user never met, `n` of them or all.
+
+    Raises RequestError where the split makes no items new.
+    """
+    if not split.new:
+        raise RequestError("no items are new in this split", hint="choose --split cold-items")
+    asked, how = sampled(split, sorted(split.new), len(split.new) if n is None else n, seed=seed)
+    if n is not None:
+        return asked, dataclasses.replace(
+            how,
+            text=f"The target is ranked among {n} other new items, drawn uniformly from those the user never met.",
+        )
+    return asked, Protocol(
+        "new",
+        "The target is ranked among the new items alone, without those that the user met at other times.",
+        "Figures among new items alone do not compare with those of full ranking.",
+    )
 
 
 def from_file(

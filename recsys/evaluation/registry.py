@@ -28,5 +28,6 @@ def all_systems() -> Mapping[str, Factory]:
     """Every system that can be evaluated."""
     # Retrievers and models, which nobody should wait for who compares baselines.
     from recsys.evaluation.systems import SYSTEMS
+    from recsys.evaluation.wishes import words_then_popularity
 
-    return {**BASELINES, **SYSTEMS}
+    return {**BASELINES, **SYSTEMS, "words": words_then_popularity}

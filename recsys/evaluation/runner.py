@@ -19,10 +19,18 @@ from pydantic import BaseModel
 import recsys
 from recsys.errors import MissingDependency, RecsysError, RequestError
 from recsys.evaluation import leaks, registry, report
-from recsys.evaluation.base import ContractError, EvaluationData, Factory, Ranked, System, train_log
+from recsys.evaluation.base import (
+    NOTE,
+    ContractError,
+    EvaluationData,
+    Factory,
+    Ranked,
+    System,
+    train_log,
+)
 from recsys.evaluation.protocols import FULL, Protocol
 from recsys.evaluation.rankings import Answer, Made, RankingFile
-from recsys.evaluation.splits import Case, event_key
+from recsys.evaluation.splits import Case, Split, event_key
 from recsys.evaluation.summary import METHOD, Answers, summarise
 from recsys.types import Interaction, Item
 
@@ -62,6 +70,7 @@ def evaluate(
     if depth < MIN_DEPTH:
         raise RequestError(f"a depth of {depth} is too short", hint=f"rank {MIN_DEPTH} items or more")
     leaks.check(data.split)
+    leaks.check_wishes(data.split, data.by_id)
     train = train_log(data.split, data.items, data.domain).hash
     leaks.check_fitted("(data.log)", data.log.hash, train)
 
@@ -84,7 +93,7 @@ def evaluate(
         "run": _run(data, protocol, header, command) | {"requested": list(systems)},
         **summarise(data, protocol, answers, systems, depth),
         "failed": failed,
-        "notes": _notes(data, protocol, failed),
+        "notes": _notes(data, protocol, failed) + _told(files),
     }
     _write(out / "result.json", json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
     _write(out / "report.html", report.render(result))
@@ -194,7 +203,12 @@ def _header(data: EvaluationData, protocol: Protocol, depth: int) -> dict[str, A
     """Whatever answers depend on, known before any system is built."""
     split = data.split
     cases = [
-        [event_key(case.target), [event_key(event) for event in case.history], case.candidates]
+        [
+            event_key(case.target),
+            [event_key(event) for event in case.history],
+            case.candidates,
+            *([case.wish] if case.wish else []),
+        ]
         for case in split.cases
     ]
     model = {"model", "embedder", "adapter", "engine", "dtype", "max_model_len"}
@@ -253,9 +267,13 @@ def _notes(data: EvaluationData, protocol: Protocol, failed: Mapping[str, str]) 
     notes = [protocol.warning] if protocol.warning else []
     if data.split.part == "validation":
         notes.append("Validation: figures to tune by, never to report beside those of the test.")
-    if protocol.name == "full" and data.split.name.startswith("cold-users"):
+    if protocol.name == "full" and _untold(data.split):
         notes.append(
-            "What a new user met and the system was not told stays in the catalogue and counts as wrong."
+            "What a user met and the system was not told stays in the catalogue and counts as wrong."
+        )
+    if data.split.new:
+        notes.append(
+            "Systems that know events alone order new items by id, which can be worse than chance: see 'random'."
         )
     if (users := len({case.user_id for case in data.split.cases})) < FEW_USERS:
         notes.append(f"Only {users} users: no figure here is worth much.")
@@ -264,6 +282,17 @@ def _notes(data: EvaluationData, protocol: Protocol, failed: Mapping[str, str]) 
         notes.append(f"Lists have {min(sizes)} to {max(sizes)} candidates.")
     notes += [f"System '{name}' failed and is missing." for name in failed]
     return notes
+
+
+def _untold(split: Split) -> bool:
+    """Whether histories lack what their users met before the target."""
+    return split.name.startswith("cold-users") or split.name.endswith("-alone")
+
+
+def _told(files: Mapping[str, RankingFile]) -> list[str]:
+    """What systems say of themselves that a reader must know."""
+    made = {name: file.made for name, file in files.items() if file.made}
+    return [f"{name}: {found.options[NOTE]}." for name, found in made.items() if NOTE in found.options]
 
 
 def _versions() -> dict[str, str]:

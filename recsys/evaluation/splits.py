@@ -9,6 +9,7 @@ an item that the user met before gives no case.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,13 +31,15 @@ class Case:
     """One question to a system: what will this user meet next?
 
     `history` is oldest first, all of it strictly before `target` in the user's order.
-    `candidates` are the only items to rank; None means the full catalogue.
+    `candidates` are the only items to rank; None means the full catalogue. `wish` is what
+    the user asks for in words, empty if nothing.
     """
 
     user_id: str
     history: tuple[Interaction, ...]
     target: Interaction
     candidates: tuple[str, ...] | None = None
+    wish: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Split:
     `rule` says in words how. `train` (oldest first) is all that anything may be learned
     from, `held_out` (oldest first) every other event: targets, events kept for another
     part, events of users or items that are to be new. `withheld` are ids of items of
-    which train has no event on purpose. `part` says which figures these are.
+    which train has no event on purpose, `new` those of them that this part asks about.
+    `part` says which figures these are.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Split:
     withheld: frozenset[str] = frozenset()
     held_out: tuple[Interaction, ...] = ()
     part: Part = "test"
+    new: frozenset[str] = frozenset()
 
 
 def event_key(event: Interaction) -> EventKey:
@@ -144,7 +149,7 @@ def temporal(
 
 
 def cold_users(split: Split, n: int, *, seed: int = 0, share: float = 0.5) -> Split:
-    """A share of the case users made new: no event of theirs in train, `n` in their history.
+    """A share of the case users made new: no event of theirs in train, their first `n` in the history.
 
     Which users is chosen by the seed alone, whatever `n`: figures for several `n` are of
     the same people and the same targets. Only new users give cases.
@@ -154,14 +159,12 @@ def cold_users(split: Split, n: int, *, seed: int = 0, share: float = 0.5) -> Sp
     people = sorted({case.user_id for case in split.cases})
     new = set(random.Random(f"{seed}/cold users").sample(people, math.ceil(share * len(people))))
     cases = [
-        dataclasses.replace(case, history=case.history[max(0, len(case.history) - n) :])
-        for case in split.cases
-        if case.user_id in new
+        dataclasses.replace(case, history=case.history[:n]) for case in split.cases if case.user_id in new
     ]
     moved = [event for event in split.train if event.user_id in new]
     rule = (
         f"{split.rule} Of the users with a case {share:.0%} (seed {seed}) are new: train has no event of theirs, and "
-        f"all that is known is the last {n} of their events. What else they met may be recommended, which counts as wrong."
+        f"all that is known is the first {n} of their events. What else they met may be recommended, which counts as wrong."
     )
     return dataclasses.replace(
         split,
@@ -171,6 +174,16 @@ def cold_users(split: Split, n: int, *, seed: int = 0, share: float = 0.5) -> Sp
         cases=tuple(cases),
         held_out=tuple(in_time_order([*moved, *split.held_out])),
     )
+
+
+def draw_of(item_id: str, seed: int = 0) -> float:
+    """A number in [0, 1) that belongs to an item, whatever else is in the catalogue.
+
+    A share of the items is new to a test, and as large a share after it to the validation;
+    tuning holds out the items below `[finetune.examples] held_items`, of seed 0.
+    """
+    digest = hashlib.sha256(f"{seed}/cold items/{item_id}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def cold_items(
@@ -183,12 +196,10 @@ def cold_items(
     withholds as many of the other items, with those of the test gone altogether.
     """
     ordered = in_time_order(events)
-    met = sorted({event.item_id for event in ordered})
-    order = random.Random(f"{seed}/cold items").sample(met, len(met))
-    size = math.ceil(share * len(met))
-    gone = set() if part == "test" else set(order[:size])
-    new = set(order[:size] if part == "test" else order[size : 2 * size])
-    hidden = new | gone
+    drawn = {event.item_id: draw_of(event.item_id, seed) for event in ordered}
+    low, high = (0.0, share) if part == "test" else (share, 2 * share)
+    hidden = frozenset(item for item, place in drawn.items() if place < high)
+    new = frozenset(item for item in hidden if drawn[item] >= low)
     train_keys: set[EventKey] = set()
     cases: list[Case] = []
     for user, own in sorted(_by_user(ordered).items()):
@@ -203,9 +214,8 @@ def cold_items(
         f"user's last first meeting with a new item, the history all events on other items before it; what came after it is in "
         f"no train. {TIES}"
     )
-    return _split(
-        "cold-items", rule, ordered, cases, lambda event: event_key(event) in train_keys, part, hidden
-    )
+    split = _split("cold-items", rule, ordered, cases, lambda event: event_key(event) in train_keys, part)
+    return dataclasses.replace(split, withheld=hidden, new=new)
 
 
 def of_users(split: Split, n: int, *, seed: int = 0) -> Split:
@@ -258,14 +268,12 @@ def _split(
     cases: Iterable[Case],
     learned: Callable[[Interaction], bool],
     part: Part,
-    withheld: Iterable[str] = (),
 ) -> Split:
     return Split(
         name=name,
         rule=rule,
         train=tuple(event for event in ordered if learned(event)),
         cases=tuple(cases),
-        withheld=frozenset(withheld),
         held_out=tuple(event for event in ordered if not learned(event)),
         part=part,
     )

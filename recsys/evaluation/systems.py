@@ -7,7 +7,7 @@ hash: two evaluations on the same events share what was fitted, and no two other
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,15 +18,16 @@ from recsys.adapters import resolve_adapter
 from recsys.config import load_settings
 from recsys.engine import Engine, open_engine
 from recsys.errors import RequestError
-from recsys.evaluation.base import EvaluationData, Factory, Ranked, System
+from recsys.evaluation.base import NOTE, EvaluationData, Factory, Ranked, System
 from recsys.evaluation.leaks import check_adapter, check_requests
 from recsys.evaluation.splits import Case
 from recsys.fitting import fit_apart
 from recsys.ingest.town import Town, town
+from recsys.noise_filter import without_noise
 from recsys.prompting import PromptLibrary
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import softmax
-from recsys.types import Candidate, Filter
+from recsys.types import Candidate, Filter, HistoryEntry
 from retrieval import (
     ChannelRetriever,
     HybridRetriever,
@@ -71,6 +72,7 @@ class LlmSystem:
     fitted_on: str
     name: str = "llm"
     probabilities: bool = True
+    adapter_read: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, str]:
@@ -80,6 +82,7 @@ class LlmSystem:
             "adapter": self.engine.adapter or "",
             "ranker": self.data.domain.ranker.model_dump_json(),
             "retriever": self.retriever.config.model_dump_json(),
+            **({NOTE: "; ".join(self.adapter_read)} if self.adapter_read else {}),
         }
 
     def rank(self, case: Case, depth: int) -> Ranked:
@@ -89,20 +92,20 @@ class LlmSystem:
         first = len(found) if case.candidates is not None else min(config.n_candidates, len(found))
         if not first:
             return Ranked((), ())
-        history = self.data.catalog.entries(case.history, self.data.domain.feedback)
-        user = self.data.users.get(case.user_id)
-        request = RankRequest(
-            tuple(found[:first]),
-            history[max(0, len(history) - config.history_length) :],
-            self.data.context_of(case),
-            user.profile if user else {},
-        )
-        check_requests(self.name, case, [request], self.data.context_of(case))
-        ranking = self.ranker.rank(request)
+        ranking = self.ranker.rank(self.request(case, found[:first]))
         order = ranking.order()
         items = [found[place].item.id for place in order] + [one.item.id for one in found[first:]]
         scores = _probabilities(ranking, case) + [0.0] * (len(found) - first)
         return complete(items, scores, case)
+
+    def request(self, case: Case, candidates: Sequence[Candidate]) -> RankRequest:
+        """The question to the model about some candidates. Raises LeakError."""
+        history = told_history(self.retriever, self.data, case)
+        user, context = self.data.users.get(case.user_id), self.data.context_of(case)
+        newest = history[max(0, len(history) - self.data.domain.ranker.history_length) :]
+        request = RankRequest(tuple(candidates), newest, context, user.profile if user else {})
+        check_requests(self.name, case, [request], context)
+        return request
 
     def close(self) -> None:
         self.engine.close()
@@ -118,15 +121,23 @@ def retrieve(
     knew more.
     """
     entries, context = data.catalog.entries(case.history, data.domain.feedback), data.context_of(case)
-    alone = _alone(case)
+    told, alone = told_history(retriever, data, case), _alone(case)
     if case.candidates is None or alone:
-        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries), context=context)
+        met = frozenset(entry.item.id for entry in entries)
+        query = Query(told, case.wish, exclude=met, context=context)
     else:
-        query = Query(entries, filter=Filter(only=frozenset(case.candidates)), context=context)
+        query = Query(told, case.wish, filter=Filter(only=frozenset(case.candidates)), context=context)
     n = depth if case.candidates is None else len(data.items if alone else case.candidates)
     check_requests(system, case, [query], context)
     found = retriever.retrieve(query, n)
     return [one for one in found if one.item.id in (case.candidates or ())] if alone else found
+
+
+def told_history(retriever: Retriever, data: EvaluationData, case: Case) -> tuple[HistoryEntry, ...]:
+    """The case's history; less its noise where the domain filters it and the retriever can tell."""
+    entries = data.catalog.entries(case.history, data.domain.feedback)
+    channels = retriever.state.channels if isinstance(retriever, HybridRetriever) else {}
+    return without_noise(entries, channels, data.domain.noise_filter)
 
 
 def complete(items: list[str], scores: list[float], case: Case) -> Ranked:
@@ -176,15 +187,18 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
     """
     retriever, domain, settings = fitted(data, None), data.domain, data.settings or load_settings()
     adapter = resolve_adapter(domain, settings)
+    read: tuple[str, ...] = ()
     if adapter and adapter.manifest:
-        check_adapter(name, adapter.ref, adapter.manifest.options["examples"]["reserved"], data.split)
+        read = check_adapter(name, adapter.ref, adapter.manifest.options["examples"], data.split)
+    elif adapter:
+        read = (f"nothing is known of what {adapter.ref} was tuned on",)
     engine = open_engine(settings, adapter=adapter)
     parts = RankerParts.of(engine, PromptLibrary(domain.prompt_folder), domain)
     parts = parts if fuse else dataclasses.replace(parts, model_weight=1.0, retriever_weight=0.0)
     # The other strategies compare the items of a list: of one item alone they know nothing.
     judges = domain.ranker.strategy == "pointwise" or not _rated(data)
     ranker = make_ranker(domain.ranker.strategy, parts)
-    return LlmSystem(data, retriever, engine, ranker, data.log.hash, name, probabilities=judges)
+    return LlmSystem(data, retriever, engine, ranker, data.log.hash, name, judges, read)
 
 
 def without_context(data: EvaluationData, *, factory: Factory) -> System:

@@ -102,15 +102,17 @@ def test_no_baseline_changes_when_the_held_out_events_do(name: str) -> None:
 
 
 def test_an_adapter_may_only_be_asked_about_events_that_tuning_never_reads() -> None:
-    leaks.check_adapter("llm", "small@0123", 2, SPLIT)
-    leaks.check_adapter("llm", "small@0123", 2, leave_one_out(world()))
+    leaks.check_adapter("llm", "small@0123", {"reserved": 2}, SPLIT)
+    leaks.check_adapter("llm", "small@0123", {"reserved": 2}, leave_one_out(world()))
     with pytest.raises(LeakError, match="tuned on events up to the last 1 of each user"):
-        leaks.check_adapter("llm", "small@0123", 1, SPLIT)
+        leaks.check_adapter("llm", "small@0123", {"reserved": 1}, SPLIT)
     with pytest.raises(LeakError, match="none of these"):
-        leaks.check_adapter("llm", "small@0123", 2, leave_one_out(world(), "validation", last=2))
+        leaks.check_adapter(
+            "llm", "small@0123", {"reserved": 2}, leave_one_out(world(), "validation", last=2)
+        )
 
 
 def test_events_of_one_moment_count_in_order_of_arrival_for_adapters_too() -> None:
-    leaks.check_adapter("llm", "small@0123", 2, TIES)
+    leaks.check_adapter("llm", "small@0123", {"reserved": 2}, TIES)
     with pytest.raises(LeakError, match="item '2'"):
-        leaks.check_adapter("llm", "small@0123", 1, TIES)
+        leaks.check_adapter("llm", "small@0123", {"reserved": 1}, TIES)

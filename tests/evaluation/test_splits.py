@@ -163,7 +163,7 @@ def test_new_users_are_the_same_for_every_length_and_train_has_none_of_them() ->
     assert {len(case.history) for case in zero.cases} == {0}
     assert {len(case.history) for case in three.cases} == {3}
     full = {case.user_id: case.history for case in whole.cases}
-    assert all(case.history == full[case.user_id][-3:] for case in three.cases)
+    assert all(case.history == full[case.user_id][:3] for case in three.cases)
 
 
 def test_new_items_are_targets_and_stand_nowhere_else() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from finetune import tune
 from finetune.run import read_curve
-from recsys.adapters import default_adapter, list_adapters, promote
+from recsys.adapters import default_adapter, find_adapter, list_adapters, promote
 from recsys.config import load_domain, load_settings
 from recsys.engine.weights import prepare_model
 from tests.fakes import DOMAIN
@@ -125,6 +125,19 @@ def test_a_run_begins_where_an_adapter_ended(
     assert second != first["adapter"]
 
 
+@pytest.mark.usefixtures("films")
+def test_an_adapter_that_does_not_know_all_items_says_so_and_is_never_the_default(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--json", *QUICK, "--set", "learning_rate=0.05", "--set", "examples.held_items=0.2")
+    assert command("--out", tmp_path / "one", *options) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert not result["promoted"]
+    assert "it was tuned without 20% of the items" in result["why_not"][-1]
+    adapter = find_adapter(result["adapter"], load_settings(), tmp_path / "films")
+    assert adapter.published().options["examples"]["held_items"] == 0.2
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [
@@ -132,6 +145,7 @@ def test_a_run_begins_where_an_adapter_ended(
         ('modules=["q_proj"]', "layers that this run does not tune"),
         ("method=full", "does not fit this run"),
         ("examples.reserved=6", "learned from events that this run is validated on"),
+        ("examples.held_items=0.2", "learned from items that this run holds out"),
         ("start=films@ffff", "no adapter"),
     ],
 )

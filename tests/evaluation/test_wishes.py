@@ -1,0 +1,268 @@
+"""Wishes in words: made of the target's own facts, told to those that read them, and never its title."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.cli import main
+from recsys.errors import RequestError
+from recsys.evaluation import leaks, protocols, registry, runner
+from recsys.evaluation.base import EvaluationData
+from recsys.evaluation.leaks import LeakError
+from recsys.evaluation.splits import Split, leave_one_out
+from recsys.evaluation.systems import RetrieverSystem, llm
+from recsys.evaluation.wishes import Told, says, wish_for, wished
+from recsys.prompting import PromptLibrary
+from recsys.types import Item
+from retrieval import Query
+from tests.evaluation import test_rated
+from tests.evaluation.world import Fake, catalogue, data_of, domain, world, write_shop
+from tests.fakes import ScriptedEngine
+
+SPLIT = leave_one_out(world())
+ITEMS = {item.id: item for item in catalogue()}
+TOLD: list[Told] = ["beside", "alone"]
+engine = test_rated.engine  # the fixture
+
+
+def asked(told: Told, split: Split = SPLIT, seed: int = 0) -> Split:
+    return wished(split, ITEMS, domain(), told, seed=seed)
+
+
+def item(title: str, *genres: str, year: int | None = None) -> Item:
+    return Item(id="x", title=title, year=year, attributes={"genre": genres})
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        item("Fargo", "Crime", "Drama", year=1996),
+        item("Drama", "Drama", "Comedy", year=1991),
+        item("1994", "Comedy", year=1994),
+        item("The 1990s", "Comedy", year=1994),
+        item("Mood", "Crime"),
+        item("Something", "Crime"),
+        item("Things", "Crime"),
+        item("M", "Crime", "Film-Noir", year=1931),
+        item("Film Noir", "film-noir", year=1950),
+        item("Untold"),
+    ],
+    ids=lambda one: one.title,
+)
+def test_a_wish_says_facts_and_never_the_title(one: Item) -> None:
+    prompts = PromptLibrary()
+    wishes = {wish_for(one, domain(), prompts, random.Random(seed)) for seed in range(60)}
+    assert "" not in wishes
+    assert len(wishes) > 1
+    for wish in wishes:
+        assert not says(wish, one.title)
+    if one.title == "Fargo":
+        assert any("1996" in wish for wish in wishes)
+        assert any("1990s" in wish for wish in wishes)
+        assert all(says(wish, "crime") or says(wish, "drama") for wish in wishes)
+
+
+def test_a_target_that_no_words_can_ask_for_gives_no_case(tmp_path: Path) -> None:
+    own = tmp_path / "prompts" / "finetune" / "wish.j2"
+    own.parent.mkdir(parents=True)
+    template = PromptLibrary().get("finetune/wish").source
+    own.write_text(template[: template.index("{% block")] + "{% block suffix %}\nItem 9\n{% endblock %}\n")
+    shop = domain(tmp_path).model_copy(update={"prompts": "prompts"})
+    split = wished(leave_one_out(world(), last=4), ITEMS, shop, "beside")
+    whole = leave_one_out(world(), last=4)
+    assert 0 < len(split.cases) < len(whole.cases)
+    assert {case.target.item_id for case in split.cases} == {one.target.item_id for one in whole.cases} - {
+        "i09"
+    }
+
+
+def test_words_of_a_title_side_by_side_are_the_title() -> None:
+    assert says("a kind of HEAT, please", "Heat")
+    assert says("crime, film-noir", "Film Noir")
+    assert not says("crime films", "M")
+    assert not says("theatre", "Heat")
+
+
+@pytest.mark.parametrize("told", TOLD)
+def test_every_case_gets_the_same_wish_whoever_else_is_asked(told: Told) -> None:
+    whole = asked(told)
+    assert len(whole.cases) == len(SPLIT.cases)
+    assert all(case.wish for case in whole.cases)
+    part = asked(told, dataclasses.replace(SPLIT, cases=SPLIT.cases[5:]))
+    assert part.cases == whole.cases[5:]
+    assert [case.wish for case in asked(told, seed=1).cases] != [case.wish for case in whole.cases]
+    assert [case.wish for case in asked("beside").cases] == [case.wish for case in whole.cases]
+
+
+def test_the_history_stands_beside_the_wish_or_is_not_told() -> None:
+    assert [case.history for case in asked("beside").cases] == [case.history for case in SPLIT.cases]
+    assert {case.history for case in asked("alone").cases} == {()}
+    for told in TOLD:
+        split = asked(told)
+        assert split.train == SPLIT.train
+        assert [case.target for case in split.cases] == [case.target for case in SPLIT.cases]
+        leaks.check(split)
+        leaks.check_wishes(split, ITEMS)
+
+
+def test_a_wish_that_says_the_title_stops_the_evaluation(tmp_path: Path) -> None:
+    split = asked("beside")
+    leaking = dataclasses.replace(
+        split.cases[0], wish=f"I want {ITEMS[split.cases[0].target.item_id].title}!"
+    )
+    data = data_of(dataclasses.replace(split, cases=(leaking, *split.cases[1:])))
+    with pytest.raises(LeakError, match="says the title of its target"):
+        runner.evaluate(data, ["random"], tmp_path, only=True)
+
+
+def test_a_system_that_makes_up_a_wish_is_found() -> None:
+    case = asked("beside").cases[0]
+    leaks.check_requests("text", case, [Query(wish=case.wish), Query()])
+    with pytest.raises(LeakError, match="made up a wish"):
+        leaks.check_requests("text", case, [Query(wish="the film that I shall see next")])
+
+
+def test_an_adapter_may_be_asked_for_targets_that_it_never_read() -> None:
+    (said,) = leaks.check_adapter("llm", "small@0123", {"reserved": 1}, asked("alone"))
+    assert "wishes" in said
+    before = wished(leave_one_out(world(), "validation"), ITEMS, domain(), "beside")
+    with pytest.raises(LeakError):
+        leaks.check_adapter("llm", "small@0123", {"reserved": 1}, before)
+
+
+# --- who reads the words ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", TOLD)
+def test_the_words_reach_retriever_and_model(told: Told, engine: ScriptedEngine) -> None:
+    data = test_rated.data_with(asked(told), n_candidates=4)
+    case = data.split.cases[0]
+    llm(data).rank(case, 10)
+    assert engine.prompts
+    assert all(f'Wish: "{case.wish}"' in prompt for prompt in engine.prompts)
+    assert all(("Liked:" in prompt) == (told == "beside") for prompt in engine.prompts)
+    queries: list[Query] = []
+
+    class Spy:
+        def retrieve(self, query: Query, n: int) -> list[Any]:
+            queries.append(query)
+            return []
+
+    sampled = protocols.sampled(data.split, list(ITEMS), 5)[0].cases[0]
+    system = RetrieverSystem("spy", Spy(), data, data.log.hash, False)
+    for one in (case, sampled):
+        system.rank(one, 10)
+    assert [query.wish for query in queries] == [case.wish, case.wish]
+    assert bool(queries[0].history) == (told == "beside")
+
+
+def test_search_by_words_ranks_by_what_the_wish_says_then_by_popularity() -> None:
+    data = data_of(asked("alone"))
+    system = registry.find(["words"])["words"](data)
+    case = dataclasses.replace(data.split.cases[0], wish="a war DRAMA, please", candidates=None)
+    found = system.rank(case, 30).items
+    drama = [one for one in found if "drama" in ITEMS[one].attributes["genre"]]
+    assert list(found[: len(drama)]) == drama
+    counts = dict(zip(data.log.items, data.log.counts.tolist(), strict=True))
+    assert [counts[one] for one in drama] == sorted((counts[one] for one in drama), reverse=True)
+    silent = dataclasses.replace(case, wish="")
+    assert (
+        system.rank(silent, 30).items
+        == registry.find(["popularity"])["popularity"](data).rank(silent, 30).items
+    )
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_answers_to_other_wishes_are_not_taken_for_these(tmp_path: Path) -> None:
+    for told in TOLD:
+        data = data_of(asked(told))
+        out = tmp_path / told
+        runner.evaluate(data, ["random"], out, only=True)
+        assert runner.evaluate(data, ["random"], out, only=True)["run"]["split"].endswith(told)
+    with pytest.raises(RequestError, match="another run"):
+        runner.evaluate(data_of(asked("beside", seed=1)), ["random"], tmp_path / "beside", only=True)
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_what_the_adapter_read_stands_in_the_result(tmp_path: Path) -> None:
+    def make(data: EvaluationData) -> Fake:
+        return Fake(data, options={"note": "it read something near"})
+
+    data = data_of(asked("beside"))
+    for _ in range(2):  # also where every answer was kept
+        result = runner.evaluate(data, ["fake"], tmp_path, only=True, factories={"fake": make})
+        assert "fake: it read something near." in result["notes"]
+
+
+@pytest.mark.usefixtures("no_plots")
+@pytest.mark.parametrize(
+    ("words", "split", "note"),
+    [
+        (("--wish", "beside"), "leave-one-out-wish-beside", ""),
+        (("--wish", "alone"), "leave-one-out-wish-alone", "counts as wrong"),
+        (("--wish", "alone", "--protocol", "sampled"), "leave-one-out-wish-alone", "easy question"),
+        (
+            ("--split", "cold-users", "--cold", "1", "--wish", "beside"),
+            "cold-users-1-wish-beside",
+            "as wrong",
+        ),
+        (("--split", "cold-items", "--share", "0.3", "--new-only"), "cold-items", "among new items"),
+        (
+            ("--split", "cold-items", "--share", "0.3", "--new-only", "--protocol", "sampled"),
+            "cold-items",
+            "see 'random'",
+        ),
+    ],
+)
+def test_the_command_asks_in_words_and_among_new_items(
+    words: tuple[str, ...],
+    split: str,
+    note: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(tmp_path, monkeypatch, *words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["run"]["split"] == split
+    assert any(note in one for one in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--new-only",), "--split cold-items"),
+        (("--split", "cold-items", "--new-only", "--protocol", "rated"), "--protocol full or sampled"),
+        (("--wish", "beside", "--protocol", "rated"), "nothing to wish for"),
+    ],
+)
+def test_what_cannot_be_asked_says_what_to_do(
+    words: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(tmp_path, monkeypatch, *words) == 1
+    assert said in capsys.readouterr().err
+
+
+def command(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """`recsys evaluate WORDS` of a small shop."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "150")
+    shop = write_shop(folder / "shop", world())
+    line = ["recsys", "evaluate", "-d", str(shop), "-s", "words,random", "--only", "--json", *words]
+    monkeypatch.setattr(sys, "argv", line)
+    try:
+        main()
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    return 0
