@@ -11,10 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recsys.evaluation.reason_measures import MEANINGS
 from retrieval.index_kinds import IndexConfig
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PAGE = RESULTS.parent.parent / "docs" / "results.md"
+TARGETS = {
+    "statement_precision": ">= .99", "evidence_validity": "1", "ablation_agreement": ">= .85", "usr": ">= .95",
+    "template_share": "<= .30", "cost_ratio": "<= 4",
+}  # fmt: skip
 
 
 def render() -> str:
@@ -28,13 +33,18 @@ def render() -> str:
         "evaluation": _evaluation,
         "retrieval_scale": _retrieval_scale,
         "sampled_ranking": _sampled_ranking,
+        "ranking": _ranking,
+        "knobs": _knobs,
         "places": partial(_tuned, "Time and place, in a generated town: the whole catalogue"),
         "tuned_text": partial(_tuned, "The shipped adapter, told no facts: target + 19 random items"),
         "tuned_facts": partial(
             _tuned, "The shipped adapter, told the retriever's facts: target + 19 random items"
         ),
         "tuned_full": partial(_tuned, "The shipped adapter behind the retriever: the whole catalogue"),
+        "reasons": _reasons,
         "finetune_speed": _finetune_speed,
+        "attacks": _attacks,
+        "noise": _noise,
     }
     for name, section in sections.items():
         path = RESULTS / f"{name}.json"
@@ -149,6 +159,78 @@ def _sampled_ranking(result: dict[str, Any]) -> str:
     )
 
 
+def _ranking(result: dict[str, Any]) -> str:
+    sizes, callers = result["options"]["sizes"], result["options"]["concurrent"]
+    rows, loads = [], []
+    for name, one in result["strategies"].items():
+        faster = " and ".join(f"{value:.1f} x" for value in one["times_faster_than"].values()) or "-"
+        rows.append(
+            f"| {name} | {_ndcg(one)} | {one['p50_ms'] / 1000:.2f} | {one['p95_ms'] / 1000:.2f} | {faster} | "
+            f"{one['computed_tokens']:,.0f} of {one['prompt_tokens']:,.0f} | {one['kendall_tau']:.2f} | "
+            f"{one['invalid_outputs']:.0%} |"
+        )
+        times = [one["candidates"][str(size)] for size in sizes]
+        clocks = [f"{time['p50_ms'] / 1000:.2f} / {time['p95_ms'] / 1000:.2f}" for time in times]
+        rates = [f"{one['requests_per_s'][str(number)]:.2f}" for number in callers]
+        loads.append(f"| {name} | {' | '.join(clocks + rates)} |")
+    rows += [
+        f"| {name} | {_ndcg(one)} | - | - | - | - | - | - |" for name, one in result["baselines"].items()
+    ]
+    spared = ""
+    if apart := result["without_shared_prefix"]:
+        spared = (
+            f"\nPointwise without the shared prefix computes {apart['times_computed']:.1f} times the tokens and takes "
+            f"{apart['p50_ms'] / apart['shared_p50_ms']:.1f} times as long.\n"
+        )
+    heads = [f"{size} candidates" for size in sizes] + [f"{number} at once" for number in callers]
+    adapter = f" with {result['adapter']}" if result["adapter"] else ""
+    return "\n".join(
+        [
+            "## Ways to rank\n",
+            (
+                f"{result['model']}{adapter}, {result['options']['users']} users; {result['protocol']}. An easy protocol: these "
+                "figures do not compare with full ranking. No strategy is told the retriever's facts. Faster: than a generated "
+                "order, and than generated ids and scores. Tau: between the orders of a list and of the same list shuffled.\n"
+            ),
+            "| strategy | NDCG@10 (95 % interval) | p50, s | p95, s | faster | prompt tokens computed | tau | invalid outputs |",
+            f"|{'---|' * 8}",
+            *rows,
+            f"\nSeconds of one request (p50 / p95, {result['options']['few']} users from the second column on), and requests a second:\n",
+            f"| strategy | {' | '.join(heads)} |",
+            f"|{'---|' * (1 + len(heads))}",
+            *loads,
+            spared,
+            _environment(result["environment"]),
+        ]
+    )
+
+
+def _knobs(result: dict[str, Any]) -> str:
+    rows = [
+        f"| {name} | {_with_interval(one['ndcg@10'])} | {one['diversity@10']:.2f} | {one['novelty@10']:.2f} | "
+        f"{one['coverage@10']:.2f} | {one['popularity_lift@10']:.2f} |"
+        for name, one in result["settings"].items()
+    ]
+    return "\n".join(
+        [
+            "## What diversity and the long tail cost\n",
+            (
+                f"{result['domain']}, validation, {result['users']} users, the retriever's first {result['candidates']} ordered "
+                "anew at each setting of `[ranker]`.\n"
+            ),
+            "| setting | NDCG@10 (95 % interval) | diversity@10 | novelty@10 | coverage@10 | popularity lift |",
+            f"|{'---|' * 6}",
+            *rows,
+            "",
+            _environment(result["environment"]),
+        ]
+    )
+
+
+def _ndcg(one: dict[str, float]) -> str:
+    return _with_interval({"value": one["ndcg@10"], "low": one["ndcg@10_low"], "high": one["ndcg@10_high"]})
+
+
 def _tuned(heading: str, result: dict[str, Any]) -> str:
     rows = []
     for name, system in result["systems"].items():
@@ -170,6 +252,32 @@ def _tuned(heading: str, result: dict[str, Any]) -> str:
     )
 
 
+def _reasons(result: dict[str, Any]) -> str:
+    run = result["run"]
+    rows = [
+        f"| {name} | {_with_interval(found)} | {TARGETS.get(name, '')} | {MEANINGS[name]} |"
+        for name, found in result["measures"].items()
+        if name in MEANINGS
+    ]
+    parts = {name: found for name, found in result["measures"].items() if name not in MEANINGS}
+    kinds = "; ".join(f"{name.replace(':', ': ')} {found['value']:.3f}" for name, found in parts.items())
+    return "\n".join(
+        [
+            "## Are the reasons true?\n",
+            (
+                f"{run['title']}, {run['users']} users drawn by seed {run['seed']}, the first {run['k']} items each: "
+                f"{run['reasons']} reasons in the language '{run['language']}', style {run['style']}; {run['model']}. "
+                f"{run['method']}\n"
+            ),
+            "| measure | value (95 % interval) | to reach | what it is |\n|---|---|---|---|",
+            *rows,
+            "",
+            *([f"Of these, by kind: {kinds}.\n"] if kinds else []),
+            _environment(result["environment"]),
+        ]
+    )
+
+
 def _finetune_speed(result: dict[str, Any]) -> str:
     rows = [
         f"| {side} | {rate['median']:.2f} ({rate['low']:.2f} to {rate['high']:.2f}) | {result['peak_gib'][side]:.1f} | "
@@ -184,6 +292,59 @@ def _finetune_speed(result: dict[str, Any]) -> str:
                 "without gradient checkpointing and bf16; each side a process of its own, in turn.\n"
             ),
             "| trainer | candidates trained per second | peak memory, GiB | ours is faster by |\n|---|---|---|---|",
+            *rows,
+            "",
+            _environment(result["environment"]),
+        ]
+    )
+
+
+def _attacks(result: dict[str, Any]) -> str:
+    found = result["attack"]
+    rows = []
+    for label, name in (
+        ("rank lift, median", "rank_lift"),
+        ("rank lift, mean", "rank_lift_mean"),
+        ("places above neutral text", "lift_over_neutral"),
+        ("share above neutral text", "above_neutral"),
+        ("share below neutral text", "below_neutral"),
+        ("promotion@10", "promotion@10"),
+    ):
+        for half, of in (("", "served"), ("model_", "the model alone")):
+            kinds = (found.get(half + kind + name) for kind in ("", "neutral_", "undefended_"))
+            cells = (_with_interval(figure) if figure else "-" for figure in kinds)
+            rows.append(f"| {label}, {of} | {' | '.join(cells)} |")
+    return "\n".join(
+        [
+            f"## Hostile text on {result['title']}\n",
+            (
+                f"{result['attacks']} attacks planted {found['rank_lift']['n']:,} times, {result['users']} users. "
+                f"{result['attack_method']}\n"
+            ),
+            "| | attack | neutral | undefended |\n|---|---|---|---|",
+            *rows,
+            (
+                f"\nReasons that echo an attack: {_with_interval(found['echoes'])} of {found['echoes']['n']}. NDCG@10 "
+                f"{_with_interval(found['ndcg@10'])}, of it lost to the defence {_with_interval(found['ndcg_lost'])}.\n"
+            ),
+            _environment(result["environment"]),
+        ]
+    )
+
+
+def _noise(result: dict[str, Any]) -> str:
+    names = ("ndcg@10_{}", "kept_{}", "ndcg@10_{}_filtered", "kept_{}_filtered", "gain_{}")
+    rows = [
+        f"| {system} | {level} | {' | '.join(_with_interval(found[name.format(level)]) for name in names)} |"
+        for system, found in result["noise"].items()
+        for level in ("0%", "10%", "20%", "30%")
+    ]
+    return "\n".join(
+        [
+            f"## Random items in the history on {result['title']}\n",
+            f"{result['part'].capitalize()}, {result['users']} users. {result['noise_method']}\n",
+            "| system | noise | NDCG@10 | kept | NDCG@10, filtered | kept | gain of the filter |",
+            "|---|---|---|---|---|---|---|",
             *rows,
             "",
             _environment(result["environment"]),

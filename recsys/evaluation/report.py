@@ -10,6 +10,9 @@ A result holds
 - `paired`: "a-b" -> metric -> `value` (a minus b), `low`, `high`, `p`, `p_holm`;
 - `best`: metric -> `system`, `runner_up`, and whether the interval between them leaves 0 out (`clear`);
 - `failed`: name -> message; `notes`.
+
+One of reasons holds `run`, `notes` and `reasons`: name -> `value`, `low`, `high`, `n` users; after a
+colon in a name stands the kind that it is a part of.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.evaluation import plots
+from recsys.evaluation.reason_measures import MEANINGS
 
 MAIN = ("ndcg@10", "recall@10", "recall@20", "recall@100", "mrr@10", "auc", "brier")
 
@@ -33,7 +37,7 @@ def render(result: Mapping[str, Any]) -> str:
     environment.filters["figure"] = figure
     environment.filters["p"] = p_value
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
-    systems = result["systems"]
+    systems = result.get("systems", {})
     order = sorted(systems, key=lambda name: -systems[name]["metrics"][result["primary"]]["value"])
     metrics = list(dict.fromkeys(metric for found in systems.values() for metric in found["metrics"]))
     drawn = (
@@ -56,6 +60,9 @@ def render(result: Mapping[str, Any]) -> str:
         beyond=list(dict.fromkeys(key for found in systems.values() for key in found["beyond"])),
         plots=drawn,
         few=plots.FEW,
+        failed=result.get("failed", {}),
+        reasons=result.get("reasons", {}),
+        meanings=MEANINGS,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.evaluation.base import EvaluationData
 from recsys.evaluation.beyond import beyond_accuracy
-from recsys.evaluation.calibration import calibration
+from recsys.evaluation.calibration import calibration, list_calibration
 from recsys.evaluation.figures import Figures, MeanFigures, Measured, PairFigures
 from recsys.evaluation.metrics import PRIMARY, cutoffs_for, ranking_metrics
 from recsys.evaluation.protocols import Protocol
@@ -112,14 +112,21 @@ def _calibration(data: EvaluationData, found: Answers, rated: bool) -> dict[str,
     """Of liked or not for rated pairs, else of being the target among the items listed."""
     if rated:
         return calibration(_pair_scores(found), _liked(data))
-    pairs = [
-        (score, item == case.target.item_id)
+    asked = [
+        (answer.ranked, case)
         for answer, case in zip(found.answers, data.split.cases, strict=True)
-        for item, score in zip(answer.ranked.items, answer.ranked.scores, strict=True)
+        if answer.ranked.items
     ]
-    if not pairs:
+    if not asked:
         return None
-    return calibration(np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs]))
+    return list_calibration(
+        [ranked.scores for ranked, _ in asked],
+        [
+            ranked.items.index(case.target.item_id) if case.target.item_id in ranked.items else None
+            for ranked, case in asked
+        ],
+        [case.user_id for _, case in asked],
+    )
 
 
 def _recall_curve(data: EvaluationData, found: Answers, depth: int) -> list[list[float]]:
