@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from recsys.engine import Engine
 from recsys.engine.base import Generation
 from recsys.ranking import Ranking
-from recsys.types import Candidate, Effect, Explanation, ModelInfo, PromptInfo, Recommendation, Usage
+from recsys.requests import Prepared, retriever_order
+from recsys.types import (
+    Candidate,
+    Effect,
+    Event,
+    Explanation,
+    ModelInfo,
+    PromptInfo,
+    Recommendation,
+    Recommendations,
+    Usage,
+    Why,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,81 @@ class Explained:
     engine_died: bool = False
     effects: tuple[Effect, ...] = ()
     ablated: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A request once it is ranked, by `strategy` on `engine`, or in the retriever's order where `ranking` is None."""
+
+    domain: str
+    prepared: Prepared
+    strategy: str
+    engine: Engine | None
+    ranking: Ranking | None
+    degraded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def order(self) -> list[int]:
+        """Positions of the candidates, best first."""
+        return self.ranking.order() if self.ranking else retriever_order(self.prepared.request.candidates)
+
+    def recommendations(self, top: Sequence[int], explained: Explained) -> Recommendations:
+        """The candidates at positions `top`, in that order, with what is explained of them."""
+        ranking, prepared = self.ranking, self.prepared
+        return Recommendations(
+            domain=self.domain,
+            user=prepared.user_id,
+            recommendations=answer_lines(prepared.request.candidates, ranking, top, explained),
+            context=prepared.request.context,
+            model=model_info(self.engine) if ranking and self.engine else None,
+            strategy=self.strategy if ranking else "retriever",
+            prompt=prompt_info(ranking) if ranking else None,
+            parse=ranking.report if ranking else None,
+            usage=total_usage(ranking, explained),
+            usage_by_stage=usage_by_stage(ranking, explained),
+            timings={stage: round(seconds, 4) for stage, seconds in prepared.timings.items()},
+            degraded=(*self.degraded, *explained.degraded),
+            notes=self.notes + prepared.notes,
+        )
+
+    def why(self, top: Sequence[int], explained: Explained) -> Why:
+        """Why the first of `top` ranks where it does among all candidates, and the second if there is one."""
+        ranking, prepared = self.ranking, self.prepared
+        lines = answer_lines(prepared.request.candidates, ranking, top, explained, self.order())
+        return Why(
+            domain=self.domain,
+            user=prepared.user_id,
+            item=lines[0],
+            other=lines[1] if len(lines) > 1 else None,
+            candidates=len(prepared.request.candidates),
+            effects=explained.effects,
+            context=prepared.request.context,
+            model=model_info(self.engine) if ranking and self.engine else None,
+            strategy=self.strategy if ranking else "retriever",
+            usage=total_usage(ranking, explained),
+            degraded=(*self.degraded, *explained.degraded),
+            notes=self.notes + prepared.notes,
+        )
+
+
+def reason_events(
+    steps: Generator[tuple[int, Explanation], None, Explained],
+) -> Generator[Event, None, Explained]:
+    """Each (number, explanation) as an event of its rank; returns what the steps return."""
+    while True:
+        try:
+            number, explanation = next(steps)
+        except StopIteration as end:
+            explained: Explained = end.value
+            return explained
+        yield Event(kind="reason", rank=number + 1, explanation=explanation)
+
+
+def last_answer(events: Iterable[Event]) -> Recommendations:
+    """The complete answer, with which a stream ends."""
+    *_, last = events
+    assert last.answer is not None
+    return last.answer
 
 
 def model_info(engine: Engine) -> ModelInfo:
@@ -69,15 +156,27 @@ def answer_lines(
     )
 
 
+def usage_by_stage(ranking: Ranking | None, explained: Explained) -> dict[str, Usage]:
+    """Engine work of ranking, evidence and reasons, each by itself."""
+    return {
+        "rank": ranking.usage if ranking else Usage(),
+        "evidence": explained.ablated,
+        "reasons": _sum(explained.generations),
+    }
+
+
 def total_usage(ranking: Ranking | None, explained: Explained) -> Usage:
     """Engine work of ranking, evidence and reasons together."""
-    ranked = ranking.usage if ranking else Usage()
-    work: tuple[Usage | Generation, ...] = (ranked, explained.ablated, *explained.generations)
+    stages = usage_by_stage(ranking, explained)
+    return _sum(stages.values()).model_copy(update={"label_mass": stages["rank"].label_mass})
+
+
+def _sum(work: Iterable[Usage | Generation]) -> Usage:
+    every = list(work)
     return Usage(
-        prompt_tokens=sum(one.prompt_tokens for one in work),
-        cached_tokens=sum(one.cached_tokens for one in work),
-        generated_tokens=sum(one.generated_tokens for one in work),
-        label_mass=ranked.label_mass,
+        prompt_tokens=sum(one.prompt_tokens for one in every),
+        cached_tokens=sum(one.cached_tokens for one in every),
+        generated_tokens=sum(one.generated_tokens for one in every),
     )
 
 

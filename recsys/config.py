@@ -167,8 +167,12 @@ class Feedback(Strict):
 Fact = Literal["match", "popularity", "with", "distance", "open"]
 
 
+Strategy = Literal["pointwise", "listwise", "title", "generated", "generated-scores"]
+Windows = Literal["anchored", "sliding"]
+
+
 class RankerConfig(Strict):
-    strategy: Literal["pointwise", "listwise", "generated"] = "pointwise"
+    strategy: Strategy = "pointwise"
     n_candidates: int = Field(20, ge=1, le=1000)
     history_length: int = Field(15, ge=0)
     max_prompt_tokens: int = Field(1536, ge=128)
@@ -177,6 +181,47 @@ class RankerConfig(Strict):
     )
     model_weight: float = Field(1.0, ge=0, description="of the model's log-odds in the score")
     retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score in the score")
+    temperature: float = Field(1.0, gt=0, description="the score is divided by it: calibrates probabilities")
+    windows: Windows = Field(
+        "anchored",
+        description="listwise, where candidates outnumber the letters: all windows at once, joined by the "
+        "candidates they share; or one after another from the end (RankGPT)",
+    )
+    window: int = Field(20, ge=2, le=26, description="candidates in a window")
+    permutations: int = Field(1, ge=1, le=16, description="listwise: orders of the list that are averaged")
+    diversity: float = Field(0.0, ge=0, lt=1, description="weight of being unlike what stands above (MMR)")
+    long_tail: float = Field(
+        0.0, ge=0, description="nats that an item nobody met gains over the most popular one, in the order"
+    )
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """Of the model's log-odds and of the retriever's score, at the temperature."""
+        return self.model_weight / self.temperature, self.retriever_weight / self.temperature
+
+
+class Rule(Strict):
+    """What is done with some items of every list, whatever the scores: see `recsys.ranking.rules`.
+
+    It is about items with one of the values of every attribute in `where`, and about `items` by id.
+    """
+
+    name: str = Field(min_length=1, description="named in the answer, beside each item it acted on")
+    do: Literal["pin", "boost", "bury", "quota", "hide"]
+    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    items: frozenset[str] = frozenset()
+    first: int = Field(1, ge=1, description="pin: the place; quota: the first so many places")
+    n: int = Field(1, ge=0, description="quota: how many may stand there")
+    factor: float = Field(2.0, gt=1, description="boost: of the score")
+
+    @model_validator(mode="after")
+    def _about_something(self) -> Rule:
+        if not self.where and not self.items:
+            raise ValueError("a rule needs `where` or `items`")
+        used = {"pin": {"first"}, "quota": {"first", "n"}, "boost": {"factor"}}.get(self.do, set())
+        if odd := self.model_fields_set.intersection({"first", "n", "factor"} - used):
+            raise ValueError(f"'{self.do}' has no {', '.join(sorted(odd))}")
+        return self
 
 
 Style = Literal["short", "detailed", "comparative"]
@@ -186,9 +231,32 @@ class ReasonConfig(Strict):
     max_tokens: int = Field(96, ge=16)
     history_shown: int = Field(3, ge=0, description="history items offered as evidence")
     retries: int = Field(1, ge=0, le=3)
-    ablations: int = Field(6, ge=0, le=100, description="parts of a request the model is asked again without")
+    ablations: int = Field(
+        3,
+        ge=0,
+        le=100,
+        description="parts of a request that the model is asked again without, one by one; what a reason cites "
+        "is left out as a whole besides. 0: only the retriever is measured",
+    )
     language: str = Field("en", pattern=r"^[a-z]{2}(-[a-z]+)?$", description="a folder of prompts/explain")
     style: Style = Field("short", description="detailed: two sentences; comparative: against the next item")
+
+
+PersonalData = Literal["name", "mail", "phone", "card", "iban", "ip"]
+
+
+class Privacy(Strict):
+    """What is masked in wishes, facts and profiles before a prompt, a trace or a log: see `recsys.privacy`."""
+
+    mask: tuple[PersonalData, ...] = ("name", "mail", "phone", "card", "iban")
+    name_fields: tuple[str, ...] = Field(
+        ("name", "first_name", "last_name", "full_name", "nickname"),
+        description="of a user's profile: never told, and masked wherever that user writes them",
+    )
+    names: tuple[str, ...] = Field((), description="further names to mask")
+    regions: tuple[str, ...] = Field(
+        ("US", "GB", "DE"), description="ISO codes whose telephone numbers are known without their +"
+    )
 
 
 class Domain(Strict):
@@ -207,8 +275,15 @@ class Domain(Strict):
     feedback: Feedback = Feedback()
     retriever: RetrieverConfig = RetrieverConfig()
     ranker: RankerConfig = RankerConfig()
+    rules: tuple[Rule, ...] = ()
     reasons: ReasonConfig = ReasonConfig()
     finetune: TuningConfig = TuningConfig()
+    privacy: Privacy = Privacy()
+    noise_filter: float = Field(
+        0.0,
+        ge=0,
+        description="leave out history items so many deviations less alike than the rest; 0: none, try 2",
+    )
     prompts: Path | None = Field(None, description="folder of templates that win over the shipped ones")
     folder: Path
 

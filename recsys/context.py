@@ -9,15 +9,16 @@ from __future__ import annotations
 import datetime as dt
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from recsys.config import Locality
+from recsys.config import Locality, Privacy
 from recsys.errors import ContextError
 from recsys.places import COORDINATES, find_place
+from recsys.privacy import mask, mask_facts
 from recsys.types import Context, Place
 
 __all__ = ["build_context", "find_place", "locate", "part_of_day", "season"]
@@ -68,6 +69,8 @@ def build_context(
     extra: Mapping[str, str] | None = None,
     now: dt.datetime | None = None,
     locality: Locality | None = None,
+    privacy: Privacy | None = None,
+    names: Sequence[str] = (),
 ) -> Context:
     """The situation of a request, with all that follows from its time and place.
 
@@ -77,11 +80,14 @@ def build_context(
     clock; naive: local time of the user). The time is told in the zone of the place, else of
     the home, else as it was said. Only where `Context.hour` is set is the clock of `Context.time`
     meant: of "Sunday" or "tonight" the date alone is. `Context.notes` says what was assumed.
+    What tells who the person is, their `names` too, is masked in wish and facts as the domain's
+    `privacy` says (`recsys.privacy`).
 
     Raises ContextError for a time or place that is impossible, ambiguous or unknown, and for
     a fact or wish that is malformed or too long.
     """
     notes: list[str] = []
+    privacy = privacy or Privacy()
     if isinstance(place, str):
         place = locate(place, locality) if place.strip() else None
     if place is None and home is not None:
@@ -97,8 +103,8 @@ def build_context(
         derived
         | {
             "place": place,
-            "wish": _clean_wish(wish),
-            "extra": _clean_extra(extra or {}),
+            "wish": mask(_clean_wish(wish), privacy, names),
+            "extra": mask_facts(_clean_extra(extra or {}), privacy, names),
             "notes": tuple(notes),
         }
     )

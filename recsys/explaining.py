@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys.answers import Explained
+from recsys.catalog import Catalog
 from recsys.config import Domain
 from recsys.engine import Engine
 from recsys.errors import EngineDead, EngineError
-from recsys.explain import MEASURE, Ablation, Part, ReasonCase, collect_evidence, told, write_reasons
+from recsys.explain import (
+    MEASURE,
+    Ablation,
+    Lexicon,
+    Part,
+    ReasonCase,
+    collect_evidence,
+    drained,
+    told,
+    write_each,
+)
 from recsys.explain.ablation import Kind, parts_of
 from recsys.prompting import PromptLibrary
 from recsys.ranking import Ranker, Ranking
@@ -20,7 +31,6 @@ from recsys.types import (
     Context,
     Counterfactual,
     Effect,
-    Evidence,
     EvidenceKind,
     Explanation,
     HistoryEntry,
@@ -30,7 +40,8 @@ from retrieval import HybridRetriever
 
 OFFERED = 30  # of a history, the newest: each costs the retriever one question
 TOP_PART = 10  # a reason may call an item popular, or close to a wish, in the first tenth
-AGAINST_SHOWN = 3
+EXPLAINED = 2  # times the budget where one or two items are explained by themselves: each part costs less
+WHOLE_REFERENCE = 2  # items asked of beside one explained, when all that its reason cites is left out
 RETRIEVAL_MEASURE = "log p of retrieval with and without"
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "history": ("history",),
@@ -51,7 +62,7 @@ INFLUENCES = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A ranking with what each part of its request did.
+    """A ranking with what each part of its request did; `listed` are the candidates that are recommended.
 
     `served` is False where another strategy than pointwise ranked: then only the retriever
     that brought the candidates was measured, and nothing can be said of served ranks.
@@ -61,8 +72,8 @@ class Measured:
     top: tuple[int, ...]
     parts: tuple[Part, ...]
     ablation: Ablation
+    listed: frozenset[int]
     served: bool = True
-    budget_left: int = 0
     degraded: tuple[str, ...] = ()
     engine_died: bool = False
 
@@ -87,15 +98,20 @@ class Measured:
         """What each part did to the candidate at `position`, nats."""
         return {part: float(self.ablation.effect(part)[position]) for part in self.parts}
 
+    @property
+    def past(self) -> frozenset[Part]:
+        """All of the history."""
+        return frozenset(part for part in self.every if part.kind == "history")
+
 
 @dataclass(frozen=True)
 class Explainer:
-    """What reasons of one domain are made with; `n_items` is the size of the catalogue."""
+    """What reasons of one domain are made with."""
 
     domain: Domain
     prompts: PromptLibrary
     retriever: HybridRetriever
-    n_items: int
+    catalog: Catalog
 
     @property
     def nouns(self) -> tuple[str, str]:
@@ -107,75 +123,88 @@ class Explainer:
         top: Sequence[int],
         ranking: Ranking | None = None,
         ranker: Ranker | None = None,
+        listed: Collection[int] | None = None,
     ) -> Measured:
         """Leave out what the candidates at `top` may owe something to. Never raises EngineError.
 
-        Without a ranking, or a ranker to ask again, only the retriever is measured.
+        Without a ranking, or a ranker to ask again, only the retriever is measured. `listed` are
+        those of `top` that are recommended, all of them if None.
         """
         pointwise = isinstance(ranker, PointwiseRanker)
         ablation = Ablation(
             prepared.query, prepared.request, self.retriever,
             ranking=ranking if pointwise else None,
             ranker=ranker if isinstance(ranker, PointwiseRanker) else None,
-            retriever_weight=self.domain.ranker.retriever_weight,
+            retriever_weight=self.domain.ranker.weights[1],
         )  # fmt: skip
         every = parts_of(prepared.query, prepared.request)
         history = [part for part in every if part.kind == "history"][:OFFERED]
         found = Measured(
             prepared, tuple(top), (*(part for part in every if part.kind != "history"), *history), ablation,
-            served=ranking is None or pointwise,
+            listed=frozenset(top if listed is None else listed), served=ranking is None or pointwise,
         )  # fmt: skip
-        budget = self.domain.reasons.ablations
+        budget = self.domain.reasons.ablations * (EXPLAINED if listed is not None else 1)
         if ablation.ranker is None or not budget:
             return found
-        chosen = ablation.choose(top, budget)
+        sets = [frozenset([part]) for part in ablation.choose(top, budget)]
+        if not found.listed.issuperset(top):  # what the history as a whole did is said of those alone
+            sets.append(found.past)
         try:
-            ablation.ask([frozenset([part]) for part in chosen], top)
+            ablation.ask(sets, top)
         except EngineError as error:
             note = f"evidence: {error.message}; only the retriever was measured"
             return dataclasses.replace(found, degraded=(note,), engine_died=isinstance(error, EngineDead))
-        return dataclasses.replace(found, budget_left=budget - len(chosen))
+        return found
 
     def cases(self, measured: Measured) -> list[ReasonCase]:
         """What may be said of each candidate at `top`."""
+        ablation, past = measured.ablation, tuple(measured.past)
         return [
             collect_evidence(
                 measured.prepared.request.candidates[position],
                 measured.history,
                 measured.context,
                 measured.effects(position),
-                noise=measured.ablation.noise,
+                noise=ablation.noise,
                 measure=measured.measure,
                 nouns=self.nouns,
                 history_shown=self.domain.reasons.history_shown,
-                top_rank=max(1, self.n_items // TOP_PART),
+                top_rank=max(1, len(self.catalog) // TOP_PART),
                 variant=number,
+                listed=position in measured.listed,
+                rank=ablation.rank(position),
+                of_history=float(ablation.effect(*past)[position]) if ablation.exact(measured.past) else 0.0,
             )
             for number, position in enumerate(measured.top)
         ]
 
     def explain(self, measured: Measured, engine: Engine | None) -> Explained:
-        """A reason for each candidate at `top`, and its figures. Never raises EngineError."""
+        """`explain_each`, when all are done."""
+        return drained(self.explain_each(measured, engine))
+
+    def explain_each(
+        self, measured: Measured, engine: Engine | None
+    ) -> Generator[tuple[int, Explanation], None, Explained]:
+        """A reason for each candidate at `top`, and at the end its figures. Never raises EngineError.
+
+        Gives (its number, the reason) as soon as one is written and checked, yet without figures.
+        """
         cases = self.cases(measured)
         healthy = None if measured.engine_died else engine
-        reasons = write_reasons(cases, healthy, self.prompts, self.domain.reasons)
-        cited = [
-            frozenset(case.parts[entry.id] for entry in one.evidence if entry.id in case.parts)
-            for case, one in zip(cases, reasons.explanations, strict=True)
-        ]
+        reasons = yield from write_each(
+            cases, healthy, self.prompts, self.domain.reasons, Lexicon.of(self.catalog)
+        )
+        cited = [self._cited(case, one) for case, one in zip(cases, reasons.explanations, strict=True)]
         degraded, died = reasons.degraded, measured.engine_died or reasons.engine_died
-        whole = [found for one in cited if one for found in (one, self._others(measured, one))]
-        if not died and whole:
+        if self.domain.reasons.ablations and not died:
             try:
-                measured.ablation.ask(whole[: measured.budget_left], measured.top)
+                measured.ablation.ask_each(self._wholes(measured, cited), WHOLE_REFERENCE)
             except EngineError as error:
                 degraded += (f"evidence: {error.message}; the cited set was not measured as a whole",)
                 died = isinstance(error, EngineDead)
         explanations = [
-            self._with_figures(measured, position, one, case, parts)
-            for position, one, case, parts in zip(
-                measured.top, reasons.explanations, cases, cited, strict=True
-            )
+            self._with_figures(measured, position, one, ids)
+            for position, one, ids in zip(measured.top, reasons.explanations, cited, strict=True)
         ]
         return Explained(
             explanations=explanations,
@@ -185,6 +214,22 @@ class Explainer:
             effects=self._effects(measured) if measured.top else (),
             ablated=measured.ablation.usage,
         )
+
+    @staticmethod
+    def _cited(case: ReasonCase, one: Explanation) -> dict[str, Part]:
+        """What the reason stands on: what it cites; where it only says what spoke against the item, that."""
+        stands = one.evidence if not case.held_back else case.against
+        return {entry.id: case.parts[entry.id] for entry in stands if entry.id in case.parts}
+
+    @staticmethod
+    def _wholes(measured: Measured, cited: Sequence[Mapping[str, Part]]) -> dict[frozenset[Part], list[int]]:
+        """What to leave out of which candidate's request: all it stands on, and all else of the history."""
+        questions: dict[frozenset[Part], list[int]] = {}
+        for position, ids in zip(measured.top, cited, strict=True):
+            if parts := frozenset(ids.values()):
+                for found in (parts, measured.past - parts):
+                    questions.setdefault(found, []).append(position)
+        return questions
 
     def _effects(self, measured: Measured) -> tuple[Effect, ...]:
         """Everything that moved the first of `top`, or the second if there is one, beyond noise."""
@@ -209,56 +254,31 @@ class Explainer:
         return told(part, by_id, measured.context, self.nouns)
 
     @staticmethod
-    def _others(measured: Measured, cited: frozenset[Part]) -> frozenset[Part]:
-        """All of the history that is not cited."""
-        return frozenset(part for part in measured.every if part.kind == "history") - cited
-
     def _with_figures(
-        self, measured: Measured, position: int, one: Explanation, case: ReasonCase, cited: frozenset[Part]
+        measured: Measured, position: int, one: Explanation, cited: Mapping[str, Part]
     ) -> Explanation:
-        figures: dict[str, object] = {
-            "against": (*one.against, *self._against(measured, position, case)),
-            "influences": influences(measured, position),
-        }
+        """Probabilities only where the model was asked without just these parts."""
+        figures: dict[str, object] = {"influences": influences(measured, position)}
         ablation = measured.ablation
         if cited and measured.served:
-            others = self._others(measured, cited)
-            p = float(ablation.probability()[position])
-            exact = ablation.ranker is None or not others or ablation.asked(*others)
-            strongest = max(
-                (entry for entry in one.evidence if entry.id in case.parts),
-                key=lambda entry: entry.contribution or 0.0,
-            )
+
+            def lost(parts: frozenset[Part]) -> float | None:
+                p = ablation.probability()[position] - ablation.probability(*parts)[position]
+                return float(p) if ablation.exact(parts) else None
+
+            parts = frozenset(cited.values())
+            contributions = {entry.id: entry.contribution or 0.0 for entry in (*one.evidence, *one.against)}
+            strongest = max(cited, key=lambda name: abs(contributions[name]))
             figures |= {
-                "comprehensiveness": p - float(ablation.probability(*cited)[position]),
-                "sufficiency": p - float(ablation.probability(*others)[position]) if exact else None,
+                "comprehensiveness": lost(parts),
+                "sufficiency": lost(measured.past - parts),
                 "counterfactual": Counterfactual(
-                    without=(strongest.id,),
+                    without=(strongest,),
                     rank=ablation.rank(position),
-                    rank_without=ablation.rank(position, case.parts[strongest.id]),
+                    rank_without=ablation.rank(position, cited[strongest]),
                 ),
             }
         return one.model_copy(update=figures)
-
-    def _against(self, measured: Measured, position: int, case: ReasonCase) -> list[Evidence]:
-        """What measurably spoke against the item, the strongest first, beside what the case has."""
-        known = {entry.item_id for entry in case.against if entry.kind == "history"}
-        effects = measured.effects(position)
-        parts = [
-            part
-            for part in sorted(effects, key=lambda part: (effects[part], part.kind, part.name))
-            if effects[part] < -measured.ablation.noise
-            and part.kind != "popularity"
-            and not (part.kind == "history" and part.name in known)
-        ]
-        named = [(part, kind, text) for part in parts for kind, text in self._told(measured, part)]
-        return [
-            Evidence(
-                id=f"n{number}", kind=kind, text=text, contribution=effects[part], measure=measured.measure,
-                item_id=part.name if part.kind == "history" else None,
-            )
-            for number, (part, kind, text) in enumerate(named[:AGAINST_SHOWN], start=3)
-        ]  # fmt: skip
 
 
 def influences(measured: Measured, position: int) -> tuple[Influence, ...]:

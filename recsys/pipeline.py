@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Unpack
 
 from recsys.adapters import resolve_adapter
-from recsys.answers import Explained, answer_lines, model_info, prompt_info, timed, total_usage
+from recsys.answers import Explained, Served, last_answer, reason_events, timed
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings, Style, load_domain, load_settings
 from recsys.context import build_context
@@ -26,17 +26,20 @@ from recsys.errors import (
     RequestError,
     UnknownUser,
 )
-from recsys.explain import REASON_TEMPLATE, in_language, render_reason
+from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explaining import Explainer
 from recsys.ingest import Progress, ensure_imported
 from recsys.live import LiveCatalog
+from recsys.noise_filter import without_noise
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
-from recsys.requests import Asked, Prepared, beside, candidates_wanted, retriever_order
+from recsys.requests import Asked, Prepared, beside, candidates_wanted
 from recsys.situations import retriever_folder, situations
 from recsys.store import ItemChange, Store
-from recsys.types import Filter, HistoryEntry, Item, Place, Recommendations, User, Why
+from recsys.types import Event, Explanation, Filter, HistoryEntry, Item, Place, Recommendations, User, Why
 from retrieval import EventLog, HybridRetriever, Query, SentenceEmbedder, build_retriever
+
+K = 5  # how many are returned unless asked
 
 
 class Recommender:
@@ -121,7 +124,7 @@ class Recommender:
         self,
         user: str | None = None,
         *,
-        k: int = 5,
+        k: int = K,
         strategy: str | None = None,
         reasons: bool = True,
         language: str | None = None,
@@ -135,39 +138,47 @@ class Recommender:
         domain's prompt does not suit the model; never EngineError: without an engine the
         retriever's order and template reasons are returned, and `degraded` says so.
         """
+        return last_answer(
+            self.stream(
+                user, k=k, strategy=strategy, reasons=reasons, language=language, style=style, **asked
+            )
+        )
+
+    def stream(
+        self,
+        user: str | None = None,
+        *,
+        k: int = K,
+        strategy: str | None = None,
+        reasons: bool = True,
+        language: str | None = None,
+        style: Style | None = None,
+        **asked: Unpack[Asked],
+    ) -> Iterator[Event]:
+        """`recommend` step by step: the list, then each reason as it is done, then the complete answer.
+
+        Raises as `recommend`, before the first event.
+        """
         begun = time.perf_counter()
         explainer = self._explainer(language, style)
         prepared = self.prepare(user, k=k, **asked)
-        with self._engines.request():
-            name = strategy or self.domain.ranker.strategy
-            return self._answered(prepared, k, name, explainer if reasons else None, begun)
+        name = strategy or self.domain.ranker.strategy
+        return self._steps(prepared, k, name, explainer if reasons else None, begun)
 
-    def _answered(
+    def _steps(
         self, prepared: Prepared, k: int, name: str, explainer: Explainer | None, begun: float
-    ) -> Recommendations:
+    ) -> Iterator[Event]:
         """Rank what was retrieved by the strategy `name`, and say why."""
-        clock, request = prepared.timings, prepared.request
-        degraded: list[str] = []
-        engine, ranking = self._ranked(prepared, name, degraded)
-        top = (ranking.order() if ranking else list(range(len(request.candidates))))[:k]
-        explained = Explained()
-        if explainer and top:
-            explained = self._explained(explainer, prepared, top, name, engine, ranking)
-        clock["total"] = time.perf_counter() - begun
-        return Recommendations(
-            domain=self.domain.name,
-            user=prepared.user_id,
-            recommendations=answer_lines(request.candidates, ranking, top, explained),
-            context=request.context,
-            model=model_info(engine) if ranking and engine else None,
-            strategy=name if ranking else "retriever",
-            prompt=prompt_info(ranking) if ranking else None,
-            parse=ranking.report if ranking else None,
-            usage=total_usage(ranking, explained),
-            timings={stage: round(seconds, 4) for stage, seconds in clock.items()},
-            degraded=(*degraded, *explained.degraded),
-            notes=self.load_notes + prepared.notes,
-        )
+        with self._engines.request():
+            served = self._ranked(prepared, name)
+            top = served.order()[:k]
+            prepared.timings["total"] = time.perf_counter() - begun
+            yield Event(kind="ranked", answer=served.recommendations(top, Explained()))
+            explained = Explained()
+            if explainer and top:
+                explained = yield from reason_events(self._explained(explainer, served, top))
+        prepared.timings["total"] = time.perf_counter() - begun
+        yield Event(kind="done", answer=served.recommendations(top, explained))
 
     def explain(
         self,
@@ -186,57 +197,37 @@ class Recommender:
         """
         items = [self.catalog.find_any(name) for name in (item, instead_of) if name is not None]
         explainer = self._explainer(language, style)
-        prepared = beside(self.prepare(user, k=1, **asked), items, self.retriever)
-        request, name, degraded = prepared.request, "pointwise", list[str]()
+        prepared = self.prepare(user, k=1, **asked)
+        brought = range(len(prepared.request.candidates))
+        prepared = beside(prepared, items, self.retriever)
         with self._engines.request():
-            engine, ranking = self._ranked(prepared, name, degraded)
-            top = [request.items.index(one) for one in items]
-            explained = self._explained(explainer, prepared, top, name, engine, ranking)
-        order = ranking.order() if ranking else retriever_order(request.candidates)
-        lines = answer_lines(request.candidates, ranking, top, explained, order)
-        return Why(
-            domain=self.domain.name,
-            user=prepared.user_id,
-            item=lines[0],
-            other=lines[1] if len(lines) > 1 else None,
-            candidates=len(request.candidates),
-            effects=explained.effects,
-            context=request.context,
-            model=model_info(engine) if ranking and engine else None,
-            strategy=name if ranking else "retriever",
-            usage=total_usage(ranking, explained),
-            degraded=(*degraded, *explained.degraded),
-            notes=self.load_notes + prepared.notes,
-        )
+            served = self._ranked(prepared, "pointwise")
+            top = [prepared.request.items.index(one) for one in items]
+            listed = set(served.order()[:K]).intersection(brought)
+            explained = drained(self._explained(explainer, served, top, listed))
+        return served.why(top, explained)
 
-    def _ranked(
-        self, prepared: Prepared, name: str, degraded: list[str]
-    ) -> tuple[Engine | None, Ranking | None]:
-        """The ranking if the engine can be had and does it; what went wrong is noted in `degraded`."""
-        engine = self._running_engine(degraded, prepared.timings)
+    def _ranked(self, prepared: Prepared, name: str) -> Served:
+        """Ranked by the model if the engine can be had and does it; else it says what went wrong."""
+        degraded: list[str] = []
+        engine, ranking = self._running_engine(degraded, prepared.timings), None
         if engine and prepared.request.candidates:
             with timed(prepared.timings, "rank"), self._tolerating(engine, degraded, "ranking"):
-                return engine, self.ranker(name, engine).rank(prepared.request)
-        return engine, None
+                ranking = self.ranker(name, engine).rank(prepared.request)
+        return Served(self.domain.name, prepared, name, engine, ranking, tuple(degraded), self.load_notes)
 
     def _explained(
-        self,
-        explainer: Explainer,
-        prepared: Prepared,
-        top: Sequence[int],
-        name: str,
-        engine: Engine | None,
-        ranking: Ranking | None,
-    ) -> Explained:
+        self, explainer: Explainer, served: Served, top: Sequence[int], listed: Collection[int] | None = None
+    ) -> Generator[tuple[int, Explanation], None, Explained]:
         """A reason for each of the candidates at `top`, and what moved the first of them."""
-        healthy = engine if ranking else None
-        with timed(prepared.timings, "evidence"):
-            ranker = self.ranker(name, healthy) if healthy else None
-            measured = explainer.measure(prepared, top, ranking, ranker)
-        with timed(prepared.timings, "reasons"):
-            explained = explainer.explain(measured, healthy)
-        if explained.engine_died and engine:
-            self._engines.let_go(engine)
+        clock, healthy = served.prepared.timings, served.engine if served.ranking else None
+        with timed(clock, "evidence"):
+            ranker = self.ranker(served.strategy, healthy) if healthy else None
+            measured = explainer.measure(served.prepared, top, served.ranking, ranker, listed)
+        with timed(clock, "reasons"):
+            explained = yield from explainer.explain_each(measured, healthy)
+        if explained.engine_died and served.engine:
+            self._engines.let_go(served.engine)
         return explained
 
     def prepare(
@@ -270,7 +261,10 @@ class Recommender:
             past = self._history(known.id) if known else ()
             seen = frozenset(entry.item.id for entry in past)
             asked = self.catalog.history_of(liked, disliked)
-            past = (*past, *asked)
+            kept = without_noise(past, self.retriever.state.channels, self.domain.noise_filter)
+            if odd := len(past) - len(kept):
+                notes += (f"left out of the history as noise: {odd} of {len(past)}",)
+            past = (*kept, *asked)
             if known and not past:
                 notes += (f"user '{known.id}' has no history yet",)
         with timed(clock, "retrieve"):
@@ -349,7 +343,7 @@ class Recommender:
         reasons = self.domain.reasons.model_copy(update={k: v for k, v in chosen.items() if v is not None})
         in_language(REASON_TEMPLATE, reasons.language, self.prompts)
         domain = self.domain.model_copy(update={"reasons": reasons})
-        return Explainer(domain, self.prompts, self.retriever, len(self.catalog))
+        return Explainer(domain, self.prompts, self.retriever, self.catalog)
 
     def _user(self, user: str | None, described: bool) -> tuple[User | None, tuple[str, ...]]:
         """The user if known, and a note that says what happens if not."""

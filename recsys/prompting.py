@@ -26,8 +26,7 @@ import hashlib
 import json
 import re
 import tomllib
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,15 +37,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.engine.base import Tokenizer
 from recsys.errors import PromptError
+from recsys.text import clean_text
 
 BLOCKS = ("system", "shared", "suffix")
-TEXT_LIMIT = 300  # characters of one title, attribute, wish or profile value shown to a model
 
 _FRONT_MATTER = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n?", re.DOTALL)
-# Unicode categories never shown: control, format (zero-width, bidi), surrogate, private, unassigned.
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
-# <s>, </s>, <start_of_turn>, <repo_name> ...; [INST], [/INST], [SYSTEM_PROMPT] ...
-_MARK = re.compile(r"<(/?\w+)>|\[(/?(?:INST|[A-Z]+_[A-Z_]+))\]")
 _SPLIT = "\u241e"  # marks where the user's turn goes in a rendered chat template
 
 
@@ -103,28 +98,6 @@ class RenderedPrompt:
         return len(self.head_ids) + max(map(len, self.tail_ids))
 
 
-def clean_text(value: object, limit: int = TEXT_LIMIT) -> str:
-    """Text of a user, an item or a model made harmless: data, never instruction.
-
-    Compatibility forms are folded (full-width and other look-alike letters),
-    control, format and zero-width characters dropped, white space collapsed to
-    one line, chat-control marks such as `<|im_start|>`, `<start_of_turn>` and
-    `[INST]` and Jinja marks broken up, and the length capped. Marks become round
-    brackets instead of nothing, so that what stood around one cannot close up to
-    another. Cleaning twice is cleaning once.
-    """
-    text = "".join(
-        c for c in str(value)[: limit * 4] if c.isspace() or unicodedata.category(c) not in _UNSEEN
-    )
-    text = " ".join(unicodedata.normalize("NFKC", text).split())
-    text = re.sub(r"<\s*\|", "(", text)
-    text = re.sub(r"\|\s*>", ")", text)
-    text = _MARK.sub(lambda match: f"({match[1] or match[2]})", text)
-    text = re.sub(r"\{[{%]?", "(", text)
-    text = re.sub(r"[}%]?\}", ")", text)
-    return text if len(text) <= limit else text[: limit - 3].rstrip() + "..."
-
-
 def listed(names: Sequence[str]) -> str:
     """["a", "b", "c"] -> "a, b and c"."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
@@ -136,22 +109,27 @@ def braced(name: str) -> str:
 
 
 class PromptLibrary:
-    """Templates by name ("rank/pointwise"); a domain's own folder wins over the shipped one."""
+    """Templates by name ("rank/pointwise"); a domain's own folder wins over the shipped one.
 
-    def __init__(self, overrides: Path | None = None) -> None:
+    `clean` is what makes text of people and items harmless; another only to measure what it does.
+    """
+
+    environment: type[jinja2.Environment] = jinja2.Environment
+
+    def __init__(self, overrides: Path | None = None, clean: Callable[..., str] = clean_text) -> None:
         shipped = Path(__file__).resolve().parent.parent / "prompts"
         if overrides is not None and not overrides.is_dir():
             raise PromptError(f"no prompt folder {overrides}", hint="correct `prompts` in domain.toml")
         self.folders = [folder for folder in (overrides, shipped) if folder is not None]
         self._templates: dict[str, PromptTemplate] = {}
-        self._environment = jinja2.Environment(
+        self._environment = self.environment(
             loader=jinja2.FunctionLoader(self._load_source),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             autoescape=False,  # plain text for a model; clean_text guards what goes in
         )
-        self._environment.filters |= {"clean": clean_text, "listed": listed, "braced": braced}
+        self._environment.filters |= {"clean": clean, "listed": listed, "braced": braced}
 
     def names(self) -> list[str]:
         """Every template with front matter, sorted (partials have none)."""

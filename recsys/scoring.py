@@ -11,6 +11,7 @@ from recsys.answers import prompt_info
 from recsys.context import build_context
 from recsys.errors import RecsysError, RequestError
 from recsys.pipeline import Recommender
+from recsys.privacy import mask_facts
 from recsys.ranking import RankRequest
 from recsys.requests import MAX_CANDIDATES
 from recsys.types import Candidate, HistoryEntry, Item
@@ -74,6 +75,7 @@ def _score(recommender: Recommender, asked: ScoreRequest, strategy: str) -> dict
         wish=asked.wish,
         extra=asked.context,
         locality=recommender.domain.locality,
+        privacy=recommender.domain.privacy,
     )
     items = [_item(recommender, entry, number) for number, entry in enumerate(asked.candidates)]
     history = tuple(
@@ -86,7 +88,7 @@ def _score(recommender: Recommender, asked: ScoreRequest, strategy: str) -> dict
         candidates=tuple(Candidate(item=item, score=0.0, source="request") for item in items),
         history=history[-recommender.domain.ranker.history_length :],
         context=context,
-        profile=asked.profile,
+        profile=mask_facts(asked.profile, recommender.domain.privacy),
     )
     ranking = recommender.rank(request, strategy)
     return {

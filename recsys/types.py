@@ -227,7 +227,8 @@ class Explanation(Frozen):
 
 class Recommendation(Frozen):
     """One line of the answer. `score` sums to 1 over all ranked candidates;
-    `log_odds` (nats) is what the model said before that, None if it was not asked."""
+    `log_odds` (nats) is what the model said before that, None if it was not asked. `rules` are
+    those of the domain that acted on its place: with them the order is not that of the scores."""
 
     item: Item
     rank: int
@@ -236,6 +237,7 @@ class Recommendation(Frozen):
     retriever_score: float | None = None
     source: str = ""
     explanation: Explanation | None = None
+    rules: tuple[str, ...] = ()
 
 
 class Effect(Frozen):
@@ -313,6 +315,7 @@ class Recommendations(Frozen):
     prompt: PromptInfo | None = None
     parse: ParseReport | None = None
     usage: Usage = Usage()
+    usage_by_stage: Mapping[str, Usage] = Field(default_factory=dict)
     timings: Mapping[str, float] = Field(default_factory=dict)
     degraded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -329,6 +332,23 @@ class Recommendations(Frozen):
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, the exact object `recsys recommend --json` prints."""
         return self.model_dump(mode="json")
+
+
+class Event(Frozen):
+    """A step of an answer that is streamed.
+
+    `ranked` brings the answer without reasons, each `reason` the explanation of one rank as soon as
+    it is checked (what is measured of its words together comes later), `done` the complete answer.
+    """
+
+    kind: Literal["ranked", "reason", "done"]
+    answer: Recommendations | None = None
+    rank: int | None = None
+    explanation: Explanation | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: the data of one server-sent event."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 class Why(Frozen):

@@ -71,6 +71,10 @@ class ItemItem(Fixed):
 
         return DenseAnswer(scatter(table, self.items, scores), shares)
 
+    def rows(self, item_ids: Sequence[str]) -> RowArray:
+        """The row of each item in `strength`; -1 for one that nobody met."""
+        return np.array([self._position.get(one, -1) for one in item_ids], dtype=np.int64)
+
     def save(self, folder: Path, config: Options) -> None:
         """Write to `folder`. Raises OSError."""
         tensors = {

@@ -11,6 +11,7 @@ from recsys.adapters import registry
 from recsys.config import Domain, Settings, load_domain
 from recsys.pipeline import Recommender
 from tests.fakes import FakeTokenizer, ScriptedEngine, build_recommender, write_films
+from tests.postgres.server import PostgresServer
 
 pytest.register_assert_rewrite("tests.contracts")
 
@@ -22,6 +23,23 @@ def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("WHYREC_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         patch.delenv("WHYREC_STORE_URL", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started by the first test that asks for it."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind; a test that asks for it runs on both."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
 
 
 @pytest.fixture

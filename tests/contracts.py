@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 import math
 
@@ -53,6 +55,7 @@ class EngineContract:
 
     def test_no_prompts_give_no_answers(self, engine: Engine) -> None:
         assert engine.label_logprobs([], label_ids(engine.tokenizer, ("Yes", "No"))) == []
+        assert engine.continuation_logprobs([], []) == []
         assert engine.generate([], max_tokens=4) == []
 
     def test_a_batch_answers_as_its_prompts_do_one_by_one(self, engine: Engine) -> None:
@@ -62,6 +65,17 @@ class EngineContract:
             (alone,) = engine.label_logprobs([prompt], labels)
             assert alone.logprobs == pytest.approx(answer.logprobs, abs=self.tolerance)
             assert alone.prompt_tokens == answer.prompt_tokens == len(prompt)
+
+    def test_each_token_of_a_continuation_has_a_log_probability(self, engine: Engine) -> None:
+        prompts = encoded(engine)
+        said = encoded(engine, (" Yes", " It is not", " Heat was a good film"))
+        together = engine.continuation_logprobs(prompts, said)
+        for prompt, tokens, answer in zip(prompts, said, together, strict=True):
+            (alone,) = engine.continuation_logprobs([prompt], [tokens])  # the second time: out of the cache
+            assert len(answer.logprobs) == len(tokens)
+            assert all(logprob <= 0 for logprob in answer.logprobs)
+            assert alone.logprobs == pytest.approx(answer.logprobs, abs=self.tolerance)
+            assert answer.prompt_tokens == len(prompt) + len(tokens)
 
     def test_text_is_held_to_a_schema_where_there_is_one(self, engine: Engine) -> None:
         answers = engine.generate(encoded(engine), max_tokens=24, schemas=[COLOUR] * len(PROMPTS))
@@ -80,6 +94,12 @@ class EngineContract:
         first = engine.generate(encoded(engine)[:1], max_tokens=8, seed=3)
         assert engine.generate(encoded(engine)[:1], max_tokens=8, seed=3)[0].text == first[0].text
 
+    def test_streamed_answers_are_those_of_one_call(self, engine: Engine) -> None:
+        whole = engine.generate(encoded(engine), max_tokens=8, schemas=[COLOUR, None, None])
+        streamed = dict(engine.stream(encoded(engine), max_tokens=8, schemas=[COLOUR, None, None]))
+        assert [streamed[n].text for n in range(len(PROMPTS))] == [answer.text for answer in whole]
+        assert list(engine.stream([], max_tokens=4)) == []
+
     def test_it_says_what_it_is(self, engine: Engine) -> None:
         assert engine.model
         assert engine.kind
@@ -94,7 +114,11 @@ def check_closed(engine: Engine) -> None:
     with pytest.raises(EngineDead):
         engine.label_logprobs(prompts, labels)
     with pytest.raises(EngineDead):
+        engine.continuation_logprobs(prompts, prompts)
+    with pytest.raises(EngineDead):
         engine.generate(prompts, max_tokens=4)
+    with pytest.raises(EngineDead):
+        list(engine.stream(prompts, max_tokens=4))
 
 
 def rank_request(n: int = 6) -> RankRequest:
@@ -121,13 +145,41 @@ class RankerContract:
     def rank(self, n: int) -> Ranking:
         return self.make(ScriptedEngine()).rank(rank_request(n))
 
-    @pytest.mark.parametrize("n", [1, 2, 6, 26])
+    @pytest.mark.parametrize("n", [1, 2, 6, 26, 27, 100])
     def test_scores_are_one_per_candidate_and_sum_to_one(self, n: int) -> None:
         ranking = self.rank(n)
         assert len(ranking.scores) == len(ranking.log_odds) == n
         assert math.fsum(ranking.scores) == pytest.approx(1)
         assert all(0 <= score <= 1 for score in ranking.scores)
         assert sorted(ranking.order()) == list(range(n))
+
+    def test_a_thousand_candidates_are_ranked(self) -> None:
+        ranking = self.rank(1000)
+        assert math.fsum(ranking.scores) == pytest.approx(1)
+        assert sorted(ranking.order()) == list(range(1000))
+
+    def test_several_requests_rank_as_they_do_alone(self) -> None:
+        requests = [rank_request(n) for n in (3, 40, 1, 26)]
+        requests[0] = dataclasses.replace(requests[0], history=(), profile={})
+        together = self.make(ScriptedEngine()).rank_many(requests)
+        for request, found in zip(requests, together, strict=True):
+            alone = self.make(ScriptedEngine()).rank(request)
+            assert found.scores == pytest.approx(alone.scores, rel=1e-9)
+            assert found.order() == alone.order()
+            assert found.prompt.texts == alone.prompt.texts
+            assert found.usage.prompt_tokens == alone.usage.prompt_tokens
+        assert self.make(ScriptedEngine()).rank_many([]) == []
+
+    def test_several_requests_take_no_more_calls_than_the_longest(self) -> None:
+        several, alone = ScriptedEngine(), ScriptedEngine()
+        self.make(several).rank_many([rank_request(n) for n in (20, 40, 5)])
+        self.make(alone).rank(rank_request(40))
+        assert len(several.calls) <= len(alone.calls)
+
+    def test_awaited_it_ranks_as_called(self) -> None:
+        request = rank_request(6)
+        awaited = asyncio.run(self.make(ScriptedEngine()).rank_async(request))
+        assert awaited.scores == self.make(ScriptedEngine()).rank(request).scores
 
     def test_identical_candidates_are_all_ranked(self) -> None:
         request = rank_request(1)
@@ -143,8 +195,14 @@ class RankerContract:
         assert not engine.calls
         ranking = ranker.rank(rank_request())
         sent = [list(ids) for call in engine.calls for ids in call.token_ids]
-        assert sent == rendered.token_ids == ranking.prompt.token_ids
-        assert tuple(engine.prompts) == rendered.texts
+        assert rendered.token_ids == ranking.prompt.token_ids
+        told = rendered.token_ids + (ranking.baseline.token_ids if ranking.baseline else [])
+        assert sorted(sent) == sorted(told)
+        texts = rendered.texts + (ranking.baseline.texts if ranking.baseline else ())
+        assert sorted(engine.prompts) == sorted(texts)
+        if ranking.baseline is None:
+            assert sent == rendered.token_ids
+            assert tuple(engine.prompts) == rendered.texts
 
     def test_every_candidate_history_wish_and_fact_reaches_the_prompt(self) -> None:
         engine = ScriptedEngine()
@@ -166,7 +224,8 @@ class RankerContract:
 
     def test_use_of_the_engine_is_counted(self) -> None:
         ranking = self.rank(6)
-        assert ranking.usage.prompt_tokens == sum(map(len, ranking.prompt.token_ids))
+        baseline = ranking.baseline.token_ids if ranking.baseline else []
+        assert ranking.usage.prompt_tokens == sum(map(len, ranking.prompt.token_ids + baseline))
         assert ranking.usage.generated_tokens > 0
 
     @pytest.mark.parametrize("error", [EngineError("busy"), EngineDead("gone")], ids=["fails", "dies"])

@@ -8,14 +8,14 @@ import importlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings
-from recsys.engine.base import Generation, LabelScores, TokenIds
+from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds
 from recsys.errors import EngineDead, EngineError
 from recsys.ingest import import_domain
 from recsys.pipeline import Recommender
@@ -76,7 +76,7 @@ class FakeTokenizer:
 
 @dataclass(frozen=True)
 class Call:
-    """One request to the engine: `kind` is "labels" or "generate"."""
+    """One request to the engine: `kind` is "labels", "continuations" or "generate"."""
 
     kind: str
     texts: tuple[str, ...]
@@ -94,6 +94,11 @@ def hashed_score(text: str, label: str) -> float:
     return int.from_bytes(digest[:4], "big") / 2**30 - 2
 
 
+def hashed_logprob(text: str, token: str) -> float:
+    """A log p between -4 and 0 that depends on nothing but what stands before, and the token."""
+    return hashed_score(text, token) - 2
+
+
 def obedient(text: str, schema: Mapping[str, Any] | None) -> str:
     """The plainest answer that the schema allows."""
     return "an answer" if schema is None else json.dumps(instance_of(schema))
@@ -101,15 +106,17 @@ def obedient(text: str, schema: Mapping[str, Any] | None) -> str:
 
 @dataclass
 class ScriptedEngine:
-    """Answers by two functions and remembers every call.
+    """Answers by three functions and remembers every call.
 
-    `score(text, label)` gives logits, `write(text, schema)` what is generated. The
+    `score(text, label)` gives logits, `say(text, token)` log p of a token after the text,
+    `write(text, schema)` what is generated. The
     call numbered n (from 0) raises `fail_at[n]`, any call of a kind `fail_in[kind]`;
     after an EngineDead it stays dead.
     """
 
     score: Callable[[str, str], float] = hashed_score
     write: Callable[[str, Mapping[str, Any] | None], str] = obedient
+    say: Callable[[str, str], float] = hashed_logprob
     tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
     max_model_len: int = 4096
     fail_at: dict[int, EngineError] = field(default_factory=dict)
@@ -140,6 +147,23 @@ class ScriptedEngine:
             for text, ids in zip(call.texts, call.token_ids, strict=True)
         ]
 
+    def continuation_logprobs(
+        self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
+    ) -> list[ContinuationScores]:
+        whole = [[*ids, *tokens] for ids, tokens in zip(prompts, continuations, strict=True)]
+        call = self._record(Call("continuations", *self._both(whole)))
+        return [
+            ContinuationScores(
+                tuple(
+                    self.say(self.tokenizer.decode(ids[:place]), self.tokenizer.decode([ids[place]]))
+                    for place in range(len(ids) - len(tokens), len(ids))
+                ),
+                len(ids),
+                self._cached(ids),
+            )
+            for ids, tokens in zip(call.token_ids, continuations, strict=True)
+        ]
+
     def generate(
         self,
         prompts: Sequence[TokenIds],
@@ -165,6 +189,9 @@ class ScriptedEngine:
             Generation(answer, self.truncates, len(ids), self._cached(ids), len(answer.split()))
             for answer, ids in zip(answers, call.token_ids, strict=True)
         ]
+
+    def stream(self, prompts: Sequence[TokenIds], **options: Any) -> Iterator[tuple[int, Generation]]:
+        yield from enumerate(self.generate(prompts, **options))
 
     def close(self) -> None:
         self.closed = True
@@ -210,6 +237,8 @@ def instance_of(schema: Mapping[str, Any]) -> Any:
         if len(items.get("enum", ())) >= n:
             return list(items["enum"][:n])
         return [instance_of(items) for _ in range(n)]
+    if schema["type"] == "integer":
+        return schema["minimum"]
     if schema["type"] == "object":
         return {name: instance_of(schema["properties"][name]) for name in schema["required"]}
     return first_match(schema["pattern"]) if "pattern" in schema else "words"

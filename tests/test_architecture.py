@@ -14,17 +14,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("recsys", "retrieval", "finetune", "prompts")
 # Highest first: a module may import its own level and those below. A name covers what lies under it.
 LEVELS = (
-    ("recsys.cli", "recsys.service", "recsys.scale"),
+    ("recsys.cli", "recsys.service", "recsys.client", "recsys.scale"),
     (
-        "recsys.pipeline", "recsys.explaining", "recsys.answers", "recsys.requests", "recsys.live", "recsys.scoring", "recsys.evaluation",
-        "recsys.fitting", "finetune", "recsys.doctor",
+        "recsys.pipeline", "recsys.explaining", "recsys.answers", "recsys.requests", "recsys.noise_filter", "recsys.live", "recsys.scoring", "recsys.inspection", "recsys.evaluation",
+        "recsys.fitting", "recsys.deletion", "finetune", "recsys.doctor",
     ),
     ("recsys.ranking", "recsys.explain", "retrieval"),
     (
-        "recsys.prompting", "recsys.parsing", "recsys.engine", "recsys.adapters", "recsys.store", "recsys.database",
+        "recsys.prompting", "recsys.sandbox", "recsys.parsing", "recsys.engine", "recsys.adapters", "recsys.store", "recsys.database", "recsys.migrations",
         "recsys.catalog", "recsys.context", "recsys.situations", "recsys.places", "recsys.sites", "recsys.machine", "recsys.ingest", "prompts",
     ),
-    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.tuning_config", "recsys.errors"),
+    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.tuning_config", "recsys.errors", "recsys.text", "recsys.privacy"),
 )  # fmt: skip
 # The package itself re-exports Recommender on first use; it stands above and below all.
 FREE = "recsys"

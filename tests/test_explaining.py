@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
+from recsys.config import Settings, load_domain
 from recsys.errors import EngineDead, EngineError, RequestError
 from recsys.pipeline import Recommender
-from tests.fakes import FILMS, ScriptedEngine
+from tests.fakes import FILMS, ScriptedEngine, build_recommender, write_films
 
 AT = "2026-11-20T21:00"  # a Friday
 
@@ -62,8 +65,91 @@ class TestFigures:
             assert line.explanation.source == "template"
             assert not line.explanation.counterfactual  # the films' retriever has no weight in the score
 
+    def test_what_every_reason_cites_is_measured_as_a_whole(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
+        scripted.write = lambda *_: ""  # template sentences cite two liked films at once
+        cited = 0
+        for line in recommender.recommend("ann", at=AT, k=5, n_candidates=8):
+            assert line.explanation is not None
+            measured = [e for e in line.explanation.evidence if e.contribution is not None]
+            figures = (line.explanation.comprehensiveness, line.explanation.sufficiency)
+            assert (None in figures) == (not measured)
+            cited += len(measured)
+        assert cited > 5
+
+    def test_evidence_and_reasons_of_five_cost_at_most_four_rankings(
+        self, tmp_path: Path, settings: Settings
+    ) -> None:
+        genres = ("Drama", "Comedy", "Crime", "Sci-Fi", "War")
+        items = [
+            (f"m{n}", f"The Long Title of Film {n}", str(1950 + n), f"{genres[n % 5]}|{genres[n % 3]}", "")
+            for n in range(50)
+        ]
+        events = [("ann", f"m{n}", "5" if n % 3 else "1", str(n)) for n in range(15)]
+        domain = load_domain(write_films(tmp_path / "many", items=items, events=events))
+        with build_recommender(domain, settings, ScriptedEngine()) as recommender:
+            answer = recommender.recommend("ann", k=5, n_candidates=20)
+        computed = {
+            stage: used.prompt_tokens - used.cached_tokens + used.generated_tokens
+            for stage, used in answer.usage_by_stage.items()
+        }
+        assert computed["evidence"] > 0
+        assert computed["evidence"] + computed["reasons"] <= 4 * computed["rank"]
+
+    def test_fault_is_named_by_the_catalogue(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
+        said = '{"evidence": [], "sentence": "You liked Toy Story, and {item} is a good one to try."}'
+        scripted.write = lambda *_: said
+        answer = recommender.recommend("ann", k=8, n_candidates=8)
+        failures = [line.explanation.failures for line in answer if line.explanation]
+        assert sum("invented_title" in found for found in failures) >= 4
+
+    def test_one_liked_film_and_an_item_without_attributes(self, recommender: Recommender) -> None:
+        line = recommender.explain(liked=["Alien"], user=None, item="Untold", n_candidates=12).item
+        assert line.explanation is not None
+        assert {entry.item_id for entry in line.explanation.evidence} <= {"f3", None}
+        assert "Untold" in line.explanation.text
+
 
 class TestExplain:
+    def test_low_item_is_told_by_what_spoke_against_it(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
+        def score(text: str, label: str) -> float:
+            shared, _, about = text.partition("Will this person")
+            return -3.0 * (label == "Yes" and "Airplane" in shared and "Toy Story" in about)
+
+        scripted.score = score
+        why = recommender.explain(
+            None,
+            "Metropolis",
+            instead_of="Toy Story",
+            liked=["Alien"],
+            disliked=["Airplane!"],
+            n_candidates=10,
+        )
+        assert why.other is not None
+        assert why.other.rank == why.candidates == 10
+        told = why.other.explanation
+        assert told is not None
+        assert told.text == "You did not like Airplane!, which has something in common with Toy Story."
+        assert [(entry.item_id, entry.kind) for entry in told.against[:1]] == [("f10", "history")]
+        assert told.counterfactual is not None
+        assert told.counterfactual.rank_without < 10
+
+    @pytest.mark.parametrize("by_model", [True, False])
+    def test_item_that_is_not_recommended_is_not_said_to_be(
+        self, recommender: Recommender, scripted: ScriptedEngine, by_model: bool
+    ) -> None:
+        if not by_model:
+            scripted.write = lambda *_: ""
+        order = [line.item.id for line in recommender.recommend("ann", k=8, n_candidates=8, reasons=False)]
+        told = recommender.explain("ann", order[-1], n_candidates=8).item.explanation
+        assert told is not None
+        assert not re.search("is here|chosen|comes up|you may|try", told.text)
+
     def test_why_this_and_why_not_that(self, recommender: Recommender, scripted: ScriptedEngine) -> None:
         def score(text: str, label: str) -> float:
             shared, _, about = text.partition("Will this person")

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.errors import ContextError
+from recsys.catalog import Catalog
+from recsys.config import Settings, load_domain
+from recsys.errors import ConfigError, ContextError
+from recsys.ingest import import_domain
+from recsys.pipeline import Recommender
 from recsys.places import find_place
+from recsys.situations import retriever_folder, situations
+from recsys.store import Store
 from recsys.types import Place
+from retrieval import EventLog, build_retriever
+from tests.fakes import DOMAIN, write_films
+from tests.retrieval.contract import HashEmbedder
 
 MINNEAPOLIS = Place(
     city="Minneapolis",
@@ -233,3 +246,72 @@ def test_any_text_is_a_place_or_a_context_error(text: str) -> None:
         assert isinstance(find_place(text), Place)
     except ContextError as error:
         assert error.hint
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
+    """The generated town, retrieved by its own channels, without a model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WHYREC_DATA_DIR", str(tmp_path_factory.mktemp("town")))
+        domain, own = load_domain("places"), Settings()
+        store = Store(own.database_url)
+        import_domain(domain, store)
+        items = store.items(domain.name)
+        retriever, _ = build_retriever(
+            items,
+            EventLog.of(store.interactions(domain.name), [item.id for item in items], domain.feedback),
+            HashEmbedder(),
+            domain.retriever,
+            retriever_folder(own, domain.name),
+            situations=lambda: situations(store, domain),
+        )
+        with Recommender(domain, own, store, Catalog(items), retriever) as recommender:
+            yield recommender
+
+
+def test_the_same_person_at_another_hour_or_place_gets_another_list(town: Recommender) -> None:
+    user = town.store.interactions("places")[0].user_id
+
+    def top(at: str, place: str, weather: str = "sun") -> list[str]:
+        request = town.prepare(user, at=at, place=place, extra={"weather": weather}, k=10).request
+        return [item.id for item in request.items[:10]]
+
+    morning = top("2025-07-04T08:00", "Old Quay")
+    assert morning == top("2025-07-04T08:00", "Old Quay")
+    assert len(set(morning) & set(top("2025-07-04T21:00", "Old Quay"))) <= 7
+    assert len(set(morning) & set(top("2025-07-04T08:00", "Lakeside"))) <= 7
+
+
+TOWN = {"name": "T", "timezone": "UTC", "areas": {"Quay": [50.0, 10.0]}}
+
+
+@pytest.mark.parametrize(
+    ("section", "table", "problem"),
+    [
+        ("locality", TOWN | {"timezone": "Mars/Olympus"}, "'Mars/Olympus' is no time zone"),
+        ("locality", TOWN | {"timezone": "../etc"}, "no time zone"),
+        ("locality", TOWN | {"areas": {}}, "locality.areas"),
+        ("locality", TOWN | {"areas": {"Quay": [50.0]}}, "locality.areas.Quay"),
+        ("locality", TOWN | {"radius_km": 0}, "locality.radius_km"),
+        ("locality", TOWN | {"radius": 5}, "locality.radius"),
+        ("source", {"generator": "village"}, "source.generator"),
+        ("source", {"generator": "town", "path": "files"}, "leave out package and path"),
+        ("source", {"generator": "town", "package": "recbole"}, "leave out package and path"),
+        ("source", {"folder": "x"}, "source.folder"),
+    ],
+)
+def test_wrong_town_or_source_is_a_configuration_error_that_names_it(
+    tmp_path: Path, section: str, table: Mapping[str, Any], problem: str
+) -> None:
+    lines = [f"[{section}]"]
+    for key, value in table.items():
+        found = json.dumps(value)
+        if isinstance(value, dict):
+            found = "{" + ", ".join(f"{name} = {json.dumps(at)}" for name, at in value.items()) + "}"
+        lines.append(f"{key} = {found}")
+    folder = write_films(tmp_path / "wrong", toml=DOMAIN + "\n".join(lines) + "\n")
+    with pytest.raises(ConfigError) as caught:
+        load_domain(folder)
+    assert problem in caught.value.message
+    assert str(folder) in caught.value.message
+    assert caught.value.hint

@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recsys.errors import PromptError
-from recsys.prompting import PromptLibrary, RenderedPrompt, braced, clean_text, listed
+from recsys.prompting import PromptLibrary, RenderedPrompt, braced, listed
+from recsys.text import clean_text
 from recsys.types import Context, Evidence
 from tests.fakes import FakeTokenizer, film, seen
 
@@ -267,6 +268,7 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         "against": evidence[:1],
         "lacking": ["a1"],
         "style": "comparative",
+        "held_back": False,
     }
     library = PromptLibrary()
 
@@ -279,6 +281,7 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
             "rank/listwise", candidates=[item], letters=library.get("rank/listwise").meta.labels
         ),
         "rank/generated": render("rank/generated", candidates=[item]),
+        "rank/generated-scores": render("rank/generated-scores", candidates=[item]),
         "rank/title": render("rank/title"),
         "explain/reason": render("explain/reason", **reason),
         "explain/zh/reason": render("explain/zh/reason", **reason),

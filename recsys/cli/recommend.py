@@ -34,7 +34,9 @@ FactOption = Annotated[
     list[str] | None, typer.Option("--fact", help="Another fact, such as weather=rain; repeatable.")
 ]
 CandidatesOption = Annotated[int | None, typer.Option("--n-candidates", help="How many the model ranks.")]
-StrategyOption = Annotated[str | None, typer.Option("--strategy", help="pointwise, listwise, title, generated or generated-scores.")]
+StrategyOption = Annotated[
+    str | None, typer.Option("--strategy", help="pointwise, listwise, title, generated or generated-scores.")
+]
 LanguageOption = Annotated[str | None, typer.Option("--lang", help="Language of the reasons: en, zh.")]
 StyleOption = Annotated[
     Literal["short", "detailed", "comparative"] | None,
@@ -73,8 +75,13 @@ def recommend(
     lang: LanguageOption = None,
     style: StyleOption = None,
     as_json: JsonOption = False,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Print JSON lines as they come: the list, each reason, all of it."),
+    ] = False,
 ) -> None:
     """Recommend items to a user, or to anybody described by what they like or wish for."""
+    from recsys.answers import last_answer
     from recsys.pipeline import Recommender
 
     check_strategy(strategy)
@@ -82,7 +89,7 @@ def recommend(
     with ProgressBars() as progress:
         recommender = Recommender.load(domain, progress=progress)
         with recommender:
-            result = recommender.recommend(
+            events = recommender.stream(
                 user,
                 liked=liked or (),
                 disliked=disliked or (),
@@ -98,6 +105,12 @@ def recommend(
                 language=lang,
                 style=style,
             )
+            if stream:
+                for event in events:
+                    sys.stdout.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
+                    sys.stdout.flush()
+                return
+            result = last_answer(events)
     if as_json:
         print_json(result.to_json())
     else:

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from recsys.config import Settings
-from recsys.engine.base import Engine, Generation, LabelScores, Tokenizer
+from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScores, Tokenizer
 from recsys.errors import MissingDependency, ModelError
 
 if TYPE_CHECKING:
     from recsys.adapters import Adapter
 
-__all__ = ["Engine", "Generation", "LabelScores", "Tokenizer", "load_tokenizer", "open_engine"]
+__all__ = [
+    "ContinuationScores",
+    "Engine",
+    "Generation",
+    "LabelScores",
+    "Tokenizer",
+    "load_tokenizer",
+    "open_engine",
+]
 
 
 def open_engine(

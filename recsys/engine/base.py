@@ -5,7 +5,7 @@ An engine sees token ids, labels and schemas; never users, items or templates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +22,18 @@ class LabelScores:
 
     logprobs: tuple[float, ...]
     label_mass: float
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True)
+class ContinuationScores:
+    """log p(token | prompt and the tokens before it) in nats, for each token of one continuation.
+
+    `prompt_tokens` counts the continuation too.
+    """
+
+    logprobs: tuple[float, ...]
     prompt_tokens: int
     cached_tokens: int
 
@@ -51,7 +63,7 @@ class Tokenizer(Protocol):
 class Engine(Protocol):
     """One model, ready to answer. Safe to call from several threads.
 
-    Both calls raise EngineError (retryable) when the engine fails, EngineDead
+    All calls raise EngineError (retryable) when the engine fails, EngineDead
     when it is gone for good; they never return an error as if it were text.
     """
 
@@ -74,6 +86,12 @@ class Engine(Protocol):
         """Score a fixed set of single-token labels after each prompt; one prefill each."""
         ...
 
+    def continuation_logprobs(
+        self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
+    ) -> list[ContinuationScores]:
+        """Score one continuation, of at least one token, after each prompt; one prefill each."""
+        ...
+
     def generate(
         self,
         prompts: Sequence[TokenIds],
@@ -84,6 +102,18 @@ class Engine(Protocol):
         seed: int = 0,
     ) -> list[Generation]:
         """Continue each prompt, held to its JSON schema where one is given."""
+        ...
+
+    def stream(
+        self,
+        prompts: Sequence[TokenIds],
+        *,
+        max_tokens: int,
+        schemas: Sequence[Mapping[str, Any] | None] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Iterator[tuple[int, Generation]]:
+        """The same, as (number of the prompt, answer) each as soon as it is finished where the engine can."""
         ...
 
     def close(self) -> None:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from recsys.config import Settings
-from recsys.engine.base import Generation, LabelScores, TokenIds, Tokenizer
+from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds, Tokenizer
 from recsys.engine.checks import label_ids, require_effect
-from recsys.errors import EngineDead, EngineError, MissingDependency, ModelError
+from recsys.engine.lora import adapter_rank
+from recsys.errors import EngineDead, EngineError, MissingDependency
 
 if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
@@ -187,6 +188,38 @@ class VllmEngine:
             )
         return results
 
+    def continuation_logprobs(
+        self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
+    ) -> list[ContinuationScores]:
+        from vllm import SamplingParams
+
+        def ask(places: Sequence[int], *, cached: bool) -> dict[int, Any]:
+            sampling = SamplingParams(
+                max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False,
+                skip_reading_prefix_cache=not cached,
+            )  # fmt: skip
+            whole = [[*prompts[place], *continuations[place]] for place in places]
+            return dict(zip(places, self._run(whole, [sampling] * len(whole)), strict=True))
+
+        outputs = ask(range(len(prompts)), cached=True)
+        # vLLM has no log-probs of tokens that it read from its cache, so by default a request for
+        # them reads nothing. Here only those of the continuation matter: who asks twice may
+        # find its first tokens in a cached block, and is then computed anew.
+        unscored = [n for n, found in outputs.items() if (found.num_cached_tokens or 0) >= len(prompts[n])]
+        outputs |= ask(unscored, cached=False)
+        return [
+            ContinuationScores(
+                # Rows before the continuation may be missing or, where cached, unset memory.
+                logprobs=tuple(
+                    float(row[token].logprob)
+                    for row, token in zip(outputs[n].prompt_logprobs[-len(tokens) :], tokens, strict=True)
+                ),
+                prompt_tokens=len(outputs[n].prompt_token_ids),
+                cached_tokens=outputs[n].num_cached_tokens or 0,
+            )
+            for n, tokens in enumerate(continuations)
+        ]
+
     def generate(
         self,
         prompts: Sequence[TokenIds],
@@ -196,27 +229,37 @@ class VllmEngine:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[Generation]:
-        from vllm import SamplingParams
-        from vllm.sampling_params import StructuredOutputsParams
+        params = _sampling(len(prompts), max_tokens, schemas, temperature, seed)
+        return [_generation(output) for output in self._run(prompts, params)]
 
-        def sampling(schema: Mapping[str, Any] | None) -> SamplingParams:
-            held_to = StructuredOutputsParams(json=dict(schema)) if schema is not None else None
-            return SamplingParams(
-                max_tokens=max_tokens, temperature=temperature, seed=seed, structured_outputs=held_to
-            )
+    def stream(
+        self,
+        prompts: Sequence[TokenIds],
+        *,
+        max_tokens: int,
+        schemas: Sequence[Mapping[str, Any] | None] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Iterator[tuple[int, Generation]]:
+        """An answer is handed out while others are still decoded.
 
-        held: Sequence[Mapping[str, Any] | None] = schemas or [None] * len(prompts)
-        params = [sampling(schema) for schema in held]
-        return [
-            Generation(
-                text=output.outputs[0].text,
-                truncated=output.outputs[0].finish_reason == "length",
-                prompt_tokens=len(output.prompt_token_ids),
-                cached_tokens=output.num_cached_tokens or 0,
-                generated_tokens=len(output.outputs[0].token_ids),
-            )
-            for output in self._run(prompts, params)
-        ]
+        The batch runs in a thread of its own: a reader that is slow, or leaves, holds nobody up.
+        """
+        params = _sampling(len(prompts), max_tokens, schemas, temperature, seed)
+        answers: queue.SimpleQueue[tuple[int, Generation] | EngineError | None] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                self._run(prompts, params, lambda n, output: answers.put((n, _generation(output))))
+                answers.put(None)
+            except EngineError as error:  # handed to the reader, who raises it
+                answers.put(error)
+
+        threading.Thread(target=run, name="whyrec-engine-stream", daemon=True).start()
+        while (answer := answers.get()) is not None:
+            if isinstance(answer, EngineError):
+                raise answer
+            yield answer
 
     def close(self) -> None:
         atexit.unregister(self.close)
@@ -224,8 +267,16 @@ class VllmEngine:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
 
-    def _run(self, prompts: Sequence[TokenIds], params: Sequence[Any]) -> list[Any]:
-        """One batch through vLLM. Its `LLM` is not thread-safe, so one at a time."""
+    def _run(
+        self,
+        prompts: Sequence[TokenIds],
+        params: Sequence[Any],
+        finished: Callable[[int, Any], None] | None = None,
+    ) -> list[Any]:
+        """One batch through vLLM, telling `finished` of each answer as it comes: (its number, itself).
+
+        vLLM's `LLM` is not thread-safe, so one batch at a time.
+        """
         if not prompts:
             return []
         from vllm.inputs import TokensPrompt
@@ -236,14 +287,22 @@ class VllmEngine:
                     "the engine was closed or died", hint="open a new one: recsys.engine.open_engine"
                 )
             llm = self._llm
-            return self._supervised(
-                lambda: llm.generate(
-                    [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts],
-                    list(params),
-                    use_tqdm=False,
-                    lora_request=self._lora,
-                )
-            )
+
+            def answers() -> list[Any]:
+                texts = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
+                first = llm.request_counter.counter  # vLLM's `LLM` numbers its requests
+                llm.enqueue(texts, list(params), lora_request=self._lora, use_tqdm=False)
+                found: dict[int, Any] = {}
+                while llm.llm_engine.has_unfinished_requests():
+                    for output in llm.llm_engine.step():
+                        number = int(output.request_id) - first
+                        if output.finished and number >= 0:  # not of a batch that failed
+                            found[number] = output
+                            if finished:
+                                finished(number, output)
+                return [found[number] for number in range(len(texts))]
+
+            return self._supervised(answers)
 
     def _supervised(self, call: Callable[[], list[Any]]) -> list[Any]:
         """Run a vLLM call, but notice when the engine process dies or hangs.
@@ -296,25 +355,35 @@ class VllmEngine:
         require_effect(self.label_logprobs([prompt], ids)[0], without, folder.name)
 
 
-def adapter_rank(folder: Path) -> int:
-    """Rank of a PEFT LoRA folder, rounded up to one vLLM accepts.
+def _sampling(
+    n: int,
+    max_tokens: int,
+    schemas: Sequence[Mapping[str, Any] | None] | None,
+    temperature: float,
+    seed: int,
+) -> list[Any]:
+    """vLLM's parameters of n prompts to continue."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
 
-    Raises ModelError for a folder that is not a safetensors LoRA.
-    """
-    import json
-
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            f"{folder} holds no adapter_model.safetensors",
-            hint="pickle (.bin) adapters are refused: convert them",
+    return [
+        SamplingParams(
+            max_tokens=max_tokens, temperature=temperature, seed=seed,
+            structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema is not None else None,
         )
-    try:
-        rank = int(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{folder}/adapter_config.json: no readable rank 'r'", hint="save it again with peft"
-        ) from error
-    return next((size for size in (8, 16, 32, 64, 128, 256) if size >= rank), rank)
+        for schema in schemas or [None] * n
+    ]  # fmt: skip
+
+
+def _generation(output: Any) -> Generation:
+    """What vLLM wrote for one prompt."""
+    return Generation(
+        text=output.outputs[0].text,
+        truncated=output.outputs[0].finish_reason == "length",
+        prompt_tokens=len(output.prompt_token_ids),
+        cached_tokens=output.num_cached_tokens or 0,
+        generated_tokens=len(output.outputs[0].token_ids),
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -157,3 +157,21 @@ def _special(config: dict[str, Any]) -> str:
         elif value and name not in _NEUTRAL:
             return f"{name} = {str(value)[:60]}"
     return ""
+
+
+def adapter_rank(folder: Path) -> int:
+    """Rank of a PEFT LoRA folder, rounded up to one vLLM accepts.
+
+    Raises ModelError for a folder that is not a safetensors LoRA.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(
+            f"{folder} holds no {WEIGHTS}", hint="pickle (.bin) adapters are refused: convert them"
+        )
+    try:
+        rank = int(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder}/{CONFIG}: no readable rank 'r'", hint="save it again with peft"
+        ) from error
+    return next((size for size in (8, 16, 32, 64, 128, 256) if size >= rank), rank)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from recsys.engine.base import Generation, LabelScores, TokenIds, Tokenizer
+from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds, Tokenizer
 from recsys.errors import EngineError
 
 
@@ -23,6 +23,11 @@ class TokenizerEngine:
     def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
         self._refuse()
 
+    def continuation_logprobs(
+        self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
+    ) -> list[ContinuationScores]:
+        self._refuse()
+
     def generate(
         self,
         prompts: Sequence[TokenIds],
@@ -32,6 +37,9 @@ class TokenizerEngine:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[Generation]:
+        self._refuse()
+
+    def stream(self, prompts: Sequence[TokenIds], **_: Any) -> NoReturn:
         self._refuse()
 
     def close(self) -> None:

@@ -7,14 +7,14 @@ would rank, to the token.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 import httpx
 
 from recsys.config import Settings
-from recsys.engine.base import Generation, LabelScores, TokenIds, Tokenizer
+from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds, Tokenizer
 from recsys.errors import EngineDead, EngineError
 
 _Job = TypeVar("_Job")
@@ -77,6 +77,25 @@ class RemoteEngine:
 
         return self._each(score, prompts)
 
+    def continuation_logprobs(
+        self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
+    ) -> list[ContinuationScores]:
+        """As the protocol says; a server that is asked for these reads nothing from its prefix cache."""
+
+        def score(job: tuple[TokenIds, TokenIds]) -> ContinuationScores:
+            prompt, tokens = job
+            body = self._complete(
+                [*prompt, *tokens],
+                max_tokens=1,
+                temperature=0.0,
+                prompt_logprobs=0,
+                return_tokens_as_token_ids=True,
+            )
+            usage = _usage(body)
+            return ContinuationScores(_prompt_logprobs(body, tokens), usage[0], usage[1])
+
+        return self._each(score, list(zip(prompts, continuations, strict=True)))
+
     def generate(
         self,
         prompts: Sequence[TokenIds],
@@ -86,24 +105,29 @@ class RemoteEngine:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[Generation]:
-        def run(job: tuple[TokenIds, Mapping[str, Any] | None]) -> Generation:
-            prompt, schema = job
-            held_to = {"structured_outputs": {"json": dict(schema)}} if schema is not None else {}
-            body = self._complete(
-                prompt, max_tokens=max_tokens, temperature=temperature, seed=seed, **held_to
-            )
-            choice = body["choices"][0]
-            prompt_tokens, cached, generated = _usage(body)
-            return Generation(
-                text=str(choice.get("text") or ""),
-                truncated=choice.get("finish_reason") == "length",
-                prompt_tokens=prompt_tokens,
-                cached_tokens=cached,
-                generated_tokens=generated,
-            )
-
+        options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         held: Sequence[Mapping[str, Any] | None] = schemas or [None] * len(prompts)
-        return self._each(run, list(zip(prompts, held, strict=True)))
+        jobs = list(zip(prompts, held, strict=True))
+        return self._each(lambda job: self._continue(*job, options), jobs)
+
+    def stream(
+        self,
+        prompts: Sequence[TokenIds],
+        *,
+        max_tokens: int,
+        schemas: Sequence[Mapping[str, Any] | None] | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Iterator[tuple[int, Generation]]:
+        options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        held: Sequence[Mapping[str, Any] | None] = schemas or [None] * len(prompts)
+        self._check_open()
+        waiting = {
+            self._pool.submit(self._continue, prompt, schema, options): number
+            for number, (prompt, schema) in enumerate(zip(prompts, held, strict=True))
+        }
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
 
     def close(self) -> None:
         self._closed = True
@@ -112,9 +136,27 @@ class RemoteEngine:
 
     def _each(self, ask: Callable[[_Job], _Answer], jobs: Sequence[_Job]) -> list[_Answer]:
         """Ask for all jobs at once; answers in their order."""
+        self._check_open()
+        return list(self._pool.map(ask, jobs))
+
+    def _check_open(self) -> None:
         if self._closed:
             raise EngineDead("the engine was closed", hint="open a new one: recsys.engine.open_engine")
-        return list(self._pool.map(ask, jobs))
+
+    def _continue(
+        self, prompt: TokenIds, schema: Mapping[str, Any] | None, options: Mapping[str, Any]
+    ) -> Generation:
+        held_to = {"structured_outputs": {"json": dict(schema)}} if schema is not None else {}
+        body = self._complete(prompt, **options, **held_to)
+        choice = body["choices"][0]
+        prompt_tokens, cached, generated = _usage(body)
+        return Generation(
+            text=str(choice.get("text") or ""),
+            truncated=choice.get("finish_reason") == "length",
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached,
+            generated_tokens=generated,
+        )
 
     def _complete(self, prompt: TokenIds, **options: Any) -> dict[str, Any]:
         body = self._request(
@@ -165,6 +207,17 @@ def _label_logprobs(body: Mapping[str, Any], ids: Sequence[int]) -> tuple[float,
         raise EngineError(
             "the server did not return the labels' log-probabilities",
             hint="label scoring needs vLLM 0.29 or later",
+        ) from error
+
+
+def _prompt_logprobs(body: Mapping[str, Any], tokens: Sequence[int]) -> tuple[float, ...]:
+    """Read the log-probs of the prompt's last tokens, keyed by id."""
+    try:
+        rows = body["choices"][0]["prompt_logprobs"][-len(tokens) :]
+        return tuple(float(row[str(i)]["logprob"]) for row, i in zip(rows, tokens, strict=True))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise EngineError(
+            "the server did not return the prompt's log-probabilities", hint="is it a vLLM server?"
         ) from error
 
 

@@ -9,9 +9,11 @@ from recsys.explain.grounding import ungrounded
 from recsys.explain.verbalise import (
     REASON_TEMPLATE,
     Reasons,
+    drained,
     in_language,
     render_reason,
     template_reason,
+    write_each,
     write_reasons,
 )
 
@@ -24,11 +26,13 @@ __all__ = [
     "ReasonCase",
     "Reasons",
     "collect_evidence",
+    "drained",
     "in_language",
     "render_reason",
     "template_reason",
     "told",
     "ungrounded",
     "unsupported",
+    "write_each",
     "write_reasons",
 ]

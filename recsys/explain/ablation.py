@@ -15,7 +15,7 @@ part, cannot tell. The mean of the others stands for those that are not asked.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from recsys.engine.checks import label_ids
 from recsys.prompting import RenderedPrompt
-from recsys.ranking.base import Ranking, RankRequest, label_usage
+from recsys.ranking.base import Ranking, RankRequest, label_usage, prefix_first
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.retriever_config import Channel
 from recsys.types import Candidate, Usage
@@ -161,6 +161,10 @@ class Ablation:
         """Whether the model was asked without exactly these parts."""
         return frozenset(parts) in self._shifts
 
+    def exact(self, parts: frozenset[Part]) -> bool:
+        """Whether scores without these parts are measured, and no sum over them one by one."""
+        return self.ranker is None or not parts or parts in self._shifts
+
     def scores(self, parts: frozenset[Part]) -> Floats:
         """Served scores without `parts`, but for a constant, shape (candidates,).
 
@@ -196,37 +200,45 @@ class Ablation:
         return [*rest, *history[: budget - len(rest)]]
 
     def ask(self, sets: Sequence[frozenset[Part]], top: Sequence[int]) -> None:
-        """Score `top` and the reference with the model, without each of `sets`, all in two calls.
+        """Score `top` and the reference with the model, without each of `sets`. Raises EngineError."""
+        self.ask_each(dict.fromkeys(sets, top))
 
-        The first prompts of all sets go first and fill the prefix cache. Raises EngineError.
+    def ask_each(
+        self, questions: Mapping[frozenset[Part], Sequence[int]], reference: int = REFERENCE
+    ) -> None:
+        """Score, without each set of parts, the candidates that it is asked for and `reference` others.
+
+        All in two calls: the first prompts of all sets fill the prefix cache. A set that the model
+        was asked without before is not asked again. Raises EngineError.
         """
-        new = [parts for parts in dict.fromkeys(sets) if parts and parts not in self._shifts]
+        new = {parts: top for parts, top in questions.items() if parts and parts not in self._shifts}
         if self.ranker is None or not new:
             return
-        others = [position for position in range(len(self._served)) if position not in set(top)]
-        reference = [others[n * len(others) // REFERENCE] for n in range(REFERENCE)] if others else []
-        reference = sorted(set(reference))
-        asked = [*top, *reference]
-        rendered = [self._ablated(parts, asked) for parts in new]
+        asked = {parts: [*dict.fromkeys(top), *self._reference(top, reference)] for parts, top in new.items()}
+        rendered = [self._ablated(parts, positions) for parts, positions in asked.items()]
         engine = self.ranker.parts.engine
         labels = label_ids(engine.tokenizer, rendered[0].template.meta.labels)
-        prompts = [prompt.token_ids for prompt in rendered]
-        answers = engine.label_logprobs([of[0] for of in prompts], labels)
-        rest = engine.label_logprobs([ids for of in prompts for ids in of[1:]], labels)
-        work = label_usage(answers + rest)
+        answers = prefix_first(
+            lambda prompts: engine.label_logprobs(prompts, labels), [prompt.token_ids for prompt in rendered]
+        )
+        work = label_usage([one for of in answers for one in of])
         self.usage = Usage(
             prompt_tokens=self.usage.prompt_tokens + work.prompt_tokens,
             cached_tokens=self.usage.cached_tokens + work.cached_tokens,
             generated_tokens=self.usage.generated_tokens + work.generated_tokens,
         )
-        each = len(asked) - 1
-        for number, parts in enumerate(new):
-            found = [answers[number], *rest[number * each : (number + 1) * each]]
-            change = np.array([one.logprobs[0] - one.logprobs[1] for one in found]) - self._odds[asked]
-            of_others = change[len(top) :] if reference else change
+        for (parts, positions), found in zip(asked.items(), answers, strict=True):
+            change = np.array([one.logprobs[0] - one.logprobs[1] for one in found]) - self._odds[positions]
+            own = len(set(new[parts]))
+            of_others = change[own:] if len(positions) > own else change
             shift = np.full(len(self._served), of_others.mean())
-            shift[asked] = change
+            shift[positions] = change
             self._shifts[parts] = self.ranker.parts.model_weight * shift
+
+    def _reference(self, top: Sequence[int], n: int) -> list[int]:
+        """At most n candidates beside `top`, spread over all ranks of the retriever."""
+        others = [position for position in range(len(self._served)) if position not in set(top)]
+        return sorted({others[i * len(others) // n] for i in range(n)}) if others else []
 
     def _ablated(self, parts: frozenset[Part], asked: Sequence[int]) -> RenderedPrompt:
         assert self.ranker is not None

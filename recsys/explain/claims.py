@@ -13,16 +13,16 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from recsys.catalog import Catalog
-from recsys.explain.evidence import ATTRIBUTE_LIMIT, TITLE_LIMIT, ReasonCase, attribute_values
-from recsys.explain.grammar import PLACEHOLDER, TITLED, Grammar
+from recsys.explain.evidence import TITLE_LIMIT, ReasonCase, attribute_values
+from recsys.explain.grammar import PLACEHOLDER, TITLED, Grammar, against_slots
 from recsys.explain.grounding import false_links
-from recsys.prompting import clean_text
+from recsys.text import clean_text
 from recsys.types import Evidence, Item
 
 # A clock time, a number, one Chinese or Japanese character, a word, or any other sign.
@@ -71,12 +71,15 @@ class Lexicon:
     _made: ClassVar[WeakKeyDictionary[Catalog, Lexicon]] = WeakKeyDictionary()
 
     def __init__(self, items: Iterable[Item]) -> None:
-        every = list(items)
-        values = dict.fromkeys(v for item in every for found in item.attributes.values() for v in found)
-        entries = [(folded(clean_text(item.title, TITLE_LIMIT)), "invented_title") for item in every]
-        entries += [(folded(clean_text(value, ATTRIBUTE_LIMIT)), "wrong_attribute") for value in values]
-        self.phrases = Phrases(entries)
-        self.years = {item.id: item.year for item in every}
+        self.items = tuple(items)
+        self.years = {item.id: item.year for item in self.items}
+
+    @cached_property
+    def phrases(self) -> Phrases:
+        """Read only to name a fault, so made at the first."""
+        values = dict.fromkeys(value for item in self.items for value in attribute_values(item))
+        entries = [(folded(clean_text(item.title, TITLE_LIMIT)), "invented_title") for item in self.items]
+        return Phrases([*entries, *((folded(value), "wrong_attribute") for value in values)])
 
     @classmethod
     def of(cls, catalog: Catalog) -> Lexicon:
@@ -129,8 +132,13 @@ class Vocabulary:
 
 _KINDS: Mapping[str, str] = {
     "H": "history", "A": "attribute", "D": "other", "other": "other", "W": "wish", "P": "popularity",
-    "T": "together", "C": "context", "N": "against", "R": "against",
+    "T": "together", "C": "context", "F": "profile", "N": "against", "X": "against", "R": "rare",
+    "L": "counter", "K": "counter", "V": "counter",
 }  # fmt: skip
+
+
+_AGAINST = {"against", "rare", "counter"}
+_BESIDE = {"item", "context", "profile", "other"}  # no reason by themselves
 
 
 def _pieces(text: str) -> list[Tokens]:
@@ -177,8 +185,11 @@ class _Reading:
         self.folded = folded(text)
         entries = (*self.case.evidence, *case.against)
         kept = [e for e in entries if cited is None or e.id in cited or e.kind == "attribute"]
-        against = {entry.id for entry in case.against}
-        self.kinds = {e.id: "against" if e.id in against else e.kind for e in kept}
+        self.kinds: dict[str, str] = {entry.id: entry.kind for entry in kept}
+        for slot, names in against_slots(case, case.against).items():
+            self.kinds |= {
+                name: _KINDS[slot] for name in PLACEHOLDER.findall("".join(names)) if name in self.kinds
+            }
         self.kinds |= {"item": "item"} | ({"other": "other"} if case.other else {})
         self.items = {e.id: e.item_id for e in kept if e.kind in TITLED}
         self.told = {
@@ -198,7 +209,8 @@ class _Reading:
         if self.vocabulary.orders.search(" ".join(left)):
             found.append("instruction_echo")
         found += self._strange()
-        if not {self.kinds[name] for name in self.named.values()} - {"item", "context", "against", "other"}:
+        told = {self.kinds[name] for name in self.named.values()}
+        if not told - _BESIDE - (set() if self.case.held_back else _AGAINST):
             found.append("unspecific")
         return tuple(dict.fromkeys(found))
 

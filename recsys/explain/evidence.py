@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recsys.explain.ablation import Part
-from recsys.prompting import clean_text
+from recsys.text import clean_text
 from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntry, Item
 
 MEASURE = "log p with and without"
 ATTRIBUTES_SHOWN = 3
+AGAINST_SHOWN = 3
 RARE_AMONG = 10  # "little of what you chose lately has it": of at least so many items
 RARE_SHARE = 0.1  # at most this share
 TITLE_LIMIT = 120  # characters of a title in a reason
@@ -21,10 +22,12 @@ ATTRIBUTE_LIMIT = 60  # and of an attribute
 class ReasonCase:
     """One item to explain. `shared` tells, for each history id, which attribute ids
     of the item that history item has too; `nouns` are the domain's own words for an
-    item; `variant` chooses among equal sentences. `against` has what speaks against the
-    item (ids n1, n2 ...): disliked items that share an attribute with it (kind history),
-    and its attributes that the history hardly has (kind attribute). `other` is the item
-    ranked next, for comparative reasons. `parts` tells what an id is of the request."""
+    item; `variant` chooses among equal sentences. `against` has what measurably spoke
+    against the item, the strongest first (ids n1, n2 ...), an attribute that the history
+    hardly has among it; of its items `disliked` names those that the person did not like,
+    `alike` those with an attribute of this item. `listed` says whether the item is one
+    of those recommended, `rank` where it came; `other` is the item ranked next, for
+    comparative reasons. `parts` tells what an id is of the request."""
 
     item: Item
     evidence: tuple[Evidence, ...]
@@ -32,6 +35,10 @@ class ReasonCase:
     nouns: tuple[str, str]
     variant: int = 0
     against: tuple[Evidence, ...] = ()
+    disliked: frozenset[str] = frozenset()
+    alike: frozenset[str] = frozenset()
+    listed: bool = True
+    rank: int = 1
     other: Item | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
 
@@ -40,8 +47,23 @@ class ReasonCase:
 
     @property
     def claims(self) -> bool:
-        """Whether anything speaks for the item; the situation alone makes no sentence."""
-        return any(entry.kind != "context" for entry in self.evidence)
+        """Whether there is something to say; situation and profile alone make no sentence."""
+        return self.held_back or any(entry.kind not in ("context", "profile") for entry in self.evidence)
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it is not recommended, and something spoke more strongly against it than anything for it."""
+        worst = min((entry.contribution or 0.0 for entry in self.against), default=0.0)
+        return not self.listed and worst < min(0.0, -self._strongest)
+
+    @property
+    def telling(self) -> tuple[Evidence, ...]:
+        """Of `against`, what weighs at least half as much as the strongest that speaks for the item."""
+        return tuple(e for e in self.against if -2 * (e.contribution or 0.0) >= self._strongest)
+
+    @property
+    def _strongest(self) -> float:
+        return max((entry.contribution or 0.0 for entry in self.evidence), default=0.0)
 
 
 def collect_evidence(
@@ -56,14 +78,18 @@ def collect_evidence(
     noise: float = 0.0,
     measure: str = MEASURE,
     variant: int = 0,
+    listed: bool = True,
+    rank: int = 1,
+    of_history: float = 0.0,
 ) -> ReasonCase:
     """Everything that may be cited for one candidate, strongest first.
 
-    `effects` is what each part of the request did to the item (nats): what did no more than
-    `noise` is not cited. Liked items are history; those that nobody said anything of are cited
+    `effects` is what each part of the request did to the item (nats), `of_history` what all of
+    the history together did: what did no more than `noise` is not cited. Liked items are history; those that nobody said anything of are cited
     where people who chose them choose this item too. A wish needs the text channel to have put
     the item among its first `top_rank`. Popularity is cited only where nothing else speaks for
-    the item and it is among the `top_rank` most popular.
+    the item and it is among the `top_rank` most popular. Against it is what did less than
+    -`noise`; where the history as a whole did, also an attribute that hardly any of it has.
     """
     by_id = {entry.item.id: entry for entry in history}
     strong = sorted(
@@ -77,7 +103,13 @@ def collect_evidence(
     ]
     situation = [part for part in strong if part.kind in ("time", "place", "fact")]
     wish = [part for part in strong if part.kind == "wish"]
+    profile = [part for part in strong if part.kind == "profile"]
     popular = [part for part in strong if part.kind == "popularity"]
+    weak = sorted(
+        (part for part, effect in effects.items() if effect < -noise and part.name != candidate.item.id),
+        key=lambda part: (effects[part], part.kind, part.name),
+    )
+    weak = [part for part in weak if part.kind != "popularity"][:AGAINST_SHOWN]
     if candidate.channels.get("text", top_rank + 1) > top_rank:
         wish = []
     if liked or together or context.wish or candidate.channels.get("popularity", top_rank + 1) > top_rank:
@@ -103,16 +135,28 @@ def collect_evidence(
         for fact, part in zip(chosen, liked, strict=True)
     }
     unshared = [fact for fact in attributes if not any(fact.id in held for held in shared.values())]
+    against = evidence("n", weak)
+    if of_history < -noise and (rare := _rare(unshared, history)):
+        rare = rare.model_copy(update={"id": f"n{len(against) + 1}", "contribution": of_history})
+        against.append(rare.model_copy(update={"measure": measure}))
+    past_of = {entry.id: by_id[entry.item_id or ""] for entry in against if entry.kind == "history"}
+    mine = set(attribute_values(candidate.item))
     return ReasonCase(
         item=candidate.item,
         evidence=(
             *chosen, *attributes, *evidence("t", together), *evidence("w", wish), *evidence("c", situation),
-            *evidence("p", popular),
+            *evidence("f", profile), *evidence("p", popular),
         ),
         shared=shared,
         nouns=nouns,
         variant=variant,
-        against=_against(candidate.item, history, unshared, nouns[0]),
+        against=tuple(against),
+        disliked=frozenset(name for name, entry in past_of.items() if entry.liked is False),
+        alike=frozenset(
+            name for name, entry in past_of.items() if mine.intersection(attribute_values(entry.item))
+        ),
+        listed=listed,
+        rank=rank,
         parts=parts,
     )  # fmt: skip
 
@@ -149,38 +193,12 @@ def _attribute_evidence(item: Item, liked: Sequence[Item]) -> list[Evidence]:
     ]
 
 
-def _against(
-    item: Item, history: Sequence[HistoryEntry], attributes: Sequence[Evidence], noun: str
-) -> tuple[Evidence, ...]:
-    """The disliked item most like this one, if it has half of its attributes; an attribute hardly met lately."""
-    mine = set(attribute_values(item))
-    disliked = [entry for entry in history if entry.liked is False]
-    alike = max(
-        disliked, key=lambda entry: len(mine.intersection(attribute_values(entry.item))), default=None
-    )
-    found = []
-    if (
-        alike
-        and 2 * len(common := mine.intersection(attribute_values(alike.item))) >= max(1, len(mine))
-        and common
-    ):
-        found.append(
-            Evidence(
-                id="n1",
-                kind="history",
-                text=shown_title(alike.item, noun),
-                item_id=alike.item.id,
-                contribution=-len(common) / len(mine),
-                measure="share of attributes in common with a disliked item",
-            )
-        )
+def _rare(attributes: Sequence[Evidence], history: Sequence[HistoryEntry]) -> Evidence | None:
+    """The first of the attributes that hardly anything in a long history has."""
     for fact in attributes if len(history) >= RARE_AMONG else ():
-        share = sum(fact.text in attribute_values(entry.item) for entry in history) / len(history)
-        if share <= RARE_SHARE:
-            measure = "share of the history that has it"
-            found.append(fact.model_copy(update={"id": "n2", "contribution": share, "measure": measure}))
-            break
-    return tuple(found)
+        if sum(fact.text in attribute_values(entry.item) for entry in history) <= RARE_SHARE * len(history):
+            return fact
+    return None
 
 
 def shown_title(item: Item, noun: str) -> str:

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.config import Style
-from recsys.explain.evidence import ATTRIBUTE_LIMIT, ReasonCase, shown_title
-from recsys.prompting import clean_text
+from recsys.explain.evidence import ReasonCase, attribute_values, shown_title
 from recsys.types import Evidence
 
 PLACEHOLDER = re.compile(r"\{([a-z]+\d*)\}")
@@ -44,9 +43,14 @@ class Grammar:
 
     def sections(self) -> Iterator[list[str]]:
         """The forms of every section, those that end a sentence included."""
-        yield from (
-            part["forms"] for part in self.table.values() if isinstance(part, dict) and "forms" in part
-        )
+        for part in self.table.values():
+            if isinstance(part, dict) and "forms" in part:
+                yield [*part["forms"], *part.get("listed", ())]
+
+    def forms(self, section: str, listed: bool) -> list[str]:
+        """The forms of a section; those that say the item was chosen only of one that was."""
+        part = self.table[section]
+        return [*part["forms"], *(part.get("listed", ()) if listed else ())]
 
     def said(self, kind: str, text: str) -> str:
         """Evidence of that kind in this language: `say` of the grammar is done one after the other."""
@@ -107,6 +111,9 @@ class _Sentences:
     def _bodies(self) -> Iterator[tuple[str, set[str]]]:
         """(regular expression of a first sentence, the placeholders it may name), one a form."""
         case, every = self.case, self.attributes
+        if case.held_back:
+            yield from self._body("against", every, **against_slots(case, case.against))
+            return
         wish, past = _braced(case.by_kind("wish")), _braced(case.by_kind("history"))
         together, popular = _braced(case.by_kind("together")), _braced(case.by_kind("popularity"))
         if wish:
@@ -127,20 +134,18 @@ class _Sentences:
     def _body(
         self, kind: str, attributes: Sequence[str], **slots: Sequence[str]
     ) -> Iterator[tuple[str, set[str]]]:
-        if self.style == "comparative" and (only := [a for a in attributes if a in self._contrast()]):
+        told = kind != "against" and self.style == "comparative"
+        if told and (only := [a for a in attributes if a in self._contrast()]):
             kind, slots = f"{kind}_comparative", {**slots, "D": self._pairs(only)}
-        filled = [
-            self._slots(form, A=self._pairs(attributes), **slots) for form in self._forms(kind, attributes)
-        ]
-        for body in filter(None, filled):
+        for body in self._some(self._filled(kind, A=self._pairs(attributes), **slots)):
             yield body, set(PLACEHOLDER.findall(body.replace("\\", "")))
 
-    def _forms(self, kind: str, attributes: Sequence[str]) -> list[str]:
-        every = [form for form in self.grammar.table[kind]["forms"] if attributes or "{A}" not in form]
-        if self.attempt is None:
-            return every
+    def _some(self, forms: Sequence[str]) -> Sequence[str]:
+        """With an attempt, `_FORMS_AT_ONCE` of the forms."""
+        if self.attempt is None or not forms:
+            return forms
         start = self.case.variant + self.attempt * _FORMS_AT_ONCE
-        return [every[(start + n) % len(every)] for n in range(min(_FORMS_AT_ONCE, len(every)))]
+        return [forms[(start + n) % len(forms)] for n in range(min(_FORMS_AT_ONCE, len(forms)))]
 
     def _contrast(self) -> list[str]:
         """Attributes of the item that the other item lacks."""
@@ -156,24 +161,27 @@ class _Sentences:
             "T": [e for e in case.by_kind("together") if e.id not in used and e.item_id not in named],
             "P": [e for e in case.by_kind("popularity") if e.id not in used],
         }
-        forms = self.grammar.table["detailed"]["forms"]
-        filled = [
-            self._slots(form, **{k: self._pairs(_braced(v)) for k, v in slots.items()}) for form in forms
-        ]
-        return [text for text in filled if text]
+        if case.held_back:
+            return []
+        return self._filled("detailed", **{k: self._pairs(_braced(v)) for k, v in slots.items()})
 
     def _ending(self) -> str:
-        """What may follow: a situation that mattered, and what speaks against the item."""
-        table, case = self.grammar.table, self.case
-        disliked = _braced(entry for entry in case.against if entry.kind == "history")
-        rare = _braced(entry for entry in case.against if entry.kind == "attribute")
-        parts = [
-            [self._slots(form, C=_braced(case.by_kind("context"))) for form in table["situation"]["forms"]],
-            [self._slots(form, N=disliked, R=rare) for form in table["although"]["forms"]],
-        ]
-        return "".join(
-            f"({'|'.join(found)})?" for part in parts if (found := [text for text in part if text])
-        )
+        """What may follow: a situation or profile that mattered, and what speaks against the item, or for it."""
+        case, parts = self.case, []
+        fitting = {"C": _braced(case.by_kind("context")), "F": _braced(case.by_kind("profile"))}
+        if case.held_back:
+            parts.append(self._filled("yet", H=_braced(case.by_kind("history"))))
+        else:
+            parts = [
+                self._filled("situation", **fitting),
+                self._filled("although", **against_slots(case, case.telling)),
+            ]
+        return "".join(f"({'|'.join(found)})?" for found in parts if found)
+
+    def _filled(self, section: str, **slots: Sequence[str]) -> list[str]:
+        """The forms of a section that have something for each of their slots."""
+        forms = self.grammar.forms(section, self.case.listed)
+        return [text for form in forms if (text := self._slots(form, **slots))]
 
     def _links(self, past: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
         """("{h1} and {h2}", the attributes all of them share with the item), strongest first.
@@ -211,8 +219,20 @@ def lacking(case: ReasonCase) -> list[str]:
     """Ids of the item's attributes that the other item lacks; none where nothing is known of the other."""
     if case.other is None:
         return []
-    theirs = {clean_text(v, ATTRIBUTE_LIMIT) for values in case.other.attributes.values() for v in values}
+    theirs = attribute_values(case.other)
     return [entry.id for entry in case.by_kind("attribute") if entry.text not in theirs] if theirs else []
+
+
+def against_slots(case: ReasonCase, entries: Sequence[Evidence]) -> dict[str, list[str]]:
+    """Placeholders of some that speaks against the item, by the slot of the grammar that each may stand in."""
+    slots: dict[str, list[str]] = {slot: [] for slot in "NXLRKV"}
+    for entry in entries:
+        if entry.kind == "history":
+            slot = "L" if entry.id not in case.disliked else "N" if entry.id in case.alike else "X"
+        else:
+            slot = {"attribute": "R", "wish": "V"}.get(entry.kind, "K")
+        slots[slot].append(f"{{{entry.id}}}")
+    return slots
 
 
 def _braced(entries: Iterable[Evidence]) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from recsys.explain.evidence import ReasonCase
+from recsys.explain.evidence import ReasonCase, attribute_values
 from recsys.explain.grammar import PLACEHOLDER, STYLES, lacking, sentence_pattern
 from recsys.types import Evidence
 
@@ -60,7 +60,8 @@ def fits_all(cited: Sequence[Evidence], others: Sequence[ReasonCase]) -> bool:
 
     def holds(entry: Evidence, case: ReasonCase) -> bool:
         if entry.kind == "attribute":
-            return any(entry.text in values for values in case.item.attributes.values())
-        return any((entry.kind, entry.text) == (theirs.kind, theirs.text) for theirs in case.evidence)
+            return entry.text in attribute_values(case.item)
+        known = (*case.evidence, *case.against)
+        return any((entry.kind, entry.text) == (theirs.kind, theirs.text) for theirs in known)
 
     return bool(others) and all(holds(entry, case) for case in others for entry in cited)

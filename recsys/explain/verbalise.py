@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from recsys.config import ReasonConfig, Style
 from recsys.engine.base import Engine, Generation
 from recsys.errors import EngineDead, EngineError, PromptError
 from recsys.explain.claims import Lexicon, unsupported
 from recsys.explain.evidence import ReasonCase
-from recsys.explain.grammar import PLACEHOLDER, Grammar, lacking, sentence_pattern
+from recsys.explain.grammar import PLACEHOLDER, Grammar, against_slots, lacking, sentence_pattern
 from recsys.explain.grounding import fits_all, ungrounded
 from recsys.parsing import parse_reason
 from recsys.prompting import PromptLibrary, RenderedPrompt
@@ -27,14 +27,16 @@ DEFAULT_LANGUAGE = "en"
 # Some randomness, seeded: without it every reason has the same shape.
 _TEMPERATURE = 0.7
 
+_Result = TypeVar("_Result")
+
 
 @dataclass
 class Reasons:
     """Explanations in the order of the cases, and what they cost. `engine_died` says
     that the engine is gone for good."""
 
-    explanations: list[Explanation]
-    generations: list[Generation]
+    explanations: list[Explanation] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
     degraded: tuple[str, ...] = ()
     engine_died: bool = False
 
@@ -64,6 +66,7 @@ def render_reason(
         "against": case.against,
         "lacking": lacking(case),
         "style": config.style,
+        "held_back": case.held_back,
     }
     name = in_language(REASON_TEMPLATE, config.language, prompts)
     return prompts.render(
@@ -99,47 +102,74 @@ def write_reasons(
     config: ReasonConfig,
     lexicon: Lexicon | None = None,
 ) -> Reasons:
-    """One explanation per case, in rank order; never raises for what a model writes.
+    """`write_each`, when all of them are done."""
+    return drained(write_each(cases, engine, prompts, config, lexicon))
 
-    A sentence that fails its check is asked for once more (`config.retries`), then
-    replaced by a template sentence that lists what failed. Without an engine, or
-    when it fails, all are template sentences and `degraded` says why. `lexicon` names
+
+def drained(steps: Generator[Any, None, _Result]) -> _Result:
+    """What a generator returns, whatever it yields before."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+
+def write_each(
+    cases: Sequence[ReasonCase],
+    engine: Engine | None,
+    prompts: PromptLibrary,
+    config: ReasonConfig,
+    lexicon: Lexicon | None = None,
+) -> Generator[tuple[int, Explanation], None, Reasons]:
+    """One explanation per case, in rank order, and (its number, itself) as soon as it is checked.
+
+    Never raises for what a model writes: a sentence that fails its check is asked for once more
+    (`config.retries`), then replaced by a template sentence that lists what failed. Without an
+    engine, or when it fails, all are template sentences and `degraded` says why. `lexicon` names
     faults better. Raises PromptError for a language that has no folder.
     """
     grammar = prompts.file(in_language(GRAMMAR, config.language, prompts))
     if config.style == "comparative":
-        following = [*(case.item for case in cases[1:]), None]
-        cases = [dataclasses.replace(case, other=other) for case, other in zip(cases, following, strict=True)]
+        cases = _beside_the_next(cases)
     found: dict[int, Explanation] = {}
     failures: dict[int, tuple[str, ...]] = {}
-    generations: list[Generation] = []
-    degraded: tuple[str, ...] = ()
-    engine_died = False
+    result = Reasons()
     open_cases = [number for number, case in enumerate(cases) if case.claims] if engine else []
     try:
         for attempt in range(1 + config.retries):
             if not open_cases or engine is None:
                 break
-            for number, answer in zip(
-                open_cases,
-                _ask([cases[n] for n in open_cases], engine, prompts, config, grammar, attempt),
-                strict=True,
-            ):
-                generations.append(answer)
+            asked = [cases[number] for number in open_cases]
+            for place, answer in _ask(asked, engine, prompts, config, grammar, attempt):
+                number = open_cases[place]
+                result.generations.append(answer)
                 others = [*cases[:number], *cases[number + 1 :]]
                 explanation, wrong = _judge(answer, cases[number], others, grammar, config.language, lexicon)
                 failures[number] = failures.get(number, ()) + wrong
                 if explanation is not None:
                     found[number] = explanation.model_copy(update={"failures": failures[number]})
+                    yield number, found[number]
             open_cases = [number for number in open_cases if number not in found]
     except (EngineError, PromptError) as error:
-        degraded = (f"reasons: {error.message}; template sentences instead",)
-        engine_died = isinstance(error, EngineDead)
-    explanations = [
-        found.get(number) or template_reason(case, prompts, failures.get(number, ()), config)
-        for number, case in enumerate(cases)
+        result.degraded = (f"reasons: {error.message}; template sentences instead",)
+        result.engine_died = isinstance(error, EngineDead)
+    for number, case in enumerate(cases):
+        if number not in found:
+            found[number] = template_reason(case, prompts, failures.get(number, ()), config)
+            yield number, found[number]
+    result.explanations = [found[number] for number in range(len(cases))]
+    return result
+
+
+def _beside_the_next(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
+    """Each case against the item of the next, unless that one came before it."""
+    following: list[ReasonCase | None] = [*cases[1:], None]
+    return [
+        dataclasses.replace(case, other=then.item if then and then.rank >= case.rank else None)
+        for case, then in zip(cases, following, strict=True)
     ]
-    return Reasons(explanations, generations, degraded, engine_died)
 
 
 def _ask(
@@ -149,9 +179,9 @@ def _ask(
     config: ReasonConfig,
     grammar: Path,
     attempt: int,
-) -> list[Generation]:
+) -> Iterator[tuple[int, Generation]]:
     rendered = [render_reason(case, engine, prompts, config) for case in cases]
-    return engine.generate(
+    return engine.stream(
         [prompt.token_ids[0] for prompt in rendered],
         max_tokens=_tokens(config),
         schemas=[reason_schema(case, grammar, attempt, config.style) for case in cases],
@@ -173,13 +203,14 @@ def _judge(
     sentence, _, report = parse_reason(answer.text, known, truncated=answer.truncated)
     if not sentence or report.category == "truncated":
         return None, (report.category,)
-    wrong = ungrounded(sentence, case, grammar)
-    if wrong:
-        return None, wrong
     explanation = _explanation(sentence, case, "llm", grammar, language)
     cited = PLACEHOLDER.findall(sentence)
-    wrong = unsupported(explanation.text, case, grammar, lexicon, cited)
-    if not wrong and fits_all(explanation.evidence, others) and not fits_all(case.evidence, others):
+    wrong = ungrounded(sentence, case, grammar)
+    if not wrong or (lexicon is not None and wrong == ("uncited_claim",)):
+        wrong = unsupported(explanation.text, case, grammar, lexicon, cited) or wrong
+    offered = (*case.evidence, *(case.against if case.held_back else ()))
+    told = [entry for entry in offered if entry.id in cited]
+    if not wrong and fits_all(told, others) and not fits_all(offered, others):
         wrong = ("unspecific",)  # and the case has what would tell it apart
     return (None, wrong) if wrong else (explanation, ())
 
@@ -215,14 +246,16 @@ def template_reason(
         "liked": placeholders(liked),
         "common": placeholders(common[:2]),
         "attributes": placeholders(every[:2]),
-        "situation": placeholders(ids("context")[:1]),
+        "situation": placeholders(ids("context")[:1] + ids("profile")[:1]),
         "wish": placeholders(ids("wish")),
         "together": placeholders(ids("together")[:1]),
         "popular": placeholders(ids("popularity")),
-        "disliked": placeholders([e.id for e in case.against if e.kind == "history"][:1]),
+        "against": against_slots(case, case.against[:1] if case.held_back else case.telling),
+        "held_back": case.held_back,
         "other": other,
         "also_liked": placeholders([h for h in past if h not in liked][:1] if detailed else []),
         "also_has": placeholders([a for a in every if a not in shown][:1] if detailed else []),
+        "listed": case.listed,
         "variant": case.variant,
     }
     name = in_language(FALLBACK, config.language, prompts)

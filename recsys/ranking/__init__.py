@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest
-from recsys.ranking.generated import GeneratedRanker
+from recsys.ranking.generated import GeneratedRanker, ScoredListRanker
 from recsys.ranking.listwise import ListwiseRanker
 from recsys.ranking.pointwise import PointwiseRanker
+from recsys.ranking.title import TitleRanker
 
 __all__ = ["STRATEGIES", "RankRequest", "Ranker", "RankerParts", "Ranking", "make_ranker"]
 
 STRATEGIES: dict[str, Callable[[RankerParts], Ranker]] = {
     "pointwise": PointwiseRanker,
     "listwise": ListwiseRanker,
+    "title": TitleRanker,
     "generated": GeneratedRanker,
+    "generated-scores": ScoredListRanker,
 }
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from recsys.config import Domain, Fact
-from recsys.engine.base import Engine, Generation, LabelScores
+from recsys.config import Domain, Fact, Windows
+from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScores
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.types import Candidate, Context, HistoryEntry, Item, ParseReport, Usage
+
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class RankRequest:
 class Ranking:
     """Scores of the candidates, in the order of the request.
 
-    `scores` sum to 1. `log_odds` (nats) is None where a strategy has none.
+    `scores` sum to 1. `log_odds` (nats) is None where a strategy has none. `prompt` is what
+    `render` gives, `baseline` what was asked beside it without the person, if anything was.
     """
 
     scores: tuple[float, ...]
@@ -40,6 +45,7 @@ class Ranking:
     report: ParseReport
     usage: Usage
     raw: tuple[str, ...] = ()
+    baseline: RenderedPrompt | None = None
 
     def order(self) -> list[int]:
         """Positions best first; equal scores keep the retriever's order."""
@@ -47,17 +53,27 @@ class Ranking:
 
 
 class Ranker(Protocol):
-    """Orders candidates for one person in one situation.
+    """Orders candidates for one person in one situation, the same request always alike.
 
-    `render` is the exact prompt `rank` sends. Raises EngineError if the engine
-    fails and RequestError for a request it cannot rank.
+    `render` is the exact prompt `rank` sends; where a later prompt depends on an earlier
+    answer (sliding windows), the first. Safe to call from several threads. Raises EngineError
+    if the engine fails and RequestError for a request it cannot rank.
     """
 
     name: str
 
     def render(self, request: RankRequest) -> RenderedPrompt: ...
 
-    def rank(self, request: RankRequest) -> Ranking: ...
+    def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """Rank several requests with as few calls of the engine as one of them takes."""
+        ...
+
+    def rank(self, request: RankRequest) -> Ranking:
+        return self.rank_many([request])[0]
+
+    async def rank_async(self, request: RankRequest) -> Ranking:
+        """The same in a thread, so that an event loop goes on."""
+        return await asyncio.to_thread(self.rank, request)
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,9 @@ class RankerParts:
     """What every strategy is made of. `noun` and `plural` are the domain's words.
 
     `facts` names what a candidate's prompt tells of what retrieval knows.
-    A candidate's score is the model's log-odds and the retriever's score, each times its weight.
+    A candidate's score is what the model says of it (log-odds, nats) and the retriever's score,
+    each times its weight. A list that is too long for one prompt is asked about in `windows`
+    of `window` candidates; `permutations` is in how many orders a list is shown.
     """
 
     engine: Engine
@@ -76,6 +94,9 @@ class RankerParts:
     facts: tuple[Fact, ...] = ()
     model_weight: float = 1.0
     retriever_weight: float = 0.0
+    windows: Windows = "anchored"
+    window: int = 20
+    permutations: int = 1
 
     @classmethod
     def of(cls, engine: Engine, prompts: PromptLibrary, domain: Domain) -> RankerParts:
@@ -83,8 +104,17 @@ class RankerParts:
         config = domain.ranker
         return cls(
             engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
-            config.model_weight, config.retriever_weight,
+            *config.weights, config.windows, config.window, config.permutations,
         )  # fmt: skip
+
+    def scores(self, request: RankRequest, model: Sequence[float]) -> tuple[float, ...]:
+        """The probability of each candidate, from what the model says of it (nats)."""
+        return softmax(
+            [
+                self.model_weight * said + self.retriever_weight * candidate.score
+                for said, candidate in zip(model, request.candidates, strict=True)
+            ]
+        )
 
     def budget(self, reserve: int = 1) -> int:
         """Tokens a prompt may have, leaving `reserve` of the window for the answer."""
@@ -124,7 +154,26 @@ def softmax(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(value / total for value in exponentials)
 
 
+def prefix_first(
+    ask: Callable[[list[_Asked]], list[_Answer]], groups: Sequence[Sequence[_Asked]]
+) -> list[list[_Answer]]:
+    """Ask for groups of prompts, each with a prefix of its own, in two calls.
+
+    The first of each group fills the prefix cache that the rest then read.
+    """
+    firsts = ask([group[0] for group in groups])
+    rest = iter(ask([one for group in groups for one in group[1:]]))
+    return [[first, *(next(rest) for _ in group[1:])] for first, group in zip(firsts, groups, strict=True)]
+
+
+def log_odds(probability: float) -> float:
+    """log p / (1 - p), nats; finite also for 0 and 1."""
+    bounded = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(bounded) - math.log1p(-bounded)
+
+
 def label_usage(scores: Sequence[LabelScores]) -> Usage:
+    """Engine work of scoring labels."""
     return Usage(
         prompt_tokens=sum(score.prompt_tokens for score in scores),
         cached_tokens=sum(score.cached_tokens for score in scores),
@@ -133,7 +182,18 @@ def label_usage(scores: Sequence[LabelScores]) -> Usage:
     )
 
 
-def generation_usage(generations: Sequence[Generation]) -> Usage:
+def continuation_usage(scores: Sequence[ContinuationScores]) -> Usage:
+    """Engine work of scoring continuations."""
+    return Usage(
+        prompt_tokens=sum(score.prompt_tokens for score in scores),
+        cached_tokens=sum(score.cached_tokens for score in scores),
+        generated_tokens=len(scores),
+    )
+
+
+def generation_usage(generations: Iterable[Generation]) -> Usage:
+    """Engine work of writing."""
+    generations = list(generations)
     return Usage(
         prompt_tokens=sum(generation.prompt_tokens for generation in generations),
         cached_tokens=sum(generation.cached_tokens for generation in generations),

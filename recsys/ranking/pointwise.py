@@ -15,8 +15,8 @@ from recsys.ranking.base import (
     Ranking,
     RankRequest,
     label_usage,
+    prefix_first,
     rank_variables,
-    softmax,
 )
 from recsys.ranking.facts import candidate_facts
 from recsys.types import ParseReport
@@ -59,23 +59,24 @@ class PointwiseRanker(Ranker):
             parts.prompts, parts.engine.tokenizer, request, parts.noun, parts.plural, parts.facts, budget
         )
 
-    def rank(self, request: RankRequest) -> Ranking:
-        prompt = self.render(request)
-        engine = self.parts.engine
-        yes_no = label_ids(engine.tokenizer, prompt.template.meta.labels)
-        prompts = prompt.token_ids
-        answers = engine.label_logprobs(prompts[:1], yes_no)
-        answers += engine.label_logprobs(prompts[1:], yes_no) if len(prompts) > 1 else []
-        log_odds = tuple(answer.logprobs[0] - answer.logprobs[1] for answer in answers)
-        model, retriever = self.parts.model_weight, self.parts.retriever_weight
-        fused = [
-            model * odds + retriever * one.score
-            for odds, one in zip(log_odds, request.candidates, strict=True)
-        ]
-        return Ranking(
-            scores=softmax(fused),
-            log_odds=log_odds,
-            prompt=prompt,
-            report=ParseReport(category="ok"),
-            usage=label_usage(answers),
+    def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        if not requests:
+            return []
+        engine, prompts = self.parts.engine, [self.render(request) for request in requests]
+        yes_no = label_ids(engine.tokenizer, prompts[0].template.meta.labels)
+        found = prefix_first(
+            lambda ids: engine.label_logprobs(ids, yes_no), [prompt.token_ids for prompt in prompts]
         )
+        rankings = []
+        for request, prompt, answers in zip(requests, prompts, found, strict=True):
+            log_odds = tuple(answer.logprobs[0] - answer.logprobs[1] for answer in answers)
+            rankings.append(
+                Ranking(
+                    scores=self.parts.scores(request, log_odds),
+                    log_odds=log_odds,
+                    prompt=prompt,
+                    report=ParseReport(category="ok"),
+                    usage=label_usage(answers),
+                )
+            )
+        return rankings

@@ -10,7 +10,7 @@ from recsys.adapters import load_folder
 from recsys.config import Settings, load_settings
 from recsys.engine import open_engine
 from recsys.engine.checks import probe
-from recsys.engine.local import adapter_rank
+from recsys.engine.lora import adapter_rank
 from recsys.engine.weights import prepare_model
 from recsys.errors import ModelError
 

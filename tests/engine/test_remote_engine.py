@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,21 @@ class TestRequests:
         assert answer.label_mass == pytest.approx(math.exp(-0.5) + math.exp(-1.5))
         assert (answer.prompt_tokens, answer.cached_tokens) == (3, 2)
 
+    def test_continuation_is_read_from_the_end_of_the_prompt(self) -> None:
+        rows = [None, {"2": {"logprob": -9.0}}, {"3": {"logprob": -0.5}, "8": {"logprob": -0.1}}]
+        server = Server({"choices": [{"text": "x", "prompt_logprobs": rows}], "usage": USAGE})
+        (answer,) = server.engine().continuation_logprobs([[1]], [[2, 3]])
+        assert answer.logprobs == (-9.0, -0.5)
+        assert (answer.prompt_tokens, answer.cached_tokens) == (3, 2)
+        assert server.bodies()[0]["prompt"] == [1, 2, 3]
+        assert server.bodies()[0]["prompt_logprobs"] == 0
+
+    @pytest.mark.parametrize("rows", [None, [], [{"7": {"logprob": -1.0}}], [{"3": {}}], "no"])
+    def test_server_without_the_prompts_log_probabilities_is_an_error(self, rows: Any) -> None:
+        answer = {"choices": [{"prompt_logprobs": rows}], "usage": USAGE}
+        with pytest.raises(EngineError, match="log-probabilities"):
+            Server(answer).engine().continuation_logprobs([[1]], [[3]])
+
     def test_tokens_are_sent_and_not_text(self) -> None:
         server = Server()
         server.engine().label_logprobs([[1, 2, 3], [4]], [7])
@@ -87,6 +103,19 @@ class TestRequests:
 
         answers = Server(echo).engine().generate([[n] for n in range(40)], max_tokens=4)
         assert [answer.text for answer in answers] == [str(n) for n in range(40)]
+
+    def test_answer_that_is_ready_does_not_wait_for_the_others(self) -> None:
+        gate = threading.Event()
+
+        def slow_first(request: httpx.Request) -> dict[str, Any]:
+            (number,) = json.loads(request.content)["prompt"]
+            assert number or gate.wait(60)
+            return {"choices": [{"text": str(number)}], "usage": {}}
+
+        answers = Server(slow_first).engine().stream([[0], [1]], max_tokens=4)
+        assert next(answers)[0] == 1
+        gate.set()
+        assert [(number, answer.text) for number, answer in answers] == [(0, "0")]
 
     def test_generation_carries_schema_temperature_and_seed(self) -> None:
         server = Server(WRITTEN)

@@ -21,8 +21,8 @@ from recsys.engine.checks import label_ids
 from recsys.engine.weights import prepare_model
 from recsys.errors import EngineDead
 from recsys.prompting import PromptLibrary
-from recsys.ranking import RankerParts, RankRequest, make_ranker
-from tests.contracts import EngineContract, check_closed, rank_request
+from recsys.ranking import STRATEGIES, RankerParts, RankRequest, make_ranker
+from tests.contracts import COLOUR, EngineContract, check_closed, rank_request
 from tests.engine.serving import plain_logprobs, rendered_prompts
 
 pytestmark = pytest.mark.engine
@@ -63,7 +63,25 @@ class TestVllm(EngineContract):
         (second,) = engine.label_logprobs(prompts[1:], labels)
         assert 0 < second.cached_tokens < second.prompt_tokens
 
-    @pytest.mark.parametrize("strategy", ["pointwise", "listwise", "generated"])
+    def test_continuation_is_scored_as_its_tokens_are_one_by_one(self, engine: Engine) -> None:
+        """Alone, behind a cached prefix, and where its own first tokens are cached."""
+        encode = engine.tokenizer.encode
+        prompt = encode("The capital of France is " * 20, add_special_tokens=False)
+        said = encode(
+            "Paris and not London, as everybody who went to school knows. " * 4, add_special_tokens=False
+        )
+        expected = [
+            engine.label_logprobs([[*prompt, *said[:place]]], [token])[0].logprobs[0]
+            for place, token in enumerate(said)
+        ]
+        short = said[:5]
+        for tokens in (short, said, said, short):
+            (found,) = engine.continuation_logprobs([prompt], [tokens])
+            assert found.logprobs == pytest.approx(expected[: len(tokens)], abs=0.15)
+        other = engine.continuation_logprobs([prompt], [encode("Rome", add_special_tokens=False)])
+        assert 0 < other[0].cached_tokens < len(prompt)
+
+    @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
     def test_every_strategy_ranks_on_the_real_model(self, engine: Engine, strategy: str) -> None:
         ranking = ranker(engine, strategy).rank(rank_request(4))
         assert sum(ranking.scores) == pytest.approx(1)
@@ -87,6 +105,13 @@ class TestVllm(EngineContract):
     def test_script_is_not_run_again_by_the_engines_process(self, engine: Engine) -> None:
         assert Path(__file__).name not in "".join(str(child.name) for child in engine_processes)
         assert len(engine_processes) >= 1
+
+    def test_answer_that_is_done_is_handed_out_while_others_decode(self, engine: Engine) -> None:
+        prompts = [engine.tokenizer.encode("Once upon a time", add_special_tokens=False)] * 2
+        answers = engine.stream(prompts, max_tokens=200, schemas=[None, COLOUR])
+        assert next(answers)[0] == 1
+        del answers  # who leaves holds nobody up
+        assert len(engine.generate(prompts, max_tokens=2)) == 2
 
 
 def test_engine_that_is_killed_in_mid_use_is_dead_at_once_and_stays_so(engine: Engine) -> None:

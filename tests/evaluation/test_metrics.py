@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation.beyond import beyond_accuracy, gini
-from recsys.evaluation.calibration import calibration
+from recsys.evaluation.calibration import calibration, list_calibration
 from recsys.evaluation.figures import MeanFigures, PairFigures
 from recsys.evaluation.intervals import Resamples, bootstrap, bounds, holm, mean_of
 from recsys.evaluation.metrics import auc, cutoffs_for, ranking_metrics
@@ -146,6 +146,22 @@ def test_holm_corrects_step_by_step_and_never_reorders() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1, 1]
     assert holm([]) == []
+
+
+def test_one_temperature_mends_probabilities_that_are_too_sure() -> None:
+    random = np.random.default_rng(0)
+    truth = random.dirichlet(np.ones(8), 2000)
+    boastful = truth**2 / (truth**2).sum(axis=1, keepdims=True)  # sharper than the truth: temperature 2
+    targets: list[int | None] = [int(random.choice(8, p=chances)) for chances in truth]
+    found = list_calibration(boastful.tolist(), targets, [f"u{n}" for n in range(2000)])
+    assert found["temperature"] == pytest.approx(2, rel=0.1)
+    assert found["ece_tempered"] < found["ece"] / 3
+    assert found["pairs"] == 16_000
+
+
+def test_lists_without_their_target_fit_no_temperature() -> None:
+    found = list_calibration([[0.5, 0.5], [1.0, 0.0]], [None, 1], ["a", "b"])
+    assert found["temperature"] == 1.0
 
 
 def test_calibration_of_perfect_and_of_boastful_probabilities() -> None:

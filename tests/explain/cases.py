@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from recsys.explain import Part, ReasonCase, collect_evidence
 from recsys.explain.verbalise import GRAMMAR
 from recsys.prompting import PromptLibrary
-from recsys.types import Context, Item, Place
-from tests.fakes import candidate, film, seen
+from recsys.types import Context, HistoryEntry, Item, Place
+from tests.fakes import candidate, film
 
 PROMPTS = PromptLibrary()
 GRAMMAR_FILE = PROMPTS.file(GRAMMAR)
@@ -33,22 +33,28 @@ def case_of(
     variant: int = 0,
     shown: int = 3,
     noise: float = 0.0,
+    profile: float = 0.0,
+    disliked: Sequence[str] = (),
+    listed: bool = True,
+    of_history: float = 0.0,
 ) -> ReasonCase:
     channels = channels or {"text": 1}
     situation = (Part("time"), Part("place"), Part("fact", "weather"))
     return collect_evidence(
         candidate(item, channels=channels),
-        seen(*liked),
+        [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked],
         context,
         {Part("history", name): share for name, share in shares.items()}
         | dict.fromkeys(situation, effect or 0.0)
         | ({Part("wish"): 1.0} if context.wish else {})
-        | {Part("popularity"): 1.0},
+        | {Part("popularity"): 1.0, Part("profile"): profile},
         nouns=("film", "films"),
         history_shown=shown,
         top_rank=5,
         noise=noise,
         variant=variant,
+        listed=listed,
+        of_history=of_history,
     )
 
 
@@ -76,6 +82,11 @@ CASES: dict[str, ReasonCase] = {
     "popular, no attributes": case_of(film("x", "Untold"), channels={"popularity": 1}),
     "attributes alone": case_of(channels={"popularity": 99}),
     "attributes in context": case_of(channels={"popularity": 99}, effect=1.0),
+    "liked, and suits the person": case_of(DUNE, BRAZIL, profile=1.0, effect=1.0),
+    "liked, not recommended": case_of(DUNE, ALIEN, BRAZIL, listed=False),
+    "more against it than for it": case_of(
+        DUNE, ALIEN, BRAZIL, BIG, shares={"h1": -1.0, "h2": 0.4, "h3": -0.5}, disliked=("h1",), listed=False
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import re
 from collections import Counter
@@ -25,10 +26,11 @@ from recsys.explain import (
     write_reasons,
 )
 from recsys.explain.grammar import STYLES, Grammar, sentence_pattern
+from recsys.explain.grounding import fits_all
 from recsys.explain.verbalise import GRAMMAR, in_language
 from recsys.ingest import read_domain
 from recsys.types import Context, Item, Place
-from tests.explain.cases import ALIEN, BRAZIL, CASES, GRAMMAR_FILE, PROMPTS, case_of, grid
+from tests.explain.cases import ALIEN, BIG, BRAZIL, CASES, DUNE, GRAMMAR_FILE, PROMPTS, case_of, grid
 from tests.fakes import ScriptedEngine, candidate, film, first_match, seen
 
 PLACES = ("Minneapolis", "Chicago", "Boston", "Denver", "Seattle")
@@ -205,17 +207,22 @@ def test_comparison_is_against_the_next_item_by_what_only_one_has() -> None:
     assert "false_link" in ungrounded(said, with_other, GRAMMAR_FILE)
 
 
-def test_mixed_reason_says_what_speaks_against() -> None:
-    case = collect_evidence(
+def mixed(effect: float) -> ReasonCase:
+    return collect_evidence(
         candidate(film("x", "Dune", "Sci-Fi")),
         (*seen(BRAZIL), *seen(ALIEN, liked=False)),
         Context(),
-        {Part("history", "h2"): 1.0},
+        {Part("history", "h2"): 1.0, Part("history", "h1"): effect},
         nouns=("film", "films"),
         history_shown=3,
         top_rank=5,
+        noise=0.1,
     )
-    assert [entry.text for entry in case.against] == ["Alien"]
+
+
+def test_mixed_reason_says_what_speaks_against() -> None:
+    case = mixed(-0.5)
+    assert [(entry.text, entry.contribution) for entry in case.against] == [("Alien", -0.5)]
     told = template_reason(case, PROMPTS)
     assert "although you did not like Alien" in told.text
     assert unsupported(told.text, case, GRAMMAR_FILE) == ()
@@ -223,7 +230,126 @@ def test_mixed_reason_says_what_speaks_against() -> None:
     assert "false_claim" in unsupported(swapped, case, GRAMMAR_FILE)
 
 
+@pytest.mark.parametrize("effect", [0.5, 0.0, -0.1])
+def test_what_did_not_measurably_speak_against_the_item_is_not_said_to(effect: float) -> None:
+    """A disliked film of the same kind was named, whatever leaving it out did."""
+    case = mixed(effect)
+    assert case.against == ()
+    assert "although" not in template_reason(case, PROMPTS).text
+
+
+def test_what_speaks_against_weakly_is_measured_but_not_said() -> None:
+    case = mixed(-0.4)
+    assert [entry.text for entry in case.against] == ["Alien"]
+    assert "although" not in template_reason(case, PROMPTS).text
+    assert "n1" not in sentence_pattern(case, GRAMMAR_FILE)
+
+
 def test_language_without_a_folder_names_those_there_are() -> None:
     with pytest.raises(PromptError, match="'xx'") as caught:
         write_reasons([CASES["wish"]], None, PROMPTS, ReasonConfig(language="xx"))
     assert "en, zh" in caught.value.hint
+
+
+SOLARIS = film("x", "Solaris", "Horror", "Sci-Fi")
+LONG = [film(f"c{n}", f"Comedy {n}", "Comedy") for n in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        (
+            case_of(SOLARIS, ALIEN, shares={"h1": -1.0}, disliked=("h1",), listed=False),
+            "You did not like Alien, which has something in common with Solaris.",
+        ),
+        (
+            case_of(SOLARIS, BIG, shares={"h3": -1.0}, disliked=("h3",), listed=False),
+            "You did not like Big, and that speaks against Solaris.",
+        ),
+        (
+            case_of(SOLARIS, BIG, BRAZIL, shares={"h3": -1.0, "h2": 0.5}, listed=False),
+            "You chose Big, and that speaks for others more than for Solaris, although you liked Brazil.",
+        ),
+        (
+            case_of(SOLARIS, *LONG, shares={"c1": 0.1}, of_history=-1.0, listed=False),
+            "Little that you chose lately has Horror, which Solaris has, although you liked Comedy 1.",
+        ),
+        (case_of(SOLARIS, profile=-1.0, listed=False), "Your profile speaks against Solaris."),
+        (case_of(SOLARIS, effect=-1.0, listed=False), "Being in Minneapolis speaks against Solaris."),
+    ],
+    ids=["alike", "disliked", "others", "rare", "profile", "place"],
+)
+def test_item_that_was_held_back_is_told_by_what_held_it_back(case: ReasonCase, text: str) -> None:
+    if "Being" in text:
+        case = dataclasses.replace(case, against=case.against[1:2])
+    told = template_reason(case, PROMPTS)
+    cited = [entry.id for entry in (*case.against, *case.evidence)]
+    assert told.text == text
+    assert unsupported(told.text, case, GRAMMAR_FILE, cited=cited) == ()
+    (written,) = write_reasons([case], ScriptedEngine(), PROMPTS, ReasonConfig()).explanations
+    assert (written.source, written.failures) == ("llm", ())
+    listed = dataclasses.replace(case, listed=True)
+    assert template_reason(listed, PROMPTS).text != text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_nothing_says_that_an_item_was_chosen_that_was_not(language: str) -> None:
+    path = PROMPTS.file(in_language(GRAMMAR, language, PROMPTS))
+    chosen = r"is here|was chosen|may be right|you may|\(Since|入选|所以推荐|因此推荐|既然"
+    config = ReasonConfig(language=language)
+    for case in grid():
+        for listed in (True, False):
+            told = dataclasses.replace(case, listed=listed)
+            assert listed or not re.search(chosen, sentence_pattern(told, path))
+            text = template_reason(told, PROMPTS, config=config).text
+            assert listed or not re.search(chosen, text), text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_profile_is_cited_exactly_where_it_mattered(language: str) -> None:
+    path = PROMPTS.file(in_language(GRAMMAR, language, PROMPTS))
+    said = {"en": "suits your profile", "zh": "适合您的个人情况"}[language]
+    config = ReasonConfig(language=language)
+    for effect, cited in ((1.0, True), (0.1, False), (0.0, False), (-1.0, False)):
+        case = case_of(DUNE, BRAZIL, profile=effect, noise=0.1)
+        told = template_reason(case, PROMPTS, config=config)
+        assert [entry.id for entry in told.evidence if entry.kind == "profile"] == ["f1"] * cited
+        assert (said in told.text) == cited
+        assert unsupported(told.text, case, path) == ()
+    said = "You liked Brazil, and Dune suits your profile."  # which spoke against it, then did nothing
+    assert "false_claim" in unsupported(said, case, GRAMMAR_FILE)
+    assert "uncited_claim" in unsupported(said, case_of(DUNE, BRAZIL), GRAMMAR_FILE)
+
+
+def test_fault_is_named_exactly_where_the_catalogue_is_known() -> None:
+    case = CASES["one liked"]
+    heat = Item(id="x", title="Heat", attributes={"genre": ("Comedy",)})
+    for words, fault in (
+        ("You liked {h1} and Heat, and {item} has {a1} too.", "invented_title"),
+        ("You liked {h1}, and {item} has Comedy too.", "wrong_attribute"),
+        ("You liked {h1}, and {item} has {a1} too. It won an Oscar.", "uncited_claim"),
+    ):
+        answer = json.dumps({"evidence": ["h1"], "sentence": words})
+        engine = ScriptedEngine(write=lambda *_, answer=answer: answer)
+        (told,) = write_reasons(
+            [case], engine, PROMPTS, ReasonConfig(retries=0), Lexicon([case.item, BRAZIL, heat])
+        ).explanations
+        assert told.source == "template"
+        assert fault in told.failures
+        assert ("uncited_claim" in told.failures) == (fault == "uncited_claim")
+
+
+def test_swap_test_compares_values_as_they_are_shown() -> None:
+    """Evidence holds cleaned values: against the raw ones of another item it never held."""
+    genre = "Sci\u200b-Fi" + " of the old school" * 5
+    one, other = case_of(film("x", "X", genre)), case_of(film("y", "Y", genre))
+    assert fits_all(one.by_kind("attribute"), [other])
+    assert not fits_all(one.by_kind("attribute"), [case_of(film("z", "Z", "Comedy"))])
+
+
+def test_item_that_came_before_is_not_said_to_come_after() -> None:
+    """`explain --instead-of` gives the cases in the order asked for, not in that of their ranks."""
+    last = dataclasses.replace(case_of(film("x", "Solaris", "Sci-Fi", "Drama"), BRAZIL), rank=8)
+    first = dataclasses.replace(case_of(film("y", "Big", "Drama", "Comedy"), BRAZIL), rank=1)
+    told = write_reasons([last, first], ScriptedEngine(), PROMPTS, ReasonConfig(style="comparative"))
+    assert "Big" not in told.explanations[0].text

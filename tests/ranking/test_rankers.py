@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.config import load_domain
 from recsys.errors import ModelError, RequestError
 from recsys.prompting import PromptLibrary
 from recsys.ranking import STRATEGIES, RankerParts, RankRequest, make_ranker
-from recsys.ranking.base import softmax
+from recsys.ranking.base import rank_variables, softmax
+from recsys.ranking.listwise import render_listwise
 from tests.contracts import RankerContract, rank_request
-from tests.fakes import FakeTokenizer, ScriptedEngine
+from tests.fakes import DOMAIN, FakeTokenizer, ScriptedEngine, candidate, film, write_films
 
 
-def ranker(strategy: str, engine: ScriptedEngine, max_tokens: int = 1536) -> Any:
-    return make_ranker(strategy, RankerParts(engine, PromptLibrary(), "film", "films", max_tokens))
+def ranker(strategy: str, engine: ScriptedEngine, max_tokens: int = 1536, **options: Any) -> Any:
+    return make_ranker(strategy, RankerParts(engine, PromptLibrary(), "film", "films", max_tokens, **options))
 
 
 def reordered(request: RankRequest) -> RankRequest:
@@ -67,12 +71,47 @@ class TestPointwise(RankerContract):
 class TestListwise(RankerContract):
     strategy = "listwise"
 
-    def test_more_candidates_than_letters_are_refused_before_the_engine_is_asked(self) -> None:
+    def test_tuning_is_refused_more_candidates_than_letters(self) -> None:
+        with pytest.raises(RequestError, match="at most 26"):
+            render_listwise(PromptLibrary(), FakeTokenizer(), rank_request(27), "film", "films", 4000)
+
+    def test_more_candidates_than_letters_are_asked_about_in_windows_at_once(self) -> None:
         engine = ScriptedEngine()
-        with pytest.raises(RequestError, match="at most 26") as caught:
-            ranker("listwise", engine).rank(rank_request(27))
-        assert "pointwise" in caught.value.hint
-        assert not engine.calls
+        ranking = ranker("listwise", engine).rank(rank_request(50))
+        assert [len(call.texts) for call in engine.calls] == [1, 2]
+        assert {len(call.labels) for call in engine.calls} == {20}
+        assert ranking.usage.cached_tokens > 0
+
+    def test_windows_give_the_order_that_one_prompt_would(self) -> None:
+        """The model prefers each choice by its own strength: 37 is best, wherever it stands."""
+
+        def strength(text: str, label: str) -> float:
+            choice = re.search(rf"^{label}\. Choice (\d+)", text, re.MULTILINE)
+            return int(choice[1]) * 7 % 64 / 10 if choice else -10.0
+
+        ranking = ranker("listwise", ScriptedEngine(score=strength)).rank(rank_request(64))
+        assert [n * 7 % 64 for n in ranking.order()] == list(range(64))[::-1]
+
+    def test_sliding_windows_carry_the_best_to_the_front(self) -> None:
+        def strength(text: str, label: str) -> float:
+            choice = re.search(rf"^{label}\. Choice (\d+)", text, re.MULTILINE)
+            return int(choice[1]) / 10 if choice else -10.0
+
+        engine = ScriptedEngine(score=strength)
+        ranking = ranker("listwise", engine, windows="sliding", window=20).rank(rank_request(50))
+        assert ranking.order()[:10] == list(range(49, 39, -1))
+        assert ranking.log_odds == (None,) * 50
+        assert [len(call.texts) for call in engine.calls] == [1] * 4
+        assert ranking.usage.prompt_tokens == sum(len(ids) for call in engine.calls for ids in call.token_ids)
+        assert list(engine.calls[0].token_ids[0]) == ranking.prompt.token_ids[0]
+
+    def test_two_orders_cancel_a_liking_for_the_first_letters(self) -> None:
+        engine = ScriptedEngine(score=lambda _, label: -float(ord(label)))
+        once = ranker("listwise", engine).rank(rank_request(5))
+        twice = ranker("listwise", engine, permutations=2).rank(rank_request(5))
+        assert once.scores[0] > 0.5
+        assert twice.scores == pytest.approx([0.2] * 5)
+        assert len(twice.prompt.texts) == 2
 
     def test_letters_stand_for_the_candidates_in_order(self) -> None:
         engine = ScriptedEngine(score=lambda _, label: 2.0 if label == "C" else 0.0)
@@ -137,6 +176,76 @@ class TestGenerated(RankerContract):
         assert engine.calls[0].max_tokens >= len(engine.tokenizer.encode(json.dumps(list(range(1, 27))))) - 26
 
 
+class TestScoredList(RankerContract):
+    strategy = "generated-scores"
+
+    def written(self, value: object) -> Any:
+        engine = ScriptedEngine(write=lambda *_: json.dumps(value))
+        return ranker("generated-scores", engine).rank(rank_request(3))
+
+    def test_scores_order_what_was_written(self) -> None:
+        ranking = self.written([{"id": 1, "score": 5}, {"id": 3, "score": 80}, {"id": 2, "score": 30}])
+        assert ranking.order() == [2, 1, 0]
+        assert ranking.report.category == "ok"
+
+    def test_equal_scores_keep_the_written_order(self) -> None:
+        assert self.written([{"id": n, "score": 9} for n in (2, 3, 1)]).order() == [1, 2, 0]
+
+    @pytest.mark.parametrize(
+        "value",
+        [[{"id": 3}], [{"id": 9, "score": 1}], ["3"], {"id": 3}, [[3]], [{"id": "x", "score": math.nan}], 3],
+    )
+    def test_odd_values_never_raise(self, value: object) -> None:
+        assert sorted(self.written(value).order()) == [0, 1, 2]
+
+
+class TestTitle(RankerContract):
+    strategy = "title"
+
+    def test_score_is_the_mean_gain_of_a_title_token_over_the_title_without_the_person(self) -> None:
+        def say(text: str, token: str) -> float:
+            return -1.0 if "Alien" in text and "1942" in token else -3.0
+
+        engine = ScriptedEngine(say=say)
+        ranking = ranker("title", engine).rank(rank_request(4))
+        tokens = len(engine.tokenizer.encode("Choice 2 (1942)"))
+        assert ranking.log_odds == pytest.approx((0, 0, 2 / tokens, 0))
+        assert ranking.order() == [2, 0, 1, 3]
+
+    def test_a_title_that_anybody_would_name_gains_nothing(self) -> None:
+        engine = ScriptedEngine(say=lambda text, _: -0.1 if "Choice 1" in text else -5.0)
+        assert ranker("title", engine).rank(rank_request(3)).log_odds == pytest.approx((0, 0, 0))
+
+    def test_person_is_in_the_prompt_and_not_in_the_baseline(self) -> None:
+        ranking = ranker("title", ScriptedEngine()).rank(rank_request(2))
+        assert all("Alien" in text and "something dark" in text for text in ranking.prompt.texts)
+        assert not any("Alien" in text or "something dark" in text for text in ranking.baseline.texts)
+        assert [text.endswith("Choice 1 (1941)") for text in ranking.prompt.texts] == [False, True]
+
+    def test_order_of_the_candidates_does_not_matter(self) -> None:
+        there = ranker("title", ScriptedEngine()).rank(rank_request())
+        back = ranker("title", ScriptedEngine()).rank(reordered(rank_request()))
+        assert there.log_odds == back.log_odds[::-1]
+
+    def test_prompt_is_the_one_that_tuning_uses(self) -> None:
+        """Tokens of prompt and title are encoded apart, as `finetune` packs them."""
+        engine, request = ScriptedEngine(), rank_request(2)
+        ranking = ranker("title", engine).rank(request)
+        prompt = PromptLibrary().render(
+            "rank/title", engine.tokenizer, rank_variables(request, "film", "films"), max_tokens=1536
+        )
+        title = engine.tokenizer.encode("Choice 0 (1940)")
+        assert ranking.prompt.token_ids[0] == [*prompt.token_ids[0], *title]
+
+    def test_a_title_without_a_visible_sign_is_scored_by_its_id(self) -> None:
+        blank = film("c7", "\u200b")
+        request = rank_request(1)
+        request = RankRequest(
+            (*request.candidates, candidate(blank)), request.history, request.context, request.profile
+        )
+        assert ranker("title", ScriptedEngine()).rank(request).prompt.texts[1].endswith("c7")
+
+
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 def test_prompt_never_outgrows_the_window_of_the_model(strategy: str) -> None:
     """The budget of the domain may be larger than what the model can read."""
@@ -197,3 +306,17 @@ def test_the_retrievers_score_counts_by_its_weight_and_log_odds_stay_the_models_
         ]
     )
     assert fused.scores == pytest.approx(expected)
+
+
+def test_temperature_flattens_the_scores_and_keeps_their_order(tmp_path: Path) -> None:
+    engine, request = ScriptedEngine(), rank_request(5)
+    at = [
+        load_domain(write_films(tmp_path / str(t), toml=f"{DOMAIN}temperature = {t}\n")) for t in (1.0, 4.0)
+    ]
+    plain, calm = (
+        make_ranker("pointwise", RankerParts.of(engine, PromptLibrary(), domain)).rank(request)
+        for domain in at
+    )
+    assert calm.order() == plain.order()
+    assert calm.log_odds == plain.log_odds
+    assert calm.scores == pytest.approx(softmax([(odds or 0.0) / 4 for odds in plain.log_odds]))

@@ -1,0 +1,94 @@
+"""The benchmark's figures, with a scripted engine: what is counted is what was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks import knobs, report
+from benchmarks import ranking as benchmark
+from benchmarks.environment import describe
+from recsys.config import Settings, load_domain
+from tests.evaluation.world import data_of
+from tests.fakes import ScriptedEngine, build_recommender, candidate, write_films
+
+OPTIONS = benchmark.Options(
+    users=3, few=2, sizes=(4, 6), concurrent=(1, 2), prefill_rate=1000.0, decode_rate=10.0
+)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("benchmark")
+    settings = Settings(cache_dir=folder / "cache", data_dir=folder / "data")
+    domain = load_domain(write_films(folder / "films"))
+    with build_recommender(domain, settings, ScriptedEngine()) as recommender:
+        yield benchmark.measure(recommender, OPTIONS)
+
+
+def test_every_strategy_has_every_figure(result: dict[str, Any]) -> None:
+    assert set(result["strategies"]) == set(benchmark.VARIANTS)
+    for one in result["strategies"].values():
+        assert one["users"] == 3
+        assert 0 <= one["ndcg@10_low"] <= one["ndcg@10"] <= one["ndcg@10_high"] <= 1
+        assert 0 < one["p50_ms"] <= one["p95_ms"]
+        assert one["computed_tokens"] == pytest.approx(one["prompt_tokens"] - one["cached_tokens"])
+        assert set(one["candidates"]) == {"4", "6"}
+        assert set(one["requests_per_s"]) == {"1", "2"}
+        assert one["outputs"] == ({"ok": 3} if one["invalid_outputs"] == 0 else {"duplicate": 3})
+        assert -1 <= one["kendall_tau"] <= 1
+
+
+def test_outputs_that_break_the_rules_are_counted(result: dict[str, Any]) -> None:
+    """The scripted engine gives every object the first id."""
+    found = {name: one["invalid_outputs"] for name, one in result["strategies"].items()}
+    assert found.pop("generated-scores") == 1
+    assert set(found.values()) == {0}
+
+
+def test_what_sees_no_other_candidate_is_stable_and_what_writes_the_first_numbers_is_not(
+    result: dict[str, Any],
+) -> None:
+    found = {name: one["kendall_tau"] for name, one in result["strategies"].items()}
+    assert found["pointwise"] == found["title"] == 1.0
+    assert found["generated"] < 1
+
+
+def test_the_page_shows_a_row_for_each(result: dict[str, Any]) -> None:
+    page = report._ranking(json.loads(json.dumps(result)))
+    assert all(page.count(f"| {name} |") == 2 for name in result["strategies"])
+    assert all(page.count(f"| {name} |") == 1 for name in result["baselines"])
+
+
+def test_a_shared_prefix_spares_tokens(result: dict[str, Any]) -> None:
+    assert result["without_shared_prefix"]["times_computed"] > 2
+
+
+def test_times_from_rates_are_prefill_and_writing(result: dict[str, Any]) -> None:
+    listwise, generated = (result["strategies"][name] for name in ("listwise", "generated"))
+    assert listwise["from_rates_ms"] == pytest.approx(listwise["computed_tokens"], abs=0.1)
+    expected = generated["computed_tokens"] + 100 * generated["generated_tokens"]
+    assert generated["from_rates_ms"] == pytest.approx(expected, abs=0.1)
+    assert listwise["times_faster_than_from_rates"]["generated"] > 1
+
+
+def test_knobs_make_lists_more_diverse_and_less_popular() -> None:
+    data = data_of()
+    popular = data.log.counts / max(1, data.log.counts.max())
+    share = dict(zip(data.log.items, popular, strict=True))
+    lists = [
+        [
+            candidate(item, score=-0.01 * place, popularity=float(share[item.id]))
+            for place, item in enumerate(sorted(data.items, key=lambda item: item.attributes["genre"]))
+        ]
+        for _ in data.split.cases
+    ]
+    found = knobs.measure(data, lists)
+    assert found["diversity 0.0"]["diversity@10"] < found["diversity 0.3"]["diversity@10"]
+    assert found["long_tail 4.0"]["popularity_lift@10"] < found["diversity 0.0"]["popularity_lift@10"]
+    described = {"domain": "d", "users": 1, "candidates": 20, "environment": describe()}
+    page = report._knobs(described | {"settings": found})
+    assert page.count("| long_tail") == len(knobs.SETTINGS["long_tail"])

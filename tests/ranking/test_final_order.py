@@ -1,0 +1,166 @@
+"""From scores to the order that is shown: long tail, diversity, rules, and what probabilities mean."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from recsys.config import Domain, Rule, load_domain
+from recsys.ranking.calibration import fit_temperature, tempered
+from recsys.ranking.diversity import diversified, shown, similarities, with_long_tail
+from recsys.ranking.rules import Ruled, apply_rules, matches
+from recsys.types import Candidate
+from tests.fakes import DOMAIN, candidate, film, write_films
+
+GENRES = ("Drama", "Drama", "Comedy", "Drama", "Horror", "Comedy")
+SCORES = (0.4, 0.25, 0.15, 0.1, 0.06, 0.04)
+LIST = [candidate(film(f"c{n}", "", genre), popularity=1 - n / 10) for n, genre in enumerate(GENRES)]
+ORDER = list(range(6))
+
+
+def ruled(*rules: Rule, order: list[int] | None = None) -> Ruled:
+    return apply_rules(rules, LIST, ORDER if order is None else order, SCORES)
+
+
+def rule(do: str, *genres: str, **options: Any) -> Rule:
+    options = {"where": {"genre": genres}} | options if genres else options
+    return Rule.model_validate({"name": do, "do": do} | options)
+
+
+class TestRules:
+    def test_without_rules_nothing_changes(self) -> None:
+        assert ruled() == Ruled(ORDER, {})
+
+    @pytest.mark.parametrize(
+        ("one", "order", "acted"),
+        [
+            (rule("hide", "Drama"), [2, 4, 5], {0, 1, 3}),
+            (rule("bury", "Drama"), [2, 4, 5, 0, 1, 3], {0, 1, 3}),
+            (rule("boost", "Comedy", factor=2.0), [0, 2, 1, 3, 5, 4], {2, 5}),
+            (rule("boost", "Horror", factor=100.0), [4, 0, 1, 2, 3, 5], {4}),
+            (rule("pin", items=["c5", "c4"]), [4, 5, 0, 1, 2, 3], {4, 5}),
+            (rule("pin", items=["c5"], first=3), [0, 1, 5, 2, 3, 4], {5}),
+            (rule("pin", items=["c1"], first=50), [0, 2, 3, 4, 5, 1], {1}),
+            (rule("quota", "Drama", n=1, first=3), [0, 2, 4, 1, 3, 5], {1, 3}),
+            (rule("quota", "Drama", n=0, first=2), [2, 4, 0, 1, 3, 5], {0, 1, 3}),
+            (rule("quota", "Drama", n=1, first=6), [0, 2, 4, 5, 1, 3], {1, 3}),
+            (rule("hide", items=["gone"]), ORDER, set()),
+        ],
+        ids=lambda value: value.do if isinstance(value, Rule) else "",
+    )
+    def test_each_acts_and_is_named(self, one: Rule, order: list[int], acted: set[int]) -> None:
+        found = ruled(one)
+        assert found.order == order
+        assert {position for position, names in found.rules.items() if one.name in names} == acted
+
+    def test_what_is_hidden_stays_hidden_and_a_pin_comes_last(self) -> None:
+        found = ruled(rule("pin", "Comedy"), rule("bury", "Comedy"), rule("hide", items=["c2"]))
+        assert found.order == [5, 0, 1, 3, 4]
+        assert found.rules == {2: ("hide",), 5: ("bury", "pin")}
+
+    def test_each_pin_gets_its_place_whatever_order_they_are_written_in(self) -> None:
+        for pins in ([(3, "c5"), (1, "c4")], [(1, "c4"), (3, "c5")]):
+            found = ruled(*(rule("pin", items=[item], first=place) for place, item in pins))
+            assert found.order == [4, 0, 5, 1, 2, 3]
+
+    def test_names_and_values_are_compared_without_case_and_all_attributes_must_match(self) -> None:
+        item = film("x", "X", "Drama", "Noir")
+        assert matches(rule("hide", where={"GENRE": ["noir", "horror"]}), item)
+        assert not matches(rule("hide", where={"genre": ["noir"], "language": ["en"]}), item)
+        assert matches(rule("hide", where={"genre": ["War"]}, items=["x"]), item)
+        assert not matches(rule("hide", items=["y"]), item)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{"do": "hide"}, {"do": "move", "items": ["a"]}, {"do": "hide", "items": ["a"], "n": 2}, {"do": "boost", "items": ["a"], "factor": 1}],
+    )  # fmt: skip
+    def test_rules_that_mean_nothing_are_refused(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(ValidationError):
+            Rule.model_validate({"name": "r"} | wrong)
+
+    def test_rules_are_read_from_the_domain(self, tmp_path: Path) -> None:
+        toml = DOMAIN + '[[rules]]\nname = "no horror"\ndo = "hide"\nwhere = { genre = ["Horror"] }\n'
+        (only,) = load_domain(write_films(tmp_path, toml=toml)).rules
+        assert (only.name, only.do, only.where) == ("no horror", "hide", {"genre": ("Horror",)})
+
+
+class TestDiversity:
+    def test_items_are_alike_by_the_attribute_values_they_share(self) -> None:
+        items = [film("a", "", "Drama", "War"), film("b", "", "drama"), film("c"), film("d")]
+        assert similarities(items)[0].tolist() == [1, 0.5, 0, 0]
+        assert similarities(items)[2].tolist() == [0, 0, 0, 0]
+
+    def test_weight_pushes_down_what_is_like_those_above(self) -> None:
+        alike = similarities([one.item for one in LIST])
+        assert diversified(ORDER, SCORES, alike, 0.0) == ORDER
+        assert diversified(ORDER, SCORES, alike, 0.5)[:3] == [0, 2, 4]
+
+    @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 0.99))
+    def test_it_is_always_a_permutation_with_the_best_first(self, scores: list[float], weight: float) -> None:
+        order = sorted(range(len(scores)), key=lambda n: -scores[n])
+        alike = np.ones((len(scores), len(scores)))
+        found = diversified(order, scores, alike, weight)
+        assert sorted(found) == list(range(len(scores)))
+        assert found[0] == order[0]
+
+    def test_long_tail_lifts_what_few_have_met(self) -> None:
+        flat = with_long_tail(LIST, [1 / 6] * 6, 2.0)
+        assert math.fsum(flat) == pytest.approx(1)
+        assert list(flat) == sorted(flat)
+        assert math.log(flat[5] / flat[0]) == pytest.approx(2.0 * 0.5)
+        unknown = candidate(film("u"), popularity=None)
+        assert with_long_tail([LIST[0], unknown], [0.5, 0.5], 1.0)[1] > 0.5
+
+
+class TestShown:
+    def domain(self, tmp_path: Path, ranker: str = "", rules: str = "") -> Domain:
+        return load_domain(write_films(tmp_path, toml=DOMAIN + ranker + rules))
+
+    def test_by_default_it_is_the_rankers_order(self, tmp_path: Path) -> None:
+        assert shown(LIST, [3, 1, 2, 0, 5, 4], SCORES, self.domain(tmp_path)) == Ruled([3, 1, 2, 0, 5, 4], {})
+
+    def test_rules_come_after_diversity(self, tmp_path: Path) -> None:
+        rules = '[[rules]]\nname = "our own"\ndo = "pin"\nitems = ["c1"]\n'
+        found = shown(LIST, ORDER, SCORES, self.domain(tmp_path, "diversity = 0.5\n", rules))
+        assert found.order[:3] == [1, 0, 2]
+        assert found.rules == {1: ("our own",)}
+
+    def test_rules_hold_where_only_the_retriever_ranked(self, tmp_path: Path) -> None:
+        rules = '[[rules]]\nname = "x"\ndo = "hide"\nitems = ["c0"]\n'
+        scored = [Candidate(item=one.item, score=-n, source="text") for n, one in enumerate(LIST)]
+        assert shown(scored, ORDER, None, self.domain(tmp_path, "", rules)).order == [1, 2, 3, 4, 5]
+
+    def test_nothing_to_show_is_no_fault(self, tmp_path: Path) -> None:
+        domain = self.domain(tmp_path, "diversity = 0.5\nlong_tail = 1\n")
+        assert shown([], [], (), domain) == Ruled([], {})
+
+
+class TestTemperature:
+    def drawn(self, temperature: float, lists: int = 4000) -> tuple[list[list[float]], list[int]]:
+        """Lists whose targets are drawn by the softmax of scores / temperature."""
+        random = np.random.default_rng(0)
+        scores = random.normal(0, 2, (lists, 10))
+        chances = np.exp(scores / temperature)
+        chances /= chances.sum(axis=1, keepdims=True)
+        return scores.tolist(), [int(random.choice(10, p=chance)) for chance in chances]
+
+    @pytest.mark.parametrize("truth", [0.5, 1.0, 3.0])
+    def test_it_finds_the_temperature_that_the_targets_were_drawn_at(self, truth: float) -> None:
+        assert fit_temperature(*self.drawn(truth)) == pytest.approx(truth, rel=0.1)
+
+    def test_without_lists_it_changes_nothing(self) -> None:
+        assert fit_temperature([], []) == 1.0
+
+    def test_tempered_probabilities_keep_their_order_and_what_is_impossible(self) -> None:
+        found = tempered((0.7, 0.3, 0.0), 2.0)
+        assert math.fsum(found) == pytest.approx(1)
+        assert found[0] / found[1] == pytest.approx(math.sqrt(0.7 / 0.3))
+        assert found[2] == 0
+        assert tempered((0.7, 0.3), 1.0) == pytest.approx((0.7, 0.3))
