@@ -1,6 +1,6 @@
 # `make` lists what there is. Everything runs in .venv, which `make setup` makes.
 .DEFAULT_GOAL := help
-.PHONY: help setup recommend test lint lock doctor clean
+.PHONY: help setup recommend test lint lock audit doctor clean
 
 BIN := .venv/bin
 USER_ID ?= 196
@@ -27,6 +27,9 @@ lint: setup ## ruff and mypy
 
 lock: setup ## resolve pyproject.toml anew into requirements/cpu.lock
 	$(BIN)/python scripts/lock.py
+
+audit: setup ## ask whether a locked package is known to be vulnerable (in CI it must be able to ask)
+	$(BIN)/python scripts/audit.py
 
 doctor: setup ## check every part, the engine too, and name the fix of each that fails
 	@$(BIN)/recsys doctor --engine

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from recsys.config import Domain
 from recsys.engine import Engine
 from recsys.engine.base import Generation
 from recsys.ranking import Ranking
+from recsys.ranking.diversity import shown
+from recsys.ranking.rules import Ruled
 from recsys.requests import Prepared, retriever_order
 from recsys.types import (
     Candidate,
@@ -44,7 +48,7 @@ class Explained:
 class Served:
     """A request once it is ranked, by `strategy` on `engine`, or in the retriever's order where `ranking` is None."""
 
-    domain: str
+    domain: Domain
     prepared: Prepared
     strategy: str
     engine: Engine | None
@@ -52,17 +56,26 @@ class Served:
     degraded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def shown(self) -> Ruled:
+        """The order of the candidates as it is shown, and which of the domain's rules made it."""
+        candidates, ranking = self.prepared.request.candidates, self.ranking
+        order = ranking.order() if ranking else retriever_order(candidates)
+        return shown(candidates, order, ranking.scores if ranking else None, self.domain)
+
     def order(self) -> list[int]:
-        """Positions of the candidates, best first."""
-        return self.ranking.order() if self.ranking else retriever_order(self.prepared.request.candidates)
+        """Positions of the candidates, best first; what a rule hides is not there."""
+        return self.shown.order
 
     def recommendations(self, top: Sequence[int], explained: Explained) -> Recommendations:
         """The candidates at positions `top`, in that order, with what is explained of them."""
         ranking, prepared = self.ranking, self.prepared
         return Recommendations(
-            domain=self.domain,
+            domain=self.domain.name,
             user=prepared.user_id,
-            recommendations=answer_lines(prepared.request.candidates, ranking, top, explained),
+            recommendations=answer_lines(
+                prepared.request.candidates, ranking, top, explained, rules=self.shown.rules
+            ),
             context=prepared.request.context,
             model=model_info(self.engine) if ranking and self.engine else None,
             strategy=self.strategy if ranking else "retriever",
@@ -78,9 +91,11 @@ class Served:
     def why(self, top: Sequence[int], explained: Explained) -> Why:
         """Why the first of `top` ranks where it does among all candidates, and the second if there is one."""
         ranking, prepared = self.ranking, self.prepared
-        lines = answer_lines(prepared.request.candidates, ranking, top, explained, self.order())
+        lines = answer_lines(
+            prepared.request.candidates, ranking, top, explained, self.order(), self.shown.rules
+        )
         return Why(
-            domain=self.domain,
+            domain=self.domain.name,
             user=prepared.user_id,
             item=lines[0],
             other=lines[1] if len(lines) > 1 else None,
@@ -138,19 +153,24 @@ def answer_lines(
     top: Sequence[int],
     explained: Explained,
     order: Sequence[int] | None = None,
+    rules: Mapping[int, tuple[str, ...]] | None = None,
 ) -> tuple[Recommendation, ...]:
-    """The candidates at positions `top` with a reason each where there are any; they rank as in `order`, or as they come."""
+    """The candidates at positions `top` with a reason each where there are any.
+
+    They rank as in `order`, or as they come; what is not in it, because a rule hides it, ranks last.
+    """
     order = top if order is None else order
     total = sum(candidate.score for candidate in candidates) or 1.0
     return tuple(
         Recommendation(
             item=candidates[position].item,
-            rank=order.index(position) + 1,
+            rank=order.index(position) + 1 if position in order else len(candidates),
             score=ranking.scores[position] if ranking else candidates[position].score / total,
             log_odds=ranking.log_odds[position] if ranking else None,
             retriever_score=candidates[position].score,
             source=candidates[position].source,
             explanation=explained.explanations[number] if explained.explanations else None,
+            rules=(rules or {}).get(position, ()),
         )
         for number, position in enumerate(top)
     )

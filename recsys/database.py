@@ -1,6 +1,8 @@
-"""Opening a database, transactions on it, and its errors in words. Knows no table.
+"""The tables, opening a database that holds them, transactions on it, and its errors in words.
 
 SQLite and PostgreSQL are spoken to in what they have in common; where they differ, here is the place.
+A table is changed together with a new file in `recsys/migrations/versions/`. Rows that tell of
+one person have the columns `domain` and `user_id`: `recsys.deletion` finds them by those.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
 
 from recsys.errors import MissingDependency, StoreError
 
@@ -24,16 +26,152 @@ EXAMPLES = 'for example "sqlite:///folder/whyrec.db" or "postgresql+psycopg://us
 
 _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-# What SQLite calls an error -> what happened, and the next step.
-_SQLITE_PROBLEMS = {
+_LOCKED = ("is locked by another process", "try again when that one has ended")
+_AWAY = ("cannot be reached", "check that the server runs and that the URL is right")
+_FULL = ("has no room to grow", "free some disk space")
+_REFUSED = ("refused a row", "it may name a user or item that is not there")
+# What SQLite calls an error, or PostgreSQL's SQLSTATE, by how it begins -> what happened, and the next step.
+_PROBLEMS = {
     "SQLITE_NOTADB": ("is not an SQLite database, or is damaged", "move the file away and import again"),
     "SQLITE_CORRUPT": ("is damaged", "move the file away and import again"),
-    "SQLITE_BUSY": ("is locked by another process", "try again when that one has ended"),
+    "SQLITE_BUSY": _LOCKED,
     "SQLITE_READONLY": ("cannot be written", "check the rights of the file and its folder"),
     "SQLITE_CANTOPEN": ("cannot be opened", "check the path and the rights of its folder"),
-    "SQLITE_FULL": ("has no room to grow", "free some disk space"),
-    "SQLITE_CONSTRAINT": ("refused a row", "it may name a user or item that is not there"),
+    "SQLITE_FULL": _FULL,
+    "SQLITE_CONSTRAINT": _REFUSED,
+    "08": _AWAY,
+    "23": _REFUSED,
+    "22": ("refused a row", "a text in it may hold a character that cannot be stored, such as NUL"),
+    "25006": ("cannot be written", "the server or the session is read-only"),
+    "28": ("refused the login", "check user and password of the URL"),
+    "3D": ("does not exist", "create it, or correct the URL"),
+    "42501": ("denies a right", "the user needs to own its tables, or to be granted rights on them"),
+    "53100": _FULL,
+    "53300": ("has no connection left", "try again, or allow the server more of them"),
+    "55P03": _LOCKED,
+    "57": _AWAY,
 }
+_RETRYABLE = ("SQLITE_BUSY", "08", "53300", "55P03", "57")
+_WRITERS = 0x77687972  # "whyr": the advisory lock that those who write take
+
+_JSON = sa.JSON(none_as_null=True)
+SCHEMA = sa.MetaData()
+
+
+def _key(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text, primary_key=True)
+
+
+# Columns bear the names of the fields in recsys/types.py: rows and nouns turn into each other as they are.
+USERS = sa.Table(
+    "users",
+    SCHEMA,
+    _key("domain"),
+    _key("id"),
+    sa.Column("profile", _JSON, nullable=False),
+    sa.Column("home", _JSON),
+)
+ITEMS = sa.Table(
+    "items",
+    SCHEMA,
+    _key("domain"),
+    _key("id"),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("year", sa.Integer),
+    sa.Column("attributes", _JSON, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("site", _JSON),
+)
+INTERACTIONS = sa.Table(
+    "interactions",
+    SCHEMA,
+    _key("domain"),
+    _key("user_id"),
+    _key("item_id"),
+    sa.Column("timestamp", sa.Double, primary_key=True),
+    sa.Column("rating", sa.Double),
+    sa.Column("context", _JSON),  # NULL where there is none: quicker than to parse 100,000 times "{}"
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.ForeignKeyConstraint(["domain", "user_id"], ["users.domain", "users.id"]),
+    sa.ForeignKeyConstraint(["domain", "item_id"], ["items.domain", "items.id"]),
+    sa.Index("interactions_in_time", "domain", "user_id", "timestamp", "sequence"),
+)
+IMPORTS = sa.Table(
+    "imports",
+    SCHEMA,
+    _key("domain"),
+    sa.Column("data_hash", sa.Text, nullable=False),
+    sa.Column("counts", _JSON, nullable=False),
+    sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+)
+API_KEYS = sa.Table(
+    "api_keys",
+    SCHEMA,
+    _key("id"),  # the part of the key that is shown
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("scopes", _JSON, nullable=False),
+    sa.Column("rate", sa.Text),  # "600/minute"; NULL for that of the settings
+    sa.Column("created", sa.Double, nullable=False),  # seconds since 1970, as are the next two
+    sa.Column("expires", sa.Double),
+    sa.Column("revoked", sa.Double),
+)
+AUDIT_LOG = sa.Table(
+    "audit_log",
+    SCHEMA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("time", sa.Double, nullable=False),  # seconds since 1970
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("details", _JSON, nullable=False),
+)
+
+# What the service keeps; times are seconds since 1970.
+TRACES = sa.Table(
+    "traces",
+    SCHEMA,
+    _key("domain"),
+    _key("id"),  # the recommendation_id
+    sa.Column("user_id", sa.Text),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("request", _JSON, nullable=False),
+    sa.Column("answer", _JSON, nullable=False),
+    sa.Index("traces_in_time", "domain", "time"),
+    sa.Index("traces_of_user", "domain", "user_id"),
+)
+FEEDBACK = sa.Table(
+    "feedback",
+    SCHEMA,
+    _key("domain"),
+    _key("recommendation_id"),
+    _key("item_id"),
+    _key("event"),
+    sa.Column("user_id", sa.Text),
+    sa.Column("rank", sa.Integer),
+    sa.Column("strategy", sa.Text, nullable=False),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Index("feedback_of_user", "domain", "user_id"),
+)
+SESSIONS = sa.Table(
+    "sessions",
+    SCHEMA,
+    _key("domain"),
+    _key("id"),
+    sa.Column("liked", _JSON, nullable=False),
+    sa.Column("disliked", _JSON, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False),
+)
+IDEMPOTENCY = sa.Table(
+    "idempotency",
+    SCHEMA,
+    _key("key"),  # SHA-256 of who sent it, where to, and the key
+    sa.Column("body_hash", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer),  # NULL while the first request runs
+    sa.Column("answer", _JSON),
+    sa.Column("time", sa.Double, nullable=False),
+)
 
 
 def open_database(url: str, busy_timeout: float) -> sa.Engine:
@@ -49,11 +187,16 @@ def open_database(url: str, busy_timeout: float) -> sa.Engine:
     backend = parsed.get_backend_name()
     if backend not in _INSERT:
         raise StoreError(f"a store cannot be kept in '{backend}'", hint=EXAMPLES)
+    if parsed.drivername == "postgresql":  # SQLAlchemy would take the driver before psycopg 3
+        parsed = parsed.set(drivername="postgresql+psycopg")
     options: dict[str, Any] = {"json_serializer": partial(json.dumps, ensure_ascii=False)}
     if backend == "sqlite":
         _make_folder(parsed)
         # No isolation level: the driver would begin at the first write, `_begin` does so before all reads.
         options["connect_args"] = {"timeout": busy_timeout, "isolation_level": None}
+    else:
+        options["pool_pre_ping"] = True  # a server that was restarted has left dead connections behind
+        options["connect_args"] = {"connect_timeout": max(2, round(busy_timeout))}
     try:
         engine = sa.create_engine(parsed, **options)
     except ImportError as error:
@@ -66,6 +209,8 @@ def open_database(url: str, busy_timeout: float) -> sa.Engine:
     if backend == "sqlite":
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
+    else:
+        sa.event.listen(engine, "begin", partial(_queue, busy_timeout))
     return engine
 
 
@@ -78,6 +223,10 @@ def transaction(engine: sa.Engine, *, writes: bool = False) -> Iterator[sa.Conne
     try:
         with engine.connect() as connection:
             connection.execution_options(writes=writes)
+            if connection.dialect.name == "postgresql":
+                # As in SQLite: who reads sees one moment, who writes what those before have written.
+                level = "READ COMMITTED" if writes else "REPEATABLE READ"
+                connection.execution_options(isolation_level=level)
             with connection.begin():
                 yield connection
     except (SQLAlchemyError, sqlite3.Error, json.JSONDecodeError, ValidationError, UnicodeError) as error:
@@ -112,11 +261,18 @@ def _prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
 
 
 def _begin(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _queue(busy_timeout: float, connection: sa.Connection) -> None:
+    if connection.get_execution_options().get("writes"):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(busy_timeout * 1000)}")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
 
 def _explained(url: sa.URL, error: Exception) -> StoreError:
@@ -125,16 +281,21 @@ def _explained(url: sa.URL, error: Exception) -> StoreError:
         return StoreError(
             f"{name}: the database holds a row that cannot be read", hint="import again into a new one"
         )
-    cause = getattr(error, "orig", error)
-    code = (
-        "SQLITE_CONSTRAINT" if isinstance(error, IntegrityError) else getattr(cause, "sqlite_errorname", "")
-    )
-    for prefix, (problem, hint) in _SQLITE_PROBLEMS.items():
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or _code(error)
+    for prefix, (problem, hint) in _PROBLEMS.items():
         if code.startswith(prefix):
             explained = StoreError(f"{name}: the database {problem}", hint=hint)
-            explained.retryable = prefix == "SQLITE_BUSY"
+            explained.retryable = prefix in _RETRYABLE
             return explained
     reason = str(cause).partition("\n")[0]
     return StoreError(
         f"{name}: the database failed: {reason}", hint="check that it can be reached and written"
     )
+
+
+def _code(error: Exception) -> str:
+    """A SQLSTATE for what a driver finds by itself, without one."""
+    if isinstance(error, OperationalError):
+        return "08"
+    return "22" if isinstance(error, DataError) else "23" if isinstance(error, IntegrityError) else ""

@@ -31,6 +31,7 @@ from recsys.explaining import Explainer
 from recsys.ingest import Progress, ensure_imported
 from recsys.live import LiveCatalog
 from recsys.noise_filter import without_noise
+from recsys.privacy import mask_user, names_of
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.requests import Asked, Prepared, beside, candidates_wanted
@@ -214,7 +215,7 @@ class Recommender:
         if engine and prepared.request.candidates:
             with timed(prepared.timings, "rank"), self._tolerating(engine, degraded, "ranking"):
                 ranking = self.ranker(name, engine).rank(prepared.request)
-        return Served(self.domain.name, prepared, name, engine, ranking, tuple(degraded), self.load_notes)
+        return Served(self.domain, prepared, name, engine, ranking, tuple(degraded), self.load_notes)
 
     def _explained(
         self, explainer: Explainer, served: Served, top: Sequence[int], listed: Collection[int] | None = None
@@ -250,13 +251,14 @@ class Recommender:
         is wanted in plain words, `extra` further facts of the moment, `rule` what may be recommended.
         """
         wanted = candidates_wanted(k, n_candidates, self.domain.ranker.n_candidates)
+        privacy = self.domain.privacy
         self.live.refresh()
         clock: dict[str, float] = {}
         with timed(clock, "context"):
             known, notes = self._user(user, bool(liked or disliked or wish))
             context = build_context(
                 at=at, place=place, home=known.home if known else None, wish=wish, extra=extra,
-                locality=self.domain.locality,
+                locality=self.domain.locality, privacy=privacy, names=names_of(known, privacy),
             )  # fmt: skip
             past = self._history(known.id) if known else ()
             seen = frozenset(entry.item.id for entry in past)
@@ -278,7 +280,7 @@ class Recommender:
             candidates=tuple(candidates),
             history=past[len(past) - length :] if len(past) > length else past,
             context=context,
-            profile=known.profile if known else {},
+            profile=mask_user(known, privacy).profile if known else {},
         )
         return Prepared(query, request, known.id if known else None, notes + context.notes, clock)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from recsys.database import open_database, transaction, upsert
+from recsys import migrations
+from recsys.database import IMPORTS, INTERACTIONS, ITEMS, USERS, open_database, transaction, upsert
 from recsys.errors import RequestError, UnknownItem, UnknownUser
 from recsys.types import Interaction, Item, User
 
@@ -32,57 +34,7 @@ MAX_ID = 60  # characters of a wrong id in a message
 
 Row = dict[str, Any]
 
-_JSON = sa.JSON(none_as_null=True)
-_schema = sa.MetaData()
-
-
-def _key(name: str) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text, primary_key=True)
-
-
-# Columns bear the names of the fields in recsys/types.py: rows and nouns turn into each other as they are.
-_users = sa.Table(
-    "users",
-    _schema,
-    _key("domain"),
-    _key("id"),
-    sa.Column("profile", _JSON, nullable=False),
-    sa.Column("home", _JSON),
-)
-_items = sa.Table(
-    "items",
-    _schema,
-    _key("domain"),
-    _key("id"),
-    sa.Column("title", sa.Text, nullable=False),
-    sa.Column("year", sa.Integer),
-    sa.Column("attributes", _JSON, nullable=False),
-    sa.Column("description", sa.Text, nullable=False),
-    sa.Column("site", _JSON),
-)
-_interactions = sa.Table(
-    "interactions",
-    _schema,
-    _key("domain"),
-    _key("user_id"),
-    _key("item_id"),
-    sa.Column("timestamp", sa.Double, primary_key=True),
-    sa.Column("rating", sa.Double),
-    sa.Column("context", _JSON),  # NULL where there is none: quicker than to parse 100,000 times "{}"
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.ForeignKeyConstraint(["domain", "user_id"], ["users.domain", "users.id"]),
-    sa.ForeignKeyConstraint(["domain", "item_id"], ["items.domain", "items.id"]),
-    sa.Index("interactions_in_time", "domain", "user_id", "timestamp", "sequence"),
-)
-_imports = sa.Table(
-    "imports",
-    _schema,
-    _key("domain"),
-    sa.Column("data_hash", sa.Text, nullable=False),
-    sa.Column("counts", _JSON, nullable=False),
-    sa.Column("time", sa.DateTime(timezone=True), nullable=False),
-)
-_IN_TIME = (_interactions.c.timestamp, _interactions.c.sequence)
+_IN_TIME = (INTERACTIONS.c.timestamp, INTERACTIONS.c.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +69,18 @@ class ItemChange:
 class Store:
     """A database of users, items and interactions. A context manager; `close` is safe to repeat.
 
-    `url` is a SQLAlchemy URL. A missing SQLite file and its folders are made. All methods
-    raise StoreError if the database cannot be read or written; another process that writes
-    is waited for `busy_timeout` seconds first.
+    `url` is a SQLAlchemy URL. A missing SQLite file and its folders are made, an older database
+    is brought up to date. All methods raise StoreError if the database cannot be read or written;
+    another process that writes is waited for `busy_timeout` seconds first.
     """
 
     def __init__(self, url: str, *, busy_timeout: float = 15.0) -> None:
         self._engine = open_database(url, busy_timeout)
-        with transaction(self._engine) as connection:
-            there = sa.inspect(connection)
-            whole = set(there.get_table_names()).issuperset(_schema.tables)
-            older = whole and all(column["name"] != "site" for column in there.get_columns("items"))
-        if not whole or older:
-            with transaction(self._engine, writes=True) as connection:
-                _schema.create_all(connection)
-                if older:
-                    connection.execute(sa.text("ALTER TABLE items ADD COLUMN site JSON"))
+        with self.transaction() as connection:
+            up_to_date = migrations.revision(connection) == migrations.HEAD
+        if not up_to_date:
+            with self.transaction(writes=True) as connection:
+                migrations.upgrade(connection)
 
     def __enter__(self) -> Self:
         return self
@@ -146,21 +94,25 @@ class Store:
         """Let go of the database."""
         self._engine.dispose()
 
+    def transaction(self, *, writes: bool = False) -> AbstractContextManager[sa.Connection]:
+        """A connection for work on tables that `Store` has no methods for, see `recsys.database.transaction`."""
+        return transaction(self._engine, writes=writes)
+
     def import_batch(self, domain: str, batch: Batch, progress: Progress | None = None) -> ImportResult:
         """Add what is new and update what changed, in one transaction; nothing is deleted.
 
         An event is the same one if user, item and timestamp are equal. The same batch again
         changes nothing. `progress` is called with ("storing items", rows done, rows in all).
         """
-        with transaction(self._engine, writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             merge = partial(_merge, connection, domain, progress=progress)
-            newest = sa.select(sa.func.max(_interactions.c.sequence)).where(_interactions.c.domain == domain)
+            newest = sa.select(sa.func.max(INTERACTIONS.c.sequence)).where(INTERACTIONS.c.domain == domain)
             events = enumerate(batch.interactions, start=(connection.scalar(newest) or 0) + 1)
-            items = merge(_items, map(_item_row, batch.items))
-            users = merge(_users, (user.model_dump(mode="json") for user in batch.users))
-            interactions = merge(_interactions, (_event_row(event, sequence) for sequence, event in events))
+            items = merge(ITEMS, map(_item_row, batch.items))
+            users = merge(USERS, (user.model_dump(mode="json") for user in batch.users))
+            interactions = merge(INTERACTIONS, (_event_row(event, sequence) for sequence, event in events))
             if any(changes.added or changes.updated for changes in (items, users, interactions)):
-                _note_import(connection, domain)
+                note_import(connection, domain)
             return ImportResult(items, users, interactions, _stored_hash(connection, domain))
 
     def put_items(self, domain: str, items: Sequence[Item]) -> ItemChange:
@@ -174,11 +126,11 @@ class Store:
                 raise RequestError(f"item {shown!r} lacks an id or a title", hint="give both")
         if len({item.id for item in items}) < len(items):
             raise RequestError("two items have one id", hint="every id must be used once")
-        with transaction(self._engine, writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             before = _stored_hash(connection, domain)
-            changes = _merge(connection, domain, _items, map(_item_row, items), None)
+            changes = _merge(connection, domain, ITEMS, map(_item_row, items), None)
             if changes.added or changes.updated:
-                _note_import(connection, domain)
+                note_import(connection, domain)
             return ItemChange(changes, 0, before, _stored_hash(connection, domain))
 
     def remove_items(self, domain: str, item_ids: Iterable[str]) -> ItemChange:
@@ -188,9 +140,9 @@ class Store:
         UnknownItem for an id that is not there, RequestError if no item would be left.
         """
         gone = list(dict.fromkeys(item_ids))
-        with transaction(self._engine, writes=True) as connection:
+        with self.transaction(writes=True) as connection:
             before = _stored_hash(connection, domain)
-            there = set(connection.scalars(sa.select(_items.c.id).where(_of(_items, domain))))
+            there = set(connection.scalars(sa.select(ITEMS.c.id).where(_of(ITEMS, domain))))
             for one in gone:
                 if one not in there:
                     hint = _suggestion(connection, domain, one[:MAX_ID])
@@ -200,44 +152,44 @@ class Store:
             for start in range(0, len(gone), CHUNK):
                 _remove(connection, domain, gone[start : start + CHUNK])
             if gone:
-                _note_import(connection, domain)
+                note_import(connection, domain)
             return ItemChange(Changes(), len(gone), before, _stored_hash(connection, domain))
 
     def counts(self, domain: str) -> dict[str, int]:
         """How many "items", "users" and "interactions" there are."""
-        with transaction(self._engine) as connection:
+        with self.transaction() as connection:
             return _counts(connection, domain)
 
     def data_hash(self, domain: str) -> str:
         """SHA-256, in hex, of all items and interactions; "" when nothing was imported."""
-        with transaction(self._engine) as connection:
+        with self.transaction() as connection:
             return _stored_hash(connection, domain)
 
     def items(self, domain: str) -> list[Item]:
         """The catalogue, sorted by id."""
-        with transaction(self._engine) as connection:
-            found = [Item.model_validate(row) for row in _rows(connection, _items, domain)]
+        with self.transaction() as connection:
+            found = [Item.model_validate(row) for row in _rows(connection, ITEMS, domain)]
         return sorted(found, key=lambda item: item.id)
 
     def item(self, domain: str, item_id: str) -> Item:
         """One item. Raises UnknownItem; its hint names items that may have been meant."""
-        with transaction(self._engine) as connection:
-            for row in _rows(connection, _items, domain, _items.c.id == item_id):
+        with self.transaction() as connection:
+            for row in _rows(connection, ITEMS, domain, ITEMS.c.id == item_id):
                 return Item.model_validate(row)
             hint = _suggestion(connection, domain, item_id[:MAX_ID])
         raise UnknownItem(f"no item {item_id[:MAX_ID]!r} in '{domain}'", hint=hint)
 
     def users(self, domain: str) -> list[str]:
         """Ids of all users, sorted."""
-        with transaction(self._engine) as connection:
-            return sorted(connection.scalars(sa.select(_users.c.id).where(_users.c.domain == domain)))
+        with self.transaction() as connection:
+            return sorted(connection.scalars(sa.select(USERS.c.id).where(USERS.c.domain == domain)))
 
     def user(self, domain: str, user_id: str) -> User:
         """One user. Raises UnknownUser; its hint shows what ids look like."""
-        with transaction(self._engine) as connection:
-            for row in _rows(connection, _users, domain, _users.c.id == user_id):
+        with self.transaction() as connection:
+            for row in _rows(connection, USERS, domain, USERS.c.id == user_id):
                 return User.model_validate(row)
-            some = sa.select(_users.c.id).where(_users.c.domain == domain).order_by(_users.c.id).limit(3)
+            some = sa.select(USERS.c.id).where(USERS.c.domain == domain).order_by(USERS.c.id).limit(3)
             known = ", ".join(connection.scalars(some))
         hint = f"users are, for example: {known}" if known else "no users are known: import the domain first"
         raise UnknownUser(f"no user {user_id[:MAX_ID]!r} in '{domain}'", hint=hint)
@@ -247,40 +199,40 @@ class Store:
         if limit is not None and limit < 0:
             raise RequestError(f"a history of {limit} events cannot be", hint="limit is 0 or more")
         newest_first = [column.desc() for column in _IN_TIME]
-        with transaction(self._engine) as connection:
-            of_user = _interactions.c.user_id == user_id
-            rows = _rows(connection, _interactions, domain, of_user, order=newest_first, limit=limit)
+        with self.transaction() as connection:
+            of_user = INTERACTIONS.c.user_id == user_id
+            rows = _rows(connection, INTERACTIONS, domain, of_user, order=newest_first, limit=limit)
             return [_event(row) for row in rows][::-1]
 
     def interactions(self, domain: str) -> list[Interaction]:
         """All events, oldest first."""
-        with transaction(self._engine) as connection:
-            return [_event(row) for row in _rows(connection, _interactions, domain, order=_IN_TIME)]
+        with self.transaction() as connection:
+            return [_event(row) for row in _rows(connection, INTERACTIONS, domain, order=_IN_TIME)]
 
     def popularity(self, domain: str) -> dict[str, int]:
         """Interactions per item id; items that nobody met are left out."""
-        item_id = _interactions.c.item_id
-        events = sa.select(item_id, sa.func.count()).where(_interactions.c.domain == domain)
-        with transaction(self._engine) as connection:
+        item_id = INTERACTIONS.c.item_id
+        events = sa.select(item_id, sa.func.count()).where(INTERACTIONS.c.domain == domain)
+        with self.transaction() as connection:
             return {row[0]: row[1] for row in connection.execute(events.group_by(item_id))}
 
 
 def _of(table: sa.Table, domain: str) -> sa.ColumnElement[bool]:
     """The rows of a domain. An item without a title is one that was removed, see `_remove`."""
     rows = table.c.domain == domain
-    return rows & (table.c.title != "") if table is _items else rows
+    return rows & (table.c.title != "") if table is ITEMS else rows
 
 
 def _remove(connection: sa.Connection, domain: str, ids: Sequence[str]) -> None:
     """Empty the rows of these items, and delete those that no event refers to."""
-    of_domain = _interactions.c.domain == domain
-    met = sa.select(_interactions.c.item_id).distinct().where(of_domain, _interactions.c.item_id.in_(ids))
+    of_domain = INTERACTIONS.c.domain == domain
+    met = sa.select(INTERACTIONS.c.item_id).distinct().where(of_domain, INTERACTIONS.c.item_id.in_(ids))
     kept = set(connection.scalars(met))
-    rows = (_items.c.domain == domain) & _items.c.id.in_(ids)
+    rows = (ITEMS.c.domain == domain) & ITEMS.c.id.in_(ids)
     connection.execute(
-        sa.update(_items).where(rows).values(title="", year=None, attributes={}, description="", site=None)
+        sa.update(ITEMS).where(rows).values(title="", year=None, attributes={}, description="", site=None)
     )
-    connection.execute(sa.delete(_items).where(rows, _items.c.id.not_in(kept)))
+    connection.execute(sa.delete(ITEMS).where(rows, ITEMS.c.id.not_in(kept)))
 
 
 def _merge(
@@ -305,18 +257,19 @@ def _merge(
     return Changes(len(incoming) - len(same), len(same) - unchanged, unchanged)
 
 
-def _note_import(connection: sa.Connection, domain: str) -> None:
+def note_import(connection: sa.Connection, domain: str) -> None:
+    """Hash the data of a domain as it is now, so that others see that it changed."""
     digest = sha256()
-    for row in sorted(_rows(connection, _items, domain), key=itemgetter("id")):
+    for row in sorted(_rows(connection, ITEMS, domain), key=itemgetter("id")):
         digest.update(repr(row if row["site"] else {k: v for k, v in row.items() if k != "site"}).encode())
-    for row in _rows(connection, _interactions, domain, order=_IN_TIME):
+    for row in _rows(connection, INTERACTIONS, domain, order=_IN_TIME):
         digest.update(repr(row).encode())
     noted = {
         "data_hash": digest.hexdigest(),
         "counts": _counts(connection, domain),
         "time": dt.datetime.now(dt.UTC),
     }
-    upsert(connection, _imports, [{"domain": domain} | noted], list(noted))
+    upsert(connection, IMPORTS, [{"domain": domain} | noted], list(noted))
 
 
 def _rows(
@@ -353,18 +306,18 @@ def _event(row: Row) -> Interaction:
 def _counts(connection: sa.Connection, domain: str) -> dict[str, int]:
     return {
         table.name: connection.scalar(sa.select(sa.func.count()).where(_of(table, domain))) or 0
-        for table in (_items, _users, _interactions)
+        for table in (ITEMS, USERS, INTERACTIONS)
     }
 
 
 def _stored_hash(connection: sa.Connection, domain: str) -> str:
-    return connection.scalar(sa.select(_imports.c.data_hash).where(_imports.c.domain == domain)) or ""
+    return connection.scalar(sa.select(IMPORTS.c.data_hash).where(IMPORTS.c.domain == domain)) or ""
 
 
 def _suggestion(connection: sa.Connection, domain: str, text: str) -> str:
     """Items whose title holds the text, else those whose id or title looks like it."""
-    query = sa.select(_items.c.title, _items.c.id).where(_of(_items, domain))
-    holds = query.where(_items.c.title.icontains(text, autoescape=True))
+    query = sa.select(ITEMS.c.title, ITEMS.c.id).where(_of(ITEMS, domain))
+    holds = query.where(ITEMS.c.title.icontains(text, autoescape=True))
     found: list[tuple[str, str]] = [(title, one) for title, one in connection.execute(holds.limit(3))]
     if not found:
         some = {

@@ -40,7 +40,13 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
+def store(store_url: str) -> Iterator[Store]:
+    with Store(store_url) as store:
+        yield store
+
+
+@pytest.fixture
+def file_store(url: str) -> Iterator[Store]:
     with Store(url) as store:
         yield store
 
@@ -82,8 +88,9 @@ def test_events_of_the_same_moment_stay_in_the_order_of_the_input(store: Store) 
 
 
 def test_ties_are_broken_by_sequence_and_not_by_where_rows_happen_to_lie(
-    store: Store, tmp_path: Path
+    file_store: Store, tmp_path: Path
 ) -> None:
+    store = file_store
     events = tuple(Interaction(user_id="bob", item_id=one, timestamp=5) for one in "ba")
     store.import_batch("films", Batch(ITEMS, USERS, events))
     raw = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
@@ -229,12 +236,12 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
     assert path.is_file()
 
 
-def test_a_store_is_found_again_after_it_was_closed(url: str) -> None:
-    with Store(url) as store:
+def test_a_store_is_found_again_after_it_was_closed(store_url: str) -> None:
+    with Store(store_url) as store:
         store.import_batch("films", BATCH)
         before = snapshot(store)
         store.close()
-    with Store(url) as store:
+    with Store(store_url) as store:
         assert snapshot(store) == before
 
 
@@ -259,7 +266,8 @@ def test_a_damaged_database_is_told_in_words(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["{broken", '{"genre": 7}'])
-def test_rows_that_cannot_be_read_are_told_in_words(store: Store, tmp_path: Path, value: str) -> None:
+def test_rows_that_cannot_be_read_are_told_in_words(file_store: Store, tmp_path: Path, value: str) -> None:
+    store = file_store
     store.import_batch("films", BATCH)
     raw = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     raw.execute("UPDATE items SET attributes = ?", [value])
@@ -308,9 +316,9 @@ def test_a_locked_database_can_be_tried_again(tmp_path: Path, url: str) -> None:
         assert store.import_batch("films", Batch((Item(id="c", title="New"),))).items == Changes(added=1)
 
 
-def test_many_may_open_and_fill_a_new_store_at_once(url: str) -> None:
+def test_many_may_open_and_fill_a_new_store_at_once(store_url: str) -> None:
     def fill(number: int) -> Changes:
-        with Store(url) as store:
+        with Store(store_url) as store:
             return store.import_batch("films", BATCH).interactions
 
     with ThreadPoolExecutor(8) as pool:

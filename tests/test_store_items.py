@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from recsys import store as store_module
 from recsys.errors import RequestError, UnknownItem
@@ -22,13 +21,8 @@ EVENTS = (
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def store(file: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{file}") as store:
+def store(store_url: str) -> Iterator[Store]:
+    with Store(store_url) as store:
         store.import_batch("films", Batch(ITEMS, (User(id="ann"),), EVENTS))
         yield store
 
@@ -63,13 +57,12 @@ def test_a_removed_item_is_nowhere_and_its_events_stay(store: Store) -> None:
         store.remove_items("films", ["a"])
 
 
-def test_nothing_of_a_removed_item_is_kept_but_the_id_that_events_name(store: Store, file: Path) -> None:
+def test_nothing_of_a_removed_item_is_kept_but_the_id_that_events_name(store: Store) -> None:
     store.remove_items("films", ["a", "c"])
-    with sqlite3.connect(file) as connection:
-        rows = connection.execute(
-            "select id, title, year, attributes, description from items where id <> 'b'"
-        )
-        assert rows.fetchall() == [("a", "", None, "{}", "")]
+    with store.transaction() as connection:
+        columns = "id, title, year, CAST(attributes AS TEXT), description"
+        rows = connection.execute(sa.text(f"SELECT {columns} FROM items WHERE id <> 'b'"))
+        assert [tuple(row) for row in rows] == [("a", "", None, "{}", "")]
 
 
 def test_a_removed_item_is_new_when_it_comes_again(store: Store) -> None:
@@ -95,7 +88,7 @@ def test_a_change_that_is_interrupted_leaves_the_store_as_it_was(
         raise KeyboardInterrupt
 
     before = (store.items("films"), store.data_hash("films"))
-    monkeypatch.setattr(store_module, "_note_import", interrupted)
+    monkeypatch.setattr(store_module, "note_import", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.put_items("films", [Item(id="d", title="D")])
     with pytest.raises(KeyboardInterrupt):

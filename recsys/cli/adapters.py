@@ -130,9 +130,11 @@ def promote_command(
 ) -> None:
     """Make an adapter its domain's default, if it is better than the present one on validation."""
     from recsys.adapters import promote
+    from recsys.service.audit import record_command
 
     settings, folder, _ = _place(domain)
     made = promote(ref, settings, folder, force=force)
+    record_command("adapters.promote", made.ref, replaced=made.replaced, forced=made.forced)
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
@@ -146,10 +148,12 @@ def rollback_command(domain: DomainOption = "movies", as_json: JsonOption = Fals
     """Undo the last promotion of a domain."""
     from recsys.adapters import BASE, rollback
     from recsys.config import load_domain, load_settings
+    from recsys.service.audit import record_command
 
     found = load_domain(domain)
     adapter = rollback(found.name, load_settings(), found.folder)
     ref = adapter.ref if adapter else BASE
+    record_command("adapters.rollback", f"{found.name}:{ref}")
     if as_json:
         print_json({"domain": found.name, "default": ref})
         return
@@ -162,9 +166,12 @@ def rollback_command(domain: DomainOption = "movies", as_json: JsonOption = Fals
 def remove_command(ref: RefArgument, domain: OwnDomainOption = "", as_json: JsonOption = False) -> None:
     """Delete an adapter that is not a default."""
     from recsys.adapters import remove
+    from recsys.service.audit import record_command
 
     settings, folder, _ = _place(domain)
-    _done("removed", remove(ref, settings, folder), as_json)
+    gone = remove(ref, settings, folder)
+    record_command("adapters.remove", gone.ref)
+    _done("removed", gone, as_json)
 
 
 @app.command("export")

