@@ -15,7 +15,7 @@ from retrieval import Channel
 from retrieval.item_item import ItemItem
 
 CHANNELS = ("ease", "linear", "transitions", "cooccurrence")  # the first that is fitted judges
-THRESHOLD = 2.0  # finds two thirds of random items and loses 3 % of a user's own
+THRESHOLD = 2.0  # deviations
 MIN_HISTORY = 8  # of fewer items nobody can say which is odd
 MAD = 1.4826  # median absolute deviation of a normal distribution -> its standard deviation
 
