@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 import recsys
-from recsys.cli import adapters, data, doctor, evaluate, explain, finetune, fit, items, prompt, recommend
+from recsys.cli import (
+    adapters,
+    data,
+    doctor,
+    evaluate,
+    explain,
+    finetune,
+    fit,
+    items,
+    keys,
+    prompt,
+    recommend,
+    serve,
+    users,
+)
 from recsys.errors import RecsysError
 
 app = typer.Typer(
@@ -26,10 +40,15 @@ app.command("score")(recommend.score)
 app.command("evaluate")(evaluate.evaluate)
 app.command("import")(data.import_data)
 app.command("domains")(data.domains)
+app.command("serve")(serve.serve)
+app.command("mcp")(serve.mcp)
+app.command("audit")(keys.audit_command)
 app.command("doctor")(doctor.doctor)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(items.app, name="items")
 app.add_typer(prompt.app, name="prompt")
+app.add_typer(keys.app, name="keys")
+app.add_typer(users.app, name="users")
 
 
 def _version(wanted: bool) -> None:

@@ -70,6 +70,7 @@ def render_prompt(
     from recsys.engine import load_tokenizer
     from recsys.engine.offline import TokenizerEngine
     from recsys.engine.weights import prepare_model
+    from recsys.inspection import rendered
     from recsys.pipeline import Recommender
 
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
@@ -85,22 +86,7 @@ def render_prompt(
             user, liked=liked or (), disliked=disliked or (), at=at, place=place, wish=wish, extra=facts(fact), k=1,
             n_candidates=n_candidates,
         )  # fmt: skip
-        prompts = recommender.render(name, prepared, engine)
-        answer = _run(recommender, name, prepared) if run else None
-    first = prompts[0]
-    report = {
-        "name": first.template.name,
-        "version": first.template.meta.version,
-        "hash": first.template.hash,
-        "prompts": sum(len(prompt.tails) for prompt in prompts),
-        "tokens": [len(ids) for prompt in prompts for ids in prompt.token_ids],
-        "shared_tokens": len(first.head_ids),
-        "dropped_history": first.dropped,
-        "variables": {key: _plain(value) for key, value in first.variables.items()},
-        "text": [text for prompt in prompts for text in prompt.texts],
-        "answer": answer,
-        "notes": list(prepared.notes),
-    }
+        report = rendered(recommender, name, prepared, engine, run=run)
     if as_json:
         print_json(report)
     else:
@@ -138,39 +124,6 @@ def _library(domain: str) -> Any:
     from recsys.prompting import PromptLibrary
 
     return PromptLibrary(load_domain(domain).prompt_folder)
-
-
-def _run(recommender: Any, name: str, prepared: Any) -> dict[str, Any]:
-    """What the model answers to the prompts of this template, raw and parsed."""
-    if not name.startswith("rank/"):
-        written = recommender.reasons(prepared)
-        return {
-            "raw": [generation.text for generation in written.generations],
-            "explanations": [explanation.model_dump(mode="json") for explanation in written.explanations],
-        }
-    ranking = recommender.rank(prepared.request, name.removeprefix("rank/"))
-    return {
-        "raw": list(ranking.raw),
-        "parse": ranking.report.model_dump(mode="json"),
-        "usage": ranking.usage.model_dump(mode="json"),
-        "scores": [
-            {
-                "item": prepared.request.items[p].name,
-                "score": ranking.scores[p],
-                "log_odds": ranking.log_odds[p],
-            }
-            for p in ranking.order()
-        ],
-    }
-
-
-def _plain(value: Any) -> Any:
-    """A template variable as JSON values."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", exclude_defaults=True)
-    if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
-    return dict(value) if hasattr(value, "items") else value
 
 
 def _print_render(report: dict[str, Any]) -> None:

@@ -1,0 +1,78 @@
+"""`Idempotency-Key`: a POST that is sent again with the same key is done once, and answered alike.
+
+Only for requests that write, whose answers hold counts and ids; a recommendation is found by its
+key among the traces. Draft: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import sqlalchemy as sa
+from fastapi import Header, Request
+from pydantic import BaseModel
+
+from recsys.database import IDEMPOTENCY
+from recsys.service.problems import ServiceError
+from recsys.store import Store
+
+STUCK_S = 120  # a first request that did not end by then has died with its process
+M = TypeVar("M", bound=BaseModel)
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        min_length=1,
+        description="the same key again does nothing twice",
+    ),
+]
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256, in hex, of what tells one request from another."""
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()
+
+
+def scoped(request: Request, key: str) -> str:
+    """The key of this client for this address: other clients may use the same words."""
+    state = request.scope.get("state", {})
+    return fingerprint(state.get("principal", ""), request.method, request.url.path, request.url.query, key)
+
+
+def once(store: Store, key: str | None, body: str, answer: type[M], work: Callable[[], M], hours: int) -> M:
+    """Do the work, or return what it returned when the same key came before.
+
+    `key` is one of `scoped`. Raises ServiceError: 422 for the same key with another body,
+    409 while the first is still being done. Work that raised is forgotten and may be tried again.
+    """
+    if key is None:
+        return work()
+    content, now, row = fingerprint(body), time.time(), IDEMPOTENCY.c
+    mine = row.key == key
+    with store.transaction(writes=True) as connection:
+        old = (row.time < now - hours * 3600) | (row.status.is_(None) & (row.time < now - STUCK_S))
+        connection.execute(sa.delete(IDEMPOTENCY).where(old))
+        found = connection.execute(sa.select(IDEMPOTENCY).where(mine)).first()
+        if found is None:
+            new = {"key": key, "body_hash": content, "status": None, "answer": None, "time": now}
+            connection.execute(sa.insert(IDEMPOTENCY), [new])
+    if found is not None:
+        if found.body_hash != content:
+            raise ServiceError(422, "this Idempotency-Key came with another body", hint="use a new key")
+        if found.status is None:
+            raise ServiceError(409, "the first request of this key is not done yet", hint="ask again soon")
+        return answer.model_validate(found.answer)
+    try:
+        done = work()
+    except BaseException:
+        with store.transaction(writes=True) as connection:
+            connection.execute(sa.delete(IDEMPOTENCY).where(mine))
+        raise
+    kept = {"status": 200, "answer": done.model_dump(mode="json")}
+    with store.transaction(writes=True) as connection:
+        connection.execute(sa.update(IDEMPOTENCY).where(mine).values(**kept))
+    return done

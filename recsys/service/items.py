@@ -1,0 +1,165 @@
+"""`/v1/items`, `/v1/interactions` and `/v1/import`: the catalogue, and what people did. The next answer knows it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Request, Response
+
+from recsys.ingest.item_lines import item_of
+from recsys.pipeline import Recommender
+from recsys.service import records
+from recsys.service.bodies import Changed, Events, Imported, Items, Name, Page, Stored
+from recsys.service.bulk import changed, import_lines
+from recsys.service.guard import needs
+from recsys.service.idempotency import Key, once, scoped
+from recsys.service.problems import ServiceError
+from recsys.service.state import (
+    Cursor,
+    Limit,
+    Service,
+    TheRecommender,
+    TheService,
+    after,
+    cursor_of,
+    number_after,
+)
+from recsys.store import ItemChange
+from recsys.types import Interaction, Item
+
+router = APIRouter(prefix="/v1")
+ItemId = Annotated[Name, Path(description="id of an item")]
+
+
+@router.get("/items", dependencies=needs("read"), tags=["items"])
+def list_items(recommender: TheRecommender, limit: Limit = 100, cursor: Cursor = None) -> Page[Item]:
+    """Items in the order of their ids."""
+    found = records.items_after(recommender.store, recommender.domain.name, after(cursor), limit + 1)
+    last = cursor_of(found[limit - 1].id) if len(found) > limit else None
+    return Page(data=found[:limit], next_cursor=last)
+
+
+@router.get("/items/{item_id:path}", dependencies=needs("read"), tags=["items"])
+def get_item(item_id: ItemId, recommender: TheRecommender) -> Item:
+    """One item."""
+    return recommender.store.item(recommender.domain.name, item_id)
+
+
+@router.put(
+    "/items/{item_id:path}", dependencies=needs("write"), tags=["items"],
+    responses={201: {"model": Item, "description": "Added"}},
+)  # fmt: skip
+async def put_item(
+    item_id: ItemId,
+    item: Item,
+    request: Request,
+    response: Response,
+    recommender: TheRecommender,
+    service: TheService,
+) -> Item:
+    """Add an item, or replace it. It can be recommended at once."""
+    if item.id != item_id:
+        raise ServiceError(422, "the id of the body is not that of the address", hint="send the same twice")
+    tidy = item_of("body", 1, item.model_dump_json())
+    change = await service.run(request, lambda: recommender.add_items([tidy]))
+    if change.items.added:
+        response.status_code = 201
+    return tidy
+
+
+@router.post("/items", dependencies=needs("write"), tags=["items"])
+async def add_items(
+    items: Items, request: Request, recommender: TheRecommender, service: TheService, key: Key = None
+) -> Changed:
+    """Add items, or replace those of the same ids: all of them, or none if one is wrong."""
+    tidy = [item_of("items", number, item.model_dump_json()) for number, item in enumerate(items.items, 1)]
+    return await service.run(
+        request,
+        lambda: once(
+            recommender.store,
+            scoped(request, key) if key else None,
+            items.model_dump_json(),
+            Changed,
+            lambda: _changed(recommender.add_items(tidy)),
+            service.options.idempotency_hours,
+        ),
+    )
+
+
+@router.delete("/items/{item_id:path}", dependencies=needs("write"), tags=["items"])
+async def delete_item(
+    item_id: ItemId, request: Request, recommender: TheRecommender, service: TheService
+) -> Changed:
+    """Delete an item. Its events stay, and are skipped."""
+    return _changed(await service.run(request, lambda: recommender.remove_items([item_id])))
+
+
+@router.get("/interactions", dependencies=needs("read"), tags=["interactions"])
+def list_interactions(
+    user_id: Annotated[Name, Query(description="whose")],
+    recommender: TheRecommender,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Page[Interaction]:
+    """What a user did, the newest arrival first."""
+    domain = recommender.domain.name
+    recommender.store.user(domain, user_id)
+    found = records.events_after(recommender.store, domain, user_id, number_after(cursor, int), limit + 1)
+    last = cursor_of(found[limit - 1][0]) if len(found) > limit else None
+    return Page(data=[event for _, event in found[:limit]], next_cursor=last)
+
+
+@router.post("/interactions", dependencies=needs("write"), tags=["interactions"])
+def add_interactions(
+    events: Events, request: Request, recommender: TheRecommender, service: TheService, key: Key = None
+) -> Stored:
+    """Keep events and feedback, all or none. They are in the history of the next request."""
+
+    return once(
+        recommender.store,
+        scoped(request, key) if key else None,
+        events.model_dump_json(),
+        Stored,
+        lambda: keep_events(service, recommender, events),
+        service.options.idempotency_hours,
+    )
+
+
+@router.post("/import", dependencies=needs("write"), tags=["interactions"])
+async def bulk_import(
+    lines: Annotated[bytes, Body(media_type="application/x-ndjson")],
+    request: Request,
+    recommender: TheRecommender,
+    service: TheService,
+    key: Key = None,
+) -> Imported:
+    """Many rows at once, one JSON object a line: {"item": {...}}, {"user": {...}} or {"interaction": {...}}.
+
+    All of them, or none: the answer to a wrong one names its line.
+    """
+    return await service.run(
+        request,
+        lambda: once(
+            recommender.store,
+            scoped(request, key) if key else None,
+            hashlib.sha256(lines).hexdigest(),
+            Imported,
+            lambda: import_lines(recommender, lines),
+            service.options.idempotency_hours,
+        ),
+    )
+
+
+def keep_events(service: Service, recommender: Recommender, events: Events) -> Stored:
+    """Store events, and count what is feedback. Raises as `records.add_events`."""
+    domain = recommender.domain
+    stored = records.add_events(recommender.store, domain.name, events.events, domain.feedback)
+    for event in events.events:
+        if event.recommendation_id:
+            service.metrics.feedback.labels(domain.name, event.event or "chosen").inc()
+    return stored
+
+
+def _changed(change: ItemChange) -> Changed:
+    return changed(change.items, change.removed)

@@ -1,0 +1,104 @@
+"""Evaluation reports of the runs folder: figures with intervals, reliability, segments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request, Response
+
+from recsys.evaluation.report import MAIN
+from recsys.service.pages.charts import chart
+from recsys.service.pages.web import HEADERS, TheRecommender, needs, page, views
+from recsys.service.problems import ServiceError
+from recsys.service.state import TheService
+
+router = views()
+MAX_RESULT = 32 << 20  # bytes
+SHOWN = 4  # systems beside each other where segments are shown
+FEW = 20  # users, below which a segment says little
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
+
+
+@router.get("/evaluations", dependencies=needs("read"))
+def evaluations(request: Request, recommender: TheRecommender, service: TheService) -> Response:
+    """Every run that has a result, the newest first."""
+    found: list[tuple[str, dict[str, Any] | None, str]] = []
+    for name, folder in _runs(service.options.runs).items():
+        try:
+            result = _read(folder)
+        except ServiceError as error:
+            found.append((name, None, error.message))
+        else:
+            found.append((name, result, ""))
+    found.sort(key=lambda row: str(row[1]["run"].get("date", "")) if row[1] else "", reverse=True)
+    return page(request, "evaluations.html", recommender, runs=found, folder=service.options.runs.name)
+
+
+@router.get("/evaluations/{name}", dependencies=needs("read"))
+def evaluation(request: Request, recommender: TheRecommender, service: TheService, name: str) -> Response:
+    """One run."""
+    folder = _folder(service.options.runs, name)
+    result = _read(folder)
+    systems: Mapping[str, Any] = result["systems"]
+    primary = result["primary"]
+    order = sorted(systems, key=lambda one: -systems[one]["metrics"][primary]["value"])
+    metrics = [metric for metric in MAIN if any(metric in systems[one]["metrics"] for one in order)]
+    curves = {
+        one: [(point["predicted"], point["observed"]) for point in systems[one]["calibration"]["curve"]]
+        for one in order
+        if systems[one].get("calibration")
+    }
+    asked = [one for one in result["run"].get("requested", []) if one in systems]
+    compared = list(dict.fromkeys([*asked, *order]))[:SHOWN]
+    return page(
+        request, "evaluation.html", recommender,
+        name=name, result=result, run=result["run"], order=order, metrics=metrics, primary=primary,
+        reliability=chart(curves, diagonal=True),
+        recall=chart({one: systems[one].get("recall_curve") or [] for one in order if one in compared}),
+        compared=compared, few=FEW,
+        facets=list(dict.fromkeys(facet for one in order for facet in systems[one].get("segments", {}))),
+        has_report=(folder / "report.html").is_file(),
+    )  # fmt: skip
+
+
+@router.get("/evaluations/{name}/report", dependencies=needs("read"))
+def report(service: TheService, name: str) -> Response:
+    """The run's own report. It is a page by itself, shown as a document that can do nothing."""
+    path = _folder(service.options.runs, name) / "report.html"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ServiceError(404, "that run has no report") from error
+    return Response(
+        content, media_type="text/html", headers=HEADERS | {"Content-Security-Policy": REPORT_POLICY}
+    )
+
+
+def _runs(folder: Path) -> dict[str, Path]:
+    """Folders with a result, by name."""
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/result.json"))}
+
+
+def _folder(runs: Path, name: str) -> Path:
+    """Raises ServiceError 404; only what the folder lists is ever opened."""
+    try:
+        return _runs(runs)[name]
+    except KeyError:
+        raise ServiceError(404, f"no run '{name[:60]}'", hint="see the list of evaluations") from None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The result of a run. Raises ServiceError where it cannot be read as one."""
+    path = folder / "result.json"
+    try:
+        if path.stat().st_size > MAX_RESULT:
+            raise ServiceError(422, f"{folder.name}: the result is too large to show")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not {"run", "primary", "systems"} <= found.keys():
+            raise ServiceError(422, f"{folder.name}: this is no result of `recsys evaluate`")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ServiceError(422, f"{folder.name}: the result cannot be read") from error
+    return dict(found)

@@ -1,0 +1,166 @@
+"""The prompt inspector: template and rendered prompt side by side, and all that came of it.
+
+It shows the object that `recsys prompt render --run --json` prints, made by the same function.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+
+from recsys.engine import Engine, load_tokenizer
+from recsys.engine.offline import TokenizerEngine
+from recsys.engine.weights import prepare_model
+from recsys.errors import EngineError, MissingDependency, ModelError, RecsysError
+from recsys.inspection import rendered
+from recsys.pipeline import Recommender
+from recsys.prompting import PromptTemplate, RenderedPrompt
+from recsys.requests import Prepared
+from recsys.service.pages.asking import Form, form_of, link, named, request_of
+from recsys.service.pages.highlight import ORIGINS, Segment, marked_texts, source_segments
+from recsys.service.pages.web import HEADERS, TheRecommender, needs, page, provenance, views
+from recsys.service.problems import ServiceError
+from recsys.service.recommendations import filled
+from recsys.service.state import TheService
+
+router = views()
+DEFAULT = "rank/pointwise"
+FEW = 5  # candidates, where nothing else is asked: what a page can show
+MAX_RUN = 50
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a prompt and its tokens."""
+
+    name: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What the page shows. `report` is the object of the CLI; the rest is read off the same prompts."""
+
+    report: dict[str, Any]
+    template: PromptTemplate
+    texts: list[list[Segment]]
+    source: list[Segment]
+    parts: list[Part]
+    dropped: list[str]
+    names: list[tuple[str, str, str, str]]
+    titles: list[str]
+
+    @property
+    def cached(self) -> int:
+        return int(((self.report["answer"] or {}).get("usage") or {}).get("cached_tokens", 0))
+
+
+@router.get("/prompts", dependencies=needs("read"))
+async def inspector(
+    request: Request, recommender: TheRecommender, service: TheService, name: str = DEFAULT, run: bool = False
+) -> Response:
+    """The form alone, or what it asks for. The address is the permalink."""
+    form, found, problem = form_of(request.query_params), None, None
+    names = [one for one in recommender.prompts.names() if _sent(recommender, one)]
+    if name not in names:
+        raise ServiceError(404, f"no template '{name[:60]}' is sent", hint=f"there are: {', '.join(names)}")
+    try:
+        found = await service.run(request, lambda: inspect(recommender, form, name, run=run))
+    except RecsysError as error:
+        problem = error
+    return page(
+        request, "prompts.html", recommender,
+        provenance=provenance(recommender, name), form=form, name=name, names=names, run=run, found=found,
+        problem=problem, liked=named(recommender, form.liked), template=recommender.prompts.get(name),
+        export=f"/prompts/export.json?{link(name=name, run='1' if run else '')}&{form.link}",
+    )  # fmt: skip
+
+
+@router.get("/prompts/export.json", dependencies=needs("read"))
+async def export(
+    request: Request, recommender: TheRecommender, service: TheService, name: str = DEFAULT, run: bool = False
+) -> Response:
+    """The object itself, as a file."""
+    form = form_of(request.query_params)
+    found = await service.run(request, lambda: inspect(recommender, form, name, run=run))
+    text = json.dumps(found.report, ensure_ascii=False, indent=2)
+    file = f"prompt-{name.replace('/', '-')}.json"
+    headers = HEADERS | {"Content-Disposition": f'attachment; filename="{file}"'}
+    return Response(text, media_type="application/json", headers=headers)
+
+
+def inspect(recommender: Recommender, form: Form, name: str, *, run: bool) -> Inspected:
+    """Render the template for the request of the form, and ask the model if `run`. Raises RecsysError."""
+    engine = recommender.engine() if run else tokens_engine(recommender)
+    prepared = prepare(recommender, form)
+    prompts = recommender.render(name, prepared, engine)
+    report = rendered(recommender, name, prepared, engine, run=run)
+    first = prompts[0]
+    variables = dict.fromkeys(first.template.meta.variables)
+    texts = marked_texts(recommender, name, prepared, engine, prompts)
+    return Inspected(
+        report=report,
+        template=first.template,
+        texts=texts,
+        source=source_segments(first.template.source, variables),
+        parts=_parts(recommender, first, engine),
+        dropped=[entry.item.name for entry in prepared.request.history[: first.dropped]],
+        names=_names(texts, engine),
+        titles=[item.name for item in prepared.request.items],
+    )
+
+
+def prepare(recommender: Recommender, form: Form, k: int = 1) -> Prepared:
+    """The request of a form, after retrieval."""
+    body = request_of(form)
+    asked = filled(recommender, body, body.user).asked()
+    asked["n_candidates"] = wanted = min(body.n_candidates or FEW, MAX_RUN)
+    return recommender.prepare(body.user, k=min(k, wanted), **asked)
+
+
+def tokens_engine(recommender: Recommender) -> Engine:
+    """The engine, or where there is none its tokenizer, which is all that rendering needs."""
+    try:
+        return recommender.engine()
+    except (EngineError, MissingDependency, ModelError):
+        settings = recommender.settings
+        tokenizer = load_tokenizer(str(prepare_model(settings)))
+        return TokenizerEngine(settings.model, tokenizer, settings.max_model_len)
+
+
+def _sent(recommender: Recommender, name: str) -> bool:
+    """Whether a template is one that a request renders."""
+    return name.startswith("rank/") or name == "explain/reason"
+
+
+def _parts(recommender: Recommender, prompt: RenderedPrompt, engine: Engine) -> list[Part]:
+    """Tokens of the first prompt by block; the end of the chat format counts as what differs."""
+    library, name = recommender.prompts, prompt.template.name
+
+    def count(text: str) -> int:
+        return len(engine.tokenizer.encode(text, add_special_tokens=False)) if text else 0
+
+    system = count(library.render_block(name, "system", prompt.variables))
+    shared = count(library.render_block(name, "shared", prompt.variables))
+    return [
+        Part("system", system),
+        Part("person and moment", shared),
+        Part("what differs", len(prompt.tail_ids[0])),
+        Part("chat format", max(0, len(prompt.head_ids) - system - shared)),
+    ]
+
+
+def _names(texts: list[list[Segment]], engine: Engine) -> list[tuple[str, str, str, str]]:
+    """(variable, class, where from, about how many tokens in the first prompt) of what was written."""
+    found: dict[str, int] = {}
+    for segment in texts[0]:
+        if segment.name:
+            tokens = len(engine.tokenizer.encode(segment.text, add_special_tokens=False))
+            found[segment.name] = found.get(segment.name, 0) + tokens
+    return [
+        (name, ORIGINS.get(name, ("domain", ""))[0], ORIGINS.get(name, ("", "the template"))[1], str(tokens))
+        for name, tokens in found.items()
+    ]

@@ -1,0 +1,123 @@
+"""What the routes share: the recommenders, the gate, the metrics; and how a route asks for them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Query, Request
+
+from recsys.errors import RecsysError, RequestError, UnknownDomain
+from recsys.pipeline import Recommender
+from recsys.service.auth import Authenticator
+from recsys.service.bodies import MAX_PAGE, Name
+from recsys.service.gate import Gate
+from recsys.service.metrics import Metrics
+from recsys.service.options import ServiceOptions
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """One server process: a recommender per domain, the first of them the default."""
+
+    def __init__(self, recommenders: Mapping[str, Recommender], options: ServiceOptions) -> None:
+        if not recommenders:
+            raise RequestError("no domain to serve", hint="recsys serve --domain movies")
+        self.recommenders = dict(recommenders)
+        self.options = options
+        self.authenticator = Authenticator(self.recommender(None).store, options.rate)
+        self.metrics = Metrics()
+        self.gate = Gate(options.concurrency, options.queue, self.metrics.shed.inc)
+        self.metrics.waiting.set_function(lambda: self.gate.waiting)
+        self.metrics.running.set_function(lambda: self.gate.running)
+        self.warming: list[threading.Thread] = []
+
+    def recommender(self, domain: str | None) -> Recommender:
+        """Raises UnknownDomain for one that is not served."""
+        name = domain if domain is not None else next(iter(self.recommenders))
+        try:
+            return self.recommenders[name]
+        except KeyError:
+            served = ", ".join(self.recommenders)
+            raise UnknownDomain(f"'{name[:60]}' is not served", hint=f"served are: {served}") from None
+
+    def warm(self) -> None:
+        """Start the engines in the background. One that does not start leaves the service degraded, not down."""
+        for name, recommender in self.recommenders.items():
+            self.warming.append(threading.Thread(target=_warm, args=(name, recommender), daemon=True))
+            self.warming[-1].start()
+
+    @property
+    def is_warm(self) -> bool:
+        return not any(thread.is_alive() for thread in self.warming)
+
+    async def run(self, request: Request, work: Callable[[], T]) -> T:
+        """Do work that uses the engine or the index. Raises Overloaded beyond the queue."""
+        return await self.gate.run(work, request.receive)
+
+    def close(self) -> None:
+        for recommender in self.recommenders.values():
+            recommender.close()
+
+
+def _warm(name: str, recommender: Recommender) -> None:
+    try:
+        recommender.engine()
+    except RecsysError as error:
+        log.warning("the engine of '%s' did not start: %s", name, error.message)
+
+
+def service_of(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+TheService = Annotated[Service, Depends(service_of)]
+
+
+def recommender_of(
+    service: TheService,
+    domain: Annotated[
+        str | None, Query(description="by default the first that is served", max_length=60)
+    ] = None,
+) -> Recommender:
+    return service.recommender(domain)
+
+
+TheRecommender = Annotated[Recommender, Depends(recommender_of)]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="how many at once")]
+Cursor = Annotated[Name | None, Query(description="`next_cursor` of the page before", max_length=400)]
+
+
+def cursor_of(last: Any) -> str:
+    """A cursor that says where the page ended. Opaque to clients."""
+    return base64.urlsafe_b64encode(str(last).encode()).decode().rstrip("=")
+
+
+def after(cursor: str | None) -> str | None:
+    """Where the page before ended. Raises RequestError for what is no cursor of ours."""
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        text = raw.decode()
+    except (binascii.Error, ValueError):
+        raise RequestError("that is no cursor", hint="send next_cursor as it came") from None
+    if "\0" in text:
+        raise RequestError("that is no cursor", hint="send next_cursor as it came")
+    return text
+
+
+def number_after(cursor: str | None, kind: Callable[[str], T]) -> T | None:
+    """The same where pages are ordered by a number."""
+    text = after(cursor)
+    try:
+        return None if text is None else kind(text)
+    except ValueError:
+        raise RequestError("that is no cursor", hint="send next_cursor as it came") from None

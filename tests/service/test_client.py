@@ -1,0 +1,81 @@
+"""The Python client, spoken through the app; each of its calls must be in the OpenAPI document."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fastapi.testclient import TestClient
+from jsonschema_rs import Draft202012Validator
+
+from recsys import client as module
+from recsys.client import Client, ServiceProblem
+from recsys.types import Item, User
+
+
+@pytest.fixture
+def document(client: TestClient) -> Any:
+    return client.get("/openapi.json").json()
+
+
+@pytest.fixture
+def sent() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def ours(client: TestClient, sent: list[Any]) -> Client:
+    client.event_hooks["request"].append(sent.append)
+    return Client("", http=cast(Any, client))
+
+
+def everything(ours: Client) -> None:
+    """Every method, with every kind of argument."""
+    answer, given = ours.recommend("ann", k=2, at="2026-11-20T21:00", rule={"without": {"genre": ["Noir"]}})
+    list(ours.stream("ann", k=1))
+    ours.explain("Fargo", "ann", instead_of="Toy Story")
+    ours.similar("Heat", k=2)
+    liked = {"user_id": "ann", "item_id": answer[0].item.id, "event": "liked", "recommendation_id": given}
+    ours.send(liked, key="once")
+    ours.put_items([Item(id="f60", title="Sixty", year=1960, attributes={"genre": ("Noir",)})])
+    ours.put_user(User(id="a b/c", profile={"age": "9"}))
+    ours.delete_user("a b/c")
+
+
+def test_every_call_is_as_the_document_says(ours: Client, sent: list[Any], document: Any) -> None:
+    sent.clear()  # of reading the document
+    everything(ours)
+    called = set()
+    for request in sent:
+        path = request.url.path
+        routes = [one for one in document["paths"] if re.fullmatch(re.sub(r"{\w+}", ".+", one), path)]
+        operation = document["paths"][routes[0]][request.method.lower()]
+        called.add((request.method, routes[0]))
+        if "requestBody" in operation:
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+            whole = schema | {"components": document["components"]}
+            Draft202012Validator(whole).validate(json.loads(request.content))
+        parameters = {one["name"].lower() for one in operation.get("parameters", ())}
+        assert set(request.url.params) <= parameters
+        assert "idempotency-key" not in request.headers or "idempotency-key" in parameters
+    methods = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")}
+    assert len(called) == len(methods) - 1  # `stream` calls what `recommend` does
+
+
+def test_answers_are_the_nouns_and_errors_keep_their_hint(ours: Client) -> None:
+    answer, given = ours.recommend("ann", k=2)
+    assert (answer.user, len(answer), len(given)) == ("ann", 2, 32)
+    assert [name for name, _ in ours.stream("ann", k=2)] == ["ranked", "reason", "reason", "done"]
+    with pytest.raises(ServiceProblem) as caught:
+        ours.explain("Fargoo")
+    assert (caught.value.status, caught.value.hint) == (404, "did you mean: Fargo (1996)?")
+    with pytest.raises(ServiceProblem, match="k: Input should be"):
+        list(ours.stream("ann", k=0))
+
+
+def test_it_stays_short() -> None:
+    assert len(Path(str(module.__file__)).read_text("utf-8").splitlines()) <= 100

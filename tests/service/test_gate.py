@@ -1,0 +1,186 @@
+"""Places and queue: who is let in, who is told to come back, and that nobody's place is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from starlette.types import Message
+
+from recsys.pipeline import Recommender
+from recsys.service.app import create_app
+from recsys.service.gate import Gate
+from recsys.service.options import ServiceOptions
+from recsys.service.problems import ClientGone, Overloaded
+from tests.fakes import ScriptedEngine
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(30):
+        while not condition():
+            await anyio.sleep(0.005)
+
+
+def test_beyond_places_and_queue_it_refuses_and_counts() -> None:
+    shed: list[int] = []
+    let_go = threading.Event()
+
+    async def main() -> list[str]:
+        gate = Gate(1, 1, lambda: shed.append(1))
+        done: list[str] = []
+
+        async def work(name: str) -> None:
+            await gate.run(let_go.wait)
+            done.append(name)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work, "runs")
+            await until(lambda: gate.running == 1)
+            group.start_soon(work, "waits")
+            await until(lambda: gate.waiting == 1)
+            with pytest.raises(Overloaded):
+                await gate.run(lambda: None)
+            let_go.set()
+        assert (gate.running, gate.waiting) == (0, 0)
+        return done
+
+    assert anyio.run(main) == ["runs", "waits"]
+    assert shed == [1]
+
+
+def test_a_queue_of_none_still_lets_in_whom_there_is_a_place_for() -> None:
+    async def main() -> int:
+        return await Gate(1, 0).run(lambda: 7)
+
+    assert anyio.run(main) == 7
+
+
+def test_client_that_leaves_the_queue_frees_its_place() -> None:
+    async def main() -> None:
+        gate, leave, let_go = Gate(1, 1), anyio.Event(), threading.Event()
+
+        async def receive() -> Message:
+            await leave.wait()
+            return {"type": "http.disconnect"}
+
+        async def leaves() -> None:
+            with pytest.raises(ClientGone):
+                await gate.run(lambda: pytest.fail("it ran for nobody"), receive)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(gate.run, let_go.wait)
+            await until(lambda: gate.running == 1)
+            group.start_soon(leaves)
+            await until(lambda: gate.waiting == 1)
+            leave.set()
+            await until(lambda: gate.waiting == 0)
+            let_go.set()
+        assert await gate.run(lambda: "free again") == "free again"
+
+    anyio.run(main)
+
+
+def test_work_that_fails_gives_its_place_back() -> None:
+    async def main() -> str:
+        gate = Gate(1, 0)
+        with pytest.raises(ZeroDivisionError):
+            await gate.run(lambda: 1 // 0)
+        return await gate.run(lambda: "free")
+
+    assert anyio.run(main) == "free"
+
+
+@contextmanager
+def held(scripted: ScriptedEngine) -> Iterator[threading.Event]:
+    """The engine answers only once the event is set."""
+    let_go, score = threading.Event(), scripted.score
+
+    def slow(text: str, label: str) -> float:
+        assert let_go.wait(60)
+        return score(text, label)
+
+    scripted.score = slow
+    try:
+        yield let_go
+    finally:
+        let_go.set()
+
+
+def test_full_service_answers_503_with_retry_after_and_loses_nothing(
+    recommender: Recommender, scripted: ScriptedEngine
+) -> None:
+    app = create_app({"films": recommender}, ServiceOptions(concurrency=1, queue=1, warm=False))
+    gate = app.state.service.gate
+    body = {"user": "ann", "k": 1, "reasons": False}
+
+    async def main() -> tuple[list[Any], Any, Any]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answers: list[Any] = []
+
+            async def ask() -> None:
+                answers.append(await client.post("/v1/recommendations", json=body))
+
+            with held(scripted) as let_go:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(ask)
+                    await until(lambda: gate.running == 1)
+                    group.start_soon(ask)
+                    await until(lambda: gate.waiting == 1)
+                    refused = await client.post("/v1/recommendations", json=body)
+                    alive = await client.get("/healthz")
+                    metrics = (await client.get("/metrics")).text
+                    let_go.set()
+            assert "whyrec_queue_length 1.0" in metrics
+            assert "whyrec_shed_total 1.0" in metrics
+            return answers, refused, alive
+
+    answers, refused, alive = anyio.run(main)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+    assert refused.json()["retryable"]
+    assert alive.status_code == 200
+
+
+def test_stream_that_nobody_reads_any_more_frees_its_place(
+    recommender: Recommender, scripted: ScriptedEngine
+) -> None:
+    app = create_app({"films": recommender}, ServiceOptions(concurrency=1, queue=0, warm=False))
+    gate = app.state.service.gate
+    gone = anyio.Event()
+    sent: list[Message] = []
+    body = b'{"user": "ann", "k": 3}'
+
+    async def main() -> None:
+        asked = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> Message:
+            if asked:
+                return asked.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+            if message["type"] == "http.response.body":
+                gone.set()
+                await anyio.sleep(0.05)
+
+        scope = {
+            "type": "http", "method": "POST", "path": "/v1/recommendations", "raw_path": b"", "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"accept", b"text/event-stream"), (b"content-type", b"application/json")],
+            "client": ("127.0.0.1", 1), "server": ("localhost", 80), "scheme": "http", "http_version": "1.1",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+        }  # fmt: skip
+        await app(scope, receive, send)
+        assert (gate.running, gate.waiting) == (0, 0)
+
+    anyio.run(main)
+    text = b"".join(message.get("body", b"") for message in sent).decode()
+    assert "event: ranked" in text
+    assert "event: done" not in text

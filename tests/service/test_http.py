@@ -1,0 +1,456 @@
+"""What clients of the HTTP service see: answers, freshness, errors, headers, and what is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from recsys.errors import EngineDead, StoreError
+from recsys.pipeline import Recommender
+from recsys.requests import Asked
+from recsys.service import audit, records
+from recsys.service.bodies import Answer, RecommendationRequest
+from recsys.types import Recommendations
+from tests.fakes import ScriptedEngine
+
+Serve = Callable[..., TestClient]
+
+
+def recommend(client: TestClient, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    done = client.post("/v1/recommendations", json=body, headers=headers)
+    assert done.status_code == 200, done.text
+    return done.json()
+
+
+def ids(answer: Any) -> list[str]:
+    return [line["item"]["id"] for line in answer["recommendations"]]
+
+
+def send(client: TestClient, *events: dict[str, Any], **headers: str) -> Any:
+    return client.post("/v1/interactions", json={"events": events}, headers=headers)
+
+
+def events_of(text: str) -> list[tuple[str, Any]]:
+    """(event, data) of a stream of server-sent events."""
+    found = []
+    for block in text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+class TestRecommendations:
+    def test_answer_is_the_library_s_own_and_has_an_id(
+        self, client: TestClient, recommender: Recommender
+    ) -> None:
+        found = recommend(client, user="ann", k=3)
+        assert len(found.pop("recommendation_id")) == 32
+        answer = Recommendations.model_validate(found)
+        assert [line.item.id for line in answer] == [
+            line.item.id for line in recommender.recommend("ann", k=3)
+        ]
+        assert all(line.explanation and line.explanation.grounded for line in answer)
+
+    def test_every_part_of_a_request_can_be_said(self) -> None:
+        assert set(Asked.__annotations__) <= set(RecommendationRequest.model_fields)
+
+    def test_history_context_and_filter_of_the_request_are_used(self, client: TestClient) -> None:
+        found = recommend(
+            client, liked=["Heat"], disliked=["Toy Story"], at="2026-11-20T21:00", wish="dark",
+            rule={"where": {"genre": ["Noir", "Thriller"]}}, k=3, reasons=False,
+        )  # fmt: skip
+        assert found["context"]["weekday"] == "Friday"
+        assert found["context"]["wish"] == "dark"
+        for line in found["recommendations"]:
+            assert {"Noir", "Thriller"} & set(line["item"]["attributes"]["genre"])
+            assert line["explanation"] is None
+
+    def test_several_users_get_a_list_each(self, client: TestClient) -> None:
+        answers = recommend(client, users=["ann", "bob"], k=2, reasons=False)["answers"]
+        assert [answer["user"] for answer in answers] == ["ann", "bob"]
+
+    def test_stream_brings_the_list_then_reasons_then_the_whole(self, client: TestClient) -> None:
+        done = client.post(
+            "/v1/recommendations", json={"user": "ann", "k": 2}, headers={"Accept": "text/event-stream"}
+        )
+        assert done.headers["content-type"].startswith("text/event-stream")
+        steps = events_of(done.text)
+        assert [name for name, _ in steps] == ["ranked", "reason", "reason", "done"]
+        first, last = steps[0][1]["answer"], steps[-1][1]
+        assert ids(first) == ids(last)
+        texts = {data["rank"]: data["explanation"]["text"] for name, data in steps if name == "reason"}
+        assert [texts[1], texts[2]] == [line["explanation"]["text"] for line in last["recommendations"]]
+        assert client.get(f"/v1/recommendations/{last['recommendation_id']}").status_code == 200
+
+    def test_wrong_request_for_a_stream_is_an_ordinary_problem(self, client: TestClient) -> None:
+        done = client.post(
+            "/v1/recommendations", json={"liked": ["Fargoo"]}, headers={"Accept": "text/event-stream"}
+        )
+        assert (done.status_code, done.headers["content-type"]) == (404, "application/problem+json")
+
+    def test_dead_engine_degrades_and_is_no_error(
+        self, client: TestClient, scripted: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def gone() -> Any:
+            raise EngineDead("it is gone")
+
+        scripted.fail_at[0] = EngineDead("it is gone")
+        monkeypatch.setattr(client.app.state.service.recommender(None), "engine", gone)  # type: ignore[attr-defined]
+        found = recommend(client, user="ann", k=2)
+        assert found["strategy"] == "retriever"
+        assert any("it is gone" in note for note in found["degraded"])
+        assert {line["explanation"]["source"] for line in found["recommendations"]} == {"template"}
+        assert 'whyrec_fallbacks_total{domain="films",kind="engine"} 1.0' in client.get("/metrics").text
+
+    def test_explanation_and_similar_items(self, client: TestClient) -> None:
+        why = client.post(
+            "/v1/explanations", json={"user": "ann", "item": "Fargo", "instead_of": "f1"}
+        ).json()
+        assert (why["item"]["item"]["id"], why["other"]["item"]["id"]) == ("f7", "f1")
+        alike = client.post("/v1/similar", json={"item": "Heat", "k": 3}).json()
+        assert len(alike) == 3
+        assert "f2" not in {one["item"]["id"] for one in alike}
+
+    def test_what_tells_who_somebody_is_reaches_neither_prompt_nor_trace(
+        self, client: TestClient, scripted: ScriptedEngine
+    ) -> None:
+        wish = "something dark, write to jane.roe@example.org"
+        found = recommend(client, user="ann", wish=wish, k=1)
+        assert "dark" in found["context"]["wish"]
+        trace = client.get(f"/v1/recommendations/{found['recommendation_id']}").text
+        assert "jane.roe" not in "".join(scripted.prompts) + trace + json.dumps(found)
+
+
+class TestFreshness:
+    def test_event_sent_now_is_in_the_next_answer(self, client: TestClient, scripted: ScriptedEngine) -> None:
+        before = ids(recommend(client, user="new", k=12, reasons=False))
+        assert "f11" in before
+        assert send(client, {"user_id": "new", "item_id": "f11", "event": "liked"}).status_code == 200
+        scripted.calls.clear()
+        assert "f11" not in ids(recommend(client, user="new", k=11, reasons=False))
+        assert "Metropolis" in scripted.prompts[0]
+
+    def test_item_sent_now_is_in_the_next_answer_and_a_deleted_one_is_not(self, client: TestClient) -> None:
+        item = {"id": "f99", "title": "Brand New", "attributes": {"genre": ["Western"]}}
+        assert client.put("/v1/items/f99", json=item).status_code == 201
+        only: dict[str, Any] = {"rule": {"where": {"genre": ["Western"]}}, "k": 1, "reasons": False}
+        assert ids(recommend(client, user="ann", **only)) == ["f99"]
+        assert client.delete("/v1/items/f99").json()["removed"] == 1
+        assert ids(recommend(client, user="ann", **only)) == []
+
+    def test_import_is_in_the_next_answer(self, client: TestClient) -> None:
+        lines = [
+            {"item": {"id": "f98", "title": "Imported", "attributes": {"genre": ["Western"]}}},
+            {"user": {"id": "zoe", "profile": {"age": "60"}}},
+            {"interaction": {"user_id": "zoe", "item_id": "f1", "rating": 5, "timestamp": 7}},
+            {"interaction": {"user_id": "yan", "item_id": "f98", "timestamp": 8}},
+        ]
+        done = client.post("/v1/import", content="\n".join(map(json.dumps, lines)))
+        assert {kind: counts["added"] for kind, counts in done.json().items()} == {
+            "items": 1, "users": 2, "interactions": 2,
+        }  # fmt: skip
+        assert "f98" in ids(recommend(client, user="zoe", k=12, reasons=False))
+        assert "f1" not in ids(recommend(client, user="zoe", k=12, reasons=False))
+
+    def test_session_collects_what_somebody_likes(self, client: TestClient) -> None:
+        begun = client.post("/v1/sessions", json={"liked": ["Heat"]})
+        assert begun.status_code == 201
+        address = f"/v1/sessions/{begun.json()['id']}"
+        added = client.post(address, json={"liked": ["Fargo"], "disliked": ["Heat"]}).json()
+        assert (added["liked"], added["disliked"]) == (["f7"], ["f2"])
+        found = recommend(client, session=begun.json()["id"], k=10, reasons=False)
+        assert not {"f2", "f7"} & set(ids(found))
+        assert client.delete(address).status_code == 200
+        assert client.get(address).status_code == 404
+
+    def test_expired_session_is_gone(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        address = f"/v1/sessions/{client.post('/v1/sessions', json={}).json()['id']}"
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 3 * 3600)
+        assert client.get(address).status_code == 404
+
+
+class TestFeedback:
+    def test_feedback_refers_to_a_recommendation(self, client: TestClient) -> None:
+        found = recommend(client, user="ann", k=2, reasons=False)
+        best, other = ids(found)
+        about = {"user_id": "ann", "recommendation_id": found["recommendation_id"]}
+        done = send(
+            client,
+            about | {"item_id": best, "event": "liked"},
+            about | {"item_id": other, "event": "dismissed"},
+        )
+        assert done.json() == {"added": 1, "updated": 0, "feedback": 2}
+        seen = client.get("/v1/interactions", params={"user_id": "ann"}).json()["data"]
+        assert (seen[0]["item_id"], seen[0]["rating"]) == (best, 4.0)
+        assert other not in {event["item_id"] for event in seen}
+        assert 'whyrec_feedback_total{domain="films",event="dismissed"} 1.0' in client.get("/metrics").text
+
+    @pytest.mark.parametrize(
+        ("change", "status"),
+        [({"recommendation_id": "none"}, 404), ({"item_id": "f3"}, 422), ({"user_id": "bob"}, 422)],
+    )
+    def test_feedback_on_what_was_not_recommended_is_refused_whole(
+        self, client: TestClient, change: dict[str, str], status: int
+    ) -> None:
+        found = recommend(client, user="ann", k=2, reasons=False)
+        good = {
+            "user_id": "ann", "item_id": ids(found)[0], "event": "liked",
+            "recommendation_id": found["recommendation_id"],
+        }  # fmt: skip
+        assert send(client, good, good | change).status_code == status
+        seen = client.get("/v1/interactions", params={"user_id": "ann"}).json()["data"]
+        assert good["item_id"] not in {event["item_id"] for event in seen}
+
+    def test_click_without_a_recommendation_says_what_is_missing(self, client: TestClient) -> None:
+        done = send(client, {"user_id": "ann", "item_id": "f1", "event": "clicked"})
+        assert done.status_code == 422
+        assert "recommendation_id" in done.json()["detail"]
+
+    def test_only_the_newest_traces_are_kept(self, serve: Serve) -> None:
+        client = serve(traces=2)
+        made = [recommend(client, user="ann", k=1, reasons=False)["recommendation_id"] for _ in range(3)]
+        kept = [client.get(f"/v1/recommendations/{one}").status_code for one in made]
+        assert kept == [404, 200, 200]
+        listed = client.get("/v1/recommendations").json()["data"]
+        assert [one["recommendation_id"] for one in listed] == made[:0:-1]
+
+    def test_store_that_cannot_keep_a_trace_costs_the_trace_alone(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any) -> None:
+            raise StoreError("the database has no room to grow")
+
+        monkeypatch.setattr(records, "add_trace", full)
+        found = recommend(client, user="ann", k=1, reasons=False)
+        assert Answer.model_validate(found)
+        assert any(note.startswith("trace: ") for note in found["degraded"])
+
+
+class TestPeopleAndItems:
+    def test_users_come_in_pages_that_have_each_once(self, client: TestClient) -> None:
+        seen: list[str] = []
+        cursor: str | None = None
+        while True:
+            page = client.get(
+                "/v1/users", params={"limit": 2} | ({"cursor": cursor} if cursor else {})
+            ).json()
+            seen += [user["id"] for user in page["data"]]
+            if (cursor := page["next_cursor"]) is None:
+                break
+        assert seen == ["ann", "bob", "cat", "dan", "eve", "new"]
+
+    @pytest.mark.parametrize("address", ["/v1/users", "/v1/items", "/v1/recommendations"])
+    @pytest.mark.parametrize("cursor", ["!", "AAAA", "Zm9v8J-", "AA"])
+    def test_cursor_that_is_none_of_ours_is_refused_or_harmless(
+        self, client: TestClient, address: str, cursor: str
+    ) -> None:
+        assert client.get(address, params={"cursor": cursor}).status_code in (200, 422)
+
+    def test_user_is_added_replaced_and_deleted_everywhere(
+        self, client: TestClient, recommender: Recommender
+    ) -> None:
+        assert client.put("/v1/users/a/b", json={"id": "a/b", "profile": {"age": "7"}}).status_code == 201
+        assert client.put("/v1/users/a/b", json={"id": "a/b"}).status_code == 200
+        assert client.get("/v1/users/a/b").json()["profile"] == {}
+        given = recommend(client, user="a/b", k=1, reasons=False)["recommendation_id"]
+        send(client, {"user_id": "a/b", "item_id": "f1"})
+        gone = client.delete("/v1/users/a%2Fb").json()
+        assert (gone["rows"]["users"], gone["rows"]["interactions"], gone["rows"]["traces"]) == (1, 1, 1)
+        assert client.get("/v1/users/a/b").status_code == 404
+        assert client.get(f"/v1/recommendations/{given}").status_code == 404
+        entry = audit.entries(recommender.store)[0]
+        assert entry.action == "users.delete"
+        assert "a/b" not in entry.target
+
+    def test_one_wrong_item_keeps_all_out(self, client: TestClient) -> None:
+        items = [{"id": "f90", "title": "Right"}, {"id": "f91", "title": "Wrong", "year": 12}]
+        done = client.post("/v1/items", json={"items": items})
+        assert done.status_code == 422
+        assert "f91" in done.json()["detail"] or "items, row 2" in done.json()["detail"]
+        assert client.get("/v1/items/f90").status_code == 404
+
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            ("{", "row 2: not valid JSON"),
+            ('{"thing": {}}', "row 2: expected an object"),
+            ('{"interaction": {"user_id": "x", "item_id": "f1", "rating": "many"}}', "field 'rating'"),
+            ('{"interaction": {"user_id": "x", "item_id": "f777"}}', "no item 'f777'"),
+            ('{"user": {"id": "a\\u0000b"}}', "NUL"),
+        ],
+    )
+    def test_wrong_line_of_an_import_is_named_and_nothing_is_kept(
+        self, client: TestClient, line: str, told: str
+    ) -> None:
+        done = client.post("/v1/import", content='{"item": {"id": "f97", "title": "Right"}}\n' + line)
+        assert done.status_code == 422
+        assert told in done.json()["detail"]
+        assert client.get("/v1/items/f97").status_code == 404
+
+    def test_event_of_somebody_new_adds_them(self, client: TestClient) -> None:
+        assert send(client, {"user_id": "stranger", "item_id": "f1", "rating": 5}).json()["added"] == 1
+        assert client.get("/v1/users/stranger").json() == {"id": "stranger", "profile": {}, "home": None}
+
+    def test_same_event_again_is_no_second_one(self, client: TestClient) -> None:
+        event = {"user_id": "ann", "item_id": "f1", "rating": 5, "timestamp": 9.5}
+        assert send(client, event).json()["added"] == 1
+        assert send(client, event, event).json() == {"added": 0, "updated": 1, "feedback": 0}
+
+
+class TestManners:
+    def test_problem_says_what_to_do_next(self, client: TestClient) -> None:
+        done = client.post("/v1/recommendations", json={"liked": ["Fargoo"]}, headers={"X-Request-Id": "r-1"})
+        assert done.headers["content-type"] == "application/problem+json"
+        assert done.json() == {
+            "type": "urn:whyrec:error:UnknownItem", "title": "Not Found", "status": 404,
+            "detail": "no item is called 'Fargoo'", "hint": "did you mean: Fargo (1996)?",
+            "retryable": False, "request_id": "r-1",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"k": 0}, {"k": 101}, {"user": ""}, {"user": "a\0b"}, {"wish": "x" * 501}, {"at": "sometime never"},
+            {"n_candidates": 100000}, {"strategy": "best"}, {"unknown": 1}, {"liked": ["x"] * 201},
+            {"place": {"latitude": 1e999}}, {"users": ["ann"], "user": "bob"}, {"language": "xx"},
+        ],
+    )  # fmt: skip
+    def test_request_that_cannot_be_meant_is_the_client_s_fault(
+        self, client: TestClient, body: dict[str, Any]
+    ) -> None:
+        done = client.post(
+            "/v1/recommendations", content=json.dumps(body), headers={"Content-Type": "application/json"}
+        )
+        assert done.status_code == 422, done.text
+        assert done.json()["detail"]
+
+    def test_request_id_goes_through_and_a_strange_one_is_replaced(self, client: TestClient) -> None:
+        assert client.get("/healthz", headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
+        odd = client.get("/healthz", headers={"X-Request-Id": "a b\t{}"}).headers["X-Request-Id"]
+        assert len(odd) == 32
+        found = recommend(client, {"X-Request-Id": "abc-2"}, user="ann", k=1, reasons=False)
+        trace = client.get(f"/v1/recommendations/{found['recommendation_id']}").json()
+        assert trace["request_id"] == "abc-2"
+
+    def test_what_the_client_has_is_not_sent_again(self, client: TestClient) -> None:
+        first = client.get("/v1/items/f1")
+        again = client.get("/v1/items/f1", headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        client.put("/v1/items/f1", json={"id": "f1", "title": "Toy Story 2"})
+        changed = client.get("/v1/items/f1", headers={"If-None-Match": first.headers["ETag"]})
+        assert changed.json()["title"] == "Toy Story 2"
+
+    def test_same_idempotency_key_is_done_once(self, client: TestClient) -> None:
+        event = {"user_id": "ann", "item_id": "f1"}
+        first = send(client, event, **{"Idempotency-Key": "one"})
+        again = send(client, event, **{"Idempotency-Key": "one"})
+        assert first.json() == again.json() == {"added": 1, "updated": 0, "feedback": 0}
+        seen = client.get("/v1/interactions", params={"user_id": "ann"}).json()["data"]
+        assert [e["item_id"] for e in seen].count("f1") == 1
+        assert send(client, event | {"rating": 1}, **{"Idempotency-Key": "one"}).status_code == 422
+
+    def test_request_that_failed_may_be_sent_again_with_its_key(self, client: TestClient) -> None:
+        event = {"user_id": "ann", "item_id": "f50"}
+        assert send(client, event, **{"Idempotency-Key": "two"}).status_code == 404
+        client.put("/v1/items/f50", json={"id": "f50", "title": "Now it is there"})
+        assert send(client, event, **{"Idempotency-Key": "two"}).json()["added"] == 1
+
+    def test_recommendation_with_a_key_is_the_same_one_again(
+        self, client: TestClient, scripted: ScriptedEngine
+    ) -> None:
+        first = recommend(client, {"Idempotency-Key": "k"}, user="ann", k=2)
+        asked = len(scripted.calls)
+        assert recommend(client, {"Idempotency-Key": "k"}, user="ann", k=2) == first
+        assert len(scripted.calls) == asked
+        other = client.post(
+            "/v1/recommendations", json={"user": "ann", "k": 3}, headers={"Idempotency-Key": "k"}
+        )
+        assert other.status_code == 422
+
+    def test_body_beyond_the_bound_is_refused_with_and_without_its_length(self, serve: Serve) -> None:
+        client = serve(body_kb=1)
+        big = {"liked": ["x" * 100] * 50}
+        assert client.post("/v1/recommendations", json=big).status_code == 413
+        chunks = (json.dumps(big).encode()[at : at + 100] for at in range(0, 5000, 100))
+        headers = {"Content-Type": "application/json"}
+        done = client.post("/v1/recommendations", content=chunks, headers=headers)
+        assert done.status_code == 413
+        assert done.headers["content-type"] == "application/problem+json"
+
+    def test_other_origins_are_not_allowed_unless_named(self, serve: Serve) -> None:
+        asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+        assert "access-control-allow-origin" not in serve().options("/v1/users", headers=asks).headers
+        named = serve(cors_origins=("https://shop.example",)).options("/v1/users", headers=asks)
+        assert named.headers["access-control-allow-origin"] == "https://shop.example"
+
+    def test_domain_that_is_not_served_is_named(self, client: TestClient) -> None:
+        done = client.get("/v1/users", params={"domain": "books"})
+        assert (done.status_code, done.json()["hint"]) == (404, "served are: films")
+
+    def test_stranger_s_error_is_a_problem_without_its_text(
+        self, client: TestClient, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: Any, **__: Any) -> Any:
+            raise ZeroDivisionError("secret words")
+
+        monkeypatch.setattr(recommender, "stream", broken)
+        done = client.post("/v1/recommendations", json={"user": "ann"})
+        assert (done.status_code, done.headers["content-type"]) == (500, "application/problem+json")
+        assert "secret words" not in done.text
+
+    def test_operation_routes(self, client: TestClient) -> None:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/readyz").json() == {"status": "ready"}
+        assert client.get("/version").json()["api"] == "v1"
+        domain = client.get("/v1/domains").json()[0]
+        assert (domain["name"], domain["counts"]["items"]) == ("films", 12)
+        recommend(client, user="ann", k=2)
+        text = client.get("/metrics").text
+        for name in (
+            "stage_seconds_count",
+            "tokens_total",
+            "parses_total",
+            "label_mass_count",
+            "log_odds_count",
+        ):
+            assert re.search(rf'^whyrec_{name}{{.*domain="films"', text, re.MULTILINE), name
+        assert "whyrec_queue_length 0.0" in text
+
+
+class TestPrompts:
+    def test_templates_are_listed_shown_and_compared(self, client: TestClient) -> None:
+        names = {one["name"] for one in client.get("/v1/prompts").json()}
+        assert {"rank/pointwise", "rank/listwise", "explain/reason"} <= names
+        assert "{% block" in client.get("/v1/prompts/rank/pointwise").json()["source"]
+        both = {"a": "rank/pointwise", "b": "rank/listwise"}
+        assert client.get("/v1/prompts/diff", params=both).json()["diff"]
+        assert client.get("/v1/prompts/diff", params=both | {"b": both["a"]}).json()["diff"] == []
+        assert client.get("/v1/prompts/../secrets").status_code == 404
+        assert client.get("/v1/prompts/partials/person").status_code == 404
+
+    def test_what_is_rendered_is_what_is_sent(self, client: TestClient, scripted: ScriptedEngine) -> None:
+        asked = {"user": "ann", "at": "2026-11-20T21:00", "n_candidates": 3}
+        shown = client.post("/v1/prompts/render", json=asked).json()
+        assert shown["answer"] is None
+        assert scripted.calls == []
+        ran = client.post("/v1/prompts/run", json=asked).json()
+        assert ran["text"] == shown["text"] == list(scripted.prompts)
+        assert len(ran["answer"]["scores"]) == 3
+
+
+class TestAdapters:
+    def test_none_is_there_and_only_names_of_the_registry_are_taken(self, client: TestClient) -> None:
+        assert client.get("/v1/adapters").json() == []
+        for ref in ("/etc/passwd", "../films@abcd", "films", "films@../x"):
+            assert client.post("/v1/adapters/load", json={"ref": ref}).status_code == 422
+        assert client.post("/v1/adapters/load", json={"ref": "films@abcd"}).status_code == 409
+        assert client.post("/v1/adapters/promote", json={"ref": "books@abcd"}).status_code == 422
+        assert client.post("/v1/adapters/rollback").status_code == 422
+        assert client.post("/v1/adapters/load", json={"ref": "none"}).json()["adapter"] == "none"

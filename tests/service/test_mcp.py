@@ -1,0 +1,104 @@
+"""The tools as the official client of the protocol sees them: in memory, over HTTP, over stdio."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from recsys.pipeline import Recommender
+from recsys.service.app import create_app
+from recsys.service.keys import KeyRing
+from recsys.service.mcp import build
+from recsys.service.options import ServiceOptions
+from recsys.service.state import Service
+from recsys.types import Recommendations, Why
+
+TOOLS = {"domains", "recommend", "explain", "similar", "item", "user", "add_events"}
+
+
+def call(recommender: Recommender, tool: str, **arguments: Any) -> Any:
+    """What a tool returns in memory: its structured content, or the text of its error."""
+
+    async def ask() -> Any:
+        async with Client(build(Service({"films": recommender}, ServiceOptions()))) as client:
+            done = await client.call_tool(tool, arguments)
+            return done.content[0].text if done.is_error else done.structured_content  # type: ignore[union-attr]
+
+    return anyio.run(ask)
+
+
+def test_every_verb_is_listed_with_a_description(recommender: Recommender) -> None:
+    async def ask() -> list[Any]:
+        async with Client(build(Service({"films": recommender}, ServiceOptions()))) as client:
+            return list((await client.list_tools()).tools)
+
+    tools = anyio.run(ask)
+    assert {tool.name for tool in tools} == TOOLS
+    assert all(tool.description for tool in tools)
+
+
+def test_recommend_returns_the_nouns_of_the_library(recommender: Recommender) -> None:
+    found = call(recommender, "recommend", request={"user": "ann", "k": 2})
+    del found["recommendation_id"]
+    answer = Recommendations.model_validate(found)
+    assert (answer.user, len(answer)) == ("ann", 2)
+    assert all(line.explanation and line.explanation.grounded for line in answer)
+
+
+def test_explain_similar_item_and_user_answer(recommender: Recommender) -> None:
+    why = Why.model_validate(call(recommender, "explain", request={"user": "ann", "item": "Fargo"}))
+    assert why.item.item.id == "f7"
+    alike = call(recommender, "similar", request={"item": "Heat", "k": 2})["result"]
+    assert len(alike) == 2
+    assert "f2" not in {one["item"]["id"] for one in alike}
+    assert call(recommender, "item", name="Fargo")["id"] == "f7"
+    assert call(recommender, "user", user_id="ann")["id"] == "ann"
+
+
+def test_an_event_sent_is_known_to_the_next_answer(recommender: Recommender) -> None:
+    first = call(recommender, "recommend", request={"user": "ann", "k": 1, "reasons": False})
+    best = first["recommendations"][0]["item"]["id"]
+    event = {
+        "user_id": "ann", "item_id": best, "event": "liked", "recommendation_id": first["recommendation_id"],
+    }  # fmt: skip
+    assert call(recommender, "add_events", events={"events": [event]}) == {
+        "added": 1, "updated": 0, "feedback": 1,
+    }  # fmt: skip
+    again = call(recommender, "recommend", request={"user": "ann", "k": 12, "reasons": False})
+    assert best not in {line["item"]["id"] for line in again["recommendations"]}
+
+
+def test_an_error_says_what_to_do_next(recommender: Recommender) -> None:
+    told = call(recommender, "item", name="Fargoo")
+    assert "did you mean: Fargo (1996)" in told
+    assert "served are: films" in call(recommender, "item", name="Fargo", domain="books")
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_over_http_a_key_is_asked_for_once_there_is_one(recommender: Recommender, with_key: bool) -> None:
+    secret, _ = KeyRing(recommender.store).create("reader", ["read"])
+    headers = {"Authorization": f"Bearer {secret}"} if with_key else {}
+    app = create_app({"films": recommender}, ServiceOptions())
+    event = {"user_id": "ann", "item_id": "f1"}
+
+    async def ask() -> list[Any]:
+        transport = httpx2.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http,
+            Client(streamable_http_client("http://localhost/mcp/", http_client=http)) as client,
+        ):
+            return [
+                await client.call_tool("item", {"name": "Fargo"}),
+                await client.call_tool("add_events", {"events": {"events": [event]}}),
+            ]
+
+    reads, writes = anyio.run(ask)
+    assert reads.is_error == (not with_key)
+    assert writes.is_error
+    assert ("may not write" if with_key else "a key is needed") in writes.content[0].text
