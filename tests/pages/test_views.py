@@ -1,0 +1,214 @@
+"""What the pages send: headers, who may see them, where forms may come from, what stands in a permalink."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from recsys.pipeline import Recommender
+from recsys.service.app import create_app
+from recsys.service.keys import KeyRing
+from recsys.service.options import ServiceOptions
+from recsys.service.pages.asking import Form, form_of, request_of
+from recsys.service.pages.charts import chart, smooth
+from recsys.service.pages.web import HERE, STATIC
+from tests.fakes import ScriptedEngine
+from tests.pages.world import add_adapter, add_run
+
+HERE_ALONE = {"Sec-Fetch-Site": "same-origin"}
+PATHS = (
+    "/",
+    "/why",
+    "/prompts",
+    "/traces",
+    "/domains",
+    "/evaluations",
+    "/health",
+    "/login",
+    "/nowhere-evaluation",
+)
+
+
+@pytest.fixture
+def client(recommender: Recommender, runs: Path) -> TestClient:
+    app = create_app({"films": recommender}, ServiceOptions(warm=False, runs=runs))
+    return TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1234))
+
+
+@pytest.mark.parametrize("path", [*PATHS[:-1], "/adapters/none@abcd", "/static/pages.css", "/?k=none"])
+def test_every_page_keeps_foreign_code_out(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert not {"script-src", "style-src"} & policy.keys()
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+
+
+def test_no_template_holds_an_inline_script_or_style_or_another_host() -> None:
+    for path in (HERE / "templates").glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(
+            r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|\|\s*safe|https?://", text
+        ), path.name
+    assert b"0BSD" in STATIC["htmx.min.js"]
+    assert b"http" not in STATIC["pages.css"] + STATIC["pages.js"] + STATIC["theme.js"]
+
+
+def test_static_files_are_kept_by_their_content(client: TestClient) -> None:
+    address = re.search(r'href="(/static/pages\.css\?v=\w+)"', client.get("/").text)
+    assert address
+    assert "immutable" in client.get(address.group(1)).headers["cache-control"]
+    assert client.get("/static/pages.css?v=old").headers["cache-control"] == "no-cache"
+    assert client.get("/static/secret.css").status_code == 404
+
+
+FEEDBACK = {"item": "f1", "verdict": "liked", "recommendation": "1", "user": "ann"}
+FORMS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("/feedback", FEEDBACK),
+    ("/prompts/compare", {"name": "rank/pointwise", "source": "x"}),
+    ("/domains/rollback", {}),
+    ("/adapters/films@abcd/promote", {}),
+    ("/login", {"key": "k"}),
+    ("/logout", {}),
+)
+
+
+@pytest.mark.parametrize(("path", "data"), FORMS)
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://elsewhere.test"}, {"Origin": "null"}])  # fmt: skip
+def test_a_form_from_elsewhere_is_refused(
+    client: TestClient, path: str, data: dict[str, str], headers: dict[str, str]
+) -> None:
+    answer = client.post(path, data=data, headers=headers)
+    assert answer.status_code == 403
+    assert "another site" in answer.text
+
+
+def test_a_form_of_an_older_browser_is_known_by_its_origin(client: TestClient) -> None:
+    answer = client.post("/logout", headers={"Origin": "http://localhost"}, follow_redirects=False)
+    assert answer.status_code == 303
+
+
+def test_with_keys_the_pages_ask_for_one(client: TestClient, recommender: Recommender) -> None:
+    secret, _ = KeyRing(recommender.store).create("reader", scopes=("read",))
+    turned = client.get("/why?user=ann", follow_redirects=False)
+    assert turned.status_code == 303
+    assert turned.headers["location"].startswith("/login?next=/why")
+    assert client.post("/login", data={"key": "wrong"}, headers=HERE_ALONE).status_code == 401
+    signed = client.post(
+        "/login", data={"key": secret, "next": "//elsewhere.test"}, headers=HERE_ALONE, follow_redirects=False
+    )
+    assert signed.headers["location"] == "/"
+    cookie = signed.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert client.get("/why").status_code == 200
+    assert client.get("/traces").status_code == 403
+    assert client.post("/feedback", data=FEEDBACK, headers=HERE_ALONE).status_code == 403
+    assert client.post("/domains/rollback", headers=HERE_ALONE).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/?k=none", "give a whole number"),
+        ("/?k=0&user=ann", "greater than or equal to 1"),
+        ("/?where=genre", "is no filter"),
+        ("/why?item=Nothing+Such&liked=f3", "no item is called"),
+        ("/prompts?at=soon+enough+or+never", "at"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_on_the_page(client: TestClient, path: str, words: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert 'role="alert"' in answer.text
+    assert words in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/prompts?name=partials/history",
+        "/traces/none",
+        "/evaluations/..%2f..",
+        "/adapters/films@beef",
+        "/?domain=none",
+    ],
+)
+def test_what_is_not_there_is_a_page_too(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    if "json" not in answer.headers["content-type"]:
+        assert "<h1>404</h1>" in answer.text
+
+
+def test_an_answer_without_an_engine_says_so(
+    client: TestClient, recommender: Recommender, scripted: ScriptedEngine
+) -> None:
+    scripted.close()
+    recommender._engines._start = lambda: scripted
+    text = client.get("/?user=ann&whole=1").text
+    assert "Degraded" in text
+    assert "retriever order" in text
+
+
+def test_hidden_letters_are_not_shown(client: TestClient) -> None:
+    assert "\u202e" not in client.get("/?user=ann&wish=a%E2%80%AEb").text
+
+
+def test_a_permalink_is_the_form() -> None:
+    form = Form(user="7", liked=("1", "2"), where=("genre=Drama",), year_from="1990", k="3")
+    assert form.link == "user=7&k=3&year_from=1990&liked=1&liked=2&where=genre%3DDrama"
+    body = request_of(form)
+    assert (body.user, body.k, body.liked) == ("7", 3, ["1", "2"])
+    assert body.rule is not None
+    assert dict(body.rule.where) == {"genre": ("Drama",)}
+    assert body.rule.year_from == 1990
+
+
+def test_runs_that_cannot_be_read_are_named(client: TestClient, runs: Path) -> None:
+    add_run(runs)
+    (runs / "broken").mkdir()
+    (runs / "broken" / "result.json").write_text("[1")
+    text = client.get("/evaluations").text
+    assert "unreadable" in text
+    assert 'href="/evaluations/first' in text
+    policy = client.get("/evaluations/first/report").headers["content-security-policy"]
+    assert "sandbox" in policy
+    assert "default-src 'none'" in policy
+
+
+def test_an_adapter_is_promoted_only_by_who_may(
+    client: TestClient, recommender: Recommender, tmp_path: Path
+) -> None:
+    adapter = add_adapter(recommender.settings, tmp_path / "made")
+    assert client.get(f"/adapters/{adapter.ref}").status_code == 200
+    done = client.post(f"/adapters/{adapter.ref}/promote", headers=HERE_ALONE, follow_redirects=False)
+    assert done.status_code == 303
+    assert "default</span>" in client.get(f"/adapters/{adapter.ref}").text
+    again = client.post(f"/adapters/{adapter.ref}/promote", headers=HERE_ALONE)
+    assert again.status_code == 422
+
+
+def test_a_chart_keeps_its_lines_inside() -> None:
+    drawn = chart({"a": [(0.0, 1.0), (10.0, 3.0)], "none": [(1.0, float("nan"))]})
+    assert drawn is not None
+    assert [line.name for line in drawn.lines] == ["a"]
+    places = [tuple(map(float, point.split(","))) for point in drawn.lines[0].points.split()]
+    assert all(drawn.left <= x <= drawn.right and 0 < y <= drawn.bottom for x, y in places)
+    assert places[0][1] > places[1][1]  # up is smaller
+    assert chart({"a": []}) is None
+    assert chart({"a": [(1.0, 0.0)]}) is not None
+    assert smooth([(1, 1.0), (2, 3.0)], 2) == [(1, 1.0), (2, 2.0)]
+
+
+def test_form_of_reads_repeated_names() -> None:
+    from starlette.datastructures import QueryParams
+
+    form = form_of(QueryParams("liked=1&liked= 2 &liked=&user=a&user=b&unknown=1"))
+    assert form == Form(user="b", liked=("1", "2"))
