@@ -72,11 +72,12 @@ def server(recommender: Recommender, runs: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, installed where it is missing and that is possible."""
+    """Debian's Chromium, installed where it is missing and that is possible; else the tests are skipped."""
     found = subprocess.run(
         [str(ROOT / "scripts" / "browser.sh")], capture_output=True, text=True, check=False
     )
-    assert found.returncode == 0, found.stderr
+    if found.returncode:
+        pytest.skip(found.stderr.strip() or "no Chromium")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
             executable_path=found.stdout.split()[-1],

@@ -233,6 +233,7 @@ def test_another_wording_is_compared_on_ten_users(tab: Tab) -> None:
     assert page.locator("#compared .added").count() == 1
     expect(table.locator("tfoot")).to_contain_text("100 % → 100 %")
     table.scroll_into_view_if_needed()
+    page.set_viewport_size({"width": 1280, "height": 720})  # a picture of less than 150 KB
     page.locator("#compared .diff").scroll_into_view_if_needed()
     tab.shoot("compare")
 
