@@ -144,7 +144,9 @@ def source_segments(source: str, variables: Collection[str]) -> list[Segment]:
 def _sources(tree: nodes.Template) -> dict[str, str]:
     """The variable behind each name that loops and assignments introduce; "" for the template's own words."""
     sources = {"loop": ""}
-    bindings = [(node.target, node.node) for node in tree.find_all(nodes.Assign)]
+    bindings: list[tuple[nodes.Node, nodes.Node]] = [
+        (node.target, node.node) for node in tree.find_all(nodes.Assign)
+    ]
     bindings += [(node.target, node.iter) for node in tree.find_all(nodes.For)]
     for bound, value in bindings:
         for target, given in _pairs(bound, value):

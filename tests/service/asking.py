@@ -1,0 +1,34 @@
+"""How the tests of the service ask it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+Serve = Callable[..., TestClient]
+
+
+def recommend(client: TestClient, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    done = client.post("/v1/recommendations", json=body, headers=headers)
+    assert done.status_code == 200, done.text
+    return done.json()
+
+
+def ids(answer: Any) -> list[str]:
+    return [line["item"]["id"] for line in answer["recommendations"]]
+
+
+def send(client: TestClient, *events: dict[str, Any], **headers: str) -> Any:
+    return client.post("/v1/interactions", json={"events": events}, headers=headers)
+
+
+def events_of(text: str) -> list[tuple[str, Any]]:
+    """(event, data) of a stream of server-sent events."""
+    found = []
+    for block in text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        found.append((fields["event"], json.loads(fields["data"])))
+    return found
