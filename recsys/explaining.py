@@ -39,7 +39,7 @@ from recsys.types import (
 from retrieval import HybridRetriever
 
 OFFERED = 30  # of a history, the newest: each costs the retriever one question
-TOP_PART = 10  # a reason may call an item popular, or close to a wish, in the first tenth
+TOP_PART = 10  # a reason may call an item close to a wish in the first tenth of the catalogue
 EXPLAINED = 2  # times the budget where one or two items are explained by themselves: each part costs less
 WHOLE_REFERENCE = 2  # items asked of beside one explained, when all that its reason cites is left out
 RETRIEVAL_MEASURE = "log p of retrieval with and without"

@@ -11,6 +11,7 @@ from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntr
 
 MEASURE = "log p with and without"
 ATTRIBUTES_SHOWN = 3
+POPULAR = 0.9  # of the catalogue's items, so many must be less popular
 AGAINST_SHOWN = 3
 RARE_AMONG = 10  # "little of what you chose lately has it": of at least so many items
 RARE_SHARE = 0.1  # at most this share
@@ -85,10 +86,10 @@ def collect_evidence(
     """Everything that may be cited for one candidate, strongest first.
 
     `effects` is what each part of the request did to the item (nats), `of_history` what all of
-    the history together did: what did no more than `noise` is not cited. Liked items are history; those that nobody said anything of are cited
-    where people who chose them choose this item too. A wish needs the text channel to have put
-    the item among its first `top_rank`. Popularity is cited only where nothing else speaks for
-    the item and it is among the `top_rank` most popular. Against it is what did less than
+    the history together did: what did no more than `noise` is not cited. Liked items are history;
+    those that nobody said anything of are cited where people who chose them choose this item
+    too. A wish needs the text channel to have put the item among its first `top_rank`. Popularity is cited only where nothing else speaks for
+    the item and hardly any item is more popular (`POPULAR`). Against it is what did less than
     -`noise`; where the history as a whole did, also an attribute that hardly any of it has.
     """
     by_id = {entry.item.id: entry for entry in history}
@@ -112,7 +113,7 @@ def collect_evidence(
     weak = [part for part in weak if part.kind != "popularity"][:AGAINST_SHOWN]
     if candidate.channels.get("text", top_rank + 1) > top_rank:
         wish = []
-    if liked or together or context.wish or candidate.channels.get("popularity", top_rank + 1) > top_rank:
+    if liked or together or context.wish or (candidate.popularity or 0.0) < POPULAR:
         popular = []
 
     def evidence(letter: str, found: Sequence[Part]) -> list[Evidence]:

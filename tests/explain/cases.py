@@ -37,11 +37,12 @@ def case_of(
     disliked: Sequence[str] = (),
     listed: bool = True,
     of_history: float = 0.0,
+    popularity: float = 0.5,
 ) -> ReasonCase:
     channels = channels or {"text": 1}
     situation = (Part("time"), Part("place"), Part("fact", "weather"))
     return collect_evidence(
-        candidate(item, channels=channels),
+        candidate(item, channels=channels, popularity=popularity),
         [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked],
         context,
         {Part("history", name): share for name, share in shares.items()}
@@ -78,10 +79,10 @@ CASES: dict[str, ReasonCase] = {
     "wish and liked": case_of(DUNE, ALIEN, context=Context(wish="dark")),
     "wish, no attributes": case_of(film("x", "Untold"), context=Context(wish="dark")),
     "wish in context": case_of(context=FRIDAY.model_copy(update={"wish": "dark"}), effect=1.0),
-    "popular": case_of(channels={"popularity": 1}),
-    "popular, no attributes": case_of(film("x", "Untold"), channels={"popularity": 1}),
-    "attributes alone": case_of(channels={"popularity": 99}),
-    "attributes in context": case_of(channels={"popularity": 99}, effect=1.0),
+    "popular": case_of(popularity=1.0),
+    "popular, no attributes": case_of(film("x", "Untold"), popularity=1.0),
+    "attributes alone": case_of(),
+    "attributes in context": case_of(effect=1.0),
     "liked, and suits the person": case_of(DUNE, BRAZIL, profile=1.0, effect=1.0),
     "liked, not recommended": case_of(DUNE, ALIEN, BRAZIL, listed=False),
     "more against it than for it": case_of(

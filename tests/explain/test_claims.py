@@ -71,7 +71,7 @@ def told(items: list[Item], draw: random.Random) -> Iterator[Told]:
         item, *liked = draw.sample(items, draw.choice((1, 3, 4)))
         situation = [Part("time"), Part("place")] if draw.random() < 0.5 else []
         case = collect_evidence(
-            candidate(item, channels={"popularity": 1}),
+            candidate(item, popularity=1.0),
             seen(*liked),
             Context(
                 weekday=draw.choice(WEEKDAYS), part_of_day="evening", place=Place(city=draw.choice(PLACES))

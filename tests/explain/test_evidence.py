@@ -111,14 +111,19 @@ class TestEvidence:
         case = case_of(channels=channels, context=Context(wish="dark"))
         assert bool(case.by_kind("wish")) == cited
 
-    @pytest.mark.parametrize(("rank", "cited"), [(1, True), (5, True), (6, False)])
-    def test_popular_is_said_only_of_the_most_popular(self, rank: int, cited: bool) -> None:
-        assert bool(case_of(channels={"popularity": rank}).by_kind("popularity")) == cited
+    @pytest.mark.parametrize(("popularity", "cited"), [(0.99, True), (0.9, True), (0.89, False)])
+    def test_popular_is_said_only_of_the_most_popular(self, popularity: float, cited: bool) -> None:
+        assert bool(case_of(popularity=popularity).by_kind("popularity")) == cited
+
+    def test_first_of_what_is_left_by_popularity_is_not_yet_popular(self) -> None:
+        case = case_of(
+            channels={"popularity": 1}, popularity=0.7
+        )  # who saw the most popular films is left others
+        assert not case.by_kind("popularity")
 
     def test_popular_is_not_said_where_history_or_a_wish_speak(self) -> None:
-        channels = {"popularity": 1}
-        assert not case_of(DUNE, ALIEN, channels=channels).by_kind("popularity")
-        assert not case_of(channels=channels, context=Context(wish="dark")).by_kind("popularity")
+        assert not case_of(DUNE, ALIEN, popularity=1.0).by_kind("popularity")
+        assert not case_of(popularity=1.0, context=Context(wish="dark")).by_kind("popularity")
 
     def test_attribute_of_nothing_but_invisible_signs_is_none(self) -> None:
         assert not case_of(film("x", "X", "\u200b", "\u202e")).evidence
