@@ -88,9 +88,10 @@ def collect_evidence(
     `effects` is what each part of the request did to the item (nats), `of_history` what all of
     the history together did: what did no more than `noise` is not cited. Liked items are history;
     those that nobody said anything of are cited where people who chose them choose this item
-    too. A wish needs the text channel to have put the item among its first `top_rank`. Popularity is cited only where nothing else speaks for
-    the item and hardly any item is more popular (`POPULAR`). Against it is what did less than
-    -`noise`; where the history as a whole did, also an attribute that hardly any of it has.
+    too. A wish needs the text channel to have put the item among its first `top_rank`. Popularity
+    is cited only where nothing else speaks for the item and hardly any item is more popular
+    (`POPULAR`). Against it is what did less than -`noise`; where the history as a whole did, also
+    an attribute that hardly any of it has.
     """
     by_id = {entry.item.id: entry for entry in history}
     strong = sorted(
