@@ -17,6 +17,7 @@ from recsys.config import Domain
 from recsys.errors import ContextError
 from recsys.evaluation.splits import Case
 from recsys.evaluation.wishes import wish_for
+from recsys.privacy import mask_user, names_of
 from recsys.prompting import PromptLibrary
 from recsys.ranking import RankRequest
 from recsys.situations import situation
@@ -102,7 +103,7 @@ class ExampleMaker:
             candidates=tuple(chosen),
             history=past[max(0, len(past) - length) :],
             context=context.model_copy(update={"wish": wish}),
-            profile={} if user is None or "profile" in dropped else user.profile,
+            profile={} if "profile" in dropped else self._profile(user),
         )
         place = next(n for n, candidate in enumerate(chosen) if candidate.item.id == target.id)
         return TrainingExample(request, place, kind, case.user_id, tuple(dropped))
@@ -141,7 +142,7 @@ class ExampleMaker:
         past, user = self.catalog.entries(case.history, self.domain.feedback), self.users.get(case.user_id)
         length = self.domain.ranker.history_length
         request = RankRequest(
-            tuple(found), past[max(0, len(past) - length) :], self._told(case), user.profile if user else {}
+            tuple(found), past[max(0, len(past) - length) :], self._told(case), self._profile(user)
         )
         return TrainingExample(request, place, kind, case.user_id)
 
@@ -151,9 +152,13 @@ class ExampleMaker:
 
     def _context(self, case: Case, user: User | None) -> Context:
         try:
-            return situation(case.target, user.home if user else None, self.domain.locality)
+            home, names = user.home if user else None, names_of(user, self.domain.privacy)
+            return situation(case.target, home, self.domain, names)
         except ContextError:
             return Context()
+
+    def _profile(self, user: User | None) -> Mapping[str, str]:
+        return mask_user(user, self.domain.privacy).profile if user else {}
 
     def _wish(self, item: Item, draw: random.Random) -> str:
         return wish_for(item, self.domain, self.prompts, draw)

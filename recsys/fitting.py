@@ -55,7 +55,7 @@ def fit_apart(
         embedder,
         domain.retriever,
         settings.cache_dir / "evaluation" / domain.name / log.hash[:16],
-        situations=lambda: with_context(events, homes, domain.locality),
+        situations=lambda: with_context(events, homes, domain),
         weights=domain.retriever.by_name if channels is None else dict.fromkeys(channels, 1.0),
         progress=progress,
     )
@@ -102,13 +102,13 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder / "tuning",
-        situations=lambda: with_context(split.train, homes_of, domain.locality),
+        situations=lambda: with_context(split.train, homes_of, domain),
         weights=dict.fromkeys(channels, 1.0),
         retrain=True,
         progress=progress,
     )
     catalog, names = Catalog(items), list(inner.weights)
-    told = with_context((case.target for case in split.cases if domain.situated), homes_of, domain.locality)
+    told = with_context((case.target for case in split.cases if domain.situated), homes_of, domain)
     contexts = {event_key(event): context for event, context in told}
     step = -(-len(split.cases) // MAX_CASES)
     found: dict[str, list[Example | None]] = defaultdict(list)
@@ -141,7 +141,7 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder,
-        situations=lambda: with_context(events, homes_of, domain.locality),
+        situations=lambda: with_context(events, homes_of, domain),
         retrain=True,
         progress=progress,
     )

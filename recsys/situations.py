@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from recsys.config import Domain, Locality, Settings
+from recsys.config import Domain, Settings
 from recsys.context import build_context
 from recsys.errors import ContextError
 from recsys.store import Store
@@ -22,7 +22,7 @@ def retriever_folder(settings: Settings, domain: str) -> Path:
 
 def situations(store: Store, domain: Domain) -> Iterator[tuple[Interaction, Context]]:
     """Events with their context: when, where (by default at the user's home), and what the event itself says."""
-    yield from with_context(store.interactions(domain.name), homes(store, domain.name), domain.locality)
+    yield from with_context(store.interactions(domain.name), homes(store, domain.name), domain)
 
 
 def homes(store: Store, domain: str) -> dict[str, Place | None]:
@@ -31,19 +31,20 @@ def homes(store: Store, domain: str) -> dict[str, Place | None]:
 
 
 def with_context(
-    events: Iterable[Interaction], home_of: Mapping[str, Place | None], locality: Locality | None = None
+    events: Iterable[Interaction], home_of: Mapping[str, Place | None], domain: Domain
 ) -> Iterator[tuple[Interaction, Context]]:
     """Each event with its context; those that cannot be understood are left out."""
     for event in events:
         try:
-            yield event, situation(event, home_of.get(event.user_id), locality)
+            yield event, situation(event, home_of.get(event.user_id), domain)
         except ContextError:
             continue
 
 
-def situation(event: Interaction, home: Place | None, locality: Locality | None = None) -> Context:
+def situation(event: Interaction, home: Place | None, domain: Domain, names: Sequence[str] = ()) -> Context:
     """The context an event happened in, of its time and facts alone: never what was met, or how it was liked.
 
+    Facts are masked as in a request to the domain, with the `names` of the person.
     Raises ContextError where `build_context` does.
     """
     facts = dict(event.context)
@@ -52,5 +53,7 @@ def situation(event: Interaction, home: Place | None, locality: Locality | None 
         place=facts.pop(PLACE, None),
         home=home,
         extra=facts,
-        locality=locality,
+        locality=domain.locality,
+        privacy=domain.privacy,
+        names=names,
     )

@@ -27,7 +27,7 @@ __all__ = [
 def open_engine(
     settings: Settings, progress: Callable[[str], None] | None = None, adapter: Adapter | None = None
 ) -> Engine:
-    """Start (or connect to) the configured engine.
+    """Start (or connect to) the configured engine. A remote one must answer before anything loads.
 
     `adapter` is the one to use, by default what WHYREC_ADAPTER names. It is checked before
     anything loads; on a CPU it is merged into its base model once (seconds), on a GPU vLLM
@@ -40,7 +40,7 @@ def open_engine(
     if settings.engine.startswith(("http://", "https://")):
         from recsys.engine.remote import RemoteEngine
 
-        return RemoteEngine(settings, load_tokenizer(str(prepare_model(settings, progress))))
+        return RemoteEngine(settings, lambda: load_tokenizer(str(prepare_model(settings, progress))))
     from recsys.adapters import named_adapter
     from recsys.engine.local import VllmEngine
 

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from recsys.engine.base import Engine
-from recsys.errors import RecsysError
+from recsys.errors import EngineError, MissingDependency, ModelError, RecsysError
 
 log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 300.0  # seconds between starts that fail; each is twice the one before
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A start that failed, and when (by the holder's clock) another is tried."""
+
+    error: RecsysError
+    wanted: str | None
+    pause: float
+    until: float
+
+    def again(self, now: float) -> RecsysError:
+        """The same error for another caller, who is told when it is tried again."""
+        same = copy.copy(self.error)
+        seconds = math.ceil(self.until - now)
+        when = f"it is tried again in {seconds} s" if seconds > 0 else "it is being tried again"
+        same.hint = f"{same.hint}; {when}" if same.hint else when
+        return same
 
 
 class EngineHolder:
@@ -21,6 +45,10 @@ class EngineHolder:
     (None: the base model), or raises RecsysError. When it changes, a new engine starts in the background while
     requests go on with the old one, which is closed when the last request that may use it
     has ended; for that time there are two in memory.
+
+    A start that failed is not tried again for a while (by `clock`, in seconds), unless another
+    adapter is wanted meanwhile: whoever asks gets the same error at once. The first start is
+    waited for by all; a later one by the request that tries it, and the others get the error.
     """
 
     def __init__(
@@ -28,11 +56,15 @@ class EngineHolder:
         start: Callable[[], Engine],
         wanted: Callable[[], str | None] | None = None,
         engine: Engine | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._start = start
         self._wanted = wanted
         self._engine = engine
+        self._clock = clock
         self._lock = threading.RLock()
+        self._starting = threading.RLock()  # taken before `_lock`, which is never held while an engine starts
+        self._failure: _Failure | None = None
         self._generation = 0
         self._requests: Counter[int] = Counter()
         self._retired: dict[int, Engine] = {}
@@ -43,12 +75,18 @@ class EngineHolder:
     def get(self) -> Engine:
         """The engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
         with self._lock:
-            if self._engine is None:
-                self._closed = False
-                self._engine = self._start()
-            elif self._wanted is not None and self._replacing is None:
-                self._look_for_another(self._engine)
-            return self._engine
+            if self._engine is not None:
+                if self._replacing is None:
+                    self._look_for_another(self._engine)
+                return self._engine
+            failure = self._failure
+        if not self._starting.acquire(blocking=failure is None):
+            assert failure is not None
+            raise failure.again(self._clock()) from failure.error
+        try:
+            return self._started()
+        finally:
+            self._starting.release()
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -79,20 +117,42 @@ class EngineHolder:
             waiting = self._replacing
         if waiting is not None:
             waiting.join()
-        with self._lock:
+        with self._starting, self._lock:
             engines = [*self._retired.values(), *([self._engine] if self._engine else [])]
             self._retired.clear()
-            self._engine = None
+            self._engine = self._failure = None
         for engine in engines:
             engine.close()
 
-    def _look_for_another(self, engine: Engine) -> None:
-        assert self._wanted is not None
+    def _started(self) -> Engine:
+        """The engine, whoever started it; only one thread at a time gets here."""
+        with self._lock:
+            if self._engine is not None:
+                return self._engine
+            failure, self._closed = self._failure, False
+            wanted = self._wanted_now(failure.wanted if failure else None)
+            if failure and failure.wanted == wanted and self._clock() < failure.until:
+                raise failure.again(self._clock()) from failure.error
         try:
-            wanted = self._wanted()
+            engine = self._start()
+        except (EngineError, ModelError, MissingDependency) as error:
+            pause = min(2 * failure.pause, LONGEST_PAUSE) if failure else FIRST_PAUSE
+            with self._lock:
+                self._failure = _Failure(error, wanted, pause, self._clock() + pause)
+            raise
+        with self._lock:
+            self._engine, self._failure = engine, None
+        return engine
+
+    def _wanted_now(self, otherwise: str | None) -> str | None:
+        try:
+            return self._wanted() if self._wanted else otherwise
         except RecsysError as error:  # the registry is being written, or damaged: what runs, runs on
             log.warning("which adapter to serve is not known: %s", error.message)
-            return
+            return otherwise
+
+    def _look_for_another(self, engine: Engine) -> None:
+        wanted = self._wanted_now(engine.adapter)
         if wanted in (engine.adapter, self._refused):
             return
         self._replacing = threading.Thread(
@@ -101,20 +161,21 @@ class EngineHolder:
         self._replacing.start()
 
     def _replace(self, wanted: str | None) -> None:
-        try:
-            new = self._start()
-        except Exception as error:  # whatever it is, the old engine goes on
-            log.warning("adapter %s is not served: %s", wanted, error)
+        with self._starting:
+            try:
+                new = self._start()
+            except Exception as error:  # whatever it is, the old engine goes on
+                log.warning("adapter %s is not served: %s", wanted, error)
+                with self._lock:
+                    self._refused, self._replacing = wanted, None
+                return
             with self._lock:
-                self._refused, self._replacing = wanted, None
-            return
-        with self._lock:
-            old, self._engine = self._engine, None if self._closed else new
-            if old is not None:
-                self._retired[self._generation] = old
-            self._generation += 1
-            self._refused, self._replacing = "", None
-            over = self._unused() + ([new] if self._closed else [])
+                old, self._engine = self._engine, None if self._closed else new
+                if old is not None:
+                    self._retired[self._generation] = old
+                self._generation += 1
+                self._refused, self._replacing = "", None
+                over = self._unused() + ([new] if self._closed else [])
         for engine in over:
             engine.close()
 

@@ -21,20 +21,30 @@ _Job = TypeVar("_Job")
 _Answer = TypeVar("_Answer")
 
 _CONCURRENCY = 16
+_CONNECT_S = 5.0  # a host that answers nothing at all is given up on sooner than one that computes
 _RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
 class RemoteEngine:
-    """Talks to `vllm serve` (vLLM 0.29 or later) at `settings.engine`."""
+    """Talks to `vllm serve` (vLLM 0.29 or later) at `settings.engine`.
+
+    `load_tokenizer` is called once the server has said what it serves. Raises EngineError.
+    """
 
     kind = "remote"
 
-    def __init__(self, settings: Settings, tokenizer: Tokenizer, client: httpx.Client | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        load_tokenizer: Callable[[], Tokenizer],
+        client: httpx.Client | None = None,
+    ) -> None:
         headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+        timeout = httpx.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
         self._closed = False
         try:
             self._client = client or httpx.Client(
-                base_url=settings.engine.rstrip("/"), headers=headers, timeout=settings.timeout_s
+                base_url=settings.engine.rstrip("/"), headers=headers, timeout=timeout
             )
         except httpx.InvalidURL as error:
             raise EngineDead(
@@ -42,7 +52,6 @@ class RemoteEngine:
                 hint="WHYREC_ENGINE takes one like http://host:8000",
             ) from error
         self._pool = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="whyrec-remote")
-        self.tokenizer = tokenizer
         listed = self._get("/v1/models").get("data")
         served = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         if not served:
@@ -57,6 +66,7 @@ class RemoteEngine:
         self.model = names[0]
         self.adapter = adapter
         self._served = wanted
+        self.tokenizer = load_tokenizer()
         self.max_model_len = _count(served[0], "max_model_len") or settings.max_model_len
 
     def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:

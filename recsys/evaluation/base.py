@@ -11,6 +11,7 @@ from recsys.catalog import Catalog
 from recsys.config import Domain, Settings
 from recsys.errors import ContextError, RecsysError
 from recsys.evaluation.splits import Case, Split
+from recsys.privacy import names_of
 from recsys.situations import situation
 from recsys.types import Context, Item, User
 from retrieval.events import EventLog
@@ -107,8 +108,8 @@ class EvaluationData:
         """
         user = self.users.get(case.user_id)
         try:
-            home, locality = user.home if user else None, self.domain.locality
-            told = situation(case.target, home, locality) if self.situated else Context()
+            home, names = user.home if user else None, names_of(user, self.domain.privacy)
+            told = situation(case.target, home, self.domain, names) if self.situated else Context()
         except ContextError:
             told = Context()
         return told.model_copy(update={"wish": case.wish})

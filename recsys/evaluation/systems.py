@@ -24,6 +24,7 @@ from recsys.evaluation.splits import Case
 from recsys.fitting import fit_apart
 from recsys.ingest.town import Town, town
 from recsys.noise_filter import without_noise
+from recsys.privacy import mask_user
 from recsys.prompting import PromptLibrary
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import softmax
@@ -103,7 +104,8 @@ class LlmSystem:
         history = told_history(self.retriever, self.data, case)
         user, context = self.data.users.get(case.user_id), self.data.context_of(case)
         newest = history[max(0, len(history) - self.data.domain.ranker.history_length) :]
-        request = RankRequest(tuple(candidates), newest, context, user.profile if user else {})
+        profile = mask_user(user, self.data.domain.privacy).profile if user else {}
+        request = RankRequest(tuple(candidates), newest, context, profile)
         check_requests(self.name, case, [request], context)
         return request
 

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import sqlalchemy as sa
 
 from recsys.database import API_KEYS
-from recsys.errors import RequestError
+from recsys.errors import MissingDependency, RequestError
 from recsys.store import Store
 
 Scope = Literal["read", "write", "admin"]
@@ -66,7 +66,8 @@ class KeyRing:
         """A new key: its text, which is told only now, and what is known of it.
 
         `lasts` is in seconds, for ever by default; `rate` as in `recsys.service.limits`.
-        Raises RequestError for a name, scope, time or rate that cannot be.
+        Raises RequestError for a name, scope, time or rate that cannot be, MissingDependency
+        where rates cannot be read.
         """
         _check(name, scopes, lasts, rate)
         with self._store.transaction(writes=True) as connection:
@@ -131,8 +132,12 @@ def _check(name: str, scopes: Collection[str], lasts: float | None, rate: str | 
     if lasts is not None and lasts <= 0:
         raise RequestError("the key would end before it begins", hint="give a longer time, or none")
     if rate is not None:
-        from recsys.service.limits import parse_rate
-
+        try:
+            from recsys.service.limits import parse_rate
+        except ImportError as error:
+            raise MissingDependency(
+                f"a rate needs '{error.name}'", hint="pip install 'whyrec[serve]', or give no rate"
+            ) from error
         parse_rate(rate)
 
 

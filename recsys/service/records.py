@@ -84,7 +84,10 @@ def add_events(store: Store, domain: str, events: Sequence[UserEvent], rules: Fe
 
 
 def add_trace(store: Store, answer: Answer, request: Row, request_id: str, keep: int) -> None:
-    """Keep an answer and what was asked; beyond the newest `keep` of a domain the oldest go."""
+    """Keep an answer and what was asked; beyond the newest `keep` of a domain the oldest go.
+
+    Nothing is kept where the person was known and has been deleted since they asked.
+    """
     domain = answer.domain
     row = {
         "domain": domain, "id": answer.recommendation_id, "user_id": request.get("user"), "time": time.time(),
@@ -92,6 +95,8 @@ def add_trace(store: Store, answer: Answer, request: Row, request_id: str, keep:
     }  # fmt: skip
     newest = sa.select(TRACES.c.time).where(TRACES.c.domain == domain).order_by(TRACES.c.time.desc())
     with store.transaction(writes=True) as connection:
+        if answer.user is not None and connection.scalar(_ids(USERS, domain, [answer.user])) is None:
+            return
         upsert(connection, TRACES, [row], ["time", "request_id", "request", "answer"])
         if oldest := connection.scalar(newest.offset(keep).limit(1)):
             connection.execute(sa.delete(TRACES).where(TRACES.c.domain == domain, TRACES.c.time <= oldest))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ class Server:
         settings = Settings(engine="http://engine.test", **options)
         headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         client = httpx.Client(transport=httpx.MockTransport(self), base_url=settings.engine, headers=headers)
-        return RemoteEngine(settings, FakeTokenizer(), client)
+        return RemoteEngine(settings, FakeTokenizer, client)
 
     def bodies(self) -> list[dict[str, Any]]:
         return [json.loads(request.content) for request in self.requests if request.content]
@@ -169,7 +170,7 @@ class TestRequests:
 
         monkeypatch.setattr(httpx.Client, "request", handle)
         with pytest.raises(EngineError) as caught:
-            RemoteEngine(Settings(engine="http://engine.test/", api_key="secret-7"), FakeTokenizer())
+            RemoteEngine(Settings(engine="http://engine.test/", api_key="secret-7"), FakeTokenizer)
         assert sent[0].headers["Authorization"] == "Bearer secret-7"
         assert str(sent[0].url) == "http://engine.test/v1/models"
         assert "secret-7" not in str(caught.value)
@@ -262,6 +263,18 @@ class TestTrouble:
         with pytest.raises(EngineDead):
             Server(models=httpx.ConnectError("refused")).engine()
 
+    def test_nothing_is_loaded_for_a_server_that_does_not_answer(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """With the server gone each request used to prepare the model and read its tokenizer first."""
+        loaded: list[str] = []
+        monkeypatch.setattr("recsys.engine.weights.prepare_model", lambda *_: loaded.append("model"))
+        with socket.socket() as taken:  # bound, but nobody listens
+            taken.bind(("127.0.0.1", 0))
+            with pytest.raises(EngineDead, match="cannot reach"):
+                open_engine(Settings(engine=f"http://127.0.0.1:{taken.getsockname()[1]}"))
+        assert loaded == []
+
     def test_connection_that_breaks_means_the_engine_is_dead(self) -> None:
         with pytest.raises(EngineDead):
             score(httpx.RemoteProtocolError("closed"))
@@ -283,7 +296,7 @@ class TestTrouble:
     @pytest.mark.parametrize("url", ["http://[::1", "http://a:b"])
     def test_malformed_url_is_an_engine_error(self, url: str) -> None:
         with pytest.raises(EngineError, match="is no URL") as caught:
-            RemoteEngine(Settings(engine=url), FakeTokenizer())
+            RemoteEngine(Settings(engine=url), FakeTokenizer)
         assert "WHYREC_ENGINE" in caught.value.hint
 
     def test_closed_engine_is_dead(self) -> None:

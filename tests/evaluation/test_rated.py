@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from recsys.config import Privacy
 from recsys.evaluation import protocols, systems
 from recsys.evaluation.base import EvaluationData
 from recsys.evaluation.runner import evaluate
 from recsys.evaluation.splits import Split, leave_one_out
 from recsys.retriever_config import RetrieverConfig
+from recsys.types import Candidate, User
 from retrieval import HybridRetriever, Query, build_retriever
 from tests.evaluation.world import data_of, domain, world
 from tests.fakes import ScriptedEngine
@@ -45,6 +47,24 @@ def data_with(split: Split, **ranker: Any) -> EvaluationData:
     data = data_of(split)
     changed = data.domain.model_copy(update={"ranker": data.domain.ranker.model_copy(update=ranker)})
     return dataclasses.replace(data, domain=changed)
+
+
+def test_the_model_is_shown_of_a_person_what_it_is_when_served(engine: ScriptedEngine) -> None:
+    """Profiles and facts used to be shown as they are stored, masked only when served."""
+    data = data_of(WHOLE)
+    case = WHOLE.cases[0]
+    facts = {"with": "Zoe and Kim, mail kim@example.com"}
+    case = dataclasses.replace(case, target=case.target.model_copy(update={"context": facts}))
+    told = {"name": "Zoe Quist", "about": "call Zoe at zoe@example.com", "age": "24"}
+    data = dataclasses.replace(
+        data,
+        domain=data.domain.model_copy(update={"privacy": Privacy(names=("Kim",))}),
+        users={case.user_id: User(id=case.user_id, profile=told)},
+        situated=True,
+    )
+    request = systems.llm(data).request(case, [Candidate(item=data.items[0], score=1.0, source="text")])
+    assert request.profile == {"about": "call [name] at [mail]", "age": "24"}
+    assert request.context.extra == {"with": "[name] and [name], mail [mail]"}
 
 
 def scores(system: Any, data: EvaluationData) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import pytest
 from finetune import run
 from finetune.examples import ExampleMaker, TrainingExample
 from recsys import fitting
-from recsys.config import Settings
+from recsys.config import Privacy, Settings
+from recsys.types import User
 from retrieval import EventLog, Query, build_retriever
 from tests.finetune.world import (
     EVENTS,
@@ -59,6 +61,24 @@ def ids(example: TrainingExample) -> list[str]:
 
 def target(example: TrainingExample) -> str:
     return ids(example)[example.target]
+
+
+def test_an_example_shows_of_a_person_what_a_request_would(ready: Any) -> None:
+    """Profiles and facts used to be taught as they are stored, masked only when served."""
+    made = maker(ready)
+    case = made.cases[0]
+    facts = {"with": "Zoe and Kim, mail kim@example.com"}
+    case = dataclasses.replace(case, target=case.target.model_copy(update={"context": facts}))
+    told = {"name": "Zoe Quist", "about": "call Zoe at zoe@example.com", "age": "24"}
+    domain = made.domain.model_copy(update={"privacy": Privacy(names=("Kim",))})
+    shown = maker(ready, users={case.user_id: User(id=case.user_id, profile=told)})
+    shown.domain = domain.model_copy(update={"finetune": shown.domain.finetune})
+    for kind in ("hard", "random", "wish"):
+        request = shown.of_kind(case, kind, random.Random(0)).request
+        assert request.profile == {"about": "call [name] at [mail]", "age": "24"}
+        assert request.context.extra == {"with": "[name] and [name], mail [mail]"}
+    assert shown.sampled(case, 3, random.Random(0)).request.profile == request.profile
+    assert "zoe" not in str(shown.served(case, 40)).casefold()
 
 
 def test_an_example_is_the_same_whenever_and_in_whatever_order_it_is_asked_for(ready: Any) -> None:

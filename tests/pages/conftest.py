@@ -70,9 +70,13 @@ def server(recommender: Recommender, runs: Path) -> Iterator[Server]:
     served.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, installed where it is missing and that is possible; else the tests are skipped."""
+    """Debian's Chromium, installed where it is missing and that is possible; else the tests are skipped.
+
+    No longer than for a module: while it is open an event loop runs in this thread, beside which
+    no other can.
+    """
     found = subprocess.run(
         [str(ROOT / "scripts" / "browser.sh")], capture_output=True, text=True, check=False
     )

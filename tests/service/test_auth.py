@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from recsys.cli import app as cli
 from recsys.config import Settings
-from recsys.errors import ConfigError, RequestError
+from recsys.errors import ConfigError, MissingDependency, RequestError
 from recsys.service import audit, problems
 from recsys.service import keys as keys_module
 from recsys.service.auth import Authenticator, Principal, check_bind, is_loopback, require
@@ -334,6 +335,21 @@ def test_a_database_file_shows_no_key_in_its_journal(tmp_path: Path) -> None:
         text, _ = KeyRing(store).create("app")
     with sqlite3.connect(tmp_path / "keys.db") as raw:
         assert text.split("_", 2)[2] not in "\n".join(raw.iterdump())
+
+
+def test_a_rate_without_the_serve_extra_names_the_command_and_makes_no_key(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to end in a plain ImportError."""
+    monkeypatch.setenv("WHYREC_DATA_DIR", str(settings.data_dir))
+    monkeypatch.delitem(sys.modules, "recsys.service.limits", raising=False)
+    monkeypatch.setitem(sys.modules, "limits", None)
+    done = CliRunner().invoke(cli, ["keys", "create", "shop", "--rate", "5/minute"])
+    assert isinstance(done.exception, MissingDependency)
+    assert "pip install 'whyrec[serve]'" in done.exception.hint
+    with Store(settings.database_url) as store:
+        assert not KeyRing(store).any()
+        assert KeyRing(store).create("shop")
 
 
 def test_keys_are_made_rotated_and_ended_from_the_command_line(

@@ -20,10 +20,11 @@ from recsys.database import FEEDBACK, SCHEMA, TRACES, USERS
 from recsys.deletion import delete_user, remove_fitted, trained_on
 from recsys.errors import StoreError, UnknownUser
 from recsys.ingest import Batch
-from recsys.service import audit
+from recsys.service import audit, records
+from recsys.service.bodies import Answer
 from recsys.situations import retriever_folder
 from recsys.store import Store
-from recsys.types import Interaction, Item, User
+from recsys.types import Context, Interaction, Item, User
 from tests.adapter_files import World
 
 # Tables without rows about one person of a domain, each with the reason.
@@ -134,6 +135,24 @@ def test_somebody_unknown_cannot_be_deleted_and_nothing_happens(
     with pytest.raises(UnknownUser):
         delete_user(store, films, "bob", settings)
     assert of(contents(store)["users"], "films", "ann") == of(before["users"], "films", "ann")
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "kept"),
+    [("ann", "ann", False), ("bob", "bob", True), (None, "stranger", True), (None, None, True)],
+)
+def test_a_request_that_ends_after_its_person_was_deleted_leaves_no_trace(
+    store: Store, films: Domain, settings: Settings, known: str | None, asked: str | None, kept: bool
+) -> None:
+    """One that was under way used to write its trace after the deletion. Who was never known has nothing to delete."""
+    answer = Answer(
+        domain="films", user=known, recommendations=(), context=Context(), model=None,
+        strategy="retriever", recommendation_id="r-late",
+    )  # fmt: skip
+    delete_user(store, films, "ann", settings)
+    records.add_trace(store, answer, {"user": asked} if asked else {}, "q", keep=100)
+    assert (records.trace(store, "films", "r-late") is not None) is kept
+    assert of(contents(store)["traces"], "films", "ann") == []
 
 
 def test_a_deletion_that_fails_in_the_middle_deletes_nothing(

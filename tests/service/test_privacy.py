@@ -51,6 +51,16 @@ def test_by_default_addresses_of_machines_stay_and_the_rest_goes() -> None:
     assert mask(text, Privacy(), ["Ann"]) == "[name], [mail], [phone], [card], [iban], 8.8.8.8"
 
 
+@pytest.mark.parametrize(
+    "occupation", ["technician", "other", "writer", "none", "administrator", "healthcare"]
+)
+@pytest.mark.parametrize("age", ["7", "24", "73"])
+def test_profiles_like_those_of_movielens_are_told_as_they_are(age: str, occupation: str) -> None:
+    """So what was measured or taught on them before profiles were masked there stays true."""
+    user = User(id="1", profile={"age": age, "occupation": occupation})
+    assert mask_user(user, load_domain("movies").privacy) == user
+
+
 def test_a_domain_chooses_what_is_masked() -> None:
     text = "Ann, ann@example.com, +1 212 736 5000"
     assert mask(text, Privacy(mask=("mail",)), ["Ann"]) == "Ann, [mail], +1 212 736 5000"
