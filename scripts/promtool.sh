@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# promtool, which checks the alert rules: Debian's package 'prometheus', installed only if it is missing.
+set -euo pipefail
+if command -v promtool; then exit 0; fi
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "no promtool found: install one, such as the one of Debian's package 'prometheus'" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+export RUNLEVEL=1 # the package would start a server
+{
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends prometheus
+} >&2
+command -v promtool
