@@ -61,14 +61,11 @@ def from_wheel(installed: Path, code: str) -> str:
     return run(sys.executable, "-I", "-c", guard + code, cwd=installed).stdout
 
 
-def test_wheel_holds_code_templates_and_domains(wheel: Path) -> None:
+def test_wheel_holds_code_templates_pages_and_domains(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for source in (
-        *ROOT.glob("prompts/**/*.j2"),
-        *ROOT.glob("recsys/**/*.py"),
-        *ROOT.glob("recsys/**/*.toml"),
-    ):
-        assert source.relative_to(ROOT).as_posix() in names
+    for source in (*ROOT.glob("prompts/**/*.j2"), *ROOT.glob("recsys/**/*")):
+        if source.is_file() and "__pycache__" not in source.parts:
+            assert source.relative_to(ROOT).as_posix() in names
     assert any(name.startswith("prompts/") and name.endswith(".j2") for name in names)
     for domain in filter(Path.is_file, ROOT.glob("domains/**/*")):
         assert f"recsys/{domain.relative_to(ROOT).as_posix()}" in names
