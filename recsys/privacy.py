@@ -107,6 +107,8 @@ def _is_ip(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
+    if address.is_loopback or address.is_unspecified:  # every machine's own: it tells of nobody
+        return False
     return address.version == 4 or text.count(":") > 2 or "::" in text
 
 

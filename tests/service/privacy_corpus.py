@@ -188,6 +188,8 @@ Nineteen Eighty-Four
 13 Ghosts
 2 Fast 2 Furious
 1,000,000 B.C.
+Uvicorn running on http://127.0.0.1:8000
+listens on 0.0.0.0 and ::1
 16 Blocks, 17 Again, 18 Again
 1492: Conquest of Paradise (1992)
 1776 (1972)
