@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.engine import Engine
+from recsys.engine.offline import TokenizerEngine
+from recsys.errors import EngineError, MissingDependency, ModelError
 from recsys.pipeline import Recommender
-from recsys.prompting import PromptLibrary
+from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.requests import Prepared
 
 
@@ -26,15 +28,21 @@ def difference(a: str, b: str, name_a: str, name_b: str) -> list[str]:
     return list(difflib.unified_diff(a.splitlines(), b.splitlines(), name_a, name_b, lineterm=""))
 
 
-def rendered(
-    recommender: Recommender, name: str, prepared: Prepared, engine: Engine, *, run: bool = False
-) -> dict[str, Any]:
-    """The prompts of template `name`, what their variables held, and with `run` what the model answered.
+def tokens_engine(recommender: Recommender) -> Engine:
+    """The engine, or where there is none its tokenizer, which is all that rendering needs."""
+    try:
+        return recommender.engine()
+    except (EngineError, MissingDependency, ModelError):
+        return TokenizerEngine.of(recommender.settings)
 
-    `engine` counts the tokens, one number per prompt. Raises as `Recommender.render`, with `run`
-    also EngineError.
+
+def rendered(
+    recommender: Recommender, prompts: Sequence[RenderedPrompt], prepared: Prepared, *, run: bool = False
+) -> dict[str, Any]:
+    """The prompts that `Recommender.render` gave, what their variables held, and with `run` what the model answered.
+
+    Raises EngineError with `run`.
     """
-    prompts = recommender.render(name, prepared, engine)
     first = prompts[0]
     return {
         "name": first.template.name,
@@ -46,7 +54,7 @@ def rendered(
         "dropped_history": first.dropped,
         "variables": {key: plain(value) for key, value in first.variables.items()},
         "text": [text for prompt in prompts for text in prompt.texts],
-        "answer": answer_of(recommender, name, prepared) if run else None,
+        "answer": answer_of(recommender, first.template.name, prepared) if run else None,
         "notes": list(prepared.notes),
     }
 

@@ -67,26 +67,17 @@ def render_prompt(
     as_json: JsonOption = False,
 ) -> None:
     """The exact text and tokens that a request would send, and with --run what came back."""
-    from recsys.engine import load_tokenizer
     from recsys.engine.offline import TokenizerEngine
-    from recsys.engine.weights import prepare_model
     from recsys.inspection import rendered
     from recsys.pipeline import Recommender
 
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
-        settings = recommender.settings
-        engine = (
-            recommender.engine()
-            if run
-            else TokenizerEngine(
-                settings.model, load_tokenizer(str(prepare_model(settings))), settings.max_model_len
-            )
-        )
+        engine = recommender.engine() if run else TokenizerEngine.of(recommender.settings)
         prepared = recommender.prepare(
             user, liked=liked or (), disliked=disliked or (), at=at, place=place, wish=wish, extra=facts(fact), k=1,
             n_candidates=n_candidates,
         )  # fmt: skip
-        report = rendered(recommender, name, prepared, engine, run=run)
+        report = rendered(recommender, recommender.render(name, prepared, engine), prepared, run=run)
     if as_json:
         print_json(report)
     else:

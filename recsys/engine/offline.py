@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
+from recsys.config import Settings
 from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds, Tokenizer
 from recsys.errors import EngineError
 
@@ -19,6 +20,14 @@ class TokenizerEngine:
     max_model_len: int
     adapter: str | None = None
     kind: str = "none"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Of the configured model. Raises ModelError, MissingDependency."""
+        from recsys.engine import load_tokenizer
+        from recsys.engine.weights import prepare_model
+
+        return cls(settings.model, load_tokenizer(str(prepare_model(settings))), settings.max_model_len)
 
     def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
         self._refuse()

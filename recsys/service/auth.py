@@ -78,18 +78,23 @@ def require(scope: Scope) -> Callable[..., Principal]:
     def principal(
         request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
     ) -> Principal:
-        authenticator: Authenticator = request.app.state.authenticator
-        address = request.client.host if request.client else None
         key = sent.credentials if sent else None
-        found = authenticator.principal(key, address, request.headers.get("host", ""))
-        if scope not in found.scopes:
-            raise ServiceError(
-                403, f"the key '{found.name}' may not {scope}", hint=f"use one with the scope '{scope}'"
-            )
-        request.state.principal = found.key_id
-        return found
+        hint = f"use one with the scope '{scope}'"
+        return admitted(request.app.state.authenticator, request, key, scope, hint)
 
     return principal
+
+
+def admitted(
+    authenticator: Authenticator, request: Request, key: str | None, scope: Scope, hint: str
+) -> Principal:
+    """The principal of a key that came with a request. Sets and raises as `require`; `hint` is the 403's."""
+    address = request.client.host if request.client else None
+    found = authenticator.principal(key, address, request.headers.get("host", ""))
+    if scope not in found.scopes:
+        raise ServiceError(403, f"the key '{found.name}' may not {scope}", hint=hint)
+    request.state.principal = found.key_id
+    return found
 
 
 def check_bind(host: str, store: Store) -> None:

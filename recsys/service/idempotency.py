@@ -37,8 +37,10 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()
 
 
-def scoped(request: Request, key: str) -> str:
-    """The key of this client for this address: other clients may use the same words."""
+def scoped(request: Request, key: str | None) -> str | None:
+    """The key of this client for this address, if one came: other clients may use the same words."""
+    if not key:
+        return None
     state = request.scope.get("state", {})
     return fingerprint(state.get("principal", ""), request.method, request.url.path, request.url.query, key)
 

@@ -22,8 +22,8 @@ from recsys.service.state import (
     TheRecommender,
     TheService,
     after,
-    cursor_of,
     number_after,
+    page_of,
 )
 from recsys.store import ItemChange
 from recsys.types import Interaction, Item
@@ -36,8 +36,7 @@ ItemId = Annotated[Name, Path(description="id of an item")]
 def list_items(recommender: TheRecommender, limit: Limit = 100, cursor: Cursor = None) -> Page[Item]:
     """Items in the order of their ids."""
     found = records.items_after(recommender.store, recommender.domain.name, after(cursor), limit + 1)
-    last = cursor_of(found[limit - 1].id) if len(found) > limit else None
-    return Page(data=found[:limit], next_cursor=last)
+    return page_of(found, limit, lambda item: item.id)
 
 
 @router.get("/items/{item_id:path}", dependencies=needs("read"), tags=["items"])
@@ -78,7 +77,7 @@ async def add_items(
         request,
         lambda: once(
             recommender.store,
-            scoped(request, key) if key else None,
+            scoped(request, key),
             items.model_dump_json(),
             Changed,
             lambda: _changed(recommender.add_items(tidy)),
@@ -106,8 +105,8 @@ def list_interactions(
     domain = recommender.domain.name
     recommender.store.user(domain, user_id)
     found = records.events_after(recommender.store, domain, user_id, number_after(cursor, int), limit + 1)
-    last = cursor_of(found[limit - 1][0]) if len(found) > limit else None
-    return Page(data=[event for _, event in found[:limit]], next_cursor=last)
+    page = page_of(found, limit, lambda one: one[0])
+    return Page(data=[event for _, event in page.data], next_cursor=page.next_cursor)
 
 
 @router.post("/interactions", dependencies=needs("write"), tags=["interactions"])
@@ -118,7 +117,7 @@ def add_interactions(
 
     return once(
         recommender.store,
-        scoped(request, key) if key else None,
+        scoped(request, key),
         events.model_dump_json(),
         Stored,
         lambda: keep_events(service, recommender, events),
@@ -142,7 +141,7 @@ async def bulk_import(
         request,
         lambda: once(
             recommender.store,
-            scoped(request, key) if key else None,
+            scoped(request, key),
             hashlib.sha256(lines).hexdigest(),
             Imported,
             lambda: import_lines(recommender, lines),

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 import recsys
 from recsys.errors import RecsysError
 from recsys.pipeline import Recommender
+from recsys.service.auth import admitted
 from recsys.service.bodies import (
     Answer,
     DomainInfo,
@@ -115,10 +116,5 @@ def _allow(service: Service, context: Context, scope: Scope) -> None:
     if request is None:
         return
     kind, _, key = request.headers.get("authorization", "").partition(" ")
-    principal = service.authenticator.principal(
-        key.strip() if kind.lower() == "bearer" else None,
-        request.client.host if request.client else None,
-        request.headers.get("host", ""),
-    )
-    if scope not in principal.scopes:
-        raise ServiceError(403, f"the key '{principal.name}' may not {scope}", hint=f"it lacks '{scope}'")
+    sent = key.strip() if kind.lower() == "bearer" else None
+    admitted(service.authenticator, request, sent, scope, f"it lacks '{scope}'")

@@ -6,11 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 
-from recsys.engine import Engine, load_tokenizer
-from recsys.engine.offline import TokenizerEngine
-from recsys.engine.weights import prepare_model
-from recsys.errors import EngineError
-from recsys.inspection import difference, listing, rendered
+from recsys.inspection import difference, listing, rendered, tokens_engine
 from recsys.pipeline import Recommender
 from recsys.prompting import PromptTemplate
 from recsys.service.bodies import Name, PromptDiff, PromptInfo, PromptRequest, PromptSource, RenderedPrompts
@@ -65,22 +61,13 @@ async def _rendered(
 ) -> RenderedPrompts:
     def work() -> RenderedPrompts:
         _template(recommender, body.name)
-        prepared = recommender.prepare(body.user, k=1, **filled(recommender, body, body.user).asked())
-        engine = recommender.engine() if run else _engine(recommender)
-        found: dict[str, Any] = rendered(recommender, body.name, prepared, engine, run=run)
+        prepared = recommender.prepare(body.user, k=1, **filled(recommender, body).asked())
+        engine = recommender.engine() if run else tokens_engine(recommender)
+        prompts = recommender.render(body.name, prepared, engine)
+        found: dict[str, Any] = rendered(recommender, prompts, prepared, run=run)
         return RenderedPrompts.model_validate(found)
 
     return await service.run(request, work)
-
-
-def _engine(recommender: Recommender) -> Engine:
-    """The engine, or where there is none its tokenizer, which is all that rendering needs."""
-    try:
-        return recommender.engine()
-    except EngineError:
-        settings = recommender.settings
-        tokenizer = load_tokenizer(str(prepare_model(settings)))
-        return TokenizerEngine(settings.model, tokenizer, settings.max_model_len)
 
 
 def _template(recommender: Recommender, name: str) -> PromptTemplate:

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
+from recsys.answers import last_answer
 from recsys.errors import RecsysError, StoreError, UnknownUser
 from recsys.pipeline import Recommender
 from recsys.privacy import mask, mask_facts, names_of
@@ -39,8 +40,8 @@ from recsys.service.state import (
     Service,
     TheRecommender,
     TheService,
-    cursor_of,
     number_after,
+    page_of,
 )
 from recsys.types import Candidate, Event, Recommendations, User, Why
 
@@ -72,7 +73,7 @@ async def recommend(
     retriever's order and template sentences come, and `degraded` says so. The same
     Idempotency-Key gives the same answer for as long as its trace is kept.
     """
-    job = Job(service, recommender, body, request_id_of(request), scoped(request, key) if key else None)
+    job = Job(service, recommender, body, request_id_of(request), scoped(request, key))
     if body.users is None:
         if accept.partition(";")[0].strip().lower() == SSE:
             return EventStream(job, request)
@@ -91,8 +92,7 @@ def list_traces(recommender: TheRecommender, limit: Limit = 20, cursor: Cursor =
     """What was recommended lately, the newest first."""
     before = number_after(cursor, float)
     found = records.traces_before(recommender.store, recommender.domain.name, before, limit + 1)
-    last = cursor_of(found[limit - 1].time) if len(found) > limit else None
-    return Page(data=found[:limit], next_cursor=last)
+    return page_of(found, limit, lambda trace: trace.time)
 
 
 @router.get("/recommendations/{recommendation_id}", dependencies=needs("read"), tags=["recommendations"])
@@ -126,7 +126,7 @@ async def similar(
 
 def explanation(service: Service, recommender: Recommender, body: ExplanationRequest) -> Why:
     """Answer a question for reasons, and count it."""
-    whole = filled(recommender, body, body.user)
+    whole = filled(recommender, body)
     why = recommender.explain(
         body.user, body.item, instead_of=body.instead_of, language=body.language, style=body.style,
         **whole.asked(),
@@ -137,7 +137,7 @@ def explanation(service: Service, recommender: Recommender, body: ExplanationReq
 
 def similar_items(recommender: Recommender, body: SimilarRequest) -> list[Candidate]:
     """The retriever's candidates for somebody who likes this item above all."""
-    asked = filled(recommender, body, body.user).asked()
+    asked = filled(recommender, body).asked()
     asked["liked"] = [*asked["liked"], body.item]
     prepared = recommender.prepare(body.user, k=body.k, **asked)
     return list(prepared.request.candidates[: body.k])
@@ -162,11 +162,11 @@ class Job:
         """The whole answer at once. Runs in a thread that has a place."""
         if kept := self._kept(user):
             return kept
-        return self.finish(user, last(self.events(user)))
+        return self.finish(user, last_answer(self.events(user)))
 
     def events(self, user: str | None) -> Iterator[Event]:
         """The answer step by step. Raises before the first."""
-        body = filled(self.recommender, self.body, user)
+        body = filled(self.recommender, self.body)
         return self.recommender.stream(
             user, k=body.k, strategy=body.strategy, reasons=body.reasons, language=body.language,
             style=body.style, **body.asked(),
@@ -189,8 +189,13 @@ class Job:
 
     def _asked_for(self, user: str | None) -> dict[str, Any]:
         """What is kept of the request: masked, and not the session, which is as good as a key."""
-        body = filled(self.recommender, self.body.model_copy(update={"session": None}), user)
-        asked_for = body.model_dump(mode="json", exclude_defaults=True, exclude={"users"})
+        privacy = self.recommender.domain.privacy
+        names = names_of(_known(self.recommender, user), privacy)
+        masked = {
+            "wish": mask(self.body.wish, privacy, names), "extra": mask_facts(self.body.extra, privacy, names),
+        }  # fmt: skip
+        body = self.body.model_copy(update=masked)
+        asked_for = body.model_dump(mode="json", exclude_defaults=True, exclude={"users", "session"})
         return asked_for | ({"user": user} if user is not None else {})
 
     def _id(self, user: str | None) -> str:
@@ -240,26 +245,18 @@ class EventStream(Response):
                 await self._gate.thread(getattr(steps, "close", lambda: None))
 
 
-def last(events: Iterator[Event]) -> Recommendations:
-    """The complete answer, with which a stream ends."""
-    *_, done = events
-    assert done.answer is not None
-    return done.answer
-
-
-def filled(recommender: Recommender, body: D, user: str | None) -> D:
-    """The request with what its session has collected, and without what would tell who somebody is."""
-    names = names_of(_known(recommender, user), privacy := recommender.domain.privacy)
-    update: dict[str, Any] = {
-        "wish": mask(body.wish, privacy, names),
-        "extra": mask_facts(body.extra, privacy, names),
-    }
-    if body.session is not None:
-        kept = records.session(recommender.store, recommender.domain.name, body.session)
-        there = recommender.catalog.get  # an item may be gone since
-        update["liked"] = [*(name for name in kept.liked if there(name)), *body.liked]
-        update["disliked"] = [*(name for name in kept.disliked if there(name)), *body.disliked]
-    return body.model_copy(update=update)
+def filled(recommender: Recommender, body: D) -> D:
+    """The request with what its session has collected."""
+    if body.session is None:
+        return body
+    kept = records.session(recommender.store, recommender.domain.name, body.session)
+    there = recommender.catalog.get  # an item may be gone since
+    return body.model_copy(
+        update={
+            "liked": [*(name for name in kept.liked if there(name)), *body.liked],
+            "disliked": [*(name for name in kept.disliked if there(name)), *body.disliked],
+        }
+    )
 
 
 def _known(recommender: Recommender, user: str | None) -> User | None:

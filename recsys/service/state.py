@@ -6,7 +6,7 @@ import base64
 import binascii
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request
@@ -14,7 +14,7 @@ from fastapi import Depends, Query, Request
 from recsys.errors import RecsysError, RequestError, UnknownDomain
 from recsys.pipeline import Recommender
 from recsys.service.auth import Authenticator
-from recsys.service.bodies import MAX_PAGE, Name
+from recsys.service.bodies import MAX_PAGE, Name, Page
 from recsys.service.gate import Gate
 from recsys.service.metrics import Metrics
 from recsys.service.options import ServiceOptions
@@ -98,6 +98,12 @@ Cursor = Annotated[Name | None, Query(description="`next_cursor` of the page bef
 def cursor_of(last: Any) -> str:
     """A cursor that says where the page ended. Opaque to clients."""
     return base64.urlsafe_b64encode(str(last).encode()).decode().rstrip("=")
+
+
+def page_of(found: Sequence[T], limit: int, place: Callable[[T], Any]) -> Page[T]:
+    """The first `limit` of what was found; one row more says that there is another page, after its `place`."""
+    last = cursor_of(place(found[limit - 1])) if len(found) > limit else None
+    return Page(data=list(found[:limit]), next_cursor=last)
 
 
 def after(cursor: str | None) -> str | None:

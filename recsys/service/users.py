@@ -14,7 +14,7 @@ from recsys.service.bodies import MAX_LIST, Changed, Name, NewUser, Page, Sessio
 from recsys.service.guard import Admin, needs
 from recsys.service.idempotency import Key, once, scoped
 from recsys.service.problems import ServiceError
-from recsys.service.state import Cursor, Limit, TheRecommender, TheService, after, cursor_of
+from recsys.service.state import Cursor, Limit, TheRecommender, TheService, after, page_of
 from recsys.types import User
 
 router = APIRouter(prefix="/v1")
@@ -26,8 +26,7 @@ SessionId = Annotated[Name, Path(description="id of a session")]
 def list_users(recommender: TheRecommender, limit: Limit = 100, cursor: Cursor = None) -> Page[User]:
     """Users in the order of their ids."""
     found = records.users_after(recommender.store, recommender.domain.name, after(cursor), limit + 1)
-    last = cursor_of(found[limit - 1].id) if len(found) > limit else None
-    return Page(data=found[:limit], next_cursor=last)
+    return page_of(found, limit, lambda user: user.id)
 
 
 @router.get("/users/{user_id:path}", dependencies=needs("read"), tags=["users"])
@@ -71,7 +70,7 @@ def new_session(
     taste = _by_id(recommender, taste)
     return once(
         recommender.store,
-        scoped(request, key) if key else None,
+        scoped(request, key),
         taste.model_dump_json(),
         Session,
         lambda: records.new_session(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.datastructures import FormData, QueryParams
 
+from recsys.config import Strategy, Style
 from recsys.errors import RequestError, UnknownItem
-from recsys.explain import REASON_TEMPLATE
+from recsys.explain import languages
 from recsys.pipeline import Recommender
 from recsys.service.bodies import RecommendationRequest
 from recsys.types import Filter, Item
@@ -118,8 +119,8 @@ def _pairs(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
 class Choices(BaseModel):
     """What a form offers for one domain. `values` are those of each attribute, the commonest first."""
 
-    strategies: tuple[str, ...] = ("pointwise", "listwise", "title", "generated", "generated-scores")
-    styles: tuple[str, ...] = ("short", "detailed", "comparative")
+    strategies: tuple[str, ...] = get_args(Strategy)
+    styles: tuple[str, ...] = get_args(Style)
     languages: tuple[str, ...]
     values: dict[str, tuple[str, ...]]
     years: bool
@@ -137,16 +138,10 @@ def choices(recommender: Recommender) -> Choices:
         for item in catalog:
             for name, values in item.attributes.items():
                 counts.setdefault(name, Counter()).update(values)
-        folder = REASON_TEMPLATE.rpartition("/")[0]
-        found = {
-            path.parent.name
-            for top in recommender.prompts.folders
-            for path in (top / folder).glob("*/grammar.toml")
-        }
         for stale in [one for one in _choices if one[:2] == key[:2]]:
             del _choices[stale]
         _choices[key] = Choices(
-            languages=("en", *sorted(found - {"en"})),
+            languages=tuple(languages(recommender.prompts)),
             values={
                 name: tuple(value for value, _ in count.most_common(SHOWN_VALUES))
                 for name, count in counts.items()

@@ -10,14 +10,14 @@ from fastapi import Form as Field
 from fastapi import Request, Response
 
 from recsys.errors import RecsysError, RequestError
-from recsys.inspection import difference
+from recsys.inspection import difference, tokens_engine
 from recsys.pipeline import Recommender
 from recsys.prompting import PromptTemplate
 from recsys.requests import Prepared
 from recsys.sandbox import MAX_SOURCE, EditedLibrary
 from recsys.service.pages.asking import Form, form_of
 from recsys.service.pages.highlight import with_prompts
-from recsys.service.pages.inspector import prepare, tokens_engine
+from recsys.service.pages.inspector import prepare
 from recsys.service.pages.web import FROM_HERE, TheRecommender, answer, fragment, needs, views
 from recsys.service.state import TheService
 

@@ -11,11 +11,9 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from recsys.engine import Engine, load_tokenizer
-from recsys.engine.offline import TokenizerEngine
-from recsys.engine.weights import prepare_model
-from recsys.errors import EngineError, MissingDependency, ModelError, RecsysError
-from recsys.inspection import rendered
+from recsys.engine import Engine
+from recsys.errors import RecsysError
+from recsys.inspection import rendered, tokens_engine
 from recsys.pipeline import Recommender
 from recsys.prompting import PromptTemplate, RenderedPrompt
 from recsys.requests import Prepared
@@ -97,7 +95,7 @@ def inspect(recommender: Recommender, form: Form, name: str, *, run: bool) -> In
     engine = recommender.engine() if run else tokens_engine(recommender)
     prepared = prepare(recommender, form)
     prompts = recommender.render(name, prepared, engine)
-    report = rendered(recommender, name, prepared, engine, run=run)
+    report = rendered(recommender, prompts, prepared, run=run)
     first = prompts[0]
     variables = dict.fromkeys(first.template.meta.variables)
     texts = marked_texts(recommender, name, prepared, engine, prompts)
@@ -116,19 +114,9 @@ def inspect(recommender: Recommender, form: Form, name: str, *, run: bool) -> In
 def prepare(recommender: Recommender, form: Form, k: int = 1) -> Prepared:
     """The request of a form, after retrieval."""
     body = request_of(form)
-    asked = filled(recommender, body, body.user).asked()
+    asked = filled(recommender, body).asked()
     asked["n_candidates"] = wanted = min(body.n_candidates or FEW, MAX_RUN)
     return recommender.prepare(body.user, k=min(k, wanted), **asked)
-
-
-def tokens_engine(recommender: Recommender) -> Engine:
-    """The engine, or where there is none its tokenizer, which is all that rendering needs."""
-    try:
-        return recommender.engine()
-    except (EngineError, MissingDependency, ModelError):
-        settings = recommender.settings
-        tokenizer = load_tokenizer(str(prepare_model(settings)))
-        return TokenizerEngine(settings.model, tokenizer, settings.max_model_len)
 
 
 def _sent(recommender: Recommender, name: str) -> bool:

@@ -20,7 +20,7 @@ import recsys
 from recsys.adapters import resolve_adapter
 from recsys.errors import ModelError, PromptError, RecsysError
 from recsys.pipeline import Recommender
-from recsys.service.auth import Authenticator, Principal, Unauthorized
+from recsys.service.auth import Principal, Unauthorized, admitted
 from recsys.service.keys import Scope
 from recsys.service.pages import words
 from recsys.service.problems import ServiceError, status_of
@@ -140,17 +140,10 @@ def allowed(scope: Scope) -> Callable[[Request], Principal]:
     """A dependency: who asks, by the key in their cookie or header. Raises Unauthorized, ServiceError 403."""
 
     def principal(request: Request) -> Principal:
-        authenticator: Authenticator = request.app.state.authenticator
         kind, _, sent = request.headers.get("authorization", "").partition(" ")
         key = (sent if kind.lower() == "bearer" else "") or request.cookies.get(COOKIE) or None
-        address = request.client.host if request.client else None
-        found = authenticator.principal(key, address, request.headers.get("host", ""))
-        if scope not in found.scopes:
-            raise ServiceError(
-                403, f"the key '{found.name}' may not {scope}", hint=f"sign in with one that may {scope}"
-            )
-        request.state.principal = found.key_id
-        return found
+        hint = f"sign in with one that may {scope}"
+        return admitted(request.app.state.authenticator, request, key, scope, hint)
 
     return principal
 

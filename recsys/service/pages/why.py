@@ -23,7 +23,7 @@ async def why_page(
     try:
         if item:
             body = request_of(form)
-            asked = filled(recommender, body, body.user).asked()
+            asked = filled(recommender, body).asked()
             why = await service.run(
                 request,
                 lambda: recommender.explain(
