@@ -12,6 +12,7 @@ from recsys.config import Domain
 from recsys.engine import Engine
 from recsys.engine.base import Generation
 from recsys.ranking import Ranking
+from recsys.ranking.base import summed
 from recsys.ranking.diversity import shown
 from recsys.ranking.rules import Ruled
 from recsys.requests import Prepared, retriever_order
@@ -181,23 +182,14 @@ def usage_by_stage(ranking: Ranking | None, explained: Explained) -> dict[str, U
     return {
         "rank": ranking.usage if ranking else Usage(),
         "evidence": explained.ablated,
-        "reasons": _sum(explained.generations),
+        "reasons": summed(explained.generations),
     }
 
 
 def total_usage(ranking: Ranking | None, explained: Explained) -> Usage:
     """Engine work of ranking, evidence and reasons together."""
     stages = usage_by_stage(ranking, explained)
-    return _sum(stages.values()).model_copy(update={"label_mass": stages["rank"].label_mass})
-
-
-def _sum(work: Iterable[Usage | Generation]) -> Usage:
-    every = list(work)
-    return Usage(
-        prompt_tokens=sum(one.prompt_tokens for one in every),
-        cached_tokens=sum(one.cached_tokens for one in every),
-        generated_tokens=sum(one.generated_tokens for one in every),
-    )
+    return summed(stages.values()).model_copy(update={"label_mass": stages["rank"].label_mass})
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from recsys.answers import Explained
 from recsys.catalog import Catalog
@@ -81,7 +82,7 @@ class Measured:
     def history(self) -> tuple[HistoryEntry, ...]:
         return self.prepared.query.history[-OFFERED:]
 
-    @property
+    @cached_property
     def every(self) -> list[Part]:
         """All parts of the request, those too that were not measured one by one."""
         return parts_of(self.prepared.query, self.prepared.request)
@@ -98,7 +99,7 @@ class Measured:
         """What each part did to the candidate at `position`, nats."""
         return {part: float(self.ablation.effect(part)[position]) for part in self.parts}
 
-    @property
+    @cached_property
     def past(self) -> frozenset[Part]:
         """All of the history."""
         return frozenset(part for part in self.every if part.kind == "history")

@@ -242,7 +242,7 @@ class Recommender:
         wish: str = "",
         extra: Mapping[str, str] | None = None,
         rule: Filter | None = None,
-        k: int = 5,
+        k: int = K,
         n_candidates: int | None = None,
     ) -> Prepared:
         """Everything before the model: who, when, where, and which candidates.

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from recsys.config import Style
 from recsys.explain.evidence import ReasonCase, attribute_values, shown_title
 from recsys.types import Evidence
 
 PLACEHOLDER = re.compile(r"\{([a-z]+\d*)\}")
-STYLES: tuple[Style, ...] = ("short", "detailed", "comparative")
+STYLES: tuple[Style, ...] = get_args(Style)
 TITLED = ("history", "together")  # kinds of evidence whose text is a title
 _FORMS_AT_ONCE = 2  # of a kind's forms, so that neighbouring reasons differ
 

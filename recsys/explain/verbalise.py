@@ -46,13 +46,19 @@ def in_language(name: str, language: str, prompts: PromptLibrary) -> str:
     if language == DEFAULT_LANGUAGE:
         return name
     folder, _, file = name.rpartition("/")
-    found = {path.parent.name for top in prompts.folders for path in (top / folder).glob("*/grammar.toml")}
-    if language not in found:
+    if language not in (known := languages(prompts)):
         raise PromptError(
             f"no reasons in the language '{language}'",
-            hint=f"there are: {', '.join(sorted({DEFAULT_LANGUAGE, *found}))}; another is a folder of prompts/explain",
+            hint=f"there are: {', '.join(known)}; another is a folder of prompts/explain",
         )
     return f"{folder}/{language}/{file}"
+
+
+def languages(prompts: PromptLibrary) -> list[str]:
+    """Every language that reasons can be written in, sorted."""
+    folder, _, file = GRAMMAR.rpartition("/")
+    found = {path.parent.name for top in prompts.folders for path in (top / folder).glob(f"*/{file}")}
+    return sorted({DEFAULT_LANGUAGE, *found})
 
 
 def render_reason(

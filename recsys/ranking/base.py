@@ -191,11 +191,11 @@ def continuation_usage(scores: Sequence[ContinuationScores]) -> Usage:
     )
 
 
-def generation_usage(generations: Iterable[Generation]) -> Usage:
-    """Engine work of writing."""
-    generations = list(generations)
+def summed(work: Iterable[Usage | Generation]) -> Usage:
+    """Engine work together, without a label mass."""
+    every = list(work)
     return Usage(
-        prompt_tokens=sum(generation.prompt_tokens for generation in generations),
-        cached_tokens=sum(generation.cached_tokens for generation in generations),
-        generated_tokens=sum(generation.generated_tokens for generation in generations),
+        prompt_tokens=sum(one.prompt_tokens for one in every),
+        cached_tokens=sum(one.cached_tokens for one in every),
+        generated_tokens=sum(one.generated_tokens for one in every),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from recsys.engine.base import Generation
 from recsys.parsing import parse_json, parse_order
 from recsys.prompting import RenderedPrompt
-from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest, generation_usage
+from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest, summed
 from recsys.ranking.windows import by_rank, slide
 from recsys.types import ParseReport
 
@@ -53,7 +53,7 @@ class GeneratedRanker(Ranker):
             log_odds=(None,) * n,
             prompt=prompt,
             report=report,
-            usage=generation_usage([answer]),
+            usage=summed([answer]),
             raw=(answer.text,),
         )
 

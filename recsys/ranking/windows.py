@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from recsys.ranking.base import Ranking, RankRequest
-from recsys.types import Usage
+from recsys.ranking.base import Ranking, RankRequest, summed
 
 _FLOOR = -100.0  # log p of a label that cannot come
 
@@ -121,11 +120,8 @@ def _whole(order: Sequence[int], steps: Sequence[Ranking]) -> Ranking:
         scores=by_rank(order),
         log_odds=(None,) * len(order),
         report=next((step.report for step in steps if step.report.category != "ok"), steps[0].report),
-        usage=Usage(
-            prompt_tokens=sum(step.usage.prompt_tokens for step in steps),
-            cached_tokens=sum(step.usage.cached_tokens for step in steps),
-            generated_tokens=sum(step.usage.generated_tokens for step in steps),
-            label_mass=math.fsum(masses) / len(masses) if masses else None,
+        usage=summed(step.usage for step in steps).model_copy(
+            update={"label_mass": math.fsum(masses) / len(masses) if masses else None}
         ),
         raw=tuple(text for step in steps for text in step.raw),
     )
