@@ -19,8 +19,9 @@ from typing import Any, Literal
 from recsys.errors import RequestError
 from recsys.evaluation.attack_corpus import Attack, corpus, neutral_text
 from recsys.evaluation.base import EvaluationData
+from recsys.evaluation.runner import digest
 from recsys.evaluation.splits import Case
-from recsys.evaluation.studies import Journal, digest, header_of, means, medians, run_of, write_section
+from recsys.evaluation.studies import Journal, header_of, means, medians, study_run, write_section
 from recsys.evaluation.systems import LlmSystem, llm, retrieve, told_history
 from recsys.explain.evidence import shown_title
 from recsys.explaining import Explainer
@@ -69,7 +70,7 @@ def study(
             f"attacks are measured on pointwise ranking, not {data.domain.ranker.strategy}",
             hint='set ranker.strategy = "pointwise"',
         )
-    run = run_of(data, command)
+    run = study_run(data, command)
     texts = digest([[attack.kind, clean_text(attack.text)] for attack in corpus()])
     template = PromptLibrary(data.domain.prompt_folder).get(TEMPLATE).hash
     header = header_of(data, run, corpus=texts, template=template, per_user=[PER_USER, PROFILES])

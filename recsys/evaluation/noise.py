@@ -17,7 +17,7 @@ from recsys.evaluation.base import EvaluationData, Factory, System
 from recsys.evaluation.metrics import PRIMARY, ranking_metrics
 from recsys.evaluation.registry import find
 from recsys.evaluation.splits import Case
-from recsys.evaluation.studies import Journal, header_of, means, ratio, run_of, write_section
+from recsys.evaluation.studies import Journal, header_of, means, ratio, study_run, write_section
 from recsys.noise_filter import THRESHOLD
 
 LEVELS = (0.1, 0.2, 0.3)  # injected items, as a share of the history
@@ -45,7 +45,7 @@ def study(
     `kept_10%`, both once more with `_filtered`, and `gain_10%`. A run that was stopped goes on
     where it was. Raises RequestError for an unknown system.
     """
-    run = run_of(data, command)
+    run = study_run(data, command)
     noise = {}
     for name, factory in {
         **find(n for n in systems if n not in (factories or {})),

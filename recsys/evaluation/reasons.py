@@ -22,9 +22,9 @@ from recsys.evaluation import report
 from recsys.evaluation.rankings import OVERWRITE
 from recsys.evaluation.reason_measures import Record, Trial, measures, rows_of
 from recsys.evaluation.references import References, reference_shares
-from recsys.evaluation.runner import ENGINES, data_hash, versions
+from recsys.evaluation.runner import ENGINES, data_hash, digest, versions
 from recsys.evaluation.statements import TABLES, Judge
-from recsys.evaluation.studies import Journal, digest, write_section
+from recsys.evaluation.studies import Journal, write_section
 from recsys.evaluation.truth import World
 from recsys.explain import REASON_TEMPLATE, Ablation, Part, in_language
 from recsys.explain.ablation import parts_of

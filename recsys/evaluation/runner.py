@@ -234,9 +234,9 @@ def _header(data: EvaluationData, protocol: Protocol, depth: int) -> dict[str, A
         "seed": data.seed,
         "train events": data.log.hash,
         "data": data_hash(data.items, (*split.train, *split.held_out)),
-        "cases": _digest(cases),
-        "domain settings": _digest(_dump(data.domain, exclude=elsewhere)),
-        "settings": _digest(_dump(data.settings, include=model) if data.settings else None),
+        "cases": digest(cases),
+        "domain settings": digest(_dump(data.domain, exclude=elsewhere)),
+        "settings": digest(_dump(data.settings, include=model) if data.settings else None),
     }
 
 
@@ -244,11 +244,13 @@ def _dump(model: BaseModel, **which: set[str]) -> dict[str, Any]:
     return model.model_dump(mode="json", **which)  # type: ignore[arg-type]
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """SHA-256, in hex, of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _run(data: EvaluationData, protocol: Protocol, header: Mapping[str, Any], command: str) -> dict[str, Any]:
+def run_of(data: EvaluationData, command: str) -> dict[str, Any]:
+    """What was asked of which data: `run` of every result begins so."""
     split = data.split
     return {
         "domain": data.domain.name,
@@ -258,16 +260,21 @@ def _run(data: EvaluationData, protocol: Protocol, header: Mapping[str, Any], co
         "part": split.part,
         "split": split.name,
         "rule": split.rule,
+        "seed": data.seed,
+        "users": len({case.user_id for case in split.cases}),
+        "cases": len(split.cases),
+    }
+
+
+def _run(data: EvaluationData, protocol: Protocol, header: Mapping[str, Any], command: str) -> dict[str, Any]:
+    return run_of(data, command) | {
         "protocol": protocol.name,
         "protocol_text": protocol.text,
         "method": METHOD,
         "depth": header["depth"],
-        "seed": data.seed,
-        "users": len({case.user_id for case in split.cases}),
-        "cases": len(split.cases),
         "items": len(data.items),
-        "train_events": len(split.train),
-        "held_out_events": len(split.held_out),
+        "train_events": len(data.split.train),
+        "held_out_events": len(data.split.held_out),
         "data_hash": header["data"],
         "train_hash": header["train events"],
         "versions": versions((*PACKAGES, *ENGINES)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +11,13 @@ import numpy as np
 
 import recsys
 from recsys.adapters import resolve_adapter
+from recsys.adapters.promotion import write_text
 from recsys.config import load_settings
 from recsys.errors import DataError, RequestError
 from recsys.evaluation.base import EvaluationData
 from recsys.evaluation.intervals import RESAMPLES, Resamples, Statistic, Values, bounds, mean_of
 from recsys.evaluation.rankings import OVERWRITE
-from recsys.evaluation.runner import data_hash
+from recsys.evaluation.runner import data_hash, digest, run_of
 from recsys.evaluation.splits import event_key
 
 Figure = dict[str, float]
@@ -70,21 +69,10 @@ def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def run_of(data: EvaluationData, command: str) -> dict[str, Any]:
-    """What a study was asked: `run` of the result, under the same names as an evaluation's."""
-    split = data.split
-    return {
-        "domain": data.domain.name,
-        "title": data.domain.title or data.domain.name,
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "command": command,
-        "part": split.part,
-        "split": split.name,
-        "rule": split.rule,
-        "seed": data.seed,
-        "users": len({case.user_id for case in split.cases}),
-        "cases": len(split.cases),
-        "data_hash": data_hash(data.items, (*split.train, *split.held_out)),
+def study_run(data: EvaluationData, command: str) -> dict[str, Any]:
+    """`run` of a study's result."""
+    return run_of(data, command) | {
+        "data_hash": data_hash(data.items, (*data.split.train, *data.split.held_out)),
         "train_hash": data.log.hash,
         "versions": {"whyrec": recsys.__version__},
     }
@@ -104,11 +92,6 @@ def header_of(data: EvaluationData, run: Mapping[str, Any], **more: Any) -> dict
         "adapter": adapter.ref if adapter else None,
         **more,
     }
-
-
-def digest(value: Any) -> str:
-    """SHA-256, in hex, of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def means(
@@ -175,9 +158,7 @@ def write_section(
         raise RequestError(f"{path} is of other data", hint=OVERWRITE)
     first = next(iter(sections))
     result = {**before, "run": before.get("run", dict(run)), f"{first}_run": dict(run), **sections}
-    staging = path.with_suffix(".tmp")
-    staging.write_text(json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n", "utf-8")
-    staging.replace(path)
+    write_text(path, json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
     return result
 
 
