@@ -38,6 +38,7 @@ SEED = 7
 SERIAL = 4  # requests behind the throughput of one caller
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in STRATEGIES},
+    "pointwise-exact": ("pointwise", {"exact": True}),
     "listwise-2-orders": ("listwise", {"permutations": 2}),
     "listwise-sliding": ("listwise", {"windows": "sliding"}),
 }

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report_load, report_trimming
 from recsys.evaluation.reason_measures import MEANINGS
 from retrieval.index_kinds import IndexConfig
 
@@ -34,6 +35,7 @@ def render() -> str:
         "retrieval_scale": _retrieval_scale,
         "sampled_ranking": _sampled_ranking,
         "ranking": _ranking,
+        "trimming": _trimming,
         "knobs": _knobs,
         "places": partial(_tuned, "Time and place, in a generated town: the whole catalogue"),
         "tuned_text": partial(_tuned, "The shipped adapter, told no facts: target + 19 random items"),
@@ -43,6 +45,7 @@ def render() -> str:
         "tuned_full": partial(_tuned, "The shipped adapter behind the retriever: the whole catalogue"),
         "reasons": _reasons,
         "finetune_speed": _finetune_speed,
+        "service_load": _service_load,
         "attacks": _attacks,
         "noise": _noise,
     }
@@ -205,6 +208,10 @@ def _ranking(result: dict[str, Any]) -> str:
     )
 
 
+def _trimming(result: dict[str, Any]) -> str:
+    return f"{report_trimming.section(result)}\n{_environment(result['environment'])}"
+
+
 def _knobs(result: dict[str, Any]) -> str:
     rows = [
         f"| {name} | {_with_interval(one['ndcg@10'])} | {one['diversity@10']:.2f} | {one['novelty@10']:.2f} | "
@@ -297,6 +304,10 @@ def _finetune_speed(result: dict[str, Any]) -> str:
             _environment(result["environment"]),
         ]
     )
+
+
+def _service_load(result: dict[str, Any]) -> str:
+    return f"{report_load.section(result)}\n{_environment(result['environment'])}"
 
 
 def _attacks(result: dict[str, Any]) -> str:

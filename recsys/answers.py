@@ -16,6 +16,7 @@ from recsys.ranking.base import summed
 from recsys.ranking.diversity import shown
 from recsys.ranking.rules import Ruled
 from recsys.requests import Prepared, retriever_order
+from recsys.stages import watched
 from recsys.types import (
     Candidate,
     Effect,
@@ -56,6 +57,7 @@ class Served:
     ranking: Ranking | None
     degraded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    arms: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def shown(self) -> Ruled:
@@ -87,6 +89,7 @@ class Served:
             timings={stage: round(seconds, 4) for stage, seconds in prepared.timings.items()},
             degraded=(*self.degraded, *explained.degraded),
             notes=self.notes + prepared.notes,
+            arms=self.arms,
         )
 
     def why(self, top: Sequence[int], explained: Explained) -> Why:
@@ -108,6 +111,7 @@ class Served:
             usage=total_usage(ranking, explained),
             degraded=(*self.degraded, *explained.degraded),
             notes=self.notes + prepared.notes,
+            arms=self.arms,
         )
 
 
@@ -194,9 +198,10 @@ def total_usage(ranking: Ranking | None, explained: Explained) -> Usage:
 
 @contextmanager
 def timed(clock: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the seconds of a stage in `clock`."""
+    """Note the seconds of a stage in `clock`, and tell who watches the request."""
     begun = time.perf_counter()
     try:
-        yield
+        with watched(stage):
+            yield
     finally:
         clock[stage] = time.perf_counter() - begun

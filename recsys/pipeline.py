@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
@@ -24,7 +25,6 @@ from recsys.errors import (
     ModelError,
     PromptError,
     RequestError,
-    UnknownUser,
 )
 from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explaining import Explainer
@@ -34,10 +34,10 @@ from recsys.noise_filter import without_noise
 from recsys.privacy import mask_user, names_of
 from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
-from recsys.requests import Asked, Prepared, beside, candidates_wanted
+from recsys.requests import Asked, Prepared, beside, candidates_wanted, known_user
 from recsys.situations import retriever_folder, situations
 from recsys.store import ItemChange, Store
-from recsys.types import Event, Explanation, Filter, HistoryEntry, Item, Place, Recommendations, User, Why
+from recsys.types import Event, Explanation, Filter, Item, Place, Recommendations, Why
 from retrieval import EventLog, HybridRetriever, Query, SentenceEmbedder, build_retriever
 
 K = 5  # how many are returned unless asked
@@ -68,9 +68,11 @@ class Recommender:
         self.live = LiveCatalog(store, domain.name, catalog, retriever, data_hash)
         self.prompts = PromptLibrary(domain.prompt_folder)
         local = engine is None and not settings.engine.startswith(("http://", "https://"))
-        self._engines = EngineHolder(self._start_engine, self._wanted_adapter if local else None, engine)
+        self.engines = EngineHolder(self._start_engine, self._wanted_adapter if local else None, engine)
         self._progress = progress
         self.load_notes: tuple[str, ...] = ()
+        self.arms: Mapping[str, str] = {}  # of experiments, by scenario: see `recsys.scenarios`
+        self._pinned: Catalog | None = None
 
     @classmethod
     def load(
@@ -111,7 +113,17 @@ class Recommender:
     @property
     def catalog(self) -> Catalog:
         """The items of this moment."""
-        return self.live.catalog
+        return self._pinned if self._pinned is not None else self.live.catalog
+
+    def pinned(self) -> Recommender:
+        """The same for one request: what comes or goes meanwhile changes nothing in it. Raises as `LiveCatalog.refresh`."""
+        if self._pinned is not None:
+            return self
+        self.live.refresh()
+        one = copy.copy(self)
+        one._pinned, state = self.live.moment()
+        one.retriever = self.retriever.at(state)
+        return one
 
     def add_items(self, items: Sequence[Item]) -> ItemChange:
         """Add or replace items, for the next request and for good. Raises as `LiveCatalog.add`."""
@@ -161,16 +173,17 @@ class Recommender:
         Raises as `recommend`, before the first event.
         """
         begun = time.perf_counter()
-        explainer = self._explainer(language, style)
-        prepared = self.prepare(user, k=k, **asked)
+        now = self.pinned()
+        explainer = now._explainer(language, style)
+        prepared = now.prepare(user, k=k, **asked)
         name = strategy or self.domain.ranker.strategy
-        return self._steps(prepared, k, name, explainer if reasons else None, begun)
+        return now._steps(prepared, k, name, explainer if reasons else None, begun)
 
     def _steps(
         self, prepared: Prepared, k: int, name: str, explainer: Explainer | None, begun: float
     ) -> Iterator[Event]:
         """Rank what was retrieved by the strategy `name`, and say why."""
-        with self._engines.request():
+        with self.engines.request():
             served = self._ranked(prepared, name)
             top = served.order()[:k]
             prepared.timings["total"] = time.perf_counter() - begun
@@ -196,12 +209,13 @@ class Recommender:
         Ranks are among the candidates; one that retrieval did not bring is scored beside
         them, and `notes` says so. Raises as `recommend`, and RequestError where both are one.
         """
-        items = [self.catalog.find_any(name) for name in (item, instead_of) if name is not None]
-        explainer = self._explainer(language, style)
-        prepared = self.prepare(user, k=1, **asked)
+        now = self.pinned()
+        items = [now.catalog.find_any(name) for name in (item, instead_of) if name is not None]
+        explainer = now._explainer(language, style)
+        prepared = now.prepare(user, k=1, **asked)
         brought = range(len(prepared.request.candidates))
-        prepared = beside(prepared, items, self.retriever)
-        with self._engines.request():
+        prepared = beside(prepared, items, now.retriever)
+        with self.engines.request():
             served = self._ranked(prepared, "pointwise")
             top = [prepared.request.items.index(one) for one in items]
             listed = set(served.order()[:K]).intersection(brought)
@@ -215,7 +229,9 @@ class Recommender:
         if engine and prepared.request.candidates:
             with timed(prepared.timings, "rank"), self._tolerating(engine, degraded, "ranking"):
                 ranking = self.ranker(name, engine).rank(prepared.request)
-        return Served(self.domain, prepared, name, engine, ranking, tuple(degraded), self.load_notes)
+        return Served(
+            self.domain, prepared, name, engine, ranking, tuple(degraded), self.load_notes, self.arms
+        )
 
     def _explained(
         self, explainer: Explainer, served: Served, top: Sequence[int], listed: Collection[int] | None = None
@@ -228,7 +244,7 @@ class Recommender:
         with timed(clock, "reasons"):
             explained = yield from explainer.explain_each(measured, healthy)
         if explained.engine_died and served.engine:
-            self._engines.let_go(served.engine)
+            self.engines.let_go(served.engine)
         return explained
 
     def prepare(
@@ -252,18 +268,19 @@ class Recommender:
         """
         wanted = candidates_wanted(k, n_candidates, self.domain.ranker.n_candidates)
         privacy = self.domain.privacy
-        self.live.refresh()
+        now = self.pinned()
         clock: dict[str, float] = {}
         with timed(clock, "context"):
-            known, notes = self._user(user, bool(liked or disliked or wish))
+            known, notes = known_user(self.store, self.domain.name, user, bool(liked or disliked or wish))
             context = build_context(
                 at=at, place=place, home=known.home if known else None, wish=wish, extra=extra,
                 locality=self.domain.locality, privacy=privacy, names=names_of(known, privacy),
             )  # fmt: skip
-            past = self._history(known.id) if known else ()
+            events = self.store.history(self.domain.name, known.id) if known else ()
+            past = now.catalog.entries(events, self.domain.feedback)  # whose item is still there
             seen = frozenset(entry.item.id for entry in past)
-            asked = self.catalog.history_of(liked, disliked)
-            kept = without_noise(past, self.retriever.state.channels, self.domain.noise_filter)
+            asked = now.catalog.history_of(liked, disliked)
+            kept = without_noise(past, now.retriever.state.channels, self.domain.noise_filter)
             if odd := len(past) - len(kept):
                 notes += (f"left out of the history as noise: {odd} of {len(past)}",)
             past = (*kept, *asked)
@@ -272,13 +289,12 @@ class Recommender:
         with timed(clock, "retrieve"):
             exclude = seen.union(entry.item.id for entry in asked)
             query = Query(past, context.wish, exclude, rule or Filter(), context)
-            candidates = self.retriever.retrieve(query, wanted)
+            candidates = now.retriever.retrieve(query, wanted)
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
-        length = self.domain.ranker.history_length
         request = RankRequest(
             candidates=tuple(candidates),
-            history=past[len(past) - length :] if len(past) > length else past,
+            history=past[max(0, len(past) - self.domain.ranker.history_length) :],
             context=context,
             profile=mask_user(known, privacy).profile if known else {},
         )
@@ -310,27 +326,27 @@ class Recommender:
 
     def rank(self, request: RankRequest, strategy: str) -> Ranking:
         """Rank candidates that somebody else chose. Raises EngineError: there is no other order to fall back on."""
-        with self._engines.request():
+        with self.engines.request():
             engine = self.engine()
             try:
                 return self.ranker(strategy, engine).rank(request)
             except EngineDead:
-                self._engines.let_go(engine)
+                self.engines.let_go(engine)
                 raise
 
     def reasons(self, prepared: Prepared) -> Explained:
         """Reasons for every candidate as it comes, for looking at what the model writes."""
-        with self._engines.request():
+        with self.engines.request():
             explainer = self._explainer()
             measured = explainer.measure(prepared, range(len(prepared.request.candidates)))
             return explainer.explain(measured, self.engine())
 
     def engine(self) -> Engine:
         """The engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
-        return self._engines.get()
+        return self.engines.get()
 
     def close(self) -> None:
-        self._engines.close()
+        self.engines.close()
         self.store.close()
 
     def __enter__(self) -> Recommender:
@@ -346,20 +362,6 @@ class Recommender:
         in_language(REASON_TEMPLATE, reasons.language, self.prompts)
         domain = self.domain.model_copy(update={"reasons": reasons})
         return Explainer(domain, self.prompts, self.retriever, self.catalog)
-
-    def _user(self, user: str | None, described: bool) -> tuple[User | None, tuple[str, ...]]:
-        """The user if known, and a note that says what happens if not."""
-        basis = "what was said of them" if described else "popularity"
-        if user is None:
-            return None, () if described else ("nobody was named or described: the most popular come first",)
-        try:
-            return self.store.user(self.domain.name, user), ()
-        except UnknownUser:
-            return None, (f"user '{user[:80]}' is not known: recommendations stand on {basis}",)
-
-    def _history(self, user_id: str) -> tuple[HistoryEntry, ...]:
-        """All events whose item is still in the catalogue, oldest first."""
-        return self.catalog.entries(self.store.history(self.domain.name, user_id), self.domain.feedback)
 
     def _running_engine(self, degraded: list[str], clock: dict[str, float]) -> Engine | None:
         with timed(clock, "engine start"):
@@ -377,7 +379,7 @@ class Recommender:
         except EngineError as error:
             degraded.append(f"{what}: {error.message}; retriever order instead")
             if isinstance(error, EngineDead):
-                self._engines.let_go(engine)
+                self.engines.let_go(engine)
 
     def _start_engine(self) -> Engine:
         if self._progress:

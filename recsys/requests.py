@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from recsys.errors import RequestError
+from recsys.errors import RequestError, UnknownUser
 from recsys.ranking import RankRequest
-from recsys.types import Candidate, Filter, Item, Place
+from recsys.store import Store
+from recsys.types import Candidate, Filter, Item, Place, User
 from retrieval import HybridRetriever, Query
 
 MAX_CANDIDATES = 1000
@@ -38,6 +39,19 @@ class Prepared:
     user_id: str | None
     notes: tuple[str, ...]
     timings: dict[str, float]
+
+
+def known_user(
+    store: Store, domain: str, user: str | None, described: bool
+) -> tuple[User | None, tuple[str, ...]]:
+    """The user if known, and a note that says what happens if not; `described` tells if anything was said of them."""
+    if user is None:
+        return None, () if described else ("nobody was named or described: the most popular come first",)
+    try:
+        return store.user(domain, user), ()
+    except UnknownUser:
+        basis = "what was said of them" if described else "popularity"
+        return None, (f"user '{user[:80]}' is not known: recommendations stand on {basis}",)
 
 
 def candidates_wanted(k: int, n_candidates: int | None, default: int) -> int:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -131,6 +131,7 @@ class NearbyConfig(Options):
 
 Channel = Literal[
     "text",
+    "facets",
     "transitions",
     "cooccurrence",
     "ease",
@@ -161,12 +162,14 @@ class RetrieverConfig(Options):
     `fusion`: "weighted" adds each channel's standardised scores, times its weight;
     "rank" is weighted reciprocal rank fusion. Weights are tuned on validation by
     `recsys fit`, which writes them beside the fitted channels; those here hold until
-    then. A channel of weight 0 is not asked. `wish_weight` is the text channel's
-    weight when somebody says what they want.
+    then. A channel of weight 0 is not asked. `wish_weights` are the least that channels
+    which read a wish weigh where somebody says what they want.
     """
 
     weights: dict[Channel, float] = Field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
-    wish_weight: float = Field(2.0, ge=0)
+    wish_weights: dict[Literal["text", "facets"], Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"text": 2.0, "facets": 4.0}  # type: ignore[arg-type]
+    )
     fusion: Literal["weighted", "rank"] = "weighted"
     rrf_k: int = Field(60, ge=1, description="the constant of reciprocal rank fusion")
     depth: int = Field(200, ge=1, description="items taken from each channel before joining")

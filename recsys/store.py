@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -76,6 +77,7 @@ class Store:
 
     def __init__(self, url: str, *, busy_timeout: float = 15.0) -> None:
         self._engine = open_database(url, busy_timeout)
+        self._mine = threading.local()  # the connection of `together`, in the thread that is in it
         with self.transaction() as connection:
             up_to_date = migrations.revision(connection) == migrations.HEAD
         if not up_to_date:
@@ -94,9 +96,27 @@ class Store:
         """Let go of the database."""
         self._engine.dispose()
 
-    def transaction(self, *, writes: bool = False) -> AbstractContextManager[sa.Connection]:
+    def transaction(
+        self, *, writes: bool = False, wait: float | None = None, alone: bool = True
+    ) -> AbstractContextManager[sa.Connection]:
         """A connection for work on tables that `Store` has no methods for, see `recsys.database.transaction`."""
-        return transaction(self._engine, writes=writes)
+        mine: sa.Connection | None = getattr(self._mine, "connection", None)
+        if mine is not None:
+            return nullcontext(mine)
+        return transaction(self._engine, writes=writes, wait=wait, alone=alone)
+
+    @contextmanager
+    def together(self) -> Iterator[sa.Connection]:
+        """One transaction that writes, which all others of this thread are part of while it lasts: all or nothing.
+
+        What the database refuses is raised as StoreError at its end, whoever asked.
+        """
+        with transaction(self._engine, writes=True) as connection:
+            self._mine.connection = connection
+            try:
+                yield connection
+            finally:
+                self._mine.connection = None
 
     def import_batch(self, domain: str, batch: Batch, progress: Progress | None = None) -> ImportResult:
         """Add what is new and update what changed, in one transaction; nothing is deleted.

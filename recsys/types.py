@@ -304,7 +304,7 @@ class Usage(Frozen):
 
 
 class Recommendations(Frozen):
-    """The whole answer. Iterates over its recommendations."""
+    """The whole answer. Iterates over its recommendations. `arms` is scenario -> arm, where experiments run."""
 
     domain: str
     user: str | None
@@ -319,6 +319,7 @@ class Recommendations(Frozen):
     timings: Mapping[str, float] = Field(default_factory=dict)
     degraded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    arms: Mapping[str, str] = Field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Recommendation]:  # type: ignore[override]
         return iter(self.recommendations)
@@ -369,6 +370,7 @@ class Why(Frozen):
     usage: Usage = Usage()
     degraded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    arms: Mapping[str, str] = Field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, the exact object `recsys explain --json` prints."""

@@ -17,6 +17,7 @@ from retrieval import artefacts, popularity
 from retrieval.base import Channel
 from retrieval.embedding import Embedder
 from retrieval.events import EventLog
+from retrieval.facets import FacetChannel
 from retrieval.fusion import FALLBACK, HybridRetriever
 from retrieval.index import open_or_build
 from retrieval.item_item import ItemItem, fit
@@ -58,7 +59,7 @@ def build_retriever(
     if weights is None:
         weights = saved_weights(folder) or config.by_name
     build = _Build(items, log, embedder, config, folder, situations, retrain, progress)
-    wanted = [*(name for name, weight in weights.items() if weight > 0), FALLBACK]
+    wanted = [*(name for name, weight in weights.items() if weight > 0), FALLBACK, "facets"]
     found = {name: build.channel(name) for name in dict.fromkeys(wanted)}
     channels = {name: channel for name, channel in found.items() if channel is not None}
     counts = dict(zip(log.items, log.counts.astype(float).tolist(), strict=True))
@@ -102,6 +103,8 @@ class _Build:
                 return self._text()
             case "popularity":
                 return popularity.overall(self.log)
+            case "facets":  # costs nothing until somebody asks for something
+                return FacetChannel(popularity.overall(self.log))
             case "recent":
                 return popularity.recent(self.log, self.config.popularity)
             case "segment":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,13 @@ class State:
 
     table: ItemTable
     channels: Mapping[str, Channel]
+
+
+@dataclass
+class _Now:
+    """The state of this moment, which retrievers that differ in their weights share."""
+
+    state: State
 
 
 @dataclass(frozen=True)
@@ -64,40 +73,64 @@ class HybridRetriever:
     ) -> None:
         chosen: Mapping[str, float] = config.by_name if weights is None else weights
         self.config = config
-        self.weights = {name: chosen[name] for name in channels if chosen.get(name, 0) > 0}
-        if not self.weights or FALLBACK not in channels:
-            raise ConfigError(
-                "no retrieval channel has any weight" if channels else "there is no retrieval channel",
-                hint=f"give one of [retriever.weights] a value above 0; there are: {', '.join(channels)}",
-            )
+        self.weights = _weighted(chosen, channels)
         self._counts = counts
         self._head = _head(counts)
         self._popularity = _percentiles(counts)
-        self._state = State(table, dict(channels))
+        self._now = _Now(State(table, dict(channels)))
         self._writing = threading.Lock()
 
     @property
     def state(self) -> State:
         """The catalogue and channels of this moment."""
-        return self._state
+        return self._now.state
 
-    def update(self, items: Sequence[Item] = (), *, removed: Collection[str] = ()) -> None:
+    def reweighted(self, weights: Mapping[str, float]) -> HybridRetriever:
+        """The same catalogue and channels, after every change too; those named weigh this, the others as here.
+
+        Raises ConfigError for a channel that is not there, or if none has any weight.
+        """
+        channels = self.state.channels
+        if missing := sorted(set(weights).difference(channels)):
+            raise ConfigError(
+                f"the retrieval channel '{missing[0]}' is not in use",
+                hint=f"give it some weight in [retriever.weights], if only .001; there are: {', '.join(channels)}",
+            )
+        other = copy.copy(self)
+        other.weights = _weighted({**self.weights, **weights}, channels)
+        return other
+
+    def at(self, state: State) -> HybridRetriever:
+        """The same at a moment of its own, which no change reaches."""
+        other = copy.copy(self)
+        other._now = _Now(state)
+        return other
+
+    def update(
+        self,
+        items: Sequence[Item] = (),
+        *,
+        removed: Collection[str] = (),
+        swap: AbstractContextManager[object] | None = None,
+    ) -> None:
         """Add or replace items and delete others; the next request sees it.
 
-        Only the new texts are embedded. Several writers wait for each other.
+        Only the new texts are embedded. Several writers wait for each other. `swap` is held while
+        the new state is put in the place of the old.
         """
         with self._writing:
-            table = self._state.table.changed(items, removed=removed)
+            table = self._now.state.table.changed(items, removed=removed)
             channels = {
-                name: channel.updated(items, removed) for name, channel in self._state.channels.items()
+                name: channel.updated(items, removed) for name, channel in self._now.state.channels.items()
             }
-            self._state = State(table, channels)
+            with swap or nullcontext():
+                self._now.state = State(table, channels)
 
     def set_available(self, item_ids: Collection[str], available: bool) -> None:
         """Hide items, or show them again: what is unavailable is known but never returned."""
         with self._writing:
-            table = self._state.table.with_availability(item_ids, available)
-            self._state = State(table, self._state.channels)
+            table = self._now.state.table.with_availability(item_ids, available)
+            self._now.state = State(table, self._now.state.channels)
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
         """The `n` best by fused score, which is what `score` holds.
@@ -108,7 +141,7 @@ class HybridRetriever:
         items, take the last places. Where the channels know too few items, the most met
         of the others fill the list.
         """
-        state = self._state
+        state = self._now.state
         allowed = state.table.allowed(query.filter, query.exclude)
         n = min(max(n, 0), int(allowed.sum()))
         if not n:
@@ -139,7 +172,7 @@ class HybridRetriever:
         that query's own answer, whatever it excludes or filters; `lead` is to the best
         that it allows. `muted` channels have no say. Ids that the table lacks are left out.
         """
-        state = self._state
+        state = self._now.state
         rows = np.array([state.table.row_of[one] for one in item_ids if one in state.table.row_of], np.int64)
         allowed = state.table.allowed(query.filter, query.exclude)
         weights = {name: weight for name, weight in self._weights_for(query).items() if name not in muted}
@@ -161,17 +194,21 @@ class HybridRetriever:
 
         The names of the channels that spoke are those of the pool's columns.
         """
-        state = self._state
+        state = self._now.state
         answers = _ask(query, state, list(self.weights))
         allowed = state.table.allowed(query.filter, query.exclude)
         tops = tops_of(answers, allowed, self.config.depth)
         return gather(answers, tops, list(answers)), list(answers), state.table
 
     def _weights_for(self, query: Query) -> dict[str, float]:
-        """Channel weights for this query: a wish raises the text channel's."""
-        if query.wish.strip() and "text" in self._state.channels:
-            return self.weights | {"text": max(self.config.wish_weight, self.weights.get("text", 0.0))}
-        return self.weights
+        """Channel weights for this query: a wish raises those of the channels that read it."""
+        if not query.wish.strip():
+            return self.weights
+        return self.weights | {
+            name: max(weight, self.weights.get(name, 0.0))
+            for name, weight in self.config.wish_weights.items()
+            if weight and name in self._now.state.channels
+        }
 
     def _best(
         self,
@@ -263,6 +300,17 @@ class HybridRetriever:
 
     def _depth(self, n: int) -> int:
         return max(self.config.depth, DEPTH_FACTOR * n)
+
+
+def _weighted(weights: Mapping[str, float], channels: Collection[str]) -> dict[str, float]:
+    """The channels with weight. Raises ConfigError if there is none, or no popularity channel."""
+    found = {name: weights[name] for name in channels if weights.get(name, 0) > 0}
+    if not found or FALLBACK not in channels:
+        raise ConfigError(
+            "no retrieval channel has any weight" if channels else "there is no retrieval channel",
+            hint=f"give one of [retriever.weights] a value above 0; there are: {', '.join(channels)}",
+        )
+    return found
 
 
 def _ask(query: Query, state: State, names: Sequence[str]) -> dict[str, Asked]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from recsys.config import Strict
+from recsys.table_config import Strict
 from retrieval.embedding import FloatArray
 
 if TYPE_CHECKING:

@@ -82,6 +82,7 @@ class Call:
     texts: tuple[str, ...]
     token_ids: tuple[tuple[int, ...], ...]
     labels: tuple[str, ...] = ()
+    exact: bool = False
     schemas: tuple[Mapping[str, Any] | None, ...] = ()
     max_tokens: int = 1
     temperature: float = 0.0
@@ -139,9 +140,11 @@ class ScriptedEngine:
     def of_kind(self, kind: str) -> list[Call]:
         return [call for call in self.calls if call.kind == kind]
 
-    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
+    def label_logprobs(
+        self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
+    ) -> list[LabelScores]:
         labels = tuple(self.tokenizer.decode([i]) for i in label_ids)
-        call = self._record(Call("labels", *self._both(prompts), labels=labels))
+        call = self._record(Call("labels", *self._both(prompts), labels=labels, exact=exact))
         return [
             LabelScores(self._logprobs(text, labels), self.label_mass, len(ids), self._cached(ids))
             for text, ids in zip(call.texts, call.token_ids, strict=True)

@@ -16,7 +16,7 @@ PACKAGES = ("recsys", "retrieval", "finetune", "prompts")
 LEVELS = (
     ("recsys.cli", "recsys.service", "recsys.client", "recsys.scale"),
     (
-        "recsys.pipeline", "recsys.explaining", "recsys.answers", "recsys.requests", "recsys.noise_filter", "recsys.live", "recsys.scoring", "recsys.inspection", "recsys.evaluation",
+        "recsys.pipeline", "recsys.scenarios", "recsys.explaining", "recsys.answers", "recsys.requests", "recsys.noise_filter", "recsys.live", "recsys.scoring", "recsys.inspection", "recsys.evaluation",
         "recsys.fitting", "recsys.deletion", "finetune", "recsys.doctor",
     ),
     ("recsys.ranking", "recsys.explain", "retrieval"),
@@ -24,7 +24,7 @@ LEVELS = (
         "recsys.prompting", "recsys.sandbox", "recsys.parsing", "recsys.engine", "recsys.adapters", "recsys.store", "recsys.database", "recsys.migrations",
         "recsys.catalog", "recsys.context", "recsys.situations", "recsys.places", "recsys.sites", "recsys.machine", "recsys.ingest", "prompts",
     ),
-    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.tuning_config", "recsys.errors", "recsys.text", "recsys.privacy"),
+    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.table_config", "recsys.tuning_config", "recsys.errors", "recsys.stages", "recsys.text", "recsys.privacy"),
 )  # fmt: skip
 # The package itself re-exports Recommender on first use; it stands above and below all.
 FREE = "recsys"

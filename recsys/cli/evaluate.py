@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recsys.cli.evaluate_online import run_online, show_online
 from recsys.cli.evaluate_reasons import check_options, run_reasons, show_reasons
 from recsys.cli.output import ProgressBars, console, errors, print_json
 from recsys.cli.recommend import LanguageOption, StyleOption
@@ -23,6 +26,7 @@ SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items"]
 PartName = Literal["test", "validation"]
 ProtocolName = Literal["full", "sampled", "rated"]
 WishName = Literal["none", "beside", "alone"]
+DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 SHARE = {"temporal": 0.8, "cold-items": 0.1, "cold-users": 0.5}
 SHOWN = ("ndcg@10", "recall@10", "mrr@10", "auc", "brier")
 
@@ -110,6 +114,19 @@ def evaluate(
             "--references", help='--reasons: what people wrote, lines of {"item": ID, "text": "..."}.'
         ),
     ] = None,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online", help="Compare the arms of scenarios instead, by the feedback that the service keeps."
+        ),
+    ] = False,
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", help="--online: this one alone (default: each).")
+    ] = None,
+    since: Annotated[
+        dt.datetime | None,
+        typer.Option("--since", formats=DATES, help="--online: what was served since then, UTC."),
+    ] = None,
     only: Annotated[
         bool, typer.Option("--only", help="Leave out the baselines that stand in every table.")
     ] = False,
@@ -122,7 +139,14 @@ def evaluate(
 
     A run that was stopped goes on where it was. Exits with 1 if a system failed.
     """
-    check_options(context, reasons=reasons)
+    check_options(context, "reasons" if reasons else "arms" if online else "rankings")
+    if online:
+        compared = run_online(domain, scenario, since)
+        if as_json:
+            print_json([dataclasses.asdict(one) for one in compared])
+        else:
+            show_online(compared)
+        return
     command = " ".join(["recsys", *sys.argv[1:]])
     if reasons:
         measured = run_reasons(
@@ -263,11 +287,25 @@ def _show(result: Mapping[str, Any], out: Path) -> None:
         table.add_row(asked, *cells, _interval(difference, sign="+"))
     if systems:
         console.print(table)
+    for name in order:
+        if name in run["requested"] and (found := systems[name]["calibration"]):
+            console.print(_calibration(escape(name), found))
     for note in result["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}")
     for name, message in result["failed"].items():
         errors.print(f"[bold red]failed:[/] {escape(name)}: {escape(message)}")
     console.print(f"report: {escape(str(out / 'report.html'))}", style="dim")
+
+
+def _calibration(name: str, found: Mapping[str, Any]) -> str:
+    """The calibration error as it is, and what would mend it."""
+    from recsys.evaluation.report import figure
+
+    def error(of: Mapping[str, Any]) -> str:
+        return f"{figure(of['ece'], 4)} ({figure(of['ece_low'], 4)} to {figure(of['ece_high'], 4)})"
+
+    mended = (f"; after {way} {error(of)}" for way, of in found.get("after", {}).items())
+    return f"[dim]calibration error of[/] {name}: {error(found)}{''.join(mended)}"
 
 
 def _interval(found: Mapping[str, float] | None, sign: str = "") -> str:

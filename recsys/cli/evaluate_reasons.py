@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -14,17 +14,23 @@ from recsys.errors import RequestError
 if TYPE_CHECKING:
     from recsys.config import Style
 
-SHARED = {"domain", "users", "out", "seed", "overwrite", "as_json", "reasons"}
-OWN = {"k", "lang", "style", "references"}
+Evaluated = Literal["rankings", "reasons", "arms"]
+OF_REASONS = {"reasons", "k", "lang", "style", "references"}
+OF_ARMS = {"online", "scenario", "since"}
+TAKEN = {
+    "reasons": {"domain", "users", "out", "seed", "overwrite", "as_json"} | OF_REASONS,
+    "arms": {"domain", "as_json"} | OF_ARMS,
+}
 
 
-def check_options(context: typer.Context, *, reasons: bool) -> None:
+def check_options(context: typer.Context, what: Evaluated) -> None:
     """Raise RequestError for an option that was given and says nothing of what is evaluated."""
     given = {name for name in context.params if _given(context, name)}
-    if wrong := sorted(given - SHARED - OWN if reasons else given & OWN):
+    if wrong := sorted(given - TAKEN[what] if what in TAKEN else given & (OF_REASONS | OF_ARMS)):
         flag = next(p.opts[0] for p in context.command.params if p.name == wrong[0])
-        hint = "leave one of the two out" if reasons else "it is for --reasons"
-        raise RequestError(f"{flag} says nothing of {'reasons' if reasons else 'rankings'}", hint=hint)
+        own = "--online" if wrong[0] in OF_ARMS else "--reasons"
+        hint = f"it is for {own}" if what == "rankings" else "leave one of the two out"
+        raise RequestError(f"{flag} says nothing of {what}", hint=hint)
 
 
 def _given(context: typer.Context, name: str) -> bool:

@@ -9,6 +9,8 @@ import typer
 from recsys.cli.output import ProgressBars
 from recsys.errors import MissingDependency, RequestError
 
+LAST_WORDS_S = 2  # to send what was answered, once nothing runs any more
+
 DomainsOption = Annotated[
     list[str] | None,
     typer.Option("--domain", "-d", help="Name or folder; repeatable, the first is the default."),
@@ -28,6 +30,7 @@ def serve(
 
         from recsys.service.app import create_app
         from recsys.service.auth import check_bind
+        from recsys.service.draining import Server
         from recsys.service.logs import log_json
         from recsys.service.options import ServiceOptions
         from recsys.service.privacy import install
@@ -43,10 +46,17 @@ def serve(
     log_json()
     install(next(iter(recommenders.values())).settings)
     # On SIGTERM no new requests are taken; those that run have `drain_s` to end.
-    uvicorn.run(
+    config = uvicorn.Config(
         app, host=host, port=port, log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=options.drain_s, timeout_keep_alive=30,
+        timeout_graceful_shutdown=LAST_WORDS_S, timeout_keep_alive=30,
     )  # fmt: skip
+    server = Server(config, app.state.traffic, options.drain_s)
+    try:
+        server.run()
+    except KeyboardInterrupt:  # Ctrl-C, once all is drained
+        return
+    if not server.started:
+        raise typer.Exit(3)
 
 
 def mcp(domain: DomainsOption = None) -> None:

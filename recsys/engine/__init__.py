@@ -35,21 +35,45 @@ def open_engine(
     Raises EngineError when it does not start, ModelError for unusable weights,
     MissingDependency with the pip command.
     """
-    from recsys.engine.weights import prepare_model
-
     if settings.engine.startswith(("http://", "https://")):
         from recsys.engine.remote import RemoteEngine
+        from recsys.engine.weights import prepare_model
 
         return RemoteEngine(settings, lambda: load_tokenizer(str(prepare_model(settings, progress))))
     from recsys.adapters import named_adapter
     from recsys.engine.local import VllmEngine
 
     adapter = adapter or named_adapter(settings)
-    base = prepare_model(settings, progress)
-    if adapter is None:
-        return VllmEngine(base, settings)
-    model, lora = _with_adapter(base, adapter, settings, progress or (lambda _line: None))
-    return VllmEngine(model, settings, adapter=adapter.ref, lora=lora)
+    model, lora = prepare_checkpoint(settings, adapter, progress)
+    return VllmEngine(model, settings, adapter=adapter.ref if adapter else None, lora=lora)
+
+
+def prepare_checkpoint(
+    settings: Settings, adapter: Adapter | None, progress: Callable[[str], None] | None = None
+) -> tuple[Path | str, Path | None]:
+    """The checkpoint that these settings load, and the LoRA folder to apply to it where it is not merged in.
+
+    Raises ModelError, MissingDependency.
+    """
+    from recsys.engine.local import on_gpu
+    from recsys.engine.trimming import int8_model, quantization_of
+    from recsys.engine.weights import model_folder, prepare_model
+
+    say = progress or (lambda _line: None)
+    model, wanted = prepare_model(settings, progress), settings.quantization
+    lora: Path | None = None
+    if wanted == "fp8" and not on_gpu():
+        raise ModelError("fp8 needs a GPU", hint="set WHYREC_QUANTIZATION=int8, or leave it out")
+    if wanted in ("awq", "gptq") and (found := quantization_of(model_folder(model))) != wanted:
+        raise ModelError(
+            f"{settings.model} is not quantised by {wanted}, but {found or 'not at all'}",
+            hint="set WHYREC_MODEL to such a checkpoint, or leave WHYREC_QUANTIZATION out",
+        )
+    if adapter:
+        model, lora = _with_adapter(model, adapter, settings, say)
+    if wanted == "int8":
+        model = int8_model(model_folder(model), settings, say)
+    return model, lora
 
 
 def _with_adapter(
@@ -64,7 +88,8 @@ def _with_adapter(
 
     check(adapter, base)
     folder = model_folder(base)
-    if on_gpu() and not read_lora(adapter.folder, folder).special:  # vLLM knows plain LoRA only
+    # vLLM knows plain LoRA only, and int8 weights are made of what is merged.
+    if on_gpu() and settings.quantization != "int8" and not read_lora(adapter.folder, folder).special:
         return folder, adapter.folder
     fingerprint = model_fingerprint(base)
     return merged_model(folder, fingerprint, adapter.folder, adapter.sha, settings, progress), None

@@ -82,8 +82,15 @@ class Engine(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
-    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
-        """Score a fixed set of single-token labels after each prompt; one prefill each."""
+    def label_logprobs(
+        self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
+    ) -> list[LabelScores]:
+        """Score a fixed set of single-token labels after each prompt; one prefill each.
+
+        `exact`: the same prompts in the same order give the same scores to the last bit, whatever
+        else the engine does or did; a prefix that all of them share is computed once. Raises
+        EngineError (not retryable) where the engine cannot promise that.
+        """
         ...
 
     def continuation_logprobs(

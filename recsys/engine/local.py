@@ -6,11 +6,9 @@ import atexit
 import math
 import multiprocessing
 import os
-import queue
+import secrets
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,8 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 from recsys.config import Settings
 from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds, Tokenizer
 from recsys.engine.checks import label_ids, require_effect
+from recsys.engine.driver import Driver, first_line
 from recsys.engine.lora import adapter_rank
-from recsys.errors import EngineDead, EngineError, MissingDependency
+from recsys.errors import EngineError, MissingDependency
 
 if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 # Candidates differ only in a suffix of some twenty tokens. vLLM caches whole
 # blocks, so its CPU default of 128 would leave most of a shared prefix uncached.
 CPU_BLOCK_SIZE = 32
-_WATCH_S = 0.2  # how often a waiting call looks whether the engine still lives
 
 
 def bind_cpu_threads() -> None:
@@ -110,8 +108,6 @@ class VllmEngine:
         lora: Path | None = None,
     ) -> None:
         """`adapter` names what is merged into `model`, or what `lora` is, the folder of one to apply."""
-        self._lock = threading.Lock()
-        self._settings = settings
         self.model = settings.model
         self.adapter = adapter
         quiet_libraries()
@@ -145,6 +141,8 @@ class VllmEngine:
         }
         if not gpu:
             options["block_size"] = CPU_BLOCK_SIZE
+        if settings.quantization == "fp8":  # the others are told by the checkpoint itself
+            options["quantization"] = "fp8"
         if lora:
             options |= {"enable_lora": True, "max_lora_rank": adapter_rank(lora)}
         before = set(multiprocessing.active_children())
@@ -153,12 +151,13 @@ class VllmEngine:
                 self._llm: vllm.LLM | None = vllm.LLM(**options)
         except Exception as error:  # vLLM raises many kinds while loading
             raise EngineError(
-                f"vLLM did not start: {_first_line(error)}",
+                f"vLLM did not start: {first_line(error)}",
                 hint="`recsys doctor --engine` checks model, memory and CPU features one by one",
             ) from error
         # A script that ends without `close` would wait for its engine for ever.
         atexit.register(self.close)
-        self._processes = [child for child in multiprocessing.active_children() if child not in before]
+        processes = [child for child in multiprocessing.active_children() if child not in before]
+        self._driver = Driver(self._llm, processes, settings.timeout_s)
         self.tokenizer = cast(Tokenizer, self._llm.get_tokenizer())
         self.max_model_len: int = self._llm.llm_engine.model_config.max_model_len
         self._lora: LoRARequest | None = None
@@ -169,13 +168,15 @@ class VllmEngine:
                 self.close()
                 raise
 
-    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
+    def label_logprobs(
+        self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
+    ) -> list[LabelScores]:
         from vllm import SamplingParams
 
         ids = list(label_ids)
         sampling = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=ids, detokenize=False)
         results = []
-        for output in self._run(prompts, [sampling] * len(prompts)):
+        for output in self._run(prompts, [sampling] * len(prompts), exact=exact):
             answer = output.outputs[0].logprobs[0]
             logprobs = tuple(float(answer[i].logprob) for i in ids)
             results.append(
@@ -243,107 +244,40 @@ class VllmEngine:
     ) -> Iterator[tuple[int, Generation]]:
         """An answer is handed out while others are still decoded.
 
-        The batch runs in a thread of its own: a reader that is slow, or leaves, holds nobody up.
+        A reader that is slow holds nobody up; one that leaves frees the engine of the rest.
         """
         params = _sampling(len(prompts), max_tokens, schemas, temperature, seed)
-        answers: queue.SimpleQueue[tuple[int, Generation] | EngineError | None] = queue.SimpleQueue()
-
-        def run() -> None:
-            try:
-                self._run(prompts, params, lambda n, output: answers.put((n, _generation(output))))
-                answers.put(None)
-            except EngineError as error:  # handed to the reader, who raises it
-                answers.put(error)
-
-        threading.Thread(target=run, name="whyrec-engine-stream", daemon=True).start()
-        while (answer := answers.get()) is not None:
-            if isinstance(answer, EngineError):
-                raise answer
-            yield answer
+        for number, output in self._answers(prompts, params):
+            yield number, _generation(output)
 
     def close(self) -> None:
         atexit.unregister(self.close)
+        self._driver.close()
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
 
-    def _run(
-        self,
-        prompts: Sequence[TokenIds],
-        params: Sequence[Any],
-        finished: Callable[[int, Any], None] | None = None,
-    ) -> list[Any]:
-        """One batch through vLLM, telling `finished` of each answer as it comes: (its number, itself).
+    def _run(self, prompts: Sequence[TokenIds], params: Sequence[Any], *, exact: bool = False) -> list[Any]:
+        """vLLM's output for each prompt, in their order."""
+        found = dict(self._answers(prompts, params, exact=exact))
+        return [found[number] for number in range(len(prompts))]
 
-        vLLM's `LLM` is not thread-safe, so one batch at a time.
+    def _answers(
+        self, prompts: Sequence[TokenIds], params: Sequence[Any], *, exact: bool = False
+    ) -> Iterator[tuple[int, Any]]:
+        """(number of a prompt, vLLM's output for it), each as soon as it is there.
+
+        `exact`: alone in the engine, and from an empty cache: a salt of its own is part of
+        the key of every block, so that none is found but those that this call fills.
         """
-        if not prompts:
-            return []
         from vllm.inputs import TokensPrompt
 
-        with self._lock:
-            if self._llm is None:
-                raise EngineDead(
-                    "the engine was closed or died", hint="open a new one: recsys.engine.open_engine"
-                )
-            llm = self._llm
-
-            def answers() -> list[Any]:
-                texts = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
-                first = llm.request_counter.counter  # vLLM's `LLM` numbers its requests
-                llm.enqueue(texts, list(params), lora_request=self._lora, use_tqdm=False)
-                found: dict[int, Any] = {}
-                while llm.llm_engine.has_unfinished_requests():
-                    for output in llm.llm_engine.step():
-                        number = int(output.request_id) - first
-                        if output.finished and number >= 0:  # not of a batch that failed
-                            found[number] = output
-                            if finished:
-                                finished(number, output)
-                return [found[number] for number in range(len(texts))]
-
-            return self._supervised(answers)
-
-    def _supervised(self, call: Callable[[], list[Any]]) -> list[Any]:
-        """Run a vLLM call, but notice when the engine process dies or hangs.
-
-        vLLM waits for ever on an engine that was killed, so the call runs in a
-        thread of its own while this one watches process and clock.
-        """
-        outcome: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
-
-        def run() -> None:
-            try:
-                outcome.put(call())
-            except Exception as error:  # handed to the waiting thread, which raises it
-                outcome.put(error)
-
-        threading.Thread(target=run, name="whyrec-engine-call", daemon=True).start()
-        deadline = time.monotonic() + self._settings.timeout_s
-        while True:
-            try:
-                result = outcome.get(timeout=_WATCH_S)
-                break
-            except queue.Empty:
-                if not self._alive():
-                    raise self._died("the vLLM process died") from None
-                if time.monotonic() > deadline:
-                    raise self._died(f"no answer within {self._settings.timeout_s:g} s") from None
-        if isinstance(result, Exception):
-            if type(result).__name__ == "EngineDeadError" or not self._alive():
-                raise self._died("the vLLM process died") from result
-            raise EngineError(f"vLLM failed: {_first_line(result)}", hint="see the log above") from result
-        return result
-
-    def _alive(self) -> bool:
-        return all(process.is_alive() for process in self._processes)
-
-    def _died(self, what: str) -> EngineDead:
-        """Give the engine up: what is left of it is killed, later calls fail at once."""
-        self._llm = None
-        for process in self._processes:
-            process.kill()
-        return EngineDead(what, hint="out of memory? the next request starts a new engine")
+        texts = [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts]
+        if exact:
+            salt = secrets.token_hex(8)
+            for text in texts:
+                text["cache_salt"] = salt
+        return self._driver.answers(texts, params, lora=self._lora, alone=exact)
 
     def _check_adapter(self, folder: Path) -> None:
         from vllm.lora.request import LoRARequest
@@ -384,8 +318,3 @@ def _generation(output: Any) -> Generation:
         cached_tokens=output.num_cached_tokens or 0,
         generated_tokens=len(output.outputs[0].token_ids),
     )
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]

@@ -29,7 +29,9 @@ class TokenizerEngine:
 
         return cls(settings.model, load_tokenizer(str(prepare_model(settings))), settings.max_model_len)
 
-    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
+    def label_logprobs(
+        self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
+    ) -> list[LabelScores]:
         self._refuse()
 
     def continuation_logprobs(

@@ -7,6 +7,8 @@ would rank, to the token.
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
@@ -22,6 +24,8 @@ _Answer = TypeVar("_Answer")
 
 _CONCURRENCY = 16
 _CONNECT_S = 5.0  # a host that answers nothing at all is given up on sooner than one that computes
+_LISTED_S = 10.0  # nor does a server compute anything to say what it serves
+_REST_S = 30.0  # a server that did not answer in time is left alone for so long, or for one timeout
 _RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -29,6 +33,8 @@ class RemoteEngine:
     """Talks to `vllm serve` (vLLM 0.29 or later) at `settings.engine`.
 
     `load_tokenizer` is called once the server has said what it serves. Raises EngineError.
+    After a call that was not answered in time others fail at once for a while; then one is
+    tried, and with its answer all are again (a circuit breaker: Nygard, Release It!, 2007).
     """
 
     kind = "remote"
@@ -42,6 +48,9 @@ class RemoteEngine:
         headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         timeout = httpx.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
         self._closed = False
+        self._timeout_s = settings.timeout_s
+        self._late_until: float | None = None  # by the monotonic clock; None: the last call was answered
+        self._late = threading.Lock()
         try:
             self._client = client or httpx.Client(
                 base_url=settings.engine.rstrip("/"), headers=headers, timeout=timeout
@@ -69,7 +78,16 @@ class RemoteEngine:
         self.tokenizer = load_tokenizer()
         self.max_model_len = _count(served[0], "max_model_len") or settings.max_model_len
 
-    def label_logprobs(self, prompts: Sequence[TokenIds], label_ids: Sequence[int]) -> list[LabelScores]:
+    def label_logprobs(
+        self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
+    ) -> list[LabelScores]:
+        if exact:  # a server computes whatever else it is asked in the same batch
+            refusal = EngineError(
+                "exact scores need the engine in this process",
+                hint="set WHYREC_ENGINE=vllm, or leave out `exact` in domain.toml",
+            )
+            refusal.retryable = False
+            raise refusal
         ids = list(label_ids)
 
         def score(prompt: TokenIds) -> LabelScores:
@@ -178,12 +196,32 @@ class RemoteEngine:
         return body
 
     def _get(self, path: str) -> dict[str, Any]:
-        return self._request("GET", path)
+        return self._request("GET", path, timeout=min(_LISTED_S, self._timeout_s))
+
+    def _check_not_late(self, path: str) -> None:
+        """Raise EngineError while a server that did not answer is left alone, but for one call that tries it."""
+        with self._late:
+            if self._late_until is None:
+                return
+            seconds = self._late_until - time.monotonic()
+            if seconds > 0:
+                raise EngineError(
+                    f"{path}: no answer in time lately",
+                    hint=f"the engine is tried again within {math.ceil(seconds)} s",
+                )
+            self._late_until = time.monotonic() + self._timeout_s
+
+    def _note_late(self, late: bool) -> None:
+        with self._late:
+            rest = min(_REST_S, self._timeout_s)
+            self._late_until = time.monotonic() + rest if late else None
 
     def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        self._check_not_late(path)
         try:
             response = self._client.request(method, path, **options)
         except httpx.TimeoutException as error:
+            self._note_late(True)
             raise EngineError(
                 f"{path}: no answer in time", hint="raise WHYREC_TIMEOUT_S, or lower the load"
             ) from error
@@ -192,6 +230,7 @@ class RemoteEngine:
                 f"cannot reach the engine at {self._client.base_url}",
                 hint="start `vllm serve`, or set WHYREC_ENGINE=vllm",
             ) from error
+        self._note_late(False)
         if response.is_success:
             try:
                 body = response.json()

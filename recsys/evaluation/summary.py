@@ -111,7 +111,7 @@ def _liked(data: EvaluationData) -> np.typing.NDArray[np.bool_]:
 def _calibration(data: EvaluationData, found: Answers, rated: bool) -> dict[str, Any] | None:
     """Of liked or not for rated pairs, else of being the target among the items listed."""
     if rated:
-        return calibration(_pair_scores(found), _liked(data))
+        return calibration(_pair_scores(found), _liked(data), [case.user_id for case in data.split.cases])
     asked = [
         (answer.ranked, case)
         for answer, case in zip(found.answers, data.split.cases, strict=True)

@@ -256,6 +256,7 @@ def _probabilities(ranking: Ranking, case: Case) -> list[float]:
 
 _CHANNELS: dict[str, str] = {
     "text": "text",
+    "facets": "facets",
     "transitions": "transitions",
     "cooccurrence": "cooccurrence",
     "ease": "ease",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from recsys.config import Domain, InteractionTable, ItemTable, UserTable
+from recsys.config import Domain
 from recsys.ingest.batch import Batch, ImportOutcome, ImportReport, Progress, ResolvePlace
 from recsys.ingest.readers import Table, locate, read_table
 from recsys.ingest.validate import columns_of, read_interactions, read_items, read_users
+from recsys.table_config import InteractionTable, ItemTable, UserTable
 from recsys.types import Interaction, User
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.config import Domain, TableFormat, load_settings
+from recsys.config import Domain, load_settings
 from recsys.errors import ConfigError, DataError, MissingDependency
 from recsys.ingest.values import shown
+from recsys.table_config import TableFormat
 
 MAX_NAMES = 20  # columns listed in a message
 

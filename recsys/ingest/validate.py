@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from recsys.config import Column, InteractionTable, ItemTable, UserTable
 from recsys.errors import DataError
 from recsys.ingest import values
 from recsys.ingest.batch import ImportReport, Progress, ResolvePlace
 from recsys.ingest.readers import Table
 from recsys.ingest.values import Unreadable, collapse, shown
+from recsys.table_config import Column, InteractionTable, ItemTable, UserTable
 from recsys.types import Interaction, Item, Site, User
 
 PROGRESS_EVERY = 10_000  # rows

@@ -17,7 +17,7 @@ from recsys.errors import StoreError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 VERSION_TABLE = "alembic_version"
 
 _one_at_a_time = threading.Lock()  # alembic keeps what it works on in globals

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ class RankRequest:
 class Ranking:
     """Scores of the candidates, in the order of the request.
 
-    `scores` sum to 1. `log_odds` (nats) is None where a strategy has none. `prompt` is what
+    `scores` sum to 1, or where `isotonic` calibrates them to the chance that the next one is
+    among the candidates. `log_odds` (nats) is None where a strategy has none. `prompt` is what
     `render` gives, `baseline` what was asked beside it without the person, if anything was.
     """
 
@@ -83,7 +85,8 @@ class RankerParts:
     `facts` names what a candidate's prompt tells of what retrieval knows.
     A candidate's score is what the model says of it (log-odds, nats) and the retriever's score,
     each times its weight. A list that is too long for one prompt is asked about in `windows`
-    of `window` candidates; `permutations` is in how many orders a list is shown.
+    of `window` candidates; `permutations` is in how many orders a list is shown. `exact` is
+    for `PointwiseRanker`. `isotonic` calibrates the scores: `recsys.ranking.calibration`.
     """
 
     engine: Engine
@@ -97,6 +100,8 @@ class RankerParts:
     windows: Windows = "anchored"
     window: int = 20
     permutations: int = 1
+    exact: bool = False
+    isotonic: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, engine: Engine, prompts: PromptLibrary, domain: Domain) -> RankerParts:
@@ -104,17 +109,19 @@ class RankerParts:
         config = domain.ranker
         return cls(
             engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
-            *config.weights, config.windows, config.window, config.permutations,
+            *config.weights, config.windows, config.window, config.permutations, config.exact,
+            config.isotonic,
         )  # fmt: skip
 
     def scores(self, request: RankRequest, model: Sequence[float]) -> tuple[float, ...]:
         """The probability of each candidate, from what the model says of it (nats)."""
-        return softmax(
+        found = softmax(
             [
                 self.model_weight * said + self.retriever_weight * candidate.score
                 for said, candidate in zip(model, request.candidates, strict=True)
             ]
         )
+        return calibrated(found, self.isotonic)
 
     def budget(self, reserve: int = 1) -> int:
         """Tokens a prompt may have, leaving `reserve` of the window for the answer."""
@@ -152,6 +159,20 @@ def softmax(values: Sequence[float]) -> tuple[float, ...]:
     exponentials = [math.exp(value - peak) for value in values]
     total = math.fsum(exponentials)
     return tuple(value / total for value in exponentials)
+
+
+def calibrated(probabilities: Sequence[float], points: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    """Each probability on the line through (0, 0), the rising `points` and (1, 1); without points as it is."""
+    if not points:
+        return tuple(probabilities)
+    line = [(0.0, 0.0), *points, (1.0, 1.0)]
+
+    def on_line(probability: float) -> float:
+        place = min(max(1, bisect.bisect_left(line, (probability,))), len(line) - 1)
+        (x0, y0), (x1, y1) = line[place - 1], line[place]
+        return y0 + (y1 - y0) * (probability - x0) / (x1 - x0)
+
+    return tuple(map(on_line, probabilities))
 
 
 def prefix_first(

@@ -12,7 +12,19 @@ from fastapi.openapi.utils import get_openapi
 
 import recsys
 from recsys.pipeline import Recommender
-from recsys.service import adapters, health, items, mcp, pages, problems, prompts, recommendations, users
+from recsys.service import (
+    adapters,
+    health,
+    items,
+    mcp,
+    pages,
+    problems,
+    prompts,
+    recommendations,
+    telemetry,
+    users,
+)
+from recsys.service.draining import Traffic
 from recsys.service.middleware import HEADER, Envelope
 from recsys.service.options import ServiceOptions
 from recsys.service.state import Service
@@ -32,6 +44,7 @@ def create_app(recommenders: Mapping[str, Recommender], options: ServiceOptions 
     """An app that serves these domains and closes them when it ends. `app.state.service` is what routes share."""
     options = options or ServiceOptions()
     service = Service(recommenders, options)
+    traces = telemetry.exporting()
     tools = mcp.build(service)
     tools_app = mcp.http_app(tools)  # makes its session manager, which lives as long as the app
 
@@ -42,17 +55,22 @@ def create_app(recommenders: Mapping[str, Recommender], options: ServiceOptions 
         async with tools.session_manager.run():
             yield
         service.close()
+        if traces:
+            await telemetry.finish(traces)  # SIGTERM leaves no later moment
 
     app = FastAPI(
         title="whyrec",
         version=recsys.__version__,
         summary="Recommendations whose reasons are true",
         lifespan=lifetime,
+        docs_url=None,  # the pages have /docs: FastAPI's asks another host
+        redoc_url=None,
         responses=_problems(),
         separate_input_output_schemas=False,
     )
     app.state.service = service
     app.state.authenticator = service.authenticator
+    app.state.traffic = Traffic()
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/mcp", tools_app)
@@ -62,7 +80,9 @@ def create_app(recommenders: Mapping[str, Recommender], options: ServiceOptions 
             CORSMiddleware, allow_origins=options.cors_origins, allow_methods=["*"], allow_headers=["*"],
             expose_headers=[HEADER, "ETag", "Retry-After"],
         )  # fmt: skip
-    app.add_middleware(Envelope, options=options, metrics=service.metrics)
+    app.add_middleware(Envelope, options=options, metrics=service.metrics, traffic=app.state.traffic)
+    if traces:
+        app.add_middleware(telemetry.Traced, provider=traces)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -12,6 +12,7 @@ from anyio import to_thread
 from starlette.types import Receive
 
 from recsys.service.problems import ClientGone, Overloaded
+from recsys.stages import watched
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class Gate:
         watcher = asyncio.create_task(_watch(receive, waiting)) if receive else None
         taken = False
         try:
-            with waiting:
+            with watched("queue"), waiting:
                 await self._places.acquire_on_behalf_of(mine)
                 taken = True
         finally:

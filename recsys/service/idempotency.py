@@ -7,18 +7,22 @@ key among the traces. Draft: https://datatracker.ietf.org/doc/draft-ietf-httpapi
 from __future__ import annotations
 
 import hashlib
-import time
+import logging
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from contextlib import suppress
+from typing import Annotated, Any, TypeVar
 
 import sqlalchemy as sa
 from fastapi import Header, Request
 from pydantic import BaseModel
 
 from recsys.database import IDEMPOTENCY
+from recsys.errors import StoreError
+from recsys.service import clock
 from recsys.service.problems import ServiceError
 from recsys.store import Store
 
+log = logging.getLogger(__name__)
 STUCK_S = 120  # a first request that did not end by then has died with its process
 M = TypeVar("M", bound=BaseModel)
 Key = Annotated[
@@ -45,36 +49,70 @@ def scoped(request: Request, key: str | None) -> str | None:
     return fingerprint(state.get("principal", ""), request.method, request.url.path, request.url.query, key)
 
 
-def once(store: Store, key: str | None, body: str, answer: type[M], work: Callable[[], M], hours: int) -> M:
+def once(
+    store: Store,
+    key: str | None,
+    body: str,
+    answer: type[M],
+    work: Callable[[], M],
+    hours: int,
+    *,
+    atomic: bool = False,
+) -> M:
     """Do the work, or return what it returned when the same key came before.
 
-    `key` is one of `scoped`. Raises ServiceError: 422 for the same key with another body,
-    409 while the first is still being done. Work that raised is forgotten and may be tried again.
+    `key` is one of `scoped`. `atomic` is for work in this store alone: it is kept together with its
+    key, or neither is, whatever happens in between. Other work must do no harm when it is done
+    again, which happens where its answer could not be kept.
+    Raises ServiceError: 422 for the same key with another body, 409 while the first is still being
+    done. Work that raised is forgotten and may be tried again.
     """
     if key is None:
         return work()
-    content, now, row = fingerprint(body), time.time(), IDEMPOTENCY.c
-    mine = row.key == key
+    content = fingerprint(body)
+    if atomic:
+        with store.together() as connection:
+            found = _claim(connection, key, content, hours)
+            if found is not None:
+                return answer.model_validate(found)
+            done = work()
+            _keep(connection, key, done)
+        return done
     with store.transaction(writes=True) as connection:
-        old = (row.time < now - hours * 3600) | (row.status.is_(None) & (row.time < now - STUCK_S))
-        connection.execute(sa.delete(IDEMPOTENCY).where(old))
-        found = connection.execute(sa.select(IDEMPOTENCY).where(mine)).first()
-        if found is None:
-            new = {"key": key, "body_hash": content, "status": None, "answer": None, "time": now}
-            connection.execute(sa.insert(IDEMPOTENCY), [new])
+        found = _claim(connection, key, content, hours)
     if found is not None:
-        if found.body_hash != content:
-            raise ServiceError(422, "this Idempotency-Key came with another body", hint="use a new key")
-        if found.status is None:
-            raise ServiceError(409, "the first request of this key is not done yet", hint="ask again soon")
-        return answer.model_validate(found.answer)
+        return answer.model_validate(found)
     try:
         done = work()
     except BaseException:
-        with store.transaction(writes=True) as connection:
-            connection.execute(sa.delete(IDEMPOTENCY).where(mine))
+        with suppress(StoreError), store.transaction(writes=True) as connection:
+            connection.execute(sa.delete(IDEMPOTENCY).where(IDEMPOTENCY.c.key == key))
         raise
-    kept = {"status": 200, "answer": done.model_dump(mode="json")}
-    with store.transaction(writes=True) as connection:
-        connection.execute(sa.update(IDEMPOTENCY).where(mine).values(**kept))
+    try:
+        with store.transaction(writes=True) as connection:
+            _keep(connection, key, done)
+    except StoreError as error:  # what is done is done, and said
+        log.warning("the answer of a key was not kept: %s", error.message)
     return done
+
+
+def _claim(connection: sa.Connection, key: str, content: str, hours: int) -> Any:
+    """The answer of this key; None where there is none yet, and the key is the caller's now."""
+    row, now = IDEMPOTENCY.c, clock.surely()
+    old = (row.time < now - hours * 3600) | (row.status.is_(None) & (row.time < now - STUCK_S))
+    connection.execute(sa.delete(IDEMPOTENCY).where(old))
+    found = connection.execute(sa.select(IDEMPOTENCY).where(row.key == key)).first()
+    if found is None:
+        new = {"key": key, "body_hash": content, "status": None, "answer": None, "time": clock.at_most()}
+        connection.execute(sa.insert(IDEMPOTENCY), [new])
+        return None
+    if found.body_hash != content:
+        raise ServiceError(422, "this Idempotency-Key came with another body", hint="use a new key")
+    if found.status is None:
+        raise ServiceError(409, "the first request of this key is not done yet", hint="ask again soon")
+    return found.answer
+
+
+def _keep(connection: sa.Connection, key: str, done: BaseModel) -> None:
+    kept = {"status": 200, "answer": done.model_dump(mode="json")}
+    connection.execute(sa.update(IDEMPOTENCY).where(IDEMPOTENCY.c.key == key).values(**kept))

@@ -122,6 +122,7 @@ def add_interactions(
         Stored,
         lambda: keep_events(service, recommender, events),
         service.options.idempotency_hours,
+        atomic=True,
     )
 
 
@@ -152,11 +153,14 @@ async def bulk_import(
 
 def keep_events(service: Service, recommender: Recommender, events: Events) -> Stored:
     """Store events, and count what is feedback. Raises as `records.add_events`."""
-    domain = recommender.domain
-    stored = records.add_events(recommender.store, domain.name, events.events, domain.feedback)
+    domain, store = recommender.domain, recommender.store
+    lists = {event.recommendation_id for event in events.events if event.recommendation_id}
+    arms = records.arms_of(store, domain.name, lists) if domain.scenarios else {}
+    stored = records.add_events(store, domain.name, events.events, domain.feedback)
     for event in events.events:
         if event.recommendation_id:
-            service.metrics.feedback.labels(domain.name, event.event or "chosen").inc()
+            made_by = arms.get(event.recommendation_id, {})
+            service.metrics.fed_back(domain.name, event.event or "chosen", made_by)
     return stored
 
 

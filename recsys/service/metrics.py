@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from recsys.types import Recommendations, Why
@@ -55,6 +57,14 @@ class Metrics:
             ("domain",), buckets=ODDS, registry=r,
         )  # fmt: skip
         self.feedback = Counter("whyrec_feedback", "Feedback by kind.", ("domain", "event"), registry=r)
+        self.arm_answers = Counter(
+            "whyrec_arm_answers", "Answers to users and sessions, by arm of a scenario.",
+            ("domain", "scenario", "arm"), registry=r,
+        )  # fmt: skip
+        self.arm_feedback = Counter(
+            "whyrec_arm_feedback", "Feedback on those answers, by kind.",
+            ("domain", "scenario", "arm", "event"), registry=r,
+        )  # fmt: skip
         self.shed = Counter("whyrec_shed", "Requests answered 503 because the queue was full.", registry=r)
         self.waiting = Gauge("whyrec_queue_length", "Requests that wait for a place.", registry=r)
         self.running = Gauge("whyrec_running", "Requests that use the engine.", registry=r)
@@ -84,6 +94,17 @@ class Metrics:
                 self.reasons.labels(domain, line.explanation.source).inc()
                 for failure in line.explanation.failures:
                     self.grounding.labels(domain, _kind(failure)).inc()
+
+    def exposed(self, answer: Recommendations) -> None:
+        """Count an answer to somebody in particular for the arms that made it."""
+        for scenario, arm in answer.arms.items():
+            self.arm_answers.labels(answer.domain, scenario, arm).inc()
+
+    def fed_back(self, domain: str, event: str, arms: Mapping[str, str]) -> None:
+        """Count feedback, on an answer that these arms made."""
+        self.feedback.labels(domain, event).inc()
+        for scenario, arm in arms.items():
+            self.arm_feedback.labels(domain, scenario, arm, event).inc()
 
     def explained(self, why: Why) -> None:
         """Count one explanation."""

@@ -14,24 +14,26 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.service import logs
+from recsys.service.draining import Draining, Traffic
 from recsys.service.metrics import Metrics
 from recsys.service.options import ServiceOptions
 from recsys.service.problems import Overloaded, ServiceError, problem_of, response_of
 
 _ID = re.compile(r"[\w.:-]{1,64}")
 HEADER = "X-Request-Id"
-QUIET = ("/healthz", "/readyz", "/metrics")
+ALIVE = ("/healthz", "/metrics")  # answered to the end
+QUIET = (*ALIVE, "/readyz")
 log = logging.getLogger("recsys.service.access")
 
 
 class Envelope:
     """The outermost layer. An id that the client sent is kept if it is short and plain."""
 
-    def __init__(self, app: ASGIApp, options: ServiceOptions, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, options: ServiceOptions, metrics: Metrics, traffic: Traffic) -> None:
         self._app = app
         self._options = options
         self._metrics = metrics
-        self._in_flight = 0
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,11 +55,11 @@ class Envelope:
                 sent.setdefault("X-Content-Type-Options", "nosniff")
             await send(message)
 
-        self._in_flight += 1
+        self._traffic.in_flight += 1
         try:
             await self._bounded(scope, headers, receive, answer)
         finally:
-            self._in_flight -= 1
+            self._traffic.in_flight -= 1
             self._report(scope, status, time.perf_counter() - begun)
             logs.request_id.reset(token)
 
@@ -65,13 +67,16 @@ class Envelope:
         path, request_id = scope["path"], scope["state"]["request_id"]
         most = self._options.import_mb << 20 if path == "/v1/import" else self._options.body_kb << 10
         refused: ServiceError | None = None
-        if self._in_flight > self._options.in_flight and path not in QUIET:
+        if self._traffic.draining and path not in ALIVE:
+            refused = Draining()
+        elif self._traffic.in_flight > self._options.in_flight and path not in QUIET:
             self._metrics.shed.inc()
             refused = Overloaded()
         elif (length := headers.get("content-length", "")).isdecimal() and int(length) > most:
             refused = ServiceError(413, f"the body has more than {most >> 10} KiB", hint="send less at once")
         if refused:
-            await response_of(problem_of(refused, request_id))(scope, receive, send)
+            headers_sent = {"Connection": "close"} if self._traffic.draining else None
+            await response_of(problem_of(refused, request_id), headers_sent)(scope, receive, send)
         else:
             reads = scope["method"] in ("GET", "HEAD") and path.startswith("/v1/")
             await self._app(scope, _at_most(receive, most), _tagging(headers, send) if reads else send)

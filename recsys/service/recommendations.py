@@ -18,7 +18,8 @@ from recsys.answers import last_answer
 from recsys.errors import RecsysError, StoreError, UnknownUser
 from recsys.pipeline import Recommender
 from recsys.privacy import mask, mask_facts, names_of
-from recsys.service import records
+from recsys.scenarios import unit_of
+from recsys.service import records, telemetry
 from recsys.service.bodies import (
     Answer,
     Answers,
@@ -126,17 +127,20 @@ async def similar(
 
 def explanation(service: Service, recommender: Recommender, body: ExplanationRequest) -> Why:
     """Answer a question for reasons, and count it."""
-    whole = filled(recommender, body)
-    why = recommender.explain(
+    serving = service.serving(recommender, body.user, body.session).pinned()
+    whole = filled(serving, body)
+    why = serving.explain(
         body.user, body.item, instead_of=body.instead_of, language=body.language, style=body.style,
         **whole.asked(),
     )  # fmt: skip
     service.metrics.explained(why)
+    telemetry.answered(why)
     return why
 
 
 def similar_items(recommender: Recommender, body: SimilarRequest) -> list[Candidate]:
     """The retriever's candidates for somebody who likes this item above all."""
+    recommender = recommender.pinned()
     asked = filled(recommender, body).asked()
     asked["liked"] = [*asked["liked"], body.item]
     prepared = recommender.prepare(body.user, k=body.k, **asked)
@@ -166,8 +170,9 @@ class Job:
 
     def events(self, user: str | None) -> Iterator[Event]:
         """The answer step by step. Raises before the first."""
-        body = filled(self.recommender, self.body)
-        return self.recommender.stream(
+        serving = self.service.serving(self.recommender, user, self.body.session).pinned()
+        body = filled(serving, self.body)
+        return serving.stream(
             user, k=body.k, strategy=body.strategy, reasons=body.reasons, language=body.language,
             style=body.style, **body.asked(),
         )  # fmt: skip
@@ -175,12 +180,16 @@ class Job:
     def finish(self, user: str | None, given: Recommendations) -> Answer:
         """Count the answer and keep its trace; where that cannot be done, the answer says so."""
         answer = Answer(**given.__dict__, recommendation_id=self._id(user))
+        unit = unit_of(user, self.body.session)
         self.service.metrics.answered(answer)
+        if unit is not None:
+            self.service.metrics.exposed(answer)
+        telemetry.answered(answer)
         keep = self.service.options.traces
         try:
             if keep:
                 asked_for = self._asked_for(user)
-                records.add_trace(self.recommender.store, answer, asked_for, self.request_id, keep)
+                records.add_trace(self.recommender.store, answer, asked_for, self.request_id, keep, unit)
         except StoreError as error:
             log.warning("a trace was not kept: %s", error.message)
             note = f"trace: {error.message}; feedback cannot refer to this answer"

@@ -6,6 +6,7 @@ last import or change of items, so that an event costs no pass over all others.
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -14,12 +15,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from recsys.config import Feedback
-from recsys.database import FEEDBACK, INTERACTIONS, ITEMS, SESSIONS, TRACES, USERS, upsert
+from recsys.database import EXPOSURES, FEEDBACK, INTERACTIONS, ITEMS, SESSIONS, TRACES, USERS, upsert
 from recsys.errors import RequestError, UnknownItem
+from recsys.service import clock
 from recsys.service.bodies import Answer, Session, Stored, Taste, Trace, UserEvent
 from recsys.service.problems import ServiceError
 from recsys.store import UNKNOWN_TIME, Store
 from recsys.types import Interaction, Item, User
+
+TRACE_WAIT_S = 2.0  # for other writers: an answer does without its trace rather than wait longer
+AHEAD_S = 2 * 86_400.0  # how far a clock may have been ahead, or a client's time zone wrong
 
 Row = dict[str, Any]
 
@@ -62,9 +67,11 @@ def add_events(store: Store, domain: str, events: Sequence[UserEvent], rules: Fe
     Raises UnknownItem, and UnknownItem too for feedback on what a list did not hold.
     """
     now = time.time()
-    rows = [_event_row(event, rules, now) | {"domain": domain} for event in events if not event.only_feedback]
-    rows = list({_key(row): row for row in rows}.values())  # the last holds
+    acts = [event for event in events if not event.only_feedback]
     with store.transaction(writes=True) as connection:
+        moments = _moments(connection, domain, {act.user_id for act in acts if act.timestamp is None}, now)
+        rows = [_event_row(act, rules, moments.get(act.user_id, now)) | {"domain": domain} for act in acts]
+        rows = list({_key(row): row for row in rows}.values())  # the last holds
         feedback = [_feedback(connection, domain, event, now) for event in events if event.recommendation_id]
         _require(connection, domain, {event.item_id for event in events})
         people = {event.user_id for event in events}
@@ -83,23 +90,44 @@ def add_events(store: Store, domain: str, events: Sequence[UserEvent], rules: Fe
     return Stored(added=len(rows) - there, updated=there, feedback=len(feedback))
 
 
-def add_trace(store: Store, answer: Answer, request: Row, request_id: str, keep: int) -> None:
+def add_trace(
+    store: Store, answer: Answer, request: Row, request_id: str, keep: int, unit: str | None = None
+) -> None:
     """Keep an answer and what was asked; beyond the newest `keep` of a domain the oldest go.
 
+    For good it is kept which arms made it for which `unit`, see `recsys.scenarios`.
     Nothing is kept where the person was known and has been deleted since they asked.
     """
     domain = answer.domain
-    row = {
-        "domain": domain, "id": answer.recommendation_id, "user_id": request.get("user"), "time": time.time(),
+    row: Row = {
+        "domain": domain, "id": answer.recommendation_id, "user_id": request.get("user"),
         "request_id": request_id, "request": request, "answer": answer.model_dump(mode="json"),
     }  # fmt: skip
     newest = sa.select(TRACES.c.time).where(TRACES.c.domain == domain).order_by(TRACES.c.time.desc())
-    with store.transaction(writes=True) as connection:
+    with store.transaction(writes=True, wait=TRACE_WAIT_S, alone=False) as connection:
         if answer.user is not None and connection.scalar(_ids(USERS, domain, [answer.user])) is None:
             return
+        row["time"] = _after_time(time.time(), connection.scalar(newest.limit(1)))
         upsert(connection, TRACES, [row], ["time", "request_id", "request", "answer"])
+        if unit is not None and answer.arms:
+            exposed = {"domain": domain, "recommendation_id": row["id"], "user_id": row["user_id"]}
+            exposed |= {"unit": unit, "time": row["time"]}
+            rows = [exposed | {"scenario": name, "arm": arm} for name, arm in answer.arms.items()]
+            upsert(connection, EXPOSURES, rows, ["arm", "unit", "time"])
         if oldest := connection.scalar(newest.offset(keep).limit(1)):
             connection.execute(sa.delete(TRACES).where(TRACES.c.domain == domain, TRACES.c.time <= oldest))
+
+
+def arms_of(store: Store, domain: str, recommendation_ids: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Recommendation id -> scenario -> arm, of those that were made for somebody in particular."""
+    c = EXPOSURES.c
+    query = sa.select(c.recommendation_id, c.scenario, c.arm)
+    query = query.where(c.domain == domain, c.recommendation_id.in_(set(recommendation_ids)))
+    found: dict[str, dict[str, str]] = {}
+    with store.transaction() as connection:
+        for recommendation_id, scenario, arm in connection.execute(query):
+            found.setdefault(recommendation_id, {})[scenario] = arm
+    return found
 
 
 def trace(store: Store, domain: str, recommendation_id: str) -> Trace | None:
@@ -124,10 +152,10 @@ def new_session(store: Store, domain: str, taste: Taste, minutes: int) -> Sessio
     """Begin a session; those that expired are cleared away."""
     session = Session(
         id=secrets.token_urlsafe(24), liked=taste.liked, disliked=taste.disliked,
-        expires=time.time() + minutes * 60,
+        expires=clock.at_most() + minutes * 60,
     )  # fmt: skip
     with store.transaction(writes=True) as connection:
-        connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.expires < time.time()))
+        connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.expires < clock.surely()))
         connection.execute(sa.insert(SESSIONS), [{"domain": domain} | session.model_dump()])
     return session
 
@@ -146,7 +174,7 @@ def add_taste(store: Store, domain: str, session_id: str, taste: Taste, minutes:
             id=old.id,
             liked=_joined(old.liked, taste.liked, taste.disliked),
             disliked=_joined(old.disliked, taste.disliked, taste.liked),
-            expires=time.time() + minutes * 60,
+            expires=clock.at_most() + minutes * 60,
         )
         if len(new.liked) + len(new.disliked) > most:
             raise RequestError(f"a session holds at most {most} items", hint="begin another")
@@ -166,7 +194,7 @@ def end_session(store: Store, domain: str, session_id: str) -> None:
 
 def _session(connection: sa.Connection, domain: str, session_id: str) -> Session:
     query = sa.select(SESSIONS).where(
-        SESSIONS.c.domain == domain, SESSIONS.c.id == session_id, SESSIONS.c.expires >= time.time()
+        SESSIONS.c.domain == domain, SESSIONS.c.id == session_id, SESSIONS.c.expires >= clock.surely()
     )
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -204,6 +232,24 @@ def _require(connection: sa.Connection, domain: str, item_ids: set[str]) -> None
     if missing := sorted(item_ids - known):
         shown = ", ".join(repr(one[:60]) for one in missing[:5])
         raise UnknownItem(f"no item {shown} in '{domain}'", hint="POST /v1/items first; no event was kept")
+
+
+def _moments(connection: sa.Connection, domain: str, people: set[str], now: float) -> dict[str, float]:
+    """When an event of these people happens that happens now: after all of theirs, also where the clock was set back.
+
+    Events from further ahead than `AHEAD_S` were not dated by a clock; they hold nothing up.
+    """
+    c = INTERACTIONS.c
+    query = sa.select(c.user_id, sa.func.max(c.timestamp)).where(
+        c.domain == domain, c.user_id.in_(people), c.timestamp >= now, c.timestamp <= now + AHEAD_S
+    )
+    newest = connection.execute(query.group_by(c.user_id)) if people else ()
+    return {user_id: _after_time(now, timestamp) for user_id, timestamp in newest}
+
+
+def _after_time(now: float, newest: float | None) -> float:
+    """Now, or the next moment after `newest` where the clock has not got there yet."""
+    return now if newest is None or newest < now else math.nextafter(newest, math.inf)
 
 
 def _event_row(event: UserEvent, rules: Feedback, now: float) -> Row:

@@ -13,6 +13,7 @@ from fastapi import Depends, Query, Request
 
 from recsys.errors import RecsysError, RequestError, UnknownDomain
 from recsys.pipeline import Recommender
+from recsys.scenarios import Scenarios
 from recsys.service.auth import Authenticator
 from recsys.service.bodies import MAX_PAGE, Name, Page
 from recsys.service.gate import Gate
@@ -30,6 +31,7 @@ class Service:
         if not recommenders:
             raise RequestError("no domain to serve", hint="recsys serve --domain movies")
         self.recommenders = dict(recommenders)
+        self.scenarios = {one.domain.name: Scenarios(one) for one in self.recommenders.values()}
         self.options = options
         self.authenticator = Authenticator(self.recommender(None).store, options.rate)
         self.metrics = Metrics()
@@ -47,10 +49,15 @@ class Service:
             served = ", ".join(self.recommenders)
             raise UnknownDomain(f"'{name[:60]}' is not served", hint=f"served are: {served}") from None
 
+    def serving(self, recommender: Recommender, user: str | None, session: str | None = None) -> Recommender:
+        """The recommender of the arms that this person is in, where the domain has scenarios."""
+        return self.scenarios[recommender.domain.name].serving(user, session)
+
     def warm(self) -> None:
         """Start the engines in the background. One that does not start leaves the service degraded, not down."""
         for name, recommender in self.recommenders.items():
-            self.warming.append(threading.Thread(target=_warm, args=(name, recommender), daemon=True))
+            starts = recommender.engine, *self.scenarios[recommender.domain.name].starts
+            self.warming.append(threading.Thread(target=_warm, args=(name, *starts), daemon=True))
             self.warming[-1].start()
 
     @property
@@ -62,15 +69,18 @@ class Service:
         return await self.gate.run(work, request.receive)
 
     def close(self) -> None:
+        for scenarios in self.scenarios.values():
+            scenarios.close()
         for recommender in self.recommenders.values():
             recommender.close()
 
 
-def _warm(name: str, recommender: Recommender) -> None:
-    try:
-        recommender.engine()
-    except RecsysError as error:
-        log.warning("the engine of '%s' did not start: %s", name, error.message)
+def _warm(name: str, *starts: Callable[[], object]) -> None:
+    for start in starts:
+        try:
+            start()
+        except RecsysError as error:
+            log.warning("an engine of '%s' did not start: %s", name, error.message)
 
 
 def service_of(request: Request) -> Service:

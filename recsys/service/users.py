@@ -77,6 +77,7 @@ def new_session(
             recommender.store, recommender.domain.name, taste, service.options.session_minutes
         ),
         service.options.idempotency_hours,
+        atomic=True,
     )
 
 

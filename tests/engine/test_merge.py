@@ -331,7 +331,7 @@ def test_the_setting_is_used_where_no_adapter_is_given(world: World) -> None:
     adapter = world.publish()
     assert opened(world, setting=adapter.ref).options["adapter"] == adapter.ref
     assert opened(world, setting=str(world.lora())).options["adapter"] == str(world.lora())
-    assert opened(world).options == {}
+    assert opened(world).options == {"adapter": None, "lora": None}
     with pytest.raises(ModelError, match="no adapter 'films@00000000'"):
         opened(world, setting="films@00000000")
 

@@ -6,6 +6,7 @@ import json
 import math
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,29 @@ class TestTrouble:
         assert caught.value.retryable
         assert not isinstance(caught.value, EngineDead)
 
+    def test_server_that_hangs_is_left_alone_and_then_tried_by_one_call(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server = Server(httpx.ReadTimeout("late"))
+        engine = server.engine(timeout_s=10)
+        with pytest.raises(EngineError, match="no answer in time"):
+            engine.label_logprobs([[1]], [7])
+        sent = len(server.requests)
+        with pytest.raises(EngineError, match="no answer in time lately") as caught:
+            engine.label_logprobs([[1]], [7])
+        assert "tried again within 10 s" in caught.value.hint
+        assert len(server.requests) == sent
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 11)
+        with pytest.raises(EngineError, match="no answer in time"):
+            engine.label_logprobs([[1], [2]], [7])
+        assert len(server.requests) == sent + 1, "one call tries it"
+        monkeypatch.setattr(time, "monotonic", lambda: now + 33)
+        server.answer = SCORED
+        engine.label_logprobs([[1]], [7])
+        engine.label_logprobs([[1], [2]], [7])
+        assert len(server.requests) == sent + 4
+
     def test_one_failing_prompt_fails_the_batch(self) -> None:
         def answer(request: httpx.Request) -> Any:
             return httpx.Response(503) if json.loads(request.content)["prompt"] == [2] else SCORED
@@ -298,6 +322,14 @@ class TestTrouble:
         with pytest.raises(EngineError, match="is no URL") as caught:
             RemoteEngine(Settings(engine=url), FakeTokenizer)
         assert "WHYREC_ENGINE" in caught.value.hint
+
+    def test_exact_scores_are_refused_and_not_asked_for(self) -> None:
+        server = Server()
+        engine = server.engine()
+        with pytest.raises(EngineError, match="in this process") as refusal:
+            engine.label_logprobs([[1, 2, 3]], [7, 8], exact=True)
+        assert not refusal.value.retryable
+        assert server.bodies() == []
 
     def test_closed_engine_is_dead(self) -> None:
         """The thread pool used to complain in its own words."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
+import random
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,30 @@ class TestVllm(EngineContract):
         back = ranker(engine, "pointwise").rank(turned).log_odds
         assert there == pytest.approx(back[::-1], abs=0.05)
         assert len(set(there)) == 6
+
+    def test_exact_scores_are_the_same_to_the_last_bit(self, engine: Engine) -> None:
+        """In any order, from a cold cache and a warm one, and while others ask."""
+        request = rank_request(12)
+        shuffles = [random.Random(seed).sample(range(12), 12) for seed in range(3)]
+        parts = RankerParts(engine, PROMPTS, "film", "films", 1536, exact=True)
+        exact = make_ranker("pointwise", parts)
+
+        def ranked(order: list[int]) -> tuple[dict[str, float | None], list[str]]:
+            shuffled = dataclasses.replace(request, candidates=tuple(request.candidates[n] for n in order))
+            ranking, ids = exact.rank(shuffled), [item.id for item in shuffled.items]
+            return dict(zip(ids, ranking.log_odds, strict=True)), [ids[place] for place in ranking.order()]
+
+        expected, best_first = ranked(list(range(12)))
+        assert len(set(expected.values())) == 12
+        for order in shuffles:
+            assert ranked(order) == (expected, best_first)
+        ranker(engine, "pointwise").rank(request)  # every block of it is in the cache now
+        assert ranked(shuffles[0]) == (expected, best_first)
+        prompts = [engine.tokenizer.encode("Once upon a time", add_special_tokens=False)] * 3
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(engine.generate, prompts, max_tokens=40)
+            assert [ranked(order) for order in shuffles] == [(expected, best_first)] * 3
+            assert len(other.result()) == 3
 
     def test_shared_prefix_of_the_second_candidate_is_cached(self, engine: Engine) -> None:
         prompts = ranker(engine, "pointwise").render(rank_request(2)).token_ids

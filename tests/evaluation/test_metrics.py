@@ -157,6 +157,25 @@ def test_one_temperature_mends_probabilities_that_are_too_sure() -> None:
     assert found["temperature"] == pytest.approx(2, rel=0.1)
     assert found["ece_tempered"] < found["ece"] / 3
     assert found["pairs"] == 16_000
+    assert found["ece_low"] < found["ece"] < found["ece_high"]
+    mended = found["after"]["temperature"]
+    assert mended["ece"] == found["ece_tempered"]
+    assert mended["ece_high"] < found["ece_low"]
+    assert found["ece_isotonic"] < found["ece"] / 3
+    assert sum(point["n"] for point in found["after"]["isotonic"]["curve"]) == 16_000
+
+
+def test_isotonic_line_mends_what_no_temperature_can() -> None:
+    """The target is listed in every third list only, so that every probability is three times too high."""
+    random = np.random.default_rng(0)
+    lists = random.dirichlet(np.ones(8), 3000)
+    targets = [int(random.choice(8, p=chances)) if n % 3 == 0 else None for n, chances in enumerate(lists)]
+    found = list_calibration(lists.tolist(), targets, [f"u{n % 500}" for n in range(3000)])
+    assert found["temperature"] == pytest.approx(1, rel=0.2)
+    assert found["ece_isotonic"] < found["ece"] / 3
+    assert found["ece_tempered"] > found["ece"] / 2
+    for said, means in found["isotonic"][3:]:
+        assert means == pytest.approx(said / 3, abs=0.05)
 
 
 def test_lists_without_their_target_fit_no_temperature() -> None:
@@ -169,6 +188,7 @@ def test_calibration_of_perfect_and_of_boastful_probabilities() -> None:
     assert calibration(np.full(200, 0.5), happened)["ece"] == pytest.approx(0)
     boastful = calibration(np.full(200, 0.9), happened)
     assert boastful["ece"] == pytest.approx(0.4)
+    assert boastful["ece_low"] < 0.4 < boastful["ece_high"]
     assert boastful["brier"] == pytest.approx((0.9**2 + 0.1**2) / 2)
     assert len(boastful["curve"]) == 1  # equal probabilities stay in one bin
     spread = calibration(np.linspace(0, 1, 200), happened)

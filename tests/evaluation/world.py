@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recsys.config import Domain, Feedback, InteractionTable, ItemTable
+from recsys.config import Domain, Feedback
 from recsys.evaluation.base import EvaluationData, Ranked
 from recsys.evaluation.splits import Case, Split, leave_one_out
+from recsys.table_config import InteractionTable, ItemTable
 from recsys.types import Interaction, Item, User
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from recsys.config import Source
 from recsys.errors import ConfigError, MissingDependency
+from recsys.table_config import Source
 from recsys.types import Interaction, Item, Place, User
 from tests.ingest.films import BARE, EVENTS, ITEMS, USERS, make_domain, read, read_error
 

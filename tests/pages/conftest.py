@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,11 @@ import uvicorn
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from recsys.config import Settings, load_domain
+from recsys.engine.base import LabelScores, TokenIds
 from recsys.pipeline import Recommender
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
+from recsys.service.state import Service
 from tests.fakes import ScriptedEngine, build_recommender, write_films
 from tests.pages.world import films
 
@@ -24,13 +26,36 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TIMEOUT_MS = 60_000
 
 
+class Held:
+    """An engine that does not answer what has these words, after the first `free` calls, until it is let go.
+
+    `asked` counts the calls that had them.
+    """
+
+    def __init__(self, engine: ScriptedEngine, words: str, free: int) -> None:
+        self.asked, self._words, self._calls = 0, words, threading.Semaphore(free)
+        self._engine, self._real = engine, engine.label_logprobs
+        engine.label_logprobs = self._label_logprobs  # type: ignore[method-assign]
+
+    def _label_logprobs(
+        self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
+    ) -> list[LabelScores]:
+        if prompts and self._words in self._engine.tokenizer.decode(prompts[0]):
+            self.asked += 1
+            assert self._calls.acquire(timeout=TIMEOUT_MS / 1000), "nobody let the engine go"
+        return self._real(prompts, label_ids, exact=exact)
+
+    def let_go(self, calls: int = 1000) -> None:
+        self._calls.release(calls)
+
+
 class Server:
     """Uvicorn in a thread, on a port of its own."""
 
     def __init__(self, recommenders: dict[str, Recommender], options: ServiceOptions) -> None:
-        config = uvicorn.Config(
-            create_app(recommenders, options), host="127.0.0.1", port=0, log_level="warning", lifespan="off"
-        )
+        app = create_app(recommenders, options)
+        self.service: Service = app.state.service
+        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
@@ -42,6 +67,16 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def wait_for(self, running: int, held: Held | None = None) -> None:
+        """Until so many are worked for; `held` is let go one call at a time, so that the server may notice who left."""
+        for _ in range(TIMEOUT_MS // 50):
+            if self.service.gate.running == running:
+                return
+            time.sleep(0.05)
+            if held:
+                held.let_go(1)
+        raise AssertionError(f"{self.service.gate.running} places are taken")
 
     def close(self) -> None:
         self._server.should_exit = True

@@ -8,7 +8,7 @@ from recsys.errors import PromptError
 from recsys.pipeline import Recommender
 from recsys.sandbox import MAX_SOURCE, EditedLibrary
 from recsys.service.pages.asking import Form
-from recsys.service.pages.compare import compared
+from recsys.service.pages.compare import compared, steps
 from recsys.service.pages.highlight import marked_texts, segments, source_segments
 from recsys.service.pages.inspector import inspect
 
@@ -83,6 +83,8 @@ def test_an_edited_template_ranks_the_same_candidates(recommender: Recommender) 
     assert "Would they love" in found.preview
     assert found.a.hash != found.b.hash
     assert all(0 <= row.overlap <= 1 and row.before.valid == row.after.valid == 1 for row in found.rows)
+    assert found.k < recommender.domain.ranker.n_candidates  # else all lists overlap
+    assert any(row.overlap < 1 for row in found.rows)
     assert any(row.shift > 0 for row in found.rows)
     assert recommender.prompts.get(NAME).hash == found.a.hash  # nothing is kept
 
@@ -92,6 +94,14 @@ def test_the_same_words_change_nothing(recommender: Recommender) -> None:
     assert found.means["overlap"] == 1
     assert found.means["shift"] == 0
     assert found.diff == []
+
+
+def test_a_comparison_that_is_left_ends(recommender: Recommender) -> None:
+    source = edited(recommender, "Will this person enjoy", "Would they love")
+    growing = steps(recommender, Form(), NAME, source)
+    assert [len(next(growing).rows) for _ in range(3)] == [0, 1, 2]
+    growing.close()
+    assert list(growing) == []
 
 
 def test_reasons_are_compared_too(recommender: Recommender) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,9 @@ from recsys.service.pages.asking import Form, form_of, request_of
 from recsys.service.pages.charts import chart, smooth
 from recsys.service.pages.web import HERE, STATIC
 from tests.fakes import ScriptedEngine
-from tests.pages.world import add_adapter, add_run
+from tests.pages.world import add_adapter, add_reasons, add_run
 
+ROOT = HERE.parents[2]
 HERE_ALONE = {"Sec-Fetch-Site": "same-origin"}
 PATHS = (
     "/",
@@ -27,6 +30,7 @@ PATHS = (
     "/domains",
     "/evaluations",
     "/health",
+    "/docs",
     "/login",
     "/nowhere-evaluation",
 )
@@ -58,6 +62,45 @@ def test_no_template_holds_an_inline_script_or_style_or_another_host() -> None:
         ), path.name
     assert b"0BSD" in STATIC["htmx.min.js"]
     assert b"http" not in STATIC["pages.css"] + STATIC["pages.js"] + STATIC["theme.js"]
+    assert b"Open Font License" in (HERE / "static" / "fonts.txt").read_bytes()
+    for font in re.findall(r'url\("([^"]+)"\)', STATIC["pages.css"].decode()):
+        assert STATIC[font].startswith(b"wOF2")
+
+
+def test_every_page_says_what_made_it(client: TestClient, runs: Path) -> None:
+    add_run(runs)
+    pages = [*PATHS[:-2], "/evaluations/first", "/evaluations/nowhere", "/adapters/films@beef"]
+    for path in pages:
+        text = client.get(path).text
+        footer = text[text.rindex('<dl class="provenance"') :]
+        for word in ("smollm2-135m-instruct", "adapter", "rank/pointwise v2", "data"):
+            assert word in footer, path
+
+
+def test_an_error_tells_a_stranger_nothing_of_what_is_served(
+    client: TestClient, recommender: Recommender
+) -> None:
+    KeyRing(recommender.store).create("reader", scopes=("read",))
+    for path in ("/login", "/static/none.css"):
+        assert "smollm2" not in client.get(path).text
+
+
+def test_the_routes_are_described_without_another_host(client: TestClient) -> None:
+    text = client.get("/docs").text
+    for path in client.get("/openapi.json").json()["paths"]:
+        assert f"<code>{path}</code>" in text
+    assert not re.search(r'(src|href)="(https?:)?//', text)
+    assert client.get("/redoc").status_code == 404
+
+
+def test_every_picture_of_the_docs_is_there_and_shown() -> None:
+    docs = ROOT / "docs"
+    shown = {
+        (page.parent / name).resolve()
+        for page in (ROOT / "README.md", *docs.glob("*.md"))
+        for name in re.findall(r"\]\(([^)]+\.png)\)", page.read_text(encoding="utf-8"))
+    }
+    assert shown == set((docs / "screenshots").glob("*.png"))
 
 
 def test_static_files_are_kept_by_their_content(client: TestClient) -> None:
@@ -66,6 +109,9 @@ def test_static_files_are_kept_by_their_content(client: TestClient) -> None:
     assert "immutable" in client.get(address.group(1)).headers["cache-control"]
     assert client.get("/static/pages.css?v=old").headers["cache-control"] == "no-cache"
     assert client.get("/static/secret.css").status_code == 404
+    font = client.get("/static/inter.woff2").headers
+    assert font["content-type"] == "font/woff2"
+    assert "immutable" in font["cache-control"]
 
 
 FEEDBACK = {"item": "f1", "verdict": "liked", "recommendation": "1", "user": "ann"}
@@ -121,6 +167,8 @@ def test_with_keys_the_pages_ask_for_one(client: TestClient, recommender: Recomm
         ("/?where=genre", "is no filter"),
         ("/why?item=Nothing+Such&liked=f3", "no item is called"),
         ("/prompts?at=soon+enough+or+never", "at"),
+        ("/prompts?n_candidates=90", "more than a page shows"),
+        ("/?user=ann&whole=1&k=5&n_candidates=2", "n_candidates is 2, k is 5"),
     ],
 )
 def test_what_cannot_be_meant_is_said_on_the_page(client: TestClient, path: str, words: str) -> None:
@@ -151,7 +199,7 @@ def test_an_answer_without_an_engine_says_so(
     client: TestClient, recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
     scripted.close()
-    recommender._engines._start = lambda: scripted
+    recommender.engines._start = lambda: scripted
     text = client.get("/?user=ann&whole=1").text
     assert "Degraded" in text
     assert "retriever order" in text
@@ -169,6 +217,80 @@ def test_a_permalink_is_the_form() -> None:
     assert body.rule is not None
     assert dict(body.rule.where) == {"genre": ("Drama",)}
     assert body.rule.year_from == 1990
+    assert "k=" not in form.about
+    assert form.pairs(("liked", "year_from")) == [("year_from", "1990"), ("liked", "1"), ("liked", "2")]
+
+
+def test_a_form_keeps_the_number_of_candidates(client: TestClient) -> None:
+    text = client.get("/?user=ann&n_candidates=4&k=2").text
+    assert re.search(r'name="n_candidates"[^>]* value="4"', text)
+    assert "n_candidates=4" in text[text.index("data-stream=") :]
+
+
+@pytest.mark.parametrize("name", ["rank/pointwise", "rank/generated", "explain/reason"])
+def test_the_inspector_exports_what_the_terminal_prints(
+    client: TestClient,
+    recommender: Recommender,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    from recsys.cli.prompt import render_prompt
+
+    monkeypatch.setattr(Recommender, "load", lambda *_args, **_options: nullcontext(recommender))
+    capsys.readouterr()
+    render_prompt(name, user="ann", at="Friday 21:00", wish="dark", n_candidates=4, run=True, as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    query = f"name={name}&user=ann&at=Friday+21:00&wish=dark&n_candidates=4&run=1"
+    exported = client.get(f"/prompts/export.json?{query}").json()
+    for found in (printed, exported):
+        found["answer"].pop("usage", None)  # the second one finds more in the cache
+    assert exported == printed
+
+
+def test_why_exports_what_the_terminal_prints(
+    client: TestClient,
+    recommender: Recommender,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from recsys.cli.explain import explain
+
+    monkeypatch.setattr(Recommender, "load", lambda *_args, **_options: nullcontext(recommender))
+    capsys.readouterr()
+    explain("f7", instead_of="f1", user="ann", at="Friday 21:00", as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    exported = client.get("/why/export.json?item=f7&instead_of=f1&user=ann&at=Friday+21:00").json()
+    assert exported.pop("usage").keys() == printed.pop("usage").keys()
+    assert exported == printed
+
+
+def test_why_is_asked_among_what_the_card_was_asked_among(client: TestClient) -> None:
+    text = client.get("/why?item=f7&liked=f3&n_candidates=3&where=genre%3DCrime&year_from=1990").text
+    assert "among 3 candidates" in text
+    assert 'name="where" value="genre=Crime"' in text
+    assert 'name="year_from" value="1990"' in text
+
+
+def test_a_comparison_without_a_script_is_a_page(client: TestClient, recommender: Recommender) -> None:
+    source = recommender.prompts.get("rank/pointwise").source
+    text = client.post(
+        "/prompts/compare", data={"name": "rank/pointwise", "source": source}, headers=HERE_ALONE
+    ).text
+    assert "<h1>Two wordings</h1>" in text
+    assert text.count('<th scope="row">') == 7  # six people and the mean
+    assert 'class="live"' not in text
+
+
+def test_a_comparison_needs_somebody(
+    client: TestClient, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recommender.store, "users", lambda _domain: [])
+    answer = client.post(
+        "/prompts/compare", data={"name": "rank/pointwise", "source": "x"}, headers=HERE_ALONE
+    )
+    assert answer.status_code == 422
+    assert "nobody is known" in answer.text
 
 
 def test_runs_that_cannot_be_read_are_named(client: TestClient, runs: Path) -> None:
@@ -178,6 +300,12 @@ def test_runs_that_cannot_be_read_are_named(client: TestClient, runs: Path) -> N
     text = client.get("/evaluations").text
     assert "unreadable" in text
     assert 'href="/evaluations/first' in text
+    add_reasons(runs)
+    assert "200 reasons" in client.get("/evaluations").text
+    text = client.get("/evaluations/reasons").text
+    assert "grounded" in text
+    assert "0.900" in text
+    assert "<dd>small</dd>" in text
     policy = client.get("/evaluations/first/report").headers["content-security-policy"]
     assert "sandbox" in policy
     assert "default-src 'none'" in policy
@@ -187,7 +315,10 @@ def test_an_adapter_is_promoted_only_by_who_may(
     client: TestClient, recommender: Recommender, tmp_path: Path
 ) -> None:
     adapter = add_adapter(recommender.settings, tmp_path / "made")
-    assert client.get(f"/adapters/{adapter.ref}").status_code == 200
+    shown = client.get(f"/adapters/{adapter.ref}")
+    assert shown.status_code == 200
+    assert "<dd>base <span" in shown.text  # the folder's name and not its path
+    assert str(tmp_path) not in shown.text + client.get("/domains").text
     done = client.post(f"/adapters/{adapter.ref}/promote", headers=HERE_ALONE, follow_redirects=False)
     assert done.status_code == 303
     assert "default</span>" in client.get(f"/adapters/{adapter.ref}").text

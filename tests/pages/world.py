@@ -23,11 +23,18 @@ HOSTILE = (
     ),
     ("x2", '" onmouseover="window.hacked=3', "2002", "Crime", "{{ 7 * 7 }}"),
 )
+LONG = (
+    "x3",
+    "The Englishman Who Went Up a Hill But Came Down a Donaudampfschifffahrtsgesellschaftsmountain",
+    "1995",
+    "Romance|Drama|Musical|Fantasy|Adventure|Children",
+    "long",
+)
 
 
 def films() -> list[tuple[str, str, str, str, str]]:
-    """Those of the fakes and the hostile ones, which are left out of pictures for the docs."""
-    return [*FILMS, *(() if os.environ.get("WHYREC_SCREENSHOTS") else HOSTILE)]
+    """Those of the fakes, and hostile and long ones, which are left out of pictures for the docs."""
+    return [*FILMS, *(() if os.environ.get("WHYREC_SCREENSHOTS") else (*HOSTILE, LONG))]
 
 
 def add_adapter(settings: Settings, folder: Path, domain: str = "films") -> Adapter:
@@ -79,9 +86,28 @@ def add_run(runs: Path, name: str = "first") -> Path:
         "paired": {}, "failed": {}, "notes": ["A note."],
     }  # fmt: skip
     folder = runs / name
-    folder.mkdir(parents=True)
+    (folder / "rankings").mkdir(parents=True)
+    made = {"system": "hybrid", "options": {"model": "small", "adapter": "films@cafe"}}
+    (folder / "rankings" / "hybrid.jsonl").write_text(json.dumps(made) + "\n")
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "report.html").write_text(
         "<style>p{color:red}</style><p>Report</p><script>window.hacked = 4</script>"
     )
     return folder
+
+
+def add_reasons(runs: Path) -> None:
+    """A result of reasons alone."""
+    run = {
+        "domain": "films",
+        "title": "Films",
+        "part": "served",
+        "users": 40,
+        "items": 14,
+        "reasons": 200,
+        "model": "small",
+    }
+    folder = runs / "reasons"
+    folder.mkdir(parents=True)
+    result = {"run": run, "reasons": {"grounded": figures(0.9)}, "notes": []}
+    (folder / "result.json").write_text(json.dumps(result))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import knobs, report
+from benchmarks import knobs, report, report_trimming
 from benchmarks import ranking as benchmark
 from benchmarks.environment import describe
 from recsys.config import Settings, load_domain
@@ -92,3 +92,22 @@ def test_knobs_make_lists_more_diverse_and_less_popular() -> None:
     described = {"domain": "d", "users": 1, "candidates": 20, "environment": describe()}
     page = report._knobs(described | {"settings": found})
     assert page.count("| long_tail") == len(knobs.SETTINGS["long_tail"])
+
+
+def test_smaller_models_are_shown_with_what_failed_and_what_was_not_run() -> None:
+    ndcg = {"value": 0.4, "low": 0.35, "high": 0.45, "n": 9}
+    size = {"rss_mib": 1500, "weights_mib": 257, "ndcg@10": ndcg}
+    minus = {"value": -0.01, "low": -0.02, "high": 0.0, "n": 9}
+    result = {
+        "model": "m", "adapter": None, "users": 9, "protocol": "p", "kv_cache_gb": 2.0, "not_run": {"fp8": "a GPU"},
+        "variants": {
+            "bf16": {"what": "as served"} | size,
+            "int8": {"what": "rounded", "p50_ratio": 0.8, "ndcg@10_minus_default": minus} | size,
+            "last-6": {"what": "shorter", "failed": "vLLM did not start"},
+        },
+    }  # fmt: skip
+    page = report_trimming.section(result)
+    assert "| bf16 | as served | 1.00 | 1500 | 257 | 0.400 (0.350 to 0.450) | - |" in page
+    assert "| 0.80 | 1500 | 257 | 0.400 (0.350 to 0.450) | -0.010 (-0.020 to +0.000) |" in page
+    assert "does not run: vLLM did not start" in page
+    assert "not run here: a GPU" in page

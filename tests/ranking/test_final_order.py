@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from recsys.config import Domain, Rule, load_domain
-from recsys.ranking.calibration import fit_temperature, tempered
+from recsys.errors import ConfigError
+from recsys.ranking.base import calibrated
+from recsys.ranking.calibration import fit_isotonic, fit_temperature, tempered
 from recsys.ranking.diversity import diversified, shown, similarities, with_long_tail
 from recsys.ranking.rules import Ruled, apply_rules, matches
 from recsys.types import Candidate
@@ -164,3 +167,50 @@ class TestTemperature:
         assert found[0] / found[1] == pytest.approx(math.sqrt(0.7 / 0.3))
         assert found[2] == 0
         assert tempered((0.7, 0.3), 1.0) == pytest.approx((0.7, 0.3))
+
+
+class TestIsotonic:
+    def drawn(self, n: int = 20_000) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Probabilities that are said, and what happens: with their square for a chance."""
+        random = np.random.default_rng(0)
+        said = random.uniform(0, 1, n)
+        return said, random.uniform(0, 1, n) < said**2
+
+    def test_it_finds_what_probabilities_mean(self) -> None:
+        said, happened = self.drawn()
+        points = fit_isotonic(said.tolist(), happened.tolist())
+        for probability in (0.1, 0.3, 0.5, 0.7, 0.9):
+            (found,) = calibrated([probability], points)
+            assert found == pytest.approx(probability**2, abs=0.05)
+
+    def test_line_rises_so_that_the_order_stays(self) -> None:
+        said, happened = self.drawn(500)
+        points = fit_isotonic(said.tolist(), happened.tolist())
+        found = calibrated(sorted(said.tolist()), points)
+        assert all(low < high for low, high in itertools.pairwise(found))
+        assert all(0 < probability < 1 for probability in found)
+        assert calibrated((0.0, 1.0), points) == (0.0, 1.0)
+
+    def test_few_pairs_make_nothing_certain(self) -> None:
+        ((said, means),) = fit_isotonic([0.2, 0.2], [False, False])
+        assert said == 0.2
+        assert means == pytest.approx(0.2 / 3, rel=1e-4)
+        assert fit_isotonic([], []) == ()
+
+    def test_scores_that_fall_where_probabilities_rise_are_one_value(self) -> None:
+        said = np.linspace(0.01, 0.99, 1000)
+        ((_, means),) = fit_isotonic(said.tolist(), (said < 0.5).tolist())
+        assert means == pytest.approx(0.5, abs=0.01)
+
+    def test_without_points_probabilities_stay(self) -> None:
+        assert calibrated((0.7, 0.3), ()) == (0.7, 0.3)
+
+    def test_domain_refuses_points_that_do_not_rise(self, tmp_path: Path) -> None:
+        def domain(points: str) -> Domain:
+            toml = DOMAIN.replace("[ranker]", f"[ranker]\nisotonic = {points}")
+            return load_domain(write_films(tmp_path, toml=toml))
+
+        assert domain("[[0.1, 0.05], [0.4, 0.5]]").ranker.isotonic == ((0.1, 0.05), (0.4, 0.5))
+        for wrong in ("[[0.1, 0.5], [0.4, 0.5]]", "[[0.4, 0.1], [0.1, 0.5]]", "[[0.1, 1.0]]", "[[0.0, 0.1]]"):
+            with pytest.raises(ConfigError, match="isotonic"):
+                domain(wrong)

@@ -56,6 +56,31 @@ class TestPointwise(RankerContract):
         shared = len(ranking.prompt.head_ids) // 16 * 16
         assert ranking.usage.cached_tokens >= 4 * shared > 0
 
+    def test_exact_asks_for_each_request_by_itself_in_the_order_of_the_ids(self) -> None:
+        engine, request = ScriptedEngine(), rank_request(5)
+        exact = ranker("pointwise", engine, exact=True)
+        there, back = exact.rank_many([request, reordered(request)])
+        assert there.log_odds == back.log_odds[::-1]
+        assert there.scores == back.scores[::-1]
+        first, second = engine.calls
+        assert first.exact
+        assert first.token_ids == second.token_ids
+        by_id = sorted(range(5), key=lambda place: request.items[place].id)
+        assert first.token_ids == tuple(tuple(there.prompt.token_ids[place]) for place in by_id)
+
+    def test_plain_ranking_asks_for_nothing_exact(self) -> None:
+        engine = ScriptedEngine()
+        ranker("pointwise", engine).rank(rank_request(3))
+        assert not any(call.exact for call in engine.calls)
+
+    def test_isotonic_points_calibrate_the_scores(self) -> None:
+        plain = ranker("pointwise", ScriptedEngine()).rank(rank_request(4))
+        mended = ranker("pointwise", ScriptedEngine(), isotonic=((0.5, 0.1),)).rank(rank_request(4))
+        assert mended.log_odds == plain.log_odds
+        assert mended.order() == plain.order()
+        for before, after in zip(plain.scores, mended.scores, strict=True):
+            assert after == pytest.approx(before / 5 if before <= 0.5 else 0.1 + (before - 0.5) * 1.8)
+
     def test_log_odds_are_yes_less_no_in_nats(self) -> None:
         engine = ScriptedEngine(
             score=lambda text, label: 3.0 if label == "Yes" and "Choice 2" in text else 1.0

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from recsys.errors import EngineDead, StoreError
 from recsys.pipeline import Recommender
 from recsys.requests import Asked
-from recsys.service import audit, records
+from recsys.service import audit, clock, records
 from recsys.service.bodies import Answer, RecommendationRequest
 from recsys.types import Recommendations
 from tests.fakes import ScriptedEngine
@@ -145,8 +145,9 @@ class TestFreshness:
 
     def test_expired_session_is_gone(self, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
         address = f"/v1/sessions/{client.post('/v1/sessions', json={}).json()['id']}"
-        now = time.time()
+        now, elapsed = time.time(), clock.elapsed()
         monkeypatch.setattr(time, "time", lambda: now + 3 * 3600)
+        monkeypatch.setattr(clock, "elapsed", lambda: elapsed + 3 * 3600)
         assert client.get(address).status_code == 404
 
 

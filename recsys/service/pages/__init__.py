@@ -9,6 +9,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from recsys.service.pages import (
+    api,
     compare,
     domains,
     evaluations,
@@ -21,7 +22,7 @@ from recsys.service.pages import (
 )
 
 router = APIRouter(include_in_schema=False)
-for views in (site, recommend, inspector, compare, why, traces, domains, evaluations, health):
+for views in (site, recommend, inspector, compare, why, traces, domains, evaluations, health, api):
     router.include_router(views.router)
 
 __all__ = ["router"]

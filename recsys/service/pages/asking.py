@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.datastructures import FormData, QueryParams
@@ -50,6 +50,15 @@ class Form(BaseModel):
     def link(self) -> str:
         """The same as a query string, without what is empty."""
         return link(**self.model_dump())
+
+    @property
+    def about(self) -> str:
+        """Who asks, when and among what, as a query string: what other questions about the same request need."""
+        return link(**self.model_dump(exclude={"domain", "k", "strategy"}))
+
+    def pairs(self, names: Iterable[str]) -> list[tuple[str, str]]:
+        """What is set of these fields, as hidden inputs hold it."""
+        return parse_qsl(link(**self.model_dump(include=set(names))))
 
     @property
     def said(self) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Form as Field
-from fastapi import Request, Response
+from fastapi import Header, Request, Response
 
-from recsys.errors import RecsysError, RequestError
+from recsys.errors import RequestError
 from recsys.inspection import difference, tokens_engine
 from recsys.pipeline import Recommender
 from recsys.prompting import PromptTemplate
@@ -18,7 +18,8 @@ from recsys.sandbox import MAX_SOURCE, EditedLibrary
 from recsys.service.pages.asking import Form, form_of
 from recsys.service.pages.highlight import with_prompts
 from recsys.service.pages.inspector import prepare
-from recsys.service.pages.web import FROM_HERE, TheRecommender, answer, fragment, needs, views
+from recsys.service.pages.streams import SSE, Pieces, streamed
+from recsys.service.pages.web import FROM_HERE, TheRecommender, fragment, needs, page, provenance, views
 from recsys.service.state import TheService
 
 router = views()
@@ -50,15 +51,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows and their means; `preview` is the first prompt that the edited version gives."""
+    """The people so far, and their means; `preview` is the first prompt that the edited version gives.
+
+    `rows` grows to `people`. `k` is how long the lists are whose overlap is told.
+    """
 
     a: PromptTemplate
     b: PromptTemplate
-    rows: list[Row]
     diff: list[str]
     preview: str
     k: int
     reasons: bool
+    people: int
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return len(self.rows) == self.people
 
     @property
     def means(self) -> dict[str, float]:
@@ -80,54 +89,78 @@ async def compare(
     service: TheService,
     name: Annotated[str, Field(max_length=100)],
     source: Annotated[str, Field(max_length=MAX_SOURCE * 2)],
+    accept: Annotated[str, Header()] = "",
 ) -> Response:
-    """The edited source against the one that is served. Nothing is kept."""
+    """The edited source against the one that is served, person by person, or whole as a page. Nothing is kept."""
     form = form_of(await request.form())
-    try:
-        found = await service.run(request, lambda: compared(recommender, form, name, source))
-    except RecsysError as error:
-        return answer(fragment("_failure.html", error=error, status=422))
-    return answer(fragment("_compared.html", found=found, domain=recommender.domain))
+    if accept.partition(";")[0].strip() == SSE:
+        return streamed(service, lambda: _pieces(recommender, form, name, source))
+    found = await service.run(request, lambda: compared(recommender, form, name, source))
+    made = provenance(recommender, name)
+    return page(request, "compared.html", recommender, provenance=made, found=found)
+
+
+def _pieces(recommender: Recommender, form: Form, name: str, source: str) -> Pieces:
+    """`begun` with what was changed, a `row` for each person, `done` with the means."""
+    for found in steps(recommender, form, name, source):
+        if found.rows and not found.complete:
+            yield "row", fragment("_compared_row.html", row=found.rows[-1], found=found)
+        else:
+            yield "done" if found.complete else "begun", fragment("_compared.html", found=found)
 
 
 def compared(recommender: Recommender, form: Form, name: str, source: str) -> Comparison:
-    """Ask both versions about the same candidates of the same people. Raises RecsysError."""
+    """All of it. Raises as `steps`."""
+    *_, last = steps(recommender, form, name, source)
+    return last
+
+
+def steps(recommender: Recommender, form: Form, name: str, source: str) -> Generator[Comparison]:
+    """Ask both versions about the same candidates of one person after another; first of nobody.
+
+    Whoever closes it ends the work, and the process that renders. Raises RecsysError.
+    """
     if name not in recommender.prompts.names():
         raise RequestError(f"no template '{name[:60]}'", hint="choose one of the list")
+    people = _people(recommender, form)
+    if not people:
+        raise RequestError("nobody is known here to compare on", hint="import users, or send events of some")
     with EditedLibrary(recommender.prompts, name, source) as library:
         a, b = recommender.prompts.get(name), library.get(name)
         if a.meta.task != b.meta.task:
             raise RequestError(f"the task became '{b.meta.task[:60]}'", hint=f"leave it '{a.meta.task}'")
         twin = with_prompts(recommender, library)
         reasons = not name.startswith("rank/")
-        first = prepare(recommender, form)
-        preview = twin.render(name, first, tokens_engine(recommender))[0].texts[0]
-        rows = []
-        for user in _people(recommender, form):
-            one = form.model_copy(
-                update={"user": user, "n_candidates": str(REASONS) if reasons else form.n_candidates}
-            )
-            prepared = prepare(recommender, one)
-            give = _reasons if reasons else _ranking
-            rows.append(_row(user, give(recommender, prepared, name), give(twin, prepared, name)))
-    return Comparison(
-        a=a, b=b, rows=rows, preview=preview, k=K, reasons=reasons,
-        diff=difference(a.source, b.source, f"{name} as served", f"{name} as edited")[2:],
-    )  # fmt: skip
+        many = REASONS if reasons else recommender.domain.ranker.n_candidates
+        first = prepare(recommender, form, many=many)
+        found = Comparison(
+            a=a, b=b, reasons=reasons, people=len(people),
+            k=min(K, max(1, len(first.request.candidates) // 2)),  # of all of them the overlap says nothing
+            preview=twin.render(name, first, tokens_engine(recommender))[0].texts[0],
+            diff=difference(a.source, b.source, f"{name} as served", f"{name} as edited")[2:],
+        )  # fmt: skip
+        yield found
+        give = _reasons if reasons else _ranking
+        for user in people:
+            asked = {"user": user, "liked": (), "disliked": ()} | ({"n_candidates": ""} if reasons else {})
+            prepared = prepare(recommender, form.model_copy(update=asked), many=many)
+            both = [give(version, prepared, name, found.k) for version in (recommender, twin)]
+            found = replace(found, rows=(*found.rows, _row(user, *both)))
+            yield found
 
 
-def _ranking(version: Recommender, prepared: Prepared, name: str) -> Outcome:
+def _ranking(version: Recommender, prepared: Prepared, name: str, k: int) -> Outcome:
     ranking = version.rank(prepared.request, name.removeprefix("rank/"))
     items = prepared.request.items
     return Outcome(
-        items=tuple(items[position].id for position in ranking.order()[:K]),
+        items=tuple(items[position].id for position in ranking.order()[:k]),
         scores=ranking.scores,
         tokens=ranking.usage.prompt_tokens,
         valid=float(ranking.report.category in ("ok", "repaired")),
     )
 
 
-def _reasons(version: Recommender, prepared: Prepared, name: str) -> Outcome:
+def _reasons(version: Recommender, prepared: Prepared, _name: str, _k: int) -> Outcome:
     """`items` are the sentences; those of a model count as valid, templates not."""
     written = version.reasons(prepared)
     return Outcome(

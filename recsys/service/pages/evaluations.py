@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ router = views()
 MAX_RESULT = 32 << 20  # bytes
 SHOWN = 4  # systems beside each other where segments are shown
 FEW = 20  # users, below which a segment says little
+MAX_HEADER = 1 << 20  # bytes of the first line of a ranking file
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 
 
@@ -39,11 +40,11 @@ def evaluations(request: Request, recommender: TheRecommender, service: TheServi
 
 @router.get("/evaluations/{name}", dependencies=needs("read"))
 def evaluation(request: Request, recommender: TheRecommender, service: TheService, name: str) -> Response:
-    """One run."""
+    """One run: systems beside each other, or what was measured of reasons."""
     folder = _folder(service.options.runs, name)
     result = _read(folder)
-    systems: Mapping[str, Any] = result["systems"]
-    primary = result["primary"]
+    systems: Mapping[str, Any] = result.get("systems", {})
+    primary = result.get("primary", "")
     order = sorted(systems, key=lambda one: -systems[one]["metrics"][primary]["value"])
     metrics = [metric for metric in MAIN if any(metric in systems[one]["metrics"] for one in order)]
     curves = {
@@ -54,11 +55,11 @@ def evaluation(request: Request, recommender: TheRecommender, service: TheServic
     asked = [one for one in result["run"].get("requested", []) if one in systems]
     compared = list(dict.fromkeys([*asked, *order]))[:SHOWN]
     return page(
-        request, "evaluation.html", recommender,
+        request, "evaluation.html", service.recommenders.get(str(result["run"].get("domain")), recommender),
         name=name, result=result, run=result["run"], order=order, metrics=metrics, primary=primary,
         reliability=chart(curves, diagonal=True),
         recall=chart({one: systems[one].get("recall_curve") or [] for one in order if one in compared}),
-        compared=compared, few=FEW,
+        compared=compared, few=FEW, made=_made(folder, order),
         facets=list(dict.fromkeys(facet for one in order for facet in systems[one].get("segments", {}))),
         has_report=(folder / "report.html").is_file(),
     )  # fmt: skip
@@ -97,8 +98,22 @@ def _read(folder: Path) -> dict[str, Any]:
         if path.stat().st_size > MAX_RESULT:
             raise ServiceError(422, f"{folder.name}: the result is too large to show")
         found = json.loads(path.read_text(encoding="utf-8"))
-        if not {"run", "primary", "systems"} <= found.keys():
+        if not isinstance(found["run"], dict) or ("systems" in found and "primary" not in found):
             raise ServiceError(422, f"{folder.name}: this is no result of `recsys evaluate`")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise ServiceError(422, f"{folder.name}: the result cannot be read") from error
     return dict(found)
+
+
+def _made(folder: Path, systems: Iterable[str]) -> dict[str, str]:
+    """Model and adapter of the systems that had one: their ranking files begin with it."""
+    found = {}
+    for name in systems:
+        try:
+            with (folder / "rankings" / f"{name}.jsonl").open("rb") as file:
+                options = json.loads(file.readline(MAX_HEADER))["options"]
+            if "model" in options:
+                found[name] = " + ".join(filter(None, (options["model"], options.get("adapter"))))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # a run may have been kept without them
+    return found

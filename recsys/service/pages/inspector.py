@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from recsys.engine import Engine
-from recsys.errors import RecsysError
+from recsys.errors import RecsysError, RequestError
 from recsys.inspection import rendered, tokens_engine
 from recsys.pipeline import Recommender
 from recsys.prompting import PromptTemplate, RenderedPrompt
@@ -28,6 +28,7 @@ router = views()
 DEFAULT = "rank/pointwise"
 FEW = 5  # candidates, where nothing else is asked: what a page can show
 MAX_RUN = 50
+UNSEEN = ("disliked", "where", "without", "year_from", "year_to")
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ class Inspected:
     titles: list[str]
 
     @property
-    def cached(self) -> int:
-        return int(((self.report["answer"] or {}).get("usage") or {}).get("cached_tokens", 0))
+    def labels(self) -> str:
+        """What `log_odds` are of: "two" labels, the "letter" of a candidate, or "" where no label was asked for."""
+        labels = len(self.template.meta.labels)
+        return "two" if labels == 2 else "letter" if labels else ""
 
 
 @router.get("/prompts", dependencies=needs("read"))
@@ -72,7 +75,8 @@ async def inspector(
     return page(
         request, "prompts.html", recommender,
         provenance=provenance(recommender, name), form=form, name=name, names=names, run=run, found=found,
-        problem=problem, liked=named(recommender, form.liked), template=recommender.prompts.get(name),
+        problem=problem, liked=named(recommender, form.liked), hidden=form.pairs(UNSEEN),
+        compared=form.pairs(("user", "at", "place", "wish", "liked", *UNSEEN)),
         export=f"/prompts/export.json?{link(name=name, run='1' if run else '')}&{form.link}",
     )  # fmt: skip
 
@@ -111,12 +115,16 @@ def inspect(recommender: Recommender, form: Form, name: str, *, run: bool) -> In
     )
 
 
-def prepare(recommender: Recommender, form: Form, k: int = 1) -> Prepared:
-    """The request of a form, after retrieval."""
+def prepare(recommender: Recommender, form: Form, *, many: int = FEW) -> Prepared:
+    """The request of a form, after retrieval of `many` where the form does not say. Raises RequestError for too many."""
     body = request_of(form)
     asked = filled(recommender, body).asked()
-    asked["n_candidates"] = wanted = min(body.n_candidates or FEW, MAX_RUN)
-    return recommender.prepare(body.user, k=min(k, wanted), **asked)
+    asked["n_candidates"] = wanted = body.n_candidates or min(many, MAX_RUN)
+    if wanted > MAX_RUN:
+        raise RequestError(
+            f"{wanted} candidates are more than a page shows", hint=f"ask for {MAX_RUN} at most"
+        )
+    return recommender.prepare(body.user, k=1, **asked)
 
 
 def _sent(recommender: Recommender, name: str) -> bool:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import anyio
 import sqlalchemy as sa
 from fastapi import Form as Field
 from fastapi import Query, Request, Response
-from fastapi.responses import StreamingResponse
-from fastapi.sse import format_sse_event
-from starlette.types import Receive, Scope, Send
 
 from recsys.database import USERS
 from recsys.errors import RecsysError
 from recsys.pipeline import Recommender
-from recsys.service import records
-from recsys.service.bodies import Answer, Name, UserEvent
-from recsys.service.pages.asking import choices, form_of, matching, named, request_of
+from recsys.service.bodies import Answer, Events, Name, UserEvent
+from recsys.service.items import keep_events
+from recsys.service.pages.asking import Form, choices, form_of, matching, named, request_of
+from recsys.service.pages.streams import Pieces, streamed
 from recsys.service.pages.web import (
     FROM_HERE,
-    HEADERS,
     TheRecommender,
     allowed,
     answer,
@@ -34,13 +28,12 @@ from recsys.service.pages.web import (
 )
 from recsys.service.problems import request_id_of
 from recsys.service.recommendations import Job
-from recsys.service.state import TheService
+from recsys.service.state import Service, TheService
 from recsys.store import Store
-from recsys.types import Event, Recommendations
+from recsys.types import Recommendations
 
 router = views()
 SUGGESTED = 8
-SSE = "text/event-stream"
 
 
 @router.get("/", dependencies=needs("read"))
@@ -67,62 +60,32 @@ async def recommend_page(
 
 @router.get("/recommend/stream", dependencies=needs("read"))
 async def stream(request: Request, recommender: TheRecommender, service: TheService) -> Response:
-    """The answer as pieces of HTML: the list, each reason, the whole with its figures."""
-    return HtmlStream(request, recommender, service)
+    """The answer in pieces of HTML: `ranked`, each `reason` (its first line the rank), `done`."""
+    form, request_id = form_of(request.query_params), request_id_of(request)
+    return streamed(service, lambda: _pieces(service, recommender, form, request_id))
 
 
-class HtmlStream(Response):
-    """Server-sent events `ranked`, `reason` (its first line the rank), `done` or `failed`, each with HTML."""
-
-    def __init__(self, request: Request, recommender: Recommender, service: TheService) -> None:
-        super().__init__(media_type=SSE)
-        self._request, self._recommender, self._service = request, recommender, service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = StreamingResponse(self._written(), media_type=SSE, headers=HEADERS)
-        await stream(scope, receive, send)
-
-    async def _written(self) -> AsyncIterator[bytes]:
-        gate = self._service.gate
-        try:
-            body = request_of(form_of(self._request.query_params))
-            job = Job(self._service, self._recommender, body, request_id_of(self._request))
-            async with gate.place():
-                steps = await gate.thread(lambda: job.events(body.user))
-                try:
-                    while event := await gate.thread(lambda: next(steps, None)):
-                        yield await gate.thread(partial(self._piece, job, event))
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await gate.thread(_closing(steps))
-        except RecsysError as error:
-            yield sse("failed", fragment("_failure.html", error=error, status=0))
-
-    def _piece(self, job: Job, event: Event) -> bytes:
-        if event.kind == "reason":
-            text = fragment("_reason.html", explanation=event.explanation, rank=event.rank, figures=False)
-            return sse("reason", f"{event.rank}\n{text}")
-        whole = event.answer
-        assert whole is not None
-        if event.kind == "done":
-            whole = job.finish(job.body.user, whole)
-        return sse(event.kind, rendered(self._recommender, whole))
+def _pieces(service: Service, recommender: Recommender, form: Form, request_id: str) -> Pieces:
+    job = Job(service, recommender, request_of(form), request_id)
+    events = job.events(job.body.user)
+    try:
+        for event in events:
+            if event.kind == "reason":
+                text = fragment("_reason.html", explanation=event.explanation, rank=event.rank, figures=False)
+                yield "reason", f"{event.rank}\n{text}"
+            elif event.answer is not None:
+                done = event.kind == "done"
+                given = job.finish(job.body.user, event.answer) if done else event.answer
+                yield event.kind, _rendered(recommender, form, given)
+    finally:
+        getattr(events, "close", lambda: None)()
 
 
-def _closing(steps: Iterator[Event]) -> Any:
-    return getattr(steps, "close", lambda: None)
-
-
-def sse(event: str, data: str) -> bytes:
-    """One event; every line of the data is kept."""
-    return format_sse_event(data_str=data, event=event)
-
-
-def rendered(recommender: Recommender, given: Recommendations) -> str:
+def _rendered(recommender: Recommender, form: Form, given: Recommendations) -> str:
     """An answer as cards."""
     return fragment(
-        "_answer.html", given=given, domain=recommender.domain, provenance=provenance(recommender),
-        feedback=isinstance(given, Answer), complete=isinstance(given, Answer),
+        "_answer.html", given=given, form=form, domain=recommender.domain, provenance=provenance(recommender),
+        complete=isinstance(given, Answer),
     )  # fmt: skip
 
 
@@ -167,8 +130,7 @@ def feedback(
     if user:
         allowed("write")(request)
         event = UserEvent(user_id=user, item_id=item, event=verdict, recommendation_id=recommendation)
-        records.add_events(recommender.store, recommender.domain.name, [event], recommender.domain.feedback)
-        service.metrics.feedback.labels(recommender.domain.name, verdict).inc()
+        keep_events(service, recommender, Events(events=[event]))
     return answer(
         fragment(
             "_feedback.html", item=found, verdict=verdict, user=user, recommendation=recommendation,

@@ -29,11 +29,12 @@ MONTH_S = 30 * 24 * 3600
 
 @router.get("/static/{name}")
 def static(name: str, v: str = "") -> Response:
-    """The style sheet, htmx and our script; kept by browsers for as long as their content is named."""
+    """Style sheet, fonts, htmx and our script; kept by browsers for as long as their content is named."""
     if name not in STATIC:
         raise ServiceError(404, "no such file")
-    lasting = "public, max-age=31536000, immutable" if v == DIGESTS[name] else "no-cache"
     kind = MEDIA[PurePath(name).suffix]
+    named = v == DIGESTS[name] or kind == "font/woff2"  # the style sheet asks for fonts by name alone
+    lasting = "public, max-age=31536000, immutable" if named else "no-cache"
     return Response(STATIC[name], media_type=kind, headers=HEADERS | {"Cache-Control": lasting})
 
 

@@ -50,7 +50,7 @@ def trace(request: Request, recommender: TheRecommender, recommendation_id: str)
     return page(
         request, "trace.html", recommender, trace=found, stages=stages(found), given=found.answer,
         total=max(found.answer.timings.get("total", 0.0), sum(one.seconds for one in stages(found))) or 1.0,
-        exported=found.model_dump(mode="json"),
+        exported=found.model_dump(mode="json"), order=list(ORDER),
     )  # fmt: skip
 
 

@@ -29,13 +29,13 @@ from recsys.text import visible
 
 HERE = Path(__file__).resolve().parent
 COOKIE = "whyrec_key"
-MEDIA = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+MEDIA = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 STATIC = {
     path.name: path.read_bytes() for path in sorted((HERE / "static").iterdir()) if path.suffix in MEDIA
 }
 DIGESTS = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in STATIC.items()}
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -202,9 +202,19 @@ def failure(request: Request, error: RecsysError) -> Response:
         return answer(fragment("_failure.html", error=error, status=status), status, headers)
     text = fragment(
         "failure.html", error=error, status=status, path=request.url.path, query="", served=[], domain=None,
-        provenance=None, signed_in=COOKIE in request.cookies,
+        provenance=_known(request), signed_in=COOKIE in request.cookies,
     )  # fmt: skip
     return answer(text, status, headers)
+
+
+def _known(request: Request) -> Provenance | None:
+    """For a page of an error: what is served, told only to who was let in."""
+    if not hasattr(request.state, "principal"):
+        return None
+    try:
+        return provenance(recommender_of(request))
+    except RecsysError:
+        return None
 
 
 def views() -> APIRouter:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+import json
 
-from recsys.errors import RecsysError
-from recsys.service.pages.asking import SINGLE, form_of, named, request_of
-from recsys.service.pages.web import TheRecommender, needs, page, views
-from recsys.service.recommendations import filled
-from recsys.service.state import TheService
+from fastapi import Request, Response
+from pydantic import ValidationError
+
+from recsys.errors import RecsysError, RequestError
+from recsys.pipeline import Recommender
+from recsys.service.bodies import ExplanationRequest, Worded
+from recsys.service.pages.asking import Form, form_of, link, named, request_of
+from recsys.service.pages.web import HEADERS, TheRecommender, needs, page, views
+from recsys.service.recommendations import explanation
+from recsys.service.state import Service, TheService
+from recsys.types import Why
 
 router = views()
+UNSEEN = ("language", "style", "n_candidates", "year_from", "year_to", "disliked", "where", "without")
 
 
 @router.get("/why", dependencies=needs("read"))
@@ -19,34 +26,42 @@ async def why_page(
 ) -> Response:
     """The form, and what moved the item of its request up and down; beside it the other one."""
     form, why, problem = form_of(request.query_params), None, None
-    item, instead_of = item.strip()[:200], instead_of.strip()[:200]
+    item, instead_of = item.strip(), instead_of.strip()
     try:
         if item:
-            body = request_of(form)
-            asked = filled(recommender, body).asked()
-            why = await service.run(
-                request,
-                lambda: recommender.explain(
-                    body.user,
-                    item,
-                    instead_of=instead_of or None,
-                    language=body.language,
-                    style=body.style,
-                    **asked,
-                ),
-            )
-            service.metrics.explained(why)
+            why = await service.run(request, lambda: _why(service, recommender, form, item, instead_of))
     except RecsysError as error:
         problem = error
-    longest = (
-        max((max(abs(one.contribution), abs(one.other or 0.0)) for one in why.effects), default=0.0)
-        if why
-        else 0.0
-    )
+    effects = why.effects if why else ()
     (_, item_name), (_, other_name) = named(recommender, [item, instead_of])
     return page(
         request, "why.html", recommender,
-        form=form, why=why, problem=problem, item=item_name, instead_of=other_name, longest=longest,
-        liked=named(recommender, form.liked), disliked=named(recommender, form.disliked),
-        hidden=[(name, getattr(form, name)) for name in SINGLE if name in ("language", "style")],
+        form=form, why=why, problem=problem, item=item_name, instead_of=other_name,
+        longest=max((abs(size) for one in effects for size in (one.contribution, one.other or 0.0)), default=0.0),
+        liked=named(recommender, form.liked), hidden=form.pairs(UNSEEN),
+        export=f"/why/export.json?{link(item=item, instead_of=instead_of)}&{form.link}",
     )  # fmt: skip
+
+
+@router.get("/why/export.json", dependencies=needs("read"))
+async def export(
+    request: Request, recommender: TheRecommender, service: TheService, item: str, instead_of: str = ""
+) -> Response:
+    """The object itself, as a file."""
+    form = form_of(request.query_params)
+    why = await service.run(
+        request, lambda: _why(service, recommender, form, item.strip(), instead_of.strip())
+    )
+    text = json.dumps(why.to_json(), ensure_ascii=False, indent=2)
+    headers = HEADERS | {"Content-Disposition": 'attachment; filename="why.json"'}
+    return Response(text, media_type="application/json", headers=headers)
+
+
+def _why(service: Service, recommender: Recommender, form: Form, item: str, instead_of: str) -> Why:
+    asked = request_of(form).model_dump(include=set(Worded.model_fields), exclude_none=True)
+    try:
+        body = ExplanationRequest(item=item, instead_of=instead_of or None, **asked)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise RequestError(f"{fault['loc'][0]}: {fault['msg']}", hint="name one by title or id") from None
+    return explanation(service, recommender, body)

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Any
 
 UNKNOWN, MINUS = "\u2013", "\u2212"
@@ -70,6 +71,11 @@ def share(value: float | None, longest: float, width: float = 100.0) -> str:
     return f"{min(1.0, abs(value) / longest) * width:.2f}"
 
 
+def model(name: str) -> str:
+    """A model as people call it: of one in a folder the folder's name, for a path is nobody's business."""
+    return PurePath(name).name if PurePath(name).is_absolute() else name
+
+
 def pretty(value: Any) -> str:
     """JSON for a person."""
     return json.dumps(value, ensure_ascii=False, indent=2, default=str)
@@ -91,6 +97,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "ordinal": ordinal,
     "kind": kind,
+    "model": model,
     "share": share,
     "pretty": pretty,
     "probability": probability,

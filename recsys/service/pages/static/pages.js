@@ -1,54 +1,130 @@
-// What HTML and htmx do not do: streaming into cards, comboboxes, colours, copying. No text is ever run.
+// What HTML and htmx do not do: streaming into the page, comboboxes, tips, colours, copying. No text is ever run.
 "use strict";
 
 const say = (text) => { document.getElementById("status").textContent = text; };
 
-// --- the stream of an answer ---------------------------------------------------------
+// --- answers in pieces: server-sent events, read with fetch: asked for by POST too, and stopped -------------
 
-let stream = null;
+let running = null;
+
+async function follow(address, options, on) {
+  running?.abort("another");
+  const mine = running = new AbortController();
+  let last = "";
+  try {
+    const headers = { Accept: "text/event-stream", "HX-Request": "true" };
+    const answer = await fetch(address, { ...options, headers, signal: mine.signal });
+    if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) return on.failed(await refusal(answer));
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let text = ""; ;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      const events = (text + value).split("\n\n");
+      text = events.pop();
+      for (const event of events) {
+        const lines = event.split("\n");
+        const field = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 2));
+        [last] = field("event");
+        on[last]?.(field("data").join("\n"));
+      }
+    }
+    if (last !== "done" && last !== "failed") on.lost();
+  } catch {
+    if (!mine.signal.aborted) on.lost(); else if (mine.signal.reason === "stop") on.stopped();
+  } finally {
+    if (running === mine) running = null;
+  }
+}
+
+// What came instead of a stream: a part of a page, or a problem of the layer before the pages.
+async function refusal(answer) {
+  const text = await answer.text();
+  if (answer.headers.get("content-type")?.startsWith("text/html")) return text;
+  const box = message("failure", "The service did not answer. Try again in a moment.");
+  try {
+    const { detail, hint } = JSON.parse(text);
+    box.textContent = [detail, hint].filter(Boolean).join(": ");
+  } catch { /* no problem of ours */ }
+  return box.outerHTML;
+}
+
+function message(kind, text) {
+  const box = Object.assign(document.createElement("div"), { className: kind, textContent: text });
+  box.setAttribute("role", kind === "failure" ? "alert" : "note");
+  return box;
+}
+
+// Put HTML of the service into an element; what was open and what had the focus stay so.
+function put(element, html) {
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const open = [...element.querySelectorAll("details[open]")].map((one) => one.closest("[id]")?.id);
+  element.innerHTML = html;
+  htmx.process(element);
+  for (const id of open) document.getElementById(id)?.querySelector("details")?.setAttribute("open", "");
+  if (focused) (document.getElementById(focused.id) ?? element.querySelector("[tabindex='-1']"))?.focus({ preventScroll: true });
+}
+
+// Stop, lost and failed are alike wherever something streams into an element.
+function endings(element, end) {
+  const instead = (box) => {
+    const live = element.querySelector(".waiting, .live");
+    const alone = live?.matches(".waiting");
+    element.querySelectorAll(".pending").forEach((one) => one.remove());
+    if (alone) element.replaceChildren(box); else if (live) live.replaceWith(box); else element.prepend(box);
+    end(box.textContent);
+  };
+  return {
+    state: (text) => { const live = element.querySelector(".live span"); if (live) live.textContent = text; say(text); },
+    failed: (html) => { put(element, html); end(element.textContent.trim()); },
+    lost: () => instead(message("failure", "The connection was lost. Ask again.")),
+    stopped: () => {
+      const bar = element.querySelector(".live progress");
+      instead(message("note", bar?.max > 1 ? `Stopped after ${bar.value} of ${bar.max}.` : "Stopped."));
+    },
+  };
+}
+
+function advance(element) {
+  const bar = element.querySelector(".live progress");
+  if (!bar) return;
+  bar.value += 1;
+  bar.nextElementSibling.textContent = `${bar.value} of ${bar.max}`;
+}
 
 function listen(answer) {
-  stream?.close();
-  const source = stream = new EventSource(answer.dataset.stream);
+  const address = answer.dataset.stream;
   delete answer.dataset.stream;
-  const put = (element, html) => {
-    const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
-    const open = [...element.querySelectorAll("details[open]")].map((one) => one.closest("[id]")?.id);
-    element.innerHTML = html;
-    htmx.process(element);
-    for (const id of open) document.getElementById(id)?.querySelector("details")?.setAttribute("open", "");
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-  };
-  const end = (text) => {
-    source.close();
-    answer.removeAttribute("aria-busy");
-    say(text);
-  };
-  source.addEventListener("ranked", (event) => {
-    put(answer, event.data);
-    say("Ranked. The reasons are being written.");
+  const narrow = matchMedia("(max-width: 56rem)").matches;  // there the answer stands below the form
+  if (narrow) answer.scrollIntoView();
+  const end = (text) => { answer.removeAttribute("aria-busy"); say(text); };
+  follow(address, {}, {
+    ...endings(answer, end),
+    ranked: (html) => {
+      put(answer, html);
+      if (narrow) answer.scrollIntoView();
+      say("Ranked. The reasons are being written.");
+    },
+    reason: (text) => {
+      const [rank, ...lines] = text.split("\n");
+      const place = document.getElementById(`reason-${rank}`);
+      if (place) put(place, lines.join("\n"));
+      advance(answer);
+    },
+    done: (html) => { put(answer, html); end("The answer is complete."); },
   });
-  source.addEventListener("reason", (event) => {
-    const [rank, ...lines] = event.data.split("\n");
-    const place = document.getElementById(`reason-${rank}`);
-    if (place) put(place, lines.join("\n"));
+}
+
+function compare(form) {
+  const found = document.querySelector(form.dataset.compares);
+  found.replaceChildren(document.getElementById("comparing").content.cloneNode(true));
+  form.setAttribute("aria-busy", "true");
+  const end = (text) => { form.removeAttribute("aria-busy"); say(text); };
+  follow(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }, {
+    ...endings(found, end),
+    begun: (html) => put(found, html),
+    row: (html) => { found.querySelector("tbody").insertAdjacentHTML("beforeend", html); advance(found); },
+    done: (html) => { put(found, html); end("The comparison is complete."); },
   });
-  source.addEventListener("done", (event) => {
-    put(answer, event.data);
-    end("The answer is complete.");
-  });
-  source.addEventListener("failed", (event) => {
-    put(answer, event.data);
-    end("The request failed.");
-  });
-  source.onerror = () => {
-    const box = document.createElement("div");
-    box.className = "failure";
-    box.setAttribute("role", "alert");
-    box.textContent = "The connection was lost. Ask again.";
-    if (answer.querySelector(".waiting")) answer.replaceChildren(box); else answer.prepend(box);
-    end("The connection was lost.");
-  };
 }
 
 // --- comboboxes: WAI-ARIA, "list autocomplete with manual selection" ------------------
@@ -145,14 +221,10 @@ document.addEventListener("click", async (event) => {
       setTimeout(() => delete copy.dataset.done, 1500);
     } catch { say("The browser did not allow copying"); }
   }
-  const carries = event.target.closest("a[data-carries]");
-  const ask = document.getElementById("ask");
-  if (carries && ask) {
-    const address = new URL(carries.href);
-    for (const [name, value] of new FormData(ask)) {
-      if (["liked", "disliked", "at", "place", "wish"].includes(name) && value) address.searchParams.append(name, value);
-    }
-    carries.href = address;
+  if (event.target.closest("[data-stop]")) running?.abort("stop");
+  if (event.target.closest("#theme")) {
+    const now = document.documentElement.dataset.theme ?? "";
+    colour(themes[(themes.indexOf(now) + 1) % themes.length]);
   }
 });
 
@@ -165,31 +237,50 @@ document.addEventListener("change", (event) => {
   }
 });
 
+// --- tips: shown by the style sheet on hover and focus; Escape hides one, and none leaves the page ------------
+
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") document.activeElement?.closest(".chips li")?.classList.add("dismissed");
+  if (event.key === "Escape") document.querySelectorAll(".tipped:hover, .tipped:focus-within").forEach((one) => one.classList.add("dismissed"));
 });
-document.addEventListener("focusout", (event) => event.target.closest?.(".chips li")?.classList.remove("dismissed"));
+for (const left of ["focusout", "pointerout"]) {
+  document.addEventListener(left, (event) => event.target.closest?.(".tipped")?.classList.remove("dismissed"));
+}
+for (const came of ["focusin", "pointerover"]) {
+  document.addEventListener(came, (event) => {
+    const tipped = event.target.closest?.(".tipped");
+    if (!tipped) return;
+    tipped.classList.remove("turned");
+    const room = document.documentElement.clientWidth;
+    tipped.classList.toggle("turned", tipped.querySelector(".tip").getBoundingClientRect().right > room);
+  });
+}
 
-// The button of a form that was just sent cannot be sent again before the answer is there.
-document.addEventListener("htmx:beforeRequest", (event) => event.target.matches?.("form") && event.target.setAttribute("aria-busy", "true"));
+// --- what was sent is being answered ------------------------------------------------------------------------------
+
+document.addEventListener("submit", (event) => {
+  if (event.target.matches("[data-compares]")) {
+    event.preventDefault();
+    compare(event.target);
+  } else {
+    event.target.setAttribute("aria-busy", "true");
+    if (event.target.matches("[method=get]")) say("Asking …");
+  }
+});
 document.addEventListener("htmx:afterRequest", (event) => event.target.removeAttribute?.("aria-busy"));
+window.addEventListener("pageshow", () => document.querySelectorAll("form[aria-busy]").forEach((form) => form.removeAttribute("aria-busy")));
 
-// --- colours ---------------------------------------------------------------------------
+// --- colours ------------------------------------------------------------------------------------------------------
 
 const themes = ["", "light", "dark"];
-const themeButton = document.getElementById("theme");
 
 function colour(theme) {
   if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme;
-  themeButton.textContent = { "": "◐", light: "○", dark: "●" }[theme];
-  themeButton.setAttribute("aria-label", `Colours: ${theme || "as the system"}`);
+  const button = document.getElementById("theme");
+  button.textContent = { "": "◐", light: "○", dark: "●" }[theme];
+  button.setAttribute("aria-label", `Colours: ${theme || "as the system"}`);
   try { theme ? localStorage.setItem("theme", theme) : localStorage.removeItem("theme"); } catch { /* not kept */ }
 }
 
-themeButton.addEventListener("click", () => {
-  const now = document.documentElement.dataset.theme ?? "";
-  colour(themes[(themes.indexOf(now) + 1) % themes.length]);
-});
 colour(document.documentElement.dataset.theme ?? "");
 
 htmx.onLoad((element) => {

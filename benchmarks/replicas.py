@@ -1,0 +1,291 @@
+"""How many replicas, and when: the autoscaler of deploy/kubernetes against fixed numbers, simulated.
+
+    python -m benchmarks.replicas --days 7
+
+Days of requests with reasons: demand rises and falls once a day, and twice it jumps for some minutes.
+How long a request takes, how requests slow each other and how long a pod takes to start are read from
+what was measured: `service_load.json` where it is there, else `first_run.json`. Thresholds and delays
+are read from deploy/. Writes a JSON file, the picture, and the section of docs/service.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import yaml  # type: ignore[import-untyped]
+from rich.progress import track
+
+from benchmarks.environment import describe, write_json
+from benchmarks.queueing import DAY_S, Autoscaler, Outcome, PodKind, Simulation, poisson
+from recsys.evaluation.intervals import bootstrap
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, DEPLOY, DOCS = ROOT / "benchmarks" / "results", ROOT / "deploy", ROOT / "docs"
+PICTURE = "replicas.svg"
+BEGIN, END = "<!-- replicas: written by `python -m benchmarks.replicas` -->", "<!-- replicas: end -->"
+FIRST_START = ("retriever", "model conversion", "engine start")  # of a pod whose folder is empty
+MOST_FIXED = 8
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Of a day, in what one pod can do: least and most of the slow rise and fall, and jumps on top."""
+
+    low: float = 0.5
+    high: float = 4.0
+    peak_h: float = 16.0
+    jump: float = 3.0
+    jumps_h: tuple[float, ...] = (11.0, 20.0)
+    jump_s: float = 600.0
+
+    def at(self, seconds: float) -> float:
+        """How many pods would be busy all the time."""
+        hour = seconds % DAY_S / 3600
+        slow = (1 + math.cos((hour - self.peak_h) * math.pi / 12)) / 2
+        jumps = any(begun <= hour < begun + self.jump_s / 3600 for begun in self.jumps_h)
+        return self.low + (self.high - self.low) * slow + (self.jump if jumps else 0.0)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How long requests take alone: `seconds` are quantiles at even steps. `speed` as in PodKind."""
+
+    source: str
+    seconds: tuple[float, ...]
+    speed: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.trapezoid(self.seconds, dx=1 / (len(self.seconds) - 1)))
+
+    @property
+    def rate(self) -> float:
+        """Requests that a busy pod ends in a second."""
+        return self.speed[-1] / self.mean
+
+    def draw(self, chance: Random) -> float:
+        place, part = divmod(chance.random() * (len(self.seconds) - 1), 1)
+        low, high = self.seconds[int(place) : int(place) + 2]
+        return low + part * (high - low)
+
+
+def measured(places: int, results: Path = RESULTS) -> Work:
+    """What is known of the work of a request with reasons, from the best file that is there."""
+    path = results / "service_load.json"
+    if path.is_file():
+        levels = {
+            one["callers"]: one for one in json.loads(path.read_text("utf-8"))["levels"] if one["reasons"]
+        }
+        alone = levels.get(1, {}).get("seconds", ())
+        if len(alone) > 1:
+            numbers = sorted(levels)
+            rates = np.interp(range(1, places + 1), numbers, [levels[n]["per_s"] for n in numbers])
+            speed = tuple(round(float(rate / levels[1]["per_s"]), 4) for rate in rates)
+            return Work(path.name, tuple(sorted(alone)), speed)
+    path = results / "first_run.json"
+    warm = json.loads(path.read_text("utf-8"))["stages"]["warm request"]
+    return Work(path.name, (warm["min"], warm["seconds"], warm["max"]), (1.0,) * places)
+
+
+def start_s(results: Path = RESULTS) -> float:
+    """Seconds from a new pod to its first answer."""
+    stages = json.loads((results / "first_run.json").read_text("utf-8"))["stages"]
+    return float(sum(stages[name]["seconds"] for name in FIRST_START))
+
+
+def deployed(deploy: Path = DEPLOY) -> tuple[Autoscaler, dict[str, str]]:
+    """The autoscaler as it is deployed, and the settings of its pods."""
+
+    def read(name: str) -> Any:
+        return yaml.safe_load((deploy / name).read_text(encoding="utf-8"))
+
+    def rule(name: str) -> tuple[float, int, float]:
+        (policy,) = spec["behavior"][name]["policies"]
+        assert policy["type"] == "Pods", policy
+        return spec["behavior"][name]["stabilizationWindowSeconds"], policy["value"], policy["periodSeconds"]
+
+    spec = read("kubernetes/hpa.yaml")["spec"]
+    (metric,) = spec["metrics"]
+    (series,) = read("prometheus-adapter.yaml")["rules"]["custom"]
+    assert "avg_over_time(<<.Series>>{<<.LabelMatchers>>}[1m])" in series["metricsQuery"]
+    scaler = Autoscaler(
+        least=spec["minReplicas"],
+        most=spec["maxReplicas"],
+        target=float(metric["pods"]["target"]["averageValue"]),
+        up=rule("scaleUp"),
+        down=rule("scaleDown"),
+        scrape_s=float(read("prometheus.yml")["global"]["scrape_interval"].removesuffix("s")),
+        window_s=60.0,
+    )
+    return scaler, read("kubernetes/config.yaml")["data"]
+
+
+def policies(shipped: Autoscaler) -> dict[str, tuple[int, Autoscaler | None]]:
+    """Name -> (pods at first, autoscaler): fixed numbers, the shipped one, and it with other targets."""
+    found: dict[str, tuple[int, Autoscaler | None]] = {
+        f"fixed {n}": (n, None) for n in range(1, MOST_FIXED + 1)
+    }
+    for target in (1.0, 2.0, 4.0, 8.0):
+        name = f"queue of {target:g}"
+        found[name] = (shipped.least, dataclasses.replace(shipped, target=target))
+    return found
+
+
+def figures(days: Sequence[Outcome]) -> dict[str, Any]:
+    """Means over days with 95 % bootstrap intervals."""
+    columns = {
+        "wait_p95_s": [float(np.percentile(day.waits, 95)) for day in days],
+        "answer_p95_s": [float(np.percentile(day.answers, 95)) for day in days],
+        "shed": [day.shed / day.arrived for day in days],
+        "cut": [day.cut / day.arrived for day in days],
+        "pod_hours": [day.pod_hours for day in days],
+    }
+    return {name: dataclasses.asdict(bootstrap(np.asarray(values))) for name, values in columns.items()}
+
+
+def simulate(days: int, work: Work, demand: Demand, kind: PodKind, shipped: Autoscaler) -> dict[str, Any]:
+    """Every policy on the same days."""
+    most = (demand.high + demand.jump) * work.rate
+    found, course = {}, []
+    for name, (first, scaler) in track(policies(shipped).items(), description="policies"):
+        outcomes = []
+        for day in range(days):
+            arrivals = poisson(lambda at: demand.at(at) * work.rate, most, DAY_S, work.draw, day)
+            fresh = dataclasses.replace(scaler) if scaler else None  # it remembers
+            outcomes.append(Simulation(kind, first, fresh, seed=day).run(arrivals, DAY_S))
+        found[name] = figures(outcomes)
+        if scaler and scaler.target == shipped.target:
+            course = [pods for pods in outcomes[0].pods if pods[0] % 300 == 0]
+    return {"policies": found, "course": course}
+
+
+def section(result: Mapping[str, Any]) -> str:
+    """The part of docs/service.md between BEGIN and END."""
+    pod, demand, work = result["pod"], result["demand"], result["work"]
+    scaler, shipped = result["autoscaler"], f"queue of {result['autoscaler']['target']:g}"
+    rows = []
+    for name, one in result["policies"].items():
+        label = f"**{name}, as deployed**" if name == shipped else name
+        shed, cut = (_share(one[which]) for which in ("shed", "cut"))
+        rows.append(
+            f"| {label} | {_range(one['wait_p95_s'], 1)} | {shed} | {cut} | {_range(one['pod_hours'], 1)} |"
+        )
+    return "\n".join(
+        [
+            BEGIN,
+            "## How many pods",
+            "",
+            (
+                f"Simulated, never run on a cluster: {result['days']} days of requests with reasons. Demand goes from "
+                f"{demand['low']:g} to {demand['high']:g} busy pods and back once a day, and jumps by {demand['jump']:g} for "
+                f"{demand['jump_s'] / 60:g} minutes {len(demand['jumps_h'])} times. A request takes {work['mean']:.1f} s alone "
+                f"(`{work['source']}`), a pod ends {work['rate'] * 60:.1f} a minute, works on {pod['places']} at once, lets "
+                f'{pod["queue"]} wait, and starts in {pod["start_s"]:.0f} s (`first_run.json`). "queue of n" is the autoscaler '
+                f"of `deploy/kubernetes/hpa.yaml` ({scaler['least']} to {scaler['most']} pods) with n as the number waiting "
+                "per pod that it aims at. Clients that are shed do not come back. Means of days, 95 % intervals."
+            ),
+            "",
+            f"![Demand and pods over a day; what waiting costs]({PICTURE})",
+            "",
+            "| pods | p95 wait, s | shed | cut off by draining | pod-hours a day |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            f"`{result['environment']['command']}`, {result['environment']['date']}.",
+            END,
+        ]
+    )
+
+
+def written(page: str, part: str) -> str:
+    """The page with its section replaced, or added at the end."""
+    before, begins, rest = page.partition(BEGIN)
+    if not begins:
+        return f"{page.rstrip()}\n\n{part}\n"
+    return before + part + rest.partition(END)[2]
+
+
+def draw(result: Mapping[str, Any], path: Path) -> None:
+    """A day under the deployed autoscaler, and all policies by what they cost and give."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "whyrec"  # the same figures give the same file
+    from matplotlib import pyplot as plt
+
+    demand = Demand(**result["demand"] | {"jumps_h": tuple(result["demand"]["jumps_h"])})
+    shipped = f"queue of {result['autoscaler']['target']:g}"
+    figure, (day, cost) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    hours = [at / 3600 for at, _, _ in result["course"]]
+    day.step(hours, [n for _, n, _ in result["course"]], where="post", label="pods, as deployed")
+    every = np.arange(0, 24, 1 / 60)
+    day.plot(
+        every, [demand.at(float(hour) * 3600) for hour in every], label="demand, in busy pods", linewidth=1
+    )
+    day.set(xlabel="hour", ylabel="pods", xlim=(0, 24), ylim=(0, None), xticks=range(0, 25, 4))
+    day.legend(frameon=False, loc="upper left")
+    for name, one in result["policies"].items():
+        at = one["pod_hours"]["value"], one["wait_p95_s"]["value"]
+        fixed = name.startswith("fixed")
+        cost.plot(*at, "o" if fixed else "D", color="0.5" if fixed else "C3" if name == shipped else "C0")
+        label = name.removeprefix("fixed ") + (
+            f" ({_share(one['shed'])} shed)" if one["shed"]["value"] > 0 else ""
+        )
+        cost.annotate(label, at, xytext=(5, 4), textcoords="offset points", fontsize=8)
+    cost.set(xlabel="pod-hours a day", ylabel="p95 wait, s", ylim=(0, None))
+    cost.margins(x=0.15)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _range(figure: Mapping[str, float], digits: int) -> str:
+    return f"{figure['value']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+
+
+def _share(figure: Mapping[str, float]) -> str:
+    return "0" if figure["value"] == 0 else f"{figure['value']:.2%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--days", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=RESULTS / "replicas.json")
+    options = parser.parse_args()
+    shipped, settings = deployed()
+    work, demand = measured(int(settings["WHYREC_SERVE_CONCURRENCY"])), Demand()
+    kind = PodKind(
+        work.speed,
+        int(settings["WHYREC_SERVE_QUEUE"]),
+        start_s(),
+        float(settings["WHYREC_SERVE_DRAIN_S"]),
+    )
+    result: dict[str, Any] = {
+        "days": options.days,
+        "work": {"source": work.source, "mean": work.mean, "rate": work.rate, "quantiles": work.seconds},
+        "demand": dataclasses.asdict(demand),
+        "pod": dataclasses.asdict(kind) | {"places": kind.places},
+        "autoscaler": {
+            name.name: getattr(shipped, name.name) for name in dataclasses.fields(shipped) if name.init
+        },
+        **simulate(options.days, work, demand, kind, shipped),
+        "environment": describe(),
+    }
+    write_json(options.out, result)
+    draw(result, DOCS / PICTURE)
+    page = DOCS / "service.md"
+    page.write_text(written(page.read_text("utf-8"), section(result)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

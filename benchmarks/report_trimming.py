@@ -1,0 +1,39 @@
+"""The section of docs/results.md on smaller models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def section(result: dict[str, Any]) -> str:
+    """What `benchmarks/trimming.py` found."""
+    rows = []
+    for name, one in result["variants"].items():
+        if "failed" in one:
+            rows.append(f"| {name} | {one['what']} | does not run: {one['failed']} | | | | |")
+            continue
+        minus = one.get("ndcg@10_minus_default")
+        rows.append(
+            f"| {name} | {one['what']} | {one.get('p50_ratio', 1):.2f} | {one['rss_mib']} | {one['weights_mib']} | "
+            f"{_figure(one['ndcg@10'])} | {_figure(minus, '+') if minus else '-'} |"
+        )
+    rows += [f"| {name} | not run here: {how} | | | | | |" for name, how in result["not_run"].items()]
+    adapter = f" with {result['adapter']}" if result["adapter"] else ""
+    return "\n".join(
+        [
+            "## A smaller model\n",
+            (
+                f"{result['model']}{adapter}, {result['users']} users; {result['protocol']}. Time: p50 of a request of 20 "
+                "candidates against that of the default, which ran beside it on the same lists. Memory: of vLLM's "
+                f"processes, with what was used of a KV cache of {result['kv_cache_gb']:g} GiB.\n"
+            ),
+            "| variant | what | time | memory, MiB | weights, MiB | NDCG@10 (95 % interval) | minus default |",
+            f"|{'---|' * 7}",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _figure(found: dict[str, float], sign: str = "") -> str:
+    return f"{found['value']:{sign}.3f} ({found['low']:{sign}.3f} to {found['high']:{sign}.3f})"

@@ -1,0 +1,302 @@
+"""The service under load: latency, throughput, what is shed, and whether its memory stays as it is.
+
+    python -m benchmarks.service_load --domain movies --seconds 60 --concurrency 1,2,4,8,16
+    python -m benchmarks.service_load --concurrency "" --soak 10 --out benchmarks/results/service_soak.json
+
+`recsys serve` runs as a process of its own on loopback with an empty store, and is asked over HTTP by
+so many callers, each for one list at a time and for a user nobody asked about before. Then it is
+stopped, an engine of the same kind starts here, and is given exactly the calls that the service made
+for those requests, by as many callers: what is between the two is all that is not the engine.
+The callers share the machine's cores with both. Every answer is checked, and looked up again among
+those that the service has kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.environment import describe, write_json
+from benchmarks.load_checks import Known, Tally, latency, slope
+from benchmarks.recording import read_calls, replay
+from recsys.config import load_domain, load_settings
+from recsys.engine import Engine
+from recsys.service.options import ServiceOptions
+
+SEED = 7
+BEYOND = 12  # callers more than the service has places and a queue for
+SAMPLE_S = 2.0
+ANSWER_S = 600  # whoever waits longer counts as lost
+WARM_UP = "load-0"
+START_S = 900  # a service that is not ready by then has failed
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured: seconds of each level, callers at once; 0 minutes is no soak."""
+
+    domain: str = "movies"
+    seconds: float = 60.0
+    concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
+    soak: float = 0.0
+    soak_callers: int = 4
+    k: int = 5
+    at: str = "Friday 21:00"
+
+
+class Callers:
+    """Clients of one service. Users come in turn, and begin anew when all were asked about."""
+
+    def __init__(self, client: httpx.AsyncClient, known: Known, options: Options) -> None:
+        self._client, self._known, self._options = client, known, options
+        users = sorted(known.histories)
+        random.Random(SEED).shuffle(users)
+        self._users = itertools.cycle(users)
+        self._number = itertools.count()
+
+    async def load(self, callers: int, seconds: float, *, reasons: bool) -> tuple[Tally, float]:
+        """Ask for so many seconds, each at least once, then wait. Returns what came, and after how long."""
+        tally = Tally()
+        begun = time.perf_counter()
+
+        async def call() -> None:
+            while True:
+                await self.ask(tally, next(self._users), reasons=reasons)
+                if time.perf_counter() - begun >= seconds:
+                    return
+
+        await asyncio.gather(*(call() for _ in range(callers)))
+        elapsed = time.perf_counter() - begun
+        for given in tally.given:
+            tally.kept(given, await self._client.get(f"/v1/recommendations/{given}"))
+        return tally, elapsed
+
+    async def ask(self, tally: Tally, user: str, *, reasons: bool) -> None:
+        """One request. Who is told to come back waits as long as that says, and then asks for another."""
+        options, request_id = self._options, f"load-{next(self._number)}"
+        body = {"user": user, "k": options.k, "at": options.at, "reasons": reasons}
+        begun = time.perf_counter()
+        response: httpx.Response | Exception
+        try:
+            response = await self._client.post(
+                "/v1/recommendations", json=body, headers={"X-Request-Id": request_id}
+            )
+        except httpx.HTTPError as error:
+            response = error
+        wait = tally.take(
+            response, time.perf_counter() - begun, request_id=request_id, user=user, k=options.k, reasons=reasons,
+            known=self._known,
+        )  # fmt: skip
+        if wait is not None:
+            await asyncio.sleep(wait)
+
+
+async def levels(callers: Callers, options: Options) -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """Each level's figures, and the ids of the requests behind them."""
+    await callers.load(1, 0.0, reasons=True)  # warm-up: one request
+    found, asked = [], []
+    for reasons in (True, False):
+        for number in options.concurrency:
+            tally, elapsed = await callers.load(number, options.seconds, reasons=reasons)
+            found.append({"reasons": reasons, "callers": number, **tally.figures(elapsed)})
+            asked.append([request for request, _, _ in tally.given.values()])
+            print(_line(found[-1]), flush=True)
+    return found, asked
+
+
+async def shedding(callers: Callers, options: Options, bounds: ServiceOptions) -> dict[str, Any]:
+    """More callers than the service has room for, without reasons."""
+    number = bounds.concurrency + bounds.queue + BEYOND
+    tally, elapsed = await callers.load(number, options.seconds, reasons=False)
+    found = {"callers": number, "places": bounds.concurrency, "queue": bounds.queue, **tally.figures(elapsed)}
+    print("beyond the queue:", _line(found), flush=True)
+    return found
+
+
+async def soak(callers: Callers, options: Options, pid: int) -> dict[str, Any]:
+    """Minutes of load, half of it with reasons, while memory is sampled."""
+    samples: list[dict[str, float]] = []
+
+    async def sample() -> None:
+        begun = time.perf_counter()
+        while True:
+            samples.append({"minutes": round((time.perf_counter() - begun) / 60, 4), **resident(pid)})
+            await asyncio.sleep(SAMPLE_S)
+
+    sampler = asyncio.create_task(sample())
+    half = max(1, options.soak_callers // 2)
+    runs = await asyncio.gather(
+        *(callers.load(half, options.soak * 60, reasons=reasons) for reasons in (True, False))
+    )
+    sampler.cancel()
+    minutes = [one["minutes"] for one in samples]
+    names = ("service_mib", "engine_mib")
+    return {
+        "minutes": options.soak,
+        "callers": 2 * half,
+        "runs": [
+            {"reasons": reasons, **tally.figures(elapsed)}
+            for reasons, (tally, elapsed) in zip((True, False), runs, strict=True)
+        ],
+        "slope_mib_per_minute": {name: slope(minutes, [one[name] for one in samples]) for name in names},
+        "samples": samples,
+    }
+
+
+def resident(pid: int) -> dict[str, float]:
+    """MiB that the service's process holds, and all below it, which are its engine's."""
+    service = psutil.Process(pid)
+    below = 0
+    for child in service.children(recursive=True):
+        try:
+            below += child.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return {"service_mib": round(service.memory_info().rss / 2**20, 2), "engine_mib": round(below / 2**20, 2)}
+
+
+@contextmanager
+def serving(domain: str, folder: Path) -> Iterator[tuple[str, int]]:
+    """`recsys serve` that records its engine's calls in `folder`: its address and process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    fitted = load_settings().data_dir / "retrievers"
+    if fitted.is_dir():  # fitting takes a minute, and is done anew where the data differ
+        shutil.copytree(fitted, folder / "data" / "retrievers")
+    command = [
+        sys.executable, "-m", "benchmarks.recording", str(folder / "calls.jsonl"),
+        "serve", "--domain", domain, "--port", str(port),
+    ]  # fmt: skip
+    log = folder / "log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            command, env=os.environ | {"WHYREC_DATA_DIR": str(folder / "data")}, stdout=sink, stderr=sink
+        )
+        try:
+            _ready(f"http://127.0.0.1:{port}/readyz", process, log)
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(START_S):
+        if process.poll() is None:
+            try:
+                if httpx.get(url, timeout=10).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(1)
+    raise SystemExit(f"the service did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
+
+
+def bare(
+    engine: Engine, calls: Path, found: Sequence[dict[str, Any]], asked: Sequence[Sequence[str]]
+) -> None:
+    """Add to each level what the engine alone takes for the calls of its requests."""
+    recorded = read_calls(calls)
+    replay(engine, [recorded.get(WARM_UP, [])], 1)
+    for level, ids in zip(found, asked, strict=True):
+        known = [recorded[one] for one in ids if one in recorded]  # all, unless the engine was away
+        seconds, elapsed, tokens = replay(engine, known, level["callers"])
+        level["bare"] = {**latency(seconds, elapsed), "tokens": dict(tokens)}
+        print("bare:", _line(level["bare"] | {"callers": level["callers"]}), flush=True)
+
+
+def _line(found: dict[str, Any]) -> str:
+    marks = "  ".join(
+        f"{mark} {found[f'{mark}_s']:.2f} s" for mark in ("p50", "p95", "p99") if f"{mark}_s" in found
+    )
+    counts = "  ".join(
+        f"{found[name]} {name}" for name in ("answered", "wrong", "lost", "shed") if name in found
+    )
+    return f"{found['callers']:3} at once  {marks}  {found['per_s']:.3f} a second  {counts}"
+
+
+async def measure(
+    client: httpx.AsyncClient, pid: int, known: Known, options: Options
+) -> tuple[dict[str, Any], list[list[str]]]:
+    """All that needs the service, and the ids of the requests of each level."""
+    callers = Callers(client, known, options)
+    found, asked = await levels(callers, options)
+    result: dict[str, Any] = {"levels": found}
+    if options.concurrency:
+        result["shedding"] = await shedding(callers, options, ServiceOptions())
+    if options.soak:
+        result["soak"] = await soak(callers, options, pid)
+    return result, asked
+
+
+async def _measured(url: str, *rest: Any) -> tuple[dict[str, Any], list[list[str]]]:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=ANSWER_S, limits=limits) as client:
+        return await measure(client, *rest)
+
+
+def main() -> None:
+    from recsys.adapters import resolve_adapter
+    from recsys.engine import open_engine
+    from recsys.ingest import read_domain
+
+    default = Options()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--domain", default=default.domain)
+    parser.add_argument("--seconds", type=float, default=default.seconds, help="of each level")
+    parser.add_argument(
+        "--concurrency", type=_numbers, default=default.concurrency, help='1,2,4; "" for none'
+    )
+    parser.add_argument("--soak", type=float, default=default.soak, metavar="MINUTES")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/service_load.json"))
+    asked = parser.parse_args()
+    options = Options(asked.domain, asked.seconds, asked.concurrency, asked.soak)
+    domain = load_domain(options.domain)
+    known = Known.of(domain, read_domain(domain))
+    about = {"title": domain.title or domain.name, "options": asdict(options), "environment": describe()}
+    with tempfile.TemporaryDirectory(prefix="whyrec-load-") as folder:
+        with serving(options.domain, Path(folder)) as (url, pid):
+            result, ids = asyncio.run(_measured(url, pid, known, options))
+        write_json(asked.out, about | result)
+        if options.concurrency:
+            settings = load_settings()
+            engine = open_engine(settings, adapter=resolve_adapter(domain, settings))
+            about["model"] = f"{engine.model} + {engine.adapter}" if engine.adapter else engine.model
+            try:
+                bare(engine, Path(folder) / "calls.jsonl", result["levels"], ids)
+            finally:
+                engine.close()
+            write_json(asked.out, about | result)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(",") if number.strip())
+
+
+if __name__ == "__main__":
+    main()

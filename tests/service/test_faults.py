@@ -1,0 +1,220 @@
+"""What breaks around a running service: its engine, its database, its disk, itself. Each time it goes on.
+
+What was acknowledged is there, once; answers degrade and say so; what cannot be done is a declared
+503; and all is well again without a restart of the service.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from recsys.database import IDEMPOTENCY
+from recsys.store import Store
+from tests.service.running import DEADLINE_S, ModelServer, Service, is_refusal, running, sources, until
+
+DISK = 8 << 20  # bytes
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+    server = ModelServer(tmp_path_factory.mktemp("model") / "server")
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder on a small disk of its own, where this process may make one."""
+    folder = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    yield folder
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def service(model: ModelServer, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all the faults here: none of them may leave a mark."""
+    folder = tmp_path_factory.mktemp("service")
+    with running(folder, model.url, disk / "data", WHYREC_TIMEOUT_S="3") as started:
+        yield started
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+
+@contextmanager
+def no_room(service: Service) -> Iterator[None]:
+    """The disk of the service is full, or else none of its files may grow."""
+    folder = service.data.parent
+    if folder.is_mount():
+        fill(folder / "filler")
+        try:
+            yield
+        finally:
+            (folder / "filler").unlink()
+    else:
+        store = service.data / "whyrec.db-wal"
+        pid, limits = service.process.pid, resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (store.stat().st_size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+def check_degraded(answer: object) -> None:
+    """The retriever's order, sentences of a template, and a word about it."""
+    assert isinstance(answer, dict)
+    scores = [line["retriever_score"] for line in answer["recommendations"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 3
+    assert (answer["strategy"], sources(answer)) == ("retriever", {"template"})
+    assert answer["degraded"]
+
+
+def test_engine_killed_in_ranking(service: Service, model: ModelServer) -> None:
+    service.heals()
+    model.hold("labels")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(service.recommend)
+        model.wait_until_held()
+        assert service.send("ann", "f1", "in ranking").status_code == 200
+        model.kill()
+        answer = asked.result()
+    check_degraded(answer)
+    assert answer["degraded"][0].startswith("ranking: ")
+    check_degraded(service.recommend())
+    assert service.http.get("/readyz").status_code == 200
+    model.start()
+    service.heals()
+    assert service.events("ann").count("f1") == 1
+
+
+def test_engine_killed_between_ranking_and_reasons(service: Service, model: ModelServer) -> None:
+    service.heals()
+    model.hold("text")
+    with service.stream() as events:
+        name, ranked = next(events)
+        assert (name, ranked["answer"]["degraded"]) == ("ranked", [])
+        model.wait_until_held()
+        model.kill()
+        *_, (last, answer) = events
+    assert (last, answer["strategy"], sources(answer)) == ("done", "pointwise", {"template"})
+    assert answer["degraded"]
+    order = [[line["item"]["id"] for line in one["recommendations"]] for one in (ranked["answer"], answer)]
+    assert order[0] == order[1]
+    model.start()
+    service.heals()
+
+
+def test_engine_hung(service: Service, model: ModelServer) -> None:
+    service.heals()
+    model.stop()
+    try:
+        for _ in range(2):  # that waited, and one after it
+            answer = service.recommend()
+            check_degraded(answer)
+            assert "no answer in time" in answer["degraded"][0]
+        assert service.send("ann", "f5", "hung").status_code == 200
+    finally:
+        model.resume()
+    service.heals()
+    assert service.events("ann").count("f5") == 1
+
+
+def test_store_locked(service: Service) -> None:
+    service.heals()
+    other = sqlite3.connect(service.data / "whyrec.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        refused = service.send("ann", "f6", "locked")
+        assert is_refusal(refused), refused.text
+        assert "locked" in refused.json()["detail"]
+        answer = service.recommend()  # read it may
+        assert [note.partition(":")[0] for note in answer["degraded"]] == ["trace"]
+        assert service.http.get("/readyz").status_code == 200
+    finally:
+        other.close()
+    for _ in range(2):
+        assert service.send("ann", "f6", "locked").json()["added"] == 1
+    assert service.events("ann").count("f6") == 1
+    assert service.recommend()["degraded"] == []
+
+
+def test_disk_full(service: Service) -> None:
+    service.heals()
+    kept = 0
+    with no_room(service):
+        while (answer := service.send("dan", "f7", f"full {kept}")).status_code == 200:
+            kept += 1
+            assert kept < 1000, "the disk has no end"
+        assert is_refusal(answer), answer.text
+        assert any(note.startswith("trace: ") for note in service.recommend()["degraded"])
+        assert service.events("dan").count("f7") == kept, "what can be read is"
+    for number in range(kept + 1):  # all of them once more, the refused one too
+        assert service.send("dan", "f7", f"full {number}").json()["added"] == 1
+    assert service.events("dan").count("f7") == kept + 1
+    service.heals()
+
+
+def test_sigterm_during_streams(model: ModelServer, tmp_path: Path) -> None:
+    """What was begun ends whole, what comes meanwhile is sent elsewhere, what was kept is there."""
+    data = tmp_path / "data"
+    with running(tmp_path, model.url, data, WHYREC_SERVE_DRAIN_S="300") as service:
+        model.hold("text")
+        with service.stream("cat") as one, service.stream("bob") as two:
+            assert [next(one)[0], next(two)[0]] == ["ranked", "ranked"]
+            model.wait_until_held()
+            assert service.send("ann", "f1", "before").json()["added"] == 1
+            service.process.send_signal(signal.SIGTERM)
+            until(lambda: service.http.get("/readyz").status_code == 503, "it does not drain")
+            refused = service.http.post("/v1/recommendations", json={"user": "ann"})
+            assert is_refusal(refused), refused.text
+            assert is_refusal(service.send("ann", "f2", "after"))
+            assert service.http.get("/healthz").status_code == 200
+            model.release()
+            for events in (one, two):
+                *_, (last, answer) = events
+                assert (last, len(answer["recommendations"])) == ("done", 3)
+        assert service.process.wait(DEADLINE_S) == -signal.SIGTERM
+    with Store(f"sqlite:///{data / 'whyrec.db'}") as store:
+        kept = [event.item_id for event in store.history("films", "ann")]
+    assert (kept.count("f1"), kept[-1]) == (1, "f1")
+
+
+def test_killed_service_has_kept_what_it_acknowledged(model: ModelServer, tmp_path: Path) -> None:
+    """No signal to drain at: events are there, and the answers of their keys for the next process."""
+    data = tmp_path / "data"
+    with running(tmp_path, model.url, data) as service:
+        keys = [f"key {number}" for number in range(3)]
+        assert [service.send("ann", "f1", key).json()["added"] for key in keys] == [1, 1, 1]
+        os.kill(service.process.pid, signal.SIGKILL)
+        service.process.wait()
+    with Store(f"sqlite:///{data / 'whyrec.db'}") as store, store.transaction() as connection:
+        assert [event.item_id for event in store.history("films", "ann")].count("f1") == len(keys)
+        answers = list(connection.scalars(sa.select(IDEMPOTENCY.c.answer)))
+    assert [answer["added"] for answer in answers] == [1, 1, 1]
