@@ -54,6 +54,7 @@ class Scaler(Protocol):
     sync_s: float
     scrape_s: float
     window_s: float
+    in_flight: bool
 
     def wanted(self, now: float, metrics: Sequence[float | None]) -> int: ...
 
@@ -62,7 +63,8 @@ class Scaler(Protocol):
 class Autoscaler:
     """The HorizontalPodAutoscaler of one metric, averaged over pods. Times in seconds.
 
-    `up` and `down` are (stabilization window, pods, period). `window_s` is what the metric is a mean over.
+    `up` and `down` are (stabilization window, pods, period). `window_s` is what the metric is a mean over:
+    requests that wait, or with `in_flight` those that run too.
     """
 
     least: int
@@ -74,11 +76,12 @@ class Autoscaler:
     scrape_s: float = 15.0
     window_s: float = 60.0
     tolerance: float = 0.1
+    in_flight: bool = False
     _advice: deque[tuple[float, int]] = field(default_factory=deque, init=False)
     _changes: deque[tuple[float, int]] = field(default_factory=deque, init=False)
 
     def wanted(self, now: float, metrics: Sequence[float | None]) -> int:
-        """How many pods now. `metrics` has the mean queue length of each pod, None of one that is not ready."""
+        """How many pods now. `metrics` has the mean of each pod, None of one that is not ready."""
         current = len(metrics)
         advice = min(self.most, max(self.least, self._desired(metrics)))
         self._advice.append((now, advice))
@@ -212,7 +215,8 @@ class Simulation:
         assert self._scaler
         for pod in self._pods:
             if pod.ready <= now:
-                pod.seen.append((now, len(pod.waiting)))
+                running = len(pod.running) if self._scaler.in_flight else 0
+                pod.seen.append((now, len(pod.waiting) + running))
                 while pod.seen[0][0] <= now - self._scaler.window_s:
                     pod.seen.popleft()
         self._at(now + self._scaler.scrape_s, self._scrape)

@@ -34,6 +34,7 @@ PICTURE = "replicas.svg"
 BEGIN, END = "<!-- replicas: written by `python -m benchmarks.replicas` -->", "<!-- replicas: end -->"
 FIRST_START = ("retriever", "model conversion", "engine start")  # of a pod whose folder is empty
 MOST_FIXED = 8
+STEADY = "in flight of 3"  # shown beside the deployed one
 
 
 @dataclass(frozen=True)
@@ -130,14 +131,27 @@ def deployed(deploy: Path = DEPLOY) -> tuple[Autoscaler, dict[str, str]]:
 
 
 def policies(shipped: Autoscaler) -> dict[str, tuple[int, Autoscaler | None]]:
-    """Name -> (pods at first, autoscaler): fixed numbers, the shipped one, and it with other targets."""
+    """Name -> (pods at first, autoscaler): fixed numbers, the shipped one, others by queue and by requests in flight."""
     found: dict[str, tuple[int, Autoscaler | None]] = {
         f"fixed {n}": (n, None) for n in range(1, MOST_FIXED + 1)
     }
-    for target in (1.0, 2.0, 4.0, 8.0):
-        name = f"queue of {target:g}"
-        found[name] = (shipped.least, dataclasses.replace(shipped, target=target))
+    for target, in_flight in (
+        (1.0, False),
+        (2.0, False),
+        (4.0, False),
+        (8.0, False),
+        (2.0, True),
+        (3.0, True),
+        (4.0, True),
+    ):
+        scaler = dataclasses.replace(shipped, target=target, in_flight=in_flight)
+        found[label_of(scaler)] = (shipped.least, scaler)
     return found
+
+
+def label_of(scaler: Autoscaler) -> str:
+    """What a policy is called in tables."""
+    return f"{'in flight' if scaler.in_flight else 'queue'} of {scaler.target:g}"
 
 
 def figures(days: Sequence[Outcome]) -> dict[str, Any]:
@@ -155,7 +169,7 @@ def figures(days: Sequence[Outcome]) -> dict[str, Any]:
 def simulate(days: int, work: Work, demand: Demand, kind: PodKind, shipped: Autoscaler) -> dict[str, Any]:
     """Every policy on the same days."""
     most = (demand.high + demand.jump) * work.rate
-    found, course = {}, []
+    found, courses = {}, {}
     for name, (first, scaler) in track(policies(shipped).items(), description="policies"):
         outcomes = []
         for day in range(days):
@@ -163,15 +177,15 @@ def simulate(days: int, work: Work, demand: Demand, kind: PodKind, shipped: Auto
             fresh = dataclasses.replace(scaler) if scaler else None  # it remembers
             outcomes.append(Simulation(kind, first, fresh, seed=day).run(arrivals, DAY_S))
         found[name] = figures(outcomes)
-        if scaler and scaler.target == shipped.target:
-            course = [pods for pods in outcomes[0].pods if pods[0] % 300 == 0]
-    return {"policies": found, "course": course}
+        if name in (label_of(shipped), STEADY):
+            courses[name] = [pods for pods in outcomes[0].pods if pods[0] % 300 == 0]
+    return {"policies": found, "courses": courses}
 
 
 def section(result: Mapping[str, Any]) -> str:
     """The part of docs/service.md between BEGIN and END."""
     pod, demand, work = result["pod"], result["demand"], result["work"]
-    scaler, shipped = result["autoscaler"], f"queue of {result['autoscaler']['target']:g}"
+    scaler, shipped = result["autoscaler"], result["deployed"]
     rows = []
     for name, one in result["policies"].items():
         label = f"**{name}, as deployed**" if name == shipped else name
@@ -191,7 +205,7 @@ def section(result: Mapping[str, Any]) -> str:
                 f"(`{work['source']}`), a pod ends {work['rate'] * 60:.1f} a minute, works on {pod['places']} at once, lets "
                 f'{pod["queue"]} wait, and starts in {pod["start_s"]:.0f} s (`first_run.json`). "queue of n" is the autoscaler '
                 f"of `deploy/kubernetes/hpa.yaml` ({scaler['least']} to {scaler['most']} pods) with n as the number waiting "
-                "per pod that it aims at. Clients that are shed do not come back. Means of days, 95 % intervals."
+                'per pod that it aims at, "in flight of n" the same by the number waiting or running. Clients that are shed do not come back. Means of days, 95 % intervals.'
             ),
             "",
             f"![Demand and pods over a day; what waiting costs]({PICTURE})",
@@ -223,26 +237,34 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     demand = Demand(**result["demand"] | {"jumps_h": tuple(result["demand"]["jumps_h"])})
-    shipped = f"queue of {result['autoscaler']['target']:g}"
+    shipped = result["deployed"]
     figure, (day, cost) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    hours = [at / 3600 for at, _, _ in result["course"]]
-    day.step(hours, [n for _, n, _ in result["course"]], where="post", label="pods, as deployed")
+    for name, course in result["courses"].items():
+        hours = [at / 3600 for at, _, _ in course]
+        label = f"pods, {name}{', as deployed' if name == shipped else ''}"
+        colour = "C3" if name == shipped else "C0"
+        day.step(hours, [n for _, n, _ in course], colour, where="post", label=label, linewidth=1)
     every = np.arange(0, 24, 1 / 60)
     day.plot(
-        every, [demand.at(float(hour) * 3600) for hour in every], label="demand, in busy pods", linewidth=1
+        every,
+        [demand.at(float(hour) * 3600) for hour in every],
+        color="0.3",
+        label="demand, in busy pods",
+        linewidth=1,
     )
     day.set(xlabel="hour", ylabel="pods", xlim=(0, 24), ylim=(0, None), xticks=range(0, 25, 4))
-    day.legend(frameon=False, loc="upper left")
+    day.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7)
     for name, one in result["policies"].items():
         at = one["pod_hours"]["value"], one["wait_p95_s"]["value"]
-        fixed = name.startswith("fixed")
+        fixed, shed = name.startswith("fixed"), one["shed"]["value"]
         cost.plot(*at, "o" if fixed else "D", color="0.5" if fixed else "C3" if name == shipped else "C0")
-        label = name.removeprefix("fixed ") + (
-            f" ({_share(one['shed'])} shed)" if one["shed"]["value"] > 0 else ""
-        )
-        cost.annotate(label, at, xytext=(5, 4), textcoords="offset points", fontsize=8)
-    cost.set(xlabel="pod-hours a day", ylabel="p95 wait, s", ylim=(0, None))
-    cost.margins(x=0.15)
+        label = name.removeprefix("fixed ") + (f"\n{shed:.0%} shed" if shed >= 0.005 else "")
+        place = {"fixed": ((0, 6), "center"), "queue": ((6, -2), "left"), "in": ((-6, -2), "right")}
+        offset, side = place[name.split()[0]]
+        cost.annotate(label, at, xytext=offset, textcoords="offset points", fontsize=7, ha=side)
+    cost.set(xlabel="pod-hours a day", ylabel="p95 wait, s", xlim=(0, None))
+    cost.margins(x=0.1, y=0.15)
+    cost.set_ylim(bottom=-8)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
@@ -274,6 +296,7 @@ def main() -> None:
         "days": options.days,
         "work": {"source": work.source, "mean": work.mean, "rate": work.rate, "quantiles": work.seconds},
         "demand": dataclasses.asdict(demand),
+        "deployed": label_of(shipped),
         "pod": dataclasses.asdict(kind) | {"places": kind.places},
         "autoscaler": {
             name.name: getattr(shipped, name.name) for name in dataclasses.fields(shipped) if name.init

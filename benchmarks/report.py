@@ -38,7 +38,9 @@ def render() -> str:
         "trimming": _trimming,
         "knobs": _knobs,
         "places": partial(_tuned, "Time and place, in a generated town: the whole catalogue"),
-        "places_llm": partial(_tuned, "The same with the tuned model: time and place reach the reader of prompts"),
+        "places_llm": partial(
+            _tuned, "The same with the tuned model: time and place reach the reader of prompts"
+        ),
         "tuned_text": partial(_tuned, "The shipped adapter, told no facts: target + 19 random items"),
         "tuned_facts": partial(
             _tuned, "The shipped adapter, told the retriever's facts: target + 19 random items"

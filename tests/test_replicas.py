@@ -204,8 +204,9 @@ def test_more_pods_wait_less_and_cost_more(tmp_path: Path) -> None:
     adaptive = result["policies"][f"queue of {shipped.target:g}"]
     assert 24 * shipped.least < adaptive["pod_hours"]["value"] < 24 * shipped.most
     assert adaptive["shed"]["value"] < shed[1]
+    assert result["courses"].keys() == {f"queue of {shipped.target:g}", replicas.STEADY}
     whole = result | {
-        "days": 1, "demand": dataclasses.asdict(demand), "autoscaler": {"target": 4.0, "least": 2, "most": 8},
+        "days": 1, "deployed": replicas.label_of(shipped), "demand": dataclasses.asdict(demand), "autoscaler": {"target": 4.0, "least": 2, "most": 8},
         "pod": dataclasses.asdict(kind) | {"places": 4}, "environment": {"command": "c", "date": "d"},
         "work": {"source": work.source, "mean": work.mean, "rate": work.rate},
     }  # fmt: skip
