@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
-import anyio
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
-from fastapi.sse import format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from recsys.answers import last_answer
@@ -44,12 +43,12 @@ from recsys.service.state import (
     number_after,
     page_of,
 )
+from recsys.service.streams import SSE, Steps, events, sse
 from recsys.types import Candidate, Event, Recommendations, User, Why
 
 router = APIRouter(prefix="/v1")
 log = logging.getLogger(__name__)
 D = TypeVar("D", bound=Described)
-SSE = "text/event-stream"
 
 
 @router.post(
@@ -240,18 +239,21 @@ class EventStream(Response):
 
     async def _written(self, user: str | None, steps: Iterator[Event]) -> AsyncIterator[bytes]:
         try:
-            while event := await self._gate.thread(lambda: next(steps, None)):
-                if event.kind == "done" and event.answer:
-                    finish = partial(self._job.finish, user, event.answer)
-                    answer = await self._gate.thread(finish)
-                    yield _sse("done", answer.model_dump_json())
-                else:
-                    yield _sse(event.kind, event.model_dump_json(exclude_none=True))
+            async with aclosing(events(self._gate, self._steps(user, steps))) as made:
+                async for event in made:
+                    yield event
         except RecsysError as error:
-            yield _sse("error", problem_of(error, self._job.request_id).model_dump_json())
+            yield sse("error", problem_of(error, self._job.request_id).model_dump_json())
+
+    def _steps(self, user: str | None, steps: Iterator[Event]) -> Steps:
+        try:
+            for event in steps:
+                if event.kind == "done" and event.answer:
+                    yield "done", self._job.finish(user, event.answer).model_dump_json()
+                else:
+                    yield event.kind, event.model_dump_json(exclude_none=True)
         finally:
-            with anyio.CancelScope(shield=True):  # the client may be gone: what the steps hold is let go
-                await self._gate.thread(getattr(steps, "close", lambda: None))
+            getattr(steps, "close", lambda: None)()
 
 
 def filled(recommender: Recommender, body: D) -> D:
@@ -273,7 +275,3 @@ def _known(recommender: Recommender, user: str | None) -> User | None:
         return recommender.store.user(recommender.domain.name, user) if user is not None else None
     except UnknownUser:
         return None
-
-
-def _sse(event: str, data: str) -> bytes:
-    return format_sse_event(data_str=data, event=event)

@@ -103,8 +103,13 @@ def request_of(form: Form) -> RecommendationRequest:
             liked=list(form.liked), disliked=list(form.disliked), rule=rule, **texts, **numbers
         )
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise RequestError(f"{fault['loc'][0]}: {fault['msg']}", hint="correct it and ask again") from None
+        raise fault_of(error, "correct it and ask again") from None
+
+
+def fault_of(error: ValidationError, hint: str) -> RequestError:
+    """The first thing that is wrong with a request."""
+    fault = error.errors()[0]
+    return RequestError(f"{fault['loc'][0]}: {fault['msg']}", hint=hint)
 
 
 def _number(name: str, text: str) -> int:

@@ -18,9 +18,10 @@ from recsys.sandbox import MAX_SOURCE, EditedLibrary
 from recsys.service.pages.asking import Form, form_of
 from recsys.service.pages.highlight import with_prompts
 from recsys.service.pages.inspector import prepare
-from recsys.service.pages.streams import SSE, Pieces, streamed
+from recsys.service.pages.streams import streamed
 from recsys.service.pages.web import FROM_HERE, TheRecommender, fragment, needs, page, provenance, views
 from recsys.service.state import TheService
+from recsys.service.streams import SSE, Steps
 
 router = views()
 USERS = 10
@@ -100,7 +101,7 @@ async def compare(
     return page(request, "compared.html", recommender, provenance=made, found=found)
 
 
-def _pieces(recommender: Recommender, form: Form, name: str, source: str) -> Pieces:
+def _pieces(recommender: Recommender, form: Form, name: str, source: str) -> Steps:
     """`begun` with what was changed, a `row` for each person, `done` with the means."""
     for found in steps(recommender, form, name, source):
         if found.rows and not found.complete:

@@ -5,7 +5,6 @@ It shows the object that `recsys prompt render --run --json` prints, made by the
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from recsys.prompting import PromptTemplate, RenderedPrompt
 from recsys.requests import Prepared
 from recsys.service.pages.asking import Form, form_of, link, named, request_of
 from recsys.service.pages.highlight import ORIGINS, Segment, marked_texts, source_segments
-from recsys.service.pages.web import HEADERS, TheRecommender, needs, page, provenance, views
+from recsys.service.pages.web import TheRecommender, download, needs, page, provenance, views
 from recsys.service.problems import ServiceError
 from recsys.service.recommendations import filled
 from recsys.service.state import TheService
@@ -88,10 +87,7 @@ async def export(
     """The object itself, as a file."""
     form = form_of(request.query_params)
     found = await service.run(request, lambda: inspect(recommender, form, name, run=run))
-    text = json.dumps(found.report, ensure_ascii=False, indent=2)
-    file = f"prompt-{name.replace('/', '-')}.json"
-    headers = HEADERS | {"Content-Disposition": f'attachment; filename="{file}"'}
-    return Response(text, media_type="application/json", headers=headers)
+    return download(found.report, f"prompt-{name.replace('/', '-')}.json")
 
 
 def inspect(recommender: Recommender, form: Form, name: str, *, run: bool) -> Inspected:

@@ -14,7 +14,7 @@ from recsys.pipeline import Recommender
 from recsys.service.bodies import Answer, Events, Name, UserEvent
 from recsys.service.items import keep_events
 from recsys.service.pages.asking import Form, choices, form_of, matching, named, request_of
-from recsys.service.pages.streams import Pieces, streamed
+from recsys.service.pages.streams import streamed
 from recsys.service.pages.web import (
     FROM_HERE,
     TheRecommender,
@@ -29,6 +29,7 @@ from recsys.service.pages.web import (
 from recsys.service.problems import request_id_of
 from recsys.service.recommendations import Job
 from recsys.service.state import Service, TheService
+from recsys.service.streams import Steps
 from recsys.store import Store
 from recsys.types import Recommendations
 
@@ -65,7 +66,7 @@ async def stream(request: Request, recommender: TheRecommender, service: TheServ
     return streamed(service, lambda: _pieces(service, recommender, form, request_id))
 
 
-def _pieces(service: Service, recommender: Recommender, form: Form, request_id: str) -> Pieces:
+def _pieces(service: Service, recommender: Recommender, form: Form, request_id: str) -> Steps:
     job = Job(service, recommender, request_of(form), request_id)
     events = job.events(job.body.user)
     try:

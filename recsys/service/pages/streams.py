@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
-import anyio
 from fastapi.responses import StreamingResponse
-from fastapi.sse import format_sse_event
 
 from recsys.errors import RecsysError
 from recsys.service.pages.web import HEADERS, fragment
 from recsys.service.state import Service
-
-SSE = "text/event-stream"
-
-Pieces = Generator[tuple[str, str]]  # (event, HTML)
+from recsys.service.streams import SSE, Steps, events, sse
 
 
-def streamed(service: Service, pieces: Callable[[], Pieces]) -> StreamingResponse:
-    """The pieces as they are made; a RecsysError among them becomes the event `failed`.
+def streamed(service: Service, pieces: Callable[[], Steps]) -> StreamingResponse:
+    """The pieces, (event, HTML), as they are made; a RecsysError among them becomes the event `failed`.
 
     `state` says what is waited for. Whoever goes away ends the work after the step that is made.
     """
     return StreamingResponse(_events(service, pieces), media_type=SSE, headers=HEADERS)
 
 
-async def _events(service: Service, pieces: Callable[[], Pieces]) -> AsyncIterator[bytes]:
-    gate = service.gate
+async def _events(service: Service, pieces: Callable[[], Steps]) -> AsyncIterator[bytes]:
     if waits := _waits_for(service):
         yield sse("state", waits)
     try:
-        async with gate.place():
-            made = pieces()
-            try:
-                while piece := await gate.thread(lambda: next(made, None)):
-                    yield sse(*piece)
-            finally:
-                with anyio.CancelScope(shield=True):  # nobody may be there: what the steps hold is let go
-                    await gate.thread(made.close)
+        async with service.gate.place(), aclosing(events(service.gate, pieces())) as made:
+            async for event in made:
+                yield event
     except RecsysError as error:
         yield sse("failed", fragment("_failure.html", error=error))
 
@@ -48,8 +38,3 @@ def _waits_for(service: Service) -> str:
     if service.gate.running >= service.options.concurrency:
         return f"The model is busy; {service.gate.waiting} are waiting before you."
     return ""
-
-
-def sse(event: str, data: str) -> bytes:
-    """One event; every line of the data is kept."""
-    return format_sse_event(data_str=data, event=event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,6 +216,13 @@ def _known(request: Request) -> Provenance | None:
         return provenance(recommender_of(request))
     except RecsysError:
         return None
+
+
+def download(value: Any, file: str) -> Response:
+    """An object as a JSON file, indented for a person."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    headers = HEADERS | {"Content-Disposition": f'attachment; filename="{file}"'}
+    return Response(text, media_type="application/json", headers=headers)
 
 
 def views() -> APIRouter:

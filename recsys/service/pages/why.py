@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 from fastapi import Request, Response
 from pydantic import ValidationError
 
-from recsys.errors import RecsysError, RequestError
+from recsys.errors import RecsysError
 from recsys.pipeline import Recommender
 from recsys.service.bodies import ExplanationRequest, Worded
-from recsys.service.pages.asking import Form, form_of, link, named, request_of
-from recsys.service.pages.web import HEADERS, TheRecommender, needs, page, views
+from recsys.service.pages.asking import Form, fault_of, form_of, link, named, request_of
+from recsys.service.pages.web import TheRecommender, download, needs, page, views
 from recsys.service.recommendations import explanation
 from recsys.service.state import Service, TheService
 from recsys.types import Why
@@ -52,9 +50,7 @@ async def export(
     why = await service.run(
         request, lambda: _why(service, recommender, form, item.strip(), instead_of.strip())
     )
-    text = json.dumps(why.to_json(), ensure_ascii=False, indent=2)
-    headers = HEADERS | {"Content-Disposition": 'attachment; filename="why.json"'}
-    return Response(text, media_type="application/json", headers=headers)
+    return download(why.to_json(), "why.json")
 
 
 def _why(service: Service, recommender: Recommender, form: Form, item: str, instead_of: str) -> Why:
@@ -62,6 +58,5 @@ def _why(service: Service, recommender: Recommender, form: Form, item: str, inst
     try:
         body = ExplanationRequest(item=item, instead_of=instead_of or None, **asked)
     except ValidationError as error:
-        fault = error.errors()[0]
-        raise RequestError(f"{fault['loc'][0]}: {fault['msg']}", hint="name one by title or id") from None
+        raise fault_of(error, "name one by title or id") from None
     return explanation(service, recommender, body)
