@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -102,9 +103,9 @@ class _Build:
             case "text":
                 return self._text()
             case "popularity":
-                return popularity.overall(self.log)
+                return self._popularity
             case "facets":  # costs nothing until somebody asks for something
-                return FacetChannel(popularity.overall(self.log))
+                return FacetChannel(self._popularity)
             case "recent":
                 return popularity.recent(self.log, self.config.popularity)
             case "segment":
@@ -121,6 +122,10 @@ class _Build:
                 return self._sequence(name)
             case _:
                 return self._item_item(name)
+
+    @cached_property
+    def _popularity(self) -> popularity.Popularity:
+        return popularity.overall(self.log)
 
     def _text(self) -> TextChannel:
         folder, progress = self.folder / "text", self.progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,17 +27,15 @@ class FacetChannel(Fixed):
 
     A score is the number of the wish's facets (attribute values, years, decades) that the
     item has, less those that it should not have ("no horror"), plus less than one half for
-    being met often. Words are compared without case and plural. Items of new tables are
-    read as they come, so nothing is fitted.
+    being met often. Words are compared without case and plural. Nothing is fitted.
     """
 
     popularity: Popularity
     mass: bool = False
-    _read: dict[int, tuple[ItemTable, Facets]] = field(default_factory=dict, compare=False, repr=False)
 
     def ask(self, query: Query, table: ItemTable) -> DenseAnswer | None:
         """The score of every item; None if the wish names no facet of this catalogue."""
-        facets = self._facets(table)
+        facets = table.derived(_facets_of)
         named = _named(_words(query.wish), facets)
         if not named:
             return None
@@ -47,17 +45,9 @@ class FacetChannel(Fixed):
         met = np.log1p(self.popularity.ask(query, table).scores)
         return DenseAnswer(scores + _TIE * met / (1 + met.max(initial=0)))
 
-    def _facets(self, table: ItemTable) -> Facets:
-        """Rows by facet, kept for the newest table."""
-        kept = self._read.get(id(table))
-        if kept is None:
-            kept = (table, _facets_of(table))  # the table is held, so that its id() stays its own
-            self._read.clear()
-            self._read[id(table)] = kept
-        return kept[1]
-
 
 def _facets_of(table: ItemTable) -> Facets:
+    """The rows of each facet."""
     rows: dict[Words, list[int]] = defaultdict(list)
     for row, item in enumerate(table.items):
         for facet in _of(item):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from retrieval.index_rows import check_unique
 
 BoolArray = npt.NDArray[np.bool_]
 ColumnArray = npt.NDArray[np.int64]
+_Derived = TypeVar("_Derived")
 
 
 class ItemTable:
@@ -95,6 +97,13 @@ class ItemTable:
             mask |= self._having[key]
         return mask
 
+    def derived(self, make: Callable[[ItemTable], _Derived]) -> _Derived:
+        """What `make` gives for these items; it is asked once."""
+        if make not in self._derived:
+            self._derived[make] = make(self)
+        found: _Derived = self._derived[make]
+        return found
+
     def _scan(self, attribute: str, value: str) -> BoolArray:
         return np.array(
             [
@@ -113,7 +122,8 @@ class ItemTable:
         return mask
 
     def _forget(self) -> None:
-        """Drop what was derived from the rows: masks, years, alignments."""
+        """Drop what was derived from the rows: masks, years, alignments, what others made of them."""
+        self._derived: dict[Callable[[ItemTable], Any], Any] = {}
         self._having: dict[tuple[str, str], BoolArray] = {}
         self._columns: dict[int, tuple[tuple[str, ...], ColumnArray]] = {}
         # An item of unknown year is outside of every range: comparisons with NaN are false.
