@@ -6,17 +6,14 @@ costs nothing at run time.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.config import Settings
 from recsys.engine.checkpoints import Progress, Source, make_once
 from recsys.engine.lora import WEIGHTS, Lora, LoraLayer, read_lora
-from recsys.engine.weights import check_folder, copied_files, model_cache
+from recsys.engine.weights import check_folder, copy_all_but_weights, model_cache
 from recsys.errors import MissingDependency, ModelError
 
 if TYPE_CHECKING:
@@ -61,9 +58,7 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
     """
     lora = read_lora(adapter, base)
     out.mkdir(parents=True, exist_ok=True)
-    _require_room(base, out)
-    for path in copied_files(base):
-        shutil.copyfile(path, out / path.name)
+    copy_all_but_weights(base, out)
     if lora.special:
         _merge_with_peft(base, lora, out)
     else:
@@ -139,10 +134,3 @@ def _idle(lora: Lora) -> ModelError:
         f"adapter '{lora.folder.name}' does not change the model",
         hint="it may belong to another base model, or was not tuned at all",
     )
-
-
-def _require_room(base: Path, out: Path) -> None:
-    """Raise OSError before writing what cannot fit: a full disk has odd symptoms in other libraries."""
-    needed = sum(path.stat().st_size for path in base.glob("*.safetensors"))
-    if shutil.disk_usage(out).free < needed + 16 * 1024**2:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

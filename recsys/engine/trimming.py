@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.config import Settings
 from recsys.engine.checkpoints import Progress, Source, make_once
-from recsys.engine.weights import check_folder, copied_files, model_cache, model_fingerprint
+from recsys.engine.weights import check_folder, copy_all_but_weights, model_cache, model_fingerprint
 from recsys.errors import ModelError
 
 if TYPE_CHECKING:
@@ -123,8 +122,7 @@ def _made(
         from safetensors import safe_open
         from safetensors.torch import save_file
 
-        for path in copied_files(base):
-            shutil.copyfile(path, staging / path.name)
+        copy_all_but_weights(base, staging)
         _write(staging / "config.json", config(_config(base)))
         places: dict[str, str] = {}
         for path in sorted(base.glob("*.safetensors")):  # a shard at a time: a base may be large

@@ -8,12 +8,14 @@ confirm is made again, never used. Pickled weights are refused and no code of a 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import io
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,9 +153,17 @@ def model_folder(path_or_id: Path | str) -> Path:
         ) from error
 
 
-def copied_files(folder: Path) -> list[Path]:
-    """Configuration and tokenizer of a checkpoint: all that is not weights."""
-    return [path for path in _model_files(folder) if path.suffix != ".safetensors"]
+def copy_all_but_weights(base: Path, out: Path) -> None:
+    """Copy configuration and tokenizer of a checkpoint to the folder where other weights of its size will lie.
+
+    Raises OSError before writing where those cannot fit: a full disk has odd symptoms in other libraries.
+    """
+    needed = sum(path.stat().st_size for path in base.glob("*.safetensors"))
+    if shutil.disk_usage(out).free < needed + 16 * 1024**2:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for path in _model_files(base):
+        if path.suffix != ".safetensors":
+            shutil.copyfile(path, out / path.name)
 
 
 def _converted(settings: Settings, gguf: Path) -> tuple[Path, Source]:
