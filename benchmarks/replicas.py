@@ -26,6 +26,7 @@ from rich.progress import track
 
 from benchmarks.environment import describe, write_json
 from benchmarks.queueing import DAY_S, Autoscaler, Outcome, PodKind, Simulation, poisson
+from benchmarks.tables import with_interval
 from recsys.evaluation.intervals import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -191,7 +192,7 @@ def section(result: Mapping[str, Any]) -> str:
         label = f"**{name}, as deployed**" if name == shipped else name
         shed, cut = (_share(one[which]) for which in ("shed", "cut"))
         rows.append(
-            f"| {label} | {_range(one['wait_p95_s'], 1)} | {shed} | {cut} | {_range(one['pod_hours'], 1)} |"
+            f"| {label} | {with_interval(one['wait_p95_s'], digits=1)} | {shed} | {cut} | {with_interval(one['pod_hours'], digits=1)} |"
         )
     return "\n".join(
         [
@@ -267,10 +268,6 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     cost.set_ylim(bottom=-8)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
-
-
-def _range(figure: Mapping[str, float], digits: int) -> str:
-    return f"{figure['value']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
 
 
 def _share(figure: Mapping[str, float]) -> str:

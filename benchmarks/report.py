@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report_load, report_trimming
+from benchmarks.tables import with_interval
 from recsys.evaluation.reason_measures import MEANINGS
 from retrieval.index_kinds import IndexConfig
 
@@ -84,10 +85,10 @@ def _evaluation(result: dict[str, Any]) -> str:
     rows = []
     for name, system in result["systems"].items():
         figures = [
-            _with_interval(system["metrics"][metric]) for metric in ("ndcg@10", "recall@20", "recall@100")
+            with_interval(system["metrics"][metric]) for metric in ("ndcg@10", "recall@20", "recall@100")
         ]
         paired = result["paired"].get(f"hybrid-{name}", {}).get("ndcg@10")
-        gain = _with_interval(paired, "+") if paired else "-"
+        gain = with_interval(paired, "+") if paired else "-"
         coverage, lift = (system["beyond"].get(key, 0.0) for key in ("coverage@10", "popularity_lift@10"))
         rows.append(f"| {name} | {' | '.join(figures)} | {gain} | {coverage:.2f} | {lift:.2f} |")
     return "\n".join(
@@ -217,7 +218,7 @@ def _trimming(result: dict[str, Any]) -> str:
 
 def _knobs(result: dict[str, Any]) -> str:
     rows = [
-        f"| {name} | {_with_interval(one['ndcg@10'])} | {one['diversity@10']:.2f} | {one['novelty@10']:.2f} | "
+        f"| {name} | {with_interval(one['ndcg@10'])} | {one['diversity@10']:.2f} | {one['novelty@10']:.2f} | "
         f"{one['coverage@10']:.2f} | {one['popularity_lift@10']:.2f} |"
         for name, one in result["settings"].items()
     ]
@@ -238,15 +239,15 @@ def _knobs(result: dict[str, Any]) -> str:
 
 
 def _ndcg(one: dict[str, float]) -> str:
-    return _with_interval({"value": one["ndcg@10"], "low": one["ndcg@10_low"], "high": one["ndcg@10_high"]})
+    return with_interval({"value": one["ndcg@10"], "low": one["ndcg@10_low"], "high": one["ndcg@10_high"]})
 
 
 def _tuned(heading: str, result: dict[str, Any]) -> str:
     rows = []
     for name, system in result["systems"].items():
-        shown = _with_interval(system["metrics"]["ndcg@10"])
+        shown = with_interval(system["metrics"]["ndcg@10"])
         paired = result["paired"].get(f"{result['compared']}-{name}", {}).get("ndcg@10")
-        rows.append(f"| {name} | {shown} | {_with_interval(paired, '+') if paired else '-'} |")
+        rows.append(f"| {name} | {shown} | {with_interval(paired, '+') if paired else '-'} |")
     return "\n".join(
         [
             f"## {heading}\n",
@@ -265,7 +266,7 @@ def _tuned(heading: str, result: dict[str, Any]) -> str:
 def _reasons(result: dict[str, Any]) -> str:
     run = result["run"]
     rows = [
-        f"| {name} | {_with_interval(found)} | {TARGETS.get(name, '')} | {MEANINGS[name]} |"
+        f"| {name} | {with_interval(found)} | {TARGETS.get(name, '')} | {MEANINGS[name]} |"
         for name, found in result["measures"].items()
         if name in MEANINGS
     ]
@@ -326,7 +327,7 @@ def _attacks(result: dict[str, Any]) -> str:
     ):
         for half, of in (("", "served"), ("model_", "the model alone")):
             kinds = (found.get(half + kind + name) for kind in ("", "neutral_", "undefended_"))
-            cells = (_with_interval(figure) if figure else "-" for figure in kinds)
+            cells = (with_interval(figure) if figure else "-" for figure in kinds)
             rows.append(f"| {label}, {of} | {' | '.join(cells)} |")
     return "\n".join(
         [
@@ -338,8 +339,8 @@ def _attacks(result: dict[str, Any]) -> str:
             "| | attack | neutral | undefended |\n|---|---|---|---|",
             *rows,
             (
-                f"\nReasons that echo an attack: {_with_interval(found['echoes'])} of {found['echoes']['n']}. NDCG@10 "
-                f"{_with_interval(found['ndcg@10'])}, of it lost to the defence {_with_interval(found['ndcg_lost'])}.\n"
+                f"\nReasons that echo an attack: {with_interval(found['echoes'])} of {found['echoes']['n']}. NDCG@10 "
+                f"{with_interval(found['ndcg@10'])}, of it lost to the defence {with_interval(found['ndcg_lost'])}.\n"
             ),
             _environment(result["environment"]),
         ]
@@ -349,7 +350,7 @@ def _attacks(result: dict[str, Any]) -> str:
 def _noise(result: dict[str, Any]) -> str:
     names = ("ndcg@10_{}", "kept_{}", "ndcg@10_{}_filtered", "kept_{}_filtered", "gain_{}")
     rows = [
-        f"| {system} | {level} | {' | '.join(_with_interval(found[name.format(level)]) for name in names)} |"
+        f"| {system} | {level} | {' | '.join(with_interval(found[name.format(level)]) for name in names)} |"
         for system, found in result["noise"].items()
         for level in ("0%", "10%", "20%", "30%")
     ]
@@ -364,10 +365,6 @@ def _noise(result: dict[str, Any]) -> str:
             _environment(result["environment"]),
         ]
     )
-
-
-def _with_interval(figure: dict[str, float], sign: str = "") -> str:
-    return f"{figure['value']:{sign}.3f} ({figure['low']:{sign}.3f} to {figure['high']:{sign}.3f})"
 
 
 def _environment(found: dict[str, Any]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.tables import with_interval
+
 MARKS = ("p50_s", "p95_s", "p99_s")
 
 
@@ -43,11 +45,7 @@ def soak(found: dict[str, Any]) -> str:
     last = found["samples"][-1]
     parts = []
     for name, slope in found["slope_mib_per_minute"].items():
-        grows = (
-            f"{slope['value']:+.2f} ({slope['low']:+.2f} to {slope['high']:+.2f}) MiB a minute"
-            if slope
-            else "too short for a slope"
-        )
+        grows = f"{with_interval(slope, '+', 2)} MiB a minute" if slope else "too short for a slope"
         parts.append(f"the {name.removesuffix('_mib')} holds {last[name]:,.0f} MiB, {grows}")
     counts = {name: sum(run[name] for run in found["runs"]) for name in ("answered", "wrong", "lost")}
     return (

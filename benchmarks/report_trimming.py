@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.tables import with_interval
+
 
 def section(result: dict[str, Any]) -> str:
     """What `benchmarks/trimming.py` found."""
@@ -15,7 +17,7 @@ def section(result: dict[str, Any]) -> str:
         minus = one.get("ndcg@10_minus_default")
         rows.append(
             f"| {name} | {one['what']} | {one.get('p50_ratio', 1):.2f} | {one['rss_mib']} | {one['weights_mib']} | "
-            f"{_figure(one['ndcg@10'])} | {_figure(minus, '+') if minus else '-'} |"
+            f"{with_interval(one['ndcg@10'])} | {with_interval(minus, '+') if minus else '-'} |"
         )
     rows += [f"| {name} | not run here: {how} | | | | | |" for name, how in result["not_run"].items()]
     adapter = f" with {result['adapter']}" if result["adapter"] else ""
@@ -33,7 +35,3 @@ def section(result: dict[str, Any]) -> str:
             "",
         ]
     )
-
-
-def _figure(found: dict[str, float], sign: str = "") -> str:
-    return f"{found['value']:{sign}.3f} ({found['low']:{sign}.3f} to {found['high']:{sign}.3f})"

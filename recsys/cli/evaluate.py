@@ -13,7 +13,7 @@ import typer
 
 from recsys.cli.evaluate_online import run_online, show_online
 from recsys.cli.evaluate_reasons import check_options, run_reasons, show_reasons
-from recsys.cli.output import ProgressBars, console, errors, print_json
+from recsys.cli.output import ProgressBars, console, errors, print_json, with_interval
 from recsys.cli.recommend import LanguageOption, StyleOption
 from recsys.errors import RequestError
 
@@ -281,10 +281,10 @@ def _show(result: Mapping[str, Any], out: Path) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for name in order:
         found = systems[name]["metrics"]
-        cells = [_interval(found.get(metric)) for metric in metrics]
+        cells = [with_interval(found.get(metric)) for metric in metrics]
         difference = result["paired"].get(f"{name}-{rival}", {}).get(primary)
         asked = f"[bold cyan]{name}[/]" if name in run["requested"] else name
-        table.add_row(asked, *cells, _interval(difference, sign="+"))
+        table.add_row(asked, *cells, with_interval(difference, sign="+"))
     if systems:
         console.print(table)
     for name in order:
@@ -306,14 +306,3 @@ def _calibration(name: str, found: Mapping[str, Any]) -> str:
 
     mended = (f"; after {way} {error(of)}" for way, of in found.get("after", {}).items())
     return f"[dim]calibration error of[/] {name}: {error(found)}{''.join(mended)}"
-
-
-def _interval(found: Mapping[str, float] | None, sign: str = "") -> str:
-    """The value, and below it the interval."""
-    from recsys.evaluation.report import figure
-
-    if not found:
-        return ""
-    value = figure(found["value"])
-    shown = f"{sign}{value}" if sign and found["value"] > 0 else value
-    return f"{shown}\n[dim]{figure(found['low'])} to {figure(found['high'])}[/]"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recsys.cli.output import console
+from recsys.cli.output import console, with_interval
 
 if TYPE_CHECKING:
     from recsys.evaluation.intervals import Interval
@@ -55,9 +56,7 @@ def _cell(rate: Interval | None, difference: Interval | None) -> str:
     """The rate with its interval, then the difference: bold where its interval leaves out 0."""
     from recsys.evaluation.report import figure
 
-    if rate is None:
-        return ""
-    shown = f"{figure(rate.value)}\n[dim]{figure(rate.low)} to {figure(rate.high)}[/]"
+    shown = with_interval(dataclasses.asdict(rate) if rate else None)
     if difference is None:
         return shown
     sign = "+" if difference.value > 0 else ""

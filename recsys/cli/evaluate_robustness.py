@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recsys.cli.output import console, print_json
+from recsys.cli.output import console, print_json, with_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,8 +104,4 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _cell(found: Mapping[str, float] | None) -> str:
-    from recsys.evaluation.report import figure
-
-    if not found:
-        return ""
-    return f"{figure(found['value'])} [dim]{figure(found['low'])} to {figure(found['high'])}[/]"
+    return with_interval(found, between=" ")

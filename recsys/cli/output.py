@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +32,18 @@ _BAR = 12
 
 def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def with_interval(found: Mapping[str, float] | None, sign: str = "", between: str = "\n") -> str:
+    """A figure and its interval for a cell of a table, "" for none; `sign` goes before what is above 0."""
+    from recsys.evaluation.report import figure
+
+    if not found:
+        return ""
+    above = sign if found["value"] > 0 else ""
+    return (
+        f"{above}{figure(found['value'])}{between}[dim]{figure(found['low'])} to {figure(found['high'])}[/]"
+    )
 
 
 class ProgressBars:

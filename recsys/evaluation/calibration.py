@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.evaluation.intervals import Resamples, Statistic, Values, bounds
+from recsys.evaluation.intervals import Resamples, Values, bounds
 from recsys.ranking.base import calibrated
 from recsys.ranking.calibration import Points, equal_bins, fit_isotonic, fit_temperature, tempered
 
@@ -64,9 +64,8 @@ def _error_bounds(gaps: Values, of_user: npt.NDArray[np.int64], ends: Sequence[i
         drawn = weights @ sums
         return np.asarray(np.abs(drawn[:, :-1]).sum(axis=1, keepdims=True) / drawn[:, -1:], dtype=np.float64)
 
-    statistic: Statistic = error
     samples = Resamples([str(user) for user in range(len(sums))], resamples=RESAMPLES)
-    low, high = bounds(samples.draws(statistic))[:, 0]
+    low, high = bounds(samples.draws(error))[:, 0]
     return float(low), float(high)
 
 
