@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,10 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.fakes import write_films
-from tests.service.test_process import SERVE, free_port, wait_for
 
+SERVE = """
+import sys
+from recsys.cli import main
+from recsys import engine, pipeline
+from recsys.engine import weights
+from tests.fakes import FakeTokenizer
+from tests.retrieval.contract import HashEmbedder
+pipeline.SentenceEmbedder = lambda name: HashEmbedder()
+engine.load_tokenizer = lambda model: FakeTokenizer()  # else a minute goes into importing transformers
+weights.prepare_model = lambda *_: "model"
+sys.argv = ["recsys", "serve", "--domain", sys.argv[1], "--port", sys.argv[2]]
+main()
+"""
 # Waits that are long for people are short here.
 HASTY = """
 from recsys.engine import holder
@@ -26,6 +40,44 @@ holder.FIRST_PAUSE = holder.LONGEST_PAUSE = 0.2
 Store.__init__.__kwdefaults__["busy_timeout"] = 0.5
 """
 DEADLINE_S = 500.0  # of whatever is waited for; nothing that works comes near it
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen[str], log: Path) -> None:
+    for _ in range(1200):
+        assert process.poll() is None, log.read_text("utf-8")
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail(log.read_text("utf-8"))
+
+
+@contextmanager
+def served(
+    code: str, folder: Path, environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process that runs `code` to serve the films, once it is ready, and its address."""
+    port, log = free_port(), folder / "log"
+    films = write_films(folder / "films")
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(films), str(port)],
+            env=os.environ | environment, stderr=out, text=True,
+        )  # fmt: skip
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz", process, log)
+            yield process, f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
 
 
 def until(holds: Callable[[], object], what: str) -> None:
@@ -121,21 +173,9 @@ class Service:
 @contextmanager
 def running(folder: Path, engine: str, data: Path, **options: str) -> Iterator[Service]:
     """The films, served with their data in `data`; `options` are environment variables."""
-    port = free_port()
-    films = write_films(folder / "films")
     own = {"WHYREC_ENGINE": engine, "WHYREC_DATA_DIR": str(data), "WHYREC_CACHE_DIR": str(folder / "cache")}
-    log = folder / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HASTY + SERVE, str(films), str(port)],
-            env=os.environ | own | options, stderr=out, text=True,
-        )  # fmt: skip
-        try:
-            wait_for(f"http://127.0.0.1:{port}/readyz", process, log)
-            yield Service(process, f"http://127.0.0.1:{port}", data)
-        finally:
-            process.kill()
-            process.wait()
+    with served(HASTY + SERVE, folder, own | options) as (process, url):
+        yield Service(process, url, data)
 
 
 def sources(answer: Any) -> set[str]:

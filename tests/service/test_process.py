@@ -3,75 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from recsys.client import Client
-from tests.fakes import write_films
-
-SERVE = """
-import sys
-from recsys.cli import main
-from recsys import engine, pipeline
-from recsys.engine import weights
-from tests.fakes import FakeTokenizer
-from tests.retrieval.contract import HashEmbedder
-pipeline.SentenceEmbedder = lambda name: HashEmbedder()
-engine.load_tokenizer = lambda model: FakeTokenizer()  # else a minute goes into importing transformers
-weights.prepare_model = lambda *_: "model"
-sys.argv = ["recsys", "serve", "--domain", sys.argv[1], "--port", sys.argv[2]]
-main()
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.service.running import SERVE, free_port, served
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running service and its address; the engine is a server that nobody runs."""
-    port = free_port()
     own = {
         "WHYREC_ENGINE": f"http://127.0.0.1:{free_port()}",
         "WHYREC_DATA_DIR": str(tmp_path / "data"),
     }
-    films = write_films(tmp_path / "films")
-    with (tmp_path / "log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(films), str(port)], env=os.environ | own, stderr=log, text=True
-        )
-        try:
-            wait_for(f"http://127.0.0.1:{port}/readyz", process, tmp_path / "log")
-            yield process, f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[str], log: Path) -> None:
-    for _ in range(1200):
-        assert process.poll() is None, log.read_text("utf-8")
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail(log.read_text("utf-8"))
+    with served(SERVE, tmp_path, own) as found:
+        yield found
 
 
 def test_without_an_engine_it_degrades_and_what_it_took_is_there_after_sigterm(
