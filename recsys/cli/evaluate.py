@@ -114,6 +114,9 @@ def evaluate(
             "--references", help='--reasons: what people wrote, lines of {"item": ID, "text": "..."}.'
         ),
     ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", help="--reasons: ask for so many people at the same time.")
+    ] = 1,
     online: Annotated[
         bool,
         typer.Option(
@@ -151,7 +154,7 @@ def evaluate(
     if reasons:
         measured = run_reasons(
             domain, out, users=users, k=k, seed=seed, lang=lang, style=style, references=references,
-            overwrite=overwrite, command=command,
+            concurrency=concurrency, overwrite=overwrite, command=command,
         )  # fmt: skip
         if as_json:
             print_json(measured)

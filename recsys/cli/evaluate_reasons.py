@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from recsys.config import Style
 
 Evaluated = Literal["rankings", "reasons", "arms"]
-OF_REASONS = {"reasons", "k", "lang", "style", "references"}
+OF_REASONS = {"reasons", "k", "lang", "style", "references", "concurrency"}
 OF_ARMS = {"online", "scenario", "since"}
 TAKEN = {
     "reasons": {"domain", "users", "out", "seed", "overwrite", "as_json"} | OF_REASONS,
@@ -48,6 +48,7 @@ def run_reasons(
     lang: str | None,
     style: Style | None,
     references: Path | None,
+    concurrency: int,
     overwrite: bool,
     command: str,
 ) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def run_reasons(
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         return evaluate_reasons(
             recommender, out, users=users, k=k, seed=seed, language=lang, style=style, references=texts,
-            overwrite=overwrite, command=command, progress=progress,
+            concurrency=concurrency, overwrite=overwrite, command=command, progress=progress,
         )  # fmt: skip
 
 

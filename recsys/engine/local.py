@@ -1,4 +1,4 @@
-"""vLLM inside this program's care, on CPU or GPU. The only module that imports vLLM."""
+"""vLLM inside this program's care, on CPU or GPU. Nothing outside this folder imports vLLM."""
 
 from __future__ import annotations
 
@@ -140,7 +140,11 @@ class VllmEngine:
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
         if not gpu:
-            options["block_size"] = CPU_BLOCK_SIZE
+            options |= {
+                "block_size": CPU_BLOCK_SIZE,
+                "distributed_executor_backend": "recsys.engine.worker.PatientExecutor",
+                "worker_extension_cls": "recsys.engine.worker.HeadInFloat32",
+            }
         if settings.quantization == "fp8":  # the others are told by the checkpoint itself
             options["quantization"] = "fp8"
         if lora:
@@ -149,6 +153,8 @@ class VllmEngine:
         try:
             with _hidden_main_module(), _quiet():
                 self._llm: vllm.LLM | None = vllm.LLM(**options)
+                if not gpu:
+                    self._llm.collective_rpc("keep_head")
         except Exception as error:  # vLLM raises many kinds while loading
             raise EngineError(
                 f"vLLM did not start: {first_line(error)}",

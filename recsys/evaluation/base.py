@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings
 from recsys.errors import ContextError, RecsysError
+from recsys.evaluation.engines import SharedEngines
 from recsys.evaluation.splits import Case, Split
 from recsys.privacy import names_of
 from recsys.situations import situation
@@ -41,9 +42,10 @@ class System(Protocol):
     none. `probabilities` says that scores are meant as p(item | user) over the items
     listed; where a case has one candidate, as the probability that it is liked.
 
-    Two attributes are optional: `close()` lets go of resources, and `options` (a mapping of
-    texts, such as the hash of an adapter) names whatever else the answers depend on, so
-    that a resumed run does not mix two versions of a system.
+    Three attributes are optional: `rank_many(cases, depth)` answers several cases at once,
+    `close()` lets go of resources, and `options` (a mapping of texts, such as the hash of an
+    adapter) names whatever else the answers depend on, so that a resumed run does not mix two
+    versions of a system.
     """
 
     @property
@@ -72,7 +74,8 @@ class EvaluationData:
 
     `log` holds the events of `split.train` over the whole catalogue, and nothing else
     may be learned from. `users` have the facts that are known of them, by id. `situated`
-    says whether systems are told in which situation a case's target was met.
+    says whether systems are told in which situation a case's target was met. `engines` are what
+    the systems of one evaluation share; without them each has its own.
     """
 
     domain: Domain
@@ -84,6 +87,7 @@ class EvaluationData:
     settings: Settings | None = None
     progress: Progress | None = None
     situated: bool = False
+    engines: SharedEngines | None = None
 
     @classmethod
     def of(

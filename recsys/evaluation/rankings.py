@@ -18,10 +18,10 @@ OVERWRITE = "use another folder with --out, or --overwrite"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a system said to one case, and how long it took."""
+    """What a system said to one case, and how long it took; None where several were asked at once."""
 
     ranked: Ranked
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class RankingFile:
                 "target": case.target.item_id,
                 "items": answer.ranked.items,
                 "scores": answer.ranked.scores,
-                "seconds": round(answer.seconds, 6),
+                "seconds": None if answer.seconds is None else round(answer.seconds, 6),
             }
         )
 

@@ -38,7 +38,7 @@ MEANINGS = {
     "template_share": "share of reasons that no model wrote",
     "swap_specificity": "share of reasons that would not hold of a random other candidate",
     "check_failures": "share of reasons of which at least one written sentence failed its check before it was shown",
-    "latency_s": "seconds for evidence and sentence, per reason",
+    "latency_s": "seconds for evidence and sentence, per reason; of requests at the same time, each its own",
     "tokens": "computed tokens for evidence and sentence, per reason: those of cached prefixes are not computed",
     "cost_ratio": "computed tokens of evidence and reasons over those of ranking",
     "reference_similarity": "cosine of a reason's and a reference's embedding",

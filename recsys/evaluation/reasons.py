@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,20 +60,26 @@ def evaluate_reasons(
     language: str | None = None,
     style: Style | None = None,
     references: References | None = None,
+    concurrency: int = 1,
     overwrite: bool = False,
     command: str = "",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the reasons of the top `k` for `users` people drawn by the seed (default: all).
 
+    `concurrency` people are asked for at the same time: they share the engine's steps, which is
+    faster for all of them and slower for each.
+
     Writes `reasons.jsonl` (a line per user: a run that was stopped goes on, and one of more users
     goes on from one of fewer), `result.json` (`reasons`: name -> `value`, `low`, `high`, `n`) and
     `report.html` under `out`; returns what `result.json` holds. `references` are what people wrote of
     items, to compare with.
 
-    Raises RequestError for no users, or a folder of another run; EngineError where the model
+    Raises RequestError for no users, a concurrency below 1, or a folder of another run; EngineError where the model
     cannot be asked: an answer that is degraded measures nothing.
     """
+    if concurrency < 1:
+        raise RequestError(f"{concurrency} people cannot be asked for at once", hint="ask for 1 or more")
     domain, store = recommender.domain, recommender.store
     events = store.interactions(domain.name)
     items = store.items(domain.name)
@@ -81,15 +88,25 @@ def evaluate_reasons(
     world = World(items, events, domain.feedback, profiles)
     last = {event.user_id: event for event in events if domain.situated}
     run = _run(recommender, len(people), k, seed, language, style, command, data_hash(items, events))
+    run["concurrency"] = concurrency
     journal = Journal(out / "reasons.jsonl", _header(recommender, run), overwrite=overwrite)
-    records = []
-    for number, user in enumerate(people):
-        if progress:
-            progress("asking for reasons", number, len(people))
-        if user not in journal.lines:
-            record = ask(recommender, user, situation_of(last.get(user)), k, seed, language, style)
-            journal.add(user, record.model_dump(mode="json"))
-        records.append(Record.model_validate(journal.lines[user]))
+    todo = [user for user in people if user not in journal.lines]
+    if progress:
+        progress("asking for reasons", len(people) - len(todo), len(people))
+    with ThreadPoolExecutor(concurrency) as pool:
+        asked = {
+            pool.submit(ask, recommender, user, situation_of(last.get(user)), k, seed, language, style): user
+            for user in todo
+        }
+        try:
+            for number, future in enumerate(as_completed(asked), start=1 + len(people) - len(todo)):
+                journal.add(asked[future], future.result().model_dump(mode="json"))
+                if progress:
+                    progress("asking for reasons", number, len(people))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    records = [Record.model_validate(journal.lines[user]) for user in people]
     run["model"] = _one_model(records, out)
     if progress:
         progress("computing figures", 0, 1)
@@ -284,7 +301,7 @@ def _header(recommender: Recommender, run: dict[str, Any]) -> dict[str, Any]:
     adapter = resolve_adapter(domain, settings)
     grammar = prompts.file(in_language(GRAMMAR, run["language"], prompts))
     model = {"model", "embedder", "engine", "dtype", "max_model_len"}
-    asked = ("domain", "k", "seed", "language", "style", "data_hash")
+    asked = ("domain", "k", "seed", "language", "style", "data_hash", "concurrency")
     return {
         **{name: run[name] for name in asked},
         "version": recsys.__version__,

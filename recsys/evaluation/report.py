@@ -6,7 +6,7 @@ A result holds
 - `primary`: the metric that systems are ordered by;
 - `systems`: name -> `metrics` (name -> `value`, `low`, `high`, `n` users), `beyond`,
   `calibration` (None without probabilities), `recall_curve` ([k, recall]), `segments`
-  (facet -> segment -> metric -> as in `metrics`), `latency`;
+  (facet -> segment -> metric -> as in `metrics`), `latency` (None where several cases were asked at once);
 - `paired`: "a-b" -> metric -> `value` (a minus b), `low`, `high`, `p`, `p_holm`;
 - `best`: metric -> `system`, `runner_up`, and whether the interval between them leaves 0 out (`clear`);
 - `failed`: name -> message; `notes`.

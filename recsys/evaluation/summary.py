@@ -56,7 +56,7 @@ def summarise(
     of_segments = segment_figures(in_segments, data, list(answers), ("auc",) if rated else SEGMENT_METRICS)
     systems = {}
     for name, found in answers.items():
-        seconds = [answer.seconds for answer in found.answers]
+        seconds = [answer.seconds for answer in found.answers if answer.seconds is not None]
         systems[name] = {
             "metrics": {metric: vars(figures.interval(name, metric)) for metric in figures.metrics(name)},
             "beyond": beyond_accuracy(found.rankings, data.split.cases, data.by_id, data.log)
@@ -68,7 +68,9 @@ def summarise(
             "latency": {
                 "p50_s": float(np.median(seconds)),
                 "p95_s": float(np.percentile(seconds, 95)),
-            },
+            }
+            if seconds
+            else None,  # several cases were asked at once
         }
     return {
         "primary": primary,

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from scipy.special import expit
 
-from recsys.adapters import resolve_adapter
+from recsys.adapters import BASE, resolve_adapter
 from recsys.config import load_settings
 from recsys.engine import Engine, open_engine
 from recsys.errors import RequestError
@@ -88,16 +88,28 @@ class LlmSystem:
 
     def rank(self, case: Case, depth: int) -> Ranked:
         """The model's order of the first `n_candidates`, or of all the candidates given."""
-        config = self.data.domain.ranker
-        found = retrieve(self.name, self.retriever, self.data, case, depth)
-        first = len(found) if case.candidates is not None else min(config.n_candidates, len(found))
-        if not first:
-            return Ranked((), ())
-        ranking = self.ranker.rank(self.request(case, found[:first]))
-        order = ranking.order()
-        items = [found[place].item.id for place in order] + [one.item.id for one in found[first:]]
-        scores = _probabilities(ranking, case) + [0.0] * (len(found) - first)
-        return complete(items, scores, case)
+        return self.rank_many([case], depth)[0]
+
+    def rank_many(self, cases: Sequence[Case], depth: int) -> list[Ranked]:
+        """The same for several cases, which share the steps of the engine."""
+        n = self.data.domain.ranker.n_candidates
+        found = [retrieve(self.name, self.retriever, self.data, case, depth) for case in cases]
+        firsts = [
+            brought if case.candidates is not None else brought[:n]
+            for case, brought in zip(cases, found, strict=True)
+        ]
+        asked = [self.request(case, first) for case, first in zip(cases, firsts, strict=True) if first]
+        rankings = iter(self.ranker.rank_many(asked))
+        answers = []
+        for case, brought, first in zip(cases, found, firsts, strict=True):
+            if not first:
+                answers.append(Ranked((), ()))
+                continue
+            ranking = next(rankings)
+            rest = brought[len(first) :]
+            items = [first[place].item.id for place in ranking.order()] + [one.item.id for one in rest]
+            answers.append(complete(items, _probabilities(ranking, case) + [0.0] * len(rest), case))
+        return answers
 
     def request(self, case: Case, candidates: Sequence[Candidate]) -> RankRequest:
         """The question to the model about some candidates. Raises LeakError."""
@@ -194,7 +206,11 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
         read = check_adapter(name, adapter.ref, adapter.manifest.options["examples"], data.split)
     elif adapter:
         read = (f"nothing is known of what {adapter.ref} was tuned on",)
-    engine = open_engine(settings, adapter=adapter)
+
+    def start() -> Engine:
+        return open_engine(settings, adapter=adapter)
+
+    engine = data.engines.get(adapter.ref if adapter else BASE, start) if data.engines else start()
     parts = RankerParts.of(engine, PromptLibrary(domain.prompt_folder), domain)
     parts = parts if fuse else dataclasses.replace(parts, model_weight=1.0, retriever_weight=0.0)
     # The other strategies compare the items of a list: of one item alone they know nothing.
@@ -206,6 +222,12 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
 def without_context(data: EvaluationData, *, factory: Factory) -> System:
     """The same system, fitted alike, that is not told in which situation a case is."""
     return factory(dataclasses.replace(data, situated=False))
+
+
+def without_facts(data: EvaluationData, *, factory: Factory) -> System:
+    """The same system, whose prompts tell nothing of what retrieval knows: text only."""
+    ranker = data.domain.ranker.model_copy(update={"facts": ()})
+    return factory(dataclasses.replace(data, domain=data.domain.model_copy(update={"ranker": ranker})))
 
 
 @dataclass(frozen=True)
@@ -273,6 +295,7 @@ SYSTEMS: dict[str, Factory] = {
     "hybrid": hybrid,
     "llm": llm,
     "fused": partial(llm, name="fused", fuse=True),
+    "llm-no-facts": partial(without_facts, factory=partial(llm, name="llm-no-facts")),
     "optimum": optimum,
     "hybrid-no-context": partial(without_context, factory=partial(hybrid, name="hybrid-no-context")),
     "fused-no-context": partial(without_context, factory=partial(llm, name="fused-no-context", fuse=True)),

@@ -129,6 +129,34 @@ class TestVllm(EngineContract):
         for answer, logprobs in zip(engine.label_logprobs(prompts, labels), expected, strict=True):
             assert answer.logprobs == pytest.approx(logprobs, abs=0.15)
 
+    def test_head_is_cast_once_and_scores_stay_those_of_the_cast_at_each_step(self, engine: Any) -> None:
+        """Casting 57 MB at every step took longer than the product with them."""
+        prompts = rendered_prompts(engine.tokenizer)
+        labels = label_ids(engine.tokenizer, ("Yes", "No"))
+        kept = [one.logprobs for one in engine.label_logprobs(prompts, labels)]
+        assert engine._llm.collective_rpc("head_kept") == [True]
+        engine._llm.collective_rpc("give_head_back")
+        try:
+            cast = [one.logprobs for one in engine.label_logprobs(prompts, labels)]
+        finally:
+            engine._llm.collective_rpc("keep_head")
+        for one, other in zip(kept, cast, strict=True):
+            assert one == pytest.approx(other, abs=0.05)  # as equal as two batches are
+
+    def test_scheduler_sleeps_while_the_worker_computes(self, engine: Engine) -> None:
+        """It polled without rest, on a core that the worker computes on."""
+        processes = [one for child in engine_processes for one in _with_children(child.pid)]
+        used = {one.pid: one.cpu_times() for one in processes}
+        prompt = engine.tokenizer.encode("Once upon a time", add_special_tokens=False)
+        engine.generate([prompt] * 8, max_tokens=60)
+        spent = sorted(
+            now.user + now.system - used[one.pid].user - used[one.pid].system
+            for one in processes
+            if (now := one.cpu_times())
+        )
+        assert spent[-1] > 0
+        assert spent[-2] < spent[-1] / 2
+
     def test_script_is_not_run_again_by_the_engines_process(self, engine: Engine) -> None:
         assert Path(__file__).name not in "".join(str(child.name) for child in engine_processes)
         assert len(engine_processes) >= 1
@@ -139,6 +167,13 @@ class TestVllm(EngineContract):
         assert next(answers)[0] == 1
         del answers  # who leaves holds nobody up
         assert len(engine.generate(prompts, max_tokens=2)) == 2
+
+
+def _with_children(pid: int) -> list[Any]:
+    import psutil
+
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
 
 
 def test_engine_that_is_killed_in_mid_use_is_dead_at_once_and_stays_so(engine: Engine) -> None:

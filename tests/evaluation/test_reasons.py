@@ -48,6 +48,17 @@ def test_every_measure_is_in_the_result_and_the_report(recommender: Recommender,
     assert "held-out events" not in page
 
 
+def test_people_asked_for_at_once_get_what_they_get_alone(recommender: Recommender, tmp_path: Path) -> None:
+    alone = evaluate_reasons(recommender, tmp_path / "alone", k=2)
+    together = evaluate_reasons(recommender, tmp_path / "together", k=2, concurrency=3)
+    assert together["run"]["concurrency"] == 3
+    for name, found in alone["reasons"].items():
+        if name not in ("latency_s", "tokens", "cost_ratio"):  # the second finds the cache filled
+            assert together["reasons"][name] == found, name
+    with pytest.raises(RequestError, match="0 people"):
+        evaluate_reasons(recommender, tmp_path / "none", concurrency=0)
+
+
 def test_planted_cause_agrees_with_ablation_and_a_random_citation_does_not(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:

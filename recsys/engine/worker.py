@@ -1,0 +1,57 @@
+"""What runs inside vLLM's own processes on a CPU, where two of its habits cost a small machine half of its time.
+
+vLLM loads both classes by name, in processes that it starts; nothing else here imports this module.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from vllm.v1.executor.multiproc_executor import MultiprocExecutor
+
+
+class HeadInFloat32:
+    """Added to vLLM's worker: the LM head's weights in fp32 once, not anew at every step.
+
+    With `head_dtype` float32 the CPU path casts all of them (57 MB for the default model) before each
+    product, which takes longer than the product.
+    """
+
+    model_runner: Any
+
+    def keep_head(self) -> bool:
+        """Replace the head by a copy of it in fp32; False for a model that has none by the usual name."""
+        model = self.model_runner.model
+        head = getattr(model, "lm_head", None)
+        weight = getattr(head, "weight", None)
+        if head is None or not isinstance(weight, torch.nn.Parameter) or not weight.is_floating_point():
+            return False
+        kept = copy.copy(head)  # often the input embedding itself, which stays as it is
+        cast = torch.nn.Parameter(weight.float(), requires_grad=False)
+        kept._parameters = {**head._parameters, "weight": cast}
+        kept.cast_from = [head]  # in a list, which PyTorch does not take for a part
+        model.lm_head = kept
+        return True
+
+    def head_kept(self) -> bool:
+        """Whether the head is such a copy."""
+        return hasattr(getattr(self.model_runner.model, "lm_head", None), "cast_from")
+
+    def give_head_back(self) -> None:
+        """Undo `keep_head`: to compare."""
+        (self.model_runner.model.lm_head,) = self.model_runner.model.lm_head.cast_from
+
+
+class PatientExecutor(MultiprocExecutor):
+    """Waits for the worker asleep.
+
+    vLLM's own polls for its answer without rest, on a core that the worker computes on
+    (vllm-project/vllm pull request 51950 tells of it).
+    """
+
+    def _init_executor(self) -> None:
+        super()._init_executor()
+        for queue in self.response_mqs:
+            queue._spin_condition.busy_loop_s = 0.0
