@@ -25,6 +25,8 @@ MEANINGS = {
     "statement_precision": "share of the statements in shown sentences that the store's facts bear out",
     "evidence_validity": "share of cited evidence that exists: the person's item, the item's attribute, a fact of the moment",
     "ablation_agreement": "share of cited items without which the item loses more log p than without a random other one",
+    "context_precision": "share of the reasons that cite time, place or another fact of the moment whose item measurably owes it to one that they cite",
+    "context_recall": "share of the reasons whose item measurably owes its place to time, place or another fact of the moment that cite one",
     "comprehensiveness": "probability lost without the cited items; more is better",
     "comprehensiveness_random": "the same of as many random items of the history",
     "sufficiency": "probability lost with nothing of the history but the cited items; less is better",
@@ -52,6 +54,8 @@ class Trial(Frozen):
     `agreement` has, for each cited item of the history, what the recommended item's log p
     owes to it, and to a random other one (nats). `swapped` is a random other candidate,
     `supported` whether all that is cited of the history measurably spoke for that one too.
+    `context` has, for each fact of the moment, whether the reason cites it and whether it
+    measurably spoke for the item.
     """
 
     agreement: tuple[tuple[float, float], ...] = ()
@@ -61,6 +65,7 @@ class Trial(Frozen):
     sufficiency_random: float | None = None
     swapped: str | None = None
     supported: bool = False
+    context: tuple[tuple[bool, bool], ...] = ()
 
 
 class Record(Frozen):
@@ -165,6 +170,10 @@ def ablation_shares(rows: Sequence[Row]) -> dict[str, Shares]:
     found: dict[str, Shares] = {
         "ablation_agreement": [_share(cited > other for cited, other in row.trial.agreement) for row in rows]
     }
+    both = [any(cited and spoke for cited, spoke in row.trial.context) for row in rows]
+    for name, column in (("context_precision", 0), ("context_recall", 1)):
+        due = [any(one[column] for one in row.trial.context) for row in rows]
+        found[name] = [(float(hit and of), float(of)) for hit, of in zip(both, due, strict=True)]
     for name in ("comprehensiveness", "sufficiency"):
         for full in (name, f"{name}_random"):
             values = [getattr(row.trial, full) for row in rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from recsys.evaluation.runner import ENGINES, data_hash, digest, versions
 from recsys.evaluation.statements import TABLES, Judge
 from recsys.evaluation.studies import Journal, write_section
 from recsys.evaluation.truth import World
-from recsys.explain import REASON_TEMPLATE, Ablation, Part, in_language
+from recsys.explain import REASON_TEMPLATE, Ablation, Part, in_language, told
 from recsys.explain.ablation import parts_of
 from recsys.explain.grammar import Grammar
 from recsys.explain.verbalise import GRAMMAR
@@ -175,12 +175,23 @@ def trials(
     """What the recommended items owe to what their reasons cite, and to random other items of the history."""
     ablation = _ablation(recommender, prepared, answer.strategy)
     ids = [item.id for item in prepared.request.items]
-    history = [part for part in parts_of(prepared.query, prepared.request) if part.kind == "history"]
+    every = parts_of(prepared.query, prepared.request)
+    history = [part for part in every if part.kind == "history"]
+    moment = {  # what can be said of it
+        part: words[0][1]
+        for part in every
+        if part.kind in ("time", "place", "fact")
+        and (
+            words := told(
+                part, {}, prepared.request.context, (recommender.domain.noun, recommender.domain.plural)
+            )
+        )
+    }
     questions = _questions(answer, history, ids, draw)
     named = dict.fromkeys(one for question in questions for one in (question.item, question.swapped) if one)
     sets = [parts for question in questions for parts in question.sets(history)]
-    ablation.ask(sets, [ids.index(one) for one in named])
-    return tuple(question.trial(ablation, ids, history) for question in questions)
+    ablation.ask([*sets, *(frozenset([part]) for part in moment)], [ids.index(one) for one in named])
+    return tuple(question.trial(ablation, ids, history, moment) for question in questions)
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,7 @@ class _Question:
     cited: tuple[Part, ...]
     others: tuple[Part, ...]
     swapped: str | None
+    situation: frozenset[str] = frozenset()  # what it cites of the moment, in words
 
     def sets(self, history: Sequence[Part]) -> list[frozenset[Part]]:
         """Everything that the ranker must be asked without."""
@@ -201,7 +213,9 @@ class _Question:
             [*single, cited, others, frozenset(history) - cited, frozenset(history) - others] if cited else []
         )
 
-    def trial(self, ablation: Ablation, ids: Sequence[str], history: Sequence[Part]) -> Trial:
+    def trial(
+        self, ablation: Ablation, ids: Sequence[str], history: Sequence[Part], moment: Mapping[Part, str]
+    ) -> Trial:
         place = ids.index(self.item)
         swapped = ids.index(self.swapped) if self.swapped else None
         owed = [ablation.effect(part) for part in self.cited]
@@ -220,6 +234,10 @@ class _Question:
             ),
             swapped=self.swapped,
             supported=swapped is not None and all(effect[swapped] > ablation.noise for effect in owed),
+            context=tuple(
+                (words in self.situation, bool(ablation.effect(part)[place] > ablation.noise))
+                for part, words in moment.items()
+            ),
             **found,
         )
 
@@ -237,7 +255,9 @@ def _questions(
         cited = tuple(part for part in history if part.name in named)
         others = tuple(part for part in pool if part not in cited)[: len(cited)]
         swapped = next((one for one in order if one != line.item.id), None)
-        found.append(_Question(line.item.id, cited, others, swapped))
+        evidence = line.explanation.evidence if line.explanation else ()
+        situation = frozenset(one.text for one in evidence if one.kind == "context")
+        found.append(_Question(line.item.id, cited, others, swapped, situation))
     return found
 
 

@@ -166,17 +166,17 @@ class _Sentences:
         return self._filled("detailed", **{k: self._pairs(_braced(v)) for k, v in slots.items()})
 
     def _ending(self) -> str:
-        """What may follow: a situation or profile that mattered, and what speaks against the item, or for it."""
-        case, parts = self.case, []
-        fitting = {"C": _braced(case.by_kind("context")), "F": _braced(case.by_kind("profile"))}
+        """What follows: the situation if it mattered; and what may: a profile, what speaks against the item, or for it."""
+        case = self.case
         if case.held_back:
-            parts.append(self._filled("yet", H=_braced(case.by_kind("history"))))
-        else:
-            parts = [
-                self._filled("situation", **fitting),
-                self._filled("although", **against_slots(case, case.telling)),
-            ]
-        return "".join(f"({'|'.join(found)})?" for found in parts if found)
+            return _optional(self._filled("yet", H=_braced(case.by_kind("history"))))
+        fitting = {"C": _braced(case.by_kind("context")), "F": _braced(case.by_kind("profile"))}
+        situation = self._filled("situation", **fitting)
+        although = _optional(self._filled("although", **against_slots(case, case.telling)))
+        if not fitting["C"]:
+            return _optional(situation) + although
+        citing = [form for form in situation if any(re.escape(name) in form for name in fitting["C"])]
+        return f"({'|'.join(citing)}){although}"
 
     def _filled(self, section: str, **slots: Sequence[str]) -> list[str]:
         """The forms of a section that have something for each of their slots."""
@@ -233,6 +233,10 @@ def against_slots(case: ReasonCase, entries: Sequence[Evidence]) -> dict[str, li
             slot = {"attribute": "R", "wish": "V"}.get(entry.kind, "K")
         slots[slot].append(f"{{{entry.id}}}")
     return slots
+
+
+def _optional(forms: Sequence[str]) -> str:
+    return f"({'|'.join(forms)})?" if forms else ""
 
 
 def _braced(entries: Iterable[Evidence]) -> list[str]:

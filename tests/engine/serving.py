@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from recsys.prompting import PromptLibrary
+from recsys.prompting import PromptLibrary, RenderedPrompt
 from recsys.types import Context
 from tests.fakes import film, seen
 
@@ -34,6 +34,11 @@ TITLES = (
 
 def rendered_prompts(tokenizer: Any) -> list[list[int]]:
     """Ten prompts of the pointwise template."""
+    return rendered(tokenizer).token_ids
+
+
+def rendered(tokenizer: Any) -> RenderedPrompt:
+    """The same as one rendered prompt of ten candidates."""
     variables = {
         "noun": "film",
         "plural": "films",
@@ -42,7 +47,7 @@ def rendered_prompts(tokenizer: Any) -> list[list[int]]:
         "context": Context(weekday="Friday", part_of_day="evening"),
     }
     suffixes = [{"candidate": film(title, title, "Crime", year=1995), "facts": {}} for title in TITLES]
-    return PromptLibrary().render("rank/pointwise", tokenizer, variables, suffixes, max_tokens=1536).token_ids
+    return PromptLibrary().render("rank/pointwise", tokenizer, variables, suffixes, max_tokens=1536)
 
 
 def plain_logprobs(

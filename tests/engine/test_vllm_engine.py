@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from finetune.model import load_base, scorer
+from finetune.packing import pack
+from finetune.trainer import log_odds
 from recsys.config import load_settings
 from recsys.engine import open_engine
 from recsys.engine.base import Engine
@@ -25,8 +28,9 @@ from recsys.engine.weights import prepare_model
 from recsys.errors import EngineDead
 from recsys.prompting import PromptLibrary
 from recsys.ranking import STRATEGIES, RankerParts, RankRequest, make_ranker
+from recsys.tuning_config import TuningConfig
 from tests.contracts import COLOUR, EngineContract, check_closed, rank_request
-from tests.engine.serving import plain_logprobs, rendered_prompts
+from tests.engine.serving import plain_logprobs, rendered, rendered_prompts
 
 pytestmark = pytest.mark.engine
 PROMPTS = PromptLibrary()
@@ -128,6 +132,16 @@ class TestVllm(EngineContract):
         expected = plain_logprobs(prepare_model(load_settings()), prompts, labels)
         for answer, logprobs in zip(engine.label_logprobs(prompts, labels), expected, strict=True):
             assert answer.logprobs == pytest.approx(logprobs, abs=0.15)
+
+    def test_packed_scores_are_those_that_are_served(self, engine: Engine) -> None:
+        """What training computes of ten candidates in one sequence is what vLLM returns for each alone."""
+        prompt = rendered(engine.tokenizer)
+        labels = label_ids(engine.tokenizer, ("Yes", "No"))
+        served = [
+            one.logprobs[0] - one.logprobs[1] for one in engine.label_logprobs(prompt.token_ids, labels)
+        ]
+        base = load_base(prepare_model(load_settings()), TuningConfig())
+        assert log_odds(scorer(base.eval()), pack(prompt, labels)) == pytest.approx(served, abs=0.15)
 
     def test_head_is_cast_once_and_scores_stay_those_of_the_cast_at_each_step(self, engine: Any) -> None:
         """Casting 57 MB at every step took longer than the product with them."""

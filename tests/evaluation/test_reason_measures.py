@@ -96,6 +96,17 @@ def value(judge: Judge | None, name: str, *changed: Record) -> float:
     return measured(judge, *changed)[name]["value"]
 
 
+def test_context_that_is_cited_without_cause_or_left_out_with_one_counts(judge: Judge) -> None:
+    right = GOOD.model_copy(update={"context": ((True, True), (False, False))})
+    idle = GOOD.model_copy(update={"context": ((True, False),)})
+    silent = GOOD.model_copy(update={"context": ((False, True),)})
+    assert "context_precision" not in measured(judge)  # nothing was said of any moment
+    records = [record(0, right), record(1, right), record(2, right), record(3, idle)]
+    assert value(judge, "context_precision", *records) == 0.75
+    assert value(judge, "context_recall", *records) == 1
+    assert value(judge, "context_recall", *records, record(4, silent)) == 0.75
+
+
 def test_good_answers_get_the_best_figures_and_intervals(judge: Judge) -> None:
     found = measured(judge)
     best = {

@@ -93,6 +93,32 @@ def test_planted_cause_agrees_with_ablation_and_a_random_citation_does_not(
     assert not all(outcomes)
 
 
+def test_whether_the_moment_is_cited_is_held_against_what_leaving_it_out_does(
+    recommender: Recommender, scripted: ScriptedEngine
+) -> None:
+    def late(text: str, label: str) -> float:
+        """Casablanca is wanted on Fridays."""
+        shared, _, about = text.partition("Will this person")
+        return 2.0 * (label == "Yes" and "Friday" in shared and "Casablanca" in about)
+
+    scripted.score = late
+    prepared = recommender.prepare("ann", k=1, n_candidates=8, at="Friday 21:00")
+    answer = recommender.recommend("ann", k=1, n_candidates=8, at="Friday 21:00")
+    assert answer[0].item.title == "Casablanca"
+    (found,) = trials(recommender, prepared, answer, random.Random(0))
+    assert found.context[0] == (True, True)  # the time; the other is the place
+
+    reason = answer[0].explanation
+    assert reason is not None
+    silent = tuple(one for one in reason.evidence if one.kind != "context")
+    line = answer[0].model_copy(update={"explanation": reason.model_copy(update={"evidence": silent})})
+    untold = answer.model_copy(update={"recommendations": (line,)})
+    assert trials(recommender, prepared, untold, random.Random(0))[0].context[0] == (False, True)
+    scripted.score = of_alien
+    prepared = recommender.prepare("ann", k=1, n_candidates=8, at="Friday 21:00")
+    assert trials(recommender, prepared, answer, random.Random(0))[0].context[0] == (True, False)
+
+
 def test_asking_again_is_in_no_figure_of_cost(recommender: Recommender, scripted: ScriptedEngine) -> None:
     scripted.score = of_alien
     record = ask(recommender, "ann", {}, 1, seed=0)

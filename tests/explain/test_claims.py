@@ -86,7 +86,7 @@ def told(items: list[Item], draw: random.Random) -> Iterator[Told]:
         yield Told(case, template_reason(case, PROMPTS).text)
         sentence = first_match(sentence_pattern(case, GRAMMAR_FILE, 0))
         if case.by_kind("context"):
-            sentence = f"{sentence[:-1]}, and suits {{{draw.choice(case.by_kind('context')).id}}}."
+            sentence = re.sub(r"\{c\d\}", f"{{{draw.choice(case.by_kind('context')).id}}}", sentence)
         if variant % 2:
             sentence = sentence.replace("{item}", f"{{item}} ({item.year})")
         yield Told(case, Grammar.read(GRAMMAR_FILE).fill(sentence, case))

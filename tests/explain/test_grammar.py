@@ -45,6 +45,16 @@ class TestGrammar:
         }
         assert len(patterns) >= 3
 
+    def test_situation_that_mattered_is_told_and_one_that_did_not_is_not(self) -> None:
+        """It was left to the model, which mostly left it out."""
+        mattered = case_of(DUNE, BRAZIL, effect=1.0)
+        plain = "You liked {h1}, and {item} has {a1} too."
+        assert not re.fullmatch(sentence_pattern(mattered, GRAMMAR_FILE), plain)
+        assert re.fullmatch(sentence_pattern(mattered, GRAMMAR_FILE), f"{plain[:-1]}, and suits {{c2}}.")
+        silent = case_of(DUNE, BRAZIL)
+        assert re.fullmatch(sentence_pattern(silent, GRAMMAR_FILE), plain)
+        assert not re.fullmatch(sentence_pattern(silent, GRAMMAR_FILE), f"{plain[:-1]}, and suits {{c1}}.")
+
     GOOD = "You liked {h1} and {h2}, and {item} has {a1} too."
 
     def test_sentence_that_the_faults_are_planted_in_is_sound(self) -> None:
