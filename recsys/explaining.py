@@ -144,6 +144,7 @@ class Explainer:
             prepared, tuple(top), (*(part for part in every if part.kind != "history"), *history), ablation,
             listed=frozenset(top if listed is None else listed), served=ranking is None or pointwise,
         )  # fmt: skip
+        ablation.weigh([frozenset(), *(frozenset([part]) for part in found.parts)])
         budget = self.domain.reasons.ablations * (EXPLAINED if listed is not None else 1)
         if ablation.ranker is None or not budget:
             return found

@@ -10,7 +10,7 @@ from recsys.catalog import Catalog
 from recsys.store import ItemChange, Store
 from recsys.types import Item
 from retrieval import HybridRetriever
-from retrieval.fusion import State
+from retrieval.asking import State
 
 
 class LiveCatalog:

@@ -66,7 +66,8 @@ class Channel(Protocol):
     """One way to find items. It never changes: an update gives another channel.
 
     Where `mass` is set, scores are amounts of evidence (0 or more, additive) rather
-    than log-probabilities or similarities, and a fusion takes their logarithm.
+    than log-probabilities or similarities, and a fusion takes their logarithm. One that
+    answers several queries faster at once may have `ask_many(queries, table)`, a list of answers.
     """
 
     @property

@@ -10,10 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.errors import ConfigError
 from recsys.retriever_config import RetrieverConfig
 from recsys.types import Candidate, Item
+from retrieval.asking import State, ask, ask_many
 from retrieval.base import Channel, FloatArray, Query, RowArray, best_first
 from retrieval.pool import Asked, Pool, gather, tops_of
 from retrieval.table import BoolArray, ItemTable
@@ -23,14 +25,6 @@ HEAD = 0.8  # the most met items that hold this share of all events; the others 
 TOGETHER = ("linear", "transitions", "cooccurrence", "ease")  # channels that can say with what an item is met
 TOGETHER_SHOWN = 3
 FALLBACK = "popularity"  # the channel that always has an answer, about every item
-
-
-@dataclass(frozen=True)
-class State:
-    """What a request reads: a table of items and the channels that fit it. Never changes."""
-
-    table: ItemTable
-    channels: Mapping[str, Channel]
 
 
 @dataclass
@@ -147,7 +141,7 @@ class HybridRetriever:
         if not n:
             return []
         weights = self._weights_for(query)
-        answers = _ask(query, state, [*weights, FALLBACK])
+        answers = ask(query, state, [*weights, FALLBACK])
         tops = tops_of(answers, allowed, self._depth(n))
         chosen = self._best(answers, tops, weights, allowed, n)
         kept: set[int] = set()
@@ -173,13 +167,11 @@ class HybridRetriever:
         that it allows. `muted` channels have no say. Ids that the table lacks are left out.
         """
         state = self._now.state
-        rows = np.array([state.table.row_of[one] for one in item_ids if one in state.table.row_of], np.int64)
+        rows, names = _rows(state.table, item_ids), self._asked(query, muted)
+        answers = ask(query, state, names)
         allowed = state.table.allowed(query.filter, query.exclude)
-        weights = {name: weight for name, weight in self._weights_for(query).items() if name not in muted}
-        answers = _ask(query, state, [*weights, FALLBACK])
         tops = tops_of(answers, allowed, self._depth(len(rows)))
-        spoke = [name for name in weights if name in answers] or [FALLBACK] * (FALLBACK not in muted)
-        pool, terms = self._terms(answers, tops, spoke, weights, rows)
+        pool, terms, spoke = self._in_pool(query, answers, tops, rows, muted)
         scores = terms.sum(axis=1).astype(np.float32)
         best = scores[allowed[pool.rows]].max(initial=-np.inf)
         place = np.searchsorted(pool.rows, rows)
@@ -189,13 +181,49 @@ class HybridRetriever:
         chosen = _Chosen(rows, scores[place], tuple(sources))
         return self._candidates(chosen, answers, tops, state.table, float(best))
 
+    def rescored(
+        self, asked: Sequence[tuple[Query, Collection[str]]], item_ids: Sequence[str]
+    ) -> npt.NDArray[np.float64]:
+        """The scores of `rescore` for many (query, muted channels), shape (asked, items); NaN for ids that the table lacks."""
+        state = self._now.state
+        scores = np.full((len(asked), len(item_ids)), np.nan)
+        known = np.array([one in state.table.row_of for one in item_ids], dtype=bool)
+        rows = _rows(state.table, item_ids)
+        names = [self._asked(query, muted) for query, muted in asked]
+        for number, answers in enumerate(ask_many([query for query, _ in asked], state, names)):
+            query, muted = asked[number]
+            allowed = state.table.allowed(query.filter, query.exclude)
+            tops = tops_of(answers, allowed, self._depth(len(rows)))
+            pool, terms, _ = self._in_pool(query, answers, tops, rows, muted)
+            place = np.searchsorted(pool.rows, rows)
+            scores[number, known] = terms[place].sum(axis=1).astype(np.float32)
+        return scores
+
+    def _asked(self, query: Query, muted: Collection[str]) -> list[str]:
+        """The channels that are asked where some have no say."""
+        return [*(name for name in self._weights_for(query) if name not in muted), FALLBACK]
+
+    def _in_pool(
+        self,
+        query: Query,
+        answers: Mapping[str, Asked],
+        tops: Mapping[str, RowArray],
+        rows: RowArray,
+        muted: Collection[str],
+    ) -> tuple[Pool, FloatArray, list[str]]:
+        """`_terms` of the pool with `rows` among it, and the channels that spoke."""
+        weights = {name: weight for name, weight in self._weights_for(query).items() if name not in muted}
+        spoke = [name for name in weights if name in answers] or [FALLBACK] * (FALLBACK not in muted)
+        pool, terms = self._terms(answers, tops, spoke, weights, rows)
+        return pool, terms, spoke
+
     def pool(self, query: Query) -> tuple[Pool, list[str], ItemTable]:
         """What the weighted channels bring for a query, before it is weighed: to tune and to inspect.
 
         The names of the channels that spoke are those of the pool's columns.
         """
         state = self._now.state
-        answers = _ask(query, state, list(self.weights))
+        answers = ask(query, state, list(self.weights))
         allowed = state.table.allowed(query.filter, query.exclude)
         tops = tops_of(answers, allowed, self.config.depth)
         return gather(answers, tops, list(answers)), list(answers), state.table
@@ -313,15 +341,9 @@ def _weighted(weights: Mapping[str, float], channels: Collection[str]) -> dict[s
     return found
 
 
-def _ask(query: Query, state: State, names: Sequence[str]) -> dict[str, Asked]:
-    """The answers of the named channels that have one."""
-    answers = {}
-    for name in dict.fromkeys(names):
-        channel = state.channels.get(name)
-        answer = channel.ask(query, state.table) if channel else None
-        if channel and answer is not None:
-            answers[name] = Asked(answer, channel.mass)
-    return answers
+def _rows(table: ItemTable, item_ids: Sequence[str]) -> RowArray:
+    """The rows of those items that the table has."""
+    return np.array([table.row_of[one] for one in item_ids if one in table.row_of], np.int64)
 
 
 def _with(chosen: _Chosen, extra: _Chosen, kept: Collection[int]) -> _Chosen:

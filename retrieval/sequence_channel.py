@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,9 +65,19 @@ class SequenceChannel(Fixed):
 
     def ask(self, query: Query, table: ItemTable) -> SequenceAnswer | None:
         """What comes next; None if nothing in the history is known."""
-        times = [np.nan if entry.timestamp is None else entry.timestamp for entry in query.history]
-        vector = self.model.user_vector([entry.item.id for entry in query.history], times)
-        return None if vector is None else SequenceAnswer(self._index, table, vector)
+        return self.ask_many([query], table)[0]
+
+    def ask_many(self, queries: Sequence[Query], table: ItemTable) -> list[SequenceAnswer | None]:
+        """The same for several queries, which the network reads together."""
+        histories = [[entry.item.id for entry in query.history] for query in queries]
+        times = [
+            [np.nan if entry.timestamp is None else entry.timestamp for entry in query.history]
+            for query in queries
+        ]
+        return [
+            None if np.isnan(vector).any() else SequenceAnswer(self._index, table, vector)
+            for vector in self.model.user_vectors(histories, times)
+        ]
 
     @cached_property
     def _index(self) -> Segment:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import ConfigError, RequestError
-from recsys.retriever_config import RetrieverConfig
+from recsys.retriever_config import RetrieverConfig, SequenceConfig
 from recsys.types import AtLeast, Candidate, Filter, Interaction, Item
 from retrieval import DenseAnswer, EventLog, HybridRetriever, ItemTable, Query, Retriever, build_retriever
 from retrieval.popularity import Popularity
@@ -95,6 +95,28 @@ def test_score_is_the_weighted_sum_of_reciprocal_ranks() -> None:
 def test_weighted_score_is_the_sum_of_standardised_scores() -> None:
     candidates = fused({"a": (FixedChannel(1, 2, 3), 2.0)}, "weighted").retrieve(Query(), 3)
     assert [candidate.score for candidate in candidates] == pytest.approx([6**0.5, 0, -(6**0.5)], abs=1e-6)
+
+
+def test_many_what_ifs_are_scored_as_one_by_one(tmp_path: Path) -> None:
+    """A network among the channels reads all histories together."""
+    config = RetrieverConfig(
+        weights={"gru": 0.5, "linear": 0.5, "text": 0.2}, gru=SequenceConfig(epochs=1, dimension=4, hidden=4)
+    )
+    retriever = built(ITEMS, make_counts(ITEMS), tmp_path, config)
+    past = history(*ITEMS[:6])
+    asked: list[tuple[Query, tuple[str, ...]]] = [
+        (Query(past), ()),
+        *((Query((*past[:gone], *past[gone + 1 :])), ()) for gone in range(len(past))),
+        (Query(), ()),
+        (Query(past, "a wish", exclude=frozenset({ITEMS[9].id})), ("linear",)),
+    ]
+    wanted = [ITEMS[30].id, "gone", ITEMS[9].id, ITEMS[31].id]
+    found = retriever.rescored(asked, wanted)
+    assert np.isnan(found[:, 1]).all()
+    for row, (query, muted) in zip(found, asked, strict=True):
+        alone = [one.score for one in retriever.rescore(query, wanted, muted)]
+        assert row[[0, 2, 3]] == pytest.approx(alone, abs=1e-4)
+    assert len({round(float(row[0]), 6) for row in found}) > 5
 
 
 def test_ties_are_in_the_order_of_the_table() -> None:
