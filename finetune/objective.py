@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def loss_of(
     log_p: torch.Tensor, packed: Packed, target: int, calibration: float, prior: Sequence[float] = ()
 ) -> torch.Tensor:
-    """The loss of one example, given log p of its labels; nats (a title's: per token)."""
-    if packed.objective == "title":
+    """The loss of one example, given log p of its labels; nats (of a title or reason: per token)."""
+    if packed.objective in ("title", "reason"):
         return -log_p.mean()
     if packed.objective == "letters":
         return letters_loss(log_p[0], target, calibration)

@@ -25,7 +25,7 @@ class Packed:
     `ids` and `positions` (1, L); `visible` (1, 1, L, L) tells what each token attends to.
     At the n places `last` (n,) the model predicts; asked for are the log-probabilities of
     the tokens `labels` (n, k). Pointwise: n candidates, 2 labels. Letters: 1 place, a
-    label for each candidate. Title: n tokens of the answer, each the one label of its place.
+    label for each candidate. Title, reason: n tokens of the answer, each the one label of its place.
     """
 
     ids: torch.Tensor
@@ -59,7 +59,7 @@ def pack(prompt: RenderedPrompt, labels: Sequence[int], objective: Objective = "
     return Packed(ids[None], positions[None], (same & causal)[None, None], last, asked, objective)
 
 
-def pack_answer(prompt: RenderedPrompt, answer: Sequence[int]) -> Packed:
+def pack_answer(prompt: RenderedPrompt, answer: Sequence[int], objective: Objective = "title") -> Packed:
     """The only prompt there is, followed by an answer (token ids) whose every token is asked for."""
     import torch
 
@@ -69,7 +69,7 @@ def pack_answer(prompt: RenderedPrompt, answer: Sequence[int]) -> Packed:
     causal = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
     last = positions[len(before) - 1 :]
     return Packed(
-        ids[None], positions[None], causal[None, None], last, torch.tensor(answer)[:, None], "title"
+        ids[None], positions[None], causal[None, None], last, torch.tensor(answer)[:, None], objective
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from finetune.examples import ExampleMaker, TrainingExample
 from finetune.packing import Packed, pack, pack_answer
+from finetune.reasons import ReasonLessons
 from finetune.trainer import Lesson, Outcome, Watch, train
 from finetune.validation import ValidationList, figures, validation_lists
 from recsys.catalog import Catalog
@@ -23,7 +24,9 @@ from recsys.engine.base import Tokenizer
 from recsys.engine.checks import label_ids
 from recsys.engine.weights import model_fingerprint, prepare_model
 from recsys.errors import RequestError
+from recsys.evaluation import wishes
 from recsys.evaluation.splits import Split, draw_of, leave_one_out
+from recsys.explain import REASON_TEMPLATE
 from recsys.fitting import fit_apart
 from recsys.ingest import Progress
 from recsys.prompting import PromptLibrary, PromptTemplate, RenderedPrompt
@@ -41,6 +44,7 @@ TEMPLATES: dict[Objective, str] = {
     "pointwise": pointwise.TEMPLATE,
     "letters": listwise.TEMPLATE,
     "title": "rank/title",
+    "reason": REASON_TEMPLATE,
 }
 SHOWN = 10
 SAMPLE = 200  # examples that a dry run counts over
@@ -118,6 +122,15 @@ class Tuning:
         return self._maker(self.split)
 
     @cached_property
+    def reasons(self) -> ReasonLessons:
+        """Makes sentences to learn from, of what the retriever of the training examples measured."""
+        maker = self.maker
+        window = self.settings.max_model_len
+        return ReasonLessons(
+            self.domain, self.prompts, maker.retriever, maker.catalog, self.tokenizer, window
+        )
+
+    @cached_property
     def validator(self) -> ExampleMaker:
         """Makes validation cases, out of events that training never reads."""
         return self._maker(self.later)
@@ -136,9 +149,12 @@ class Tuning:
     @cached_property
     def identity(self) -> str:
         """Hash of all that a run depends on."""
+        items = hashlib.sha256("\n".join(sorted(item.model_dump_json() for item in self.items)).encode())
         parts = [
             self.data_hash,
-            self.template.hash,
+            items.hexdigest(),
+            *(self.prompts.get(name).hash for name in (*TEMPLATES.values(), wishes.TEMPLATE)),
+            self.settings.embedder,
             model_fingerprint(self.model),
             self.domain.finetune.model_dump_json(),
             self.domain.ranker.model_dump_json(),
@@ -177,6 +193,12 @@ class Tuning:
         example, shares = self.maker.example(number), config.objectives.shares
         draw = random.Random(f"{config.seed}:objective:{number}")
         (objective,) = draw.choices(list(shares), list(shares.values()))
+        if objective == "reason":
+            if (reason := self.reasons.lesson(example, draw)) is not None:
+                prompt, answer = reason
+                ids = self.tokenizer.encode(answer, add_special_tokens=False)
+                return Lesson(pack_answer(prompt, ids, "reason"), example.target)
+            objective = self.served
         hard = config.prior and example.kind == "hard"
         prior = tuple(config.prior * one.score for one in example.request.candidates) if hard else ()
         return Lesson(self.packed(example, objective), example.target, prior)

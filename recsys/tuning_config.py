@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Method = Literal["lora", "dora", "rslora", "qlora", "partial", "full"]
 ExampleKind = Literal["hard", "random", "wish"]
-Objective = Literal["pointwise", "letters", "title"]
+Objective = Literal["pointwise", "letters", "title", "reason"]
 
 
 class ExampleConfig(BaseModel):
@@ -45,8 +45,10 @@ class ObjectiveConfig(BaseModel):
     """What the model is asked in training; each is the share of examples that ask so.
 
     `pointwise`: Yes or No for every candidate, compared among them. `letters`: one letter
-    out of all. `title`: the target's name, word by word (p(y | x) of the sequence). Tune
-    for what `ranker.strategy` asks, which is also what validation asks.
+    out of all. `title`: the target's name, word by word (p(y | x) of the sequence). `reason`:
+    why the target, a true sentence word by word; where none can be said of an example, it
+    asks as ranking does. Tune for what `ranker.strategy` asks, which is also what validation
+    asks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,19 +56,22 @@ class ObjectiveConfig(BaseModel):
     pointwise: float = Field(1.0, ge=0)
     letters: float = Field(0.0, ge=0)
     title: float = Field(0.0, ge=0)
+    reason: float = Field(0.0, ge=0)
+
+    @property
+    def _given(self) -> dict[Objective, float]:
+        return {name: getattr(self, name) for name in get_args(Objective)}
 
     @property
     def shares(self) -> dict[Objective, float]:
         """Of all examples."""
-        total = self.pointwise + self.letters + self.title
-        return {
-            "pointwise": self.pointwise / total, "letters": self.letters / total, "title": self.title / total,
-        }  # fmt: skip
+        total = sum(self._given.values())
+        return {name: given / total for name, given in self._given.items()}
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if not self.pointwise + self.letters + self.title:
-            raise ValueError("one of pointwise, letters and title must be above 0")
+        if not any(self._given.values()):
+            raise ValueError(f"one of {', '.join(self._given)} must be above 0")
         return self
 
 

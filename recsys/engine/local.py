@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Candidates differ only in a suffix of some twenty tokens. vLLM caches whole
 # blocks, so its CPU default of 128 would leave most of a shared prefix uncached.
 CPU_BLOCK_SIZE = 32
+
+_STARTING = threading.Lock()  # a start hides the main module, and tells its processes from all others'
 
 
 def bind_cpu_threads() -> None:
@@ -149,20 +152,20 @@ class VllmEngine:
             options["quantization"] = "fp8"
         if lora:
             options |= {"enable_lora": True, "max_lora_rank": adapter_rank(lora)}
-        before = set(multiprocessing.active_children())
-        try:
-            with _hidden_main_module(), _quiet():
+        with _STARTING, _hidden_main_module(), _quiet():
+            before = set(multiprocessing.active_children())
+            try:
                 self._llm: vllm.LLM | None = vllm.LLM(**options)
                 if not gpu:
                     self._llm.collective_rpc("keep_head")
-        except Exception as error:  # vLLM raises many kinds while loading
-            raise EngineError(
-                f"vLLM did not start: {first_line(error)}",
-                hint="`recsys doctor --engine` checks model, memory and CPU features one by one",
-            ) from error
+            except Exception as error:  # vLLM raises many kinds while loading
+                raise EngineError(
+                    f"vLLM did not start: {first_line(error)}",
+                    hint="`recsys doctor --engine` checks model, memory and CPU features one by one",
+                ) from error
+            processes = [child for child in multiprocessing.active_children() if child not in before]
         # A script that ends without `close` would wait for its engine for ever.
         atexit.register(self.close)
-        processes = [child for child in multiprocessing.active_children() if child not in before]
         self._driver = Driver(self._llm, processes, settings.timeout_s)
         self.tokenizer = cast(Tokenizer, self._llm.get_tokenizer())
         self.max_model_len: int = self._llm.llm_engine.model_config.max_model_len

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from recsys.config import ReasonConfig, Style
-from recsys.engine.base import Engine, Generation
+from recsys.engine.base import Engine, Generation, Tokenizer
 from recsys.errors import EngineDead, EngineError, PromptError
 from recsys.explain.claims import Lexicon, unsupported
 from recsys.explain.evidence import ReasonCase
@@ -61,8 +61,18 @@ def languages(prompts: PromptLibrary) -> list[str]:
     return sorted({DEFAULT_LANGUAGE, *found})
 
 
+class Window(Protocol):
+    """What a prompt must know of an engine: how it counts tokens, and how many it takes."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def max_model_len(self) -> int: ...
+
+
 def render_reason(
-    case: ReasonCase, engine: Engine, prompts: PromptLibrary, config: ReasonConfig
+    case: ReasonCase, engine: Window, prompts: PromptLibrary, config: ReasonConfig
 ) -> RenderedPrompt:
     """The exact prompt that asks for one reason."""
     variables = {

@@ -183,10 +183,27 @@ def test_a_list_of_letters_and_titles_can_be_tuned_too(
     (adapter,) = list_adapters(load_settings(), "films")
     manifest = adapter.published()
     assert manifest.template == "rank/listwise"
-    assert manifest.objective == {"pointwise": 0.0, "letters": 0.5, "title": 0.5, "calibration": 0.05}
+    assert manifest.objective == {
+        "pointwise": 0.0,
+        "letters": 0.5,
+        "title": 0.5,
+        "reason": 0.0,
+        "calibration": 0.05,
+    }
     assert 0 < result["metrics"]["ndcg@10"]["value"] <= 1
     assert command("--dry-run") == 0
     assert "Which one will this person enjoy most?" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("films")
+def test_reasons_can_be_mixed_in(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--out", tmp_path / "one", "--json", *QUICK, "--set", "objectives.reason=1") == 0
+    result = json.loads(capsys.readouterr().out)
+    (adapter,) = list_adapters(load_settings(), "films")
+    assert adapter.published().objective["reason"] == 0.5
+    assert 0 < result["metrics"]["ndcg@10"]["value"] <= 1
 
 
 @pytest.mark.usefixtures("films")

@@ -84,12 +84,13 @@ def test_each_objective_has_its_own_loss() -> None:
     )
     words = torch.tensor([[-1.0], [-4.0]])
     assert loss_of(words, asking("title"), 0, 0.05).item() == pytest.approx(2.5)
+    assert loss_of(words, asking("reason"), 0, 0.05).item() == pytest.approx(2.5)
     pointwise = loss_of(log_p(ROWS), asking("pointwise"), 1, 0.05, [1.0] * len(ROWS))
     assert pointwise.item() == pytest.approx(listwise_loss(log_p(ROWS), 1, 0.05).item())
 
 
 def test_shares_of_the_objectives_are_those_asked_for() -> None:
     shares = ObjectiveConfig(pointwise=3, title=1).shares
-    assert shares == {"pointwise": 0.75, "letters": 0.0, "title": 0.25}
+    assert shares == {"pointwise": 0.75, "letters": 0.0, "title": 0.25, "reason": 0.0}
     with pytest.raises(ValidationError, match="above 0"):
         ObjectiveConfig(pointwise=0)
