@@ -42,9 +42,8 @@ def render() -> str:
         "places_llm": partial(
             _tuned, "The same with the tuned model: time and place reach the reader of prompts"
         ),
-        "tuned_text": partial(_tuned, "The shipped adapter, told no facts: target + 19 random items"),
-        "tuned_facts": partial(
-            _tuned, "The shipped adapter, told the retriever's facts: target + 19 random items"
+        "tuned_sampled": partial(
+            _tuned, "The shipped adapter, told the retriever's facts or none: target + 19 random items"
         ),
         "tuned_full": partial(_tuned, "The shipped adapter behind the retriever: the whole catalogue"),
         "reasons": _reasons,

@@ -141,6 +141,10 @@ class Tuning:
         config = self.domain.finetune
         return validation_lists(self.validator, self.packed, config.validation, config.seed)
 
+    def prepare(self) -> None:
+        """Fit the retrievers and make the validation lists, so that nothing is left to write while training."""
+        _ = self.maker, self.lists
+
     @cached_property
     def data_hash(self) -> str:
         """Of every event that training read: those before the targets, and the targets."""

@@ -114,7 +114,7 @@ def train(
         if accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "curve.jsonl").write_text(json.dumps({"step": 0, **first}) + "\n", encoding="utf-8")
-    else:
+    elif accelerator.is_main_process:
         _forget_after(folder / "curve.jsonl", state["step"])
     module.train()
     rank, world = accelerator.process_index, accelerator.num_processes
@@ -132,6 +132,8 @@ def train(
                 accelerator.backward(loss / len(own))
             total += loss.item() / len(own)
             tokens += packed.tokens
+        if world > 1:  # each has seen its part of the batch
+            total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device), "mean"))
         norm = accelerator.clip_grad_norm_(parameters, config.clip)
         for what, value in (("loss", total), ("gradient", float(norm))):
             if not math.isfinite(value):

@@ -11,6 +11,7 @@ from typing import Any
 
 from finetune.measure import Scored, compare, fusion
 from finetune.model import load_base, make_trainable, scorer
+from finetune.processes import is_main, main_first
 from finetune.report import write_report
 from finetune.run import Tuning, read_curve
 from finetune.trainer import Outcome, Watch, log_odds
@@ -50,10 +51,11 @@ class Tuned:
     reasons: tuple[str, ...]
 
 
-def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = None) -> Tuned:
+def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = None) -> Tuned | None:
     """Tune the domain's model with checkpoints in `folder`, publish the adapter, promote it if it is better.
 
-    A run that was stopped goes on where it was. Adapters made before are never touched.
+    A run that was stopped goes on where it was. Adapters made before are never touched. Of several
+    processes only the main one measures and publishes; the others get None.
     Raises ModelError, RequestError, MissingDependency; ModelError where the disk is full.
     """
     config = tuning.domain.finetune
@@ -62,7 +64,11 @@ def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = No
         model = make_trainable(load_base(tuning.model, config), config)
         if config.start:
             _go_on_from(config.start, model, tuning)
+        with main_first():
+            tuning.prepare()
         outcome = tuning.train(model, folder, watch)
+        if not is_main():
+            return None
         return _concluded(tuning, folder, model, outcome, command)
     except MemoryError as error:
         raise ModelError(

@@ -36,6 +36,7 @@ def finetune(
 
     A run that was stopped goes on from its last checkpoint.
     """
+    from finetune.processes import main_first
     from finetune.run import Tuning
     from recsys.config import load_domain, load_settings
     from recsys.ingest import ensure_imported
@@ -46,7 +47,8 @@ def finetune(
     found = found.model_copy(update={"finetune": with_options(found.finetune, option or [])})
     folder = out or Path("runs") / f"finetune-{found.name}"
     with ProgressBars() as progress, Store(settings.database_url) as store:
-        ensure_imported(found, store, progress)
+        with main_first():
+            ensure_imported(found, store, progress)
         tuning = Tuning(found, store, settings, SentenceEmbedder(settings.embedder), progress)
         if dry_run:
             preview = tuning.preview()
@@ -57,6 +59,8 @@ def finetune(
             tuned = tune(tuning, folder, command=command, watch=_watch(progress, found.finetune.steps))
     if dry_run:
         print_json(preview) if as_json else _show_preview(preview)
+        return
+    if tuned is None:  # one of several processes, and not the one that speaks
         return
     result = {
         "adapter": tuned.adapter.ref if tuned.adapter else None,
