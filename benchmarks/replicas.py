@@ -127,6 +127,7 @@ def deployed(deploy: Path = DEPLOY) -> tuple[Autoscaler, dict[str, str]]:
         down=rule("scaleDown"),
         scrape_s=float(read("prometheus.yml")["global"]["scrape_interval"].removesuffix("s")),
         window_s=60.0,
+        in_flight={"whyrec_in_flight": True, "whyrec_queue_length": False}[metric["pods"]["metric"]["name"]],
     )
     return scaler, read("kubernetes/config.yaml")["data"]
 

@@ -156,7 +156,8 @@ def test_the_policy_is_the_deployed_one() -> None:
     assert f'averageValue: "{shipped.target:g}"' in text
     assert shipped.up[2] == shipped.down[2] == 120
     assert int(settings["WHYREC_SERVE_CONCURRENCY"]) >= 1
-    assert f"queue of {shipped.target:g}" in replicas.policies(shipped)
+    assert replicas.label_of(shipped) == f"in flight of {shipped.target:g}"
+    assert replicas.label_of(shipped) in replicas.policies(shipped)
 
 
 def test_work_comes_from_the_load_benchmark_where_it_was_run(tmp_path: Path) -> None:
@@ -201,10 +202,10 @@ def test_more_pods_wait_less_and_cost_more(tmp_path: Path) -> None:
     shed = [one["shed"]["value"] for one in fixed]
     assert shed == sorted(shed, reverse=True)
     assert shed[0] > 0.3
-    adaptive = result["policies"][f"queue of {shipped.target:g}"]
+    adaptive = result["policies"][replicas.label_of(shipped)]
     assert 24 * shipped.least < adaptive["pod_hours"]["value"] < 24 * shipped.most
     assert adaptive["shed"]["value"] < shed[1]
-    assert result["courses"].keys() == {f"queue of {shipped.target:g}", replicas.STEADY}
+    assert result["courses"].keys() == {replicas.label_of(shipped), replicas.STEADY}
     whole = result | {
         "days": 1, "deployed": replicas.label_of(shipped), "demand": dataclasses.asdict(demand), "autoscaler": {"target": 4.0, "least": 2, "most": 8},
         "pod": dataclasses.asdict(kind) | {"places": 4}, "environment": {"command": "c", "date": "d"},

@@ -68,6 +68,10 @@ class Metrics:
         self.shed = Counter("whyrec_shed", "Requests answered 503 because the queue was full.", registry=r)
         self.waiting = Gauge("whyrec_queue_length", "Requests that wait for a place.", registry=r)
         self.running = Gauge("whyrec_running", "Requests that use the engine.", registry=r)
+        # The sum of both, for the autoscaler: it takes one metric.
+        self.in_flight = Gauge(
+            "whyrec_in_flight", "Requests that wait for a place or use the engine.", registry=r
+        )
 
     def answered(self, answer: Recommendations) -> None:
         """Count one answer."""

@@ -38,6 +38,7 @@ class Service:
         self.gate = Gate(options.concurrency, options.queue, self.metrics.shed.inc)
         self.metrics.waiting.set_function(lambda: self.gate.waiting)
         self.metrics.running.set_function(lambda: self.gate.running)
+        self.metrics.in_flight.set_function(lambda: self.gate.waiting + self.gate.running)
         self.warming: list[threading.Thread] = []
 
     def recommender(self, domain: str | None) -> Recommender:
