@@ -59,15 +59,14 @@ class ItemItem(Fixed):
         if not weights:
             return None
         rows = [self._position[item_id] for item_id in weights]
-        terms = sp.diags(np.array(list(weights.values()), dtype=np.float32)) @ self.strength[rows]
-        scores = np.asarray(terms.sum(axis=0), dtype=np.float32).ravel()
+        of_history, weight = self.strength[rows], np.array(list(weights.values()), dtype=np.float32)
+        scores = np.asarray(of_history.T @ weight, dtype=np.float32)
         scores[~self.met] = np.nan
         columns = table.columns(self.items)
 
         def shares(of: RowArray) -> list[dict[str, float]]:
-            return [
-                dict(zip(weights, row, strict=True)) for row in terms[:, columns[of]].toarray().T.tolist()
-            ]
+            terms = of_history[:, columns[of]].toarray() * weight[:, None]
+            return [dict(zip(weights, row, strict=True)) for row in terms.T.tolist()]
 
         return DenseAnswer(scatter(table, self.items, scores), shares)
 
