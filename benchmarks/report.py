@@ -46,7 +46,11 @@ def render() -> str:
             _tuned, "The shipped adapter, told the retriever's facts or none: target + 19 random items"
         ),
         "tuned_full": partial(_tuned, "The shipped adapter behind the retriever: the whole catalogue"),
-        "reasons": _reasons,
+        "wishes_beside": partial(_tuned, "Wishes in plain words, beside a history: the whole catalogue"),
+        "wishes_alone": partial(_tuned, "Wishes in plain words of people nobody knows: the whole catalogue"),
+        "cold_users": partial(_tuned, "New users, one event known: target + 19 random items"),
+        "reasons": partial(_reasons, "Are the reasons true?"),
+        "reasons_places": partial(_reasons, "Are they where time and place decide?"),
         "finetune_speed": _finetune_speed,
         "service_load": _service_load,
         "attacks": _attacks,
@@ -262,7 +266,7 @@ def _tuned(heading: str, result: dict[str, Any]) -> str:
     )
 
 
-def _reasons(result: dict[str, Any]) -> str:
+def _reasons(heading: str, result: dict[str, Any]) -> str:
     run = result["run"]
     rows = [
         f"| {name} | {with_interval(found)} | {TARGETS.get(name, '')} | {MEANINGS[name]} |"
@@ -273,7 +277,7 @@ def _reasons(result: dict[str, Any]) -> str:
     kinds = "; ".join(f"{name.replace(':', ': ')} {found['value']:.3f}" for name, found in parts.items())
     return "\n".join(
         [
-            "## Are the reasons true?\n",
+            f"## {heading}\n",
             (
                 f"{run['title']}, {run['users']} users drawn by seed {run['seed']}, the first {run['k']} items each: "
                 f"{run['reasons']} reasons in the language '{run['language']}', style {run['style']}; {run['model']}. "
