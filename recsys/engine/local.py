@@ -125,6 +125,8 @@ class VllmEngine:
         gpu = torch.cuda.is_available()
         if not gpu:
             bind_cpu_threads()
+            # The scheduler in this process: one process less to start, and to talk to at every step.
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, math.ceil(settings.kv_cache_gb))))
         options: dict[str, Any] = {
             "model": str(model),
