@@ -107,7 +107,7 @@ def _reason(line: Recommendation, n: int) -> Text:
 
 def _table(why: Why) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    table.add_column("what")
+    table.add_column("what", overflow="fold")
     table.add_column("against | for", no_wrap=True)
     if why.other:
         table.add_column(f"for {why.other.item.name[:40]}", no_wrap=True)

@@ -94,8 +94,8 @@ def show(result: Recommendations, title: str) -> None:
     table = Table(box=None, padding=(0, 1), show_header=True, header_style="dim")
     table.add_column("", justify="right", style="bold")
     table.add_column("score", no_wrap=True)
-    table.add_column(title, ratio=2)
-    table.add_column("why", ratio=3)
+    table.add_column(title, ratio=2, overflow="fold")
+    table.add_column("why", ratio=3, overflow="fold")  # a language without spaces is one long word
     best = max((line.score for line in result), default=1.0) or 1.0
     for line in result:
         table.add_row(str(line.rank), _bar(line.score, best), _item(line), _reason(line))

@@ -80,6 +80,16 @@ def test_the_table_shows_title_reason_and_degradation(
     assert "degraded:" in shown
 
 
+def test_a_language_without_spaces_is_folded_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was longer than the column ended in three dots."""
+    assert run(monkeypatch, "recommend", "--liked", "Toy Story", "--lang", "zh", "-k", "4") == 0
+    shown = capsys.readouterr().out
+    assert "您喜欢" in shown
+    assert "…" not in shown
+
+
 def test_an_unknown_user_gets_popular_items_and_is_told_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
