@@ -1,6 +1,6 @@
 """Explanation sentences to learn from: drawn from the grammar of what is true, as the model is asked for them.
 
-The evidence is the retriever's alone (no model has ranked yet). A sentence that would fit any of the
+The evidence is the retriever's alone (no model has ranked yet). A sentence that would fit all of the
 other candidates as well is not taught.
 """
 
