@@ -167,11 +167,11 @@ class HybridRetriever:
         that it allows. `muted` channels have no say. Ids that the table lacks are left out.
         """
         state = self._now.state
-        rows, names = _rows(state.table, item_ids), self._asked(query, muted)
-        answers = ask(query, state, names)
+        rows, weights = _rows(state.table, item_ids), self._heard(query, muted)
+        answers = ask(query, state, [*weights, FALLBACK])
         allowed = state.table.allowed(query.filter, query.exclude)
         tops = tops_of(answers, allowed, self._depth(len(rows)))
-        pool, terms, spoke = self._in_pool(query, answers, tops, rows, muted)
+        pool, terms, spoke = self._in_pool(answers, tops, rows, weights, muted)
         scores = terms.sum(axis=1).astype(np.float32)
         best = scores[allowed[pool.rows]].max(initial=-np.inf)
         place = np.searchsorted(pool.rows, rows)
@@ -189,30 +189,30 @@ class HybridRetriever:
         scores = np.full((len(asked), len(item_ids)), np.nan)
         known = np.array([one in state.table.row_of for one in item_ids], dtype=bool)
         rows = _rows(state.table, item_ids)
-        names = [self._asked(query, muted) for query, muted in asked]
+        weights = [self._heard(query, muted) for query, muted in asked]
+        names = [[*those, FALLBACK] for those in weights]
         for number, answers in enumerate(ask_many([query for query, _ in asked], state, names)):
             query, muted = asked[number]
             allowed = state.table.allowed(query.filter, query.exclude)
             tops = tops_of(answers, allowed, self._depth(len(rows)))
-            pool, terms, _ = self._in_pool(query, answers, tops, rows, muted)
+            pool, terms, _ = self._in_pool(answers, tops, rows, weights[number], muted)
             place = np.searchsorted(pool.rows, rows)
             scores[number, known] = terms[place].sum(axis=1).astype(np.float32)
         return scores
 
-    def _asked(self, query: Query, muted: Collection[str]) -> list[str]:
-        """The channels that are asked where some have no say."""
-        return [*(name for name in self._weights_for(query) if name not in muted), FALLBACK]
+    def _heard(self, query: Query, muted: Collection[str]) -> dict[str, float]:
+        """Channel weights for this query, less the channels that have no say."""
+        return {name: weight for name, weight in self._weights_for(query).items() if name not in muted}
 
     def _in_pool(
         self,
-        query: Query,
         answers: Mapping[str, Asked],
         tops: Mapping[str, RowArray],
         rows: RowArray,
+        weights: Mapping[str, float],
         muted: Collection[str],
     ) -> tuple[Pool, FloatArray, list[str]]:
         """`_terms` of the pool with `rows` among it, and the channels that spoke."""
-        weights = {name: weight for name, weight in self._weights_for(query).items() if name not in muted}
         spoke = [name for name in weights if name in answers] or [FALLBACK] * (FALLBACK not in muted)
         pool, terms = self._terms(answers, tops, spoke, weights, rows)
         return pool, terms, spoke

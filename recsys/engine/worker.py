@@ -1,6 +1,6 @@
-"""What runs inside vLLM's own processes on a CPU, where two of its habits cost a small machine half of its time.
+"""What vLLM runs of ours on a CPU, where two of its habits cost a small machine half of its time.
 
-vLLM loads both classes by name, in processes that it starts; nothing else here imports this module.
+vLLM loads both classes by name, where its scheduler and its worker run; nothing else here imports this module.
 """
 
 from __future__ import annotations
