@@ -22,6 +22,7 @@ from retrieval.facets import FacetChannel
 from retrieval.fusion import FALLBACK, HybridRetriever
 from retrieval.index import open_or_build
 from retrieval.item_item import ItemItem, fit
+from retrieval.meetings import Meetings
 from retrieval.nearby import nearby
 from retrieval.table import ItemTable
 from retrieval.text import TextChannel
@@ -64,7 +65,8 @@ def build_retriever(
     found = {name: build.channel(name) for name in dict.fromkeys(wanted)}
     channels = {name: channel for name, channel in found.items() if channel is not None}
     counts = dict(zip(log.items, log.counts.astype(float).tolist(), strict=True))
-    return HybridRetriever(ItemTable(items), channels, counts, config, weights), tuple(build.notes)
+    retriever = HybridRetriever(ItemTable(items), channels, counts, config, weights, Meetings(log))
+    return retriever, tuple(build.notes)
 
 
 def saved_weights(folder: Path) -> dict[str, float] | None:

@@ -72,6 +72,11 @@ class EventLog:
         return {item_id: row for row, item_id in enumerate(self.items)}
 
     @cached_property
+    def user(self) -> IntArray:
+        """The row in `users` of each event, shape (n,)."""
+        return np.repeat(np.arange(len(self.users), dtype=np.int32), np.diff(self.start))
+
+    @cached_property
     def counts(self) -> npt.NDArray[np.int64]:
         """Events per item, shape (i,)."""
         return np.bincount(self.item, minlength=len(self.items)).astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ from recsys.retriever_config import RetrieverConfig
 from recsys.types import Candidate, Item
 from retrieval.asking import State, ask, ask_many
 from retrieval.base import Channel, FloatArray, Query, RowArray, best_first
+from retrieval.meetings import Meetings
 from retrieval.pool import Asked, Pool, gather, tops_of
 from retrieval.table import BoolArray, ItemTable
 
@@ -53,8 +55,9 @@ class HybridRetriever:
     p(next item | user).
 
     A request reads one state from beginning to end; an update makes another state and
-    puts it in its place. `counts` is the number of events per item id. Raises
-    ConfigError if no channel has weight, or if the popularity channel is missing.
+    puts it in its place. `counts` is the number of events per item id; with `meetings`, `together`
+    names only what they confirm. Raises ConfigError if no channel has weight, or if the popularity
+    channel is missing.
     """
 
     def __init__(
@@ -64,11 +67,13 @@ class HybridRetriever:
         counts: Mapping[str, float],
         config: RetrieverConfig,
         weights: Mapping[str, float] | None = None,
+        meetings: Meetings | None = None,
     ) -> None:
         chosen: Mapping[str, float] = config.by_name if weights is None else weights
         self.config = config
         self.weights = _weighted(chosen, channels)
         self._counts = counts
+        self._meetings = meetings
         self._head = _head(counts)
         self._popularity = _percentiles(counts)
         self._now = _Now(State(table, dict(channels)))
@@ -319,12 +324,21 @@ class HybridRetriever:
                     source=source,
                     channels={source: depth + 1} | found,
                     because=why,
-                    together=_strongest(near),
+                    together=self._strongest(near, table.items[row].id),
                     popularity=self._popularity.get(table.items[row].id),
                     lead=score - best,
                 )
             )
         return candidates
+
+    def _strongest(self, shares: Mapping[str, float], item_id: str) -> dict[str, float]:
+        """The largest positive shares, of all that is positive, that are borne out by counting."""
+        positive = {other: share for other, share in shares.items() if share > 0}
+        total = math.fsum(positive.values())
+        best = sorted(positive, key=lambda other: (-positive[other], other))
+        met = self._meetings
+        borne_out = (other for other in best if met is None or met.together(other, item_id))
+        return {other: positive[other] / total for other in itertools.islice(borne_out, TOGETHER_SHOWN)}
 
     def _depth(self, n: int) -> int:
         return max(self.config.depth, DEPTH_FACTOR * n)
@@ -362,14 +376,6 @@ def _with(chosen: _Chosen, extra: _Chosen, kept: Collection[int]) -> _Chosen:
         np.concatenate([chosen.scores[stay], np.minimum(extra.scores[:room], ceiling)]),
         (*(chosen.sources[place] for place in stay), *extra.sources[:room]),
     )
-
-
-def _strongest(shares: Mapping[str, float]) -> dict[str, float]:
-    """The largest positive shares, of all that is positive."""
-    positive = {item_id: share for item_id, share in shares.items() if share > 0}
-    total = math.fsum(positive.values())
-    best = sorted(positive.items(), key=lambda pair: (-pair[1], pair[0]))[:TOGETHER_SHOWN]
-    return {item_id: share / total for item_id, share in best}
 
 
 def _percentiles(counts: Mapping[str, float]) -> dict[str, float]:

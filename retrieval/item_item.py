@@ -265,9 +265,8 @@ def _matrix(
 
 def _user_item(log: EventLog) -> sp.csr_matrix:
     """1 where a user met an item, shape (users, items)."""
-    user = np.repeat(np.arange(len(log.users)), np.diff(log.start))
     shape = (len(log.users), len(log.items))
-    met = sp.csr_matrix((np.ones(len(log), dtype=np.float32), (user, log.item)), shape=shape)
+    met = sp.csr_matrix((np.ones(len(log), dtype=np.float32), (log.user, log.item)), shape=shape)
     met.data[:] = 1  # duplicates were summed
     return met
 
