@@ -26,15 +26,14 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.environment import describe, write_json
+from benchmarks.lists import SEED, Lists
 from recsys.engine.checks import label_ids
-from recsys.evaluation import protocols, splits
+from recsys.evaluation import splits
 from recsys.evaluation.intervals import bootstrap
 from recsys.evaluation.metrics import PRIMARY, ranking_metrics
 from recsys.pipeline import Recommender
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
-from recsys.types import Candidate, Context
 
-SEED = 7
 SERIAL = 4  # requests behind the throughput of one caller
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in STRATEGIES},
@@ -89,39 +88,6 @@ class Log:
             "computed_tokens": round(prompt - cached, 1),
             "generated_tokens": mean("generated_tokens"),
         }
-
-
-class Lists:
-    """Requests of held-out users, each handed out once; it begins anew when all had their turn."""
-
-    def __init__(self, recommender: Recommender) -> None:
-        self.recommender = recommender
-        events = recommender.store.interactions(recommender.domain.name)
-        self.split = splits.leave_one_out(events)
-        self.cases = sorted(self.split.cases, key=lambda case: case.user_id)
-        random.Random(SEED).shuffle(self.cases)
-        self.popularity = Counter(event.item_id for event in self.split.train)
-        self._next = 0
-
-    def take(self, users: int, size: int) -> list[splits.Case]:
-        """The next users' cases, each with its target and size - 1 sampled items."""
-        places = [(self._next + number) % len(self.cases) for number in range(users)]
-        self._next += users
-        catalogue = [item.id for item in self.recommender.catalog]
-        part = dataclasses.replace(self.split, cases=tuple(self.cases[place] for place in places))
-        return list(protocols.sampled(part, catalogue, size - 1, seed=SEED)[0].cases)
-
-    def request(self, case: splits.Case, order: Sequence[str] | None = None) -> RankRequest:
-        """What serving would send for this user, had retrieval brought these candidates."""
-        recommender = self.recommender
-        length = recommender.domain.ranker.history_length
-        past = recommender.catalog.entries(case.history, recommender.domain.feedback)
-        candidates = tuple(
-            Candidate(item=recommender.catalog.by_id(item), score=0.0, source="sampled")
-            for item in order or case.candidates or ()
-        )
-        profile = recommender.store.user(recommender.domain.name, case.user_id).profile
-        return RankRequest(candidates, past[max(0, len(past) - length) :], Context(), profile)
 
 
 def measure(recommender: Recommender, options: Options) -> dict[str, Any]:

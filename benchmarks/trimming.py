@@ -27,7 +27,7 @@ import psutil
 from rich.progress import track
 
 from benchmarks.environment import describe, write_json
-from benchmarks.sampled_ranking import SEED, request_for
+from benchmarks.lists import SEED, request_for
 from recsys.adapters import resolve_adapter
 from recsys.config import Settings
 from recsys.engine import prepare_checkpoint
