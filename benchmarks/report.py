@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report_load, report_trimming
-from benchmarks.tables import with_interval
+from benchmarks import report_load, report_ranking, report_trimming
+from benchmarks.tables import environment_line, with_interval
 from recsys.evaluation.reason_measures import MEANINGS
 from retrieval.index_kinds import IndexConfig
 
@@ -34,8 +34,9 @@ def render() -> str:
         "first_run": _first_run,
         "evaluation": _evaluation,
         "retrieval_scale": _retrieval_scale,
-        "ranking": _ranking,
-        "peer": _peer,
+        "ranking": report_ranking.ranking,
+        "peer": report_ranking.peer,
+        "throughput": report_ranking.throughput,
         "trimming": _trimming,
         "knobs": _knobs,
         "places": partial(_tuned, "Time and place, in a generated town: the whole catalogue"),
@@ -79,7 +80,7 @@ def _first_run(result: dict[str, Any]) -> str:
                 f"\nA warm request ranks 20 candidates and writes 5 reasons, for a user the engine has not seen: median of "
                 f"7 users, {spread['min']:.2f} to {spread['max']:.2f} s. Median per stage: {warm}.\n"
             ),
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
     )
 
@@ -102,7 +103,7 @@ def _evaluation(result: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
             *rows,
             "",
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
     )
 
@@ -135,84 +136,13 @@ def _retrieval_scale(result: dict[str, Any]) -> str:
             "| items | index | recall@100 | p50, ms | p99, ms | build, s | MiB |\n|---|---|---|---|---|---|---|",
             *rows,
             "",
-            _environment(result["environment"]),
-        ]
-    )
-
-
-def _ranking(result: dict[str, Any]) -> str:
-    sizes, callers = result["options"]["sizes"], result["options"]["concurrent"]
-    rows, loads = [], []
-    for name, one in result["strategies"].items():
-        faster = " and ".join(f"{value:.1f} x" for value in one["times_faster_than"].values()) or "-"
-        rows.append(
-            f"| {name} | {_ndcg(one)} | {one['p50_ms'] / 1000:.2f} | {one['p95_ms'] / 1000:.2f} | {faster} | "
-            f"{one['computed_tokens']:,.0f} of {one['prompt_tokens']:,.0f} | {one['kendall_tau']:.2f} | "
-            f"{one['invalid_outputs']:.0%} |"
-        )
-        times = [one["candidates"][str(size)] for size in sizes]
-        clocks = [f"{time['p50_ms'] / 1000:.2f} / {time['p95_ms'] / 1000:.2f}" for time in times]
-        rates = [f"{one['requests_per_s'][str(number)]:.2f}" for number in callers]
-        loads.append(f"| {name} | {' | '.join(clocks + rates)} |")
-    rows += [
-        f"| {name} | {_ndcg(one)} | - | - | - | - | - | - |" for name, one in result["baselines"].items()
-    ]
-    spared = ""
-    if apart := result["without_shared_prefix"]:
-        spared = (
-            f"\nPointwise without the shared prefix computes {apart['times_computed']:.1f} times the tokens and takes "
-            f"{apart['p50_ms'] / apart['shared_p50_ms']:.1f} times as long.\n"
-        )
-    heads = [f"{size} candidates" for size in sizes] + [f"{number} at once" for number in callers]
-    adapter = f" with {result['adapter']}" if result["adapter"] else ""
-    return "\n".join(
-        [
-            "## Ways to rank\n",
-            (
-                f"{result['model']}{adapter}, {result['options']['users']} users; {result['protocol']}. An easy protocol: these "
-                "figures do not compare with full ranking. No strategy is told the retriever's facts. Faster: than a generated "
-                "order, and than generated ids and scores. Tau: between the orders of a list and of the same list shuffled.\n"
-            ),
-            "| strategy | NDCG@10 (95 % interval) | p50, s | p95, s | faster | prompt tokens computed | tau | invalid outputs |",
-            f"|{'---|' * 8}",
-            *rows,
-            f"\nSeconds of one request (p50 / p95, {result['options']['few']} users from the second column on), and requests a second:\n",
-            f"| strategy | {' | '.join(heads)} |",
-            f"|{'---|' * (1 + len(heads))}",
-            *loads,
-            spared,
-            _environment(result["environment"]),
-        ]
-    )
-
-
-def _peer(result: dict[str, Any]) -> str:
-    ways, theirs = result["ways"], [name for name in result["ways"] if name.startswith("rank_llm")]
-    rows = [
-        f"| {name} | {one['p50_s']:.2f} | {one['p95_s']:.2f} | {one[str(result['at_once']) + '_at_once_s']:.2f} | "
-        + " | ".join(f"{ways[other]['p50_s'] / one['p50_s']:.1f} x" for other in theirs)
-        + " |"
-        for name, one in ways.items()
-    ]
-    return "\n".join(
-        [
-            "## Beside rank_llm\n",
-            (
-                f"The untuned model orders 20 candidates; {result['users']} users in each of {result['rounds']} rounds, sides in "
-                "turn, each as it comes: rank_llm lets vLLM compile the model, here that is a setting. Its list is generated, "
-                "its first token read off as letters are here.\n"
-            ),
-            f"| way | p50, s | p95, s | {result['at_once']} at once, s | faster than {' | faster than '.join(theirs)} |",
-            f"|{'---|' * (4 + len(theirs))}",
-            *rows,
-            "",
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
     )
 
 
 def _trimming(result: dict[str, Any]) -> str:
-    return f"{report_trimming.section(result)}\n{_environment(result['environment'])}"
+    return f"{report_trimming.section(result)}\n{environment_line(result['environment'])}"
 
 
 def _knobs(result: dict[str, Any]) -> str:
@@ -232,13 +162,9 @@ def _knobs(result: dict[str, Any]) -> str:
             f"|{'---|' * 6}",
             *rows,
             "",
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
     )
-
-
-def _ndcg(one: dict[str, float]) -> str:
-    return with_interval({"value": one["ndcg@10"], "low": one["ndcg@10_low"], "high": one["ndcg@10_high"]})
 
 
 def _tuned(heading: str, result: dict[str, Any]) -> str:
@@ -257,7 +183,7 @@ def _tuned(heading: str, result: dict[str, Any]) -> str:
             f"| system | NDCG@10 (95 % interval) | {result['compared']} minus it |\n|---|---|---|",
             *rows,
             "",
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
     )
 
@@ -283,7 +209,7 @@ def _reasons(heading: str, result: dict[str, Any]) -> str:
             *rows,
             "",
             *([f"Of these, by kind: {kinds}.\n"] if kinds else []),
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
     )
 
@@ -304,13 +230,13 @@ def _finetune_speed(result: dict[str, Any]) -> str:
             "| trainer | candidates trained per second | peak memory, GiB | ours is faster by |\n|---|---|---|---|",
             *rows,
             "",
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
     )
 
 
 def _service_load(result: dict[str, Any]) -> str:
-    return f"{report_load.section(result)}\n{_environment(result['environment'])}"
+    return f"{report_load.section(result)}\n{environment_line(result['environment'])}"
 
 
 def _attacks(result: dict[str, Any]) -> str:
@@ -341,7 +267,7 @@ def _attacks(result: dict[str, Any]) -> str:
                 f"\nReasons that echo an attack: {with_interval(found['echoes'])} of {found['echoes']['n']}. NDCG@10 "
                 f"{with_interval(found['ndcg@10'])}, of it lost to the defence {with_interval(found['ndcg_lost'])}.\n"
             ),
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
     )
 
@@ -361,16 +287,8 @@ def _noise(result: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|",
             *rows,
             "",
-            _environment(result["environment"]),
+            environment_line(result["environment"]),
         ]
-    )
-
-
-def _environment(found: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return (
-        f"`{found['command']}`, {found['date']}: {found['cores']} cores of {found['cpu']}, "
-        f"{found['memory_gib']} GiB, Python {found['python']}, {versions}.\n"
     )
 
 
