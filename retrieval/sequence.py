@@ -35,6 +35,9 @@ KIND = "sequence model 1"
 BATCH = 256
 """Histories that go through the network at a time."""
 
+TAIL = 32
+"""Histories that differ from the longest in so many of their last items at most go through it together."""
+
 
 class Training(BaseModel):
     """How a model came to be: `fitted_on` is the hash of its events, `seconds` what it took.
@@ -101,10 +104,11 @@ class SequenceModel:
             for number, history in enumerate(histories)
         ]
         some = sorted((n for n, (rows, _) in enumerate(read) if len(rows)), key=lambda n: len(read[n][0]))
-        for first in range(0, len(some), BATCH):
-            chosen = some[first : first + BATCH]
-            vectors[chosen, :-1] = self._states([read[n] for n in chosen])
-            vectors[chosen, -1] = 1.0
+        for group in _alike(some, [rows for rows, _ in read]):
+            for first in range(0, len(group), BATCH):
+                chosen = group[first : first + BATCH]
+                vectors[chosen, :-1] = self._states([read[n] for n in chosen])
+                vectors[chosen, -1] = 1.0
         return vectors
 
     def score(self, history: Sequence[str], times: Times | None = None) -> FloatArray | None:
@@ -188,6 +192,21 @@ class SequenceModel:
         network = build(self.config, len(self.items))
         network.load_state_dict({name: torch.from_numpy(values) for name, values in self.weights.items()})
         return network.eval()
+
+
+def _alike(some: Sequence[int], rows: Sequence[npt.NDArray[np.int64]]) -> list[list[int]]:
+    """Those that differ from the longest, which is the last, near their ends alone, and the others.
+
+    So it is where one history is asked about without some of its newest items: a recurrent
+    network reads their common beginning once.
+    """
+    if not some:
+        return []
+    longest = rows[some[-1]]
+    start = longest[: max(0, len(longest) - TAIL)]
+    like = {n for n in some if np.array_equal(rows[n][: len(start)], start)}
+    groups = [n for n in some if n in like], [n for n in some if n not in like]
+    return [group for group in groups if group]
 
 
 def _shapes(config: SequenceConfig, n_items: int) -> dict[str, tuple[int, ...]]:

@@ -21,7 +21,7 @@ from retrieval.events import EventLog, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 DECAYS = (0.3, 0.6, 0.75, 0.88, 0.95, 0.99)
 """Where the learned rates start: memories of about 1, 2, 4, 8, 20 and 100 items."""
@@ -122,7 +122,7 @@ def states(
     if config.architecture == "gru":
         gaps, runs = _gaps(times)
         embedded = _drop(embedded + network["gaps"](gaps) + network["runs"](runs), config.dropout, generator)
-        state = network["gru"](embedded)[0]
+        state = _recur(network["gru"], embedded) if generator is None else network["gru"](embedded)[0]
         found: Tensor = network["out"](_drop(state, config.dropout, generator))
         return found
     embedded = _drop(embedded, config.dropout, generator)
@@ -133,6 +133,20 @@ def states(
             state = _attend(block, config, state, generator)
         found = found + network["out"](state)
     return _drop(found, config.dropout, generator)
+
+
+def _recur(gru: nn.Module, embedded: Tensor) -> Tensor:
+    """What the GRU says after each input, shape (b, l, d); it reads only once what all begin with."""
+    import torch
+
+    same = (embedded == embedded[:1]).all(dim=-1).all(dim=0)
+    shared = int(same.long().cumprod(dim=0).sum())
+    if len(embedded) == 1 or not 0 < shared < embedded.shape[1]:
+        whole: Tensor = gru(embedded)[0]
+        return whole
+    before, state = gru(embedded[:1, :shared])
+    after = gru(embedded[:, shared:], state.expand(-1, len(embedded), -1).contiguous())[0]
+    return torch.cat([before.expand(len(embedded), -1, -1), after], dim=1)
 
 
 def _gaps(times: Tensor) -> tuple[Tensor, Tensor]:

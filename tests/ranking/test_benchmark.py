@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import knobs, report, report_trimming
+from benchmarks import knobs, report, report_ranking, report_trimming
 from benchmarks import ranking as benchmark
 from benchmarks.environment import describe
 from recsys.config import Settings, load_domain
@@ -58,7 +58,7 @@ def test_what_sees_no_other_candidate_is_stable_and_what_writes_the_first_number
 
 
 def test_the_page_shows_a_row_for_each(result: dict[str, Any]) -> None:
-    page = report._ranking(json.loads(json.dumps(result)))
+    page = report_ranking.ranking(json.loads(json.dumps(result)))
     assert all(page.count(f"| {name} |") == 2 for name in result["strategies"])
     assert all(page.count(f"| {name} |") == 1 for name in result["baselines"])
 

@@ -110,6 +110,26 @@ def test_many_histories_at_once_score_as_each_alone(architecture: str) -> None:
             assert row == pytest.approx(alone, abs=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_histories_begin_with_is_read_once(architecture: str) -> None:
+    model = train(ring(), small(architecture, epochs=2, length=100))
+    whole = [RING[(n * n) % 8] for n in range(90)]
+    seconds = [60.0 * n for n in range(90)]
+    gone: list[set[int]] = [set(), {89}, {80}, {70, 85}, {3}, set(range(60, 90)), set(range(2, 90))]
+    kept = [[n for n in range(90) if n not in one] for one in gone]
+    histories, times = [[whole[n] for n in one] for one in kept], [[seconds[n] for n in one] for one in kept]
+    read: list[int] = []
+    if architecture == "gru":
+        model._network["gru"].register_forward_pre_hook(
+            lambda _, given: read.append(given[0].shape[0] * given[0].shape[1])
+        )
+    together = model.score_batch(histories, times)
+    if architecture == "gru":  # two that differ early are read apart from the five that do not
+        assert sum(read) < 90 + 5 * 32 + 2 * 90
+    for history, at, row in zip(histories, times, together, strict=True):
+        assert row == pytest.approx(model.score(history, at), abs=1e-5)
+
+
 def test_only_the_last_items_are_read(model: SequenceModel) -> None:
     long = [RING[n % 8] for n in range(40)]
     assert np.array_equal(model.score(long), model.score(long[-12:]))  # type: ignore[arg-type]
