@@ -49,6 +49,7 @@ def render() -> str:
         "tuned_full": partial(_tuned, "The shipped adapter behind the retriever: the whole catalogue"),
         "wishes_beside": partial(_tuned, "Wishes in plain words, beside a history: the whole catalogue"),
         "wishes_alone": partial(_tuned, "Wishes in plain words of people nobody knows: the whole catalogue"),
+        "cold_items": partial(_tuned, "New items among new items, by an adapter that never read of them"),
         "cold_users": partial(_tuned, "New users, one event known: target + 19 random items"),
         "reasons": partial(_reasons, "Are the reasons true?"),
         "reasons_places": partial(_reasons, "Are they where time and place decide?"),
