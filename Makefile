@@ -7,6 +7,8 @@ USER_ID ?= 196
 AT ?= Friday 21:00
 PLACE ?= Minneapolis, MN
 K ?= 5
+# Tests run in so many processes, each with a vLLM of its own at times: about 6 GiB.
+TEST_JOBS ?= $(shell awk '/MemAvailable/ {print ($$2 > 14000000) ? 2 : 1}' /proc/meminfo)
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -18,7 +20,7 @@ recommend: setup ## five films for a real user, with true reasons
 	@$(BIN)/recsys recommend --domain movies --user "$(USER_ID)" --at "$(AT)" --place "$(PLACE)" -k $(K)
 
 test: lint ## lint, then all tests (the real engine included)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check
