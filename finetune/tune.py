@@ -131,8 +131,8 @@ def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, comma
         module = scorer(model.eval())
         return Scored.of(lists, lambda packed: log_odds(module, packed), told)
 
-    # A whole model takes no adapter beside it; one that knows less of the items never takes its place.
-    alone = config.method in ("partial", "full") or config.examples.held_items > 0
+    whole = config.method in ("partial", "full")
+    alone = whole or config.examples.held_items > 0  # one that knows fewer items never takes another's place
     default = None if alone else default_adapter(domain.name, tuning.settings, domain.folder)
     fits = default is not None and default.published().base_fingerprint == model_fingerprint(tuning.model)
     incumbent = default if fits else None  # an adapter of another base model says nothing about this one
