@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from tests.fakes import FakeTokenizer, ScriptedEngine, build_recommender, write_
 from tests.postgres.server import PostgresServer
 
 pytest.register_assert_rewrite("tests.contracts")
+
+for name in (
+    "COLUMNS",
+    "LINES",
+):  # pytest-xdist's processes have them, and rich keeps the first that it meets
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session", autouse=True)
