@@ -25,8 +25,10 @@ from rich.progress import track
 from benchmarks.environment import describe, write_json
 from benchmarks.lists import SEED, Lists
 from benchmarks.recording import CALLS
+from recsys.engine.checks import label_ids
 from recsys.evaluation.intervals import bootstrap
 from recsys.pipeline import Recommender
+from recsys.ranking.pointwise import TEMPLATE
 
 CANDIDATES = 20
 AT = "Friday 21:00"
@@ -68,8 +70,7 @@ def batch(recommender: Recommender, engine: Clocked, users: int, at_once: int) -
     from vllm import SamplingParams
 
     lists, ranker = Lists(recommender), recommender.ranker("pointwise", engine)
-    labels = recommender.prompts.get("rank/pointwise").meta.labels
-    ids = [engine.tokenizer.encode(label, add_special_tokens=False)[0] for label in labels]
+    ids = list(label_ids(engine.tokenizer, recommender.prompts.get(TEMPLATE).meta.labels))
     sampling = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=ids, detokenize=False)
     llm = engine.inner._llm
 
@@ -88,7 +89,7 @@ def batch(recommender: Recommender, engine: Clocked, users: int, at_once: int) -
     tokens = []
     for number in track(range(users // at_once), description="batches"):
         requests = [lists.request(case) for case in lists.take(at_once, CANDIDATES)]
-        if number % 2 == 0 or not engine.prompts:
+        if number % 2 == 0:
             llm.reset_prefix_cache()
             seconds["ours"].append(ours(requests))
             prompts = engine.prompts

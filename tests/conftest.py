@@ -16,10 +16,8 @@ from tests.postgres.server import PostgresServer
 
 pytest.register_assert_rewrite("tests.contracts")
 
-for name in (
-    "COLUMNS",
-    "LINES",
-):  # pytest-xdist's processes have them, and rich keeps the first that it meets
+# pytest-xdist's processes have these, and rich keeps the first that it meets.
+for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
 
 
