@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ from tests.postgres.server import PostgresServer
 
 pytest.register_assert_rewrite("tests.contracts")
 
-# pytest-xdist's processes have these, and rich keeps the first that it meets.
+# rich keeps the first width that it meets: neither that of pytest-xdist's processes nor of a test shall it be.
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
+importlib.import_module("recsys.cli.output")
 
 
 @pytest.fixture(scope="session", autouse=True)
