@@ -12,9 +12,10 @@ def ranking(result: dict[str, Any]) -> str:
     sizes, callers = result["options"]["sizes"], result["options"]["concurrent"]
     rows, loads = [], []
     for name, one in result["strategies"].items():
-        faster = " and ".join(f"{value:.1f} x" for value in one["times_faster_than"].values()) or "-"
+        faster, elsewhere = _faster(one["times_faster_than"]), _faster(one["times_faster_than_from_rates"])
         rows.append(
             f"| {name} | {_ndcg(one)} | {one['p50_ms'] / 1000:.2f} | {one['p95_ms'] / 1000:.2f} | {faster} | "
+            f"{elsewhere} | "
             f"{one['computed_tokens']:,.0f} of {one['prompt_tokens']:,.0f} | {one['kendall_tau']:.2f} | "
             f"{one['invalid_outputs']:.0%} |"
         )
@@ -23,7 +24,7 @@ def ranking(result: dict[str, Any]) -> str:
         rates = [f"{one['requests_per_s'][str(number)]:.2f}" for number in callers]
         loads.append(f"| {name} | {' | '.join(clocks + rates)} |")
     rows += [
-        f"| {name} | {_ndcg(one)} | - | - | - | - | - | - |" for name, one in result["baselines"].items()
+        f"| {name} | {_ndcg(one)} | - | - | - | - | - | - | - |" for name, one in result["baselines"].items()
     ]
     spared = ""
     if apart := result["without_shared_prefix"]:
@@ -39,10 +40,13 @@ def ranking(result: dict[str, Any]) -> str:
             (
                 f"{result['model']}{adapter}, {result['options']['users']} users; {result['protocol']}. An easy protocol: these "
                 "figures do not compare with full ranking. No strategy is told the retriever's facts. Faster: than a generated "
-                "order, and than generated ids and scores. Tau: between the orders of a list and of the same list shuffled.\n"
+                "order, and than generated ids and scores; by rates: the same requests at "
+                f"{result['options']['prefill_rate']:,.0f} prompt tokens and {result['options']['decode_rate']:,.1f} written "
+                "tokens a second, as published for Llama-2-7B on one A100 (benchmarks/ranking.py names the source). "
+                "Tau: between the orders of a list and of the same list shuffled.\n"
             ),
-            "| strategy | NDCG@10 (95 % interval) | p50, s | p95, s | faster | prompt tokens computed | tau | invalid outputs |",
-            f"|{'---|' * 8}",
+            "| strategy | NDCG@10 (95 % interval) | p50, s | p95, s | faster | by rates | prompt tokens computed | tau | invalid outputs |",
+            f"|{'---|' * 9}",
             *rows,
             f"\nSeconds of one request (p50 / p95, {result['options']['few']} users from the second column on), and requests a second:\n",
             f"| strategy | {' | '.join(heads)} |",
@@ -101,6 +105,10 @@ def throughput(result: dict[str, Any]) -> str:
             environment_line(result["environment"]),
         ]
     )
+
+
+def _faster(times: dict[str, float]) -> str:
+    return " and ".join(f"{value:.1f} x" for value in times.values()) or "-"
 
 
 def _ndcg(one: dict[str, float]) -> str:
