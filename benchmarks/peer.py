@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -101,7 +102,9 @@ def worker(side: str, peer: str, users: int) -> None:
             ]  # of people that no way met before
             many = _seconds(rank, [lists.request(case) for case in lists.take(AT_ONCE, CANDIDATES)])
             found[name] = {"seconds": seconds, "at_once_s": many}
-    print("\n" + json.dumps(found))
+    print("\n" + json.dumps(found), flush=True)
+    for process in multiprocessing.active_children():  # rank_llm leaves vLLM running, and Python would wait for it
+        process.kill()
 
 
 def _seconds(rank: Rank, asked: Sequence[RankRequest]) -> float:

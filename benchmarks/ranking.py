@@ -3,12 +3,12 @@
     python -m benchmarks.ranking --users 200 --out benchmarks/results/ranking.json
 
 Quality: leave-one-out, the target among 19 uniformly sampled items. All strategies rank one
-user's list before the next user comes, in turns, so that the machine's moods hit all alike.
-Every list that is timed is of a user that no strategy has met before: the prefix cache helps
-within a request only. For a model and a GPU that are not here the same requests are computed
-from rates: --prefill-rate and --decode-rate, tokens a second, of one request. Unless told, they are
-those of Llama-2-7B in fp16 on one A100 of 80 GB as InternLM/lmdeploy measured them at batch 1
-(docs/en/benchmark/a100_fp16.md of its v0.1.0: 2048 tokens to the first one .139 s, then 98.9 a second).
+user's list before the next user comes, in turns, so that the machine's moods hit all alike, each
+from an empty prefix cache, so that it helps within a request only. For a model and a GPU that are
+not here the same requests are computed from rates: --prefill-rate and --decode-rate, tokens a
+second, of one request. Unless told, they are those of Llama-2-7B in fp16 on one A100 of 80 GB as
+InternLM/lmdeploy measured them at batch 1 (docs/en/benchmark/a100_fp16.md of its v0.1.0: 2048
+tokens to the first one .139 s, then 98.9 a second).
 """
 
 from __future__ import annotations
@@ -155,10 +155,12 @@ def _in_turns(
     rankers: Mapping[str, Ranker], lists: Lists, cases: Sequence[splits.Case], what: str
 ) -> dict[str, Log]:
     logs = {name: Log() for name in rankers}
+    engine: Any = lists.recommender.engine()
     for number, case in enumerate(track(cases, description=what)):
         request, names = lists.request(case), list(rankers)
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
+            engine._llm.reset_prefix_cache()
             logs[name].timed(rankers[name], request)
     return logs
 

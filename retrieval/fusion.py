@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -20,10 +20,10 @@ from retrieval.asking import State, ask, ask_many
 from retrieval.base import Channel, FloatArray, Query, RowArray, best_first
 from retrieval.meetings import Meetings
 from retrieval.pool import Asked, Pool, gather, tops_of
+from retrieval.popularity import head, percentiles
 from retrieval.table import BoolArray, ItemTable
 
 DEPTH_FACTOR = 5
-HEAD = 0.8  # the most met items that hold this share of all events; the others are the long tail
 TOGETHER = ("linear", "transitions", "cooccurrence", "ease")  # channels that can say with what an item is met
 TOGETHER_SHOWN = 3
 FALLBACK = "popularity"  # the channel that always has an answer, about every item
@@ -43,6 +43,22 @@ class _Chosen:
     rows: RowArray
     scores: FloatArray
     sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """A pool, and what each channel that spoke adds to the score of its items, shape (r, channels)."""
+
+    answers: Mapping[str, Asked]
+    tops: Mapping[str, RowArray]
+    allowed: BoolArray
+    spoke: Sequence[str]
+    pool: Pool
+    terms: FloatArray
+
+    @property
+    def scores(self) -> FloatArray:
+        return np.asarray(self.terms.sum(axis=1), dtype=np.float32)
 
 
 class HybridRetriever:
@@ -74,8 +90,8 @@ class HybridRetriever:
         self.weights = _weighted(chosen, channels)
         self._counts = counts
         self._meetings = meetings
-        self._head = _head(counts)
-        self._popularity = _percentiles(counts)
+        self._head = head(counts)
+        self._popularity = percentiles(counts)
         self._now = _Now(State(table, dict(channels)))
         self._writing = threading.Lock()
 
@@ -171,56 +187,58 @@ class HybridRetriever:
         that query's own answer, whatever it excludes or filters; `lead` is to the best
         that it allows. `muted` channels have no say. Ids that the table lacks are left out.
         """
+        return self.rescore_many([(query, muted)], item_ids)[0]
+
+    def rescore_many(
+        self, asked: Sequence[tuple[Query, Collection[str]]], item_ids: Sequence[str]
+    ) -> list[list[Candidate]]:
+        """`rescore` for many (query, muted channels)."""
         state = self._now.state
-        rows, weights = _rows(state.table, item_ids), self._heard(query, muted)
-        answers = ask(query, state, [*weights, FALLBACK])
-        allowed = state.table.allowed(query.filter, query.exclude)
-        tops = tops_of(answers, allowed, self._depth(len(rows)))
-        pool, terms, spoke = self._in_pool(answers, tops, rows, weights, muted)
-        scores = terms.sum(axis=1).astype(np.float32)
-        best = scores[allowed[pool.rows]].max(initial=-np.inf)
-        place = np.searchsorted(pool.rows, rows)
-        sources = (
-            [spoke[column] for column in terms[place].argmax(axis=1)] if spoke else [FALLBACK] * len(rows)
-        )
-        chosen = _Chosen(rows, scores[place], tuple(sources))
-        return self._candidates(chosen, answers, tops, state.table, float(best))
+        rows = _rows(state.table, item_ids)
+        found = []
+        for one in self._pools(asked, rows, state):
+            place, scores = np.searchsorted(one.pool.rows, rows), one.scores
+            best = scores[one.allowed[one.pool.rows]].max(initial=-np.inf)
+            sources = (
+                [one.spoke[column] for column in one.terms[place].argmax(axis=1)]
+                if one.spoke
+                else [FALLBACK] * len(rows)
+            )
+            chosen = _Chosen(rows, scores[place], tuple(sources))
+            found.append(self._candidates(chosen, one.answers, one.tops, state.table, float(best)))
+        return found
 
     def rescored(
         self, asked: Sequence[tuple[Query, Collection[str]]], item_ids: Sequence[str]
     ) -> npt.NDArray[np.float64]:
-        """The scores of `rescore` for many (query, muted channels), shape (asked, items); NaN for ids that the table lacks."""
+        """The scores alone of `rescore_many`, shape (asked, items); NaN for ids that the table lacks."""
         state = self._now.state
         scores = np.full((len(asked), len(item_ids)), np.nan)
         known = np.array([one in state.table.row_of for one in item_ids], dtype=bool)
         rows = _rows(state.table, item_ids)
+        for number, one in enumerate(self._pools(asked, rows, state)):
+            scores[number, known] = one.scores[np.searchsorted(one.pool.rows, rows)]
+        return scores
+
+    def _pools(
+        self, asked: Sequence[tuple[Query, Collection[str]]], rows: RowArray, state: State
+    ) -> Iterator[_Weighed]:
+        """What each query brings, with `rows` among it."""
         weights = [self._heard(query, muted) for query, muted in asked]
         names = [[*those, FALLBACK] for those in weights]
         for number, answers in enumerate(ask_many([query for query, _ in asked], state, names)):
             query, muted = asked[number]
             allowed = state.table.allowed(query.filter, query.exclude)
             tops = tops_of(answers, allowed, self._depth(len(rows)))
-            pool, terms, _ = self._in_pool(answers, tops, rows, weights[number], muted)
-            place = np.searchsorted(pool.rows, rows)
-            scores[number, known] = terms[place].sum(axis=1).astype(np.float32)
-        return scores
+            spoke = [name for name in weights[number] if name in answers] or [FALLBACK] * (
+                FALLBACK not in muted
+            )
+            pool, terms = self._terms(answers, tops, spoke, weights[number], rows)
+            yield _Weighed(answers, tops, allowed, spoke, pool, terms)
 
     def _heard(self, query: Query, muted: Collection[str]) -> dict[str, float]:
         """Channel weights for this query, less the channels that have no say."""
         return {name: weight for name, weight in self._weights_for(query).items() if name not in muted}
-
-    def _in_pool(
-        self,
-        answers: Mapping[str, Asked],
-        tops: Mapping[str, RowArray],
-        rows: RowArray,
-        weights: Mapping[str, float],
-        muted: Collection[str],
-    ) -> tuple[Pool, FloatArray, list[str]]:
-        """`_terms` of the pool with `rows` among it, and the channels that spoke."""
-        spoke = [name for name in weights if name in answers] or [FALLBACK] * (FALLBACK not in muted)
-        pool, terms = self._terms(answers, tops, spoke, weights, rows)
-        return pool, terms, spoke
 
     def pool(self, query: Query) -> tuple[Pool, list[str], ItemTable]:
         """What the weighted channels bring for a query, before it is weighed: to tune and to inspect.
@@ -376,22 +394,3 @@ def _with(chosen: _Chosen, extra: _Chosen, kept: Collection[int]) -> _Chosen:
         np.concatenate([chosen.scores[stay], np.minimum(extra.scores[:room], ceiling)]),
         (*(chosen.sources[place] for place in stay), *extra.sources[:room]),
     )
-
-
-def _percentiles(counts: Mapping[str, float]) -> dict[str, float]:
-    """For each item that was met, the share of those items that were met less often."""
-    met = {item_id: count for item_id, count in counts.items() if count > 0}
-    ordered = np.sort(np.fromiter(met.values(), dtype=np.float64, count=len(met)))
-    return {item_id: float(np.searchsorted(ordered, count)) / len(ordered) for item_id, count in met.items()}
-
-
-def _head(counts: Mapping[str, float]) -> dict[str, float]:
-    """The most met items that together hold `HEAD` of all events, with their counts."""
-    head: dict[str, float] = {}
-    left = HEAD * sum(counts.values())
-    for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
-        if left <= 0:
-            break
-        head[item_id] = count
-        left -= count
-    return head

@@ -17,6 +17,7 @@ from retrieval.table import ItemTable
 
 SECONDS_A_DAY = 86_400.0
 Amounts = npt.NDArray[np.float64]
+HEAD = 0.8  # the most met items that hold this share of all events; the others are the long tail
 CLOCK = "time"  # the fact "21:07": the part of day says it more usefully
 
 
@@ -141,3 +142,22 @@ def by_segment(
 
 def _folded(fact: tuple[str, str]) -> tuple[str, str]:
     return fact[0].casefold(), fact[1].casefold()
+
+
+def percentiles(counts: Mapping[str, float]) -> dict[str, float]:
+    """For each item that was met, the share of those items that were met less often."""
+    met = {item_id: count for item_id, count in counts.items() if count > 0}
+    ordered = np.sort(np.fromiter(met.values(), dtype=np.float64, count=len(met)))
+    return {item_id: float(np.searchsorted(ordered, count)) / len(ordered) for item_id, count in met.items()}
+
+
+def head(counts: Mapping[str, float]) -> dict[str, float]:
+    """The most met items that together hold `HEAD` of all events, with their counts."""
+    found: dict[str, float] = {}
+    left = HEAD * sum(counts.values())
+    for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
+        if left <= 0:
+            break
+        found[item_id] = count
+        left -= count
+    return found

@@ -215,7 +215,8 @@ class Ablation:
         if self.ranker is None or not new:
             return
         asked = {parts: [*dict.fromkeys(top), *self._reference(top, reference)] for parts, top in new.items()}
-        rendered = [self._ablated(parts, positions) for parts, positions in asked.items()]
+        seen = self._seen(list(asked))
+        rendered = [self._ablated(parts, seen[parts], positions) for parts, positions in asked.items()]
         engine = self.ranker.parts.engine
         labels = label_ids(engine.tokenizer, rendered[0].template.meta.labels)
         answers = prefix_first(
@@ -240,9 +241,10 @@ class Ablation:
         others = [position for position in range(len(self._served)) if position not in set(top)]
         return sorted({others[i * len(others) // n] for i in range(n)}) if others else []
 
-    def _ablated(self, parts: frozenset[Part], asked: Sequence[int]) -> RenderedPrompt:
+    def _ablated(
+        self, parts: frozenset[Part], candidates: Sequence[Candidate], asked: Sequence[int]
+    ) -> RenderedPrompt:
         assert self.ranker is not None
-        candidates = self._candidates(parts)
         _, request = without(self.query, self.request, parts)
         request = dataclasses.replace(request, candidates=tuple(candidates[position] for position in asked))
         ranker = self.ranker
@@ -265,12 +267,17 @@ class Ablation:
         query, _ = without(self.query, self.request, parts)
         return query, POPULAR if any(part.kind == "popularity" for part in parts) else ()
 
-    def _candidates(self, parts: frozenset[Part]) -> list[Candidate]:
-        """The candidates as the retriever sees them without `parts`; one that is gone since stays as it was."""
-        ids = [candidate.item.id for candidate in self.request.candidates]
-        query, muted = self._query(parts)
-        found = {one.item.id: one for one in self.retriever.rescore(query, ids, muted)}
-        return [found.get(one.item.id, one) for one in self.request.candidates]
+    def _seen(self, sets: Sequence[frozenset[Part]]) -> dict[frozenset[Part], list[Candidate]]:
+        """The candidates as the retriever sees them without each set; one that is gone since stays as it was."""
+        own = self.request.candidates
+        answers = self.retriever.rescore_many(
+            [self._query(parts) for parts in sets], [one.item.id for one in own]
+        )
+        found = [{one.item.id: one for one in answer} for answer in answers]
+        return {
+            parts: [known.get(one.item.id, one) for one in own]
+            for parts, known in zip(sets, found, strict=True)
+        }
 
     def _scores_of(self, parts: frozenset[Part]) -> Floats:
         if parts not in self._weighed:

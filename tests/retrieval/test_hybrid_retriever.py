@@ -113,9 +113,11 @@ def test_many_what_ifs_are_scored_as_one_by_one(tmp_path: Path) -> None:
     wanted = [ITEMS[30].id, "gone", ITEMS[9].id, ITEMS[31].id]
     found = retriever.rescored(asked, wanted)
     assert np.isnan(found[:, 1]).all()
-    for row, (query, muted) in zip(found, asked, strict=True):
-        alone = [one.score for one in retriever.rescore(query, wanted, muted)]
-        assert row[[0, 2, 3]] == pytest.approx(alone, abs=1e-4)
+    for row, (query, muted), many in zip(found, asked, retriever.rescore_many(asked, wanted), strict=True):
+        alone = retriever.rescore(query, wanted, muted)
+        assert row[[0, 2, 3]] == pytest.approx([one.score for one in alone], abs=1e-4)
+        assert row[[0, 2, 3]] == pytest.approx([one.score for one in many], abs=1e-6)
+        assert [(one.item, one.source) for one in many] == [(one.item, one.source) for one in alone]
     assert len({round(float(row[0]), 6) for row in found}) > 5
 
 
