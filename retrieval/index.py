@@ -8,6 +8,7 @@ from itertools import compress
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.errors import IndexDamaged, RequestError, UnknownItem
 from recsys.types import Item
@@ -205,6 +206,21 @@ class TextIndex:
                 at, rows = np.array(here, dtype=np.int64).T
                 vectors[at] = segment.vectors(np.ascontiguousarray(rows))
         return vectors
+
+    def at(self, places: npt.NDArray[np.int64]) -> FloatArray:
+        """Array (len(places), dimension): the vectors of `ids` at these places, faster than by id."""
+        vectors = np.empty((len(places), self.dimension), dtype=np.float32)
+        in_base = places < len(self._living)
+        if in_base.any():
+            vectors[in_base] = self._base.vectors(self._living[places[in_base]])
+        if not in_base.all():
+            vectors[~in_base] = self._added.vectors(places[~in_base] - len(self._living))
+        return vectors
+
+    @cached_property
+    def _living(self) -> npt.NDArray[np.int64]:
+        """Rows of the base that are not deleted."""
+        return np.flatnonzero(self._alive)
 
     def fingerprint(self, item_id: str) -> bytes | None:
         """Identifies the text an item was embedded with (`index_rows.fingerprint`); None if it is not here."""

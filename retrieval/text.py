@@ -79,7 +79,7 @@ class TextAnswer:
         return self.table.columns(self.index.ids)[rows] >= 0
 
     def _vectors(self, rows: RowArray) -> FloatArray:
-        return self.index.vectors([self.table.items[row].id for row in rows.tolist()])
+        return self.index.at(self.table.columns(self.index.ids)[rows])
 
 
 @dataclass(frozen=True)

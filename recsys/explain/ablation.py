@@ -268,16 +268,20 @@ class Ablation:
         return query, POPULAR if any(part.kind == "popularity" for part in parts) else ()
 
     def _seen(self, sets: Sequence[frozenset[Part]]) -> dict[frozenset[Part], list[Candidate]]:
-        """The candidates as the retriever sees them without each set; one that is gone since stays as it was."""
+        """The candidates as the retriever sees them without each set; one that is gone since stays as it was.
+
+        Their scores are what `weigh` would ask for.
+        """
         own = self.request.candidates
         answers = self.retriever.rescore_many(
             [self._query(parts) for parts in sets], [one.item.id for one in own]
         )
-        found = [{one.item.id: one for one in answer} for answer in answers]
-        return {
-            parts: [known.get(one.item.id, one) for one in own]
-            for parts, known in zip(sets, found, strict=True)
-        }
+        seen = {}
+        for parts, answer in zip(sets, answers, strict=True):
+            known = {one.item.id: one for one in answer}
+            seen[parts] = [known.get(one.item.id, one) for one in own]
+            self._weighed.setdefault(parts, np.array([one.score for one in seen[parts]], dtype=np.float64))
+        return seen
 
     def _scores_of(self, parts: frozenset[Part]) -> Floats:
         if parts not in self._weighed:

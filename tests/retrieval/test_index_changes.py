@@ -101,6 +101,9 @@ def test_rows_are_the_base_then_what_was_added_and_after_compaction_by_id(index:
     changed = index.with_items(added, HashEmbedder()).without(["i0", "m"])
     assert changed.ids == (*(item_id for item_id in index.ids if item_id != "i0"), "a", "z")
     assert changed.compact().ids == tuple(sorted(changed.ids))
+    places = np.array([len(changed) - 1, 0, 3])
+    for one in (changed, changed.compact()):
+        assert (one.at(places) == one.vectors([one.ids[place] for place in places])).all()
 
 
 def test_equal_items_in_base_and_added_are_ordered_by_id() -> None:
