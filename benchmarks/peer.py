@@ -103,7 +103,9 @@ def worker(side: str, peer: str, users: int) -> None:
             many = _seconds(rank, [lists.request(case) for case in lists.take(AT_ONCE, CANDIDATES)])
             found[name] = {"seconds": seconds, "at_once_s": many}
     print("\n" + json.dumps(found), flush=True)
-    for process in multiprocessing.active_children():  # rank_llm leaves vLLM running, and Python would wait for it
+    for (
+        process
+    ) in multiprocessing.active_children():  # rank_llm leaves vLLM running, and Python would wait for it
         process.kill()
 
 
