@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from recsys.evaluation import protocols, splits
 from recsys.pipeline import Recommender
@@ -27,6 +28,12 @@ def request_for(
     )
     profile = recommender.store.user(recommender.domain.name, case.user_id).profile
     return RankRequest(candidates, past[max(0, len(past) - length) :], Context(), profile)
+
+
+def forget(engine: Any) -> None:
+    """Empty the prefix cache of vLLM, where it runs in this process and nothing else asks it."""
+    if llm := getattr(engine, "_llm", None):
+        llm.reset_prefix_cache()
 
 
 class Lists:

@@ -28,7 +28,7 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.environment import describe, write_json
-from benchmarks.lists import SEED, Lists
+from benchmarks.lists import SEED, Lists, forget
 from recsys.engine.checks import label_ids
 from recsys.evaluation import splits
 from recsys.evaluation.intervals import bootstrap
@@ -155,12 +155,12 @@ def _in_turns(
     rankers: Mapping[str, Ranker], lists: Lists, cases: Sequence[splits.Case], what: str
 ) -> dict[str, Log]:
     logs = {name: Log() for name in rankers}
-    engine: Any = lists.recommender.engine()
+    engine = lists.recommender.engine()
     for number, case in enumerate(track(cases, description=what)):
         request, names = lists.request(case), list(rankers)
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
-            engine._llm.reset_prefix_cache()
+            forget(engine)
             logs[name].timed(rankers[name], request)
     return logs
 

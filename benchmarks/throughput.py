@@ -23,7 +23,7 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.environment import describe, write_json
-from benchmarks.lists import SEED, Lists
+from benchmarks.lists import SEED, Lists, forget
 from benchmarks.recording import CALLS
 from recsys.engine.checks import label_ids
 from recsys.evaluation.intervals import bootstrap
@@ -90,16 +90,16 @@ def batch(recommender: Recommender, engine: Clocked, users: int, at_once: int) -
     for number in track(range(users // at_once), description="batches"):
         requests = [lists.request(case) for case in lists.take(at_once, CANDIDATES)]
         if number % 2 == 0:
-            llm.reset_prefix_cache()
+            forget(engine.inner)
             seconds["ours"].append(ours(requests))
             prompts = engine.prompts
-            llm.reset_prefix_cache()
+            forget(engine.inner)
             seconds["bare"].append(bare(prompts))
         else:
             prompts = [one for request in requests for one in ranker.render(request).token_ids]
-            llm.reset_prefix_cache()
+            forget(engine.inner)
             seconds["bare"].append(bare(prompts))
-            llm.reset_prefix_cache()
+            forget(engine.inner)
             seconds["ours"].append(ours(requests))
         tokens.append(sum(map(len, prompts)))
     ratios = np.divide(seconds["bare"], seconds["ours"])

@@ -40,6 +40,7 @@ def list_command(
         print_json({"adapters": [_plain(adapter, defaults) for adapter in adapters], "unreadable": problems})
         return
     table = _table("", "adapter", "base", "prompt", "created", "validation", right=())
+    table.columns[1].no_wrap = True  # to be copied as it is
     for adapter in adapters:
         manifest = adapter.published()
         table.add_row(
