@@ -32,12 +32,15 @@ _STARTING = threading.Lock()  # a start hides the main module, and tells its pro
 
 
 def bind_cpu_threads() -> None:
-    """Let vLLM compute on every core it may use; by default it keeps one for itself.
+    """Let vLLM compute on every core it may use, and keep few kernels; by default it keeps one core for itself.
 
     On two cores that default halves the speed. What the user has set stays.
     """
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, available_cores())))
     os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
+    # Kernels of matrix products are kept by shape, some 1.5 MiB for each length of a step: as many as
+    # few steps need cost no time (docs/lab-notes.md), and memory stays as it is.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def available_cores() -> list[int]:
