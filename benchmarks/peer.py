@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.environment import describe, write_json
 from benchmarks.lists import Lists
-from recsys.engine.local import bind_cpu_threads
+from recsys.engine.local import prepare_cpu
 from recsys.engine.weights import prepare_model
 from recsys.pipeline import Recommender
 from recsys.ranking import RankRequest
@@ -59,7 +59,7 @@ def theirs(recommender: Recommender, folder: str) -> dict[str, Rank]:
     unused = types.ModuleType("rank_llm.rerank.listwise.lit5.model")
     vars(unused).update(FiD=object, FiDCrossAttentionScore=object)
     sys.modules[unused.__name__] = unused
-    bind_cpu_threads()
+    prepare_cpu()
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "2"
     import rank_llm.rerank.listwise.rank_listwise_os_llm as module  # type: ignore[import-not-found]
     from rank_llm.data import Candidate, Query, Request  # type: ignore[import-not-found]
@@ -103,9 +103,8 @@ def worker(side: str, peer: str, users: int) -> None:
             many = _seconds(rank, [lists.request(case) for case in lists.take(AT_ONCE, CANDIDATES)])
             found[name] = {"seconds": seconds, "at_once_s": many}
     print("\n" + json.dumps(found), flush=True)
-    for (
-        process
-    ) in multiprocessing.active_children():  # rank_llm leaves vLLM running, and Python would wait for it
+    # rank_llm leaves vLLM running, and Python would wait for it.
+    for process in multiprocessing.active_children():
         process.kill()
 
 

@@ -31,10 +31,10 @@ CPU_BLOCK_SIZE = 32
 _STARTING = threading.Lock()  # a start hides the main module, and tells its processes from all others'
 
 
-def bind_cpu_threads() -> None:
-    """Let vLLM compute on every core it may use, and keep few kernels; by default it keeps one core for itself.
+def prepare_cpu() -> None:
+    """Let vLLM compute on every core it may use, and keep few kernels. What the user has set stays.
 
-    On two cores that default halves the speed. What the user has set stays.
+    By default it keeps one core for itself, which on two cores halves the speed.
     """
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, available_cores())))
     os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
@@ -127,7 +127,7 @@ class VllmEngine:
             ) from error
         gpu = torch.cuda.is_available()
         if not gpu:
-            bind_cpu_threads()
+            prepare_cpu()
             # The scheduler in this process: one process less to start, and to talk to at every step.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, math.ceil(settings.kv_cache_gb))))
