@@ -12,6 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from finetune.planted import planted_text, with_planted
 from recsys.catalog import Catalog
 from recsys.config import Domain
 from recsys.errors import ContextError
@@ -99,11 +100,16 @@ class ExampleMaker:
         chosen = [unknown(one) if draw.random() < options.item_dropout else one for one in chosen]
         user = self.users.get(case.user_id)
         context = Context() if "context" in dropped else self._context(case, user)
+        profile = {} if "profile" in dropped else self._profile(user)
+        if options.planted:
+            chosen = [with_planted(one, draw) if draw.random() < options.planted else one for one in chosen]
+            if profile and draw.random() < options.planted:
+                profile = {**profile, draw.choice(sorted(profile)): planted_text(draw)}
         request = RankRequest(
             candidates=tuple(chosen),
             history=past[max(0, len(past) - length) :],
             context=context.model_copy(update={"wish": wish}),
-            profile={} if "profile" in dropped else self._profile(user),
+            profile=profile,
         )
         place = next(n for n, candidate in enumerate(chosen) if candidate.item.id == target.id)
         return TrainingExample(request, place, kind, case.user_id, tuple(dropped))

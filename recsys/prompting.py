@@ -35,7 +35,7 @@ import jinja2
 import jinja2.meta
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recsys.engine.base import Tokenizer
+from recsys.engine.base import CACHE_BLOCK, Tokenizer
 from recsys.errors import PromptError
 from recsys.text import clean_text
 
@@ -167,11 +167,14 @@ class PromptLibrary:
         suffixes: Sequence[Mapping[str, Any]] = ({},),
         *,
         max_tokens: int,
+        spare: int = 0,
     ) -> RenderedPrompt:
         """Render one prompt per entry of `suffixes`, all sharing one prefix.
 
         `variables["history"]`, oldest first, is cut from its old end until the
-        longest prompt has at most `max_tokens` tokens. Raises PromptError if it
+        longest prompt has at most `max_tokens` tokens. Up to `spare` more entries, one in five
+        at most, go where the prefix then ends nearer behind a whole block of the engine's cache:
+        what is beyond it is computed again for every suffix. Raises PromptError if it
         does not fit even without history, or naming every missing variable at once.
         """
         template = self.get(name)
@@ -182,7 +185,9 @@ class PromptLibrary:
                 hint="pass them, or drop them from the front matter",
             )
         history = list(variables.get("history", ()))
-        tails = [self.render_block(name, "suffix", {**variables, **extra}) for extra in suffixes]
+        before, after = _chat_frame(tokenizer, self.render_block(name, "system", variables))
+        tails = tuple(self.render_block(name, "suffix", {**variables, **one}) + after for one in suffixes)
+        tail_ids = tuple(tuple(tokenizer.encode(tail, add_special_tokens=False)) for tail in tails)
 
         def with_history(kept: int) -> RenderedPrompt:
             used = (
@@ -190,49 +195,21 @@ class PromptLibrary:
                 if "history" in variables
                 else dict(variables)
             )
-            return self._assemble(template, tokenizer, used, tails, dropped=len(history) - kept)
+            head = before + self.render_block(name, "shared", used) + "\n"
+            head_ids = tuple(tokenizer.encode(head, add_special_tokens=False))
+            return RenderedPrompt(
+                template, head, tails, head_ids, tail_ids, dropped=len(history) - kept, variables=used
+            )
 
-        rendered = with_history(len(history))
-        if rendered.tokens <= max_tokens:
-            return rendered
-        low, high = 0, len(history)  # the most history that fits lies in [low, high)
-        best = with_history(0)  # may be longer than a short history: it says that nothing is known
-        while high - low > 1:
-            middle = (low + high) // 2
-            attempt = with_history(middle)
-            if attempt.tokens <= max_tokens:
-                low, best = middle, attempt
-            else:
-                high = middle
+        best = _within(max_tokens, with_history, len(history))
         if best.tokens > max_tokens:
             raise PromptError(
                 f"{template.path}: {best.tokens} tokens without any history, the budget is {max_tokens}",
                 hint="raise ranker.max_prompt_tokens, or lower n_candidates",
             )
-        return best
-
-    def _assemble(
-        self,
-        template: PromptTemplate,
-        tokenizer: Tokenizer,
-        variables: Mapping[str, Any],
-        tails: Sequence[str],
-        dropped: int,
-    ) -> RenderedPrompt:
-        shared = self.render_block(template.name, "shared", variables)
-        system = self.render_block(template.name, "system", variables)
-        before, after = _chat_frame(tokenizer, system)
-        head = before + shared + "\n"
-        full_tails = tuple(tail + after for tail in tails)
-        return RenderedPrompt(
-            template=template,
-            head=head,
-            tails=full_tails,
-            head_ids=tuple(tokenizer.encode(head, add_special_tokens=False)),
-            tail_ids=tuple(tuple(tokenizer.encode(tail, add_special_tokens=False)) for tail in full_tails),
-            dropped=dropped,
-            variables=variables,
-        )
+        kept = len(history) - best.dropped
+        shorter = (with_history(kept - n) for n in range(1, min(spare, kept // 5) + 1))
+        return min((best, *shorter), key=lambda prompt: len(prompt.head_ids) % CACHE_BLOCK)
 
     def _parse(self, name: str) -> PromptTemplate:
         path = self._find(name)
@@ -283,6 +260,23 @@ class PromptLibrary:
 
     def _load_source(self, name: str) -> str:
         return _FRONT_MATTER.sub("", self._find(name).read_text(encoding="utf-8"))
+
+
+def _within(max_tokens: int, with_history: Callable[[int], RenderedPrompt], length: int) -> RenderedPrompt:
+    """The prompt with the most of `length` entries that fits; without any, if none does."""
+    whole = with_history(length)
+    if whole.tokens <= max_tokens:
+        return whole
+    low, high = 0, length  # the most history that fits lies in [low, high)
+    best = with_history(0)  # may be longer than a short history: it says that nothing is known
+    while high - low > 1:
+        middle = (low + high) // 2
+        attempt = with_history(middle)
+        if attempt.tokens <= max_tokens:
+            low, best = middle, attempt
+        else:
+            high = middle
+    return best
 
 
 def _chat_frame(tokenizer: Tokenizer, system: str) -> tuple[str, str]:

@@ -35,6 +35,11 @@ class ExampleConfig(BaseModel):
     profile_dropout: float = Field(0.3, ge=0, le=1)
     context_dropout: float = Field(0.7, ge=0, le=1)
     short_history: float = Field(0.3, ge=0, le=1, description="share with a history cut to a random length")
+    planted: float = Field(
+        0.0, ge=0, le=1,
+        description="share of candidates with a text in their title or description that says nothing of them, and of "
+        "profiles with one in a field: the model learns not to heed what others wrote there",
+    )  # fmt: skip
     held_items: float = Field(
         0.0, ge=0, lt=1,
         description="share of items that training knows nothing of: .2 for `evaluate --split cold-items`, both parts",

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 TokenIds = Sequence[int]
 
+CACHE_BLOCK = 32
+"""Tokens of a prompt that vLLM's prefix cache holds or drops together, on a CPU; on a GPU half as many."""
+
 
 @dataclass(frozen=True)
 class LabelScores:

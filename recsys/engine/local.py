@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from recsys.config import Settings
-from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds, Tokenizer
+from recsys.engine.base import (
+    CACHE_BLOCK,
+    ContinuationScores,
+    Generation,
+    LabelScores,
+    TokenIds,
+    Tokenizer,
+)
 from recsys.engine.checks import label_ids, require_effect
 from recsys.engine.driver import Driver, first_line
 from recsys.engine.lora import adapter_rank
@@ -23,10 +30,6 @@ from recsys.errors import EngineError, MissingDependency
 
 if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
-
-# Candidates differ only in a suffix of some twenty tokens. vLLM caches whole
-# blocks, so its CPU default of 128 would leave most of a shared prefix uncached.
-CPU_BLOCK_SIZE = 32
 
 _STARTING = threading.Lock()  # a start hides the main module, and tells its processes from all others'
 
@@ -149,7 +152,9 @@ class VllmEngine:
         }
         if not gpu:
             options |= {
-                "block_size": CPU_BLOCK_SIZE,
+                # Candidates differ only in a suffix of some twenty tokens: vLLM's default
+                # on a CPU, 128, would leave most of what they share uncached.
+                "block_size": CACHE_BLOCK,
                 "distributed_executor_backend": "recsys.engine.worker.PatientExecutor",
                 "worker_extension_cls": "recsys.engine.worker.HeadInFloat32",
             }

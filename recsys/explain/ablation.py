@@ -111,7 +111,13 @@ class Ablation:
         retriever_weight: float = 1.0,
     ) -> None:
         self.query, self.request, self.retriever = query, request, retriever
-        self.ranker = ranker if ranking is not None and None not in ranking.log_odds else None
+        self.ranker: PointwiseRanker | None = None
+        if ranking is not None and ranker is not None and None not in ranking.log_odds:
+            # What the prompt left out it leaves out of every question: nothing else may change.
+            self.request = dataclasses.replace(request, history=request.history[ranking.prompt.dropped :])
+            self.ranker = dataclasses.replace(
+                ranker, parts=dataclasses.replace(ranker.parts, history_spare=0)
+            )
         self.usage = Usage()
         self._retriever_weight = retriever_weight if ranking is not None else 1.0
         self._odds = np.array(ranking.log_odds if self.ranker and ranking else [], dtype=np.float64)

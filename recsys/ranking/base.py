@@ -86,7 +86,8 @@ class RankerParts:
     A candidate's score is what the model says of it (log-odds, nats) and the retriever's score,
     each times its weight. A list that is too long for one prompt is asked about in `windows`
     of `window` candidates; `permutations` is in how many orders a list is shown. `exact` is
-    for `PointwiseRanker`. `isotonic` calibrates the scores: `recsys.ranking.calibration`.
+    for `PointwiseRanker`, and so is `history_spare`, how many of the oldest entries of a history may
+    go to fill whole blocks of the engine's cache. `isotonic` calibrates the scores: `recsys.ranking.calibration`.
     """
 
     engine: Engine
@@ -101,6 +102,7 @@ class RankerParts:
     window: int = 20
     permutations: int = 1
     exact: bool = False
+    history_spare: int = 0
     isotonic: tuple[tuple[float, float], ...] = ()
 
     @classmethod
@@ -110,7 +112,7 @@ class RankerParts:
         return cls(
             engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
             *config.weights, config.windows, config.window, config.permutations, config.exact,
-            config.isotonic,
+            config.history_spare, config.isotonic,
         )  # fmt: skip
 
     def scores(self, request: RankRequest, model: Sequence[float]) -> tuple[float, ...]:

@@ -32,13 +32,13 @@ def render_pointwise(
     plural: str,
     facts: Sequence[Fact],
     max_tokens: int,
+    spare: int = 0,
 ) -> RenderedPrompt:
     """One prompt per candidate over a shared prefix: the same for ranking and for tuning."""
     known = candidate_facts(request.candidates, request.history, facts, request.context)
     suffixes = [{"candidate": item, "facts": about} for item, about in zip(request.items, known, strict=True)]
-    return prompts.render(
-        TEMPLATE, tokenizer, rank_variables(request, noun, plural), suffixes, max_tokens=max_tokens
-    )
+    variables = rank_variables(request, noun, plural)
+    return prompts.render(TEMPLATE, tokenizer, variables, suffixes, max_tokens=max_tokens, spare=spare)
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class PointwiseRanker(Ranker):
 
     def render(self, request: RankRequest) -> RenderedPrompt:
         parts = self.parts
-        budget = parts.budget()
         return render_pointwise(
-            parts.prompts, parts.engine.tokenizer, request, parts.noun, parts.plural, parts.facts, budget
-        )
+            parts.prompts, parts.engine.tokenizer, request, parts.noun, parts.plural, parts.facts,
+            parts.budget(), parts.history_spare,
+        )  # fmt: skip
 
     def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         if not requests:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from recsys.explain.ablation import REFERENCE, Ablation, Part, parts_of
 from recsys.pipeline import Recommender
 from recsys.ranking.pointwise import PointwiseRanker
 from retrieval import Query
-from tests.fakes import ScriptedEngine
+from tests.fakes import ScriptedEngine, seen
 
 AT = "2026-11-20T21:00"
 
@@ -126,3 +128,26 @@ def test_rescoring_the_same_query_gives_the_retrieved_scores(recommender: Recomm
     ids = [candidate.item.id for candidate in ablation.request.candidates]
     again = recommender.retriever.rescore(ablation.query, ids)
     assert [one.score for one in again] == pytest.approx(served, abs=1e-5)
+
+
+def test_what_the_prompt_left_out_stays_out_of_every_question(
+    recommender: Recommender, scripted: ScriptedEngine
+) -> None:
+    """An old entry may go to fill blocks of the cache: without another one it must not come back."""
+    request = recommender.prepare("ann", at=AT, n_candidates=8).request
+    oldest = recommender.catalog.by_id(request.candidates[-1].item.id)
+    past = (*seen(oldest), *request.history, *request.history)
+    request = dataclasses.replace(request, candidates=request.candidates[:-1], history=past)
+    scripted.score = lambda text, label: 3.0 if label == "Yes" and oldest.title in text else 0.0
+    ranker = recommender.ranker("pointwise", recommender.engine())
+    assert isinstance(ranker, PointwiseRanker)
+    ranking = ranker.rank(request)
+    cut = dataclasses.replace(ranking, prompt=dataclasses.replace(ranking.prompt, dropped=1))
+    query = Query(past, exclude=frozenset(entry.item.id for entry in past), context=request.context)
+    ablation = Ablation(query, request, recommender.retriever, ranking=cut, ranker=ranker)
+    assert ablation.ranker is not None
+    assert ablation.ranker.parts.history_spare == 0
+    del scripted.calls[:]
+    ablation.ask([frozenset([part]) for part in parts_of(query, request)], [0])
+    assert scripted.prompts
+    assert not any(oldest.title in prompt for prompt in scripted.prompts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import statistics
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 
 from finetune import run
 from finetune.examples import ExampleMaker, TrainingExample
+from finetune.planted import planted_text
 from recsys import fitting
 from recsys.config import Privacy, Settings
+from recsys.evaluation.attack_corpus import corpus
 from recsys.types import User
 from retrieval import EventLog, Query, build_retriever
 from tests.finetune.world import (
@@ -189,6 +192,30 @@ def test_the_place_of_the_answer_gives_nothing_away(ready: Any) -> None:
         made = maker(ready, kind_only(kind) | {"depth": 40})
         places = Counter(made.example(number).target for number in range(N))
         assert set(places) == {0, 1, 2, 3, 4}, kind
+
+
+def test_planted_texts_stand_beside_right_and_wrong_answers_alike(ready: Any) -> None:
+    plain, made = maker(ready), maker(ready, {"planted": 0.4})
+    titles = {item.id: (item.title, item.description) for item in made.catalog}
+
+    def planted(candidate: Any) -> bool:
+        return (candidate.item.title, candidate.item.description) != titles[candidate.item.id]
+
+    shares: dict[bool, list[bool]] = {True: [], False: []}
+    for number in range(3 * N):
+        example = made.example(number)
+        for place, candidate in enumerate(example.request.candidates):
+            shares[place == example.target].append(planted(candidate))
+        assert not any(map(planted, plain.example(number).request.candidates))
+    assert all(0.3 < statistics.mean(found) < 0.5 for found in shares.values())
+
+
+def test_no_planted_text_is_among_the_attacks_that_measure_what_was_learned() -> None:
+    draw, attacks = random.Random(0), {attack.text.casefold() for attack in corpus()}
+    texts = [planted_text(draw) for _ in range(2000)]
+    assert not {text.casefold() for text in texts} & attacks
+    longer = [attack for attack in attacks if len(attack) > 12]
+    assert not any(attack in text.casefold() for text in texts for attack in longer)
 
 
 @pytest.mark.parametrize("kind", ["random", "wish"])
