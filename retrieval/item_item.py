@@ -59,13 +59,14 @@ class ItemItem(Fixed):
         if not weights:
             return None
         rows = [self._position[item_id] for item_id in weights]
-        of_history, weight = self.strength[rows], np.array(list(weights.values()), dtype=np.float32)
-        scores = np.asarray(of_history.T @ weight, dtype=np.float32)
+        weight = np.array(list(weights.values()), dtype=np.float32)
+        scores = np.asarray(self.strength[rows].T @ weight, dtype=np.float32)
         scores[~self.met] = np.nan
         columns = table.columns(self.items)
 
         def shares(of: RowArray) -> list[dict[str, float]]:
-            terms = of_history[:, columns[of]].toarray() * weight[:, None]
+            # Cut out once more: an answer that kept its rows would hold megabytes, and evidence holds dozens.
+            terms = self.strength[rows][:, columns[of]].toarray() * weight[:, None]
             return [dict(zip(weights, row, strict=True)) for row in terms.T.tolist()]
 
         return DenseAnswer(scatter(table, self.items, scores), shares)
