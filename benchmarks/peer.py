@@ -5,7 +5,7 @@
 
 Each user's target is among 19 sampled items. Sides run in turn, each in a process of its own, as they
 come: rank_llm lets vLLM compile the model, here that is a setting (`WHYREC_COMPILE`), so both ways are
-measured. rank_llm's "list" generates the order of all passages, "first token" reads it off the first
+measured; so is the other setting that saves time here, int8 (`WHYREC_QUANTIZATION`). rank_llm's "list" generates the order of all passages, "first token" reads it off the first
 letter's probabilities. The untuned model answers both: only time is compared. rank_llm
 imports T5 code that today's transformers no longer has; what is never called here is left out.
 """
@@ -36,7 +36,13 @@ from recsys.pipeline import Recommender
 from recsys.ranking import RankRequest
 from recsys.types import Item
 
-SIDES = {"whyrec": "0", "whyrec compiled": "1", "rank_llm": ""}
+SIDES: dict[str, dict[str, str]] = {
+    "whyrec": {"WHYREC_COMPILE": "0"},
+    "whyrec compiled": {"WHYREC_COMPILE": "1"},
+    "whyrec int8": {"WHYREC_COMPILE": "0", "WHYREC_QUANTIZATION": "int8"},
+    "rank_llm": {},
+}
+"""What the settings of each side are, by environment."""
 PEER = "rank_llm"
 CANDIDATES = 20
 AT_ONCE = 16
@@ -129,12 +135,12 @@ def main() -> None:
         return
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for number in range(options.rounds):
-        for side, compiled in SIDES.items():
+        for side, own in SIDES.items():
             print(f"round {number + 1}: {side}", flush=True)
             arguments = ["--worker", side, "--peer", options.peer, "--users", str(options.users)]
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.peer", *arguments],
-                env=os.environ | {"WHYREC_ADAPTER": "none", **({"WHYREC_COMPILE": compiled} if compiled else {})},
+                env=os.environ | {"WHYREC_ADAPTER": "none"} | own,
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode:
