@@ -44,6 +44,7 @@ def _sentence(kind: str, draw: random.Random) -> str:
         return f"{begin}: {says}{ends}" if begin else says.capitalize() + ends
     before, after = draw.choice(table["marks"]["pairs"])
     if draw.random() < 0.5:
-        return f"{before}{_sentence(draw.choice(('plain', 'plea')), draw)}{after}"
-    letters = draw.choice(table["marks"]["letters"])
-    return before + "".join(draw.choices(letters, k=draw.randint(3, 24))) + after
+        said = _sentence(draw.choice(("plain", "plea")), draw)
+    else:
+        said = "".join(draw.choices(draw.choice(table["marks"]["letters"]), k=draw.randint(3, 24)))
+    return f"{before}{said}{after}"
