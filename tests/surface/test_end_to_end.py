@@ -62,8 +62,12 @@ def test_cited_films_were_liked_and_cited_genres_are_true(
                 assert evidence.text in line.item.attributes["genre"]
 
 
-def test_most_reasons_are_written_by_the_model(answer: Recommendations) -> None:
-    assert sum(line.explanation.source == "llm" for line in answer if line.explanation) >= 3
+def test_most_reasons_are_written_by_the_model(recommender: Recommender, answer: Recommendations) -> None:
+    """Of three people: in one list the checks may well send three of five back."""
+    lists = [answer, *(recommender.recommend(user, at="Friday 21:00", k=5) for user in ("22", "405"))]
+    sources = [line.explanation.source for those in lists for line in those if line.explanation]
+    assert len(sources) == 15
+    assert sources.count("llm") >= 9
 
 
 def test_nothing_seen_comes_back(recommender: Recommender, answer: Recommendations) -> None:
