@@ -48,9 +48,10 @@ def soak(found: dict[str, Any]) -> str:
         grows = f"{with_interval(slope, '+', 2)} MiB a minute" if slope else "too short for a slope"
         parts.append(f"the {name.removesuffix('_mib')} holds {last[name]:,.0f} MiB, {grows}")
     counts = {name: sum(run[name] for run in found["runs"]) for name in ("answered", "wrong", "lost")}
+    apart = f" Run apart: `{found['environment']['command']}`." if "environment" in found else ""
     return (
         f"{found['minutes']:g} minutes with {found['callers']} callers, half of them for reasons: {'; '.join(parts)}. "
-        f"{counts['answered']} answers, {counts['wrong']} wrong, {counts['lost']} lost.\n"
+        f"{counts['answered']} answers, {counts['wrong']} wrong, {counts['lost']} lost.{apart}\n"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from recsys.types import Candidate
 
 TEXTS = Path(__file__).with_name("planted.toml")
-KINDS = {"plain": 0.4, "plea": 0.4, "odd": 0.2}
+KINDS = {"plain": 0.4, "plea": 0.4, "marks": 0.2}
 MOST = 4  # sentences
 CUT = 0.3  # share that breaks off in the middle
 
