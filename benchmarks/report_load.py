@@ -42,11 +42,13 @@ def section(result: dict[str, Any]) -> str:
 
 def soak(found: dict[str, Any]) -> str:
     """What minutes of load did to memory."""
-    last = found["samples"][-1]
+    samples = found["samples"]
+    thirds = [samples[round(part * (len(samples) - 1) / 3)] for part in range(4)]
     parts = []
     for name, slope in found["slope_mib_per_minute"].items():
         grows = f"{with_interval(slope, '+', 2)} MiB a minute" if slope else "too short for a slope"
-        parts.append(f"the {name.removesuffix('_mib')} holds {last[name]:,.0f} MiB, {grows}")
+        held = ", ".join(f"{one[name]:,.0f}" for one in thirds)
+        parts.append(f"the {name.removesuffix('_mib')} {held} MiB at the start and after each third, {grows}")
     counts = {name: sum(run[name] for run in found["runs"]) for name in ("answered", "wrong", "lost")}
     apart = f" Run apart: `{found['environment']['command']}`." if "environment" in found else ""
     return (

@@ -1,8 +1,8 @@
 """Interactions -> training examples, through the retriever and the prompts that serve.
 
 An example is a request as serving would see it, and which of its candidates the person
-met next. The retriever was fitted on nothing at or after the targets; a hard example is
-made only where the target is among the retriever's own candidates, so that the model does
+met next. The retriever was fitted on nothing at or after the targets, or on nothing of the
+person at all; a hard example is made only where the target is among the retriever's own candidates, so that the model does
 not learn that what was put into a list is the answer.
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from finetune.planted import planted_text, with_planted
 from recsys.catalog import Catalog
 from recsys.config import Domain
 from recsys.errors import ContextError
-from recsys.evaluation.splits import Case
+from recsys.evaluation.splits import Case, fold_of
 from recsys.evaluation.wishes import wish_for
 from recsys.privacy import mask_user, names_of
 from recsys.prompting import PromptLibrary
@@ -46,16 +46,19 @@ class ExampleMaker:
     catalog: Catalog
     users: Mapping[str, User]
     cases: Sequence[Case]
-    retriever: HybridRetriever
+    retrievers: Sequence[HybridRetriever]  # one, or one for each fold of the users
     prompts: PromptLibrary
     seed: int = 0
+    _orders: dict[int, list[int]] = field(default_factory=dict, init=False, repr=False)
 
     def example(self, number: int) -> TrainingExample:
         """Example `number` (0, 1, ...): each pass over the cases has its own order and draws."""
         lap, place = divmod(number, len(self.cases))
-        order = list(range(len(self.cases)))
-        random.Random(f"{self.seed}:{lap}").shuffle(order)
-        return self.of(self.cases[order[place]], random.Random(f"{self.seed}:{number}"))
+        return self.of(self.cases[self._order(lap)[place]], random.Random(f"{self.seed}:{number}"))
+
+    def retriever_of(self, user_id: str) -> HybridRetriever:
+        """The retriever that makes this person's candidates."""
+        return self.retrievers[fold_of(user_id, len(self.retrievers))]
 
     def of(self, case: Case, draw: random.Random) -> TrainingExample:
         """One example of a case."""
@@ -72,16 +75,17 @@ class ExampleMaker:
         seen = frozenset(entry.item.id for entry in past)
         told = self._told(case)
         if kind == "hard":
-            found = self.retriever.retrieve(Query(past, exclude=seen, context=told), options.depth)
+            found = self.retriever_of(case.user_id).retrieve(
+                Query(past, exclude=seen, context=told), options.depth
+            )
             if all(candidate.item.id != target.id for candidate in found):
                 kind = "random"
             else:
                 chosen = _drawn(found, target, options.candidates, draw)
         wish = self._wish(target, draw) if kind == "wish" else ""
         if kind != "hard":
-            chosen = self._among_random(
-                past, target.id, options.candidates - 1, draw, told.model_copy(update={"wish": wish})
-            )
+            told = told.model_copy(update={"wish": wish})
+            chosen = self._among_random(case, past, options.candidates - 1, draw, told)
         dropped = [
             name
             for name, share in (
@@ -118,28 +122,35 @@ class ExampleMaker:
         """The request as it would be served, None if the target is not among the candidates."""
         past = self.catalog.entries(case.history, self.domain.feedback)
         met = frozenset(entry.item.id for entry in past)
-        found = self.retriever.retrieve(Query(past, exclude=met, context=self._told(case)), depth)
+        query = Query(past, exclude=met, context=self._told(case))
+        found = self.retriever_of(case.user_id).retrieve(query, depth)
         return self._whole(case, found, "hard")
 
     def sampled(self, case: Case, n: int, draw: random.Random) -> TrainingExample:
         """The target and `n` random items the person has not met, in the retriever's order."""
         past = self.catalog.entries(case.history, self.domain.feedback)
-        example = self._whole(
-            case, self._among_random(past, case.target.item_id, n, draw, self._told(case)), "random"
-        )
+        example = self._whole(case, self._among_random(case, past, n, draw, self._told(case)), "random")
         assert example is not None
         return example
 
+    def _order(self, lap: int) -> list[int]:
+        """The order of the cases in one pass over them."""
+        if lap not in self._orders:
+            order = list(range(len(self.cases)))
+            random.Random(f"{self.seed}:{lap}").shuffle(order)
+            self._orders = {lap: order}  # the last one asked for is enough
+        return self._orders[lap]
+
     def _among_random(
-        self, past: tuple[HistoryEntry, ...], target: str, n: int, draw: random.Random, told: Context
+        self, case: Case, past: tuple[HistoryEntry, ...], n: int, draw: random.Random, told: Context
     ) -> list[Candidate]:
         """The target and `n` items that the person has not met, as the retriever orders them."""
+        target = case.target.item_id
         seen = {entry.item.id for entry in past} | {target}
         others = [item.id for item in self.catalog if item.id not in seen]
         ids = frozenset((*draw.sample(others, min(n, len(others))), target))
-        return self.retriever.retrieve(
-            Query(past, told.wish, filter=Filter(only=ids), context=told), len(ids)
-        )
+        query = Query(past, told.wish, filter=Filter(only=ids), context=told)
+        return self.retriever_of(case.user_id).retrieve(query, len(ids))
 
     def _whole(self, case: Case, found: list[Candidate], kind: ExampleKind) -> TrainingExample | None:
         place = next((n for n, one in enumerate(found) if one.item.id == case.target.item_id), None)

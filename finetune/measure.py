@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from finetune.lists import ValidationList, ndcg
 from finetune.packing import Packed
-from finetune.validation import ValidationList, ndcg
 from recsys.evaluation.intervals import bootstrap
 from retrieval.tuning import Example, fit_weights
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from finetune.examples import TrainingExample
@@ -34,7 +35,7 @@ class ReasonLessons:
 
     domain: Domain
     prompts: PromptLibrary
-    retriever: HybridRetriever
+    retriever_of: Callable[[str], HybridRetriever]
     catalog: Catalog
     tokenizer: Tokenizer
     max_model_len: int
@@ -45,7 +46,7 @@ class ReasonLessons:
         met = frozenset(entry.item.id for entry in request.history)
         query = Query(request.history, request.context.wish, exclude=met, context=request.context)
         others = [place for place in range(len(request.candidates)) if place != example.target][:OTHERS]
-        explainer = Explainer(self.domain, self.prompts, self.retriever, self.catalog)
+        explainer = Explainer(self.domain, self.prompts, self.retriever_of(example.user_id), self.catalog)
         prepared = Prepared(query, request, example.user_id, (), {})
         case, *rest = explainer.cases(explainer.measure(prepared, [example.target, *others]))
         if not case.claims or (said := self._sentence(case, rest, draw)) is None:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from finetune.examples import ExampleMaker, TrainingExample
+from finetune.lists import ValidationList, figures
 from finetune.packing import Packed, pack, pack_answer
 from finetune.reasons import ReasonLessons
 from finetune.trainer import Lesson, Outcome, Watch, train
-from finetune.validation import ValidationList, figures, validation_lists
+from finetune.validation import validation_lists
 from recsys.catalog import Catalog
 from recsys.config import Domain, Settings
 from recsys.engine import load_tokenizer
@@ -25,7 +26,7 @@ from recsys.engine.checks import label_ids
 from recsys.engine.weights import model_fingerprint, prepare_model
 from recsys.errors import RequestError
 from recsys.evaluation import wishes
-from recsys.evaluation.splits import Split, draw_of, leave_one_out
+from recsys.evaluation.splits import Split, draw_of, fold_of, leave_one_out
 from recsys.explain import REASON_TEMPLATE
 from recsys.fitting import fit_apart
 from recsys.ingest import Progress
@@ -118,8 +119,14 @@ class Tuning:
 
     @cached_property
     def maker(self) -> ExampleMaker:
-        """Makes training examples; its retriever knows nothing at or after their targets."""
-        return self._maker(self.split)
+        """Makes training examples; a retriever knows nothing at or after its targets, or nothing of its people."""
+        folds = self.domain.finetune.examples.folds
+        if folds < 2:
+            return self._maker(self.split, [self.split.train])
+        of_others = [
+            [e for e in self.later.train if fold_of(e.user_id, folds) != fold] for fold in range(folds)
+        ]
+        return self._maker(self.split, of_others)
 
     @cached_property
     def reasons(self) -> ReasonLessons:
@@ -127,13 +134,13 @@ class Tuning:
         maker = self.maker
         window = self.settings.max_model_len
         return ReasonLessons(
-            self.domain, self.prompts, maker.retriever, maker.catalog, self.tokenizer, window
+            self.domain, self.prompts, maker.retriever_of, maker.catalog, self.tokenizer, window
         )
 
     @cached_property
     def validator(self) -> ExampleMaker:
         """Makes validation cases, out of events that training never reads."""
-        return self._maker(self.later)
+        return self._maker(self.later, [self.later.train])
 
     @cached_property
     def lists(self) -> list[ValidationList]:
@@ -148,7 +155,18 @@ class Tuning:
     @cached_property
     def data_hash(self) -> str:
         """Of every event that training read: those before the targets, and the targets."""
+        if self.domain.finetune.examples.folds > 1:
+            return self._log(self.later.train).hash
         return self._log([*self.split.train, *(case.target for case in self.split.cases)]).hash
+
+    @property
+    def rule(self) -> str:
+        """In words: which events the examples are of, and what made their candidates."""
+        folds = self.domain.finetune.examples.folds
+        apart = (
+            f" Candidates come from one of {folds} retrievers, fitted on the events of other people alone."
+        )
+        return self.split.rule + (apart if folds > 1 else "")
 
     @cached_property
     def identity(self) -> str:
@@ -218,6 +236,7 @@ class Tuning:
             folder,
             identity=self.identity,
             watch=watch,
+            compiled=self.settings.compile,
         )
 
     def preview(self) -> dict[str, Any]:
@@ -241,14 +260,17 @@ class Tuning:
             "examples": [_shown(e, p) for e, p in list(zip(examples, prompts, strict=True))[:SHOWN]],
         }  # fmt: skip
 
-    def _maker(self, split: Split) -> ExampleMaker:
-        """Its retriever is fitted on the split's train events alone."""
+    def _maker(self, split: Split, learned: Sequence[Sequence[Interaction]]) -> ExampleMaker:
+        """Its retrievers are fitted on these events alone."""
         homes = {user_id: user.home for user_id, user in self.users.items()}
-        retriever = fit_apart(
-            self.domain, self.items, split.train, homes, self.settings, self.embedder, progress=self.progress
-        )
+        retrievers = [
+            fit_apart(
+                self.domain, self.items, events, homes, self.settings, self.embedder, progress=self.progress
+            )
+            for events in learned
+        ]
         return ExampleMaker(
-            self.domain, Catalog(self.items), self.users, split.cases, retriever, self.prompts,
+            self.domain, Catalog(self.items), self.users, split.cases, retrievers, self.prompts,
             self.domain.finetune.seed,
         )  # fmt: skip
 

@@ -50,8 +50,9 @@ def log_odds(module: Any, packed: Packed) -> list[float]:
     """log p(Yes) - log p(No) of each candidate, or log p of its letter, without gradients."""
     import torch
 
-    with torch.no_grad():
-        log_p = module(packed)
+    # Eager: to compile for one list at a time would take longer than it saves.
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        (log_p,) = module([packed])
     odds = log_p[0] if packed.objective == "letters" else log_p[:, 0] - log_p[:, 1]
     scores: list[float] = odds.tolist()
     return scores
@@ -75,13 +76,14 @@ def train(
     *,
     identity: str,
     watch: Watch | None = None,
+    compiled: bool = False,
 ) -> Outcome:
     """Train the parameters of `model` that require gradients; they end as they were at the best step.
 
     `lesson(i)` is the i-th example, the same whenever it is asked for: a run that was
     killed goes on from its last checkpoint in `folder` with the same examples, moments and
     random state, and so with the same losses. `identity` names all that the run depends
-    on. Several processes (`accelerate launch`) share each batch.
+    on; `compiled` is of speed alone, see `scorer`. Several processes (`accelerate launch`) share each batch.
 
     Raises RequestError if the folder holds another run, ModelError if the loss or its
     gradient is not finite; the last checkpoint stays.
@@ -95,7 +97,7 @@ def train(
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
-    module, optimizer = accelerator.prepare(scorer(model), optimizer)
+    module, optimizer = accelerator.prepare(scorer(model, compiled=compiled), optimizer)
     inner = getattr(optimizer, "optimizer", optimizer)
     state = checkpoint.restore(folder / "last", names, parameters, inner, identity)
 
@@ -124,14 +126,19 @@ def train(
             group["lr"] = learning_rate(step, config)
         total, tokens = 0.0, 0
         own = range(step * config.batch + rank, (step + 1) * config.batch, world)
-        for number in own:
-            packed, target, prior = lesson(number)
-            last = number + world >= (step + 1) * config.batch
+        for begin in range(0, len(own), config.together):
+            lessons = [lesson(number) for number in own[begin : begin + config.together]]
+            last = begin + config.together >= len(own)
             with nullcontext() if last else accelerator.no_sync(module):
-                loss = loss_of(module(packed), packed, target, config.calibration, prior)
-                accelerator.backward(loss / len(own))
-            total += loss.item() / len(own)
-            tokens += packed.tokens
+                found = module([one.packed for one in lessons])
+                losses = [
+                    loss_of(log_p, one.packed, one.target, config.calibration, one.prior)
+                    for log_p, one in zip(found, lessons, strict=True)
+                ]
+                loss = torch.stack(losses).sum() / len(own)
+                accelerator.backward(loss)
+            total += loss.item()
+            tokens += sum(one.packed.tokens for one in lessons)
         if world > 1:  # each has seen its part of the batch
             total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device), "mean"))
         norm = accelerator.clip_grad_norm_(parameters, config.clip)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.lessons import shards, write_run, write_shard
 from finetune.measure import Scored, compare, fusion
-from finetune.model import load_base, make_trainable, scorer
+from finetune.model import load_adapter, load_base, make_trainable, scorer
 from finetune.processes import is_main, main_first
 from finetune.report import write_report
 from finetune.run import Tuning, read_curve
@@ -81,15 +82,40 @@ def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = No
         ) from error
 
 
+def record(tuning: Tuning, folder: Path) -> None:
+    """Write the examples of the run for another machine, see `finetune.lessons`; goes on where it was stopped.
+
+    Raises RequestError where the folder holds those of another run, ModelError where the disk is full.
+    """
+    config, progress = tuning.domain.finetune, tuning.progress
+    try:
+        start = starting_adapter(config.start, tuning).folder if config.start else None
+        write_run(folder, tuning.identity, model_fingerprint(tuning.model), config, tuning.lists, start)
+        paths = shards(folder, config)
+        for number, path in enumerate(paths):
+            if progress:
+                progress("making examples", number, len(paths))
+            if not path.exists():
+                write_shard(tuning.lesson, path, config.steps * config.batch)
+    except OSError as error:
+        raise ModelError(
+            f"{folder} cannot be written: {error.strerror or error}",
+            hint="free some room; what was written stays, and the same command goes on",
+        ) from error
+
+
 def _go_on_from(ref: str, model: Any, tuning: Tuning) -> None:
     """Give the LoRA under tuning the weights of an adapter made before.
 
     Raises ModelError for one of another base model or shape, RequestError for one that
     learned from events which this run holds back.
     """
-    from peft import set_peft_model_state_dict
-    from safetensors.torch import load_file
+    adapter = starting_adapter(ref, tuning)
+    load_adapter(model, adapter.folder / WEIGHTS, adapter.ref)
 
+
+def starting_adapter(ref: str, tuning: Tuning) -> Adapter:
+    """The adapter that a run goes on from. Raises as `_go_on_from`."""
     adapter = find_adapter(ref, tuning.settings, tuning.domain.folder)
     check(adapter, tuning.model)
     wanted = tuning.domain.finetune.examples
@@ -107,18 +133,7 @@ def _go_on_from(ref: str, model: Any, tuning: Tuning) -> None:
             f"them, this run {wanted.held_items:.0%}",
             hint=f"set examples.held_items={held_items}, or begin without finetune.start",
         )
-    try:
-        loaded: Any = set_peft_model_state_dict(model, load_file(adapter.folder / WEIGHTS))
-    except (RuntimeError, AttributeError) as error:  # shapes; a whole model has no place for it
-        raise ModelError(
-            f"{adapter.ref} does not fit this run: {error}",
-            hint="give it the adapter's rank, method and modules",
-        ) from error
-    if missed := loaded.unexpected_keys:
-        raise ModelError(
-            f"{adapter.ref} has layers that this run does not tune: {missed[0]}",
-            hint="give it the adapter's modules",
-        )
+    return adapter
 
 
 def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, command: str) -> Tuned:
@@ -191,7 +206,7 @@ def _draft(
         template=tuning.template.name,
         template_hash=tuning.template.hash,
         data_hash=tuning.data_hash,
-        split=tuning.split.rule,
+        split=tuning.rule,
         objective={**config.objectives.shares, "calibration": config.calibration},
         options={
             **config.model_dump(mode="json"),

@@ -1,47 +1,16 @@
-"""How a model under tuning ranks people's later events, list by list."""
+"""What a model under tuning is validated on: people's later events, list by list."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from finetune.examples import ExampleMaker, TrainingExample, unknown
+from finetune.lists import ValidationList, mean_of, ndcg
 from finetune.packing import Packed
-from retrieval.tuning import rank_of
-
-LogOdds = Callable[[Packed], list[float]]
-"""Scores the candidates of a packed prompt, in nats."""
 
 SAMPLED = 19  # random items beside the target
-
-
-@dataclass(frozen=True)
-class ValidationList:
-    """Cases of one kind, ready to be scored: prompts, right answers, the retriever's scores.
-
-    `users` are whose cases they are, `retriever` is the NDCG@10 of the retriever's own order,
-    `prior` the weight of its scores beside the log-odds wherever the list is ordered.
-    """
-
-    name: str
-    packed: tuple[Packed, ...]
-    targets: tuple[int, ...]
-    users: tuple[str, ...]
-    scores: tuple[tuple[float, ...], ...]
-    retriever: float
-    prior: float = 0.0
-
-    def ndcgs(self, odds: Sequence[Sequence[float]]) -> list[float]:
-        """NDCG@10 of each case, given the log-odds of its candidates."""
-        return [
-            ndcg([one + self.prior * score for one, score in zip(row, scores, strict=True)], target)
-            for row, scores, target in zip(odds, self.scores, self.targets, strict=True)
-        ]
 
 
 def validation_lists(
@@ -75,7 +44,7 @@ def _list(
 ) -> ValidationList:
     targets = tuple(one.target for one in examples)
     scores = tuple(tuple(c.score for c in one.request.candidates) for one in examples)
-    order = _mean([ndcg(row, target) for row, target in zip(scores, targets, strict=True)])
+    order = mean_of([ndcg(row, target) for row, target in zip(scores, targets, strict=True)])
     users = tuple(one.user_id for one in examples)
     return ValidationList(name, tuple(map(render, examples)), targets, users, scores, order, prior)
 
@@ -85,21 +54,3 @@ def without_facts(example: TrainingExample) -> TrainingExample:
     bare = tuple(unknown(candidate) for candidate in example.request.candidates)
     request = dataclasses.replace(example.request, candidates=bare)
     return dataclasses.replace(example, request=request, dropped=("facts",))
-
-
-def figures(lists: Sequence[ValidationList], log_odds: LogOdds) -> Mapping[str, float]:
-    """NDCG@10 of each list, and their mean as "score"."""
-    found = {f"ndcg@10 {one.name}": _mean(one.ndcgs([log_odds(p) for p in one.packed])) for one in lists}
-    return found | {"score": _mean(list(found.values()))}
-
-
-def ndcg(scores: Sequence[float], target: int) -> float:
-    """NDCG@10 where one item is relevant; ties shared, and nothing for scores that are not numbers."""
-    if np.isnan(scores).any():
-        return 0.0
-    rank = rank_of(scores, target)
-    return 1 / math.log2(1 + rank) if rank <= 10 else 0.0
-
-
-def _mean(values: Sequence[float]) -> float:
-    return round(math.fsum(values) / len(values), 4) if values else 0.0

@@ -16,7 +16,9 @@ class ExampleConfig(BaseModel):
 
     Of each user the last `reserved` events are never read (half each for test and validation),
     and the `targets` events before those are what the model learns to choose; everything
-    earlier fits the retriever that makes the candidates. Every `*_dropout` is the share of
+    earlier fits the retriever that makes the candidates. With `folds` the retriever of a person's
+    examples is fitted on all events of the others instead, so that nothing has to be kept
+    from it and `targets` may be many. Every `*_dropout` is the share of
     examples (`item_dropout`: of candidates) that go without that part of the prompt, so
     that the model learns to do without it too.
     """
@@ -25,6 +27,11 @@ class ExampleConfig(BaseModel):
 
     reserved: int = Field(10, ge=2)
     targets: int = Field(10, ge=1)
+    folds: int = Field(
+        0,
+        ge=0,
+        description="2 and more: as many retrievers, each fitted without one part of the users, who learn from it",
+    )
     candidates: int = Field(16, ge=2, le=200)
     depth: int = Field(50, ge=2, description="hard candidates are drawn from the retriever's first so many")
     hard: float = Field(0.5, ge=0, description="share of examples whose others come from the retriever")
@@ -99,7 +106,10 @@ class TuningConfig(BaseModel):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
-    batch: int = Field(8, ge=1, description="examples a step (accumulated one at a time)")
+    batch: int = Field(8, ge=1, description="examples a step")
+    together: int = Field(
+        1, ge=1, description="of them computed at once: 16 and more fill a GPU, 1 is best on a CPU"
+    )
     steps: int = Field(400, ge=1)
     prior: float = Field(
         0.0, ge=0, description="weight of the retriever's score in the loss of hard examples, as when serving"

@@ -30,6 +30,13 @@ def finetune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show ten examples and counts; train nothing.")
     ] = False,
+    lessons: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the training examples as token ids into this folder, to train on a machine that has a GPU "
+            "and nothing else (python -m finetune.lessons); train nothing."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tune the model on the domain's events; publish the adapter, and serve it if it is better.
@@ -52,6 +59,10 @@ def finetune(
         tuning = Tuning(found, store, settings, SentenceEmbedder(settings.embedder), progress)
         if dry_run:
             preview = tuning.preview()
+        elif lessons:
+            from finetune.tune import record
+
+            record(tuning, lessons)
         else:
             from finetune.tune import tune
 
@@ -59,6 +70,13 @@ def finetune(
             tuned = tune(tuning, folder, command=command, watch=_watch(progress, found.finetune.steps))
     if dry_run:
         print_json(preview) if as_json else _show_preview(preview)
+        return
+    if lessons:
+        print_json({"lessons": str(lessons)}) if as_json else console.print(
+            f"The examples are in {lessons}. Where the GPU is: python -m finetune.lessons FOLDER --out RUN; "
+            "then here, with the RUN it wrote: the same command with --out RUN instead of --lessons.",
+            soft_wrap=True,
+        )
         return
     if tuned is None:  # one of several processes, and not the one that speaks
         return

@@ -186,6 +186,12 @@ def draw_of(item_id: str, seed: int = 0) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
+def fold_of(user_id: str, folds: int) -> int:
+    """Which of so many folds a user is in, whoever else there is: 0, 1, ... `folds` - 1."""
+    digest = hashlib.sha256(f"folds/{user_id}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big") % folds
+
+
 def cold_items(
     events: Iterable[Interaction], *, share: float = 0.1, seed: int = 0, part: Part = "test"
 ) -> Split:

@@ -49,7 +49,7 @@ def maker(ready: Any, examples: dict[str, Any] | None = None, **changes: Any) ->
     made = ready.maker
     parts = {
         "domain": domain, "catalog": made.catalog, "users": made.users, "cases": made.cases,
-        "retriever": made.retriever, "prompts": made.prompts, "seed": made.seed,
+        "retrievers": made.retrievers, "prompts": made.prompts, "seed": made.seed,
     }  # fmt: skip
     return ExampleMaker(**(parts | changes))
 
@@ -117,6 +117,35 @@ def test_a_request_knows_the_past_of_its_target_and_nothing_later(ready: Any) ->
         assert not set(ids(example)) & set(met[:place])
 
 
+def test_with_folds_a_retriever_never_read_its_people(
+    shop: Path, shared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recsys.fitting import fit_apart
+
+    read: list[set[str]] = []
+
+    def fitted(domain: Any, items: Any, events: Any, *rest: Any, **options: Any) -> Any:
+        read.append({event.user_id for event in events})
+        return fit_apart(domain, items, events, *rest, **options)
+
+    monkeypatch.setattr("finetune.run.fit_apart", fitted)
+    with tuning(shop, shared, {"folds": 3, "targets": 100}) as made:
+        people = {case.user_id for case in made.maker.cases}
+        assert len(read) == len(made.maker.retrievers) == 3
+        for user in people:
+            mine = made.maker.retrievers.index(made.maker.retriever_of(user))
+            assert user not in read[mine]
+            assert all(user in those for place, those in enumerate(read) if place != mine)
+        # Every event but a person's first is learned from, as far as none is held out.
+        assert len(made.maker.cases) == USERS * (EVENTS - RESERVED - 1)
+        assert "3 retrievers, fitted on the events of other people" in made.rule
+        kinds = {made.maker.example(number).kind for number in range(60)}
+        assert kinds == {"hard", "random", "wish"}
+        with tuning(shop, shared, {"targets": 100}) as plain:
+            assert plain.identity != made.identity
+            assert "other people" not in plain.rule
+
+
 def test_validation_asks_about_events_that_training_never_reads(ready: Any) -> None:
     trained = {(case.user_id, case.target.item_id) for case in ready.split.cases}
     read = trained | {(event.user_id, event.item_id) for event in ready.split.train}
@@ -172,7 +201,7 @@ def test_hard_candidates_are_what_the_retriever_brings_in_its_order(ready: Any) 
     for case in made.cases:
         past = made.catalog.entries(case.history, ready.domain.feedback)
         query = Query(past, exclude=frozenset(entry.item.id for entry in past))
-        brought = made.retriever.retrieve(query, 12)
+        brought = made.retrievers[0].retrieve(query, 12)
         found = [one.item.id for one in brought]
         example = made.of_kind(case, "hard", random.Random(0))
         kinds[example.kind] += 1

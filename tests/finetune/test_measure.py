@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from finetune.lists import ValidationList, figures, ndcg
 from finetune.measure import Scored, compare, fusion
-from finetune.validation import ValidationList, figures, ndcg
 
 
 def cases(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.model import load_base, scorer
-from finetune.packing import pack, pack_answer
+from finetune.packing import pack, pack_answer, side_by_side
 from finetune.trainer import log_odds
 from recsys.config import PACKAGED_MODEL, load_settings
 from recsys.engine import load_tokenizer
@@ -67,7 +67,7 @@ def test_label_probabilities_are_those_of_the_model(model: Any) -> None:
 
     prompt = drawn(1, 9, [4, 6])
     with torch.no_grad():
-        found = scorer(model)(pack(prompt, LABELS))
+        (found,) = scorer(model)([pack(prompt, LABELS)])
         rows = [model(torch.tensor([ids])).logits[0, -1].log_softmax(-1) for ids in prompt.token_ids]
     expected = torch.stack([row[list(LABELS)] for row in rows])
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
@@ -100,13 +100,29 @@ def test_an_answer_is_as_likely_as_its_tokens_one_after_the_other(model: Any) ->
     packed = pack_answer(prompt, answer)
     assert packed.objective == "title"
     with torch.no_grad():
-        found = scorer(model)(packed)[:, 0]
+        found = scorer(model)([packed])[0][:, 0]
         ids = [*prompt.token_ids[0], *answer]
         rows = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     begin = len(prompt.token_ids[0])
     expected = torch.stack([rows[begin + place - 1, token] for place, token in enumerate(answer)])
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
     assert len(found) == 6
+
+
+def test_side_by_side_each_answers_as_by_itself(model: Any) -> None:
+    import torch
+
+    packs = [
+        pack(drawn(6, 20, [7, 3, 9]), LABELS),
+        pack(drawn(7, 4, [2]), LABELS),
+        pack_answer(drawn(8, 11, [5]), tokens(random.Random(9), 6)),
+        pack(drawn(10, 30, [9]), (11, 7, 30), "letters"),
+    ]
+    with torch.no_grad():
+        together = scorer(model)(packs)
+        for packed, found in zip(packs, together, strict=True):
+            assert found.shape == (len(packed.labels), len(packed.labels[0]))
+            torch.testing.assert_close(found, scorer(model)([packed])[0], atol=2e-5, rtol=0)
 
 
 def test_letters_are_asked_for_where_the_prompt_ends(model: Any) -> None:
@@ -128,23 +144,26 @@ def test_letters_are_asked_for_where_the_prompt_ends(model: Any) -> None:
 def test_a_token_sees_the_head_and_its_own_tail_up_to_itself(
     head: int, lengths: list[int], seed: int
 ) -> None:
+    import torch
+
     prompt = drawn(seed, head, lengths)
     packed = pack(prompt, LABELS)
+    batch = side_by_side([packed], torch.device("cpu"))
     owner = [0] * head + [number for number, n in enumerate(lengths, start=1) for _ in range(n)]
-    assert packed.tokens == len(owner) == packed.visible.shape[-1] == packed.visible.shape[-2]
+    assert packed.tokens == len(owner) == batch.visible.shape[-1] == batch.visible.shape[-2]
     expected = [
         [other <= place and owner[other] in (0, owner[place]) for other in range(len(owner))]
         for place in range(len(owner))
     ]
-    assert packed.visible[0, 0].tolist() == expected
+    assert batch.visible[0, 0].tolist() == expected
     begins = {tail: owner.index(tail) for tail in range(1, len(lengths) + 1)}
-    assert packed.positions[0].tolist() == [
+    assert batch.positions[0].tolist() == [
         place if owner[place] == 0 else head + place - begins[owner[place]] for place in range(len(owner))
     ]
-    for number, (place, ids) in enumerate(zip(packed.last.tolist(), prompt.token_ids, strict=True), start=1):
+    for number, (place, ids) in enumerate(zip(batch.last.tolist(), prompt.token_ids, strict=True), start=1):
         assert owner[place] == number
-        assert packed.positions[0, place] == len(ids) - 1
-        own = [packed.ids[0, other].item() for other in range(len(owner)) if owner[other] in (0, number)]
+        assert batch.positions[0, place] == len(ids) - 1
+        own = [packed.ids[other] for other in range(len(owner)) if owner[other] in (0, number)]
         assert own == ids
 
 

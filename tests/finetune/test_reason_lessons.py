@@ -50,5 +50,5 @@ def test_a_lesson_is_the_served_prompt_and_a_true_answer(shop: Path, shared: Set
         reasons = [packed for packed in asked if packed.objective == "reason"]
         assert len(reasons) > 6
         assert {packed.objective for packed in asked} <= {"reason", "pointwise"}
-        text = made.tokenizer.decode(reasons[0].labels[:, 0].tolist())
+        text = made.tokenizer.decode([token for (token,) in reasons[0].labels])
         assert json.loads(text)["sentence"].endswith(".")

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from finetune import checkpoint, trainer
+from finetune.lists import ndcg
 from finetune.model import load_base, make_trainable
 from finetune.objective import loss_of
 from finetune.packing import Packed, pack
 from finetune.trainer import Lesson, Outcome, learning_rate, train
-from finetune.validation import ndcg
 from recsys.errors import ModelError, RequestError
 from recsys.tuning_config import TuningConfig
 from tests.finetune.world import prompt_of
@@ -190,6 +190,15 @@ def test_recomputed_activations_give_the_same_losses(tiny: Path, tmp_path: Path)
     plain()
     lean()
     assert lean.losses == pytest.approx(plain.losses, abs=1e-5)
+
+
+def test_examples_computed_together_give_the_same_losses(tiny: Path, tmp_path: Path) -> None:
+    one = SHORT.model_copy(update={"dropout": 0.0, "batch": 5, "steps": 3})
+    alone = Run(tiny, tmp_path / "alone", one)
+    together = Run(tiny, tmp_path / "together", one.model_copy(update={"together": 3}))
+    alone()
+    together()
+    assert together.losses == pytest.approx(alone.losses, abs=1e-4)
 
 
 # --- refused, with the way out ------------------------------------------------------
