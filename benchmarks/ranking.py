@@ -6,9 +6,8 @@ Quality: leave-one-out, the target among 19 uniformly sampled items. All strateg
 user's list before the next user comes, in turns, so that the machine's moods hit all alike, each
 from an empty prefix cache, so that it helps within a request only. For a model and a GPU that are
 not here the same requests are computed from rates: --prefill-rate and --decode-rate, tokens a
-second, of one request. Unless told, they are those of Llama-2-7B in fp16 on one A100 of 80 GB as
-InternLM/lmdeploy measured them at batch 1 (docs/en/benchmark/a100_fp16.md of its v0.1.0: 2048
-tokens to the first one .139 s, then 98.9 a second).
+second, of one request. Unless told, they are those of a model of Llama-2-7B's shape on one H100,
+at a prompt of 740 tokens, as `benchmarks.gpu_rates` measured them (results/gpu_rates.json).
 """
 
 from __future__ import annotations
@@ -55,8 +54,8 @@ class Options:
     sizes: tuple[int, ...] = (20, 50, 100)
     concurrent: tuple[int, ...] = (1, 8, 32)
     strategies: tuple[str, ...] = tuple(VARIANTS)
-    prefill_rate: float = 14_700.0
-    decode_rate: float = 98.9
+    prefill_rate: float = 29_486.0
+    decode_rate: float = 132.9
 
 
 @dataclass

@@ -35,6 +35,7 @@ def render() -> str:
         "evaluation": _evaluation,
         "retrieval_scale": _retrieval_scale,
         "ranking": report_ranking.ranking,
+        "gpu_rates": report_ranking.gpu_rates,
         "peer": report_ranking.peer,
         "throughput": report_ranking.throughput,
         "trimming": _trimming,

@@ -42,7 +42,7 @@ def ranking(result: dict[str, Any]) -> str:
                 "figures do not compare with full ranking. No strategy is told the retriever's facts. Faster: than a generated "
                 "order, and than generated ids and scores; by rates: the same requests at "
                 f"{result['options']['prefill_rate']:,.0f} prompt tokens and {result['options']['decode_rate']:,.1f} written "
-                "tokens a second, as published for Llama-2-7B on one A100 (benchmarks/ranking.py names the source). "
+                "tokens a second, as measured of a model of Llama-2-7B's shape on one H100 (below). "
                 "Tau: between the orders of a list and of the same list shuffled.\n"
             ),
             "| strategy | NDCG@10 (95 % interval) | p50, s | p95, s | faster | by rates | prompt tokens computed | tau | invalid outputs |",
@@ -54,6 +54,28 @@ def ranking(result: dict[str, Any]) -> str:
             *loads,
             spared,
             environment_line(result["environment"]),
+        ]
+    )
+
+
+def gpu_rates(result: dict[str, Any]) -> str:
+    """Prefill and decoding of a 7 B model on a GPU."""
+    rows = [f"| {row['tokens']:,} | {row['ms']:.1f} | {row['tokens_per_s']:,} |" for row in result["prefill"]]
+    decode = result["decode"]
+    return "\n".join(
+        [
+            "## A 7 B model on a GPU\n",
+            (
+                f"Shape of Llama-2-7B ({result['parameters'] / 1e9:.1f} B parameters, random weights, bf16), {result['device']}, "
+                f"transformers, torch {result['torch']}, one request. A token written: {decode['graph_ms']:.1f} ms as one CUDA "
+                f"graph ({decode['eager_ms']:.1f} ms kernel by kernel), {decode['tokens_per_s']:.1f} a second. Short prompts wait for "
+                "the launch of kernels.\n"
+            ),
+            "| prompt tokens | ms to the first | tokens a second |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "`python -m benchmarks.gpu_rates`\n",
         ]
     )
 

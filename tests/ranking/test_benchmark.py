@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import knobs, report, report_ranking, report_trimming
+from benchmarks import gpu_rates, knobs, report, report_ranking, report_trimming
 from benchmarks import ranking as benchmark
 from benchmarks.environment import describe
 from recsys.config import Settings, load_domain
@@ -111,3 +113,20 @@ def test_smaller_models_are_shown_with_what_failed_and_what_was_not_run() -> Non
     assert "| 0.80 | 1500 | 257 | 0.400 (0.350 to 0.450) | -0.010 (-0.020 to +0.000) |" in page
     assert "does not run: vLLM did not start" in page
     assert "not run here: a GPU" in page
+
+
+def test_rates_of_a_gpu_are_measured_on_any_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_rates, "LENGTHS", (8, 16, 24))
+    monkeypatch.setattr(sys, "argv", ["gpu_rates", "--shape", "tiny", "--out", str(tmp_path / "rates.json")])
+    gpu_rates.main()
+    found = json.loads((tmp_path / "rates.json").read_text())
+    assert [row["tokens"] for row in found["prefill"]] == [8, 16, 24]
+    assert all(
+        row["tokens_per_s"] == pytest.approx(1000 * row["tokens"] / row["ms"], rel=0.01)
+        for row in found["prefill"]
+    )
+    assert found["decode"]["tokens_per_s"] > 0
+    assert found["parameters"] > 200_000
+    assert "prefill" in capsys.readouterr().out
