@@ -69,36 +69,10 @@ class ExampleMaker:
 
     def of_kind(self, case: Case, kind: ExampleKind, draw: random.Random) -> TrainingExample:
         """An example of that kind; "random" where the target is not among the hard candidates."""
-        options, ranker = self.domain.finetune.examples, self.domain.ranker
-        target = self.catalog.by_id(case.target.item_id)
+        options = self.domain.finetune.examples
         past = self.catalog.entries(case.history, self.domain.feedback)
-        seen = frozenset(entry.item.id for entry in past)
-        told = self._told(case)
-        if kind == "hard":
-            found = self.retriever_of(case.user_id).retrieve(
-                Query(past, exclude=seen, context=told), options.depth
-            )
-            if all(candidate.item.id != target.id for candidate in found):
-                kind = "random"
-            else:
-                chosen = _drawn(found, target, options.candidates, draw)
-        wish = self._wish(target, draw) if kind == "wish" else ""
-        if kind != "hard":
-            told = told.model_copy(update={"wish": wish})
-            chosen = self._among_random(case, past, options.candidates - 1, draw, told)
-        dropped = [
-            name
-            for name, share in (
-                ("facts", options.facts_dropout),
-                ("profile", options.profile_dropout),
-                ("context", options.context_dropout),
-            )
-            if draw.random() < share
-        ]
-        length = ranker.history_length
-        if draw.random() < options.short_history:
-            length = draw.randint(0, length)
-            dropped.append(f"history to {length}")
+        kind, chosen, wish = self._listed(case, kind, past, draw)
+        dropped, length = self._left_out(draw)
         if "facts" in dropped:
             chosen = [unknown(candidate) for candidate in chosen]
         chosen = [unknown(one) if draw.random() < options.item_dropout else one for one in chosen]
@@ -115,8 +89,38 @@ class ExampleMaker:
             context=context.model_copy(update={"wish": wish}),
             profile=profile,
         )
-        place = next(n for n, candidate in enumerate(chosen) if candidate.item.id == target.id)
+        place = next(n for n, one in enumerate(chosen) if one.item.id == case.target.item_id)
         return TrainingExample(request, place, kind, case.user_id, tuple(dropped))
+
+    def _listed(
+        self, case: Case, kind: ExampleKind, past: tuple[HistoryEntry, ...], draw: random.Random
+    ) -> tuple[ExampleKind, list[Candidate], str]:
+        """The kind that it comes to, its candidates, and what is wished for in words."""
+        options, told = self.domain.finetune.examples, self._told(case)
+        target = self.catalog.by_id(case.target.item_id)
+        if kind == "hard":
+            query = Query(past, exclude=frozenset(entry.item.id for entry in past), context=told)
+            found = self.retriever_of(case.user_id).retrieve(query, options.depth)
+            if any(candidate.item.id == target.id for candidate in found):
+                return kind, _drawn(found, target, options.candidates, draw), ""
+            kind = "random"
+        wish = self._wish(target, draw) if kind == "wish" else ""
+        told = told.model_copy(update={"wish": wish})
+        return kind, self._among_random(case, past, options.candidates - 1, draw, told), wish
+
+    def _left_out(self, draw: random.Random) -> tuple[list[str], int]:
+        """The parts that the prompt goes without, and how many entries its history may have."""
+        options, length = self.domain.finetune.examples, self.domain.ranker.history_length
+        shares = {
+            "facts": options.facts_dropout,
+            "profile": options.profile_dropout,
+            "context": options.context_dropout,
+        }
+        dropped = [name for name, share in shares.items() if draw.random() < share]
+        if draw.random() < options.short_history:
+            length = draw.randint(0, length)
+            dropped.append(f"history to {length}")
+        return dropped, length
 
     def served(self, case: Case, depth: int) -> TrainingExample | None:
         """The request as it would be served, None if the target is not among the candidates."""
