@@ -33,6 +33,7 @@ def main() -> None:
         {
             **{name: run[name] for name in (*kept, "seed", "data_hash", "train_hash")},
             "compared": options.compare,
+            "models": models(options.run),
             "environment": describe() | {"command": re.split(r" (?:--out|-o) ", run["command"])[0]},
             "systems": {
                 name: {
@@ -50,6 +51,17 @@ def main() -> None:
             },
         },
     )
+
+
+def models(run: Path) -> list[str]:
+    """The models that answered, each with its adapter, as the answers themselves name them."""
+    found: set[str] = set()
+    for path in sorted((run / "rankings").glob("*.jsonl")):
+        with path.open(encoding="utf-8") as lines:
+            options = json.loads(next(lines)).get("options", {})
+        if model := options.get("model"):
+            found.add(f"{model} with {options['adapter']}" if options.get("adapter") else model)
+    return sorted(found)
 
 
 def _minus(paired: dict[str, Any], one: str, other: str) -> dict[str, Any]:

@@ -171,6 +171,7 @@ def _knobs(result: dict[str, Any]) -> str:
 
 def _tuned(heading: str, result: dict[str, Any]) -> str:
     rows = []
+    asked = f"The model: {', '.join(those)}. " if (those := result.get("models")) else ""
     for name, system in result["systems"].items():
         shown = with_interval(system["metrics"]["ndcg@10"])
         paired = result["paired"].get(f"{result['compared']}-{name}", {}).get("ndcg@10")
@@ -180,7 +181,7 @@ def _tuned(heading: str, result: dict[str, Any]) -> str:
             f"## {heading}\n",
             (
                 f"{result['title']}, {result['part']}, {result['users']} users drawn by seed {result['seed']}, "
-                f"{result['cases']} cases. {result['protocol_text']} {result['rule']}\n"
+                f"{result['cases']} cases. {asked}{result['protocol_text']} {result['rule']}\n"
             ),
             f"| system | NDCG@10 (95 % interval) | {result['compared']} minus it |\n|---|---|---|",
             *rows,
