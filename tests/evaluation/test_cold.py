@@ -171,7 +171,8 @@ def test_tuning_knows_nothing_of_the_items_held_out(tmp_path: Path, settings: Se
             request = ready.maker.example(number).request
             shown = [*request.items, *(entry.item for entry in request.history)]
             assert not held & {item.id for item in shown}
-        assert not held & {item.id for item in ready.maker.retriever.state.table.items}
+        (retriever,) = ready.maker.retrievers
+        assert not held & {item.id for item in retriever.state.table.items}
         assert ready.data_hash != whole.data_hash
         # Of each user no event is read that was reserved when all items counted.
         read = {event_key(one) for one in (*ready.split.train, *(c.target for c in ready.split.cases))}
