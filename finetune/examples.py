@@ -2,8 +2,8 @@
 
 An example is a request as serving would see it, and which of its candidates the person
 met next. The retriever was fitted on nothing at or after the targets, or on nothing of the
-person at all; a hard example is made only where the target is among the retriever's own candidates, so that the model does
-not learn that what was put into a list is the answer.
+person at all; a hard example is made only where the target is among the retriever's own
+candidates, so that the model does not learn that what was put into a list is the answer.
 """
 
 from __future__ import annotations
@@ -96,16 +96,15 @@ class ExampleMaker:
         self, case: Case, kind: ExampleKind, past: tuple[HistoryEntry, ...], draw: random.Random
     ) -> tuple[ExampleKind, list[Candidate], str]:
         """The kind that it comes to, its candidates, and what is wished for in words."""
-        options, told = self.domain.finetune.examples, self._told(case)
+        options = self.domain.finetune.examples
         target = self.catalog.by_id(case.target.item_id)
         if kind == "hard":
-            query = Query(past, exclude=frozenset(entry.item.id for entry in past), context=told)
-            found = self.retriever_of(case.user_id).retrieve(query, options.depth)
+            found = self._found(case, past, options.depth)
             if any(candidate.item.id == target.id for candidate in found):
                 return kind, _drawn(found, target, options.candidates, draw), ""
             kind = "random"
         wish = self._wish(target, draw) if kind == "wish" else ""
-        told = told.model_copy(update={"wish": wish})
+        told = self._told(case).model_copy(update={"wish": wish})
         return kind, self._among_random(case, past, options.candidates - 1, draw, told), wish
 
     def _left_out(self, draw: random.Random) -> tuple[list[str], int]:
@@ -125,10 +124,7 @@ class ExampleMaker:
     def served(self, case: Case, depth: int) -> TrainingExample | None:
         """The request as it would be served, None if the target is not among the candidates."""
         past = self.catalog.entries(case.history, self.domain.feedback)
-        met = frozenset(entry.item.id for entry in past)
-        query = Query(past, exclude=met, context=self._told(case))
-        found = self.retriever_of(case.user_id).retrieve(query, depth)
-        return self._whole(case, found, "hard")
+        return self._whole(case, self._found(case, past, depth), "hard")
 
     def sampled(self, case: Case, n: int, draw: random.Random) -> TrainingExample:
         """The target and `n` random items the person has not met, in the retriever's order."""
@@ -136,6 +132,12 @@ class ExampleMaker:
         example = self._whole(case, self._among_random(case, past, n, draw, self._told(case)), "random")
         assert example is not None
         return example
+
+    def _found(self, case: Case, past: tuple[HistoryEntry, ...], depth: int) -> list[Candidate]:
+        """The retriever's first `depth` items that the person has not met."""
+        met = frozenset(entry.item.id for entry in past)
+        query = Query(past, exclude=met, context=self._told(case))
+        return self.retriever_of(case.user_id).retrieve(query, depth)
 
     def _order(self, lap: int) -> list[int]:
         """The order of the cases in one pass over them."""

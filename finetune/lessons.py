@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import json
 import lzma
-import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ from finetune.lists import ValidationList, figures
 from finetune.model import load_adapter, load_base, make_trainable
 from finetune.packing import Packed
 from finetune.trainer import Lesson, Outcome, Watch, train
+from recsys.adapters.promotion import write_bytes
 from recsys.config import load_settings
 from recsys.engine.lora import WEIGHTS
 from recsys.engine.weights import model_fingerprint, prepare_model
@@ -83,7 +83,7 @@ def write_shard(lesson: Callable[[int], Lesson], path: Path, total: int) -> None
     begin = int(path.name.partition(".")[0]) * SHARD
     lessons = [lesson(number) for number in range(begin, min(begin + SHARD, total))]
     lines = [json.dumps(one._asdict() | {"packed": dataclasses.asdict(one.packed)}) for one in lessons]
-    _write(path, lzma.compress("\n".join(lines).encode()))
+    write_bytes(path, lzma.compress("\n".join(lines).encode()))
 
 
 def write_run(
@@ -105,13 +105,7 @@ def write_run(
         shutil.copyfile(start / WEIGHTS, folder / WEIGHTS)
     nameless = [dataclasses.asdict(one) | {"users": ()} for one in lists]
     told = {"identity": identity, "base": base, "config": config.model_dump(mode="json"), "lists": nameless}
-    _write(path, json.dumps(told).encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    staging = path.with_name(f"{path.name}.{os.getpid()}.new")
-    staging.write_bytes(content)
-    os.replace(staging, path)
+    write_bytes(path, json.dumps(told).encode())
 
 
 @lru_cache(maxsize=2)

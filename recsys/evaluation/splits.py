@@ -182,14 +182,17 @@ def draw_of(item_id: str, seed: int = 0) -> float:
     A share of the items is new to a test, and as large a share after it to the validation;
     tuning holds out the items below `[finetune.examples] held_items`, of seed 0.
     """
-    digest = hashlib.sha256(f"{seed}/cold items/{item_id}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
+    return _hashed(f"{seed}/cold items/{item_id}") / 2**48
 
 
 def fold_of(user_id: str, folds: int) -> int:
     """Which of so many folds a user is in, whoever else there is: 0, 1, ... `folds` - 1."""
-    digest = hashlib.sha256(f"folds/{user_id}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:6], "big") % folds
+    return _hashed(f"folds/{user_id}") % folds
+
+
+def _hashed(name: str) -> int:
+    """A number of 48 bits that belongs to a name."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:6], "big")
 
 
 def cold_items(
