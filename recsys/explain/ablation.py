@@ -1,6 +1,7 @@
 """What moved a score: the request once more without one part of it.
 
-The score that is served is `model_weight * log-odds + retriever_weight * retriever score`.
+The score that is served is `model_weight * log-odds + retriever_weight * retriever score`, each part
+left out as if it had never been: without its wish a request is weighed like one that has none.
 The effect of a part on an item is log p with it less log p without it, p being the softmax
 of the served scores over all candidates: retriever scores are standardised within each
 answer and log-odds rise and fall for all items together, so only differences between items
@@ -132,7 +133,7 @@ class Ablation:
     @property
     def noise(self) -> float:
         """Effects up to this (nats) are none."""
-        return max(1e-3, NOISE * self.ranker.parts.model_weight) if self.ranker else 1e-3
+        return max(1e-3, NOISE * self._model_weight(self.request)) if self.ranker else 1e-3
 
     def effect(self, *parts: Part) -> Floats:
         """log p with these parts less log p without them all, nats, shape (candidates,)."""
@@ -240,7 +241,12 @@ class Ablation:
             of_others = change[own:] if len(positions) > own else change
             shift = np.full(len(self._served), of_others.mean())
             shift[positions] = change
-            self._shifts[parts] = self.ranker.parts.model_weight * shift
+            weight = self._model_weight(without(self.query, self.request, parts)[1])
+            reweighed = (weight - self._model_weight(self.request)) * self._odds
+            self._shifts[parts] = reweighed + weight * shift
+
+    def _model_weight(self, request: RankRequest) -> float:
+        return self.ranker.parts.weights.of_model(request.context.wish) if self.ranker else 0.0
 
     def _reference(self, top: Sequence[int], n: int) -> list[int]:
         """At most n candidates beside `top`, spread over all ranks of the retriever."""

@@ -6,12 +6,13 @@ import asyncio
 import bisect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from recsys.config import Domain, Fact, Windows
+from recsys.config import Domain
 from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScores
 from recsys.prompting import PromptLibrary, RenderedPrompt
+from recsys.ranker_config import Fact, Weights, Windows
 from recsys.types import Candidate, Context, HistoryEntry, Item, ParseReport, Usage
 
 _Asked = TypeVar("_Asked")
@@ -96,8 +97,7 @@ class RankerParts:
     plural: str
     max_prompt_tokens: int
     facts: tuple[Fact, ...] = ()
-    model_weight: float = 1.0
-    retriever_weight: float = 0.0
+    weights: Weights = field(default_factory=Weights)
     windows: Windows = "anchored"
     window: int = 20
     permutations: int = 1
@@ -111,15 +111,16 @@ class RankerParts:
         config = domain.ranker
         return cls(
             engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
-            *config.weights, config.windows, config.window, config.permutations, config.exact,
+            config.weights, config.windows, config.window, config.permutations, config.exact,
             config.history_spare, config.isotonic,
         )  # fmt: skip
 
     def scores(self, request: RankRequest, model: Sequence[float]) -> tuple[float, ...]:
         """The probability of each candidate, from what the model says of it (nats)."""
+        weight = self.weights.of_model(request.context.wish)
         found = softmax(
             [
-                self.model_weight * said + self.retriever_weight * candidate.score
+                weight * said + self.weights.retriever * candidate.score
                 for said, candidate in zip(model, request.candidates, strict=True)
             ]
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from recsys.config import Fact
+from recsys.ranker_config import Fact
 from recsys.sites import DAY, distance_km, hours_of, minute_of_week
 from recsys.types import Candidate, Context, HistoryEntry, Site
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from recsys.config import Strategy, Style
+from recsys.config import Style
+from recsys.ranker_config import Strategy
 from recsys.requests import Asked
 from recsys.service.problems import Problem
 from recsys.types import Filter, Interaction, Item, Place, Recommendations, User

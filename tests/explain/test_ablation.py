@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from recsys.explain.ablation import REFERENCE, Ablation, Part, parts_of
+from recsys.explain.ablation import REFERENCE, Ablation, Part, parts_of, without
 from recsys.pipeline import Recommender
+from recsys.ranker_config import Weights
 from recsys.ranking.pointwise import PointwiseRanker
 from retrieval import Query
 from tests.fakes import ScriptedEngine, seen
@@ -90,6 +91,33 @@ def test_what_lifts_the_explained_items_alone_has_an_effect(
     top = [position(ablation, title) for title in titles]
     ablation.ask([frozenset([Part("time")])], top)
     assert (ablation.effect(Part("time"))[top] > ablation.noise).all()
+
+
+def test_without_its_wish_a_request_is_weighed_like_one_that_has_none(
+    recommender: Recommender, scripted: ScriptedEngine
+) -> None:
+    """The wish's effect on every item is the difference to what would be served had it not been said."""
+    request = recommender.prepare("ann", at=AT, wish="something old", n_candidates=8).request
+    exclude = frozenset(entry.item.id for entry in request.history)
+    query = Query(request.history, request.context.wish, exclude, context=request.context)
+    ranker = recommender.ranker("pointwise", recommender.engine())
+    assert isinstance(ranker, PointwiseRanker)
+    weights = Weights(model=0.25, retriever=1.0, wish_model=3.0)
+    ranker = dataclasses.replace(ranker, parts=dataclasses.replace(ranker.parts, weights=weights))
+    served = ranker.rank(request)
+    ablation = Ablation(
+        query, request, recommender.retriever, ranking=served, ranker=ranker, retriever_weight=1.0
+    )
+    assert ablation.noise == pytest.approx(0.3)
+    wish = Part("wish")
+    ablation.ask([frozenset([wish])], range(len(request.candidates)))
+
+    plain_query, plain = without(query, request, [wish])
+    brought = recommender.retriever.rescore(plain_query, [one.id for one in request.items])
+    unsaid = ranker.rank(dataclasses.replace(plain, candidates=tuple(brought)))
+    expected = np.log(served.scores) - np.log(unsaid.scores)
+    assert np.abs(expected).max() > 0.1
+    assert ablation.effect(wish) == pytest.approx(expected, abs=1e-5)
 
 
 def test_same_request_gives_the_same_effects(recommender: Recommender) -> None:

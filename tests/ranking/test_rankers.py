@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from recsys.config import load_domain
 from recsys.errors import ModelError, RequestError
 from recsys.prompting import PromptLibrary
+from recsys.ranker_config import Weights
 from recsys.ranking import STRATEGIES, RankerParts, RankRequest, make_ranker
 from recsys.ranking.base import rank_variables, softmax
 from recsys.ranking.listwise import render_listwise
@@ -320,7 +322,7 @@ def test_the_retrievers_score_counts_by_its_weight_and_log_odds_stay_the_models_
     request = rank_request(4)
     alone = ranker("pointwise", engine).rank(request)
     parts = RankerParts(
-        engine, PromptLibrary(), "film", "films", 1536, model_weight=0.5, retriever_weight=2.0
+        engine, PromptLibrary(), "film", "films", 1536, weights=Weights(model=0.5, retriever=2.0)
     )
     fused = make_ranker("pointwise", parts).rank(request)
     assert fused.log_odds == alone.log_odds
@@ -331,6 +333,22 @@ def test_the_retrievers_score_counts_by_its_weight_and_log_odds_stay_the_models_
         ]
     )
     assert fused.scores == pytest.approx(expected)
+
+
+def test_beside_a_wish_the_model_has_its_own_weight(tmp_path: Path) -> None:
+    toml = f"{DOMAIN}model_weight = 0.5\nwish_model_weight = 4\nretriever_weight = 1\ntemperature = 2\n"
+    domain, engine = load_domain(write_films(tmp_path, toml=toml)), ScriptedEngine()
+    wished = rank_request(4)
+    plain, blank = (
+        dataclasses.replace(wished, context=wished.context.model_copy(update={"wish": text}))
+        for text in ("", "  ")
+    )
+    rank = make_ranker("pointwise", RankerParts.of(engine, PromptLibrary(), domain)).rank
+    for request, weight in ((plain, 0.5), (blank, 0.5), (wished, 4)):
+        found = rank(request)
+        pairs = zip(found.log_odds, request.candidates, strict=True)
+        expected = softmax([(weight * (odds or 0.0) + one.score) / 2 for odds, one in pairs])
+        assert found.scores == pytest.approx(expected)
 
 
 def test_temperature_flattens_the_scores_and_keeps_their_order(tmp_path: Path) -> None:

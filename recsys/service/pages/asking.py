@@ -10,10 +10,11 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.datastructures import FormData, QueryParams
 
-from recsys.config import Strategy, Style
+from recsys.config import Style
 from recsys.errors import RequestError, UnknownItem
 from recsys.explain import languages
 from recsys.pipeline import Recommender
+from recsys.ranker_config import Strategy
 from recsys.service.bodies import RecommendationRequest
 from recsys.types import Filter, Item
 
