@@ -136,7 +136,6 @@ class Explainer:
             prepared.query, prepared.request, self.retriever,
             ranking=ranking if pointwise else None,
             ranker=ranker if isinstance(ranker, PointwiseRanker) else None,
-            retriever_weight=self.domain.ranker.weights.retriever,
         )  # fmt: skip
         every = parts_of(prepared.query, prepared.request)
         history = [part for part in every if part.kind == "history"][:OFFERED]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -18,17 +17,17 @@ Strategy = Literal["pointwise", "listwise", "title", "generated", "generated-sco
 Windows = Literal["anchored", "sliding"]
 
 
-@dataclass(frozen=True)
-class Weights:
-    """What a candidate's score is the sum of: the model's log-odds (nats) and the retriever's score, so many times."""
+class Weights(Strict):
+    """What a score is the sum of: so many times the model's log-odds (nats), and the retriever's score."""
 
-    model: float = 1.0
-    retriever: float = 0.0
-    wish_model: float | None = None
+    model: float = Field(ge=0)
+    retriever: float = Field(ge=0)
 
-    def of_model(self, wish: str) -> float:
-        """The model's in a request with this wish, which may be empty."""
-        return self.wish_model if self.wish_model is not None and wish.strip() else self.model
+    def at(self, temperature: float) -> Weights:
+        return Weights(model=self.model / temperature, retriever=self.retriever / temperature)
+
+
+MODEL_ALONE = Weights(model=1, retriever=0)
 
 
 class RankerConfig(Strict):
@@ -45,10 +44,10 @@ class RankerConfig(Strict):
         (), description="what is known of a candidate in this request that the model is told"
     )
     model_weight: float = Field(1.0, ge=0, description="of the model's log-odds in the score")
-    wish_model_weight: float | None = Field(
-        None, ge=0, description="the same where the request has a wish; model_weight while this is unset"
-    )
     retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score in the score")
+    wish_weights: Weights | None = Field(
+        None, description="both weights where the request has a wish; the two above while this is unset"
+    )
     temperature: float = Field(1.0, gt=0, description="the score is divided by it: calibrates probabilities")
     isotonic: tuple[tuple[float, float], ...] = Field(
         (),
@@ -81,8 +80,7 @@ class RankerConfig(Strict):
                 raise ValueError("must rise between 0 and 1, in both numbers")
         return points
 
-    @property
-    def weights(self) -> Weights:
-        """What a score is made of, at the temperature."""
-        wish = None if self.wish_model_weight is None else self.wish_model_weight / self.temperature
-        return Weights(self.model_weight / self.temperature, self.retriever_weight / self.temperature, wish)
+    def weights(self, wish: bool = False) -> Weights:
+        """What a score is made of, at the temperature, in a request with a wish or without one."""
+        plain = Weights(model=self.model_weight, retriever=self.retriever_weight)
+        return ((wish and self.wish_weights) or plain).at(self.temperature)

@@ -269,7 +269,6 @@ def _ablation(recommender: Recommender, prepared: Prepared, strategy: str) -> Ab
     return Ablation(
         prepared.query, prepared.request, recommender.retriever,
         ranking=recommender.rank(prepared.request, strategy), ranker=ranker,
-        retriever_weight=recommender.domain.ranker.weights.retriever,
     )  # fmt: skip
 
 

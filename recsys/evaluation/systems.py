@@ -26,7 +26,7 @@ from recsys.ingest.town import Town, town
 from recsys.noise_filter import without_noise
 from recsys.privacy import mask_user
 from recsys.prompting import PromptLibrary
-from recsys.ranker_config import Weights
+from recsys.ranker_config import MODEL_ALONE
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import softmax
 from recsys.types import Candidate, Filter, HistoryEntry
@@ -213,7 +213,7 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
 
     engine = data.engines.get(adapter.ref if adapter else BASE, start) if data.engines else start()
     parts = RankerParts.of(engine, PromptLibrary(domain.prompt_folder), domain)
-    parts = parts if fuse else dataclasses.replace(parts, weights=Weights())
+    parts = parts if fuse else dataclasses.replace(parts, weights=MODEL_ALONE, wish_weights=None)
     # The other strategies compare the items of a list: of one item alone they know nothing.
     judges = domain.ranker.strategy == "pointwise" or not _rated(data)
     ranker = make_ranker(domain.ranker.strategy, parts)

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from recsys.engine.checks import label_ids
 from recsys.prompting import RenderedPrompt
+from recsys.ranker_config import Weights
 from recsys.ranking.base import Ranking, RankRequest, label_usage, prefix_first
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.retriever_config import Channel
@@ -33,6 +34,7 @@ from retrieval import HybridRetriever, Query
 
 REFERENCE = 4  # items beside the explained ones that the model is asked of
 NOISE = 0.1  # nats of log-odds: within what bf16 and batching change by themselves
+RETRIEVER_ALONE = Weights(model=0, retriever=1)
 POPULAR: tuple[Channel, ...] = ("popularity", "recent", "segment")  # channels that know no person
 
 Kind = Literal["wish", "time", "place", "fact", "profile", "popularity", "history"]
@@ -96,9 +98,9 @@ def without(query: Query, request: RankRequest, parts: Iterable[Part]) -> tuple[
 class Ablation:
     """The effects of the parts of one ranked request. Deterministic; asks nothing twice.
 
-    `ranking` None: nothing but the retriever ranked. `ranker` None: the model cannot be asked
-    again, so its half of every effect is unknown and counts as 0. `retriever_weight` is of the
-    score that was served.
+    `ranking` is what `ranker` served. Without both nothing but the retriever ranked. Where the
+    ranking has no log-odds the model cannot be asked again: its half of every effect is unknown and
+    counts as 0.
     """
 
     def __init__(
@@ -109,10 +111,10 @@ class Ablation:
         *,
         ranking: Ranking | None = None,
         ranker: PointwiseRanker | None = None,
-        retriever_weight: float = 1.0,
     ) -> None:
         self.query, self.request, self.retriever = query, request, retriever
         self.ranker: PointwiseRanker | None = None
+        self._parts = ranker.parts if ranking is not None and ranker is not None else None
         if ranking is not None and ranker is not None and None not in ranking.log_odds:
             # What the prompt left out it leaves out of every question: nothing else may change.
             self.request = dataclasses.replace(request, history=request.history[ranking.prompt.dropped :])
@@ -120,7 +122,6 @@ class Ablation:
                 ranker, parts=dataclasses.replace(ranker.parts, history_spare=0)
             )
         self.usage = Usage()
-        self._retriever_weight = retriever_weight if ranking is not None else 1.0
         self._odds = np.array(ranking.log_odds if self.ranker and ranking else [], dtype=np.float64)
         self._served = (
             np.log(np.maximum(ranking.scores, 1e-12))
@@ -133,7 +134,7 @@ class Ablation:
     @property
     def noise(self) -> float:
         """Effects up to this (nats) are none."""
-        return max(1e-3, NOISE * self._model_weight(self.request)) if self.ranker else 1e-3
+        return max(1e-3, NOISE * self._weights().model) if self.ranker else 1e-3
 
     def effect(self, *parts: Part) -> Floats:
         """log p with these parts less log p without them all, nats, shape (candidates,)."""
@@ -151,7 +152,7 @@ class Ablation:
 
     def halves(self, position: int) -> tuple[float, float]:
         """How far the retriever and the model each lift a candidate above the mean of all, nats."""
-        retriever = self._retriever_weight * self._scores_of(frozenset())
+        retriever = self._weights().retriever * self._scores_of(frozenset())
         model = self._served - retriever
         return float((retriever - retriever.mean())[position]), float((model - model.mean())[position])
 
@@ -177,14 +178,27 @@ class Ablation:
 
         The model's half of several parts it was not asked without is the sum of theirs.
         """
-        shift = self._retriever_weight * (self._scores_of(parts) - self._scores_of(frozenset()))
-        return self._served + shift + self._model_shift(parts)
+        less = self._weights(parts).retriever * self._scores_of(parts)
+        whole = self._weights().retriever * self._scores_of(frozenset())
+        return self._served + less - whole + self._model_shift(parts)
+
+    def _weights(self, parts: frozenset[Part] = frozenset()) -> Weights:
+        """Those of the score that would be served without `parts`."""
+        if self._parts is None:
+            return RETRIEVER_ALONE
+        gone = any(part.kind == "wish" for part in parts)
+        return self._parts.weights_for("" if gone else self.request.context.wish)
 
     def _model_shift(self, parts: frozenset[Part]) -> Floats:
-        if (whole := self._shifts.get(parts)) is not None:
-            return whole
-        single = [self._shifts[frozenset([part])] for part in parts if self.asked(part)]
-        return sum(single, np.zeros(len(self._served)))
+        """What the model's half of the score changes by."""
+        if self.ranker is None:
+            return np.zeros(len(self._served))
+        change = self._shifts.get(parts)
+        if change is None:
+            single = [self._shifts[frozenset([part])] for part in parts if self.asked(part)]
+            change = sum(single, np.zeros(len(self._served)))
+        weight = self._weights(parts).model
+        return weight * change + (weight - self._weights().model) * self._odds
 
     def choose(self, top: Sequence[int], budget: int) -> list[Part]:
         """At most `budget` parts worth asking the model without, for the candidates at `top`.
@@ -241,12 +255,7 @@ class Ablation:
             of_others = change[own:] if len(positions) > own else change
             shift = np.full(len(self._served), of_others.mean())
             shift[positions] = change
-            weight = self._model_weight(without(self.query, self.request, parts)[1])
-            reweighed = (weight - self._model_weight(self.request)) * self._odds
-            self._shifts[parts] = reweighed + weight * shift
-
-    def _model_weight(self, request: RankRequest) -> float:
-        return self.ranker.parts.weights.of_model(request.context.wish) if self.ranker else 0.0
+            self._shifts[parts] = shift
 
     def _reference(self, top: Sequence[int], n: int) -> list[int]:
         """At most n candidates beside `top`, spread over all ranks of the retriever."""

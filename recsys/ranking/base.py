@@ -6,13 +6,13 @@ import asyncio
 import bisect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from recsys.config import Domain
 from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScores
 from recsys.prompting import PromptLibrary, RenderedPrompt
-from recsys.ranker_config import Fact, Weights, Windows
+from recsys.ranker_config import MODEL_ALONE, Fact, Weights, Windows
 from recsys.types import Candidate, Context, HistoryEntry, Item, ParseReport, Usage
 
 _Asked = TypeVar("_Asked")
@@ -85,10 +85,10 @@ class RankerParts:
 
     `facts` names what a candidate's prompt tells of what retrieval knows.
     A candidate's score is what the model says of it (log-odds, nats) and the retriever's score,
-    each times its weight. A list that is too long for one prompt is asked about in `windows`
-    of `window` candidates; `permutations` is in how many orders a list is shown. `exact` is
-    for `PointwiseRanker`, and so is `history_spare`, how many of the oldest entries of a history may
-    go to fill whole blocks of the engine's cache. `isotonic` calibrates the scores: `recsys.ranking.calibration`.
+    each times its weight; `wish_weights`, if any, hold where the request has a wish. A list that is too long
+    for one prompt is asked about in `windows` of `window` candidates; `permutations` is in how
+    many orders a list is shown. `exact` is for `PointwiseRanker`, and so is `history_spare`, how
+    many of the oldest entries of a history may go to fill whole blocks of the engine's cache. `isotonic` calibrates the scores: `recsys.ranking.calibration`.
     """
 
     engine: Engine
@@ -97,7 +97,8 @@ class RankerParts:
     plural: str
     max_prompt_tokens: int
     facts: tuple[Fact, ...] = ()
-    weights: Weights = field(default_factory=Weights)
+    weights: Weights = MODEL_ALONE
+    wish_weights: Weights | None = None
     windows: Windows = "anchored"
     window: int = 20
     permutations: int = 1
@@ -111,16 +112,20 @@ class RankerParts:
         config = domain.ranker
         return cls(
             engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
-            config.weights, config.windows, config.window, config.permutations, config.exact,
+            config.weights(), config.weights(wish=True), config.windows, config.window, config.permutations, config.exact,
             config.history_spare, config.isotonic,
         )  # fmt: skip
 
+    def weights_for(self, wish: str) -> Weights:
+        """Those of a request with this wish, which may be empty."""
+        return (self.wish_weights if wish.strip() else None) or self.weights
+
     def scores(self, request: RankRequest, model: Sequence[float]) -> tuple[float, ...]:
         """The probability of each candidate, from what the model says of it (nats)."""
-        weight = self.weights.of_model(request.context.wish)
+        weights = self.weights_for(request.context.wish)
         found = softmax(
             [
-                weight * said + self.weights.retriever * candidate.score
+                weights.model * said + weights.retriever * candidate.score
                 for said, candidate in zip(model, request.candidates, strict=True)
             ]
         )

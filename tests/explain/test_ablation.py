@@ -9,7 +9,7 @@ import pytest
 
 from recsys.explain.ablation import REFERENCE, Ablation, Part, parts_of, without
 from recsys.pipeline import Recommender
-from recsys.ranker_config import Weights
+from recsys.ranker_config import MODEL_ALONE, Weights
 from recsys.ranking.pointwise import PointwiseRanker
 from retrieval import Query
 from tests.fakes import ScriptedEngine, seen
@@ -17,16 +17,21 @@ from tests.fakes import ScriptedEngine, seen
 AT = "2026-11-20T21:00"
 
 
-def ablation_of(recommender: Recommender, user: str = "ann", retriever_weight: float = 0.0) -> Ablation:
-    request = recommender.prepare(user, at=AT, n_candidates=8).request
+def ablation_of(
+    recommender: Recommender,
+    user: str = "ann",
+    wish: str = "",
+    weights: Weights = MODEL_ALONE,
+    wish_weights: Weights | None = None,
+) -> Ablation:
+    request = recommender.prepare(user, at=AT, wish=wish, n_candidates=8).request
     exclude = frozenset(entry.item.id for entry in request.history)
     query = Query(request.history, request.context.wish, exclude, context=request.context)
     ranker = recommender.ranker("pointwise", recommender.engine())
     assert isinstance(ranker, PointwiseRanker)
-    return Ablation(
-        query, request, recommender.retriever,
-        ranking=ranker.rank(request), ranker=ranker, retriever_weight=retriever_weight,
-    )  # fmt: skip
+    parts = dataclasses.replace(ranker.parts, weights=weights, wish_weights=wish_weights)
+    ranker = dataclasses.replace(ranker, parts=parts)
+    return Ablation(query, request, recommender.retriever, ranking=ranker.rank(request), ranker=ranker)
 
 
 def planted(sign: float, cause: str, on: str) -> ScriptedEngine:
@@ -97,32 +102,28 @@ def test_without_its_wish_a_request_is_weighed_like_one_that_has_none(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
     """The wish's effect on every item is the difference to what would be served had it not been said."""
-    request = recommender.prepare("ann", at=AT, wish="something old", n_candidates=8).request
-    exclude = frozenset(entry.item.id for entry in request.history)
-    query = Query(request.history, request.context.wish, exclude, context=request.context)
-    ranker = recommender.ranker("pointwise", recommender.engine())
-    assert isinstance(ranker, PointwiseRanker)
-    weights = Weights(model=0.25, retriever=1.0, wish_model=3.0)
-    ranker = dataclasses.replace(ranker, parts=dataclasses.replace(ranker.parts, weights=weights))
-    served = ranker.rank(request)
-    ablation = Ablation(
-        query, request, recommender.retriever, ranking=served, ranker=ranker, retriever_weight=1.0
+    ablation = ablation_of(
+        recommender,
+        wish="something old",
+        weights=Weights(model=0.25, retriever=1),
+        wish_weights=Weights(model=3, retriever=0.5),
     )
     assert ablation.noise == pytest.approx(0.3)
-    wish = Part("wish")
+    wish, request = Part("wish"), ablation.request
     ablation.ask([frozenset([wish])], range(len(request.candidates)))
 
-    plain_query, plain = without(query, request, [wish])
-    brought = recommender.retriever.rescore(plain_query, [one.id for one in request.items])
-    unsaid = ranker.rank(dataclasses.replace(plain, candidates=tuple(brought)))
-    expected = np.log(served.scores) - np.log(unsaid.scores)
-    assert np.abs(expected).max() > 0.1
-    assert ablation.effect(wish) == pytest.approx(expected, abs=1e-5)
+    query, unsaid = without(ablation.query, request, [wish])
+    brought = recommender.retriever.rescore(query, [item.id for item in request.items])
+    unsaid = dataclasses.replace(unsaid, candidates=tuple(brought))
+    assert ablation.ranker is not None
+    served, other = (np.log(ablation.ranker.rank(one).scores) for one in (request, unsaid))
+    assert np.abs(served - other).max() > 0.1
+    assert ablation.effect(wish) == pytest.approx(served - other, abs=1e-5)
 
 
 def test_same_request_gives_the_same_effects(recommender: Recommender) -> None:
     def effects() -> list[list[float]]:
-        ablation = ablation_of(recommender, retriever_weight=1.0)
+        ablation = ablation_of(recommender, weights=Weights(model=1, retriever=1))
         chosen = ablation.choose([0, 1], 5)
         ablation.ask([frozenset([part]) for part in chosen], [0, 1])
         return [ablation.effect(part).tolist() for part in chosen]

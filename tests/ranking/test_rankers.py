@@ -335,8 +335,11 @@ def test_the_retrievers_score_counts_by_its_weight_and_log_odds_stay_the_models_
     assert fused.scores == pytest.approx(expected)
 
 
-def test_beside_a_wish_the_model_has_its_own_weight(tmp_path: Path) -> None:
-    toml = f"{DOMAIN}model_weight = 0.5\nwish_model_weight = 4\nretriever_weight = 1\ntemperature = 2\n"
+def test_beside_a_wish_a_score_has_weights_of_its_own(tmp_path: Path) -> None:
+    toml = (
+        f"{DOMAIN}model_weight = 0.5\nretriever_weight = 1\ntemperature = 2\n"
+        "wish_weights = { model = 4, retriever = 0.5 }\n"
+    )
     domain, engine = load_domain(write_films(tmp_path, toml=toml)), ScriptedEngine()
     wished = rank_request(4)
     plain, blank = (
@@ -344,10 +347,10 @@ def test_beside_a_wish_the_model_has_its_own_weight(tmp_path: Path) -> None:
         for text in ("", "  ")
     )
     rank = make_ranker("pointwise", RankerParts.of(engine, PromptLibrary(), domain)).rank
-    for request, weight in ((plain, 0.5), (blank, 0.5), (wished, 4)):
+    for request, of_model, of_retriever in ((plain, 0.5, 1), (blank, 0.5, 1), (wished, 4, 0.5)):
         found = rank(request)
         pairs = zip(found.log_odds, request.candidates, strict=True)
-        expected = softmax([(weight * (odds or 0.0) + one.score) / 2 for odds, one in pairs])
+        expected = softmax([(of_model * (odds or 0) + of_retriever * one.score) / 2 for odds, one in pairs])
         assert found.scores == pytest.approx(expected)
 
 
