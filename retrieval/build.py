@@ -6,13 +6,15 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from recsys.errors import IndexDamaged, RequestError
-from recsys.retriever_config import FittedWeights, RetrieverConfig, SequenceConfig
+from recsys.locks import only_one
+from recsys.retriever_config import FittedWeights, RetrieverConfig
 from recsys.types import Context, Interaction, Item
 from retrieval import artefacts, popularity
 from retrieval.base import Channel
@@ -26,6 +28,9 @@ from retrieval.meetings import Meetings
 from retrieval.nearby import nearby
 from retrieval.table import ItemTable
 from retrieval.text import TextChannel
+
+if TYPE_CHECKING:
+    from retrieval.sequence import SequenceModel
 
 Progress = Callable[[str, int, int], None]
 Situations = Iterable[tuple[Interaction, Context]]
@@ -159,25 +164,39 @@ class _Build:
         return channel
 
     def _sequence(self, name: str) -> Channel:
-        from retrieval.sequence import SequenceModel
         from retrieval.sequence_channel import SequenceChannel
 
-        options: SequenceConfig = getattr(self.config, name)
-        folder, progress = self.folder / name, self.progress
-        reason = ""
+        found, _ = self._trained(name)
+        if found is not None:
+            return SequenceChannel(found)
+        progress = self.progress or _silent
+        waiting = partial(progress, f"waiting for another process that trains {name}", 0, 0)
+        with only_one(self.folder / f".{name}.lock", waiting):
+            found, reason = self._trained(name)  # another process may have just trained it
+            return SequenceChannel(self._train(name, reason) if found is None else found)
+
+    def _trained(self, name: str) -> tuple[SequenceModel | None, str]:
+        """The model that is there and may be used; why none, if there is a damaged one."""
+        from retrieval.sequence import SequenceModel
+
+        folder = self.folder / name / "model"
         try:
-            model = SequenceModel.load(folder / "model")
-            if model.fitted_on == self.log.hash and model.config == options:
-                return SequenceChannel(model)
-            if not self.retrain:
-                self.notes.append(
-                    f"the {name} model was trained on older events or settings: 'recsys fit' renews it"
-                )
-                return SequenceChannel(model)
+            model = SequenceModel.load(folder)
         except IndexDamaged as error:
-            reason = error.message if (folder / "model").exists() else ""
+            return None, error.message if folder.exists() else ""
+        stale = model.fitted_on != self.log.hash or model.config != getattr(self.config, name)
+        if stale and self.retrain:
+            return None, ""
+        if stale:
+            self.notes.append(
+                f"the {name} model was trained on older events or settings: 'recsys fit' renews it"
+            )
+        return model, ""
+
+    def _train(self, name: str, reason: str) -> SequenceModel:
         from retrieval.sequence_training import train
 
+        folder, options, progress = self.folder / name, getattr(self.config, name), self.progress
         told = (lambda _, done, total: progress(f"training {name}", done, total)) if progress else None
         try:
             model = train(self.log, options, folder / "training", told)
@@ -187,4 +206,8 @@ class _Build:
             model = train(self.log, options, None, told)
         if reason:
             self.notes.append(f"fitted anew: {reason}")
-        return SequenceChannel(model)
+        return model
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """For who watches nothing."""

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import ConfigError, IndexDamaged
+from recsys.locks import only_one
 from retrieval import index_kinds
 from retrieval.index_kinds import Kind
 from retrieval.index_rows import FINGERPRINT_DTYPE, Fingerprints
@@ -117,15 +118,10 @@ def only_writer(folder: Path) -> Iterator[None]:
     Where the system has no file locks nobody waits: each builds, and the last is kept.
     """
     folder = folder.resolve()
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
-
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((folder.parent / f".{folder.name}.lock").open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for orphan in folder.parent.glob(f"{_staging_prefix(folder)}*"):  # of a writer that was killed
-                shutil.rmtree(orphan, ignore_errors=True)
+    with only_one(folder.parent / f".{folder.name}.lock") as alone:
+        orphans = folder.parent.glob(f"{_staging_prefix(folder)}*") if alone else ()
+        for orphan in orphans:  # of a writer that was killed
+            shutil.rmtree(orphan, ignore_errors=True)
         yield
 
 

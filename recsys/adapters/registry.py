@@ -17,10 +17,10 @@ from recsys.adapters.promotion import (
     write_promotions,
 )
 from recsys.config import Domain, Settings, shipped_domains
-from recsys.engine.checkpoints import only_one
 from recsys.engine.lora import CONFIG, read_lora
 from recsys.engine.weights import model_fingerprint, model_folder
 from recsys.errors import ModelError, RequestError
+from recsys.locks import only_one
 
 NONE = "none"
 SHIPPED = "adapter"

@@ -5,16 +5,17 @@ A manifest of hashes lies in each. What the hashes do not confirm is made again,
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recsys.locks import only_one
 
 MANIFEST = "manifest.json"
 
@@ -127,20 +128,6 @@ def safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
     if path.stat().st_size != 8 + length + max(ends, default=0):
         raise ValueError("not as long as its header says")
     return shapes
-
-
-@contextlib.contextmanager
-def only_one(lock: Path) -> Iterator[bool]:
-    """Wait until no other process holds this lock file. False where files cannot be locked."""
-    import fcntl
-
-    with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-        else:
-            yield True
 
 
 def sha256(path: Path) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +14,13 @@ from recsys.config import Domain, Settings, load_domain
 from recsys.errors import RequestError
 from recsys.fitting import fit_domain
 from recsys.ingest import import_domain
+from recsys.retriever_config import RetrieverConfig, SequenceConfig
 from recsys.situations import retriever_folder
 from recsys.store import Store
-from retrieval import EventLog, build_retriever
+from recsys.types import HistoryEntry, Interaction
+from retrieval import EventLog, HybridRetriever, Query, build_retriever, sequence_training
 from retrieval.build import saved_weights
-from tests.retrieval.contract import HashEmbedder
+from tests.retrieval.contract import HashEmbedder, make_items
 
 FILES = """
 name = "walks"
@@ -86,3 +91,40 @@ def test_too_few_events_say_so(tmp_path: Path, walks: Domain) -> None:
     settings = Settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
     with Store(settings.database_url) as store, pytest.raises(RequestError, match="too few events"):
         fit_domain(walks, store, settings, HashEmbedder(), channels=("popularity",))
+
+
+def test_two_that_start_at_once_train_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training takes a minute of all cores: a second replica waits, and says so."""
+    trained: list[int] = []
+    said: list[str] = []
+    at_once = threading.Event()
+    train = sequence_training.train
+
+    def slowly(*args: Any) -> Any:
+        trained.append(threading.get_ident())
+        assert at_once.wait(30)
+        return train(*args)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        said.append(stage)
+        if stage.startswith("waiting"):
+            at_once.set()
+
+    monkeypatch.setattr(sequence_training, "train", slowly)
+    items = make_items(8)
+    events = [
+        Interaction(user_id=f"u{n % 6}", item_id=items[n % 8].id, timestamp=float(n)) for n in range(60)
+    ]
+    log = EventLog.of(events, [item.id for item in items])
+    config = RetrieverConfig(weights={"gru": 1.0}, gru=SequenceConfig(dimension=4, epochs=1))
+
+    def start() -> HybridRetriever:
+        return build_retriever(items, log, HashEmbedder(), config, tmp_path, progress=progress)[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: start(), range(2))
+    assert len(trained) == 1
+    assert "waiting for another process that trains gru" in said
+    history = (HistoryEntry(item=items[0]), HistoryEntry(item=items[3]))
+    answers = [one.retrieve(Query(history), 5) for one in (first, second)]
+    assert answers[0] == answers[1]
