@@ -24,7 +24,7 @@ LEVELS = (
         "recsys.prompting", "recsys.sandbox", "recsys.parsing", "recsys.engine", "recsys.adapters", "recsys.store", "recsys.database", "recsys.migrations",
         "recsys.catalog", "recsys.context", "recsys.situations", "recsys.places", "recsys.sites", "recsys.machine", "recsys.ingest", "prompts",
     ),
-    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.table_config", "recsys.tuning_config", "recsys.errors", "recsys.stages", "recsys.text", "recsys.privacy"),
+    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.ranker_config", "recsys.table_config", "recsys.tuning_config", "recsys.errors", "recsys.locks", "recsys.stages", "recsys.text", "recsys.privacy"),
 )  # fmt: skip
 # The package itself re-exports Recommender on first use; it stands above and below all.
 FREE = "recsys"
