@@ -82,8 +82,9 @@ class SequenceConfig(Options):
 
     "lru" is linear in the history, "gru" a gated recurrent unit, "attention" causal
     self-attention beside the linear path. `length` is how many of the last items of a
-    history are read, `batch` how many histories of that length make a step. Of a share
-    of all users, `validation_users`, the last event is held out; training stops when it
+    history are read, `batch` how many histories of that length make a step. `threads` of
+    the CPU train it: a step is so small that more than one stall each other as soon as
+    anything else wants the cores; they pay where items are many. Of a share of all users, `validation_users`, the last event is held out; training stops when it
     has not become more likely for `patience` epochs, and the best epoch is kept.
 
     Hidasi et al.: Session-based recommendations with recurrent neural networks, ICLR 2016.
@@ -101,6 +102,7 @@ class SequenceConfig(Options):
     length: int = Field(100, ge=1, le=2000)
     epochs: int = Field(15, ge=0)
     batch: int = Field(16, ge=1)
+    threads: int = Field(1, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     patience: int = Field(5, ge=1, description="epochs without a better validation")

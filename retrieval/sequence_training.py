@@ -6,6 +6,7 @@ themselves: every epoch reads them in another one.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -81,9 +82,8 @@ def train(
     """A next-item model of these events, trained on the CPU.
 
     With a `folder` every epoch leaves a checkpoint in it: the same training, called again,
-    goes on from there and ends with the same weights. They depend on the log, the config
-    and the number of torch threads, and on nothing else. `progress` is called with
-    ("training", epochs done, epochs in all).
+    goes on from there and ends with the same weights. They depend on the log and the config,
+    and on nothing else. `progress` is called with ("training", epochs done, epochs in all).
 
     Raises ModelError if the training diverges, OSError if a checkpoint cannot be written.
     """
@@ -97,7 +97,8 @@ def train(
         if progress is not None:
             progress("training", state.epoch, config.epochs)
         started = time.monotonic()
-        _one_epoch(state, learned, config)
+        with _threads(config.threads):
+            _one_epoch(state, learned, config)
         state.epoch += 1
         _judge(state, learned, config, held_out)
         state.seconds += time.monotonic() - started
@@ -175,6 +176,19 @@ def _one_epoch(state: State, learned: EventLog, config: SequenceConfig) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), MAX_NORM)
         state.optimiser.step()
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """So many for torch meanwhile."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _schedule(done: float, epochs: int) -> float:

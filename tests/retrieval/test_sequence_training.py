@@ -43,6 +43,21 @@ def test_other_users_of_random_numbers_change_nothing() -> None:
     assert same(train(ring(), small(epochs=2)), train(ring(), small(epochs=2), progress=progress))
 
 
+def test_threads_are_the_configs_own_and_given_back() -> None:
+    """The same weights on any machine: not as many threads as it happens to have cores."""
+    import torch
+
+    before, seen = torch.get_num_threads(), []
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            seen.append(train(ring(), small(epochs=2)))
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(before)
+    assert same(*seen)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_training_that_was_killed_goes_on_and_ends_the_same(architecture: str, tmp_path: Path) -> None:
     log = ring()
