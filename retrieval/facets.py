@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,12 @@ class FacetChannel(Fixed):
             scores[list(facets[facet])] += 1 if wanted else -1
         met = np.log1p(self.popularity.ask(query, table).scores)
         return DenseAnswer(scores + _TIE * met / (1 + met.max(initial=0)))
+
+
+def named_in(wish: str, values: Sequence[str]) -> list[str]:
+    """Those of an item's values that a wish asks for by name, in their order."""
+    named = _named(_words(wish), {words: () for value in values if (words := _words(value))})
+    return [value for value in values if named.get(_words(value))]
 
 
 def _facets_of(table: ItemTable) -> Facets:

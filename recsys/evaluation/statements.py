@@ -66,7 +66,7 @@ class Language:
     def pattern(self, text: str) -> re.Pattern[str]:
         titles, values = ("<[IHOT]\\d+>", "<[HOT]\\d+>"), ("<A\\d+>", "<A\\d+>")
         join = self.table["join"]
-        noun = "|".join(map(re.escape, sorted(self.nouns, key=len, reverse=True)))
+        noun = f"(?:{'|'.join(map(re.escape, sorted(self.nouns, key=len, reverse=True)))})"
         text = text.replace("ITEM", rf"<I\d+>|\b(?:{self.table['item']})(?!\w)")
         for name, (first, further) in (("(TITLES)", titles), ("(VALUES)", values)):
             text = text.replace(name, f"(?P<of>{first}(?:{join} ?{further})*)")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from recsys.explain.ablation import Part
 from recsys.text import clean_text
 from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntry, Item
+from retrieval.facets import named_in
 
 MEASURE = "log p with and without"
 ATTRIBUTES_SHOWN = 3
@@ -26,8 +27,8 @@ class ReasonCase:
     item; `variant` chooses among equal sentences. `against` has what measurably spoke
     against the item, the strongest first (ids n1, n2 ...), an attribute that the history
     hardly has among it; of its items `disliked` names those that the person did not like,
-    `alike` those with an attribute of this item. `listed` says whether the item is one
-    of those recommended, `rank` where it came; `other` is the item ranked next, for
+    `alike` those with an attribute of this item. `asked` has the ids of attributes that the
+    wish names, where the wish is cited. `listed` says whether the item is one of those recommended, `rank` where it came; `other` is the item ranked next, for
     comparative reasons. `parts` tells what an id is of the request."""
 
     item: Item
@@ -38,6 +39,7 @@ class ReasonCase:
     against: tuple[Evidence, ...] = ()
     disliked: frozenset[str] = frozenset()
     alike: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
     listed: bool = True
     rank: int = 1
     other: Item | None = None
@@ -88,8 +90,8 @@ def collect_evidence(
     `effects` is what each part of the request did to the item (nats), `of_history` what all of
     the history together did: what did no more than `noise` is not cited. Liked items are history;
     those that nobody said anything of are cited where people who chose them choose this item
-    too. A wish needs the text channel to have put the item among its first `top_rank`. Popularity
-    is cited only where nothing else speaks for the item and hardly any item is more popular
+    too. A wish needs to name an attribute of the item, or the text channel to have put it among its
+    first `top_rank`. Popularity is cited only where nothing else speaks for the item and hardly any item is more popular
     (`POPULAR`). Against it is what did less than -`noise`; where the history as a whole did, also
     an attribute that hardly any of it has.
     """
@@ -112,7 +114,8 @@ def collect_evidence(
         key=lambda part: (effects[part], part.kind, part.name),
     )
     weak = [part for part in weak if part.kind != "popularity"][:AGAINST_SHOWN]
-    if candidate.channels.get("text", top_rank + 1) > top_rank:
+    named = named_in(context.wish, attribute_values(candidate.item)) if wish else []
+    if not named and candidate.channels.get("text", top_rank + 1) > top_rank:
         wish = []
     if liked or together or context.wish or (candidate.popularity or 0.0) < POPULAR:
         popular = []
@@ -131,7 +134,7 @@ def collect_evidence(
 
     parts: dict[str, Part] = {}
     chosen = evidence("h", liked)
-    attributes = _attribute_evidence(candidate.item, [by_id[part.name].item for part in liked])
+    attributes = _attribute_evidence(candidate.item, [by_id[part.name].item for part in liked], named)
     shared = {
         fact.id: tuple(a.id for a in attributes if a.text in attribute_values(by_id[part.name].item))
         for fact, part in zip(chosen, liked, strict=True)
@@ -157,6 +160,7 @@ def collect_evidence(
         alike=frozenset(
             name for name, entry in past_of.items() if mine.intersection(attribute_values(entry.item))
         ),
+        asked=frozenset(fact.id for fact in attributes if fact.text in named),
         listed=listed,
         rank=rank,
         parts=parts,
@@ -183,12 +187,12 @@ def told(
     return [(kind, clean_text(text))] if text else []
 
 
-def _attribute_evidence(item: Item, liked: Sequence[Item]) -> list[Evidence]:
-    """The item's attribute values, those that liked items have too first."""
+def _attribute_evidence(item: Item, liked: Sequence[Item], named: Sequence[str]) -> list[Evidence]:
+    """The item's attribute values: first those that a wish names, then those that liked items have too."""
     votes = {
         value: sum(value in attribute_values(other) for other in liked) for value in attribute_values(item)
     }
-    values = sorted(votes, key=lambda value: -votes[value])[:ATTRIBUTES_SHOWN]
+    values = sorted(votes, key=lambda value: (value not in named, -votes[value]))[:ATTRIBUTES_SHOWN]
     return [
         Evidence(id=f"a{n}", kind="attribute", text=value, item_id=item.id)
         for n, value in enumerate(values, 1)

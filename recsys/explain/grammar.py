@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import permutations
@@ -116,7 +116,9 @@ class _Sentences:
             return
         wish, past = _braced(case.by_kind("wish")), _braced(case.by_kind("history"))
         together, popular = _braced(case.by_kind("together")), _braced(case.by_kind("popularity"))
-        if wish:
+        if wish and case.asked:
+            yield from self._body("wish_named", every, lead=case.asked, W=wish)
+        elif wish:
             yield from self._body("wish", every, W=wish)
         elif past:
             for liked, common in self._links(past):
@@ -132,12 +134,14 @@ class _Sentences:
             yield from self._body("attribute", every)
 
     def _body(
-        self, kind: str, attributes: Sequence[str], **slots: Sequence[str]
+        self, kind: str, attributes: Sequence[str], lead: Collection[str] = (), **slots: Sequence[str]
     ) -> Iterator[tuple[str, set[str]]]:
+        """With `lead`, one of these attributes comes first."""
         told = kind != "against" and self.style == "comparative"
-        if told and (only := [a for a in attributes if a in self._contrast()]):
-            kind, slots = f"{kind}_comparative", {**slots, "D": self._pairs(only)}
-        for body in self._some(self._filled(kind, A=self._pairs(attributes), **slots)):
+        contrast = self._pairs([a for a in attributes if a in self._contrast()], lead)
+        if told and contrast:
+            kind, slots = f"{kind}_comparative", {**slots, "D": contrast}
+        for body in self._some(self._filled(kind, A=self._pairs(attributes, lead), **slots)):
             yield body, set(PLACEHOLDER.findall(body.replace("\\", "")))
 
     def _some(self, forms: Sequence[str]) -> Sequence[str]:
@@ -197,9 +201,10 @@ class _Sentences:
         telling = [link for link in found if link[1]]
         return telling or found
 
-    def _pairs(self, names: Sequence[str]) -> list[str]:
-        """Each name, and each two of them in either order: "{a1}", "{a1} and {a2}"."""
-        return [*names, *(self.grammar.joined(pair) for pair in permutations(names, 2))]
+    def _pairs(self, names: Sequence[str], lead: Collection[str] = ()) -> list[str]:
+        """Each name, and each two of them in either order: "{a1}", "{a1} and {a2}"; one of `lead` first, if any."""
+        groups = [(name,) for name in names] + list(permutations(names, 2))
+        return [self.grammar.joined(group) for group in groups if not lead or group[0].strip("{}") in lead]
 
     @staticmethod
     def _slots(form: str, **slots: Sequence[str]) -> str:

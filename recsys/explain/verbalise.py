@@ -81,6 +81,7 @@ def render_reason(
         "shared": case.shared,
         "against": case.against,
         "lacking": lacking(case),
+        "asked": sorted(case.asked),
         "style": config.style,
         "held_back": case.held_back,
     }
@@ -264,6 +265,7 @@ def template_reason(
         "attributes": placeholders(every[:2]),
         "situation": placeholders(ids("context")[:1] + ids("profile")[:1]),
         "wish": placeholders(ids("wish")),
+        "named": every[:1] if every and every[0] in case.asked else [],
         "together": placeholders(ids("together")[:1]),
         "popular": placeholders(ids("popularity")),
         "against": against_slots(case, case.against[:1] if case.held_back else case.telling),

@@ -79,6 +79,8 @@ CASES: dict[str, ReasonCase] = {
     "wish and liked": case_of(DUNE, ALIEN, context=Context(wish="dark")),
     "wish, no attributes": case_of(film("x", "Untold"), context=Context(wish="dark")),
     "wish in context": case_of(context=FRIDAY.model_copy(update={"wish": "dark"}), effect=1.0),
+    "wish that names": case_of(context=Context(wish="sci-fi from the 1980s")),
+    "wish that names all": case_of(DUNE, ALIEN, context=Context(wish="adventure and sci-fi")),
     "popular": case_of(popularity=1.0),
     "popular, no attributes": case_of(film("x", "Untold"), popularity=1.0),
     "attributes alone": case_of(),
@@ -99,7 +101,7 @@ def grid() -> list[ReasonCase]:
         film("z", "Them", "Horror", "Sci-Fi", "War"),
     )
     histories = ((), (BIG,), (BRAZIL,), (BRAZIL, BIG), (BIG, BRAZIL), (ALIEN, BRAZIL), (BIG, film("h4", "M")))
-    found = itertools.product(items, histories, ("", "dark"), (1, 99), (None, 1.0), range(6))
+    found = itertools.product(items, histories, ("", "dark", "war or sci-fi"), (1, 99), (None, 1.0), range(6))
     return [
         case_of(
             item,

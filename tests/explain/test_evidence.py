@@ -105,11 +105,47 @@ class TestEvidence:
     @pytest.mark.parametrize(
         ("channels", "cited"), [({"text": 5}, True), ({"text": 6}, False), ({"popularity": 1}, False)]
     )
-    def test_wish_is_cited_only_where_text_search_put_the_item_high(
+    def test_wish_that_names_nothing_is_cited_only_where_text_search_put_the_item_high(
         self, channels: Mapping[str, int], cited: bool
     ) -> None:
         case = case_of(channels=channels, context=Context(wish="dark"))
         assert bool(case.by_kind("wish")) == cited
+
+    @pytest.mark.parametrize(
+        ("wish", "asked"),
+        [
+            ("something with sci-fi", ["Sci-Fi"]),
+            ("Adventures, sci-fi please", ["Adventure", "Sci-Fi"]),
+            ("an adventure but no sci-fi", ["Adventure"]),
+            ("horror", []),
+            ("dark", []),
+        ],
+    )
+    def test_what_a_wish_names_comes_first_and_is_cited_wherever_text_search_put_the_item(
+        self, wish: str, asked: list[str]
+    ) -> None:
+        item = film("x", "X", "Drama", "Comedy", "War", "Adventure", "Sci-Fi")
+        case = case_of(item, BIG, shares={"h3": 1.0}, channels={"text": 99}, context=Context(wish=wish))
+        assert bool(case.by_kind("wish")) == bool(asked)
+        assert [one.text for one in case.by_kind("attribute") if one.id in case.asked] == asked
+        assert texts(case, "attribute")[: len(asked)] == asked
+
+    def test_a_wish_that_moved_nothing_changes_no_evidence(self) -> None:
+        found = [
+            collect_evidence(
+                candidate(film("x", "X", "Drama", "Sci-Fi")),
+                seen(film("h9", "Y", "Drama"), liked=True),
+                Context(wish=wish),
+                {Part("history", "h9"): 1.0, Part("wish"): 0.1},
+                nouns=("film", "films"),
+                history_shown=3,
+                top_rank=5,
+                noise=0.2,
+            )
+            for wish in ("sci-fi", "")
+        ]
+        assert found[0].evidence == found[1].evidence
+        assert not found[0].asked
 
     @pytest.mark.parametrize(("popularity", "cited"), [(0.99, True), (0.9, True), (0.89, False)])
     def test_popular_is_said_only_of_the_most_popular(self, popularity: float, cited: bool) -> None:

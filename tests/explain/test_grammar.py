@@ -55,6 +55,20 @@ class TestGrammar:
         assert re.fullmatch(sentence_pattern(silent, GRAMMAR_FILE), plain)
         assert not re.fullmatch(sentence_pattern(silent, GRAMMAR_FILE), f"{plain[:-1]}, and suits {{c1}}.")
 
+    @pytest.mark.parametrize(
+        ("said", "fits"),
+        [
+            ("You asked for {w1}, and {item} has {a1}.", True),
+            ("You asked for {w1}, and {item} has {a1} and {a2}.", True),
+            ("You asked for {w1}, and {item} has {a2}.", False),
+            ("You asked for {w1}, and {item} with its {a2} comes close.", False),
+        ],
+    )
+    def test_beside_a_wish_stands_what_it_names(self, said: str, fits: bool) -> None:
+        case = CASES["wish that names"]
+        assert [one.text for one in case.by_kind("attribute")] == ["Sci-Fi", "Adventure"]
+        assert bool(re.fullmatch(sentence_pattern(case, GRAMMAR_FILE), said)) == fits
+
     GOOD = "You liked {h1} and {h2}, and {item} has {a1} too."
 
     def test_sentence_that_the_faults_are_planted_in_is_sound(self) -> None:

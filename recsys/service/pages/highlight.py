@@ -44,6 +44,7 @@ ORIGINS = {
     "shared": ("evidence", "what item and history have in common"),
     "against": ("evidence", "what measurably spoke against the item"),
     "lacking": ("evidence", "what the next item lacks"),
+    "asked": ("evidence", "what the wish names"),
     "held_back": ("evidence", "whether nothing may be said for it"),
 }
 
