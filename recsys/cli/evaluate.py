@@ -80,7 +80,8 @@ def evaluate(
         WishName,
         typer.Option(
             "--wish",
-            help="Ask for the target in words made of its own facts, title withheld: beside the history, or alone.",
+            help="Ask for the target in words made of its own facts, title withheld: beside the history, or alone. "
+            "--reasons: for an item of the catalogue, beside.",
         ),
     ] = "none",
     candidates: Annotated[
@@ -154,7 +155,7 @@ def evaluate(
     if reasons:
         measured = run_reasons(
             domain, out, users=users, k=k, seed=seed, lang=lang, style=style, references=references,
-            concurrency=concurrency, overwrite=overwrite, command=command,
+            wish=wish, concurrency=concurrency, overwrite=overwrite, command=command,
         )  # fmt: skip
         if as_json:
             print_json(measured)

@@ -18,7 +18,7 @@ Evaluated = Literal["rankings", "reasons", "arms"]
 OF_REASONS = {"reasons", "k", "lang", "style", "references", "concurrency"}
 OF_ARMS = {"online", "scenario", "since"}
 TAKEN = {
-    "reasons": {"domain", "users", "out", "seed", "overwrite", "as_json"} | OF_REASONS,
+    "reasons": {"domain", "users", "out", "seed", "wish", "overwrite", "as_json"} | OF_REASONS,
     "arms": {"domain", "as_json"} | OF_ARMS,
 }
 
@@ -48,6 +48,7 @@ def run_reasons(
     lang: str | None,
     style: Style | None,
     references: Path | None,
+    wish: Literal["none", "beside", "alone"],
     concurrency: int,
     overwrite: bool,
     command: str,
@@ -57,11 +58,13 @@ def run_reasons(
     from recsys.evaluation.references import read_references
     from recsys.pipeline import Recommender
 
+    if wish == "alone":
+        raise RequestError("reasons are asked for by people with a history", hint="use --wish beside")
     texts = read_references(references) if references else None
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         return evaluate_reasons(
             recommender, out, users=users, k=k, seed=seed, language=lang, style=style, references=texts,
-            concurrency=concurrency, overwrite=overwrite, command=command, progress=progress,
+            wishes=wish == "beside", concurrency=concurrency, overwrite=overwrite, command=command, progress=progress,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from recsys.evaluation.runner import ENGINES, data_hash, digest, versions
 from recsys.evaluation.statements import TABLES, Judge
 from recsys.evaluation.studies import Journal, write_section
 from recsys.evaluation.truth import World
+from recsys.evaluation.wishes import wish_for
 from recsys.explain import REASON_TEMPLATE, Ablation, Part, in_language, told
 from recsys.explain.ablation import parts_of
 from recsys.explain.grammar import Grammar
@@ -37,7 +38,7 @@ from recsys.pipeline import Recommender
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.requests import Asked, Prepared
 from recsys.situations import PLACE
-from recsys.types import Interaction, Recommendations
+from recsys.types import Interaction, Item, Recommendations
 from retrieval import SentenceEmbedder
 
 FEW_USERS = 20
@@ -60,6 +61,7 @@ def evaluate_reasons(
     language: str | None = None,
     style: Style | None = None,
     references: References | None = None,
+    wishes: bool = False,
     concurrency: int = 1,
     overwrite: bool = False,
     command: str = "",
@@ -67,6 +69,7 @@ def evaluate_reasons(
 ) -> dict[str, Any]:
     """Measure the reasons of the top `k` for `users` people drawn by the seed (default: all).
 
+    With `wishes` each of them asks for something, in the words of an item drawn from the catalogue.
     `concurrency` people are asked for at the same time: they share the engine's steps, which is
     faster for all of them and slower for each.
 
@@ -88,16 +91,22 @@ def evaluate_reasons(
     world = World(items, events, domain.feedback, profiles)
     last = {event.user_id: event for event in events if domain.situated}
     run = _run(recommender, len(people), k, seed, language, style, command, data_hash(items, events))
-    run["concurrency"] = concurrency
+    run |= {"concurrency": concurrency, "wishes": wishes}
+    if wishes:
+        run["rule"] += (
+            f" Each person asks in words made of the facts of an item of the catalogue (seed {seed})."
+        )
     journal = Journal(out / "reasons.jsonl", _header(recommender, run), overwrite=overwrite)
     todo = [user for user in people if user not in journal.lines]
     if progress:
         progress("asking for reasons", len(people) - len(todo), len(people))
     with ThreadPoolExecutor(concurrency) as pool:
-        asked = {
-            pool.submit(ask, recommender, user, situation_of(last.get(user)), k, seed, language, style): user
-            for user in todo
-        }
+        asked: dict[Future[Record], str] = {}
+        for user in todo:
+            request = situation_of(last.get(user))
+            if wishes:
+                request["wish"] = drawn_wish(recommender, items, f"{seed}/{user}")
+            asked[pool.submit(ask, recommender, user, request, k, seed, language, style)] = user
         try:
             for number, future in enumerate(as_completed(asked), start=1 + len(people) - len(todo)):
                 journal.add(asked[future], future.result().model_dump(mode="json"))
@@ -145,6 +154,14 @@ def situation_of(event: Interaction | None) -> Asked:
     if event.timestamp is not None:
         asked["at"] = dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
     return asked
+
+
+def drawn_wish(recommender: Recommender, items: Sequence[Item], seed: str) -> str:
+    """Words that ask for an item that the seed draws; "" if no item can be asked for without its title."""
+    draw = random.Random(f"{seed}/wish")
+    order = draw.sample(items, len(items))
+    words = (wish_for(item, recommender.domain, recommender.prompts, draw) for item in order)
+    return next(filter(None, words), "")
 
 
 def ask(
@@ -320,7 +337,7 @@ def _header(recommender: Recommender, run: dict[str, Any]) -> dict[str, Any]:
     adapter = resolve_adapter(domain, settings)
     grammar = prompts.file(in_language(GRAMMAR, run["language"], prompts))
     model = {"model", "embedder", "engine", "dtype", "max_model_len"}
-    asked = ("domain", "k", "seed", "language", "style", "data_hash", "concurrency")
+    asked = ("domain", "k", "seed", "language", "style", "data_hash", "concurrency", "wishes")
     return {
         **{name: run[name] for name in asked},
         "version": recsys.__version__,

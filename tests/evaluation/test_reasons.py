@@ -48,6 +48,20 @@ def test_every_measure_is_in_the_result_and_the_report(recommender: Recommender,
     assert "held-out events" not in page
 
 
+def test_people_may_ask_in_words_and_their_reasons_are_as_true(
+    recommender: Recommender, tmp_path: Path
+) -> None:
+    result = evaluate_reasons(recommender, tmp_path / "wishes", k=2, wishes=True)
+    assert result["reasons"]["statement_precision"]["value"] == 1
+    assert "Each person asks in words" in result["run"]["rule"]
+    lines = (tmp_path / "wishes" / "reasons.jsonl").read_text().splitlines()[1:]
+    wishes = [json.loads(line)["found"]["answer"]["context"]["wish"] for line in lines]
+    assert all(wishes)
+    assert len(set(wishes)) > 1
+    with pytest.raises(RequestError, match="another run"):
+        evaluate_reasons(recommender, tmp_path / "wishes", k=2)
+
+
 def test_people_asked_for_at_once_get_what_they_get_alone(recommender: Recommender, tmp_path: Path) -> None:
     alone = evaluate_reasons(recommender, tmp_path / "alone", k=2)
     together = evaluate_reasons(recommender, tmp_path / "together", k=2, concurrency=3)
