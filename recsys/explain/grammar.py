@@ -118,6 +118,9 @@ class _Sentences:
         together, popular = _braced(case.by_kind("together")), _braced(case.by_kind("popularity"))
         if wish and case.asked:
             yield from self._body("wish_named", every, lead=case.asked, W=wish)
+            for liked, common in self._links(past):
+                if shared := [name for name in common if name.strip("{}") in case.asked]:
+                    yield from self._body("wish_liked", shared, H=[liked], W=wish)
         elif wish:
             yield from self._body("wish", every, W=wish)
         elif past:
@@ -136,12 +139,15 @@ class _Sentences:
     def _body(
         self, kind: str, attributes: Sequence[str], lead: Collection[str] = (), **slots: Sequence[str]
     ) -> Iterator[tuple[str, set[str]]]:
-        """With `lead`, one of these attributes comes first."""
+        """With `lead`, one of these attributes comes first, and another beside it if there is one."""
         told = kind != "against" and self.style == "comparative"
         contrast = self._pairs([a for a in attributes if a in self._contrast()], lead)
         if told and contrast:
             kind, slots = f"{kind}_comparative", {**slots, "D": contrast}
-        for body in self._some(self._filled(kind, A=self._pairs(attributes, lead), **slots)):
+        choices = self._pairs(attributes, lead)
+        if lead and len(attributes) > 1:  # a wish is everybody's on the list: it tells no item from another
+            choices = [choice for choice in choices if choice not in attributes]
+        for body in self._some(self._filled(kind, A=choices, **slots)):
             yield body, set(PLACEHOLDER.findall(body.replace("\\", "")))
 
     def _some(self, forms: Sequence[str]) -> Sequence[str]:

@@ -194,6 +194,8 @@ def small() -> Judge:
         'Dune, with its Sci-Fi, is among the films closest to "dark".',
         'As you asked for "dark", Dune was chosen for its Sci-Fi.',
         'Dune offers Sci-Fi and War, and you asked for "dark".',
+        'You asked for "dark", and Dune has Sci-Fi like Alien and Brazil, which you liked.',
+        'You asked for "dark", and like Brazil, which you enjoyed, Dune has Sci-Fi.',
         "People who chose Alien, as you did, often choose Dune too.",
         "Dune is among the films people here choose most.",
         "You liked Alien, and Dune has War, unlike Heat.",

@@ -81,6 +81,7 @@ CASES: dict[str, ReasonCase] = {
     "wish in context": case_of(context=FRIDAY.model_copy(update={"wish": "dark"}), effect=1.0),
     "wish that names": case_of(context=Context(wish="sci-fi from the 1980s")),
     "wish that names all": case_of(DUNE, ALIEN, context=Context(wish="adventure and sci-fi")),
+    "wish that names what was liked": case_of(DUNE, ALIEN, BRAZIL, context=Context(wish="sci-fi")),
     "popular": case_of(popularity=1.0),
     "popular, no attributes": case_of(film("x", "Untold"), popularity=1.0),
     "attributes alone": case_of(),

@@ -58,14 +58,17 @@ class TestGrammar:
     @pytest.mark.parametrize(
         ("said", "fits"),
         [
-            ("You asked for {w1}, and {item} has {a1}.", True),
             ("You asked for {w1}, and {item} has {a1} and {a2}.", True),
-            ("You asked for {w1}, and {item} has {a2}.", False),
+            ("You asked for {w1}, and {item} has {a1}.", False),
+            ("You asked for {w1}, and {item} has {a2} and {a1}.", False),
             ("You asked for {w1}, and {item} with its {a2} comes close.", False),
+            ("You asked for {w1}, and {item} has {a1} like {h1}, which you liked.", True),
+            ("You asked for {w1}, and {item} has {a2} like {h1}, which you liked.", False),
         ],
     )
-    def test_beside_a_wish_stands_what_it_names(self, said: str, fits: bool) -> None:
-        case = CASES["wish that names"]
+    def test_beside_a_wish_stands_what_it_names_and_more(self, said: str, fits: bool) -> None:
+        """Everything on the list may have what was wished for: that alone tells no item from another."""
+        case = CASES["wish that names what was liked"]
         assert [one.text for one in case.by_kind("attribute")] == ["Sci-Fi", "Adventure"]
         assert bool(re.fullmatch(sentence_pattern(case, GRAMMAR_FILE), said)) == fits
 
