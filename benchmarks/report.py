@@ -53,6 +53,7 @@ def render() -> str:
         "cold_items": partial(_tuned, "New items among new items, by an adapter that never read of them"),
         "cold_users": partial(_tuned, "New users, one event known: target + 19 random items"),
         "reasons": partial(_reasons, "Are the reasons true?"),
+        "reasons_wishes": partial(_reasons, "Are they where people ask in words?"),
         "reasons_places": partial(_reasons, "Are they where time and place decide?"),
         "finetune_speed": _finetune_speed,
         "service_load": _service_load,
