@@ -24,6 +24,7 @@ from recsys.explain import (
     write_each,
 )
 from recsys.explain.ablation import Kind, parts_of
+from recsys.explain.evidence import WISH
 from recsys.prompting import PromptLibrary
 from recsys.ranking import Ranker, Ranking
 from recsys.ranking.pointwise import PointwiseRanker
@@ -63,7 +64,8 @@ INFLUENCES = {
 
 @dataclass(frozen=True)
 class Measured:
-    """A ranking with what each part of its request did; `listed` are the candidates that are recommended.
+    """A ranking with what each part of its request did; `listed` are the candidates that are recommended,
+    `owed` those that would not be candidates without the wish.
 
     `served` is False where another strategy than pointwise ranked: then only the retriever
     that brought the candidates was measured, and nothing can be said of served ranks.
@@ -74,6 +76,7 @@ class Measured:
     parts: tuple[Part, ...]
     ablation: Ablation
     listed: frozenset[int]
+    owed: frozenset[int] = frozenset()
     served: bool = True
     degraded: tuple[str, ...] = ()
     engine_died: bool = False
@@ -141,7 +144,8 @@ class Explainer:
         history = [part for part in every if part.kind == "history"][:OFFERED]
         found = Measured(
             prepared, tuple(top), (*(part for part in every if part.kind != "history"), *history), ablation,
-            listed=frozenset(top if listed is None else listed), served=ranking is None or pointwise,
+            listed=frozenset(top if listed is None else listed),
+            owed=ablation.owing(WISH) if WISH in every else frozenset(), served=ranking is None or pointwise,
         )  # fmt: skip
         ablation.weigh([frozenset(), *(frozenset([part]) for part in found.parts)])
         budget = self.domain.reasons.ablations * (EXPLAINED if listed is not None else 1)
@@ -174,6 +178,7 @@ class Explainer:
                 variant=number,
                 listed=position in measured.listed,
                 rank=ablation.rank(position),
+                owed=position in measured.owed,
                 of_history=float(ablation.effect(*past)[position]) if ablation.exact(measured.past) else 0.0,
             )
             for number, position in enumerate(measured.top)

@@ -304,6 +304,12 @@ class Ablation:
             self._weighed.setdefault(parts, np.array([one.score for one in seen[parts]], dtype=np.float64))
         return seen
 
+    def owing(self, part: Part) -> frozenset[int]:
+        """Positions of the candidates that the retriever would not bring without this part."""
+        query, _ = without(self.query, self.request, [part])
+        ids = {one.item.id for one in self.retriever.retrieve(query, len(self.request.candidates))}
+        return frozenset(n for n, one in enumerate(self.request.candidates) if one.item.id not in ids)
+
     def _scores_of(self, parts: frozenset[Part]) -> Floats:
         if parts not in self._weighed:
             self.weigh([parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntr
 from retrieval.facets import named_in
 
 MEASURE = "log p with and without"
+OWED = "without it no candidate"
+WISH = Part("wish")
 ATTRIBUTES_SHOWN = 3
 POPULAR = 0.9  # of the catalogue's items, so many must be less popular
 AGAINST_SHOWN = 3
@@ -28,7 +31,8 @@ class ReasonCase:
     against the item, the strongest first (ids n1, n2 ...), an attribute that the history
     hardly has among it; of its items `disliked` names those that the person did not like,
     `alike` those with an attribute of this item. `asked` has the ids of attributes that the
-    wish names, where the wish is cited. `listed` says whether the item is one of those recommended, `rank` where it came; `other` is the item ranked next, for
+    wish names, where the wish is cited, `apart` of those that another of the explained items lacks.
+    `listed` says whether the item is one of those recommended, `rank` where it came; `other` is the item ranked next, for
     comparative reasons. `parts` tells what an id is of the request."""
 
     item: Item
@@ -40,6 +44,7 @@ class ReasonCase:
     disliked: frozenset[str] = frozenset()
     alike: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
+    apart: frozenset[str] = frozenset()
     listed: bool = True
     rank: int = 1
     other: Item | None = None
@@ -84,6 +89,7 @@ def collect_evidence(
     listed: bool = True,
     rank: int = 1,
     of_history: float = 0.0,
+    owed: bool = False,
 ) -> ReasonCase:
     """Everything that may be cited for one candidate, strongest first.
 
@@ -91,7 +97,8 @@ def collect_evidence(
     the history together did: what did no more than `noise` is not cited. Liked items are history;
     those that nobody said anything of are cited where people who chose them choose this item
     too. A wish needs to name an attribute of the item, or the text channel to have put it among its
-    first `top_rank`. Popularity is cited only where nothing else speaks for the item and hardly any item is more popular
+    first `top_rank`; what it names is cited too where the item would not be a candidate without it
+    (`owed`), whatever it did among those that are. Popularity is cited only where nothing else speaks for the item and hardly any item is more popular
     (`POPULAR`). Against it is what did less than -`noise`; where the history as a whole did, also
     an attribute that hardly any of it has.
     """
@@ -114,7 +121,9 @@ def collect_evidence(
         key=lambda part: (effects[part], part.kind, part.name),
     )
     weak = [part for part in weak if part.kind != "popularity"][:AGAINST_SHOWN]
-    named = named_in(context.wish, attribute_values(candidate.item)) if wish else []
+    named = named_in(context.wish, attribute_values(candidate.item)) if wish or owed else []
+    if owed and named and effects.get(WISH, -math.inf) >= -noise:
+        wish = [WISH]
     if not named and candidate.channels.get("text", top_rank + 1) > top_rank:
         wish = []
     if liked or together or context.wish or (candidate.popularity or 0.0) < POPULAR:
@@ -127,7 +136,7 @@ def collect_evidence(
             Evidence(
                 id=f"{letter}{n}", kind="together" if letter == "t" else kind, text=text,
                 item_id=part.name if part.kind == "history" else None,
-                contribution=effects[part], measure=measure,
+                contribution=effects[part], measure=f"{measure}; {OWED}" if part == WISH and owed else measure,
             )
             for n, (part, kind, text) in enumerate(named, 1)
         ]  # fmt: skip

@@ -139,14 +139,15 @@ class _Sentences:
     def _body(
         self, kind: str, attributes: Sequence[str], lead: Collection[str] = (), **slots: Sequence[str]
     ) -> Iterator[tuple[str, set[str]]]:
-        """With `lead`, one of these attributes comes first, and another beside it if there is one."""
+        """With `lead`, one of these attributes comes first, if possible with one that others lack."""
         told = kind != "against" and self.style == "comparative"
         contrast = self._pairs([a for a in attributes if a in self._contrast()], lead)
         if told and contrast:
             kind, slots = f"{kind}_comparative", {**slots, "D": contrast}
         choices = self._pairs(attributes, lead)
-        if lead and len(attributes) > 1:  # a wish is everybody's on the list: it tells no item from another
-            choices = [choice for choice in choices if choice not in attributes]
+        if lead:  # what was wished for is everybody's on the list: it tells no item from another
+            apart = [c for c in choices if self.case.apart.intersection(PLACEHOLDER.findall(c))]
+            choices = apart or [c for c in choices if c not in attributes] or choices
         for body in self._some(self._filled(kind, A=choices, **slots)):
             yield body, set(PLACEHOLDER.findall(body.replace("\\", "")))
 

@@ -12,7 +12,7 @@ from recsys.config import ReasonConfig, Style
 from recsys.engine.base import Engine, Generation, Tokenizer
 from recsys.errors import EngineDead, EngineError, PromptError
 from recsys.explain.claims import Lexicon, unsupported
-from recsys.explain.evidence import ReasonCase
+from recsys.explain.evidence import ReasonCase, attribute_values
 from recsys.explain.grammar import PLACEHOLDER, Grammar, against_slots, lacking, sentence_pattern
 from recsys.explain.grounding import fits_all, ungrounded
 from recsys.parsing import parse_reason
@@ -150,6 +150,7 @@ def write_each(
     grammar = prompts.file(in_language(GRAMMAR, config.language, prompts))
     if config.style == "comparative":
         cases = _beside_the_next(cases)
+    cases = _apart(cases)
     found: dict[int, Explanation] = {}
     failures: dict[int, tuple[str, ...]] = {}
     result = Reasons()
@@ -187,6 +188,17 @@ def _beside_the_next(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
         dataclasses.replace(case, other=then.item if then and then.rank >= case.rank else None)
         for case, then in zip(cases, following, strict=True)
     ]
+
+
+def _apart(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
+    """Each case with those of its attributes that not every other item has."""
+    values = [attribute_values(case.item) for case in cases]
+    found = []
+    for number, case in enumerate(cases):
+        others = [*values[:number], *values[number + 1 :]]
+        apart = (e.id for e in case.by_kind("attribute") if not all(e.text in other for other in others))
+        found.append(dataclasses.replace(case, apart=frozenset(apart)))
+    return found
 
 
 def _ask(
@@ -248,6 +260,8 @@ def template_reason(
         return [f"{{{name}}}" for name in names]
 
     past, every, contrast = ids("history"), ids("attribute"), lacking(case)
+    if case.asked:  # beside the first, one that others lack
+        every[1:] = sorted(every[1:], key=lambda name: name not in case.apart)
     liked = past[:2]
     common = [a for a in every if liked and all(a in case.shared[name] for name in liked)]
     if liked and not common and case.shared[liked[0]]:  # one link that holds beats two that do not

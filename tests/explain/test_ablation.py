@@ -121,6 +121,21 @@ def test_without_its_wish_a_request_is_weighed_like_one_that_has_none(
     assert ablation.effect(wish) == pytest.approx(served - other, abs=1e-5)
 
 
+def test_who_owes_its_place_among_the_candidates_to_a_wish(recommender: Recommender) -> None:
+    ablation = ablation_of(recommender, wish="something old")
+    every = len(ablation.request.candidates)
+    assert ablation.owing(Part("wish")) == frozenset()  # the small catalogue brings all it has
+
+    few = dataclasses.replace(ablation.request, candidates=ablation.request.candidates[:1])
+    query, _ = without(ablation.query, few, [Part("wish")])
+    [first] = recommender.retriever.retrieve(query, 1)
+    for candidate in ablation.request.candidates:
+        one = dataclasses.replace(few, candidates=(candidate,))
+        owing = Ablation(ablation.query, one, recommender.retriever).owing(Part("wish"))
+        assert owing == (frozenset() if candidate.item.id == first.item.id else {0})
+    assert every > 1
+
+
 def test_same_request_gives_the_same_effects(recommender: Recommender) -> None:
     def effects() -> list[list[float]]:
         ablation = ablation_of(recommender, weights=Weights(model=1, retriever=1))

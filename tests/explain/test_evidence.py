@@ -130,6 +130,37 @@ class TestEvidence:
         assert [one.text for one in case.by_kind("attribute") if one.id in case.asked] == asked
         assert texts(case, "attribute")[: len(asked)] == asked
 
+    @pytest.mark.parametrize(
+        ("wish", "effect", "cited"),
+        [("sci-fi", 0.1, True), ("sci-fi", -0.1, True), ("sci-fi", -0.3, False), ("dark", 0.1, False)],
+    )
+    def test_what_would_be_no_candidate_without_its_wish_owes_it_that(
+        self, wish: str, effect: float, cited: bool
+    ) -> None:
+        """Among candidates that a wish brought all together it moves none."""
+
+        def found(owed: bool) -> ReasonCase:
+            return collect_evidence(
+                candidate(DUNE),
+                (),
+                Context(wish=wish),
+                {Part("wish"): effect},
+                nouns=("film", "films"),
+                history_shown=3,
+                top_rank=5,
+                noise=0.2,
+                owed=owed,
+            )
+
+        assert not found(owed=False).by_kind("wish")
+        [*evidence] = found(owed=True).by_kind("wish")
+        assert bool(evidence) == cited
+        if evidence:
+            assert (evidence[0].contribution, evidence[0].id) == (effect, "w1")
+            assert evidence[0].measure is not None
+            assert evidence[0].measure.endswith("without it no candidate")
+            assert found(owed=True).parts == {"w1": Part("wish")}
+
     def test_a_wish_that_moved_nothing_changes_no_evidence(self) -> None:
         found = [
             collect_evidence(

@@ -100,6 +100,20 @@ class TestWriting:
         assert engine.prompts
         assert not re.search("Dune|Alien|Sci-Fi|dark", engine.prompts[0])
 
+    @pytest.mark.parametrize("engine", [None, ScriptedEngine()])
+    def test_of_those_that_all_have_what_was_wished_for_each_is_told_by_what_others_lack(
+        self, engine: ScriptedEngine | None
+    ) -> None:
+        context = Context(wish="sci-fi")
+        kinds = (("Action", "War"), ("Action", "Noir"), ("Action", "Drama"))
+        cases = [
+            case_of(film(kind[1], f"Title {kind[1]}", "Sci-Fi", *kind), context=context) for kind in kinds
+        ]
+        told = write_reasons(cases, engine, PROMPTS, ReasonConfig()).explanations
+        assert [one.failures for one in told] == [()] * 3
+        for one, (_, own) in zip(told, kinds, strict=True):
+            assert [e.text for e in one.evidence if e.kind == "attribute"] == ["Sci-Fi", own]
+
     def test_bad_sentence_is_asked_for_again_and_the_failure_kept(self) -> None:
         answers = iter(['{"evidence": ["h1"], "sentence": "{item} won an Oscar."}'])
         engine = ScriptedEngine(write=lambda _, schema: next(answers, "") or obey(schema))
