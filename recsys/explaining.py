@@ -273,17 +273,15 @@ class Explainer:
                 return float(p) if ablation.exact(parts) else None
 
             parts = frozenset(cited.values())
+            figures |= {"comprehensiveness": lost(parts), "sufficiency": lost(measured.past - parts)}
             contributions = {entry.id: entry.contribution or 0.0 for entry in (*one.evidence, *one.against)}
             strongest = max(cited, key=lambda name: abs(contributions[name]))
-            figures |= {
-                "comprehensiveness": lost(parts),
-                "sufficiency": lost(measured.past - parts),
-                "counterfactual": Counterfactual(
+            if contributions[strongest]:
+                figures["counterfactual"] = Counterfactual(
                     without=(strongest,),
                     rank=ablation.rank(position),
                     rank_without=ablation.rank(position, cited[strongest]),
-                ),
-            }
+                )
         return one.model_copy(update=figures)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from recsys.explain.ablation import Part
 from recsys.text import clean_text
@@ -97,8 +97,8 @@ def collect_evidence(
     the history together did: what did no more than `noise` is not cited. Liked items are history;
     those that nobody said anything of are cited where people who chose them choose this item
     too. A wish needs to name an attribute of the item, or the text channel to have put it among its
-    first `top_rank`; what it names is cited too where the item would not be a candidate without it
-    (`owed`), whatever it did among those that are. Popularity is cited only where nothing else speaks for the item and hardly any item is more popular
+    first `top_rank`; what it names is also cited where the item would not be a candidate without it
+    (`owed`), whatever it did among those that are: without a contribution then. Popularity is cited only where nothing else speaks for the item and hardly any item is more popular
     (`POPULAR`). Against it is what did less than -`noise`; where the history as a whole did, also
     an attribute that hardly any of it has.
     """
@@ -120,14 +120,23 @@ def collect_evidence(
         (part for part, effect in effects.items() if effect < -noise and part.name != candidate.item.id),
         key=lambda part: (effects[part], part.kind, part.name),
     )
-    weak = [part for part in weak if part.kind != "popularity"][:AGAINST_SHOWN]
+    weak = [part for part in weak if part.kind != "popularity"]
     named = named_in(context.wish, attribute_values(candidate.item)) if wish or owed else []
-    if owed and named and effects.get(WISH, -math.inf) >= -noise:
+    owed = owed and bool(named)
+    if owed:
         wish = [WISH]
+        weak = [part for part in weak if part != WISH]
     if not named and candidate.channels.get("text", top_rank + 1) > top_rank:
         wish = []
     if liked or together or context.wish or (candidate.popularity or 0.0) < POPULAR:
         popular = []
+
+    def figures(part: Part) -> dict[str, Any]:
+        if part != WISH or not owed:
+            return {"contribution": effects[part], "measure": measure}
+        if effects.get(part, 0.0) > noise:
+            return {"contribution": effects[part], "measure": f"{measure}; {OWED}"}
+        return {"measure": OWED}
 
     def evidence(letter: str, found: Sequence[Part]) -> list[Evidence]:
         named = [(part, kind, text) for part in found for kind, text in told(part, by_id, context, nouns)]
@@ -136,7 +145,7 @@ def collect_evidence(
             Evidence(
                 id=f"{letter}{n}", kind="together" if letter == "t" else kind, text=text,
                 item_id=part.name if part.kind == "history" else None,
-                contribution=effects[part], measure=f"{measure}; {OWED}" if part == WISH and owed else measure,
+                **figures(part),
             )
             for n, (part, kind, text) in enumerate(named, 1)
         ]  # fmt: skip
@@ -149,7 +158,7 @@ def collect_evidence(
         for fact, part in zip(chosen, liked, strict=True)
     }
     unshared = [fact for fact in attributes if not any(fact.id in held for held in shared.values())]
-    against = evidence("n", weak)
+    against = evidence("n", weak[:AGAINST_SHOWN])
     if of_history < -noise and (rare := _rare(unshared, history)):
         rare = rare.model_copy(update={"id": f"n{len(against) + 1}", "contribution": of_history})
         against.append(rare.model_copy(update={"measure": measure}))

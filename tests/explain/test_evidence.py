@@ -131,11 +131,16 @@ class TestEvidence:
         assert texts(case, "attribute")[: len(asked)] == asked
 
     @pytest.mark.parametrize(
-        ("wish", "effect", "cited"),
-        [("sci-fi", 0.1, True), ("sci-fi", -0.1, True), ("sci-fi", -0.3, False), ("dark", 0.1, False)],
+        ("wish", "effect", "measure"),
+        [
+            ("sci-fi", 0.3, "log p with and without; without it no candidate"),
+            ("sci-fi", 0.1, "without it no candidate"),
+            ("sci-fi", -0.3, "without it no candidate"),
+            ("dark", 0.1, None),
+        ],
     )
     def test_what_would_be_no_candidate_without_its_wish_owes_it_that(
-        self, wish: str, effect: float, cited: bool
+        self, wish: str, effect: float, measure: str | None
     ) -> None:
         """Among candidates that a wish brought all together it moves none."""
 
@@ -152,14 +157,15 @@ class TestEvidence:
                 owed=owed,
             )
 
-        assert not found(owed=False).by_kind("wish")
-        [*evidence] = found(owed=True).by_kind("wish")
-        assert bool(evidence) == cited
-        if evidence:
-            assert (evidence[0].contribution, evidence[0].id) == (effect, "w1")
-            assert evidence[0].measure is not None
-            assert evidence[0].measure.endswith("without it no candidate")
-            assert found(owed=True).parts == {"w1": Part("wish")}
+        assert bool(found(owed=False).by_kind("wish")) == (effect > 0.2)
+        assert bool(found(owed=False).against) == (effect < -0.2)
+        case = found(owed=True)
+        [*evidence] = case.by_kind("wish")
+        assert [one.measure for one in evidence] == ([measure] if measure else [])
+        if measure:
+            assert evidence[0].contribution == (effect if effect > 0.2 else None)
+            assert case.parts == {"w1": Part("wish")}
+            assert not case.against
 
     def test_a_wish_that_moved_nothing_changes_no_evidence(self) -> None:
         found = [
