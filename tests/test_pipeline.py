@@ -113,7 +113,7 @@ class TestAnswer:
 
         monkeypatch.setattr(recommender.retriever, "retrieve", remember)
         recommender.recommend("ann", wish="something with snow", k=2)
-        assert asked == ["something with snow"]
+        assert asked == ["something with snow", ""]  # and for the reasons: who would be there without it
         assert all("something with snow" in prompt for prompt in scripted.of_kind("labels")[0].texts)
 
     def test_time_place_and_facts_reach_the_prompt(
