@@ -65,7 +65,7 @@ INFLUENCES = {
 @dataclass(frozen=True)
 class Measured:
     """A ranking with what each part of its request did; `listed` are the candidates that are recommended,
-    `owed` those that would not be candidates without the wish.
+    `owed` those of them that would not be candidates without the wish.
 
     `served` is False where another strategy than pointwise ranked: then only the retriever
     that brought the candidates was measured, and nothing can be said of served ranks.
@@ -142,10 +142,11 @@ class Explainer:
         )  # fmt: skip
         every = parts_of(prepared.query, prepared.request)
         history = [part for part in every if part.kind == "history"][:OFFERED]
+        recommended = frozenset(top if listed is None else listed)
         found = Measured(
             prepared, tuple(top), (*(part for part in every if part.kind != "history"), *history), ablation,
-            listed=frozenset(top if listed is None else listed),
-            owed=ablation.owing(WISH) if WISH in every else frozenset(), served=ranking is None or pointwise,
+            listed=recommended, owed=ablation.owing(WISH) & recommended if WISH in every else frozenset(),
+            served=ranking is None or pointwise,
         )  # fmt: skip
         ablation.weigh([frozenset(), *(frozenset([part]) for part in found.parts)])
         budget = self.domain.reasons.ablations * (EXPLAINED if listed is not None else 1)

@@ -10,7 +10,9 @@ import pytest
 
 from recsys.config import Settings, load_domain
 from recsys.errors import EngineDead, EngineError, RequestError
+from recsys.explain.evidence import OWED
 from recsys.pipeline import Recommender
+from recsys.requests import Asked
 from tests.fakes import FILMS, ScriptedEngine, build_recommender, write_films
 
 AT = "2026-11-20T21:00"  # a Friday
@@ -175,6 +177,14 @@ class TestExplain:
         assert why.candidates == 3
         assert 1 <= why.item.rank <= 3
         assert any("was not among the 2 candidates" in note for note in why.notes)
+
+    def test_item_that_its_wish_did_not_bring_either_owes_it_nothing(self, recommender: Recommender) -> None:
+        asked: Asked = {"wish": "thriller", "n_candidates": 1}
+        brought = {one.item.id for one in recommender.prepare("new", k=1, **asked).request.candidates}
+        left = next(row[0] for row in FILMS if "Thriller" in row[3] and row[0] not in brought)
+        told = recommender.explain("new", left, **asked).item.explanation
+        assert told is not None
+        assert not [entry for entry in told.evidence if OWED in (entry.measure or "")]
 
     def test_item_of_the_history_is_said_to_be_one(self, recommender: Recommender) -> None:
         why = recommender.explain("ann", "Alien")
