@@ -24,6 +24,7 @@ class Weights(Strict):
     retriever: float = Field(ge=0)
 
     def at(self, temperature: float) -> Weights:
+        """Of the same score, divided by the temperature."""
         return Weights(model=self.model / temperature, retriever=self.retriever / temperature)
 
 

@@ -84,8 +84,9 @@ class SequenceConfig(Options):
     self-attention beside the linear path. `length` is how many of the last items of a
     history are read, `batch` how many histories of that length make a step. `threads` of
     the CPU train it: a step is so small that more than one stall each other as soon as
-    anything else wants the cores; they pay where items are many. Of a share of all users, `validation_users`, the last event is held out; training stops when it
-    has not become more likely for `patience` epochs, and the best epoch is kept.
+    anything else wants the cores; they pay where items are many. Of a share of all users,
+    `validation_users`, the last event is held out; training stops when it has not become more
+    likely for `patience` epochs, and the best epoch is kept.
 
     Hidasi et al.: Session-based recommendations with recurrent neural networks, ICLR 2016.
     Kang and McAuley: Self-attentive sequential recommendation, ICDM 2018.

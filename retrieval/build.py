@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,8 +169,11 @@ class _Build:
         found, _ = self._trained(name)
         if found is not None:
             return SequenceChannel(found)
-        progress = self.progress or _silent
-        waiting = partial(progress, f"waiting for another process that trains {name}", 0, 0)
+
+        def waiting() -> None:
+            if self.progress:
+                self.progress(f"waiting for another process that trains {name}", 0, 0)
+
         with only_one(self.folder / f".{name}.lock", waiting):
             found, reason = self._trained(name)  # another process may have just trained it
             return SequenceChannel(self._train(name, reason) if found is None else found)
@@ -207,7 +210,3 @@ class _Build:
         if reason:
             self.notes.append(f"fitted anew: {reason}")
         return model
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """For who watches nothing."""

@@ -31,9 +31,10 @@ class ReasonCase:
     against the item, the strongest first (ids n1, n2 ...), an attribute that the history
     hardly has among it; of its items `disliked` names those that the person did not like,
     `alike` those with an attribute of this item. `asked` has the ids of attributes that the
-    wish names, where the wish is cited, `apart` of those that another of the explained items lacks.
-    `listed` says whether the item is one of those recommended, `rank` where it came; `other` is the item ranked next, for
-    comparative reasons. `parts` tells what an id is of the request."""
+    wish names, where the wish is cited, `apart` of those that another of the explained items
+    lacks. `listed` says whether the item is one of those recommended, `rank` where it came;
+    `other` is the item ranked next, for comparative reasons. `parts` tells what an id is of the
+    request."""
 
     item: Item
     evidence: tuple[Evidence, ...]
@@ -98,8 +99,8 @@ def collect_evidence(
     those that nobody said anything of are cited where people who chose them choose this item
     too. A wish needs to name an attribute of the item, or the text channel to have put it among its
     first `top_rank`; what it names is also cited where the item would not be a candidate without it
-    (`owed`), whatever it did among those that are: without a contribution then. Popularity is cited only where nothing else speaks for the item and hardly any item is more popular
-    (`POPULAR`). Against it is what did less than -`noise`; where the history as a whole did, also
+    (`owed`), whatever it did among those that are: without a contribution then. Popularity is
+    cited only where nothing else speaks for the item and hardly any item is more popular (`POPULAR`). Against it is what did less than -`noise`; where the history as a whole did, also
     an attribute that hardly any of it has.
     """
     by_id = {entry.item.id: entry for entry in history}
@@ -139,15 +140,15 @@ def collect_evidence(
         return {"measure": OWED}
 
     def evidence(letter: str, found: Sequence[Part]) -> list[Evidence]:
-        named = [(part, kind, text) for part in found for kind, text in told(part, by_id, context, nouns)]
-        parts.update({f"{letter}{n}": part for n, (part, _, _) in enumerate(named, 1)})
+        said = [(part, kind, text) for part in found for kind, text in told(part, by_id, context, nouns)]
+        parts.update({f"{letter}{n}": part for n, (part, _, _) in enumerate(said, 1)})
         return [
             Evidence(
                 id=f"{letter}{n}", kind="together" if letter == "t" else kind, text=text,
                 item_id=part.name if part.kind == "history" else None,
                 **figures(part),
             )
-            for n, (part, kind, text) in enumerate(named, 1)
+            for n, (part, kind, text) in enumerate(said, 1)
         ]  # fmt: skip
 
     parts: dict[str, Part] = {}

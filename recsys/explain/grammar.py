@@ -116,7 +116,7 @@ class _Sentences:
             return
         wish, past = _braced(case.by_kind("wish")), _braced(case.by_kind("history"))
         together, popular = _braced(case.by_kind("together")), _braced(case.by_kind("popularity"))
-        if wish and case.asked:
+        if case.asked:  # of a wish that is cited
             yield from self._body("wish_named", every, lead=case.asked, W=wish)
             for liked, common in self._links(past):
                 if shared := [name for name in common if name.strip("{}") in case.asked]:
