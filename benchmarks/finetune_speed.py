@@ -31,10 +31,10 @@ SIDES = ("ours", "trl", "trl, fp32")
 
 def prepared() -> Any:
     """The domain made ready, as `recsys finetune` does it."""
-    from finetune.run import Tuning
+    from finetune.job import Tuning
     from recsys.config import load_domain, load_settings
-    from recsys.ingest import ensure_imported
-    from recsys.store import Store
+    from recsys.data.importers import ensure_imported
+    from recsys.data.store import Store
     from retrieval import SentenceEmbedder
 
     domain, settings = load_domain("movies"), load_settings()

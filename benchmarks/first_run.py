@@ -89,10 +89,10 @@ def main() -> None:
         settings = load_settings(cache_dir=home / "cache", data_dir=home / "data")
         domain = load_domain("movies")
 
-        from recsys.engine.weights import prepare_model
-        from recsys.ingest import import_domain
-        from recsys.pipeline import Recommender
-        from recsys.store import Store
+        from recsys.data.importers import import_domain
+        from recsys.data.store import Store
+        from recsys.engine.checkpoints.weights import prepare_model
+        from recsys.recommender.recommender import Recommender
 
         with stages.measure("import"), Store(settings.database_url) as store:
             import_domain(domain, store)

@@ -17,15 +17,15 @@ from rich.progress import track
 
 from benchmarks.environment import describe, write_json
 from recsys.config import Domain, load_domain, load_settings
-from recsys.evaluation.base import EvaluationData
-from recsys.evaluation.beyond import beyond_accuracy
-from recsys.evaluation.intervals import bootstrap
-from recsys.evaluation.metrics import PRIMARY, ranking_metrics
-from recsys.evaluation.splits import leave_one_out, of_users
-from recsys.evaluation.systems import fitted, retrieve
-from recsys.ingest import read_domain
-from recsys.ranking.diversity import shown
+from recsys.data.importers import read_domain
+from recsys.data.splits import leave_one_out, of_users
+from recsys.evaluation.metrics.beyond_accuracy import beyond_accuracy
+from recsys.evaluation.metrics.ranking import PRIMARY, ranking_metrics
+from recsys.evaluation.protocol.base import EvaluationData
+from recsys.evaluation.systems.recommenders import fitted, retrieve
+from recsys.ranking.reranking import shown
 from recsys.types import Candidate
+from recsys.utils.intervals import bootstrap
 
 SETTINGS: dict[str, tuple[float, ...]] = {
     "diversity": (0.0, 0.1, 0.2, 0.3, 0.5, 0.7),

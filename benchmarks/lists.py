@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from recsys.evaluation import protocols, splits
-from recsys.pipeline import Recommender
+from recsys.data import splits
+from recsys.evaluation.protocol import tasks
 from recsys.ranking import RankRequest
+from recsys.recommender.recommender import Recommender
 from recsys.types import Candidate, Context
 
 SEED = 7
@@ -54,7 +55,7 @@ class Lists:
         self._next += users
         catalogue = [item.id for item in self.recommender.catalog]
         part = dataclasses.replace(self.split, cases=tuple(self.cases[place] for place in places))
-        return list(protocols.sampled(part, catalogue, size - 1, seed=SEED)[0].cases)
+        return list(tasks.sampled(part, catalogue, size - 1, seed=SEED)[0].cases)
 
     def request(self, case: splits.Case, order: Sequence[str] | None = None) -> RankRequest:
         """`request_for` of this recommender."""

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from recsys.config import Domain
-from recsys.ingest.batch import Batch
-from recsys.service.bodies import Answer
-from recsys.service.problems import Overloaded
+from recsys.data.batch import Batch
+from recsys.service.api.schemas import Answer
+from recsys.service.transport.problems import Overloaded
 
 SHED = f"urn:whyrec:error:{Overloaded.__name__}"
 EQUAL = 1e-9  # scores no further apart are equal

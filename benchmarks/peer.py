@@ -30,10 +30,10 @@ import numpy as np
 
 from benchmarks.environment import describe, write_json
 from benchmarks.lists import Lists
-from recsys.engine.local import prepare_cpu
-from recsys.engine.weights import prepare_model
-from recsys.pipeline import Recommender
+from recsys.engine.checkpoints.weights import prepare_model
+from recsys.engine.vllm_local import prepare_cpu
 from recsys.ranking import RankRequest
+from recsys.recommender.recommender import Recommender
 from recsys.types import Item
 
 SIDES: dict[str, dict[str, str]] = {

@@ -28,12 +28,12 @@ from rich.progress import track
 
 from benchmarks.environment import describe, write_json
 from benchmarks.lists import SEED, Lists, forget
-from recsys.engine.checks import label_ids
-from recsys.evaluation import splits
-from recsys.evaluation.intervals import bootstrap
-from recsys.evaluation.metrics import PRIMARY, ranking_metrics
-from recsys.pipeline import Recommender
+from recsys.data import splits
+from recsys.engine.labels import label_ids
+from recsys.evaluation.metrics.ranking import PRIMARY, ranking_metrics
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.recommender.recommender import Recommender
+from recsys.utils.intervals import bootstrap
 
 SERIAL = 4  # requests behind the throughput of one caller
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.engine import Engine
-from recsys.service.logs import request_id
+from recsys.service.observability.logs import request_id
 
 CALLS = ("label_logprobs", "continuation_logprobs", "generate", "stream")
 Call = tuple[str, list[Any], dict[str, Any]]
@@ -91,7 +91,7 @@ def main() -> None:
     from recsys import cli
 
     path, *rest = sys.argv[1:]
-    pipeline: Any = importlib.import_module("recsys.pipeline")
+    pipeline: Any = importlib.import_module("recsys.recommender.recommender")
     opened = pipeline.open_engine
 
     def open_recorded(*args: Any, **options: Any) -> Any:

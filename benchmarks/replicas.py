@@ -27,7 +27,7 @@ from rich.progress import track
 from benchmarks.environment import describe, write_json
 from benchmarks.queueing import DAY_S, Autoscaler, Outcome, PodKind, Simulation, poisson
 from benchmarks.tables import with_interval
-from recsys.evaluation.intervals import bootstrap
+from recsys.utils.intervals import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, DEPLOY, DOCS = ROOT / "benchmarks" / "results", ROOT / "deploy", ROOT / "docs"

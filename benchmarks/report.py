@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks import report_load, report_ranking, report_trimming
 from benchmarks.tables import environment_line, with_interval
-from recsys.evaluation.reason_measures import MEANINGS
-from retrieval.index_kinds import IndexConfig
+from recsys.evaluation.explanations.measures import MEANINGS
+from retrieval.text_index.kinds import IndexConfig
 
 RESULTS = Path(__file__).resolve().parent / "results"
 PAGE = RESULTS.parent.parent / "docs" / "results.md"

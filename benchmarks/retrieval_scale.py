@@ -8,7 +8,7 @@ on the 1,682 films of MovieLens: mean cosine .40 there, .39 here; cosine of the 
 tenth and hundredth neighbour .72, .62, .53 there, .73, .66, .53 here. A query is a mix
 of two to eight items of one or two tastes, as a history is.
 
-`systems` are the kinds of `retrieval.index`, timed through `TextIndex.search`;
+`systems` are the kinds of `retrieval.text_index.index`, timed through `TextIndex.search`;
 `tried` are other FAISS indexes, timed bare. Latency is one query at a time on one
 thread: by the clock, and by the thread's CPU time, which other programs on the
 machine cannot lengthen. What is in the output already is not measured again, and
@@ -35,10 +35,18 @@ from rich.progress import track
 from benchmarks.environment import describe, write_json
 from recsys.types import Item
 from retrieval.embedding import FloatArray
-from retrieval.index import MOST_ADDED, TextIndex
-from retrieval.index_kinds import TRAINED_PER_LIST, BoolArray, IndexConfig, Kind, RowArray, lists_for, make
-from retrieval.index_rows import FINGERPRINT_DTYPE, Rows
-from retrieval.index_segment import Segment
+from retrieval.text_index.index import MOST_ADDED, TextIndex
+from retrieval.text_index.kinds import (
+    TRAINED_PER_LIST,
+    BoolArray,
+    IndexConfig,
+    Kind,
+    RowArray,
+    lists_for,
+    make,
+)
+from retrieval.text_index.rows import FINGERPRINT_DTYPE, Rows
+from retrieval.text_index.segment import Segment
 
 SEED = 7
 DIMENSION = 384

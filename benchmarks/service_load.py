@@ -259,9 +259,9 @@ async def _measured(url: str, *rest: Any) -> tuple[dict[str, Any], list[list[str
 
 
 def main() -> None:
-    from recsys.adapters import resolve_adapter
+    from recsys.data.importers import read_domain
     from recsys.engine import open_engine
-    from recsys.ingest import read_domain
+    from recsys.engine.adapters import resolve_adapter
 
     default = Options()
     parser = argparse.ArgumentParser(

@@ -25,10 +25,10 @@ from rich.progress import track
 from benchmarks.environment import describe, write_json
 from benchmarks.lists import SEED, Lists, forget
 from benchmarks.recording import CALLS
-from recsys.engine.checks import label_ids
-from recsys.evaluation.intervals import bootstrap
-from recsys.pipeline import Recommender
+from recsys.engine.labels import label_ids
 from recsys.ranking.pointwise import TEMPLATE
+from recsys.recommender.recommender import Recommender
+from recsys.utils.intervals import bootstrap
 
 CANDIDATES = 20
 AT = "Friday 21:00"
@@ -138,7 +138,7 @@ def warm(recommender: Recommender, engine: Clocked, users: int) -> dict[str, Any
 
 
 def main() -> None:
-    import recsys.pipeline
+    import recsys.recommender.recommender
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -149,8 +149,8 @@ def main() -> None:
     parser.add_argument("--domain", default="movies")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/throughput.json"))
     options = parser.parse_args()
-    opened: Any = recsys.pipeline.open_engine  # type: ignore[attr-defined]
-    recsys.pipeline.open_engine = lambda *args, **more: Clocked(opened(*args, **more))  # type: ignore[attr-defined]
+    opened: Any = recsys.recommender.recommender.open_engine  # type: ignore[attr-defined]
+    recsys.recommender.recommender.open_engine = lambda *args, **more: Clocked(opened(*args, **more))  # type: ignore[attr-defined]
     with Recommender.load(options.domain) as recommender:
         engine: Any = recommender.engine()
         result = {

@@ -28,18 +28,19 @@ from rich.progress import track
 
 from benchmarks.environment import describe, write_json
 from benchmarks.lists import SEED, request_for
-from recsys.adapters import resolve_adapter
 from recsys.config import Settings
+from recsys.data import splits
 from recsys.engine import prepare_checkpoint
+from recsys.engine.adapters import resolve_adapter
 from recsys.engine.base import Engine
-from recsys.engine.trimming import int8_model, without_layers
-from recsys.engine.weights import model_folder
+from recsys.engine.checkpoints.trimming import int8_model, without_layers
+from recsys.engine.checkpoints.weights import model_folder
 from recsys.errors import RecsysError
-from recsys.evaluation import protocols, splits
-from recsys.evaluation.intervals import bootstrap
-from recsys.evaluation.metrics import PRIMARY, ranking_metrics
-from recsys.pipeline import Recommender
+from recsys.evaluation.metrics.ranking import PRIMARY, ranking_metrics
+from recsys.evaluation.protocol import tasks
 from recsys.ranking import Ranker
+from recsys.recommender.recommender import Recommender
+from recsys.utils.intervals import bootstrap
 
 DEFAULT = "bf16"
 Make = Callable[[Path, Settings], tuple[Path, Settings]]
@@ -99,7 +100,7 @@ class Running:
 
 @contextmanager
 def running(recommender: Recommender, checkpoint: Path, settings: Settings) -> Iterator[Running]:
-    from recsys.engine.local import VllmEngine
+    from recsys.engine.vllm_local import VllmEngine
 
     before = set(multiprocessing.active_children())
     engine: Engine = VllmEngine(checkpoint, settings)
@@ -115,7 +116,7 @@ def measure(recommender: Recommender, base: Path, users: int, names: list[str]) 
     """Per variant its figures, or `failed` with the reason."""
     events = recommender.store.interactions(recommender.domain.name)
     held_out = splits.of_users(splits.leave_one_out(events, "validation"), users + 1, seed=SEED)
-    asked, _ = protocols.sampled(held_out, [item.id for item in recommender.catalog], 19, seed=SEED)
+    asked, _ = tasks.sampled(held_out, [item.id for item in recommender.catalog], 19, seed=SEED)
     warm_up, *cases = asked.cases
     found: dict[str, Any] = {}
     for name in names:

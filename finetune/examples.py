@@ -12,17 +12,17 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from finetune.planted import planted_text, with_planted
-from recsys.catalog import Catalog
+from finetune.adversarial_text import planted_text, with_planted
 from recsys.config import Domain
+from recsys.config.finetuning import ExampleKind
+from recsys.context.pii import mask_user, names_of
+from recsys.data.catalog import Catalog
+from recsys.data.event_contexts import situation
+from recsys.data.splits import Case, fold_of
 from recsys.errors import ContextError
-from recsys.evaluation.splits import Case, fold_of
-from recsys.evaluation.wishes import wish_for
-from recsys.privacy import mask_user, names_of
-from recsys.prompting import PromptLibrary
+from recsys.evaluation.systems.wishes import wish_for
+from recsys.prompting.library import PromptLibrary
 from recsys.ranking import RankRequest
-from recsys.situations import situation
-from recsys.tuning_config import ExampleKind
 from recsys.types import Candidate, Context, Filter, HistoryEntry, Item, User
 from retrieval import HybridRetriever, Query
 

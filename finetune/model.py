@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.packing import Packed, side_by_side
+from recsys.config.finetuning import TuningConfig
 from recsys.errors import MissingDependency, ModelError
-from recsys.tuning_config import TuningConfig
 
 
 def load_base(folder: str | Path, config: TuningConfig) -> Any:

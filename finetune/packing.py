@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from recsys.prompting import RenderedPrompt
-from recsys.tuning_config import Objective
+from recsys.config.finetuning import Objective
+from recsys.prompting.library import RenderedPrompt
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys.evaluation.plots import lines
+from recsys.utils.plots import lines
 
 
 def write_report(

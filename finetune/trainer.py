@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from finetune import checkpoint
+from finetune.losses import loss_of
 from finetune.model import scorer
-from finetune.objective import loss_of
 from finetune.packing import Packed
+from recsys.config.finetuning import TuningConfig
 from recsys.errors import ModelError
-from recsys.tuning_config import TuningConfig
 
 
 class Lesson(NamedTuple):

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 
 from finetune.examples import ExampleMaker, TrainingExample, unknown
-from finetune.lists import ValidationList, mean_of, ndcg
 from finetune.packing import Packed
+from finetune.ranked_lists import ValidationList, mean_of, ndcg
 
 SAMPLED = 19  # random items beside the target
 

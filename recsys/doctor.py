@@ -18,10 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from recsys import machine
 from recsys.config import Domain, Settings, load_domain
 from recsys.errors import IndexDamaged, RecsysError
-from recsys.types import Frozen
+from recsys.types import StrictModel
+from recsys.utils import system
 
 Status = Literal["ok", "warn", "fail"]
 Finding = tuple[Status, str, str]
@@ -38,7 +38,7 @@ REQUIRED = ("torch", "transformers", "sentence_transformers", "faiss", "vllm")
 OPTIONAL = {"peft": "only fine-tuning needs it: pip install 'whyrec[train]'"}
 
 
-class Check(Frozen):
+class Check(StrictModel):
     """One finding. `fix` is the next step; a failed check always has one."""
 
     name: str
@@ -53,7 +53,7 @@ class Case:
 
     settings: Settings
     domain: str | None
-    imports: Mapping[str, machine.Imported]
+    imports: Mapping[str, system.Imported]
 
     @property
     def domain_name(self) -> str:
@@ -68,7 +68,7 @@ class Case:
 
     @property
     def gpu(self) -> str:
-        return self.imports.get("torch", machine.Imported()).gpu
+        return self.imports.get("torch", system.Imported()).gpu
 
 
 def run_checks(settings: Settings, domain: str | None, start_engine: bool) -> list[Check]:
@@ -111,11 +111,11 @@ def _attempt(name: str, check: Callable[[Case], Finding], case: Case) -> Check:
     return Check(name=name, status=status, detail=detail, fix=fix)
 
 
-def _imports(modules: Sequence[str]) -> dict[str, machine.Imported]:
+def _imports(modules: Sequence[str]) -> dict[str, system.Imported]:
     try:
-        return machine.import_each(modules)
+        return system.import_each(modules)
     except Exception as error:  # no process can be started, or it answers nonsense
-        return {module: machine.Imported(error=f"cannot be tried: {error}") for module in modules}
+        return {module: system.Imported(error=f"cannot be tried: {error}") for module in modules}
 
 
 def ok(detail: str) -> Finding:
@@ -164,7 +164,12 @@ def _module(case: Case, *, module: str) -> Finding:
 
 
 def _model(case: Case) -> Finding:
-    from recsys.engine.weights import PACKAGE_OF, inspect_packaged, model_fingerprint, prepare_model
+    from recsys.engine.checkpoints.weights import (
+        PACKAGE_OF,
+        inspect_packaged,
+        model_fingerprint,
+        prepare_model,
+    )
 
     name = case.settings.model
     if name in PACKAGE_OF:
@@ -183,7 +188,7 @@ def _model(case: Case) -> Finding:
 
 
 def _adapter(case: Case) -> Finding:
-    from recsys.adapters import check_files, named_adapter, resolve_adapter
+    from recsys.engine.adapters import check_files, named_adapter, resolve_adapter
 
     if case.remote:
         return ok(case.settings.adapter or "none")
@@ -207,7 +212,7 @@ def _embedder(case: Case) -> Finding:
 def _data(case: Case) -> Finding:
     if case.domain is None:
         return ok("no domain asked for")
-    from recsys.ingest.readers import locate
+    from recsys.data.importers.readers import locate
 
     domain = load_domain(case.domain)
     missing = [path for file in _files(domain) if not (path := locate(domain, file)).is_file()]
@@ -226,7 +231,7 @@ def _data(case: Case) -> Finding:
 def _store(case: Case) -> Finding:
     from sqlalchemy import make_url
 
-    from recsys.store import Store
+    from recsys.data.store import Store
 
     url = case.settings.database_url
     file = url.startswith("sqlite") and make_url(url).database
@@ -245,26 +250,26 @@ def _store(case: Case) -> Finding:
 def _index(case: Case) -> Finding:
     if case.domain is None:
         return ok("no domain asked for")
-    from retrieval import index_files
     from retrieval.embedding import SentenceEmbedder
+    from retrieval.text_index import files
 
     folder = case.settings.data_dir / "retrievers" / case.domain_name / "text"
     if not folder.exists():
         return ok(f"{folder}: built at first use")
     try:
-        index = index_files.read(folder, embedder_name=SentenceEmbedder(case.settings.embedder).name)
+        index = files.read(folder, embedder_name=SentenceEmbedder(case.settings.embedder).name)
     except IndexDamaged as error:
         return warn(error.message, "nothing to do: it is rebuilt")
     return ok(f"{len(index):,} items in {folder}")
 
 
 def _cpu(case: Case) -> Finding:
-    from recsys.engine.local import available_cores
+    from recsys.engine.vllm_local import available_cores
 
-    cores, quota = len(available_cores()), machine.cpu_quota()
+    cores, quota = len(available_cores()), system.cpu_quota()
     bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "")
     detail = f"{cores} cores, " + (f"VLLM_CPU_OMP_THREADS_BIND={bound}" if bound else "all bound")
-    flags = machine.cpu_flags()
+    flags = system.cpu_flags()
     if case.gpu or case.remote:
         return ok(f"{cores} cores; the model runs elsewhere")
     if quota and quota < cores and not bound:
@@ -292,7 +297,7 @@ def _cpu(case: Case) -> Finding:
 def _gpu(case: Case) -> Finding:
     if case.gpu:
         return ok(case.gpu)
-    if machine.has_nvidia_driver() and not case.remote:
+    if system.has_nvidia_driver() and not case.remote:
         return warn(
             f"there is an NVIDIA driver, but torch {_version('torch') or '(none)'} cannot use it",
             "pip install 'whyrec[gpu]' in a fresh environment",
@@ -301,7 +306,7 @@ def _gpu(case: Case) -> Finding:
 
 
 def _memory(case: Case) -> Finding:
-    free = machine.available_memory()
+    free = system.available_memory()
     if case.remote or case.gpu:
         return ok(f"{free / GIB:.1f} GiB available")
     needed = max(1, math.ceil(case.settings.kv_cache_gb)) + 2  # vLLM counts in whole GiB
@@ -324,7 +329,7 @@ def _disk(case: Case) -> Finding:
 
 def _engine(case: Case) -> Finding:
     from recsys.engine import open_engine
-    from recsys.engine.checks import probe
+    from recsys.engine.labels import probe
 
     begin = time.perf_counter()
     engine = open_engine(case.settings)

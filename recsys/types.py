@@ -13,13 +13,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Frozen(BaseModel):
-    """Base of all nouns: immutable, unknown fields rejected."""
+class StrictModel(BaseModel):
+    """Base of all nouns and options: immutable, unknown fields rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Place(Frozen):
+class Place(StrictModel):
     """A spot on the map; only what is known is filled in. Degrees, WGS 84."""
 
     city: str | None = None
@@ -37,7 +37,7 @@ class Place(Frozen):
         return ", ".join(parts) if parts else (self.country or "")
 
 
-class Site(Frozen):
+class Site(StrictModel):
     """Where an item is (degrees, WGS 84) and when it is open there; what is not known is None or "".
 
     `hours` are local, in the notation of OpenStreetMap: "Tu-Su 10:00-17:00; Fr 10:00-21:00".
@@ -48,7 +48,7 @@ class Site(Frozen):
     hours: str = ""
 
 
-class Item(Frozen):
+class Item(StrictModel):
     """One thing that can be recommended. `site` is for what has a place of its own; a film has none."""
 
     id: str
@@ -64,7 +64,7 @@ class Item(Frozen):
         return f"{self.title} ({self.year})" if self.year else self.title
 
 
-class User(Frozen):
+class User(StrictModel):
     """A known person: profile facts that may be told to a model, and a home."""
 
     id: str
@@ -72,7 +72,7 @@ class User(Frozen):
     home: Place | None = None
 
 
-class Interaction(Frozen):
+class Interaction(StrictModel):
     """One event. `timestamp` is seconds since 1970 (UTC), None when unknown."""
 
     user_id: str
@@ -82,7 +82,7 @@ class Interaction(Frozen):
     context: Mapping[str, str] = Field(default_factory=dict)
 
 
-class HistoryEntry(Frozen):
+class HistoryEntry(StrictModel):
     """An item someone met before; `liked` is None when nothing says so."""
 
     item: Item
@@ -91,7 +91,7 @@ class HistoryEntry(Frozen):
     timestamp: float | None = None
 
 
-class Context(Frozen):
+class Context(StrictModel):
     """The situation of a request. A field is None when it is not known."""
 
     time: dt.datetime | None = None
@@ -122,7 +122,7 @@ class Context(Frozen):
         return facts | dict(self.extra)
 
 
-class AtLeast(Frozen):
+class AtLeast(StrictModel):
     """ "At least n of the answer have this": {attribute: genre, values: [Drama], n: 2}."""
 
     attribute: str
@@ -130,7 +130,7 @@ class AtLeast(Frozen):
     n: int = Field(ge=1)
 
 
-class Filter(Frozen):
+class Filter(StrictModel):
     """What may be recommended. Attribute names and values are compared without case.
 
     `where`: the attribute has one of the values, for every attribute named;
@@ -148,7 +148,7 @@ class Filter(Frozen):
     at_least: tuple[AtLeast, ...] = ()
 
 
-class Candidate(Frozen):
+class Candidate(StrictModel):
     """An item that retrieval handed to ranking.
 
     `score` is the fused retriever score (higher is better), `channels` the rank
@@ -173,7 +173,7 @@ class Candidate(Frozen):
 EvidenceKind = Literal["history", "together", "attribute", "context", "profile", "wish", "popularity"]
 
 
-class Evidence(Frozen):
+class Evidence(StrictModel):
     """A fact a reason may cite. `id` is what the model writes: h1, a2, c1 ...
 
     `contribution` is measured (which measure is named by `measure`), or None.
@@ -187,7 +187,7 @@ class Evidence(Frozen):
     measure: str | None = None
 
 
-class Counterfactual(Frozen):
+class Counterfactual(StrictModel):
     """Where the item would rank if the evidence named by `without` (ids) were not there; 1 = first."""
 
     without: tuple[str, ...]
@@ -195,7 +195,7 @@ class Counterfactual(Frozen):
     rank_without: int
 
 
-class Influence(Frozen):
+class Influence(StrictModel):
     """One of the main parameters of a score, and its share of all that moved it (0 to 1, summing to 1)."""
 
     name: Literal["retrieval", "history", "context", "wish", "profile", "popularity", "rules"]
@@ -203,7 +203,7 @@ class Influence(Frozen):
     text: str
 
 
-class Explanation(Frozen):
+class Explanation(StrictModel):
     """A reason in words, and what it stands on.
 
     `evidence` is what the text cites, `against` what measurably spoke against the item.
@@ -225,7 +225,7 @@ class Explanation(Frozen):
     failures: tuple[str, ...] = ()
 
 
-class Recommendation(Frozen):
+class Recommendation(StrictModel):
     """One line of the answer. `score` sums to 1 over all ranked candidates;
     `log_odds` (nats) is what the model said before that, None if it was not asked. `rules` are
     those of the domain that acted on its place: with them the order is not that of the scores."""
@@ -240,7 +240,7 @@ class Recommendation(Frozen):
     rules: tuple[str, ...] = ()
 
 
-class Effect(Frozen):
+class Effect(StrictModel):
     """What one part of a request did to an item: to its log p among the candidates (nats), and to its rank.
 
     `contribution` is as in `Evidence`; `other` is the same of the item it is compared with.
@@ -253,7 +253,7 @@ class Effect(Frozen):
     rank_without: int
 
 
-class PromptInfo(Frozen):
+class PromptInfo(StrictModel):
     """Which prompt produced a result."""
 
     name: str
@@ -263,7 +263,7 @@ class PromptInfo(Frozen):
     dropped_history: int = 0
 
 
-class ModelInfo(Frozen):
+class ModelInfo(StrictModel):
     """Which model produced a result."""
 
     model: str
@@ -285,7 +285,7 @@ ParseCategory = Literal[
 ]
 
 
-class ParseReport(Frozen):
+class ParseReport(StrictModel):
     """What became of one model output. `category` is the worst thing found."""
 
     category: ParseCategory
@@ -293,7 +293,7 @@ class ParseReport(Frozen):
     repaired: bool = False
 
 
-class Usage(Frozen):
+class Usage(StrictModel):
     """Engine work of one request, in tokens; `label_mass` is the mean probability
     that the model gave to the allowed labels together, a health signal."""
 
@@ -303,7 +303,7 @@ class Usage(Frozen):
     label_mass: float | None = None
 
 
-class Recommendations(Frozen):
+class Recommendations(StrictModel):
     """The whole answer. Iterates over its recommendations. `arms` is scenario -> arm, where experiments run."""
 
     domain: str
@@ -335,7 +335,7 @@ class Recommendations(Frozen):
         return self.model_dump(mode="json")
 
 
-class Event(Frozen):
+class Event(StrictModel):
     """A step of an answer that is streamed.
 
     `ranked` brings the answer without reasons, each `reason` the explanation of one rank as soon as
@@ -352,7 +352,7 @@ class Event(Frozen):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class Why(Frozen):
+class Why(StrictModel):
     """Why an item comes where it does for one person, and why not another.
 
     Ranks are among `candidates` items. `effects` is everything measured, the strongest first.

@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from recsys.config.retrieval import FittedWeights, RetrieverConfig
+from recsys.data.dataset import EventLog
 from recsys.errors import IndexDamaged, RequestError
-from recsys.locks import only_one
-from recsys.retriever_config import FittedWeights, RetrieverConfig
 from recsys.types import Context, Interaction, Item
-from retrieval import artefacts, popularity
+from recsys.utils.locks import only_one
+from retrieval import artefacts
 from retrieval.base import Channel
+from retrieval.channels import popularity
+from retrieval.channels.attributes import FacetChannel
+from retrieval.channels.item_item import ItemItem, fit
+from retrieval.channels.nearby import nearby
+from retrieval.channels.text import TextChannel
+from retrieval.cooccurrence import Meetings
 from retrieval.embedding import Embedder
-from retrieval.events import EventLog
-from retrieval.facets import FacetChannel
-from retrieval.fusion import FALLBACK, HybridRetriever
-from retrieval.index import open_or_build
-from retrieval.item_item import ItemItem, fit
-from retrieval.meetings import Meetings
-from retrieval.nearby import nearby
+from retrieval.hybrid import FALLBACK, HybridRetriever
 from retrieval.table import ItemTable
-from retrieval.text import TextChannel
+from retrieval.text_index.index import open_or_build
 
 if TYPE_CHECKING:
-    from retrieval.sequence import SequenceModel
+    from retrieval.sequence.model import SequenceModel
 
 Progress = Callable[[str, int, int], None]
 Situations = Iterable[tuple[Interaction, Context]]
@@ -164,7 +165,7 @@ class _Build:
         return channel
 
     def _sequence(self, name: str) -> Channel:
-        from retrieval.sequence_channel import SequenceChannel
+        from retrieval.channels.sequence import SequenceChannel
 
         found, _ = self._trained(name)
         if found is not None:
@@ -180,7 +181,7 @@ class _Build:
 
     def _trained(self, name: str) -> tuple[SequenceModel | None, str]:
         """The model that is there and may be used; why none, if there is a damaged one."""
-        from retrieval.sequence import SequenceModel
+        from retrieval.sequence.model import SequenceModel
 
         folder = self.folder / name / "model"
         try:
@@ -197,7 +198,7 @@ class _Build:
         return model, ""
 
     def _train(self, name: str, reason: str) -> SequenceModel:
-        from retrieval.sequence_training import train
+        from retrieval.sequence.training import train
 
         folder, options, progress = self.folder / name, getattr(self.config, name), self.progress
         told = (lambda _, done, total: progress(f"training {name}", done, total)) if progress else None

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.types import Filter, Item
-from retrieval.index_rows import check_unique
+from retrieval.text_index.rows import check_unique
 
 BoolArray = npt.NDArray[np.bool_]
 ColumnArray = npt.NDArray[np.int64]

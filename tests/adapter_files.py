@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from recsys.adapters import Adapter, AdapterDraft, publish
 from recsys.config import Settings, load_settings
-from recsys.engine.weights import model_fingerprint
+from recsys.engine.adapters import Adapter, AdapterDraft, publish
+from recsys.engine.checkpoints.weights import model_fingerprint
 
 LAYER = "model.layers.0.self_attn.q_proj"
 CONFIG: dict[str, Any] = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys.adapters import registry
 from recsys.config import Domain, Settings, load_domain
-from recsys.pipeline import Recommender
+from recsys.engine.adapters import registry
+from recsys.recommender.recommender import Recommender
 from tests.fakes import FakeTokenizer, ScriptedEngine, build_recommender, write_films
 from tests.postgres.server import PostgresServer
 

@@ -10,9 +10,9 @@ import math
 import pytest
 
 from recsys.engine.base import Engine
-from recsys.engine.checks import label_ids
+from recsys.engine.labels import label_ids
 from recsys.errors import EngineDead, EngineError
-from recsys.prompting import PromptLibrary
+from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.types import Context
 from tests.fakes import ScriptedEngine, candidate, film, seen

@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recsys.catalog import Catalog
 from recsys.config import Domain, Settings
+from recsys.data.catalog import Catalog
+from recsys.data.dataset import EventLog
+from recsys.data.event_contexts import retriever_folder
+from recsys.data.importers import import_domain
+from recsys.data.store import Store
 from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds
 from recsys.errors import EngineDead, EngineError
-from recsys.ingest import import_domain
-from recsys.pipeline import Recommender
-from recsys.situations import retriever_folder
-from recsys.store import Store
+from recsys.recommender.recommender import Recommender
 from recsys.types import Candidate, HistoryEntry, Item, Place
-from retrieval import EventLog, build_retriever
+from retrieval import build_retriever
 from tests.retrieval.contract import HashEmbedder
 
 _PIECE = re.compile(r"\w{1,8}|\s|[^\w\s]", re.DOTALL)

@@ -16,15 +16,15 @@ PACKAGES = ("recsys", "retrieval", "finetune", "prompts")
 LEVELS = (
     ("recsys.cli", "recsys.service", "recsys.client", "recsys.scale"),
     (
-        "recsys.pipeline", "recsys.scenarios", "recsys.explaining", "recsys.answers", "recsys.requests", "recsys.noise_filter", "recsys.live", "recsys.scoring", "recsys.inspection", "recsys.evaluation",
-        "recsys.fitting", "recsys.deletion", "finetune", "recsys.doctor",
+        "recsys.recommender.recommender", "recsys.recommender.experiments", "recsys.explain.explainer", "recsys.recommender.response", "recsys.recommender.request", "recsys.recommender.history_filter", "recsys.data.live_catalog", "recsys.recommender.scoring", "recsys.recommender.inspection", "recsys.evaluation",
+        "retrieval.fit", "recsys.data.erasure", "finetune", "recsys.doctor",
     ),
     ("recsys.ranking", "recsys.explain", "retrieval"),
     (
-        "recsys.prompting", "recsys.sandbox", "recsys.parsing", "recsys.engine", "recsys.adapters", "recsys.store", "recsys.database", "recsys.migrations",
-        "recsys.catalog", "recsys.context", "recsys.situations", "recsys.places", "recsys.sites", "recsys.machine", "recsys.ingest", "prompts",
+        "recsys.prompting.library", "recsys.prompting.sandbox", "recsys.prompting.parsing", "recsys.engine", "recsys.engine.adapters", "recsys.data.store", "recsys.data.database", "recsys.data.migrations",
+        "recsys.data.catalog", "recsys.context.builder", "recsys.data.event_contexts", "recsys.context.gazetteer", "recsys.context.geo", "recsys.utils.system", "recsys.data.importers", "prompts",
     ),
-    ("recsys.types", "recsys.config", "recsys.retriever_config", "recsys.ranker_config", "recsys.table_config", "recsys.tuning_config", "recsys.errors", "recsys.locks", "recsys.stages", "recsys.text", "recsys.privacy"),
+    ("recsys.types", "recsys.config", "recsys.config.retrieval", "recsys.config.ranking", "recsys.config.tables", "recsys.config.finetuning", "recsys.errors", "recsys.utils.locks", "recsys.utils.tracing", "recsys.utils.sanitize", "recsys.context.pii"),
 )  # fmt: skip
 # The package itself re-exports Recommender on first use; it stands above and below all.
 FREE = "recsys"
@@ -98,8 +98,8 @@ def test_no_import_points_up_the_list() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import recsys.pipeline",
-        "from recsys.pipeline import Recommender",
+        "import recsys.recommender.recommender",
+        "from recsys.recommender.recommender import Recommender",
         "from recsys import pipeline",
         "def f():\n    from recsys.ranking.base import softmax",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from recsys.cli import main",
@@ -113,7 +113,7 @@ def test_an_import_that_points_up_is_found_wherever_it_stands(source: str) -> No
 
 def test_an_import_that_points_down_is_allowed() -> None:
     assert not upward(
-        "from recsys.types import Item\nfrom .base import Engine\nimport json", "recsys.engine.local"
+        "from recsys.types import Item\nfrom .base import Engine\nimport json", "recsys.engine.vllm_local"
     )
 
 
@@ -124,7 +124,7 @@ def test_only_the_local_engine_and_what_it_runs_in_vllm_import_vllm() -> None:
         for _, target in imports(path.read_text(encoding="utf-8"), module_name(path))
         if target.split(".")[0] == "vllm"
     }
-    assert users == {"recsys.engine.local", "recsys.engine.worker"}
+    assert users == {"recsys.engine.vllm_local", "recsys.engine.vllm_cpu_patches"}
 
 
 def strings(source: str) -> Iterator[tuple[int, str]]:
@@ -156,7 +156,9 @@ def test_no_prompt_stands_in_python() -> None:
     assert not prompt_words('"""You are reading a docstring."""')
 
 
-@pytest.mark.parametrize("module", ["recsys", "recsys.config", "recsys.pipeline", "recsys.cli"])
+@pytest.mark.parametrize(
+    "module", ["recsys", "recsys.config", "recsys.recommender.recommender", "recsys.cli"]
+)
 def test_import_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}\nprint([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -105,7 +105,9 @@ def test_everything_imports_from_the_wheel(installed: Path) -> None:
         assert Path(line).is_relative_to(installed.resolve()), line
 
 
-@pytest.mark.parametrize("module", ["recsys", "recsys.cli", "recsys.doctor", "recsys.engine.weights"])
+@pytest.mark.parametrize(
+    "module", ["recsys", "recsys.cli", "recsys.doctor", "recsys.engine.checkpoints.weights"]
+)
 def test_import_is_light(module: str) -> None:
     """`recsys --help` must not wait for torch."""
     code = f"import sys, {module}\nprint([name for name in {HEAVY!r} if name in sys.modules])"

@@ -12,8 +12,8 @@ from recsys.cli.output import console, print_json
 from recsys.cli.recommend import DomainOption, JsonOption
 
 if TYPE_CHECKING:
-    from recsys.adapters import Adapter
     from recsys.config import Settings
+    from recsys.engine.adapters import Adapter
 
 app = typer.Typer(help="List, compare, promote and share tuned adapters.", no_args_is_help=True)
 
@@ -31,7 +31,7 @@ def list_command(
     as_json: JsonOption = False,
 ) -> None:
     """Every adapter with its figures, oldest first; * marks a domain's default."""
-    from recsys.adapters import scan
+    from recsys.engine.adapters import scan
 
     settings, folder, name = _place(domain)
     adapters, problems = scan(settings, name, folder)
@@ -63,7 +63,7 @@ def list_command(
 @app.command("show")
 def show_command(ref: RefArgument, domain: OwnDomainOption = "", as_json: JsonOption = False) -> None:
     """What an adapter was made from and what was measured of it."""
-    from recsys.adapters import check_files, find_adapter
+    from recsys.engine.adapters import check_files, find_adapter
 
     settings, folder, _ = _place(domain)
     adapter = find_adapter(ref, settings, folder)
@@ -90,7 +90,7 @@ def compare_command(
     a: RefArgument, b: RefArgument, domain: OwnDomainOption = "", as_json: JsonOption = False
 ) -> None:
     """Two adapters' figures side by side, and where they were made differently."""
-    from recsys.adapters import find_adapter
+    from recsys.engine.adapters import find_adapter
 
     settings, folder, _ = _place(domain)
     adapters = [find_adapter(ref, settings, folder) for ref in (a, b)]
@@ -130,8 +130,8 @@ def promote_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make an adapter its domain's default, if it is better than the present one on validation."""
-    from recsys.adapters import promote
-    from recsys.service.audit import record_command
+    from recsys.engine.adapters import promote
+    from recsys.service.security.audit import record_command
 
     settings, folder, _ = _place(domain)
     made = promote(ref, settings, folder, force=force)
@@ -147,9 +147,9 @@ def promote_command(
 @app.command("rollback")
 def rollback_command(domain: DomainOption = "movies", as_json: JsonOption = False) -> None:
     """Undo the last promotion of a domain."""
-    from recsys.adapters import BASE, rollback
     from recsys.config import load_domain, load_settings
-    from recsys.service.audit import record_command
+    from recsys.engine.adapters import BASE, rollback
+    from recsys.service.security.audit import record_command
 
     found = load_domain(domain)
     adapter = rollback(found.name, load_settings(), found.folder)
@@ -166,8 +166,8 @@ def rollback_command(domain: DomainOption = "movies", as_json: JsonOption = Fals
 @app.command("remove")
 def remove_command(ref: RefArgument, domain: OwnDomainOption = "", as_json: JsonOption = False) -> None:
     """Delete an adapter that is not a default."""
-    from recsys.adapters import remove
-    from recsys.service.audit import record_command
+    from recsys.engine.adapters import remove
+    from recsys.service.security.audit import record_command
 
     settings, folder, _ = _place(domain)
     gone = remove(ref, settings, folder)
@@ -183,7 +183,7 @@ def export_command(
     as_json: JsonOption = False,
 ) -> None:
     """Copy an adapter into one file or folder, for another machine."""
-    from recsys.adapters import export
+    from recsys.engine.adapters import export
 
     settings, folder, _ = _place(domain)
     written = export(ref, out, settings, folder)
@@ -199,8 +199,8 @@ def import_command(
     as_json: JsonOption = False,
 ) -> None:
     """Take over an exported adapter; every file is checked first."""
-    from recsys.adapters import import_adapter
     from recsys.config import load_settings
+    from recsys.engine.adapters import import_adapter
 
     _done("imported", import_adapter(path, load_settings()), as_json)
 
@@ -215,7 +215,7 @@ def _place(domain: str) -> tuple[Settings, Path | None, str | None]:
 
 def _defaults(adapters: list[Adapter], settings: Settings, folder: Path | None) -> set[str]:
     """Refs of those that are their domain's default."""
-    from recsys.adapters import default_adapter
+    from recsys.engine.adapters import default_adapter
     from recsys.errors import ModelError
 
     refs = set()

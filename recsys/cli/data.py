@@ -16,8 +16,8 @@ def import_data(
 ) -> None:
     """Read a domain's files into the store: every row checked, all or nothing, repeatable."""
     from recsys.config import load_domain, load_settings
-    from recsys.ingest import import_domain
-    from recsys.store import Store
+    from recsys.data.importers import import_domain
+    from recsys.data.store import Store
 
     found = load_domain(domain)
     settings = load_settings()
@@ -59,7 +59,7 @@ def domains(
 ) -> None:
     """The domains that come with whyrec, and what the store holds of them."""
     from recsys.config import list_domains, load_domain, load_settings
-    from recsys.store import Store
+    from recsys.data.store import Store
 
     with Store(load_settings().database_url) as store:
         rows = [(load_domain(name), store.counts(name)) for name in list_domains()]

@@ -18,9 +18,9 @@ from recsys.cli.recommend import LanguageOption, StyleOption
 from recsys.errors import RequestError
 
 if TYPE_CHECKING:
-    from recsys.evaluation.protocols import Protocol
-    from recsys.evaluation.splits import Split
-    from recsys.ingest import Batch
+    from recsys.data.batch import Batch
+    from recsys.data.splits import Split
+    from recsys.evaluation.protocol.tasks import Protocol
 
 SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items"]
 PartName = Literal["test", "validation"]
@@ -165,12 +165,12 @@ def evaluate(
 
     from recsys.cli.evaluate_robustness import run_studies, show_studies
     from recsys.config import load_domain, load_settings
-    from recsys.evaluation.base import EvaluationData
-    from recsys.evaluation.protocols import among_new
+    from recsys.data.importers import read_domain
+    from recsys.data.splits import of_users
+    from recsys.evaluation.protocol.base import EvaluationData
+    from recsys.evaluation.protocol.tasks import among_new
     from recsys.evaluation.runner import evaluate as run
-    from recsys.evaluation.splits import of_users
-    from recsys.evaluation.wishes import wished
-    from recsys.ingest import read_domain
+    from recsys.evaluation.systems.wishes import wished
 
     names = [name for part_ in systems.split(",") if (name := part_.strip())]
     if candidates is not None and protocol != "full":
@@ -233,7 +233,7 @@ def evaluate(
 def _split(
     batch: Batch, name: SplitName, part: PartName, last: int, cold: int, share: float | None, seed: int
 ) -> Split:
-    from recsys.evaluation import splits
+    from recsys.data import splits
 
     chosen = SHARE.get(name, 0.0) if share is None else share
     if share is not None and name not in SHARE:
@@ -257,16 +257,14 @@ def _protocol(
     candidates: Path | None,
     seed: int,
 ) -> tuple[Split, Protocol]:
-    from recsys.evaluation import protocols
+    from recsys.evaluation.protocol import tasks
 
     items = [item.id for item in batch.items]
     if candidates is not None:
-        return protocols.from_file(
-            split, candidates, {user.id for user in batch.users}, set(items), seed=seed
-        )
+        return tasks.from_file(split, candidates, {user.id for user in batch.users}, set(items), seed=seed)
     if name == "sampled":
-        return protocols.sampled(split, items, sampled, seed=seed)
-    return protocols.rated(split, feedback) if name == "rated" else (split, protocols.FULL)
+        return tasks.sampled(split, items, sampled, seed=seed)
+    return tasks.rated(split, feedback) if name == "rated" else (split, tasks.FULL)
 
 
 def _show(result: Mapping[str, Any], out: Path) -> None:
@@ -303,7 +301,7 @@ def _show(result: Mapping[str, Any], out: Path) -> None:
 
 def _calibration(name: str, found: Mapping[str, Any]) -> str:
     """The calibration error as it is, and what would mend it."""
-    from recsys.evaluation.report import figure
+    from recsys.evaluation.results.report import figure
 
     def error(of: Mapping[str, Any]) -> str:
         return f"{figure(of['ece'], 4)} ({figure(of['ece_low'], 4)} to {figure(of['ece_high'], 4)})"

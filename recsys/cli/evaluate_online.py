@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from recsys.cli.output import console, with_interval
 
 if TYPE_CHECKING:
-    from recsys.evaluation.intervals import Interval
     from recsys.evaluation.online import OnlineResult
+    from recsys.utils.intervals import Interval
 
 
 def run_online(domain: str, scenario: str | None, since: dt.datetime | None) -> list[OnlineResult]:
     """Compare from the store of this machine's settings. `since` is UTC unless it says otherwise."""
     from recsys.config import load_domain, load_settings
+    from recsys.data.store import Store
     from recsys.evaluation.online import evaluate_online
-    from recsys.store import Store
 
     found = load_domain(domain)
     moment = None if since is None else (since if since.tzinfo else since.replace(tzinfo=dt.UTC)).timestamp()
@@ -54,7 +54,7 @@ def show_online(results: Sequence[OnlineResult]) -> None:
 
 def _cell(rate: Interval | None, difference: Interval | None) -> str:
     """The rate with its interval, then the difference: bold where its interval leaves out 0."""
-    from recsys.evaluation.report import figure
+    from recsys.evaluation.results.report import figure
 
     shown = with_interval(dataclasses.asdict(rate) if rate else None)
     if difference is None:

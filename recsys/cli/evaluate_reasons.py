@@ -54,9 +54,9 @@ def run_reasons(
     command: str,
 ) -> dict[str, Any]:
     """Load the domain, ask and measure; what `result.json` holds."""
-    from recsys.evaluation.reasons import evaluate_reasons
-    from recsys.evaluation.references import read_references
-    from recsys.pipeline import Recommender
+    from recsys.evaluation.explanations.references import read_references
+    from recsys.evaluation.explanations.study import evaluate_reasons
+    from recsys.recommender.recommender import Recommender
 
     if wish == "alone":
         raise RequestError("reasons are asked for by people with a history", hint="use --wish beside")
@@ -73,7 +73,7 @@ def show_reasons(result: Mapping[str, Any], out: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from recsys.evaluation.report import figure
+    from recsys.evaluation.results.report import figure
 
     run = result["run"]
     title = f"{run['title']}: {run['reasons']:,} reasons, {run['users']:,} users, {run['model']}"

@@ -11,7 +11,7 @@ from recsys.cli.output import console, print_json, with_interval
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from recsys.evaluation.base import EvaluationData
+    from recsys.evaluation.protocol.base import EvaluationData
 
 SHOWN = (
     ("rank lift, median", "", "rank_lift"),
@@ -36,8 +36,8 @@ def run_studies(
     command: str,
 ) -> dict[str, Any]:
     """One or both; returns what `result.json` holds."""
-    from recsys.evaluation import attacks
-    from recsys.evaluation import noise as noises
+    from recsys.evaluation.robustness import attacks
+    from recsys.evaluation.robustness import noise as noises
 
     result: dict[str, Any] = {}
     if attack:

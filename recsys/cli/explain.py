@@ -59,7 +59,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Tell what moved an item up and down for somebody, and what would change its rank."""
-    from recsys.pipeline import Recommender
+    from recsys.recommender.recommender import Recommender
 
     if picture is not None and (picture.suffix.lower() not in _PICTURES or not picture.parent.is_dir()):
         raise RequestError(

@@ -34,7 +34,7 @@ def finetune(
         Path | None,
         typer.Option(
             help="Write the training examples as token ids into this folder, to train on a machine that has a GPU "
-            "and nothing else (python -m finetune.lessons); train nothing."
+            "and nothing else (python -m finetune.export); train nothing."
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -43,11 +43,11 @@ def finetune(
 
     A run that was stopped goes on from its last checkpoint.
     """
-    from finetune.processes import main_first
-    from finetune.run import Tuning
+    from finetune.distributed import main_first
+    from finetune.job import Tuning
     from recsys.config import load_domain, load_settings
-    from recsys.ingest import ensure_imported
-    from recsys.store import Store
+    from recsys.data.importers import ensure_imported
+    from recsys.data.store import Store
     from retrieval import SentenceEmbedder
 
     found, settings = load_domain(domain), load_settings()
@@ -60,11 +60,11 @@ def finetune(
         if dry_run:
             preview = tuning.preview()
         elif lessons:
-            from finetune.tune import record
+            from finetune.publish import record
 
             record(tuning, lessons)
         else:
-            from finetune.tune import tune
+            from finetune.publish import tune
 
             command = shlex.join(["recsys", *sys.argv[1:]])
             tuned = tune(tuning, folder, command=command, watch=_watch(progress, found.finetune.steps))
@@ -73,7 +73,7 @@ def finetune(
         return
     if lessons:
         print_json({"lessons": str(lessons)}) if as_json else console.print(
-            f"The examples are in {lessons}. Where the GPU is: python -m finetune.lessons FOLDER --out RUN; "
+            f"The examples are in {lessons}. Where the GPU is: python -m finetune.export FOLDER --out RUN; "
             "then here, with the RUN it wrote: the same command with --out RUN instead of --lessons.",
             soft_wrap=True,
         )

@@ -24,10 +24,10 @@ def fit(
     from rich.table import Table
 
     from recsys.config import load_domain, load_settings
-    from recsys.fitting import fit_domain
-    from recsys.ingest import ensure_imported
-    from recsys.store import Store
+    from recsys.data.importers import ensure_imported
+    from recsys.data.store import Store
     from retrieval import SentenceEmbedder
+    from retrieval.fit import fit_domain
 
     found, settings = load_domain(domain), load_settings()
     wanted = tuple(filter(None, (name.strip() for name in channels.split(","))))

@@ -13,7 +13,7 @@ from recsys.cli.recommend import DomainOption, JsonOption
 
 if TYPE_CHECKING:
     from recsys.config import Domain
-    from recsys.store import ItemChange, Store
+    from recsys.data.store import ItemChange, Store
 
 app = typer.Typer(
     help="Add, show and remove single items. Programs that are running see it at their next request.",
@@ -28,7 +28,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add items, or replace those of the same ids: all of the file, or nothing if a line is wrong."""
-    from recsys.ingest.item_lines import read_item_lines
+    from recsys.data.importers.item_lines import read_item_lines
 
     items = read_item_lines(file)
     with ProgressBars() as progress:
@@ -76,8 +76,8 @@ def show(
 def _open(domain: str, progress: ProgressBars) -> tuple[Domain, Store]:
     """The domain and the store, which has its data."""
     from recsys.config import load_domain, load_settings
-    from recsys.ingest import ensure_imported
-    from recsys.store import Store
+    from recsys.data.importers import ensure_imported
+    from recsys.data.store import Store
 
     found = load_domain(domain)
     store = Store(load_settings().database_url)

@@ -15,8 +15,8 @@ from recsys.cli.output import console, print_json
 from recsys.cli.recommend import JsonOption
 
 if TYPE_CHECKING:
-    from recsys.service.keys import KeyInfo
-    from recsys.store import Store
+    from recsys.data.store import Store
+    from recsys.service.security.keys import KeyInfo
 
 app = typer.Typer(help="Create, list, revoke and rotate keys of the service.", no_args_is_help=True)
 
@@ -34,8 +34,8 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it. It is shown this once: only its hash is kept."""
-    from recsys.service import audit
-    from recsys.service.keys import DAY, KeyRing
+    from recsys.service.security import audit
+    from recsys.service.security.keys import DAY, KeyRing
 
     lasts = None if days is None else days * DAY
     with _store() as store:
@@ -51,8 +51,8 @@ def rotate(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key that replaces another: same name, scopes and rate. Both hold for a while."""
-    from recsys.service import audit
-    from recsys.service.keys import KeyRing
+    from recsys.service.security import audit
+    from recsys.service.security.keys import KeyRing
 
     with _store() as store:
         text, key = KeyRing(store).rotate(key_id, grace=grace_hours * 3600)
@@ -63,8 +63,8 @@ def rotate(
 @app.command("revoke")
 def revoke(key_id: IdArgument, as_json: JsonOption = False) -> None:
     """End a key now."""
-    from recsys.service import audit
-    from recsys.service.keys import KeyRing
+    from recsys.service.security import audit
+    from recsys.service.security.keys import KeyRing
 
     with _store() as store:
         key = KeyRing(store).revoke(key_id)
@@ -78,7 +78,7 @@ def revoke(key_id: IdArgument, as_json: JsonOption = False) -> None:
 @app.command("list")
 def list_command(as_json: JsonOption = False) -> None:
     """All keys, those that ended too, oldest first. Their texts are not kept."""
-    from recsys.service.keys import KeyRing
+    from recsys.service.security.keys import KeyRing
 
     with _store() as store:
         keys = KeyRing(store).keys()
@@ -101,7 +101,7 @@ def audit_command(
     as_json: JsonOption = False,
 ) -> None:
     """What administrators did, the newest first."""
-    from recsys.service import audit
+    from recsys.service.security import audit
 
     with _store() as store:
         found = audit.entries(store, limit=limit, action=action)
@@ -121,7 +121,7 @@ def audit_command(
 @contextmanager
 def _store() -> Iterator[Store]:
     from recsys.config import load_settings
-    from recsys.store import Store
+    from recsys.data.store import Store
 
     with Store(load_settings().database_url) as store:
         yield store

@@ -36,7 +36,7 @@ def print_json(value: Any) -> None:
 
 def with_interval(found: Mapping[str, float] | None, sign: str = "", between: str = "\n") -> str:
     """A figure and its interval for a cell of a table, "" for none; `sign` goes before what is above 0."""
-    from recsys.evaluation.report import figure
+    from recsys.evaluation.results.report import figure
 
     if not found:
         return ""

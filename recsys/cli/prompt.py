@@ -67,9 +67,9 @@ def render_prompt(
     as_json: JsonOption = False,
 ) -> None:
     """The exact text and tokens that a request would send, and with --run what came back."""
-    from recsys.engine.offline import TokenizerEngine
-    from recsys.inspection import rendered
-    from recsys.pipeline import Recommender
+    from recsys.engine.tokenizer_only import TokenizerEngine
+    from recsys.recommender.inspection import rendered
+    from recsys.recommender.recommender import Recommender
 
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         engine = recommender.engine() if run else TokenizerEngine.of(recommender.settings)
@@ -112,7 +112,7 @@ def diff_prompts(
 
 def _library(domain: str) -> Any:
     from recsys.config import load_domain
-    from recsys.prompting import PromptLibrary
+    from recsys.prompting.library import PromptLibrary
 
     return PromptLibrary(load_domain(domain).prompt_folder)
 

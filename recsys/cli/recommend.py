@@ -81,8 +81,8 @@ def recommend(
     ] = False,
 ) -> None:
     """Recommend items to a user, or to anybody described by what they like or wish for."""
-    from recsys.answers import last_answer
-    from recsys.pipeline import Recommender
+    from recsys.recommender.recommender import Recommender
+    from recsys.recommender.response import last_answer
 
     check_strategy(strategy)
     rule = filter_of(where, without, at_least, years)
@@ -126,8 +126,8 @@ def score(
 
     {"history": ["Fargo", {"title": "Heat", "liked": false}], "wish": "...", "candidates": ["Alien", {"title": "New"}]}
     """
-    from recsys.pipeline import Recommender
-    from recsys.scoring import score_line
+    from recsys.recommender.recommender import Recommender
+    from recsys.recommender.scoring import score_line
 
     check_strategy(strategy)
     if source is not None and not source.is_file():

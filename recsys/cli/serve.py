@@ -29,11 +29,11 @@ def serve(
         import uvicorn
 
         from recsys.service.app import create_app
-        from recsys.service.auth import check_bind
-        from recsys.service.draining import Server
-        from recsys.service.logs import log_json
+        from recsys.service.observability.logs import log_json
         from recsys.service.options import ServiceOptions
-        from recsys.service.privacy import install
+        from recsys.service.security.auth import check_bind
+        from recsys.service.security.log_redaction import install
+        from recsys.service.transport.draining import Server
     except ImportError as error:
         raise MissingDependency(
             f"serving needs '{error.name}'", hint="pip install 'whyrec[serve]'"
@@ -62,7 +62,7 @@ def serve(
 def mcp(domain: DomainsOption = None) -> None:
     """Offer the service's verbs as tools over stdin and stdout (Model Context Protocol). Over HTTP: `serve`, at /mcp."""
     try:
-        from recsys.service.mcp import build
+        from recsys.service.api.mcp import build
         from recsys.service.options import ServiceOptions
         from recsys.service.state import Service
     except ImportError as error:
@@ -79,7 +79,7 @@ def mcp(domain: DomainsOption = None) -> None:
 
 def load_all(domains: list[str]) -> dict[str, Any]:
     """A recommender per domain, by its name."""
-    from recsys.pipeline import Recommender
+    from recsys.recommender.recommender import Recommender
 
     found: dict[str, Any] = {}
     with ProgressBars() as progress:

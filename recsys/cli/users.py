@@ -22,9 +22,9 @@ def delete(
 ) -> None:
     """Delete a person: profile, events, feedback, traces, and what was fitted on them; adapters are named."""
     from recsys.config import load_domain, load_settings
-    from recsys.deletion import delete_user
-    from recsys.service import audit
-    from recsys.store import Store
+    from recsys.data.erasure import delete_user
+    from recsys.data.store import Store
+    from recsys.service.security import audit
 
     found, settings = load_domain(domain), load_settings()
     with Store(settings.database_url) as store:

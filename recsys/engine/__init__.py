@@ -11,7 +11,7 @@ from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScor
 from recsys.errors import MissingDependency, ModelError
 
 if TYPE_CHECKING:
-    from recsys.adapters import Adapter
+    from recsys.engine.adapters import Adapter
 
 __all__ = [
     "ContinuationScores",
@@ -36,12 +36,12 @@ def open_engine(
     MissingDependency with the pip command.
     """
     if settings.engine.startswith(("http://", "https://")):
-        from recsys.engine.remote import RemoteEngine
-        from recsys.engine.weights import prepare_model
+        from recsys.engine.checkpoints.weights import prepare_model
+        from recsys.engine.vllm_remote import RemoteEngine
 
         return RemoteEngine(settings, lambda: load_tokenizer(str(prepare_model(settings, progress))))
-    from recsys.adapters import named_adapter
-    from recsys.engine.local import VllmEngine
+    from recsys.engine.adapters import named_adapter
+    from recsys.engine.vllm_local import VllmEngine
 
     adapter = adapter or named_adapter(settings)
     model, lora = prepare_checkpoint(settings, adapter, progress)
@@ -55,9 +55,9 @@ def prepare_checkpoint(
 
     Raises ModelError, MissingDependency.
     """
-    from recsys.engine.local import on_gpu
-    from recsys.engine.trimming import int8_model, quantization_of
-    from recsys.engine.weights import model_folder, prepare_model
+    from recsys.engine.checkpoints.trimming import int8_model, quantization_of
+    from recsys.engine.checkpoints.weights import model_folder, prepare_model
+    from recsys.engine.vllm_local import on_gpu
 
     say = progress or (lambda _line: None)
     model, wanted = prepare_model(settings, progress), settings.quantization
@@ -80,11 +80,11 @@ def _with_adapter(
     base: Path | str, adapter: Adapter, settings: Settings, progress: Callable[[str], None]
 ) -> tuple[Path, Path | None]:
     """The checkpoint to load, and the LoRA folder to apply to it where it is not merged in."""
-    from recsys.adapters import check
-    from recsys.engine.local import on_gpu
-    from recsys.engine.lora import read_lora
-    from recsys.engine.merge import merged_model
-    from recsys.engine.weights import model_fingerprint, model_folder
+    from recsys.engine.adapters import check
+    from recsys.engine.checkpoints.lora import read_lora
+    from recsys.engine.checkpoints.merge import merged_model
+    from recsys.engine.checkpoints.weights import model_fingerprint, model_folder
+    from recsys.engine.vllm_local import on_gpu
 
     check(adapter, base)
     folder = model_folder(base)

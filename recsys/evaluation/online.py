@@ -15,11 +15,11 @@ import numpy as np
 import sqlalchemy as sa
 
 from recsys.config import Domain, Scenario
-from recsys.database import EXPOSURES, FEEDBACK
+from recsys.data.database import EXPOSURES, FEEDBACK
+from recsys.data.store import Store
 from recsys.errors import RequestError
-from recsys.evaluation.intervals import Interval, Resamples, Values, bounds, mean_of
-from recsys.scenarios import shares
-from recsys.store import Store
+from recsys.recommender.experiments import shares
+from recsys.utils.intervals import Interval, Resamples, Values, bounds, mean_of
 
 RATES: Mapping[str, frozenset[str]] = {
     "like_rate": frozenset({"liked"}),

@@ -19,10 +19,11 @@ import numpy as np
 from pydantic import BaseModel
 
 import recsys
-from recsys.adapters.promotion import write_text
+from recsys.data.splits import Case, Split, event_key
+from recsys.engine.adapters.promotion import write_text
 from recsys.errors import MissingDependency, RecsysError, RequestError
-from recsys.evaluation import leaks, registry, report
-from recsys.evaluation.base import (
+from recsys.evaluation.protocol import leaks
+from recsys.evaluation.protocol.base import (
     NOTE,
     ContractError,
     EvaluationData,
@@ -31,11 +32,12 @@ from recsys.evaluation.base import (
     System,
     train_log,
 )
-from recsys.evaluation.engines import SharedEngines
-from recsys.evaluation.protocols import FULL, Protocol
-from recsys.evaluation.rankings import Answer, Made, RankingFile
-from recsys.evaluation.splits import Case, Split, event_key
-from recsys.evaluation.summary import METHOD, Answers, summarise
+from recsys.evaluation.protocol.engines import SharedEngines
+from recsys.evaluation.protocol.tasks import FULL, Protocol
+from recsys.evaluation.results import report
+from recsys.evaluation.results.rankings import Answer, Made, RankingFile
+from recsys.evaluation.results.summary import METHOD, Answers, summarise
+from recsys.evaluation.systems import registry
 from recsys.types import Interaction, Item
 
 MIN_DEPTH = 10
@@ -116,7 +118,8 @@ def verify(system: str, case: Case, ranked: Ranked, depth: int, items: Mapping[s
 
     def broken(problem: str) -> ContractError:
         return ContractError(
-            f"system '{system}', user '{case.user_id}': {problem}", hint="see recsys.evaluation.base.System"
+            f"system '{system}', user '{case.user_id}': {problem}",
+            hint="see recsys.evaluation.protocol.base.System",
         )
 
     given = set(ranked.items)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from recsys.explain.ablation import Ablation, Part
 from recsys.explain.claims import Lexicon, unsupported
 from recsys.explain.evidence import MEASURE, ReasonCase, collect_evidence, told
-from recsys.explain.grounding import ungrounded
-from recsys.explain.verbalise import (
+from recsys.explain.verifier import ungrounded
+from recsys.explain.writer import (
     REASON_TEMPLATE,
     Reasons,
     drained,

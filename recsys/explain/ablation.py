@@ -23,12 +23,12 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from recsys.engine.checks import label_ids
-from recsys.prompting import RenderedPrompt
-from recsys.ranker_config import Weights
+from recsys.config.ranking import Weights
+from recsys.config.retrieval import Channel
+from recsys.engine.labels import label_ids
+from recsys.prompting.library import RenderedPrompt
 from recsys.ranking.base import Ranking, RankRequest, label_usage, prefix_first
 from recsys.ranking.pointwise import PointwiseRanker
-from recsys.retriever_config import Channel
 from recsys.types import Candidate, Usage
 from retrieval import HybridRetriever, Query
 

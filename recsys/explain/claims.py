@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
-from recsys.catalog import Catalog
+from recsys.data.catalog import Catalog
 from recsys.explain.evidence import TITLE_LIMIT, ReasonCase, attribute_values
 from recsys.explain.grammar import PLACEHOLDER, TITLED, Grammar, against_slots
-from recsys.explain.grounding import false_links
-from recsys.text import clean_text
+from recsys.explain.verifier import false_links
 from recsys.types import Evidence, Item
+from recsys.utils.sanitize import clean_text
 
 # A clock time, a number, one Chinese or Japanese character, a word, or any other sign.
 _TOKEN = re.compile(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recsys.explain.ablation import Part
-from recsys.text import clean_text
 from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntry, Item
-from retrieval.facets import named_in
+from recsys.utils.sanitize import clean_text
+from retrieval.channels.attributes import named_in
 
 MEASURE = "log p with and without"
 OWED = "without it no candidate"

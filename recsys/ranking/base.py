@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from recsys.config import Domain
+from recsys.config.ranking import MODEL_ALONE, Fact, Weights, Windows
 from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScores
-from recsys.prompting import PromptLibrary, RenderedPrompt
-from recsys.ranker_config import MODEL_ALONE, Fact, Weights, Windows
+from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.types import Candidate, Context, HistoryEntry, Item, ParseReport, Usage
 
 _Asked = TypeVar("_Asked")

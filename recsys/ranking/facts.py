@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from recsys.ranker_config import Fact
-from recsys.sites import DAY, distance_km, hours_of, minute_of_week
+from recsys.config.ranking import Fact
+from recsys.context.geo import DAY, distance_km, hours_of, minute_of_week
 from recsys.types import Candidate, Context, HistoryEntry, Site
 
 BEST = 99

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys.engine.base import Generation
-from recsys.parsing import parse_json, parse_order
-from recsys.prompting import RenderedPrompt
+from recsys.prompting.library import RenderedPrompt
+from recsys.prompting.parsing import parse_json, parse_order
 from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest, summed
 from recsys.ranking.windows import by_rank, slide
 from recsys.types import ParseReport

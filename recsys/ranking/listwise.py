@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys.engine.base import LabelScores, Tokenizer
-from recsys.engine.checks import label_ids
+from recsys.engine.labels import label_ids
 from recsys.errors import RequestError
-from recsys.prompting import PromptLibrary, RenderedPrompt
+from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking.base import (
     Ranker,
     RankerParts,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recsys.config.ranking import Fact
 from recsys.engine.base import LabelScores, Tokenizer
-from recsys.engine.checks import label_ids
-from recsys.prompting import PromptLibrary, RenderedPrompt
-from recsys.ranker_config import Fact
+from recsys.engine.labels import label_ids
+from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking.base import (
     Ranker,
     RankerParts,

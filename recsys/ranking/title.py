@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys.engine.base import ContinuationScores, TokenIds
-from recsys.prompting import RenderedPrompt
+from recsys.prompting.library import RenderedPrompt
 from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest, continuation_usage, prefix_first
-from recsys.text import clean_text
 from recsys.types import Context, Item, ParseReport
+from recsys.utils.sanitize import clean_text
 
 TEMPLATE = "rank/title"
 

@@ -11,23 +11,15 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
 import recsys
-from recsys.pipeline import Recommender
-from recsys.service import (
-    adapters,
-    health,
-    items,
-    mcp,
-    pages,
-    problems,
-    prompts,
-    recommendations,
-    telemetry,
-    users,
-)
-from recsys.service.draining import Traffic
-from recsys.service.middleware import HEADER, Envelope
+from recsys.recommender.recommender import Recommender
+from recsys.service import pages
+from recsys.service.api import adapters, health, items, mcp, prompts, recommendations, users
+from recsys.service.observability import telemetry
 from recsys.service.options import ServiceOptions
 from recsys.service.state import Service
+from recsys.service.transport import problems
+from recsys.service.transport.draining import Traffic
+from recsys.service.transport.middleware import HEADER, Envelope
 
 ROUTERS = (
     recommendations.router,

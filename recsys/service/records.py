@@ -15,13 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from recsys.config import Feedback
-from recsys.database import EXPOSURES, FEEDBACK, INTERACTIONS, ITEMS, SESSIONS, TRACES, USERS, upsert
+from recsys.data.database import EXPOSURES, FEEDBACK, INTERACTIONS, ITEMS, SESSIONS, TRACES, USERS, upsert
+from recsys.data.store import UNKNOWN_TIME, Store
 from recsys.errors import RequestError, UnknownItem
-from recsys.service import clock
-from recsys.service.bodies import Answer, Session, Stored, Taste, Trace, UserEvent
-from recsys.service.problems import ServiceError
-from recsys.store import UNKNOWN_TIME, Store
+from recsys.service.api.schemas import Answer, Session, Stored, Taste, Trace, UserEvent
+from recsys.service.transport.problems import ServiceError
 from recsys.types import Interaction, Item, User
+from recsys.utils import clock
 
 TRACE_WAIT_S = 2.0  # for other writers: an answer does without its trace rather than wait longer
 AHEAD_S = 2 * 86_400.0  # how far a clock may have been ahead, or a client's time zone wrong
@@ -95,7 +95,7 @@ def add_trace(
 ) -> None:
     """Keep an answer and what was asked; beyond the newest `keep` of a domain the oldest go.
 
-    For good it is kept which arms made it for which `unit`, see `recsys.scenarios`.
+    For good it is kept which arms made it for which `unit`, see `recsys.recommender.experiments`.
     Nothing is kept where the person was known and has been deleted since they asked.
     """
     domain = answer.domain

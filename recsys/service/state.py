@@ -12,13 +12,13 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Query, Request
 
 from recsys.errors import RecsysError, RequestError, UnknownDomain
-from recsys.pipeline import Recommender
-from recsys.scenarios import Scenarios
-from recsys.service.auth import Authenticator
-from recsys.service.bodies import MAX_PAGE, Name, Page
-from recsys.service.gate import Gate
-from recsys.service.metrics import Metrics
+from recsys.recommender.experiments import Scenarios
+from recsys.recommender.recommender import Recommender
+from recsys.service.api.schemas import MAX_PAGE, Name, Page
+from recsys.service.observability.metrics import Metrics
 from recsys.service.options import ServiceOptions
+from recsys.service.security.auth import Authenticator
+from recsys.service.transport.gate import Gate
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

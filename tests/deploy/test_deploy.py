@@ -14,9 +14,9 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.metrics import MetricWrapperBase
 
 from recsys.config import Settings
-from recsys.service import health
+from recsys.service.api import health
 from recsys.service.app import ROUTERS
-from recsys.service.metrics import Metrics
+from recsys.service.observability.metrics import Metrics
 from recsys.service.options import ServiceOptions
 
 ROOT = Path(__file__).resolve().parents[2]

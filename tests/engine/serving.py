@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from recsys.prompting import PromptLibrary, RenderedPrompt
+from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.types import Context
 from tests.fakes import film, seen
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from recsys.adapters import load_folder
 from recsys.config import Settings, load_settings
 from recsys.engine import open_engine
-from recsys.engine.checks import probe
-from recsys.engine.lora import adapter_rank
-from recsys.engine.weights import prepare_model
+from recsys.engine.adapters import load_folder
+from recsys.engine.checkpoints.lora import adapter_rank
+from recsys.engine.checkpoints.weights import prepare_model
+from recsys.engine.labels import probe
 from recsys.errors import ModelError
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from recsys.adapters import Adapter, load_folder
 from recsys.config import PACKAGED_MODEL, Settings, load_settings
-from recsys.engine import load_tokenizer, local, lora, merge, open_engine
-from recsys.engine.checks import label_ids
-from recsys.engine.merge import merge_adapter, merged_model
-from recsys.engine.weights import check_folder, prepare_model
+from recsys.engine import load_tokenizer, open_engine, vllm_local
+from recsys.engine.adapters import Adapter, load_folder
+from recsys.engine.checkpoints import lora, merge
+from recsys.engine.checkpoints.merge import merge_adapter, merged_model
+from recsys.engine.checkpoints.weights import check_folder, prepare_model
+from recsys.engine.labels import label_ids
 from recsys.errors import MissingDependency, ModelError
 from tests.adapter_files import World, write_base, write_lora
 
@@ -286,8 +287,8 @@ class Opened:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(local, "VllmEngine", Opened)
-    monkeypatch.setattr(local, "on_gpu", lambda: False)
+    monkeypatch.setattr(vllm_local, "VllmEngine", Opened)
+    monkeypatch.setattr(vllm_local, "on_gpu", lambda: False)
     return World(tmp_path / "world")
 
 
@@ -310,7 +311,7 @@ def test_on_a_cpu_the_merged_model_is_loaded_under_the_name_of_the_adapter(world
 def test_on_a_gpu_plain_lora_is_applied_and_other_kinds_are_merged(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "on_gpu", lambda: True)
+    monkeypatch.setattr(vllm_local, "on_gpu", lambda: True)
     adapter = world.publish()
     engine = opened(world, adapter)
     assert (engine.model, engine.options) == (world.base, {"adapter": adapter.ref, "lora": adapter.folder})

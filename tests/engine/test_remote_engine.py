@@ -16,9 +16,9 @@ import pytest
 
 from recsys.config import Settings, load_settings
 from recsys.engine import open_engine
-from recsys.engine.checks import label_ids
-from recsys.engine.remote import RemoteEngine
-from recsys.engine.weights import prepare_model
+from recsys.engine.checkpoints.weights import prepare_model
+from recsys.engine.labels import label_ids
+from recsys.engine.vllm_remote import RemoteEngine
 from recsys.errors import EngineDead, EngineError
 from tests.contracts import EngineContract, check_closed
 from tests.engine.serving import plain_logprobs, rendered_prompts, vllm_server
@@ -269,7 +269,9 @@ class TestTrouble:
     ) -> None:
         """With the server gone each request used to prepare the model and read its tokenizer first."""
         loaded: list[str] = []
-        monkeypatch.setattr("recsys.engine.weights.prepare_model", lambda *_: loaded.append("model"))
+        monkeypatch.setattr(
+            "recsys.engine.checkpoints.weights.prepare_model", lambda *_: loaded.append("model")
+        )
         with socket.socket() as taken:  # bound, but nobody listens
             taken.bind(("127.0.0.1", 0))
             with pytest.raises(EngineDead, match="cannot reach"):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from recsys.config import Settings
-from recsys.engine import local, prepare_checkpoint
-from recsys.engine.trimming import int8_model, quantization_of, without_layers
+from recsys.engine import prepare_checkpoint, vllm_local
+from recsys.engine.checkpoints.trimming import int8_model, quantization_of, without_layers
 from recsys.errors import ModelError
 from tests.adapter_files import write_base
 from tests.engine.test_merge import load, logits, write_llama
@@ -81,7 +81,7 @@ def test_matrices_of_layers_become_int8_and_nothing_else_changes(llama: Path, se
 def test_quantisation_that_cannot_be_had_is_refused_before_anything_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "on_gpu", lambda: False)
+    monkeypatch.setattr(vllm_local, "on_gpu", lambda: False)
     base = write_base(tmp_path / "base")
 
     def prepared(quantization: str) -> Any:

@@ -22,14 +22,14 @@ from finetune.model import load_base, scorer
 from finetune.packing import pack
 from finetune.trainer import log_odds
 from recsys.config import load_settings
+from recsys.config.finetuning import TuningConfig
 from recsys.engine import open_engine
 from recsys.engine.base import Engine
-from recsys.engine.checks import label_ids
-from recsys.engine.weights import prepare_model
+from recsys.engine.checkpoints.weights import prepare_model
+from recsys.engine.labels import label_ids
 from recsys.errors import EngineDead
-from recsys.prompting import PromptLibrary
+from recsys.prompting.library import PromptLibrary
 from recsys.ranking import STRATEGIES, RankerParts, RankRequest, make_ranker
-from recsys.tuning_config import TuningConfig
 from tests.contracts import COLOUR, EngineContract, check_closed, rank_request
 from tests.engine.serving import plain_logprobs, rendered, rendered_prompts
 

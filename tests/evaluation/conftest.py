@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.evaluation import plots
+from recsys.utils import plots
 
 
 @pytest.fixture

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 
 from benchmarks import report, robustness
+from recsys.config.retrieval import RetrieverConfig
+from recsys.data.splits import leave_one_out, of_users
 from recsys.errors import EngineError, RequestError
-from recsys.evaluation import attacks, systems
-from recsys.evaluation.attack_corpus import Attack, corpus, neutral_text
-from recsys.evaluation.base import EvaluationData
-from recsys.evaluation.splits import leave_one_out, of_users
-from recsys.retriever_config import RetrieverConfig
-from recsys.text import clean_text
+from recsys.evaluation.protocol.base import EvaluationData
+from recsys.evaluation.robustness import attacks
+from recsys.evaluation.robustness.attack_corpus import Attack, corpus, neutral_text
+from recsys.evaluation.systems import recommenders
 from recsys.types import Item
+from recsys.utils.sanitize import clean_text
 from retrieval import HybridRetriever, build_retriever
 from tests.evaluation.world import catalogue, data_of, world
 from tests.fakes import FakeTokenizer, ScriptedEngine
@@ -43,10 +44,10 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Scri
 
     def starting(score: Score, **fields: Any) -> ScriptedEngine:
         engine = ScriptedEngine(score=score, **fields)
-        monkeypatch.setattr(systems, "open_engine", lambda settings, **options: engine)
+        monkeypatch.setattr(recommenders, "open_engine", lambda settings, **options: engine)
         return engine
 
-    monkeypatch.setattr(systems, "fitted", fitted)
+    monkeypatch.setattr(recommenders, "fitted", fitted)
     return starting
 
 

@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 
 from recsys.config import Settings
-from recsys.errors import RequestError
-from recsys.evaluation import leaks, protocols
-from recsys.evaluation.leaks import LeakError
-from recsys.evaluation.splits import (
+from recsys.data.splits import (
     Part,
     Split,
     cold_items,
@@ -21,6 +18,9 @@ from recsys.evaluation.splits import (
     leave_one_out,
     of_users,
 )
+from recsys.errors import RequestError
+from recsys.evaluation.protocol import leaks, tasks
+from recsys.evaluation.protocol.leaks import LeakError
 from tests.evaluation.world import catalogue, data_of, event, world
 from tests.finetune.world import own_events, tuning, write_shop
 
@@ -91,20 +91,20 @@ def test_which_items_are_new_depends_on_seed_and_item_alone() -> None:
 
 def test_new_items_are_ranked_among_themselves() -> None:
     split = cold_items(world(), share=SHARE)
-    asked, protocol = protocols.among_new(split)
+    asked, protocol = tasks.among_new(split)
     assert protocol.name == "new"
     met = {(one.user_id, one.item_id) for one in world()}
     for case in asked.cases:
         others = {item for item in split.new if (case.user_id, item) not in met}
         assert set(case.candidates or ()) == others | {case.target.item_id}
-    few, protocol = protocols.among_new(split, 2)
+    few, protocol = tasks.among_new(split, 2)
     assert protocol.name == "sampled"
     assert all(
         len(case.candidates or ()) <= 3 and set(case.candidates or ()) <= split.new for case in few.cases
     )
     assert any(len(case.candidates or ()) == 3 for case in few.cases)
     with pytest.raises(RequestError, match="no items are new"):
-        protocols.among_new(WHOLE)
+        tasks.among_new(WHOLE)
 
 
 # --- adapters --------------------------------------------------------------------

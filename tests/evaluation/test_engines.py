@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys.data.splits import Case
 from recsys.evaluation import runner
-from recsys.evaluation.base import Ranked
-from recsys.evaluation.engines import SharedEngines
-from recsys.evaluation.splits import Case
+from recsys.evaluation.protocol.base import Ranked
+from recsys.evaluation.protocol.engines import SharedEngines
 from tests.evaluation.world import Fake, data_of
 from tests.fakes import ScriptedEngine
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from recsys.evaluation import leaks
-from recsys.evaluation.baselines import BASELINES
-from recsys.evaluation.leaks import LeakError
-from recsys.evaluation.splits import Case, Split, cold_items, event_key, leave_one_out
+from recsys.data.splits import Case, Split, cold_items, event_key, leave_one_out
+from recsys.evaluation.protocol import leaks
+from recsys.evaluation.protocol.leaks import LeakError
+from recsys.evaluation.systems.baselines import BASELINES
 from recsys.types import HistoryEntry, Interaction, Item
 from retrieval.base import Query
 from tests.evaluation.world import catalogue, data_of, event, world

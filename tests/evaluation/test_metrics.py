@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from recsys.evaluation.beyond import beyond_accuracy, gini
-from recsys.evaluation.calibration import calibration, list_calibration
-from recsys.evaluation.figures import MeanFigures, PairFigures
-from recsys.evaluation.intervals import Resamples, bootstrap, bounds, holm, mean_of
-from recsys.evaluation.metrics import auc, cutoffs_for, ranking_metrics
-from recsys.evaluation.segments import popularity_segments
+from recsys.data.dataset import EventLog
+from recsys.evaluation.metrics.beyond_accuracy import beyond_accuracy, gini
+from recsys.evaluation.metrics.calibration import calibration, list_calibration
+from recsys.evaluation.metrics.comparison import MeanFigures, PairFigures
+from recsys.evaluation.metrics.ranking import auc, cutoffs_for, ranking_metrics
+from recsys.evaluation.metrics.segments import popularity_segments
 from recsys.types import Item
-from retrieval.events import EventLog
+from recsys.utils.intervals import Resamples, bootstrap, bounds, holm, mean_of
 from tests.evaluation.world import data_of, event
 
 

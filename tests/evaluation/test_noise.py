@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 
 from benchmarks import report, robustness
-from recsys import noise_filter
 from recsys.cli import main
 from recsys.config import Settings, load_domain
+from recsys.config.retrieval import CooccurrenceConfig, RetrieverConfig
+from recsys.data.dataset import EventLog
+from recsys.data.splits import Case, leave_one_out
 from recsys.errors import RequestError
-from recsys.evaluation import systems
-from recsys.evaluation.base import EvaluationData
-from recsys.evaluation.noise import LEVELS, noisy, study
-from recsys.evaluation.splits import Case, leave_one_out
-from recsys.noise_filter import MIN_HISTORY, belonging, without_noise
-from recsys.retriever_config import CooccurrenceConfig, RetrieverConfig
+from recsys.evaluation.protocol.base import EvaluationData
+from recsys.evaluation.robustness.noise import LEVELS, noisy, study
+from recsys.evaluation.systems import recommenders
+from recsys.recommender import history_filter
+from recsys.recommender.history_filter import MIN_HISTORY, belonging, without_noise
 from recsys.types import HistoryEntry, Item
-from retrieval import EventLog, build_retriever
-from retrieval.item_item import ItemItem, fit
+from retrieval import build_retriever
+from retrieval.channels.item_item import ItemItem, fit
 from tests.evaluation.world import Fake, data_of, domain, event, ranked, world, write_shop
 from tests.fakes import ScriptedEngine, build_recommender, write_films
 from tests.retrieval.contract import HashEmbedder
@@ -196,14 +197,14 @@ def test_a_filtered_item_is_not_told_but_is_not_recommended_either(
     data = data_of(leave_one_out(world(length=10)))
     data = dataclasses.replace(data, domain=data.domain.model_copy(update={"noise_filter": 0.5}))
     monkeypatch.setattr(
-        systems,
+        recommenders,
         "fitted",
         lambda data, names: build_retriever(
             data.items, data.log, HashEmbedder(), RetrieverConfig(), tmp_path / "fitted"
         )[0],
     )
-    system = systems.hybrid(data)
-    told = [systems.told_history(system.retriever, data, case) for case in data.split.cases]
+    system = recommenders.hybrid(data)
+    told = [recommenders.told_history(system.retriever, data, case) for case in data.split.cases]
     assert any(len(kept) < len(case.history) for kept, case in zip(told, data.split.cases, strict=True))
     for case in data.split.cases:
         assert not {event.item_id for event in case.history} & set(system.rank(case, 30).items)
@@ -250,7 +251,7 @@ def test_a_table_of_the_benchmark_is_made_of_it(tmp_path: Path, monkeypatch: pyt
 def test_a_request_says_what_it_left_out_and_does_not_recommend_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(noise_filter, "MIN_HISTORY", 3)
+    monkeypatch.setattr(history_filter, "MIN_HISTORY", 3)
     found = load_domain(write_films(tmp_path / "films"))
     settings = Settings(data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
     whole = build_recommender(found, settings, ScriptedEngine()).prepare("ann", k=3)

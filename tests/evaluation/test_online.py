@@ -15,10 +15,10 @@ import sqlalchemy as sa
 
 from recsys.cli import main
 from recsys.config import Domain, load_domain
-from recsys.database import EXPOSURES, FEEDBACK
+from recsys.data.database import EXPOSURES, FEEDBACK
+from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.evaluation.online import OnlineResult, evaluate_online, mismatch
-from recsys.store import Store
 from tests.fakes import DOMAIN, write_films
 
 SCENARIO = """

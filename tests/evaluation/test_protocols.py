@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from recsys.config import Feedback
+from recsys.data.splits import cold_users, leave_one_out
 from recsys.errors import DataError, RecsysError, RequestError
-from recsys.evaluation import protocols
-from recsys.evaluation.baselines import BASELINES
-from recsys.evaluation.splits import cold_users, leave_one_out
+from recsys.evaluation.protocol import tasks
+from recsys.evaluation.systems.baselines import BASELINES
 from tests.evaluation.world import catalogue, data_of, event, world
 
 SPLIT = leave_one_out(world(), last=2)
@@ -22,7 +22,7 @@ USERS = {case.user_id for case in SPLIT.cases}
 
 
 def test_sampled_items_are_new_to_the_user_and_the_target_is_among_them() -> None:
-    asked, protocol = protocols.sampled(SPLIT, IDS, 9, seed=1)
+    asked, protocol = tasks.sampled(SPLIT, IDS, 9, seed=1)
     for case in asked.cases:
         assert case.candidates is not None
         met = {one.item_id for one in world() if one.user_id == case.user_id}
@@ -33,27 +33,27 @@ def test_sampled_items_are_new_to_the_user_and_the_target_is_among_them() -> Non
 
 
 def test_sampled_items_depend_on_seed_and_user_alone() -> None:
-    whole = protocols.sampled(SPLIT, IDS, 9, seed=1)[0]
-    part = protocols.sampled(dataclasses.replace(SPLIT, cases=SPLIT.cases[5:]), IDS[::-1], 9, seed=1)[0]
+    whole = tasks.sampled(SPLIT, IDS, 9, seed=1)[0]
+    part = tasks.sampled(dataclasses.replace(SPLIT, cases=SPLIT.cases[5:]), IDS[::-1], 9, seed=1)[0]
     assert part.cases == whole.cases[5:]
-    assert protocols.sampled(SPLIT, IDS, 9, seed=2)[0].cases != whole.cases
+    assert tasks.sampled(SPLIT, IDS, 9, seed=2)[0].cases != whole.cases
 
 
 def test_the_place_of_the_target_tells_nothing() -> None:
-    asked, _ = protocols.sampled(SPLIT, IDS, 9)
+    asked, _ = tasks.sampled(SPLIT, IDS, 9)
     assert len({(case.candidates or ()).index(case.target.item_id) for case in asked.cases}) > 5
 
 
 def test_a_user_who_met_nearly_everything_gets_the_items_that_are_left() -> None:
     events = [event("a", item.id, n) for n, item in enumerate(catalogue(5))]
-    (case,) = protocols.sampled(leave_one_out(events), [item.id for item in catalogue(6)], 19)[0].cases
+    (case,) = tasks.sampled(leave_one_out(events), [item.id for item in catalogue(6)], 19)[0].cases
     assert sorted(case.candidates or ()) == ["i04", "i05"]
 
 
 def test_candidates_of_a_file_are_ranked_with_the_target_among_them(tmp_path: Path) -> None:
     path = tmp_path / "lists.json"
     path.write_text(json.dumps({"u03": ["i20", "i21"]}))
-    asked, protocol = protocols.from_file(SPLIT, path, USERS, IDS)
+    asked, protocol = tasks.from_file(SPLIT, path, USERS, IDS)
     assert [(case.user_id, set(case.candidates or ())) for case in asked.cases] == [
         ("u03", {"i20", "i21", case.target.item_id}) for case in SPLIT.cases if case.user_id == "u03"
     ]
@@ -81,19 +81,19 @@ def test_a_wrong_file_of_candidates_is_named_with_its_key(
     path = tmp_path / "lists.json"
     path.write_text(text)
     with pytest.raises(kind) as caught:
-        protocols.from_file(SPLIT, path, USERS, IDS)
+        tasks.from_file(SPLIT, path, USERS, IDS)
     assert said in str(caught.value)
     assert "lists.json" in str(caught.value)
 
 
 def test_a_file_of_candidates_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"none\.json"):
-        protocols.from_file(SPLIT, tmp_path / "none.json", USERS, IDS)
+        tasks.from_file(SPLIT, tmp_path / "none.json", USERS, IDS)
 
 
 def test_rated_pairs_are_the_held_out_events_that_were_judged() -> None:
     feedback = Feedback(liked_at_least=4, disliked_at_most=2)
-    asked, protocol = protocols.rated(SPLIT, feedback)
+    asked, protocol = tasks.rated(SPLIT, feedback)
     assert protocol.name == "rated"
     assert all(case.candidates == (case.target.item_id,) for case in asked.cases)
     assert {feedback.liked(case.target.rating) for case in asked.cases} == {True, False}
@@ -102,7 +102,7 @@ def test_rated_pairs_are_the_held_out_events_that_were_judged() -> None:
 @pytest.mark.parametrize("feedback", [Feedback(), Feedback(liked_at_least=1), Feedback(disliked_at_most=5)])
 def test_rated_pairs_of_one_kind_are_refused(feedback: Feedback) -> None:
     with pytest.raises(RequestError, match="need both"):
-        protocols.rated(SPLIT, feedback)
+        tasks.rated(SPLIT, feedback)
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -111,7 +111,7 @@ def test_baselines_keep_what_every_system_promises(name: str, cold: bool) -> Non
     split = cold_users(SPLIT, 0) if cold else SPLIT
     data = data_of(split)
     system = BASELINES[name](data)
-    sampled = protocols.sampled(split, IDS, 9)[0]
+    sampled = tasks.sampled(split, IDS, 9)[0]
     for case in (*split.cases, *sampled.cases):
         met = {one.item_id for one in case.history}
         found = system.rank(case, 100)
@@ -122,7 +122,7 @@ def test_baselines_keep_what_every_system_promises(name: str, cold: bool) -> Non
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_do_not_look_at_the_order_of_candidates(name: str) -> None:
-    data = data_of(protocols.sampled(SPLIT, IDS, 9)[0])
+    data = data_of(tasks.sampled(SPLIT, IDS, 9)[0])
     system = BASELINES[name](data)
     for case in data.split.cases:
         turned = dataclasses.replace(case, candidates=(case.candidates or ())[::-1])

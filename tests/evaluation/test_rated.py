@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from recsys.config import Privacy
-from recsys.evaluation import protocols, systems
-from recsys.evaluation.base import EvaluationData
+from recsys.config.retrieval import RetrieverConfig
+from recsys.data.splits import Split, leave_one_out
+from recsys.evaluation.protocol import tasks
+from recsys.evaluation.protocol.base import EvaluationData
 from recsys.evaluation.runner import evaluate
-from recsys.evaluation.splits import Split, leave_one_out
-from recsys.retriever_config import RetrieverConfig
+from recsys.evaluation.systems import recommenders
 from recsys.types import Candidate, User
 from retrieval import HybridRetriever, Query, build_retriever
 from tests.evaluation.world import data_of, domain, world
@@ -22,7 +23,7 @@ from tests.fakes import ScriptedEngine
 from tests.retrieval.contract import HashEmbedder
 
 WHOLE = leave_one_out(world(), last=2)
-RATED = protocols.rated(WHOLE, domain().feedback)[0]
+RATED = tasks.rated(WHOLE, domain().feedback)[0]
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ScriptedEngine:
         )[0]
 
     engine = ScriptedEngine(score=lambda text, label: 1.5 if label == "Yes" else 0.0)
-    monkeypatch.setattr(systems, "fitted", fitted)
-    monkeypatch.setattr(systems, "open_engine", lambda settings, **options: engine)
+    monkeypatch.setattr(recommenders, "fitted", fitted)
+    monkeypatch.setattr(recommenders, "open_engine", lambda settings, **options: engine)
     return engine
 
 
@@ -62,7 +63,7 @@ def test_the_model_is_shown_of_a_person_what_it_is_when_served(engine: ScriptedE
         users={case.user_id: User(id=case.user_id, profile=told)},
         situated=True,
     )
-    request = systems.llm(data).request(case, [Candidate(item=data.items[0], score=1.0, source="text")])
+    request = recommenders.llm(data).request(case, [Candidate(item=data.items[0], score=1.0, source="text")])
     assert request.profile == {"about": "call [name] at [mail]", "age": "24"}
     assert request.context.extra == {"with": "[name] and [name], mail [mail]"}
 
@@ -73,25 +74,28 @@ def scores(system: Any, data: EvaluationData) -> list[float]:
 
 def test_the_model_says_how_likely_the_one_item_is_liked(engine: ScriptedEngine) -> None:
     data = data_of(RATED)
-    system = systems.llm(data)
+    system = recommenders.llm(data)
     assert system.probabilities
     assert scores(system, data) == pytest.approx([1 / (1 + math.exp(-1.5))] * len(RATED.cases))
 
 
 def test_a_list_of_one_that_the_retriever_chose_keeps_its_share_of_the_list(engine: ScriptedEngine) -> None:
-    assert systems.llm(data_with(WHOLE, n_candidates=1)).rank(WHOLE.cases[0], 10).scores[:2] == (1.0, 0.0)
+    assert recommenders.llm(data_with(WHOLE, n_candidates=1)).rank(WHOLE.cases[0], 10).scores[:2] == (
+        1.0,
+        0.0,
+    )
 
 
 @pytest.mark.parametrize("strategy", ["listwise", "generated"])
 def test_a_strategy_that_compares_items_claims_no_probability_of_one(
     engine: ScriptedEngine, strategy: str
 ) -> None:
-    assert not systems.llm(data_with(RATED, strategy=strategy)).probabilities
+    assert not recommenders.llm(data_with(RATED, strategy=strategy)).probabilities
 
 
 def test_the_fused_score_of_one_item_is_its_score_among_all(engine: ScriptedEngine) -> None:
     data = data_of(RATED)
-    system = systems.hybrid(data)
+    system = recommenders.hybrid(data)
     assert not system.probabilities
     found = scores(system, data)
     assert len(set(found)) > len(found) // 2
@@ -103,8 +107,8 @@ def test_the_fused_score_of_one_item_is_its_score_among_all(engine: ScriptedEngi
 
 
 def test_of_lists_the_fused_scores_stay_probabilities(engine: ScriptedEngine) -> None:
-    split = protocols.sampled(WHOLE, [item.id for item in data_of().items], 9)[0]
-    system = systems.hybrid(data_of(split))
+    split = tasks.sampled(WHOLE, [item.id for item in data_of().items], 9)[0]
+    system = recommenders.hybrid(data_of(split))
     assert system.probabilities
     assert math.fsum(system.rank(split.cases[0], 10).scores) == pytest.approx(1)
 
@@ -113,7 +117,7 @@ def test_rated_pairs_judge_the_model_by_brier_and_the_retriever_by_order(
     engine: ScriptedEngine, tmp_path: Path
 ) -> None:
     result = evaluate(
-        data_of(RATED), ["llm", "hybrid", "linear"], tmp_path / "out", protocol=protocols.RATED, only=True
+        data_of(RATED), ["llm", "hybrid", "linear"], tmp_path / "out", protocol=tasks.RATED, only=True
     )
     assert result["failed"] == {}
     found = {name: set(system["metrics"]) for name, system in result["systems"].items()}

@@ -11,8 +11,8 @@ import pytest
 
 from recsys.cli import main
 from recsys.errors import EngineError, RequestError
-from recsys.evaluation.reasons import ask, drawn, evaluate_reasons, situation_of, trials
-from recsys.pipeline import Recommender
+from recsys.evaluation.explanations.study import ask, drawn, evaluate_reasons, situation_of, trials
+from recsys.recommender.recommender import Recommender
 from recsys.types import Interaction
 from tests.fakes import ScriptedEngine
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from recsys.evaluation import report, runner
-from recsys.evaluation.splits import leave_one_out
+from recsys.data.splits import leave_one_out
+from recsys.evaluation import runner
+from recsys.evaluation.results import report
 from recsys.types import Item
 from tests.evaluation.world import Fake, catalogue, data_of, world
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from recsys.data.splits import Case, leave_one_out
 from recsys.errors import DataError, EngineError, RequestError
-from recsys.evaluation import protocols, runner
-from recsys.evaluation.base import EvaluationData, Factory, Ranked
-from recsys.evaluation.leaks import LeakError
-from recsys.evaluation.splits import Case, leave_one_out
+from recsys.evaluation import runner
+from recsys.evaluation.protocol import tasks
+from recsys.evaluation.protocol.base import EvaluationData, Factory, Ranked
+from recsys.evaluation.protocol.leaks import LeakError
 from tests.evaluation.world import Fake, catalogue, data_of, event, ranked, world
 
 pytestmark = pytest.mark.usefixtures("no_plots")
@@ -185,7 +186,7 @@ def test_candidates_are_ranked_all_of_them_and_nothing_else(
     change: Callable[[Case, Ranked], Ranked], said: str, tmp_path: Path
 ) -> None:
     events = [one for one in world() if one.item_id != "i00"]
-    split, protocol = protocols.sampled(leave_one_out(events), [i.id for i in catalogue()][1:], 5)
+    split, protocol = tasks.sampled(leave_one_out(events), [i.id for i in catalogue()][1:], 5)
     fake = Fake(DATA, answer=answering(change))
     result = evaluate(tmp_path, "fake", data=data_of(split), fakes={"fake": fake}, protocol=protocol)
     assert said in result["failed"]["fake"]
@@ -249,7 +250,7 @@ def test_who_met_everything_but_the_target_is_asked_for_one_item(tmp_path: Path)
 def test_the_baselines_of_every_table_stand_beside_what_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    systems = types.ModuleType("recsys.evaluation.systems")
+    systems = types.ModuleType("recsys.evaluation.systems.recommenders")
     names = ("cooccurrence", "gru", "hybrid", "llm")
     monkeypatch.setattr(systems, "SYSTEMS", dict.fromkeys(names, Fake), raising=False)
     monkeypatch.setitem(sys.modules, systems.__name__, systems)
@@ -264,7 +265,7 @@ def test_the_baselines_of_every_table_stand_beside_what_was_asked_for(
 
 def test_rated_pairs_have_auc_for_all_and_brier_for_probabilities(tmp_path: Path) -> None:
     data = data_of()
-    split, protocol = protocols.rated(leave_one_out(world(), last=3), data.domain.feedback)
+    split, protocol = tasks.rated(leave_one_out(world(), last=3), data.domain.feedback)
     result = evaluate(
         tmp_path, "liked-share", "item-liked-share", "random", data=data_of(split), protocol=protocol
     )
@@ -278,7 +279,7 @@ def test_rated_pairs_have_auc_for_all_and_brier_for_probabilities(tmp_path: Path
 
 
 def test_validation_and_short_lists_are_labelled(tmp_path: Path) -> None:
-    split, protocol = protocols.sampled(leave_one_out(world(), "validation"), [i.id for i in catalogue()], 9)
+    split, protocol = tasks.sampled(leave_one_out(world(), "validation"), [i.id for i in catalogue()], 9)
     result = evaluate(tmp_path, data=data_of(split), protocol=protocol)
     assert result["run"]["part"] == "validation"
     assert any("never to report" in note for note in result["notes"])

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.errors import RequestError
-from recsys.evaluation import leaks
-from recsys.evaluation.splits import (
+from recsys.data.splits import (
     Part,
     Split,
     cold_items,
@@ -21,6 +19,8 @@ from recsys.evaluation.splits import (
     of_users,
     temporal,
 )
+from recsys.errors import RequestError
+from recsys.evaluation.protocol import leaks
 from recsys.types import Interaction
 from tests.evaluation.world import event, world
 

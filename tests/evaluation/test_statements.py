@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 import pytest
 
 from recsys.config import load_domain
-from recsys.context import PARTS_OF_DAY, WEEKDAYS
-from recsys.evaluation.statements import TABLES, Judge
-from recsys.evaluation.truth import Known, World, values_of
+from recsys.context.builder import PARTS_OF_DAY, WEEKDAYS
+from recsys.data.importers import read_domain
+from recsys.evaluation.explanations.statements import TABLES, Judge
+from recsys.evaluation.explanations.truth import Known, World, values_of
 from recsys.explain.grammar import Grammar
-from recsys.explain.verbalise import GRAMMAR, in_language
-from recsys.ingest import read_domain
-from recsys.prompting import PromptLibrary
+from recsys.explain.writer import GRAMMAR, in_language
+from recsys.prompting.library import PromptLibrary
 from recsys.types import Context, Evidence, Interaction, Item, Place
 from tests.fakes import film
 

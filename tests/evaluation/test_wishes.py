@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from recsys.cli import main
+from recsys.data.splits import Split, leave_one_out
 from recsys.errors import RequestError
-from recsys.evaluation import leaks, protocols, registry, runner
-from recsys.evaluation.base import EvaluationData
-from recsys.evaluation.leaks import LeakError
-from recsys.evaluation.splits import Split, leave_one_out
-from recsys.evaluation.systems import RetrieverSystem, llm
-from recsys.evaluation.wishes import Told, says, wish_for, wished
-from recsys.prompting import PromptLibrary
+from recsys.evaluation import runner
+from recsys.evaluation.protocol import leaks, tasks
+from recsys.evaluation.protocol.base import EvaluationData
+from recsys.evaluation.protocol.leaks import LeakError
+from recsys.evaluation.systems import registry
+from recsys.evaluation.systems.recommenders import RetrieverSystem, llm
+from recsys.evaluation.systems.wishes import Told, says, wish_for, wished
+from recsys.prompting.library import PromptLibrary
 from recsys.types import Item
 from retrieval import Query
 from tests.evaluation import test_rated
@@ -155,7 +157,7 @@ def test_the_words_reach_retriever_and_model(told: Told, engine: ScriptedEngine)
             queries.append(query)
             return []
 
-    sampled = protocols.sampled(data.split, list(ITEMS), 5)[0].cases[0]
+    sampled = tasks.sampled(data.split, list(ITEMS), 5)[0].cases[0]
     system = RetrieverSystem("spy", Spy(), data, data.log.hash, False)
     for one in (case, sampled):
         system.rank(one, 10)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recsys.config import Domain, Feedback
-from recsys.evaluation.base import EvaluationData, Ranked
-from recsys.evaluation.splits import Case, Split, leave_one_out
-from recsys.table_config import InteractionTable, ItemTable
+from recsys.config.tables import InteractionTable, ItemTable
+from recsys.data.splits import Case, Split, leave_one_out
+from recsys.evaluation.protocol.base import EvaluationData, Ranked
 from recsys.types import Interaction, Item, User
 
 

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from recsys.explain import Part, ReasonCase, collect_evidence
-from recsys.explain.verbalise import GRAMMAR
-from recsys.prompting import PromptLibrary
+from recsys.explain.writer import GRAMMAR
+from recsys.prompting.library import PromptLibrary
 from recsys.types import Context, HistoryEntry, Item, Place
 from tests.fakes import candidate, film
 

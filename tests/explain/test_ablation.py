@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from recsys.config.ranking import MODEL_ALONE, Weights
 from recsys.explain.ablation import REFERENCE, Ablation, Part, parts_of, without
-from recsys.pipeline import Recommender
-from recsys.ranker_config import MODEL_ALONE, Weights
 from recsys.ranking.pointwise import PointwiseRanker
+from recsys.recommender.recommender import Recommender
 from retrieval import Query
 from tests.fakes import ScriptedEngine, seen
 

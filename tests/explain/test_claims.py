@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 from recsys.config import ReasonConfig, load_domain
-from recsys.context import WEEKDAYS
+from recsys.context.builder import WEEKDAYS
+from recsys.data.importers import read_domain
 from recsys.errors import PromptError
 from recsys.explain import (
     Lexicon,
@@ -26,9 +27,8 @@ from recsys.explain import (
     write_reasons,
 )
 from recsys.explain.grammar import STYLES, Grammar, sentence_pattern
-from recsys.explain.grounding import fits_all
-from recsys.explain.verbalise import GRAMMAR, in_language
-from recsys.ingest import read_domain
+from recsys.explain.verifier import fits_all
+from recsys.explain.writer import GRAMMAR, in_language
 from recsys.types import Context, Item, Place
 from tests.explain.cases import ALIEN, BIG, BRAZIL, CASES, DUNE, GRAMMAR_FILE, PROMPTS, case_of, grid
 from tests.fakes import ScriptedEngine, candidate, film, first_match, seen

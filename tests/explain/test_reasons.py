@@ -12,8 +12,8 @@ import pytest
 from recsys.config import ReasonConfig
 from recsys.errors import EngineDead, EngineError
 from recsys.explain import template_reason, write_reasons
-from recsys.explain.grounding import false_links
-from recsys.explain.verbalise import FALLBACK
+from recsys.explain.verifier import false_links
+from recsys.explain.writer import FALLBACK
 from recsys.types import Context, Place
 from tests.explain.cases import (
     ALIEN,

@@ -55,7 +55,7 @@ def command(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WHYREC_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(retrieval, "SentenceEmbedder", lambda _name: HashEmbedder())
-    monkeypatch.setattr("finetune.run.SAMPLE", 40)
+    monkeypatch.setattr("finetune.job.SAMPLE", 40)
     monkeypatch.setattr(report, "lines", lambda *_rest: "<svg></svg>")
 
     def run(*words: str | Path) -> int:

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from finetune import run
+from finetune import job
+from finetune.adversarial_text import planted_text
 from finetune.examples import ExampleMaker, TrainingExample
-from finetune.planted import planted_text
-from recsys import fitting
 from recsys.config import Privacy, Settings
-from recsys.evaluation.attack_corpus import corpus
+from recsys.data.dataset import EventLog
+from recsys.evaluation.robustness.attack_corpus import corpus
 from recsys.types import User
-from retrieval import EventLog, Query, build_retriever
+from retrieval import Query, build_retriever, fit
 from tests.finetune.world import (
     EVENTS,
     RESERVED,
@@ -120,7 +120,7 @@ def test_a_request_knows_the_past_of_its_target_and_nothing_later(ready: Any) ->
 def test_with_folds_a_retriever_never_read_its_people(
     shop: Path, shared: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recsys.fitting import fit_apart
+    from retrieval.fit import fit_apart
 
     read: list[set[str]] = []
 
@@ -128,7 +128,7 @@ def test_with_folds_a_retriever_never_read_its_people(
         read.append({event.user_id for event in events})
         return fit_apart(domain, items, events, *rest, **options)
 
-    monkeypatch.setattr("finetune.run.fit_apart", fitted)
+    monkeypatch.setattr("finetune.job.fit_apart", fitted)
     with tuning(shop, shared, {"folds": 3, "targets": 100}) as made:
         people = {case.user_id for case in made.maker.cases}
         assert len(read) == len(made.maker.retrievers) == 3
@@ -182,7 +182,7 @@ def test_the_retriever_is_fitted_on_no_target(
         logs.append(log)
         return build_retriever(items, log, *rest, situations=situations, **options)
 
-    monkeypatch.setattr(fitting, "build_retriever", spy)
+    monkeypatch.setattr(fit, "build_retriever", spy)
     with tuning(shop, shared) as made:
         own = own_events(made.events)
         for name, kept in (("maker", EVENTS - RESERVED - TARGETS), ("validator", EVENTS - RESERVED)):
@@ -385,9 +385,9 @@ def test_a_preview_shows_what_is_taught(ready: Any) -> None:
     assert preview["events"] == {
         "fitted": USERS * (EVENTS - RESERVED - TARGETS), "targets": USERS * TARGETS,
     }  # fmt: skip
-    assert sum(preview["kinds"].values()) == run.SAMPLE == preview["label_balance"]["yes"]
+    assert sum(preview["kinds"].values()) == job.SAMPLE == preview["label_balance"]["yes"]
     assert preview["tokens"]["packed_saves"] > 1.5
-    assert len(preview["examples"]) == run.SHOWN
+    assert len(preview["examples"]) == job.SHOWN
     for shown in preview["examples"]:
         assert "Will this person enjoy" in shown["met"]
         assert 0 < len(shown["others"]) <= 3

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from recsys.prompting import PromptLibrary
-from recsys.ranker_config import Fact
+from recsys.config.ranking import Fact
+from recsys.prompting.library import PromptLibrary
 from recsys.ranking import RankRequest
 from recsys.ranking.facts import candidate_facts
 from recsys.ranking.pointwise import render_pointwise

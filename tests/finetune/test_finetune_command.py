@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from finetune import tune
-from finetune.run import read_curve
-from recsys.adapters import default_adapter, find_adapter, list_adapters, promote
+from finetune import publish
+from finetune.job import read_curve
 from recsys.config import load_domain, load_settings
-from recsys.engine.weights import prepare_model
+from recsys.engine.adapters import default_adapter, find_adapter, list_adapters, promote
+from recsys.engine.checkpoints.weights import prepare_model
 from tests.fakes import DOMAIN
 from tests.finetune.world import SMALL, write_model, write_shop
 
@@ -210,7 +210,7 @@ def test_reasons_can_be_mixed_in(
 def test_a_run_that_was_stopped_goes_on(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from finetune.run import Tuning
+    from finetune.job import Tuning
 
     words = ("--out", tmp_path / "one", "--json", "--set", "final=3", "--set", "validation=2")
     lesson = Tuning.lesson
@@ -238,8 +238,8 @@ def test_a_run_that_was_stopped_goes_on(
 def test_what_is_better_is_promoted_and_said_to_be(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tune, "gate", lambda *_rest: [])
-    monkeypatch.setattr("recsys.adapters.registry.gate", lambda *_rest: [])
+    monkeypatch.setattr(publish, "gate", lambda *_rest: [])
+    monkeypatch.setattr("recsys.engine.adapters.registry.gate", lambda *_rest: [])
     assert command(*QUICK) == 0
     default = default_adapter("films", load_settings())
     assert default is not None

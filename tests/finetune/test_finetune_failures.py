@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from finetune import tune
-from recsys.adapters import adapters_folder, default_adapter, list_adapters, load_adapter, promote
+from finetune import publish
 from recsys.config import Settings, load_settings
+from recsys.engine.adapters import adapters_folder, default_adapter, list_adapters, load_adapter, promote
 from tests.fakes import DOMAIN
 from tests.finetune.world import SMALL, events, items, write_shop
 
@@ -168,12 +168,12 @@ def test_earlier_adapters_are_untouched_by_a_run_that_fails(
         def full(*_rest: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(tune, "write_report", full)
+        monkeypatch.setattr(publish, "write_report", full)
     elif failure == "folder":
         out = tmp_path / "file" / "two"
         (tmp_path / "file").write_text("")
     elif failure == "room":
-        monkeypatch.setattr(tune, "NEEDED_MB", 10**12)
+        monkeypatch.setattr(publish, "NEEDED_MB", 10**12)
     else:
         monkeypatch.setenv("WHYREC_MODEL", str(tmp_path / "nowhere"))
     assert command("--out", out, *QUICK) == 1

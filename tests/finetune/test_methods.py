@@ -11,8 +11,8 @@ import pytest
 
 from finetune.model import load_base, make_trainable
 from recsys.config import Settings
+from recsys.config.finetuning import TuningConfig
 from recsys.errors import MissingDependency, ModelError
-from recsys.tuning_config import TuningConfig
 from tests.fakes import DOMAIN
 from tests.finetune.world import SMALL, tuning, write_shop
 

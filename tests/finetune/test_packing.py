@@ -14,13 +14,13 @@ from finetune.model import load_base, scorer
 from finetune.packing import pack, pack_answer, side_by_side
 from finetune.trainer import log_odds
 from recsys.config import PACKAGED_MODEL, load_settings
+from recsys.config.finetuning import TuningConfig
 from recsys.engine import load_tokenizer
-from recsys.engine.checks import label_ids
-from recsys.engine.weights import prepare_model
-from recsys.prompting import PromptLibrary, RenderedPrompt
+from recsys.engine.checkpoints.weights import prepare_model
+from recsys.engine.labels import label_ids
+from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import RankRequest
 from recsys.ranking.pointwise import render_pointwise
-from recsys.tuning_config import TuningConfig
 from recsys.types import Context
 from tests.fakes import candidate, film, seen
 from tests.finetune.world import prompt_of

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from finetune import checkpoint, trainer
-from finetune.lists import ndcg
+from finetune.losses import loss_of
 from finetune.model import load_base, make_trainable
-from finetune.objective import loss_of
 from finetune.packing import Packed, pack
+from finetune.ranked_lists import ndcg
 from finetune.trainer import Lesson, Outcome, learning_rate, train
+from recsys.config.finetuning import TuningConfig
 from recsys.errors import ModelError, RequestError
-from recsys.tuning_config import TuningConfig
 from tests.finetune.world import prompt_of
 
 LABELS = (5, 9)

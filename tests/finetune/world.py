@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from recsys.config import Domain, Settings, load_domain
-from recsys.ingest import import_domain
-from recsys.prompting import PromptLibrary, RenderedPrompt
-from recsys.store import Store
+from recsys.data.importers import import_domain
+from recsys.data.store import Store
+from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.types import Interaction
 from tests.fakes import DOMAIN, write_films
 from tests.retrieval.contract import HashEmbedder
@@ -99,7 +99,7 @@ def tuning(
     folder: Path, settings: Settings, examples: Mapping[str, Any] | None = None, **options: Any
 ) -> Iterator[Any]:
     """A `Tuning` of a domain folder, with options of [finetune] and of its examples changed."""
-    from finetune.run import Tuning
+    from finetune.job import Tuning
 
     domain = changed(load_domain(folder), examples, **options)
     with Store(settings.database_url) as store:

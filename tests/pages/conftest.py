@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 
 from recsys.config import Settings, load_domain
 from recsys.engine.base import LabelScores, TokenIds
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
 from recsys.service.state import Service

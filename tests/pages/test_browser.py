@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from tests.fakes import ScriptedEngine
 from tests.pages.conftest import TIMEOUT_MS, Server, Tab
 from tests.pages.world import add_adapter, add_run

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from tests.fakes import ScriptedEngine
 from tests.pages.conftest import TIMEOUT_MS, Tab
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from recsys.errors import PromptError
-from recsys.pipeline import Recommender
-from recsys.sandbox import MAX_SOURCE, EditedLibrary
-from recsys.service.pages.asking import Form
+from recsys.prompting.sandbox import MAX_SOURCE, EditedLibrary
+from recsys.recommender.recommender import Recommender
 from recsys.service.pages.compare import compared, steps
+from recsys.service.pages.forms import Form
 from recsys.service.pages.highlight import marked_texts, segments, source_segments
 from recsys.service.pages.inspector import inspect
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from recsys.service.options import ServiceOptions
 from tests.pages.conftest import TIMEOUT_MS, Server, Tab
 

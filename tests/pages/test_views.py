@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
-from recsys.service.keys import KeyRing
 from recsys.service.options import ServiceOptions
-from recsys.service.pages.asking import Form, form_of, request_of
 from recsys.service.pages.charts import chart, smooth
-from recsys.service.pages.web import HERE, STATIC
+from recsys.service.pages.forms import Form, form_of, request_of
+from recsys.service.pages.rendering import HERE, STATIC
+from recsys.service.security.keys import KeyRing
 from tests.fakes import ScriptedEngine
 from tests.pages.world import add_adapter, add_reasons, add_run
 

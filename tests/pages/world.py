@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from recsys.adapters import Adapter, publish
 from recsys.config import Settings
+from recsys.engine.adapters import Adapter, publish
 from tests.adapter_files import better_than, draft, write_base, write_lora
 from tests.fakes import FILMS
 

@@ -12,12 +12,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys.config import Domain, Settings
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
 from tests.fakes import ScriptedEngine, build_recommender
 from tests.postgres.server import PostgresServer
-from tests.service.asking import send
+from tests.service.calling import send
 from tests.service.running import DEADLINE_S, is_refusal
 
 WRITERS, EACH = 3, 8

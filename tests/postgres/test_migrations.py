@@ -13,11 +13,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from recsys import migrations
-from recsys.database import IMPORTS, SCHEMA, open_database, transaction
+from recsys.data import migrations
+from recsys.data.batch import Batch
+from recsys.data.database import IMPORTS, SCHEMA, open_database, transaction
+from recsys.data.store import Store
 from recsys.errors import StoreError
-from recsys.ingest import Batch
-from recsys.store import Store
 from recsys.types import Item, Site
 
 
@@ -145,8 +145,6 @@ def test_an_up_to_date_database_is_opened_without_alembic(tmp_path: Path) -> Non
 
     url = f"sqlite:///{tmp_path / 'store.db'}"
     Store(url).close()
-    code = (
-        f"import sys; from recsys.store import Store; Store({url!r}).close(); print('alembic' in sys.modules)"
-    )
+    code = f"import sys; from recsys.data.store import Store; Store({url!r}).close(); print('alembic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stderr

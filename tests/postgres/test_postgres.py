@@ -9,11 +9,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from recsys.database import AUDIT_LOG, USERS
+from recsys.data.batch import Batch
+from recsys.data.database import AUDIT_LOG, USERS
+from recsys.data.store import CHUNK, Store
 from recsys.errors import StoreError
-from recsys.ingest import Batch
-from recsys.service import audit
-from recsys.store import CHUNK, Store
+from recsys.service.security import audit
 from recsys.types import Interaction, Item, User
 from tests.postgres.server import PostgresServer
 

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from recsys.config import Domain, Rule, load_domain
 from recsys.errors import ConfigError
+from recsys.knowledge.rules import Ruled, apply_rules, matches
 from recsys.ranking.base import calibrated
 from recsys.ranking.calibration import fit_isotonic, fit_temperature, tempered
-from recsys.ranking.diversity import diversified, shown, similarities, with_long_tail
-from recsys.ranking.rules import Ruled, apply_rules, matches
+from recsys.ranking.reranking import diversified, shown, similarities, with_long_tail
 from recsys.types import Candidate
 from tests.fakes import DOMAIN, candidate, film, write_films
 

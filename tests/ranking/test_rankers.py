@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.config import load_domain
+from recsys.config.ranking import Weights
 from recsys.errors import ModelError, RequestError
-from recsys.prompting import PromptLibrary
-from recsys.ranker_config import Weights
+from recsys.prompting.library import PromptLibrary
 from recsys.ranking import STRATEGIES, RankerParts, RankRequest, make_ranker
 from recsys.ranking.base import rank_variables, softmax
 from recsys.ranking.listwise import render_listwise

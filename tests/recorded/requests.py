@@ -10,10 +10,10 @@ from typing import Any
 
 from recsys.config import Settings, load_domain
 from recsys.engine.base import Engine
-from recsys.inspection import rendered
-from recsys.pipeline import Recommender
-from recsys.prompting import PromptLibrary
-from recsys.scoring import score_line
+from recsys.prompting.library import PromptLibrary
+from recsys.recommender.inspection import rendered
+from recsys.recommender.recommender import Recommender
+from recsys.recommender.scoring import score_line
 from recsys.types import Filter
 from tests.fakes import DOMAIN, RATINGS, VIEWERS, ScriptedEngine, build_recommender, write_films
 
@@ -53,7 +53,14 @@ SCORED: tuple[dict[str, Any], ...] = (
     {"history": ["Alien"], "candidates": [{"id": "f4"}, {"title": "Metropolis"}]},
     {"candidates": [{"text": 1}]},
 )
-TEMPLATES = ("rank/pointwise", "rank/listwise", "rank/title", "rank/generated", "rank/generated-scores", "explain/reason")
+TEMPLATES = (
+    "rank/pointwise",
+    "rank/listwise",
+    "rank/title",
+    "rank/generated",
+    "rank/generated-scores",
+    "explain/reason",
+)
 
 
 def dumped(value: Any) -> Any:
@@ -73,9 +80,15 @@ def attempt(ask: Any) -> Any:
 def world(folder: Path) -> Recommender:
     settings = Settings(cache_dir=folder / "cache", data_dir=folder / "data")
     weights = "[retriever.weights]\nlinear = 0.6\ntransitions = 0.6\nease = 0.3\ncooccurrence = 0.2\ntext = 0.3\nfacets = 0.2\npopularity = 0.2\nrecent = 0.1\n"
-    toml = DOMAIN + "wish_weights = { model = 0.6, retriever = 0.3 }\nmodel_weight = 0.5\nretriever_weight = 1.0\n" + weights
+    toml = (
+        DOMAIN
+        + "wish_weights = { model = 0.6, retriever = 0.3 }\nmodel_weight = 0.5\nretriever_weight = 1.0\n"
+        + weights
+    )
     return build_recommender(
-        load_domain(write_films(folder / "films", users=VIEWERS, events=RATINGS, toml=toml)), settings, ScriptedEngine()
+        load_domain(write_films(folder / "films", users=VIEWERS, events=RATINGS, toml=toml)),
+        settings,
+        ScriptedEngine(),
     )
 
 
@@ -87,13 +100,19 @@ def answers(folder: Path) -> dict[str, Any]:
         for number, (user, asked) in enumerate(ASKED):
             found[f"recommend {number}"] = attempt(lambda u=user, a=asked: dumped(one.recommend(u, **a)))
         for number, (user, item, asked) in enumerate(EXPLAINED):
-            found[f"explain {number}"] = attempt(lambda u=user, i=item, a=asked: dumped(one.explain(u, i, **a)))
+            found[f"explain {number}"] = attempt(
+                lambda u=user, i=item, a=asked: dumped(one.explain(u, i, **a))
+            )
         for number, line in enumerate(SCORED):
-            found[f"score {number}"] = attempt(lambda text=line: score_line(one, json.dumps(text), "pointwise"))
+            found[f"score {number}"] = attempt(
+                lambda text=line: score_line(one, json.dumps(text), "pointwise")
+            )
         for name in TEMPLATES:
             prepared = one.prepare("ann", wish="a comedy", at=AT)
             shown = attempt(lambda n=name, p=prepared: rendered(one, one.render(n, p, engine), p))
-            found[f"render {name}"] = {key: shown.get(key) for key in ("name", "hash", "tokens", "text", "shared_tokens", "message")}
+            found[f"render {name}"] = {
+                key: shown.get(key) for key in ("name", "hash", "tokens", "text", "shared_tokens", "message")
+            }
         found["prompts seen"] = hashlib.sha256("\0".join(engine.prompts).encode()).hexdigest()
         found["calls"] = len(engine.calls)
     library = PromptLibrary()
@@ -101,13 +120,15 @@ def answers(folder: Path) -> dict[str, Any]:
     return found
 
 
-def real_engine(engine: Engine, folder: Path) -> dict[str, list[list[float]]]:
+def real_engine(engine: Engine, folder: Path) -> dict[str, Any]:
     """Log p of Yes and No of ten prompts."""
     with world(folder) as one:
         found = {}
         for number, (user, asked) in enumerate(ASKED[:5] + ASKED[9:10] + ASKED[15:19]):
-            asked = {k: v for k, v in asked.items() if k not in ("reasons", "k", "strategy", "language", "style")}
-            prepared = one.prepare(user, **asked)
+            kept = {
+                k: v for k, v in asked.items() if k not in ("reasons", "k", "strategy", "language", "style")
+            }
+            prepared = one.prepare(user, **kept)
             ranking = one.ranker("pointwise", engine).rank(prepared.request)
             found[str(number)] = [ranking.prompt.tokens, list(ranking.log_odds)]
     return found

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 
 from recsys.config import Domain, Settings, load_domain
+from recsys.config.retrieval import RetrieverConfig, SequenceConfig
+from recsys.data.dataset import EventLog
+from recsys.data.event_contexts import retriever_folder
+from recsys.data.importers import import_domain
+from recsys.data.store import Store
 from recsys.errors import RequestError
-from recsys.fitting import fit_domain
-from recsys.ingest import import_domain
-from recsys.retriever_config import RetrieverConfig, SequenceConfig
-from recsys.situations import retriever_folder
-from recsys.store import Store
 from recsys.types import HistoryEntry, Interaction
-from retrieval import EventLog, HybridRetriever, Query, build_retriever, sequence_training
+from retrieval import HybridRetriever, Query, build_retriever
 from retrieval.build import saved_weights
+from retrieval.fit import fit_domain
+from retrieval.sequence import training
 from tests.retrieval.contract import HashEmbedder, make_items
 
 FILES = """
@@ -98,7 +100,7 @@ def test_two_that_start_at_once_train_once(tmp_path: Path, monkeypatch: pytest.M
     trained: list[int] = []
     said: list[str] = []
     at_once = threading.Event()
-    train = sequence_training.train
+    train = training.train
 
     def slowly(*args: Any) -> Any:
         trained.append(threading.get_ident())
@@ -110,7 +112,7 @@ def test_two_that_start_at_once_train_once(tmp_path: Path, monkeypatch: pytest.M
         if stage.startswith("waiting"):
             at_once.set()
 
-    monkeypatch.setattr(sequence_training, "train", slowly)
+    monkeypatch.setattr(training, "train", slowly)
     items = make_items(8)
     events = [
         Interaction(user_id=f"u{n % 6}", item_id=items[n % 8].id, timestamp=float(n)) for n in range(60)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys.config.retrieval import RetrieverConfig, SequenceConfig
+from recsys.data.dataset import EventLog
 from recsys.errors import ConfigError, RequestError
-from recsys.retriever_config import RetrieverConfig, SequenceConfig
 from recsys.types import AtLeast, Candidate, Filter, Interaction, Item
-from retrieval import DenseAnswer, EventLog, HybridRetriever, ItemTable, Query, Retriever, build_retriever
-from retrieval.popularity import Popularity
+from retrieval import DenseAnswer, HybridRetriever, ItemTable, Query, Retriever, build_retriever
+from retrieval.channels.popularity import Popularity
 from tests.retrieval.contract import HashEmbedder, RetrieverContract, history, make_counts, make_items
 
 ITEMS = make_items(200)

@@ -17,7 +17,7 @@ from recsys.errors import IndexDamaged, ModelError, RequestError, UnknownItem
 from recsys.types import Item
 from retrieval import TextIndex, item_text, open_or_build
 from retrieval.embedding import FloatArray
-from retrieval.index import COMPACT_FROM
+from retrieval.text_index.index import COMPACT_FROM
 from tests.retrieval.contract import HashEmbedder, make_items
 
 ITEMS = make_items(40)

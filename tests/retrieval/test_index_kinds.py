@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from recsys.errors import RequestError
 from recsys.types import Item
-from retrieval import TextIndex, index_gpu, open_or_build
+from retrieval import TextIndex, open_or_build
 from retrieval.embedding import FloatArray
-from retrieval.index_kinds import EXACT_UP_TO, FEW, IndexConfig, Kind, RowArray, lists_for
+from retrieval.text_index import gpu
+from retrieval.text_index.kinds import EXACT_UP_TO, FEW, IndexConfig, Kind, RowArray, lists_for
 from tests.retrieval.contract import HashEmbedder, make_items
 
 COUNT, CLUSTERS, DIMENSION = 12_000, 60, 32
@@ -171,7 +172,7 @@ def test_index_on_a_gpu_answers_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, gpu, index: Gpu(index), raising=False)
-    monkeypatch.setattr(index_gpu, "WORTH_MOVING", 10)
+    monkeypatch.setattr(gpu, "WORTH_MOVING", 10)
     items = make_items(3_000)
     moved, query = TextIndex.build(items, HashEmbedder()), HashEmbedder().embed(["a wish"])[0]
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)

@@ -7,19 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys.config.retrieval import CooccurrenceConfig, EaseConfig, LinearConfig, Memory, TransitionConfig
+from recsys.data.dataset import EventLog
 from recsys.errors import IndexDamaged
-from recsys.retriever_config import (
-    CooccurrenceConfig,
-    EaseConfig,
-    LinearConfig,
-    Memory,
-    TransitionConfig,
-)
 from recsys.types import HistoryEntry, Interaction, Item
-from retrieval import EventLog, ItemTable, Query
-from retrieval.item_item import AnyItemItemConfig, ItemItem, decay, fit, history_weights
+from retrieval import ItemTable, Query
+from retrieval.channels.item_item import AnyItemItemConfig, ItemItem, decay, fit, history_weights
+from retrieval.fusion_weights import example, fit_weights
 from retrieval.pool import Pool
-from retrieval.tuning import example, fit_weights
 from tests.retrieval.contract import make_items
 
 CONFIGS: Mapping[str, AnyItemItemConfig] = {

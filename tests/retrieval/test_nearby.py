@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from recsys.config import Locality
-from recsys.context import build_context
-from recsys.retriever_config import NearbyConfig
+from recsys.config.retrieval import NearbyConfig
+from recsys.context.builder import build_context
 from recsys.types import Context, Interaction, Item, Site
 from retrieval import ChannelRetriever, ItemTable, Query
-from retrieval.nearby import Nearby, nearby
+from retrieval.channels.nearby import Nearby, nearby
 
 TOWN = Locality(name="T", timezone="UTC", radius_km=50, areas={"here": (50.0, 10.0), "there": (50.0, 10.1)})
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from recsys.retriever_config import PopularityConfig
+from recsys.config.retrieval import PopularityConfig
+from recsys.data.dataset import EventLog
 from recsys.types import Context, Interaction, Item
-from retrieval import ChannelRetriever, EventLog, ItemTable, Query, Retriever
-from retrieval.popularity import Popularity, by_segment, recent
+from retrieval import ChannelRetriever, ItemTable, Query, Retriever
+from retrieval.channels.popularity import Popularity, by_segment, recent
 from tests.retrieval.contract import RetrieverContract, make_items
 
 DAY = 86_400.0

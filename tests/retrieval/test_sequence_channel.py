@@ -7,9 +7,9 @@ import pytest
 
 from recsys.types import HistoryEntry, Item
 from retrieval import ItemTable, Query
-from retrieval.sequence import SequenceConfig, SequenceModel, Training
-from retrieval.sequence_channel import SequenceAnswer, SequenceChannel
-from retrieval.sequence_network import build
+from retrieval.channels.sequence import SequenceAnswer, SequenceChannel
+from retrieval.sequence.model import SequenceConfig, SequenceModel, Training
+from retrieval.sequence.network import build
 from tests.retrieval.contract import make_items
 
 ITEMS = make_items(60)

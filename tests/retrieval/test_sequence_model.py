@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from recsys.data.dataset import EventLog
 from recsys.errors import IndexDamaged, ModelError, RequestError
 from recsys.types import Interaction
 from retrieval import artefacts
-from retrieval.events import EventLog
-from retrieval.sequence import KIND, SequenceConfig, SequenceModel
-from retrieval.sequence_training import train
+from retrieval.sequence.model import KIND, SequenceConfig, SequenceModel
+from retrieval.sequence.training import train
 
 ARCHITECTURES = ("lru", "gru", "attention")
 RING = tuple(f"r{n}" for n in range(8))

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.events import EventLog
-from retrieval.sequence import SequenceModel
-from retrieval.sequence_training import train
+from recsys.data.dataset import EventLog
+from retrieval.sequence.model import SequenceModel
+from retrieval.sequence.training import train
 from tests.retrieval.test_sequence_model import ARCHITECTURES, RING, log_of, ring, same, small
 
 

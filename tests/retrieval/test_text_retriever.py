@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.retriever_config import TextConfig
+from recsys.config.retrieval import TextConfig
 from recsys.types import Candidate, HistoryEntry, Item
 from retrieval import (
     ChannelRetriever,

@@ -35,7 +35,7 @@ main()
 # Waits that are long for people are short here.
 HASTY = """
 from recsys.engine import holder
-from recsys.store import Store
+from recsys.data.store import Store
 holder.FIRST_PAUSE = holder.LONGEST_PAUSE = 0.2
 Store.__init__.__kwdefaults__["busy_timeout"] = 0.5
 """

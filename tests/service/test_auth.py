@@ -17,14 +17,15 @@ from typer.testing import CliRunner
 
 from recsys.cli import app as cli
 from recsys.config import Settings
+from recsys.data.store import Store
 from recsys.errors import ConfigError, MissingDependency, RequestError
-from recsys.service import audit, problems
-from recsys.service import keys as keys_module
-from recsys.service.auth import Authenticator, Principal, check_bind, is_loopback, require
-from recsys.service.keys import KeyRing
-from recsys.service.logs import JsonLines
-from recsys.service.privacy import Redactor
-from recsys.store import Store
+from recsys.service.observability.logs import JsonLines
+from recsys.service.security import audit
+from recsys.service.security import keys as keys_module
+from recsys.service.security.auth import Authenticator, Principal, check_bind, is_loopback, require
+from recsys.service.security.keys import KeyRing
+from recsys.service.security.log_redaction import Redactor
+from recsys.service.transport import problems
 
 
 @pytest.fixture
@@ -319,7 +320,7 @@ def test_a_wrong_call_of_the_logger_does_not_raise() -> None:
 
 
 def test_all_loggers_are_redacted_once_installed(caplog: pytest.LogCaptureFixture) -> None:
-    from recsys.service.privacy import install
+    from recsys.service.security.log_redaction import install
 
     redactor = install(Settings(api_key="remote engine key", store_url="postgresql://me:hunter22@host/db"))
     try:
@@ -342,7 +343,7 @@ def test_a_rate_without_the_serve_extra_names_the_command_and_makes_no_key(
 ) -> None:
     """It used to end in a plain ImportError."""
     monkeypatch.setenv("WHYREC_DATA_DIR", str(settings.data_dir))
-    monkeypatch.delitem(sys.modules, "recsys.service.limits", raising=False)
+    monkeypatch.delitem(sys.modules, "recsys.service.security.limits", raising=False)
     monkeypatch.setitem(sys.modules, "limits", None)
     done = CliRunner().invoke(cli, ["keys", "create", "shop", "--rate", "5/minute"])
     assert isinstance(done.exception, MissingDependency)

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from recsys import pipeline
 from recsys.config import Domain
-from recsys.engine import holder
+from recsys.engine import manager
 from recsys.errors import EngineError, StoreError
-from recsys.pipeline import Recommender
-from recsys.service import idempotency
+from recsys.recommender import recommender as recommender_module
+from recsys.recommender.recommender import Recommender
+from recsys.service.api import idempotency
 from recsys.service.app import create_app
-from recsys.service.keys import KeyRing
 from recsys.service.options import ServiceOptions
+from recsys.service.security.keys import KeyRing
 from tests.adapter_files import World
 from tests.fakes import FakeTokenizer, ScriptedEngine, build_recommender, film, hashed_score
-from tests.service.asking import Serve, events_of, ids, recommend, send
+from tests.service.calling import Serve, events_of, ids, recommend, send
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -107,7 +107,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedEngine]:
         engines.append(ScriptedEngine(tokenizer=tokenizer, adapter=adapter.ref if adapter else None))
         return engines[-1]
 
-    monkeypatch.setattr(pipeline, "open_engine", open_engine)
+    monkeypatch.setattr(recommender_module, "open_engine", open_engine)
     return engines
 
 
@@ -259,8 +259,8 @@ def test_an_engine_that_does_not_start_is_left_alone_for_as_long_when_the_clock_
         tries.append(1)
         raise EngineError("no memory")
 
-    monkeypatch.setattr(pipeline, "open_engine", refuse)
-    monkeypatch.setattr(holder, "FIRST_PAUSE", 1e6)
+    monkeypatch.setattr(recommender_module, "open_engine", refuse)
+    monkeypatch.setattr(manager, "FIRST_PAUSE", 1e6)
     with build_recommender(films, world.settings, None) as recommender:
         for off in (0.0, DAY, -HOUR):
             wall.off = off

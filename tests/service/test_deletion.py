@@ -13,18 +13,21 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from recsys import deletion, privacy, text
 from recsys.cli import app
 from recsys.config import Domain, Privacy, Settings
-from recsys.database import FEEDBACK, SCHEMA, TRACES, USERS
-from recsys.deletion import delete_user, remove_fitted, trained_on
+from recsys.context import pii
+from recsys.data import erasure
+from recsys.data.batch import Batch
+from recsys.data.database import FEEDBACK, SCHEMA, TRACES, USERS
+from recsys.data.erasure import delete_user, remove_fitted, trained_on
+from recsys.data.event_contexts import retriever_folder
+from recsys.data.store import Store
 from recsys.errors import StoreError, UnknownUser
-from recsys.ingest import Batch
-from recsys.service import audit, records
-from recsys.service.bodies import Answer
-from recsys.situations import retriever_folder
-from recsys.store import Store
+from recsys.service import records
+from recsys.service.api.schemas import Answer
+from recsys.service.security import audit
 from recsys.types import Context, Interaction, Item, User
+from recsys.utils import sanitize
 from tests.adapter_files import World
 
 # Tables without rows about one person of a domain, each with the reason.
@@ -162,7 +165,7 @@ def test_a_deletion_that_fails_in_the_middle_deletes_nothing(
         raise KeyboardInterrupt
 
     before = contents(store)
-    monkeypatch.setattr(deletion, "note_import", interrupted)
+    monkeypatch.setattr(erasure, "note_import", interrupted)
     with pytest.raises(KeyboardInterrupt):
         delete_user(store, films, "ann", settings)
     assert contents(store) == before
@@ -217,13 +220,13 @@ def test_files_that_cannot_be_removed_are_told(store: Store, films: Domain, sett
 
 
 def test_texts_that_were_remembered_are_forgotten(store: Store, films: Domain, settings: Settings) -> None:
-    text.clean_text("very private words")
-    privacy.mask("very private words", Privacy())
-    assert text._clean.cache_info().currsize
-    assert privacy._remembered.cache_info().currsize
+    sanitize.clean_text("very private words")
+    pii.mask("very private words", Privacy())
+    assert sanitize._clean.cache_info().currsize
+    assert pii._remembered.cache_info().currsize
     delete_user(store, films, "ann", settings)
-    assert text._clean.cache_info().currsize == 0
-    assert privacy._remembered.cache_info().currsize == 0
+    assert sanitize._clean.cache_info().currsize == 0
+    assert pii._remembered.cache_info().currsize == 0
 
 
 @pytest.fixture

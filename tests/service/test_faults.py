@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from recsys.database import IDEMPOTENCY
-from recsys.store import Store
+from recsys.data.database import IDEMPOTENCY
+from recsys.data.store import Store
 from tests.service.running import DEADLINE_S, ModelServer, Service, is_refusal, running, sources, until
 
 DISK = 8 << 20  # bytes

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
-from recsys.service.gate import Gate
 from recsys.service.options import ServiceOptions
-from recsys.service.problems import ClientGone, Overloaded
+from recsys.service.transport.gate import Gate
+from recsys.service.transport.problems import ClientGone, Overloaded
 from tests.fakes import ScriptedEngine
 
 

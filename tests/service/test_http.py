@@ -10,13 +10,15 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys.errors import EngineDead, StoreError
-from recsys.pipeline import Recommender
-from recsys.requests import Asked
-from recsys.service import audit, clock, records
-from recsys.service.bodies import Answer, RecommendationRequest
+from recsys.recommender.recommender import Recommender
+from recsys.recommender.request import Asked
+from recsys.service import records
+from recsys.service.api.schemas import Answer, RecommendationRequest
+from recsys.service.security import audit
 from recsys.types import Recommendations
+from recsys.utils import clock
 from tests.fakes import ScriptedEngine
-from tests.service.asking import Serve, events_of, ids, recommend, send
+from tests.service.calling import Serve, events_of, ids, recommend, send
 
 
 class TestRecommendations:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from recsys.data.store import Store
 from recsys.errors import RequestError
-from recsys.service.keys import KeyRing
-from recsys.service.limits import RateLimited, RateLimiter, parse_rate
-from recsys.store import Store
+from recsys.service.security.keys import KeyRing
+from recsys.service.security.limits import RateLimited, RateLimiter, parse_rate
 from tests.service.test_auth import client, sent
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from tests.fakes import ScriptedEngine
-from tests.service.asking import Serve, recommend, send
+from tests.service.calling import Serve, recommend, send
 
 
 class TestManners:

@@ -10,11 +10,11 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
+from recsys.service.api.mcp import build
 from recsys.service.app import create_app
-from recsys.service.keys import KeyRing
-from recsys.service.mcp import build
 from recsys.service.options import ServiceOptions
+from recsys.service.security.keys import KeyRing
 from recsys.service.state import Service
 from recsys.types import Recommendations, Why
 

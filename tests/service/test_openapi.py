@@ -19,10 +19,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from recsys.config import Settings, load_domain
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
-from recsys.service.keys import SCOPES, KeyRing
 from recsys.service.options import ServiceOptions
+from recsys.service.security.keys import SCOPES, KeyRing
 from tests.fakes import ScriptedEngine, build_recommender, write_films
 
 CHECKS = [

@@ -7,12 +7,12 @@ import re
 import pytest
 
 from recsys.config import Privacy, load_domain
-from recsys.context import build_context
-from recsys.ingest.batch import ImportReport
-from recsys.ingest.readers import locate, read_table
-from recsys.ingest.validate import columns_of, read_items
-from recsys.pipeline import Recommender
-from recsys.privacy import mask, mask_json, mask_user, names_of
+from recsys.context.builder import build_context
+from recsys.context.pii import mask, mask_json, mask_user, names_of
+from recsys.data.batch import ImportReport
+from recsys.data.importers.readers import locate, read_table
+from recsys.data.importers.validate import columns_of, read_items
+from recsys.recommender.recommender import Recommender
 from recsys.types import User
 from tests.fakes import ScriptedEngine
 from tests.service.privacy_corpus import NAMES, NEGATIVES, POSITIVES

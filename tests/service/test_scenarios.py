@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from recsys.config import Domain, load_domain
-from recsys.database import EXPOSURES
+from recsys.data.database import EXPOSURES
 from recsys.evaluation.online import evaluate_online
-from recsys.pipeline import Recommender
-from recsys.scenarios import assigned, unit_of
+from recsys.recommender.experiments import assigned, unit_of
+from recsys.recommender.recommender import Recommender
 from tests.fakes import DOMAIN, write_films
-from tests.service.asking import Serve, events_of, recommend, send
+from tests.service.calling import Serve, events_of, recommend, send
 
 SCENARIO = """
 [[scenarios.way.arms]]

@@ -18,14 +18,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from recsys import stages
 from recsys.errors import ConfigError, EngineError
-from recsys.pipeline import Recommender
-from recsys.service import telemetry
+from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
+from recsys.service.observability import telemetry
 from recsys.service.options import ServiceOptions
+from recsys.utils import tracing
 from tests.fakes import ScriptedEngine
-from tests.service.asking import Serve, recommend, send
+from tests.service.calling import Serve, recommend, send
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -199,7 +199,7 @@ def test_probes_have_no_span_and_no_watcher_stays(watched: Watched) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         assert watched.client.get(path).status_code == 200
     assert watched.kept.get_finished_spans() == ()
-    assert stages.watcher.get() is None
+    assert tracing.watcher.get() is None
 
 
 # --- what the environment asks for ------------------------------------------------

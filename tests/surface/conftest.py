@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing answers, at once
 

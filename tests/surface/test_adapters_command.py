@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from recsys.adapters import Adapter, load_adapter
 from recsys.cli import main
 from recsys.config import shipped_domains
+from recsys.engine.adapters import Adapter, load_adapter
 from tests.adapter_files import World, better_than
 
 

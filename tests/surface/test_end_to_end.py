@@ -13,8 +13,8 @@ import pytest
 
 from recsys.cli.prompt import render_prompt
 from recsys.explain.grammar import PLACEHOLDER
-from recsys.pipeline import Recommender
-from recsys.scoring import score_line
+from recsys.recommender.recommender import Recommender
+from recsys.recommender.scoring import score_line
 from recsys.types import Recommendations
 
 pytestmark = pytest.mark.engine

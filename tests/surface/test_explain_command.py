@@ -9,7 +9,7 @@ import pytest
 
 from recsys.cli.explain import draw, show_why
 from recsys.cli.output import console
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from recsys.types import Why
 from tests.fakes import ScriptedEngine
 from tests.surface.test_cli import run

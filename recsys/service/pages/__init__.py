@@ -16,13 +16,24 @@ from recsys.service.pages import (
     health,
     inspector,
     recommend,
-    site,
+    static_and_login,
     traces,
     why,
 )
 
 router = APIRouter(include_in_schema=False)
-for views in (site, recommend, inspector, compare, why, traces, domains, evaluations, health, api):
+for views in (
+    static_and_login,
+    recommend,
+    inspector,
+    compare,
+    why,
+    traces,
+    domains,
+    evaluations,
+    health,
+    api,
+):
     router.include_router(views.router)
 
 __all__ = ["router"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from recsys.service.pages.web import TheRecommender, needs, page, views
+from recsys.service.pages.rendering import TheRecommender, needs, page, views
 
 router = views()
 

@@ -10,18 +10,18 @@ from fastapi import Form as Field
 from fastapi import Header, Request, Response
 
 from recsys.errors import RequestError
-from recsys.inspection import difference, tokens_engine
-from recsys.pipeline import Recommender
-from recsys.prompting import PromptTemplate
-from recsys.requests import Prepared
-from recsys.sandbox import MAX_SOURCE, EditedLibrary
-from recsys.service.pages.asking import Form, form_of
+from recsys.prompting.library import PromptTemplate
+from recsys.prompting.sandbox import MAX_SOURCE, EditedLibrary
+from recsys.recommender.inspection import difference, tokens_engine
+from recsys.recommender.recommender import Recommender
+from recsys.recommender.request import Prepared
+from recsys.service.pages.forms import Form, form_of
 from recsys.service.pages.highlight import with_prompts
 from recsys.service.pages.inspector import prepare
+from recsys.service.pages.rendering import FROM_HERE, TheRecommender, fragment, needs, page, provenance, views
 from recsys.service.pages.streams import streamed
-from recsys.service.pages.web import FROM_HERE, TheRecommender, fragment, needs, page, provenance, views
 from recsys.service.state import TheService
-from recsys.service.streams import SSE, Steps
+from recsys.service.transport.streams import SSE, Steps
 
 router = views()
 USERS = 10

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from recsys.adapters import (
+from recsys.engine.adapters import (
     Adapter,
     adapters_folder,
     default_adapter,
@@ -20,14 +20,14 @@ from recsys.adapters import (
     rollback,
     scan,
 )
-from recsys.adapters.promotion import BASE
+from recsys.engine.adapters.promotion import BASE
 from recsys.errors import ModelError
-from recsys.pipeline import Recommender
-from recsys.service import audit
+from recsys.recommender.recommender import Recommender
 from recsys.service.pages.charts import Chart, chart, smooth
-from recsys.service.pages.web import FROM_HERE, HEADERS, Admin, TheRecommender, needs, page, views
-from recsys.service.problems import ServiceError
+from recsys.service.pages.rendering import FROM_HERE, HEADERS, Admin, TheRecommender, needs, page, views
+from recsys.service.security import audit
 from recsys.service.state import TheService
+from recsys.service.transport.problems import ServiceError
 
 router = views()
 MAX_TRAINING = 10 << 20  # bytes of a training report that are read

@@ -9,11 +9,11 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from recsys.evaluation.report import MAIN
+from recsys.evaluation.results.report import MAIN
 from recsys.service.pages.charts import chart
-from recsys.service.pages.web import HEADERS, TheRecommender, needs, page, views
-from recsys.service.problems import ServiceError
+from recsys.service.pages.rendering import HEADERS, TheRecommender, needs, page, views
 from recsys.service.state import TheService
+from recsys.service.transport.problems import ServiceError
 
 router = views()
 MAX_RESULT = 32 << 20  # bytes

@@ -10,9 +10,9 @@ from typing import Any
 from fastapi import Request, Response
 
 from recsys.errors import RecsysError
-from recsys.pipeline import Recommender
+from recsys.recommender.recommender import Recommender
 from recsys.service import records
-from recsys.service.pages.web import Provenance, TheRecommender, needs, page, provenance, views
+from recsys.service.pages.rendering import Provenance, TheRecommender, needs, page, provenance, views
 from recsys.service.state import TheService
 
 router = views()

@@ -19,10 +19,10 @@ from jinja2 import nodes
 
 from recsys.engine import Engine
 from recsys.engine.base import Tokenizer
-from recsys.engine.offline import TokenizerEngine
-from recsys.pipeline import Recommender
-from recsys.prompting import PromptLibrary, RenderedPrompt
-from recsys.requests import Prepared
+from recsys.engine.tokenizer_only import TokenizerEngine
+from recsys.prompting.library import PromptLibrary, RenderedPrompt
+from recsys.recommender.recommender import Recommender
+from recsys.recommender.request import Prepared
 
 OPEN, BETWEEN, CLOSE = "\ue000", "\ue001", "\ue002"
 _MARK = re.compile(f"{OPEN}([^{BETWEEN}]*){BETWEEN}|{CLOSE}")

@@ -12,16 +12,16 @@ from fastapi import Request, Response
 
 from recsys.engine import Engine
 from recsys.errors import RecsysError, RequestError
-from recsys.inspection import rendered, tokens_engine
-from recsys.pipeline import Recommender
-from recsys.prompting import PromptTemplate, RenderedPrompt
-from recsys.requests import Prepared
-from recsys.service.pages.asking import Form, form_of, link, named, request_of
+from recsys.prompting.library import PromptTemplate, RenderedPrompt
+from recsys.recommender.inspection import rendered, tokens_engine
+from recsys.recommender.recommender import Recommender
+from recsys.recommender.request import Prepared
+from recsys.service.api.recommendations import filled
+from recsys.service.pages.forms import Form, form_of, link, named, request_of
 from recsys.service.pages.highlight import ORIGINS, Segment, marked_texts, source_segments
-from recsys.service.pages.web import TheRecommender, download, needs, page, provenance, views
-from recsys.service.problems import ServiceError
-from recsys.service.recommendations import filled
+from recsys.service.pages.rendering import TheRecommender, download, needs, page, provenance, views
 from recsys.service.state import TheService
+from recsys.service.transport.problems import ServiceError
 
 router = views()
 DEFAULT = "rank/pointwise"

@@ -8,14 +8,15 @@ import sqlalchemy as sa
 from fastapi import Form as Field
 from fastapi import Query, Request, Response
 
-from recsys.database import USERS
+from recsys.data.database import USERS
+from recsys.data.store import Store
 from recsys.errors import RecsysError
-from recsys.pipeline import Recommender
-from recsys.service.bodies import Answer, Events, Name, UserEvent
-from recsys.service.items import keep_events
-from recsys.service.pages.asking import Form, choices, form_of, matching, named, request_of
-from recsys.service.pages.streams import streamed
-from recsys.service.pages.web import (
+from recsys.recommender.recommender import Recommender
+from recsys.service.api.items import keep_events
+from recsys.service.api.recommendations import Job
+from recsys.service.api.schemas import Answer, Events, Name, UserEvent
+from recsys.service.pages.forms import Form, choices, form_of, matching, named, request_of
+from recsys.service.pages.rendering import (
     FROM_HERE,
     TheRecommender,
     allowed,
@@ -26,11 +27,10 @@ from recsys.service.pages.web import (
     provenance,
     views,
 )
-from recsys.service.problems import request_id_of
-from recsys.service.recommendations import Job
+from recsys.service.pages.streams import streamed
 from recsys.service.state import Service, TheService
-from recsys.service.streams import Steps
-from recsys.store import Store
+from recsys.service.transport.problems import request_id_of
+from recsys.service.transport.streams import Steps
 from recsys.types import Recommendations
 
 router = views()

@@ -8,9 +8,9 @@ from contextlib import aclosing
 from fastapi.responses import StreamingResponse
 
 from recsys.errors import RecsysError
-from recsys.service.pages.web import HEADERS, fragment
+from recsys.service.pages.rendering import HEADERS, fragment
 from recsys.service.state import Service
-from recsys.service.streams import SSE, Steps, events, sse
+from recsys.service.transport.streams import SSE, Steps, events, sse
 
 
 def streamed(service: Service, pieces: Callable[[], Steps]) -> StreamingResponse:

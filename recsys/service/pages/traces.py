@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 
 from recsys.service import records
-from recsys.service.bodies import Trace
-from recsys.service.pages.web import TheRecommender, needs, page, views
-from recsys.service.problems import ServiceError
+from recsys.service.api.schemas import Trace
+from recsys.service.pages.rendering import TheRecommender, needs, page, views
+from recsys.service.transport.problems import ServiceError
 
 router = views()
 SHOWN = 30

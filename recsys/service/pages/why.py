@@ -6,11 +6,11 @@ from fastapi import Request, Response
 from pydantic import ValidationError
 
 from recsys.errors import RecsysError
-from recsys.pipeline import Recommender
-from recsys.service.bodies import ExplanationRequest, Worded
-from recsys.service.pages.asking import Form, fault_of, form_of, link, named, request_of
-from recsys.service.pages.web import TheRecommender, download, needs, page, views
-from recsys.service.recommendations import explanation
+from recsys.recommender.recommender import Recommender
+from recsys.service.api.recommendations import explanation
+from recsys.service.api.schemas import ExplanationRequest, Worded
+from recsys.service.pages.forms import Form, fault_of, form_of, link, named, request_of
+from recsys.service.pages.rendering import TheRecommender, download, needs, page, views
 from recsys.service.state import Service, TheService
 from recsys.types import Why
 

@@ -1,0 +1,184 @@
+"""What an adapter's folder holds, and whether it still holds it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from recsys.engine.checkpoints.cache import MANIFEST, FileRecord, altered_file, sha256
+from recsys.engine.checkpoints.lora import CONFIG, WEIGHTS, read_files, refuse_pickles
+from recsys.errors import ModelError, RequestError
+
+FORMAT = 1
+DOMAIN = r"[a-z0-9][a-z0-9_-]*"
+SHA_DIGITS = 12
+Figures = dict[str, dict[str, float]]
+"""By metric: value, low, high, n."""
+
+_MAKE_AGAIN = "copy or import it again, or remove it and tune anew"
+
+
+class Comparison(BaseModel):
+    """How much better than the incumbent on validation, with the interval's ends. Incumbent: a ref or "base"."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
+
+    incumbent: str
+    metric: str
+    value: float
+    low: float
+    high: float
+
+
+class ReasonChecks(BaseModel):
+    """How many reasons written with the adapter passed their checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    passed: int = Field(ge=0)
+    total: int = Field(ge=0)
+
+
+class AdapterDraft(BaseModel):
+    """What the tuning knows of an adapter; `publish` adds what is computed from the files.
+
+    `split` is the rule of the split in words, `created` is ISO 8601, `seconds` the time taken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    domain: str = Field(pattern=f"^{DOMAIN}$")
+    base_model: str
+    base_fingerprint: str
+    template: str
+    template_hash: str
+    data_hash: str
+    split: str
+    objective: dict[str, float]
+    options: dict[str, Any]
+    metrics: Figures = {}
+    base_metrics: Figures = {}
+    paired: Figures = {}
+    comparison: Comparison | None = None
+    reason_checks: ReasonChecks | None = None
+    versions: dict[str, str]
+    command: str
+    created: str
+    seconds: float
+    seed: int
+
+
+class AdapterManifest(AdapterDraft):
+    """A published adapter: its name by content, and its files."""
+
+    format: int
+    sha: str = Field(pattern=f"^[0-9a-f]{{{SHA_DIGITS}}}$")
+    files: dict[str, FileRecord]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for name in files:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise ValueError(f"{name} lies outside the adapter's folder")
+        return files
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if missing := {CONFIG, WEIGHTS} - self.files.keys():
+            raise ValueError(f"files lacks {sorted(missing)[0]}")
+        if self.sha != name_of({name: record.sha256 for name, record in self.files.items()}):
+            raise ValueError("sha is not that of the files")
+        return self
+
+    @property
+    def ref(self) -> str:
+        return f"{self.domain}@{self.sha}"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA folder. Without a manifest it is a bare folder somebody pointed at."""
+
+    folder: Path
+    sha: str
+    manifest: AdapterManifest | None
+
+    @property
+    def ref(self) -> str:
+        """`domain@sha`, or the folder where there is no manifest."""
+        return self.manifest.ref if self.manifest else str(self.folder)
+
+    def published(self) -> AdapterManifest:
+        """The manifest. Raises RequestError for a bare folder."""
+        if self.manifest is None:
+            raise RequestError(
+                f"{self.ref} is no published adapter", hint="tune one, or import one that was exported"
+            )
+        return self.manifest
+
+
+def load_adapter(folder: Path) -> Adapter:
+    """The adapter in a folder that must have a manifest. Reads no weights: see `check_files`.
+
+    Raises ModelError if the manifest is missing or unreadable.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = AdapterManifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} holds no {MANIFEST}", hint=_MAKE_AGAIN) from error
+    except (OSError, ValidationError) as error:
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ModelError(f"{path} is unreadable: {problem}", hint=_MAKE_AGAIN) from error
+    if manifest.format != FORMAT:
+        raise ModelError(
+            f"{path} has format {manifest.format}, this version reads format {FORMAT}",
+            hint="use the version of whyrec that wrote it, or tune anew",
+        )
+    return Adapter(folder, manifest.sha, manifest)
+
+
+def load_folder(folder: Path) -> Adapter:
+    """The adapter in any folder: with its manifest where it has one, else bare.
+
+    Raises ModelError for a folder without a LoRA and an unreadable manifest.
+    """
+    if (folder / MANIFEST).exists():
+        return load_adapter(folder)
+    read_files(folder)
+    return Adapter(folder, content_sha(folder), None)
+
+
+def check_files(adapter: Adapter) -> None:
+    """Raise ModelError unless an adapter's files are what they were when it was published.
+
+    Pickled weights are refused wherever they lie in the folder. Reads every byte.
+    """
+    refuse_pickles(adapter.folder)
+    if adapter.manifest and (found := altered_file(adapter.folder, adapter.manifest.files)):
+        raise ModelError(f"{adapter.ref} is damaged: {found}", hint=_MAKE_AGAIN)
+    read_files(adapter.folder)
+
+
+def content_sha(folder: Path) -> str:
+    """Name of a LoRA by content: 12 hex digits of a SHA-256 over its configuration and weights."""
+    return name_of({name: sha256(folder / name) for name in (CONFIG, WEIGHTS)})
+
+
+def name_of(hashes: Mapping[str, str]) -> str:
+    """The same from the files' own SHA-256; other files do not count."""
+    text = "".join(f"{name}\0{hashes[name]}\n" for name in (CONFIG, WEIGHTS))
+    return hashlib.sha256(text.encode()).hexdigest()[:SHA_DIGITS]
+
+
+def parse_ref(text: str) -> tuple[str, str] | None:
+    """("movies", "abc1") of `movies@abc1`, ("movies", "") of `movies`, None of anything else."""
+    found = re.fullmatch(rf"({DOMAIN})(?:@([0-9a-f]{{4,{SHA_DIGITS}}}))?", text)
+    return (found[1], found[2] or "") if found else None

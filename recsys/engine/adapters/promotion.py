@@ -1,0 +1,118 @@
+"""Which adapter is a domain's default, how it came to be, and what an adapter must show first."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recsys.engine.adapters.manifest import Adapter
+from recsys.errors import ModelError
+
+BASE = "base"
+"""Stands for the base model alone where an incumbent is named."""
+
+MIN_REASONS_PASSED = 0.95
+STATE = "promoted.json"
+
+
+class Promotion(BaseModel):
+    """One promotion. `objections` are what `gate` said and force overrode; `replaced` a ref or "base"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ref: str
+    at: str
+    replaced: str
+    forced: bool = False
+    objections: tuple[str, ...] = ()
+
+
+class Promotions(BaseModel):
+    """The promotions of a domain, the last in force, and those rolled back since."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    history: tuple[Promotion, ...] = ()
+    rolled_back: tuple[Promotion, ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """The ref in force, "" if none is."""
+        return self.history[-1].ref if self.history else ""
+
+
+def gate(candidate: Adapter, incumbent: Adapter | None) -> list[str]:
+    """Why an adapter may not become the default; empty if it may.
+
+    It must be better than the present default (None: the base model alone) on validation,
+    the whole interval above 0, and its reasons must still pass their checks. One that was
+    tuned with items held out is for measuring.
+    """
+    against = incumbent.ref if incumbent else BASE
+    if candidate.manifest is None:
+        return ["it has no manifest, so nothing is known of its quality"]
+    objections = []
+    comparison = candidate.manifest.comparison
+    if comparison is None:
+        objections.append(f"it was not compared with {against} on validation")
+    elif comparison.incumbent != against:
+        objections.append(f"it was compared with {comparison.incumbent}, but the default now is {against}")
+    elif not comparison.low > 0:  # a NaN is no evidence either
+        objections.append(
+            f"it is not clearly better than {against}: {comparison.metric} "
+            f"{comparison.value:+.4f} [{comparison.low:+.4f}, {comparison.high:+.4f}]"
+        )
+    reasons = candidate.manifest.reason_checks
+    if reasons is not None and not (reasons.total and reasons.passed / reasons.total >= MIN_REASONS_PASSED):
+        objections.append(
+            f"{reasons.passed} of {reasons.total} reasons passed their checks, {MIN_REASONS_PASSED:.0%} must"
+        )
+    if held := candidate.manifest.options.get("examples", {}).get("held_items"):
+        objections.append(f"it was tuned without {held:.0%} of the items: it is for measuring what is new")
+    return objections
+
+
+def read_promotions(folder: Path) -> Promotions:
+    """The promotions of the domain whose adapters lie in `folder`. Raises ModelError if unreadable."""
+    path = folder / STATE
+    try:
+        return Promotions.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Promotions()
+    except (OSError, ValidationError) as error:
+        raise ModelError(
+            f"{path} is unreadable", hint="remove it, and promote the adapter again that was the default"
+        ) from error
+
+
+def write_promotions(folder: Path, promotions: Promotions) -> None:
+    write_text(folder / STATE, promotions.model_dump_json(indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of a text in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step, on the disk before the old one is gone. Raises OSError."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,250 @@
+"""The adapters on this machine, which of them a domain uses, and what is checked before one is used."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from recsys.config import Domain, Settings, shipped_domains
+from recsys.engine.adapters.manifest import Adapter, check_files, load_adapter, load_folder, parse_ref
+from recsys.engine.adapters.promotion import (
+    BASE,
+    Promotion,
+    Promotions,
+    gate,
+    now,
+    read_promotions,
+    write_promotions,
+)
+from recsys.engine.checkpoints.lora import CONFIG, read_lora
+from recsys.engine.checkpoints.weights import model_fingerprint, model_folder
+from recsys.errors import ModelError, RequestError
+from recsys.utils.locks import only_one
+
+NONE = "none"
+SHIPPED = "adapter"
+"""Folder inside a domain's own folder for the adapter that comes with it."""
+
+
+def adapters_folder(settings: Settings, domain: str) -> Path:
+    """Where the adapters of a domain are kept."""
+    return settings.data_dir.expanduser() / "adapters" / domain
+
+
+def list_adapters(
+    settings: Settings, domain: str | None = None, domain_folder: Path | None = None
+) -> list[Adapter]:
+    """All readable adapters of a domain or of all, the shipped ones too, oldest first."""
+    return scan(settings, domain, domain_folder)[0]
+
+
+def scan(
+    settings: Settings, domain: str | None = None, domain_folder: Path | None = None
+) -> tuple[list[Adapter], list[str]]:
+    """`list_adapters`, and what is wrong with the folders that are none."""
+    found: dict[str, Adapter] = {}
+    problems = []
+    for folder in _folders(settings, domain, domain_folder):
+        try:
+            adapter = load_adapter(folder)
+        except ModelError as error:
+            problems.append(error.message)
+        else:
+            found.setdefault(adapter.ref, adapter)
+    return sorted(found.values(), key=lambda a: (a.manifest.created if a.manifest else "", a.ref)), problems
+
+
+def find_adapter(ref: str, settings: Settings, domain_folder: Path | None = None) -> Adapter:
+    """The adapter of `movies@abc1` (4 digits or more), of `movies` (its default), or in a folder.
+
+    `domain_folder` is where a shipped adapter is looked for, by default that of the shipped
+    domain. Raises ModelError if there is none, it is unreadable, or several begin so.
+    """
+    parsed = parse_ref(ref)
+    if parsed is None or (Path(ref) / CONFIG).is_file():
+        folder = Path(ref).expanduser()
+        if folder.is_dir():
+            return load_folder(folder)
+        raise ModelError(f"no adapter '{ref}'", hint="give domain@sha (`recsys adapters list`), or a folder")
+    domain, sha = parsed
+    if not sha:
+        default = default_adapter(domain, settings, domain_folder)
+        if default is None:
+            raise ModelError(
+                f"domain '{domain}' has no default adapter",
+                hint="see `recsys adapters list` for those it has",
+            )
+        return default
+    own = adapters_folder(settings, domain) / sha
+    if own.is_dir():  # named in full: no need to look at the others, and it says what is wrong with it
+        return load_adapter(own)
+    adapters, problems = scan(settings, domain, domain_folder)
+    matches = [adapter for adapter in adapters if adapter.sha.startswith(sha)]
+    if len(matches) == 1:
+        return matches[0]
+    known = ", ".join(adapter.ref for adapter in matches or adapters)
+    raise ModelError(
+        f"several adapters begin with '{ref}'" if matches else f"no adapter '{ref}'",
+        hint=f"there are: {known or 'none'}" + (f"; unreadable: {len(problems)}" if problems else ""),
+    )
+
+
+def promoted(domain: str, settings: Settings, domain_folder: Path | None = None) -> Adapter | None:
+    """The adapter that was made a domain's default here. Raises ModelError if it is gone."""
+    ref = read_promotions(adapters_folder(settings, domain)).ref
+    if not ref:
+        return None
+    try:
+        return find_adapter(ref, settings, domain_folder)
+    except ModelError as error:
+        raise ModelError(
+            f"the default adapter {ref} cannot be used: {error.message}",
+            hint=f"`recsys adapters rollback --domain {domain}`, or WHYREC_ADAPTER=none for the base model alone",
+        ) from error
+
+
+def default_adapter(domain: str, settings: Settings, domain_folder: Path | None = None) -> Adapter | None:
+    """The adapter a domain uses unless told otherwise: the promoted, else the shipped, else none."""
+    return promoted(domain, settings, domain_folder) or _shipped(domain, domain_folder)
+
+
+def resolve_adapter(domain: Domain, settings: Settings) -> Adapter | None:
+    """The adapter that a domain's requests use under these settings; None for the base model alone.
+
+    A default is left aside where another base model is set than it was tuned on. A remote
+    engine is None too: its server holds the adapters and knows them by name.
+    Raises ModelError for one that does not exist or is unreadable.
+    """
+    if settings.engine.startswith(("http://", "https://")):
+        return None
+    if settings.adapter:
+        return named_adapter(settings, domain)
+    default = default_adapter(domain.name, settings, domain.folder)
+    fits = default is not None and default.manifest and default.manifest.base_model == settings.model
+    return default if fits else None
+
+
+def named_adapter(settings: Settings, domain: Domain | None = None) -> Adapter | None:
+    """The adapter that WHYREC_ADAPTER names, None if it names none. Raises as `find_adapter` does."""
+    if settings.adapter in ("", NONE):
+        return None
+    parsed = parse_ref(settings.adapter)
+    own = domain is not None and parsed is not None and parsed[0] == domain.name
+    return find_adapter(settings.adapter, settings, domain.folder if domain and own else None)
+
+
+def check(adapter: Adapter, base: Path | str, template_hash: str | None = None) -> list[str]:
+    """Refuse an adapter that must not be loaded on `base`; return warnings about one that may.
+
+    `base` is what `prepare_model` returned. Raises ModelError for pickled weights, damaged
+    or altered files, another base model, and shapes that do not fit it.
+    """
+    check_files(adapter)
+    folder = model_folder(base)
+    if adapter.manifest and (found := model_fingerprint(base)) != adapter.manifest.base_fingerprint:
+        raise ModelError(
+            f"{adapter.ref} was tuned on {adapter.manifest.base_model} ({adapter.manifest.base_fingerprint}), "
+            f"not on this base model ({found})",
+            hint="set WHYREC_MODEL to its base model, or WHYREC_ADAPTER=none for the base model alone",
+        )
+    read_lora(adapter.folder, folder)
+    warning = template_warning(adapter, template_hash)
+    return [warning] if warning else []
+
+
+def template_warning(adapter: Adapter, template_hash: str | None) -> str:
+    """A line if requests use another prompt than the adapter was tuned on; "" if not."""
+    manifest = adapter.manifest
+    if manifest is None or template_hash in (None, manifest.template_hash):
+        return ""
+    return (
+        f"adapter {adapter.ref} was tuned on prompt {manifest.template} ({manifest.template_hash}), "
+        f"which is now {template_hash}: its quality is not what was measured"
+    )
+
+
+def promote(
+    ref: str, settings: Settings, domain_folder: Path | None = None, *, force: bool = False
+) -> Promotion:
+    """Make an adapter its domain's default, if `gate` has nothing against it or with `force`.
+
+    Raises ModelError that says why not (the adapter stays as it is), or if it is damaged;
+    RequestError if it is the default already.
+    """
+    domain = find_adapter(ref, settings, domain_folder).published().domain
+    with changing(settings, domain) as folder:
+        candidate = find_adapter(ref, settings, domain_folder)
+        check_files(candidate)
+        incumbent = default_adapter(domain, settings, domain_folder)
+        if incumbent and incumbent.ref == candidate.ref:
+            raise RequestError(f"{candidate.ref} is the default already", hint="nothing to do")
+        objections = gate(candidate, incumbent)
+        if objections and not force:
+            raise ModelError(
+                f"{candidate.ref} is kept, but not promoted: {'; '.join(objections)}",
+                hint=f"`recsys adapters promote {candidate.ref} --force` overrides that, and records it",
+            )
+        made = Promotion(
+            ref=candidate.ref,
+            at=now(),
+            replaced=incumbent.ref if incumbent else BASE,
+            forced=bool(objections),
+            objections=tuple(objections),
+        )
+        state = read_promotions(folder)
+        write_promotions(folder, state.model_copy(update={"history": (*state.history, made)}))
+    return made
+
+
+def rollback(domain: str, settings: Settings, domain_folder: Path | None = None) -> Adapter | None:
+    """Undo the last promotion of a domain; returns the default after it, None for the base model.
+
+    Earlier promotions of adapters that are gone or unreadable are undone with it.
+    Raises RequestError if nothing was promoted.
+    """
+    with changing(settings, domain) as folder:
+        state = read_promotions(folder)
+        if not state.history:
+            raise RequestError(f"domain '{domain}' has no promotion to roll back", hint="nothing to do")
+        usable = {adapter.ref for adapter in list_adapters(settings, domain, domain_folder)}
+        history = list(state.history)
+        undone = [history.pop()]
+        while history and history[-1].ref not in usable:
+            undone.append(history.pop())
+        write_promotions(
+            folder, Promotions(history=tuple(history), rolled_back=(*state.rolled_back, *undone))
+        )
+    return default_adapter(domain, settings, domain_folder)
+
+
+@contextlib.contextmanager
+def changing(settings: Settings, domain: str) -> Iterator[Path]:
+    """The folder of a domain's adapters, while no other process changes it. Raises ModelError for OSError."""
+    folder = adapters_folder(settings, domain)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_one(folder.parent / f".{domain}.lock"):
+            yield folder
+    except OSError as error:
+        raise ModelError(
+            f"adapters cannot be written into {folder}: {error.strerror or error}",
+            hint="free some space there, make it writable, or set WHYREC_DATA_DIR to another folder",
+        ) from error
+
+
+def _shipped(domain: str, domain_folder: Path | None) -> Adapter | None:
+    folder = (domain_folder or shipped_domains() / domain) / SHIPPED
+    return load_adapter(folder) if folder.is_dir() else None
+
+
+def _folders(settings: Settings, domain: str | None, domain_folder: Path | None) -> list[Path]:
+    """Folders that should be adapters; half-made ones begin with a dot."""
+    own = adapters_folder(settings, domain or "*")
+    kept = sorted(own.parent.glob(f"{domain or '*'}/[!.]*/"))
+    shipped = (
+        [domain_folder / SHIPPED]
+        if domain_folder
+        else sorted(shipped_domains().glob(f"{domain or '*'}/{SHIPPED}"))
+    )
+    return [path for path in (*kept, *shipped) if path.is_dir()]

@@ -1,0 +1,121 @@
+"""Whom a system serves well, and whom not: the same figures for parts of the cases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.data.dataset import EventLog
+from recsys.data.splits import Case
+from recsys.evaluation.metrics.comparison import Measured
+from recsys.evaluation.protocol.base import EvaluationData
+from recsys.types import Item, User
+
+Rows = npt.NDArray[np.int64]
+Facets = dict[str, dict[str, Rows]]
+"""Facet -> segment -> numbers of its cases."""
+
+HEAD, TORSO = 0.5, 0.9  # of all train events, most popular items first
+MOST_VALUES = 10  # segments of one attribute or profile field
+FEW_VALUES = 30  # a profile field with more of them is no grouping
+RESAMPLES = 2_000
+
+
+def segment_figures(
+    measured: Measured, data: EvaluationData, systems: Sequence[str], metrics: Sequence[str]
+) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """system -> facet -> segment -> metric -> value, low, high, n."""
+    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {system: {} for system in systems}
+    for facet, parts in facets(data).items():
+        for label, rows in parts.items():
+            figures = measured.figures(rows, resamples=RESAMPLES)
+            for system in systems if figures else ():
+                assert figures is not None
+                found[system].setdefault(facet, {})[label] = {
+                    metric: vars(figures.interval(system, metric)) for metric in metrics
+                }
+    return found
+
+
+def facets(data: EvaluationData) -> Facets:
+    """All the ways in which the cases are cut; facets with one segment say nothing and are left out."""
+    cases = data.split.cases
+    cut = {
+        "history length": _history_lengths(cases),
+        "target popularity": _popularity(cases, data.log),
+        **_attributes(cases, data.by_id),
+        **_profiles(cases, data.users),
+    }
+    return {facet: parts for facet, parts in cut.items() if len(parts) > 1}
+
+
+def popularity_segments(log: EventLog) -> dict[str, str]:
+    """Item id -> head, torso, tail or new.
+
+    The head is the fewest most popular items that together hold half of all events, head
+    and torso hold 90 %; new items have no event.
+    """
+    order = np.lexsort((np.arange(len(log.items)), -log.counts))
+    # Events on more popular items: an item belongs where the events on it begin.
+    before = np.cumsum(log.counts[order]) - log.counts[order]
+    total = max(1, int(log.counts.sum()))
+    names = {}
+    for row, events in zip(order, before, strict=True):
+        part = events / total
+        name = "head" if part < HEAD else "torso" if part < TORSO else "tail"
+        names[log.items[row]] = name if log.counts[row] else "new"
+    return names
+
+
+def _history_lengths(cases: Sequence[Case]) -> dict[str, Rows]:
+    """Terciles, labelled by the lengths that occur in them."""
+    lengths = np.array([len(case.history) for case in cases])
+    limits = np.quantile(lengths, [1 / 3, 2 / 3], method="inverted_cdf")
+    third = np.searchsorted(limits, lengths, side="left")
+    parts = {}
+    for number in range(3):
+        rows = np.flatnonzero(third == number)
+        if len(rows):
+            low, high = lengths[rows].min(), lengths[rows].max()
+            parts[f"{low} to {high} events" if low < high else f"{low} events"] = rows
+    return parts
+
+
+def _popularity(cases: Sequence[Case], log: EventLog) -> dict[str, Rows]:
+    segment = popularity_segments(log)
+    of_cases = np.array([segment[case.target.item_id] for case in cases], dtype=object)
+    labels = {
+        "head": f"head (first {HEAD:.0%} of events)",
+        "torso": f"torso (to {TORSO:.0%})",
+        "tail": "tail",
+        "new": "new (no event in train)",
+    }
+    return {label: rows for name, label in labels.items() if len(rows := np.flatnonzero(of_cases == name))}
+
+
+def _attributes(cases: Sequence[Case], items: Mapping[str, Item]) -> Facets:
+    """The most frequent values of each attribute of the targets; an item can have several."""
+    values: dict[str, dict[str, list[int]]] = {}
+    for number, case in enumerate(cases):
+        for name, found in items[case.target.item_id].attributes.items():
+            for value in dict.fromkeys(found):
+                values.setdefault(name, {}).setdefault(value, []).append(number)
+    return {f"target: {name}": _most_frequent(rows) for name, rows in values.items()}
+
+
+def _profiles(cases: Sequence[Case], users: Mapping[str, User]) -> Facets:
+    values: dict[str, dict[str, list[int]]] = {}
+    for number, case in enumerate(cases):
+        known = users.get(case.user_id)
+        for name, value in known.profile.items() if known else ():
+            values.setdefault(name, {}).setdefault(value, []).append(number)
+    return {f"user: {name}": _most_frequent(rows) for name, rows in values.items() if len(rows) <= FEW_VALUES}
+
+
+def _most_frequent(rows: Mapping[str, list[int]]) -> dict[str, Rows]:
+    frequent = Counter({value: len(found) for value, found in rows.items()}).most_common(MOST_VALUES)
+    return {value: np.array(rows[value]) for value, _ in frequent}

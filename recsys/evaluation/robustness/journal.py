@@ -1,0 +1,177 @@
+"""What the studies of robustness share: a journal to resume from, figures with intervals, `result.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import recsys
+from recsys.config import load_settings
+from recsys.data.splits import event_key
+from recsys.engine.adapters import resolve_adapter
+from recsys.engine.adapters.promotion import write_text
+from recsys.errors import DataError, RequestError
+from recsys.evaluation.protocol.base import EvaluationData
+from recsys.evaluation.results.rankings import OVERWRITE
+from recsys.evaluation.runner import data_hash, digest, run_of
+from recsys.utils.intervals import RESAMPLES, Resamples, Statistic, Values, bounds, mean_of
+
+Figure = dict[str, float]
+"""`value`, and its bootstrap 95 % interval over users: `low`, `high`; `n` observations."""
+
+
+class Journal:
+    """One JSON line per key, after a header that names all that they depend on: a killed run goes on.
+
+    A file with another header is refused, or begun anew if `overwrite`; a last line that was
+    half written is dropped. Raises RequestError, or DataError for a damaged file.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self.path = path
+        self.lines: dict[str, dict[str, Any]] = {}
+        wanted = json.loads(json.dumps(header))
+        try:
+            content = path.read_bytes() if path.is_file() and not overwrite else b""
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole = content[: content.rfind(b"\n") + 1]
+            if not whole:
+                path.write_bytes(_line(wanted))
+            elif len(whole) < len(content):
+                path.write_bytes(whole)
+        except OSError as error:
+            raise RequestError(
+                f"cannot write {path}: {error.strerror}", hint="choose another --out"
+            ) from error
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                found = json.loads(line)
+                if number > 1:
+                    self.lines[found["key"]] = found["found"]
+                    continue
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(str(path), number, None, "this line is damaged", hint=OVERWRITE) from error
+            if differing := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
+                raise RequestError(f"{path} is of another run: {', '.join(differing)} differ", hint=OVERWRITE)
+
+    def add(self, key: str, found: dict[str, Any]) -> None:
+        """Keep what was found of `key`."""
+        self.lines[key] = found
+        with self.path.open("ab") as file:
+            file.write(_line({"key": key, "found": found}))
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def study_run(data: EvaluationData, command: str) -> dict[str, Any]:
+    """`run` of a study's result."""
+    return run_of(data, command) | {
+        "data_hash": data_hash(data.items, (*data.split.train, *data.split.held_out)),
+        "train_hash": data.log.hash,
+        "versions": {"whyrec": recsys.__version__},
+    }
+
+
+def header_of(data: EvaluationData, run: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Whatever the lines of a journal depend on, known before any model is loaded."""
+    settings = data.settings or load_settings()
+    adapter = resolve_adapter(data.domain, settings)
+    model = {"model", "embedder", "engine", "dtype", "max_model_len"}
+    return {
+        **{name: run[name] for name in ("domain", "part", "split", "seed", "data_hash", "train_hash")},
+        "version": recsys.__version__,
+        "cases": digest([event_key(case.target) for case in data.split.cases]),
+        "domain settings": digest(data.domain.model_dump(mode="json", exclude={"folder"})),
+        "settings": settings.model_dump(mode="json", include=model),
+        "adapter": adapter.ref if adapter else None,
+        **more,
+    }
+
+
+def means(
+    columns: Mapping[str, Sequence[float]], users: Sequence[str], seed: int, resamples: int = RESAMPLES
+) -> dict[str, Figure]:
+    """The mean of each column of observations; `users` names whose each observation is."""
+    if not columns or not users:
+        return {}
+    values = np.array(list(columns.values()), dtype=np.float64).T
+    return _figures(columns, values.mean(axis=0), mean_of(values), users, seed, resamples)
+
+
+def medians(columns: Mapping[str, Sequence[float]], users: Sequence[str], seed: int) -> dict[str, Figure]:
+    """The median of each column."""
+    values = np.array(list(columns.values()), dtype=np.float64).T
+    return _figures(columns, np.median(values, axis=0), median_of(values), users, seed, RESAMPLES)
+
+
+def ratio(over: Sequence[float], under: Sequence[float], users: Sequence[str], seed: int) -> Figure:
+    """Sum over sum, of the same observations: how much of a figure is kept."""
+    both = np.array([over, under], dtype=np.float64).T
+
+    def statistic(weights: Values) -> Values:
+        sums = weights @ both
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(sums[:, :1] / sums[:, 1:])
+
+    draws = Resamples(users, seed=seed).draws(statistic)
+    total = float(both[:, 1].sum())
+    low, high = bounds(draws)[:, 0] if total else (0.0, 0.0)
+    value = float(both[:, 0].sum()) / total if total else 0.0
+    return {"value": value, "low": float(low), "high": float(high), "n": len(both)}
+
+
+def median_of(values: Values) -> Statistic:
+    """Weighted medians of the columns of (cases, columns): the first value with half the weight below or at it."""
+    order = np.argsort(values, axis=0, kind="stable")
+
+    def statistic(weights: Values) -> Values:
+        found = []
+        for column, places in enumerate(order.T):
+            below = np.cumsum(weights[:, places], axis=1)
+            first = (below >= below[:, -1:] / 2).argmax(axis=1)
+            found.append(values[places[first], column])
+        return np.stack(found, axis=1)
+
+    return statistic
+
+
+def write_section(
+    out: Path, run: Mapping[str, Any], sections: Mapping[str, Any], *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Put sections into `out/result.json` beside what other studies of the same data found there.
+
+    `run` stands under the first section's name with `_run`. Returns the whole. Raises RequestError for a result of other data, unless `overwrite`.
+    """
+    path = out / "result.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not overwrite else {}
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot read {path}", hint=OVERWRITE) from error
+    same = ("domain", "part", "split", "data_hash", "train_hash")
+    if before and any(before.get("run", {}).get(name) != run[name] for name in same):
+        raise RequestError(f"{path} is of other data", hint=OVERWRITE)
+    first = next(iter(sections))
+    result = {**before, "run": before.get("run", dict(run)), f"{first}_run": dict(run), **sections}
+    write_text(path, json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    return result
+
+
+def _figures(
+    columns: Mapping[str, Sequence[float]],
+    point: Values,
+    statistic: Statistic,
+    users: Sequence[str],
+    seed: int,
+    resamples: int,
+) -> dict[str, Figure]:
+    low, high = bounds(Resamples(users, seed=seed, resamples=resamples).draws(statistic))
+    return {
+        name: {"value": float(point[n]), "low": float(low[n]), "high": float(high[n]), "n": len(users)}
+        for n, name in enumerate(columns)
+    }

@@ -1,0 +1,291 @@
+"""The one render path: finds, renders, budgets and hashes prompts.
+
+Ranking, `recsys prompt render` and (later) tuning and the web inspector all call
+`PromptLibrary.render`, so what is inspected is what is sent.
+
+A template is a Jinja file with TOML front matter and three blocks:
+
+    +++
+    task = "rank.pointwise"
+    version = 1
+    variables = ["history", "candidate"]
+    labels = ["Yes", "No"]
+    +++
+    {% block system %}...{% endblock %}
+    {% block shared %}   the same for every candidate of a request   {% endblock %}
+    {% block suffix %}   what differs                                {% endblock %}
+
+`shared` and `suffix` together are the user's turn in the model's own chat
+template. They are tokenised apart, so that the shared part is the same tokens
+in every prompt and the engine's prefix cache can hold it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.meta
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recsys.engine.base import CACHE_BLOCK, Tokenizer
+from recsys.errors import PromptError
+from recsys.utils.sanitize import clean_text
+
+BLOCKS = ("system", "shared", "suffix")
+
+_FRONT_MATTER = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n?", re.DOTALL)
+_SPLIT = "\u241e"  # marks where the user's turn goes in a rendered chat template
+
+
+class FrontMatter(BaseModel):
+    """What a template says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    version: int = Field(ge=1)
+    variables: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """One template: where it is, what it says of itself, what its words hash to."""
+
+    name: str
+    path: Path
+    source: str
+    meta: FrontMatter
+    hash: str
+
+
+@dataclass(frozen=True)
+class RenderedPrompt:
+    """Prompts of one request that share a prefix: `head` + one of `tails`.
+
+    `head` and `tails` are text; `head_ids` and `tail_ids` their tokens. `dropped`
+    is how many history entries did not fit, oldest first.
+    """
+
+    template: PromptTemplate
+    head: str
+    tails: tuple[str, ...]
+    head_ids: tuple[int, ...]
+    tail_ids: tuple[tuple[int, ...], ...]
+    dropped: int = 0
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(self.head + tail for tail in self.tails)
+
+    @property
+    def token_ids(self) -> list[list[int]]:
+        return [[*self.head_ids, *tail] for tail in self.tail_ids]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the longest prompt."""
+        return len(self.head_ids) + max(map(len, self.tail_ids))
+
+
+def listed(names: Sequence[str]) -> str:
+    """["a", "b", "c"] -> "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def braced(name: str) -> str:
+    """h1 -> "{h1}": how templates show the model a placeholder."""
+    return f"{{{name}}}"
+
+
+class PromptLibrary:
+    """Templates by name ("rank/pointwise"); a domain's own folder wins over the shipped one.
+
+    `clean` is what makes text of people and items harmless; another only to measure what it does.
+    """
+
+    environment: type[jinja2.Environment] = jinja2.Environment
+
+    def __init__(self, overrides: Path | None = None, clean: Callable[..., str] = clean_text) -> None:
+        shipped = Path(__file__).resolve().parents[2] / "prompts"
+        if overrides is not None and not overrides.is_dir():
+            raise PromptError(f"no prompt folder {overrides}", hint="correct `prompts` in domain.toml")
+        self.folders = [folder for folder in (overrides, shipped) if folder is not None]
+        self._templates: dict[str, PromptTemplate] = {}
+        self._environment = self.environment(
+            loader=jinja2.FunctionLoader(self._load_source),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            autoescape=False,  # plain text for a model; clean_text guards what goes in
+        )
+        self._environment.filters |= {"clean": clean, "listed": listed, "braced": braced}
+
+    def names(self) -> list[str]:
+        """Every template with front matter, sorted (partials have none)."""
+        found = {
+            path.relative_to(folder).with_suffix("").as_posix()
+            for folder in self.folders
+            for path in folder.rglob("*.j2")
+            if path.relative_to(folder).parts[0] != "partials"
+        }
+        return sorted(found)
+
+    def get(self, name: str) -> PromptTemplate:
+        """One template. Raises PromptError if it is missing or its front matter is wrong."""
+        if name not in self._templates:
+            self._templates[name] = self._parse(name)
+        return self._templates[name]
+
+    def render_block(self, name: str, block: str, variables: Mapping[str, Any]) -> str:
+        """One block of a template as text; "" if it has none."""
+        template = self.get(name)
+        try:
+            compiled = self._environment.get_template(name)
+            if block not in compiled.blocks:
+                return ""
+            context = compiled.new_context(dict(variables))
+            return "".join(compiled.blocks[block](context)).strip("\n")
+        except jinja2.TemplateError as error:
+            raise PromptError(f"{template.path}: {error}", hint="mend the template") from error
+
+    def render(
+        self,
+        name: str,
+        tokenizer: Tokenizer,
+        variables: Mapping[str, Any],
+        suffixes: Sequence[Mapping[str, Any]] = ({},),
+        *,
+        max_tokens: int,
+        spare: int = 0,
+    ) -> RenderedPrompt:
+        """Render one prompt per entry of `suffixes`, all sharing one prefix.
+
+        `variables["history"]`, oldest first, is cut from its old end until the
+        longest prompt has at most `max_tokens` tokens. Up to `spare` more entries, one in five
+        at most, go where the prefix then ends nearer behind a whole block of the engine's cache:
+        what is beyond it is computed again for every suffix. Raises PromptError if it
+        does not fit even without history, or naming every missing variable at once.
+        """
+        template = self.get(name)
+        missing = sorted(set(template.meta.variables) - set(variables) - set(suffixes[0]))
+        if missing:
+            raise PromptError(
+                f"{template.path}: missing variables: {', '.join(missing)}",
+                hint="pass them, or drop them from the front matter",
+            )
+        history = list(variables.get("history", ()))
+        before, after = _chat_frame(tokenizer, self.render_block(name, "system", variables))
+        tails = tuple(self.render_block(name, "suffix", {**variables, **one}) + after for one in suffixes)
+        tail_ids = tuple(tuple(tokenizer.encode(tail, add_special_tokens=False)) for tail in tails)
+
+        def with_history(kept: int) -> RenderedPrompt:
+            used = (
+                {**variables, "history": history[len(history) - kept :]}
+                if "history" in variables
+                else dict(variables)
+            )
+            head = before + self.render_block(name, "shared", used) + "\n"
+            head_ids = tuple(tokenizer.encode(head, add_special_tokens=False))
+            return RenderedPrompt(
+                template, head, tails, head_ids, tail_ids, dropped=len(history) - kept, variables=used
+            )
+
+        best = _within(max_tokens, with_history, len(history))
+        if best.tokens > max_tokens:
+            raise PromptError(
+                f"{template.path}: {best.tokens} tokens without any history, the budget is {max_tokens}",
+                hint="raise ranker.max_prompt_tokens, or lower n_candidates",
+            )
+        kept = len(history) - best.dropped
+        shorter = (with_history(kept - n) for n in range(1, min(spare, kept // 5) + 1))
+        return min((best, *shorter), key=lambda prompt: len(prompt.head_ids) % CACHE_BLOCK)
+
+    def _parse(self, name: str) -> PromptTemplate:
+        path = self._find(name)
+        source = path.read_text(encoding="utf-8")
+        match = _FRONT_MATTER.match(source)
+        if not match:
+            raise PromptError(f"{path}: no front matter", hint="start it with +++, TOML, +++")
+        try:
+            meta = FrontMatter.model_validate(tomllib.loads(match.group(1)))
+            used = self._words(name)
+        except (tomllib.TOMLDecodeError, ValidationError) as error:
+            raise PromptError(
+                f"{path}: front matter: {error}", hint="it needs task, version, variables"
+            ) from error
+        except jinja2.TemplateSyntaxError as error:
+            raise PromptError(
+                f"{path}, line {error.lineno}: {error.message}", hint="mend the template"
+            ) from error
+        digest = hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:12]
+        return PromptTemplate(name=name, path=path, source=source, meta=meta, hash=digest)
+
+    def _words(self, name: str) -> dict[str, str]:
+        """Sources of a template and of every partial it pulls in: what its hash covers."""
+        sources: dict[str, str] = {}
+        waiting = [name]
+        while waiting:
+            current = waiting.pop()
+            if current in sources:
+                continue
+            sources[current] = self._find(current).read_text(encoding="utf-8")
+            tree = self._environment.parse(_FRONT_MATTER.sub("", sources[current]))
+            waiting += [found for found in jinja2.meta.find_referenced_templates(tree) if found]
+        return sources
+
+    def file(self, name: str) -> Path:
+        """A file beside the templates; the domain's own folder is searched first."""
+        for folder in self.folders:
+            path = (folder / name).resolve()
+            if path.is_file() and path.is_relative_to(folder.resolve()):
+                return path
+        raise PromptError(f"no file '{name}' in {', '.join(map(str, self.folders))}", hint="restore it")
+
+    def _find(self, name: str) -> Path:
+        try:
+            return self.file(f"{name}.j2")
+        except PromptError:
+            raise PromptError(f"no template '{name}'", hint=f"there are: {', '.join(self.names())}") from None
+
+    def _load_source(self, name: str) -> str:
+        return _FRONT_MATTER.sub("", self._find(name).read_text(encoding="utf-8"))
+
+
+def _within(max_tokens: int, with_history: Callable[[int], RenderedPrompt], length: int) -> RenderedPrompt:
+    """The prompt with the most of `length` entries that fits; without any, if none does."""
+    whole = with_history(length)
+    if whole.tokens <= max_tokens:
+        return whole
+    low, high = 0, length  # the most history that fits lies in [low, high)
+    best = with_history(0)  # may be longer than a short history: it says that nothing is known
+    while high - low > 1:
+        middle = (low + high) // 2
+        attempt = with_history(middle)
+        if attempt.tokens <= max_tokens:
+            low, best = middle, attempt
+        else:
+            high = middle
+    return best
+
+
+def _chat_frame(tokenizer: Tokenizer, system: str) -> tuple[str, str]:
+    """What the model's own chat template puts before and after the user's turn."""
+    messages = ([{"role": "system", "content": system}] if system else []) + [
+        {"role": "user", "content": _SPLIT}
+    ]
+    if not tokenizer.chat_template:
+        return (system + "\n\n" if system else ""), "\nAnswer: "
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    before, _, after = text.partition(_SPLIT)
+    return before, after

@@ -1,0 +1,316 @@
+"""Training of next-item models: cross-entropy over all items at every position of every history.
+
+Events of one moment (a page of ratings typed in at once) have no order among
+themselves: every epoch reads them in another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.config.retrieval import SequenceConfig
+from recsys.data.dataset import DoubleArray, EventLog, FloatArray
+from recsys.errors import IndexDamaged, ModelError
+from retrieval import artefacts
+from retrieval.sequence.model import SequenceModel, Training
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from retrieval.sequence.network import Network
+
+__all__ = ["train"]
+
+Progress = Callable[[str, int, int], None]
+Array = npt.NDArray[Any]
+
+KIND = "sequence training 1"
+"""Change it when training changes: what was begun before is begun again."""
+
+CHECKPOINT = "checkpoint"
+MAX_NORM = 1.0
+"""Gradients are cut to this length."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pieces of histories: item rows (b, l), -1 after the last, with their times, and which
+    item came next (p,) at which positions of the flattened piece (p,)."""
+
+    items: Tensor
+    times: Tensor
+    positions: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The last event of some users, and all that they did before."""
+
+    histories: list[list[str]]
+    times: list[DoubleArray]
+    targets: list[str]
+
+
+@dataclass
+class State:
+    """Where a training stands: after `epoch` epochs, `best` being the weights after `best_epoch`."""
+
+    network: Network
+    optimiser: torch.optim.AdamW
+    epoch: int = 0
+    best_epoch: int = 0
+    best: dict[str, FloatArray] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def train(
+    log: EventLog, config: SequenceConfig, folder: Path | None = None, progress: Progress | None = None
+) -> SequenceModel:
+    """A next-item model of these events, trained on the CPU.
+
+    With a `folder` every epoch leaves a checkpoint in it: the same training, called again,
+    goes on from there and ends with the same weights. They depend on the log and the config,
+    and on nothing else. `progress` is called with ("training", epochs done, epochs in all).
+
+    Raises ModelError if the training diverges, OSError if a checkpoint cannot be written.
+    """
+    learned, held_out = _split(log, config)
+    state = _begin(learned, config)
+    if folder is not None:
+        _resume(state, folder / CHECKPOINT, config, log)
+    if not state.best:
+        _judge(state, learned, config, held_out)
+    while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
+        if progress is not None:
+            progress("training", state.epoch, config.epochs)
+        started = time.monotonic()
+        with _threads(config.threads):
+            _one_epoch(state, learned, config)
+        state.epoch += 1
+        _judge(state, learned, config, held_out)
+        state.seconds += time.monotonic() - started
+        if folder is not None:
+            _keep(state, folder / CHECKPOINT, config, log)
+    if progress is not None:
+        progress("training", config.epochs, config.epochs)
+    return _model(state, learned, config, fitted_on=log.hash)
+
+
+def _split(log: EventLog, config: SequenceConfig) -> tuple[EventLog, HeldOut]:
+    """The log to learn from, with only the items that are met in it, and the events held out of it."""
+    length = np.diff(log.start)
+    eligible = np.flatnonzero(length >= 3)  # with fewer, nothing would be left to learn
+    rng = np.random.default_rng(config.seed)
+    chosen = np.sort(rng.permutation(eligible)[: round(len(eligible) * config.validation_users)])
+    kept = np.ones(len(log), dtype=bool)
+    kept[log.start[chosen + 1] - 1] = False
+    rows = np.unique(log.item[kept])
+    learned = EventLog(
+        items=tuple(log.items[row] for row in rows),
+        users=log.users,
+        start=log.start - np.concatenate([[0], np.cumsum(~kept)])[log.start],
+        item=np.searchsorted(rows, log.item[kept]).astype(np.int32),
+        time=log.time[kept],
+        feeling=log.feeling[kept],
+    )
+    held_out = HeldOut([], [], [])
+    for user in chosen:
+        first, last = int(log.start[user]), int(log.start[user + 1]) - 1
+        target = log.items[log.item[last]]
+        if target in learned.row_of:
+            held_out.histories.append([log.items[row] for row in log.item[first:last]])
+            held_out.times.append(log.time[first:last])
+            held_out.targets.append(target)
+    return learned, held_out
+
+
+def _begin(learned: EventLog, config: SequenceConfig) -> State:
+    import torch
+
+    from retrieval.sequence.network import build, initialise
+
+    network = build(config, len(learned.items))
+    initialise(network, learned, torch.Generator().manual_seed(config.seed))
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+    )
+    return State(network, optimiser)
+
+
+def _one_epoch(state: State, learned: EventLog, config: SequenceConfig) -> None:
+    import torch
+    from torch.nn import functional
+
+    from retrieval.sequence.network import states
+
+    rng = np.random.default_rng((config.seed, state.epoch))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    state.network.train()
+    batches = list(_batches(learned, config, rng))
+    for number, batch in enumerate(batches, start=1):
+        rate = config.learning_rate * _schedule(state.epoch + number / len(batches), config.epochs)
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        found = states(state.network, config, batch.items, batch.times, generator)
+        logits = state.network["outputs"](found.flatten(0, 1)[batch.positions])
+        loss = functional.cross_entropy(logits, batch.targets)
+        if not torch.isfinite(loss):
+            raise ModelError(
+                f"training of the sequence model diverged in epoch {state.epoch + 1}",
+                hint="lower its learning_rate",
+            )
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), MAX_NORM)
+        state.optimiser.step()
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """So many for torch meanwhile."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _schedule(done: float, epochs: int) -> float:
+    """Share of the learning rate after `done` epochs: it rises over the first, then falls as a cosine does."""
+    return min(1.0, done) * 0.5 * (1 + math.cos(math.pi * done / epochs))
+
+
+def _batches(learned: EventLog, config: SequenceConfig, rng: np.random.Generator) -> Iterator[Batch]:
+    """All histories once, in pieces of at most `length` events, those of about equal length together."""
+    pieces = list(_pieces(learned, config.length, rng))
+    pieces = [pieces[n] for n in rng.permutation(len(pieces))]
+    pieces.sort(key=lambda piece: len(piece[0]) + 0.2 * config.length * rng.random())
+    groups: list[list[tuple[Array, Array]]] = [[]]
+    longest = 0
+    for piece in pieces:
+        longest = max(longest, len(piece[0]))
+        if groups[-1] and longest * (len(groups[-1]) + 1) > config.batch * config.length:
+            groups.append([])
+            longest = len(piece[0])
+        groups[-1].append(piece)
+    for n in rng.permutation(len(groups)):
+        if groups[n]:
+            yield _batch(groups[n])
+
+
+def _pieces(learned: EventLog, length: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+    """(item rows, times) of pieces, each ending with the event that the next one begins with."""
+    user = np.repeat(np.arange(len(learned.users)), np.diff(learned.start))
+    moment = np.cumsum(np.concatenate([[True], learned.time[1:] != learned.time[:-1]])[: len(learned)])
+    order = np.lexsort((rng.random(len(learned)), moment, user))
+    for first, end in zip(learned.start[:-1], learned.start[1:], strict=True):
+        last = int(end) - 1
+        offset = int(rng.integers(1, length + 1)) if last - first > length else last - first
+        for begin, stop in pairwise([int(first), *range(int(first) + offset, last, length), last]):
+            piece = order[begin : stop + 1]
+            if len(piece) > 1:
+                yield learned.item[piece], learned.time[piece]
+
+
+def _batch(pieces: list[tuple[Array, Array]]) -> Batch:
+    import torch
+
+    shape = (len(pieces), max(len(items) for items, _ in pieces) - 1)
+    items, targets = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+    times = np.full(shape, np.nan)
+    for row, (piece, seconds) in enumerate(pieces):
+        items[row, : len(piece) - 1] = piece[:-1]
+        targets[row, : len(piece) - 1] = piece[1:]
+        times[row, : len(piece) - 1] = seconds[:-1]
+    positions = np.flatnonzero(targets.ravel() >= 0)
+    arrays = (items, times, positions, targets.ravel()[positions])
+    return Batch(*(torch.from_numpy(array) for array in arrays))
+
+
+def _judge(state: State, learned: EventLog, config: SequenceConfig, held_out: HeldOut) -> None:
+    """Take the weights as the best so far, unless others did better on what was held out."""
+    weights = _arrays(state.network)
+    figures: dict[str, float] = {}
+    if held_out.targets:
+        training = Training(config=config, fitted_on="", epochs=state.epoch, seconds=0.0, validation={})
+        scores = SequenceModel(learned.items, weights, training).score_batch(
+            held_out.histories, held_out.times
+        )
+        answered = ~np.isnan(scores).any(axis=1)  # not those who met only what nobody else did
+        targets = np.array([learned.row_of[target] for target in held_out.targets])
+        of_target = scores[np.arange(len(targets)), targets]
+        for row, history in enumerate(held_out.histories):
+            scores[row, [learned.row_of[one] for one in history if one in learned.row_of]] = -np.inf
+        ahead = (scores > of_target[:, None]).sum(axis=1)
+        if answered.any():
+            figures["nll"] = float(-of_target[answered].mean())
+            figures["hit@10"] = float((ahead[answered] < 10).mean())
+    if not state.best or not figures or figures["nll"] < state.figures["nll"]:
+        state.best, state.best_epoch, state.figures = weights, state.epoch, figures
+
+
+def _model(state: State, learned: EventLog, config: SequenceConfig, *, fitted_on: str) -> SequenceModel:
+    training = Training(
+        config=config,
+        fitted_on=fitted_on,
+        epochs=state.best_epoch,
+        seconds=round(state.seconds, 1),
+        validation=state.figures,
+    )
+    return SequenceModel(learned.items, state.best, training)
+
+
+def _keep(state: State, folder: Path, config: SequenceConfig, log: EventLog) -> None:
+    tensors: dict[str, Array] = {f"now {name}": values for name, values in _arrays(state.network).items()}
+    tensors |= {f"best {name}": values for name, values in state.best.items()}
+    for number, moments in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser {number} {name}": values.numpy() for name, values in moments.items()}
+    facts = {name: getattr(state, name) for name in ("epoch", "best_epoch", "figures", "seconds")}
+    artefacts.save(folder, KIND, tensors, facts | _identity(config, log))
+
+
+def _resume(state: State, folder: Path, config: SequenceConfig, log: EventLog) -> None:
+    """Take up the checkpoint, if there is a whole one of this training."""
+    import torch
+
+    try:
+        tensors, facts = artefacts.load(folder, KIND, _identity(config, log))
+    except IndexDamaged:
+        return
+    parts: dict[str, dict[str, Array]] = {"now": {}, "best": {}, "optimiser": {}}
+    for name, values in tensors.items():
+        part, _, rest = name.partition(" ")
+        parts[part][rest] = values
+    state.network.load_state_dict({name: torch.from_numpy(one) for name, one in parts["now"].items()})
+    restored = state.optimiser.state_dict()
+    for name, values in parts["optimiser"].items():
+        number, _, moment = name.partition(" ")
+        restored["state"].setdefault(int(number), {})[moment] = torch.from_numpy(values)
+    state.optimiser.load_state_dict(restored)
+    state.best = {name: values.astype(np.float32) for name, values in parts["best"].items()}
+    state.epoch, state.best_epoch = facts["epoch"], facts["best_epoch"]
+    state.figures, state.seconds = facts["figures"], facts["seconds"]
+
+
+def _identity(config: SequenceConfig, log: EventLog) -> dict[str, Any]:
+    return {"config": config.model_dump(), "fitted_on": log.hash}
+
+
+def _arrays(network: Network) -> dict[str, FloatArray]:
+    return {name: values.detach().numpy().copy() for name, values in network.state_dict().items()}

@@ -1,0 +1,220 @@
+"""Reasons of a whole request: a planted cause comes out with its figures, and nothing where nothing is known."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from recsys.config import Settings, load_domain
+from recsys.errors import EngineDead, EngineError, RequestError
+from recsys.explain.evidence import OWED
+from recsys.recommender.recommender import Recommender
+from recsys.recommender.request import Asked
+from tests.fakes import FILMS, ScriptedEngine, build_recommender, write_films
+
+AT = "2026-11-20T21:00"  # a Friday
+
+
+class TestFigures:
+    def test_cause_is_told_with_its_figures(self, recommender: Recommender, scripted: ScriptedEngine) -> None:
+        def score(text: str, label: str) -> float:
+            shared, _, about = text.partition("Will this person")
+            return 2.0 * (label == "Yes" and "Alien" in shared and "Casablanca" in about)
+
+        scripted.score = score
+        first = recommender.recommend("ann", k=1, n_candidates=8)[0]
+        assert first.item.title == "Casablanca"
+        why = first.explanation
+        assert why is not None
+        assert "Alien" in why.text
+        assert [entry.item_id for entry in why.evidence if entry.kind == "history"] == ["f3"]
+        assert why.counterfactual is not None
+        assert why.counterfactual.rank == 1
+        assert why.counterfactual.rank_without > 1
+        assert why.comprehensiveness == pytest.approx(first.score - 1 / 8, abs=1e-6)
+        assert math.fsum(one.share for one in why.influences) == pytest.approx(1)
+        assert why.influences[0].name == "history"
+
+    def test_work_of_evidence_is_counted(self, recommender: Recommender, scripted: ScriptedEngine) -> None:
+        answer = recommender.recommend("ann", at=AT, k=2)
+        tokens = sum(len(ids) for call in scripted.calls for ids in call.token_ids)
+        assert answer.usage.prompt_tokens == tokens
+
+    @pytest.mark.parametrize("strategy", ["listwise", "generated"])
+    def test_other_strategies_are_explained_by_what_retrieval_did(
+        self, recommender: Recommender, strategy: str
+    ) -> None:
+        for line in recommender.recommend("ann", at=AT, k=3, strategy=strategy):
+            assert line.explanation is not None
+            assert line.explanation.counterfactual is None
+            measures = {
+                entry.measure for entry in line.explanation.evidence if entry.contribution is not None
+            }
+            assert measures <= {"log p of retrieval with and without"}
+
+    def test_engine_that_dies_after_ranking_leaves_the_ranking_and_true_sentences(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
+        scripted.fail_at[2] = EngineDead("it is gone")
+        answer = recommender.recommend("ann", k=3)
+        assert answer.strategy == "pointwise"
+        assert len(answer.degraded) == 1
+        for line in answer:
+            assert line.explanation is not None
+            assert line.explanation.source == "template"
+            assert not line.explanation.counterfactual  # the films' retriever has no weight in the score
+
+    def test_what_every_reason_cites_is_measured_as_a_whole(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
+        scripted.write = lambda *_: ""  # template sentences cite two liked films at once
+        cited = 0
+        for line in recommender.recommend("ann", at=AT, k=5, n_candidates=8):
+            assert line.explanation is not None
+            measured = [e for e in line.explanation.evidence if e.contribution is not None]
+            figures = (line.explanation.comprehensiveness, line.explanation.sufficiency)
+            assert (None in figures) == (not measured)
+            cited += len(measured)
+        assert cited > 5
+
+    def test_evidence_and_reasons_of_five_cost_at_most_four_rankings(
+        self, tmp_path: Path, settings: Settings
+    ) -> None:
+        genres = ("Drama", "Comedy", "Crime", "Sci-Fi", "War")
+        items = [
+            (f"m{n}", f"The Long Title of Film {n}", str(1950 + n), f"{genres[n % 5]}|{genres[n % 3]}", "")
+            for n in range(50)
+        ]
+        events = [("ann", f"m{n}", "5" if n % 3 else "1", str(n)) for n in range(15)]
+        domain = load_domain(write_films(tmp_path / "many", items=items, events=events))
+        with build_recommender(domain, settings, ScriptedEngine()) as recommender:
+            answer = recommender.recommend("ann", k=5, n_candidates=20)
+        computed = {
+            stage: used.prompt_tokens - used.cached_tokens + used.generated_tokens
+            for stage, used in answer.usage_by_stage.items()
+        }
+        assert computed["evidence"] > 0
+        assert computed["evidence"] + computed["reasons"] <= 4 * computed["rank"]
+
+    def test_fault_is_named_by_the_catalogue(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
+        said = '{"evidence": [], "sentence": "You liked Toy Story, and {item} is a good one to try."}'
+        scripted.write = lambda *_: said
+        answer = recommender.recommend("ann", k=8, n_candidates=8)
+        failures = [line.explanation.failures for line in answer if line.explanation]
+        assert sum("invented_title" in found for found in failures) >= 4
+
+    def test_one_liked_film_and_an_item_without_attributes(self, recommender: Recommender) -> None:
+        line = recommender.explain(liked=["Alien"], user=None, item="Untold", n_candidates=12).item
+        assert line.explanation is not None
+        assert {entry.item_id for entry in line.explanation.evidence} <= {"f3", None}
+        assert "Untold" in line.explanation.text
+
+
+class TestExplain:
+    def test_low_item_is_told_by_what_spoke_against_it(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
+        def score(text: str, label: str) -> float:
+            shared, _, about = text.partition("Will this person")
+            return -3.0 * (label == "Yes" and "Airplane" in shared and "Toy Story" in about)
+
+        scripted.score = score
+        why = recommender.explain(
+            None,
+            "Metropolis",
+            instead_of="Toy Story",
+            liked=["Alien"],
+            disliked=["Airplane!"],
+            n_candidates=10,
+        )
+        assert why.other is not None
+        assert why.other.rank == why.candidates == 10
+        told = why.other.explanation
+        assert told is not None
+        assert told.text == "You did not like Airplane!, which has something in common with Toy Story."
+        assert [(entry.item_id, entry.kind) for entry in told.against[:1]] == [("f10", "history")]
+        assert told.counterfactual is not None
+        assert told.counterfactual.rank_without < 10
+
+    @pytest.mark.parametrize("by_model", [True, False])
+    def test_item_that_is_not_recommended_is_not_said_to_be(
+        self, recommender: Recommender, scripted: ScriptedEngine, by_model: bool
+    ) -> None:
+        if not by_model:
+            scripted.write = lambda *_: ""
+        order = [line.item.id for line in recommender.recommend("ann", k=8, n_candidates=8, reasons=False)]
+        told = recommender.explain("ann", order[-1], n_candidates=8).item.explanation
+        assert told is not None
+        assert not re.search("is here|chosen|comes up|you may|try", told.text)
+
+    def test_why_this_and_why_not_that(self, recommender: Recommender, scripted: ScriptedEngine) -> None:
+        def score(text: str, label: str) -> float:
+            shared, _, about = text.partition("Will this person")
+            return 2.0 * (label == "Yes" and "Alien" in shared and "Casablanca" in about)
+
+        scripted.score = score
+        why = recommender.explain("ann", "Casablanca", instead_of="f11", n_candidates=8)
+        assert (why.item.item.id, why.item.rank, why.candidates) == ("f12", 1, 8)
+        assert why.other is not None
+        assert why.other.item.id == "f11"
+        assert why.other.rank > 1
+        strongest = why.effects[0]
+        assert strongest.text == "Alien"
+        assert strongest.contribution > 0 > (strongest.other or 0)
+        assert strongest.rank_without > 1
+
+    def test_item_that_retrieval_did_not_bring_is_scored_beside_the_others(
+        self, recommender: Recommender
+    ) -> None:
+        brought = {one.item.id for one in recommender.prepare("ann", k=1, n_candidates=2).request.candidates}
+        left = next(row[0] for row in FILMS if row[0] not in brought | {"f3", "f4", "f10", "f2"})
+        why = recommender.explain("ann", left, n_candidates=2)
+        assert why.candidates == 3
+        assert 1 <= why.item.rank <= 3
+        assert any("was not among the 2 candidates" in note for note in why.notes)
+
+    def test_item_that_its_wish_did_not_bring_either_owes_it_nothing(self, recommender: Recommender) -> None:
+        asked: Asked = {"wish": "thriller", "n_candidates": 1}
+        brought = {one.item.id for one in recommender.prepare("new", k=1, **asked).request.candidates}
+        left = next(row[0] for row in FILMS if "Thriller" in row[3] and row[0] not in brought)
+        told = recommender.explain("new", left, **asked).item.explanation
+        assert told is not None
+        assert not [entry for entry in told.evidence if OWED in (entry.measure or "")]
+
+    def test_item_of_the_history_is_said_to_be_one(self, recommender: Recommender) -> None:
+        why = recommender.explain("ann", "Alien")
+        assert any("in the history already" in note for note in why.notes)
+        assert why.item.explanation is not None
+        assert "f3" not in {
+            entry.item_id for entry in why.item.explanation.evidence if entry.kind == "history"
+        }
+
+    def test_the_same_item_twice_is_an_error(self, recommender: Recommender) -> None:
+        with pytest.raises(RequestError, match="the same"):
+            recommender.explain("ann", "Fargo", instead_of="f7")
+
+    @pytest.mark.parametrize("user", ["new", None, "nobody"])
+    def test_without_a_history_nothing_personal_is_said(
+        self, recommender: Recommender, user: str | None
+    ) -> None:
+        explanation = recommender.explain(user, "Fargo").item.explanation
+        assert explanation is not None
+        assert not [entry for entry in explanation.evidence if entry.kind in ("history", "together")]
+
+    def test_without_an_engine_the_retriever_is_measured(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
+        scripted.fail_in["labels"] = EngineError("busy")
+        why = recommender.explain("ann", "Metropolis", n_candidates=8)
+        assert why.strategy == "retriever"
+        assert why.degraded
+        assert any(one.kind == "history" for one in why.effects)
+        ranks = [
+            recommender.explain("ann", row[0], n_candidates=8).item.rank for row in FILMS if row[0] == "f11"
+        ]
+        assert ranks == [why.item.rank]

