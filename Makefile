@@ -22,9 +22,10 @@ recommend: setup ## five films for a real user, with true reasons
 test: lint ## lint, then all tests (the real engine included)
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, the order of imports, and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 lock: setup ## resolve pyproject.toml anew into requirements/cpu.lock

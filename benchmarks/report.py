@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import report_load, report_ranking, report_trimming
 from benchmarks.tables import environment_line, with_interval
-from recsys.evaluation.explanations.measures import MEANINGS
+from recsys.evaluation.results.meanings import MEANINGS
 from retrieval.text_index.kinds import IndexConfig
 
 RESULTS = Path(__file__).resolve().parent / "results"

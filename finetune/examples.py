@@ -20,8 +20,8 @@ from recsys.data.catalog import Catalog
 from recsys.data.event_contexts import situation
 from recsys.data.splits import Case, fold_of
 from recsys.errors import ContextError
-from recsys.evaluation.systems.wishes import wish_for
 from recsys.prompting.library import PromptLibrary
+from recsys.prompting.wishes import wish_for
 from recsys.ranking import RankRequest
 from recsys.types import Candidate, Context, Filter, HistoryEntry, Item, User
 from retrieval import HybridRetriever, Query

@@ -30,8 +30,8 @@ from recsys.engine.base import Tokenizer
 from recsys.engine.checkpoints.weights import model_fingerprint, prepare_model
 from recsys.engine.labels import label_ids
 from recsys.errors import RequestError
-from recsys.evaluation.systems import wishes
 from recsys.explain import REASON_TEMPLATE
+from recsys.prompting import wishes
 from recsys.prompting.library import PromptLibrary, PromptTemplate, RenderedPrompt
 from recsys.ranking import listwise, pointwise
 from recsys.ranking.base import rank_variables

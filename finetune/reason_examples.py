@@ -22,7 +22,6 @@ from recsys.explain.grammar import PLACEHOLDER, sentence_pattern
 from recsys.explain.verifier import fits_all
 from recsys.explain.writer import GRAMMAR
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
-from recsys.recommender.request import Prepared
 from retrieval import HybridRetriever, Query
 
 OTHERS = 4  # candidates that a sentence must not fit all of
@@ -47,8 +46,7 @@ class ReasonLessons:
         query = Query(request.history, request.context.wish, exclude=met, context=request.context)
         others = [place for place in range(len(request.candidates)) if place != example.target][:OTHERS]
         explainer = Explainer(self.domain, self.prompts, self.retriever_of(example.user_id), self.catalog)
-        prepared = Prepared(query, request, example.user_id, (), {})
-        case, *rest = explainer.cases(explainer.measure(prepared, [example.target, *others]))
+        case, *rest = explainer.cases(explainer.measure(query, request, [example.target, *others]))
         if not case.claims or (said := self._sentence(case, rest, draw)) is None:
             return None
         # It ends where the engine ends it: when the JSON is complete.

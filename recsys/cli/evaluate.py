@@ -169,8 +169,8 @@ def evaluate(
     from recsys.data.splits import of_users
     from recsys.evaluation.protocol.base import EvaluationData
     from recsys.evaluation.protocol.tasks import among_new
+    from recsys.evaluation.protocol.wishes import wished
     from recsys.evaluation.runner import evaluate as run
-    from recsys.evaluation.systems.wishes import wished
 
     names = [name for part_ in systems.split(",") if (name := part_.strip())]
     if candidates is not None and protocol != "full":

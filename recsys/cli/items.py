@@ -13,7 +13,8 @@ from recsys.cli.recommend import DomainOption, JsonOption
 
 if TYPE_CHECKING:
     from recsys.config import Domain
-    from recsys.data.store import ItemChange, Store
+    from recsys.data.store import Store
+from recsys.data.batch import ItemChange
 
 app = typer.Typer(
     help="Add, show and remove single items. Programs that are running see it at their next request.",

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from recsys.types import Interaction, Item, Place, User
-
-if TYPE_CHECKING:
-    from recsys.data.store import ImportResult
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is going on, rows done, rows in all)."""
@@ -46,6 +42,35 @@ class Batch:
     users: tuple[User, ...] = ()
     interactions: tuple[Interaction, ...] = ()
     report: ImportReport = field(default_factory=ImportReport)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Rows of one table that an import added, updated, and found as they were."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did to each table, and the hash of the domain's data after it."""
+
+    items: Changes
+    users: Changes
+    interactions: Changes
+    data_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChange:
+    """What a change of items did, and the hash of the domain's data before and after it."""
+
+    items: Changes
+    removed: int
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)

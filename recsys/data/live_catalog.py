@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Generic, Protocol, TypeVar
 
+from recsys.data.batch import ItemChange
 from recsys.data.catalog import Catalog
-from recsys.data.store import ItemChange, Store
+from recsys.data.store import Store
 from recsys.types import Item
-from retrieval import HybridRetriever
-from retrieval.query_channels import State
+
+State = TypeVar("State")
+StateCo = TypeVar("StateCo", covariant=True)
 
 
-class LiveCatalog:
+class UpdatableRetriever(Protocol[StateCo]):
+    """A retriever whose items may change while it is read; `HybridRetriever` is one."""
+
+    @property
+    def state(self) -> StateCo:
+        """What a request reads. Never changes: an update puts another in its place."""
+        ...
+
+    def update(
+        self,
+        items: Sequence[Item],
+        *,
+        removed: Collection[str] = (),
+        swap: AbstractContextManager[object] | None = None,
+    ) -> None:
+        """Add, replace and remove items; `swap` is held while the new state replaces the old."""
+        ...
+
+
+class LiveCatalog(Generic[State]):
     """The items of a domain in the store, as a catalogue and in a retriever, kept alike.
 
     Neither catalogue nor retriever state is ever altered: a change puts others in their
@@ -26,7 +48,7 @@ class LiveCatalog:
         store: Store,
         domain: str,
         catalog: Catalog,
-        retriever: HybridRetriever,
+        retriever: UpdatableRetriever[State],
         data_hash: str | None = None,
     ) -> None:
         self._store = store

@@ -11,22 +11,19 @@ import difflib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from operator import itemgetter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from recsys.data import migrations
+from recsys.data.batch import Batch, Changes, ImportResult, ItemChange, Progress
 from recsys.data.database import IMPORTS, INTERACTIONS, ITEMS, USERS, open_database, transaction, upsert
 from recsys.errors import RequestError, UnknownItem, UnknownUser
 from recsys.types import Interaction, Item, User
-
-if TYPE_CHECKING:
-    from recsys.data.batch import Batch, Progress
 
 UNKNOWN_TIME = -1e18  # stands for no timestamp, as NULL would not take part in the primary key
 CHUNK = 10_000  # rows per statement
@@ -36,35 +33,6 @@ MAX_ID = 60  # characters of a wrong id in a message
 Row = dict[str, Any]
 
 _IN_TIME = (INTERACTIONS.c.timestamp, INTERACTIONS.c.sequence)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Rows of one table that an import added, updated, and found as they were."""
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What an import did to each table, and the hash of the domain's data after it."""
-
-    items: Changes
-    users: Changes
-    interactions: Changes
-    data_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class ItemChange:
-    """What a change of items did, and the hash of the domain's data before and after it."""
-
-    items: Changes
-    removed: int
-    before: str
-    after: str
 
 
 class Store:

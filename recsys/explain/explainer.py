@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from recsys.config import Domain
 from recsys.data.catalog import Catalog
 from recsys.engine import Engine
+from recsys.engine.base import Generation
 from recsys.errors import EngineDead, EngineError
 from recsys.explain import (
     MEASURE,
@@ -25,10 +26,8 @@ from recsys.explain import (
 from recsys.explain.ablation import Kind, parts_of
 from recsys.explain.evidence import WISH
 from recsys.prompting.library import PromptLibrary
-from recsys.ranking import Ranker, Ranking
+from recsys.ranking import Ranker, Ranking, RankRequest
 from recsys.ranking.pointwise import PointwiseRanker
-from recsys.recommender.request import Prepared
-from recsys.recommender.response import Explained
 from recsys.types import (
     Context,
     Counterfactual,
@@ -37,8 +36,9 @@ from recsys.types import (
     Explanation,
     HistoryEntry,
     Influence,
+    Usage,
 )
-from retrieval import HybridRetriever
+from retrieval import HybridRetriever, Query
 
 OFFERED = 30  # of a history, the newest: each costs the retriever one question
 TOP_PART = 10  # a reason may call an item close to a wish in the first tenth of the catalogue
@@ -63,6 +63,21 @@ INFLUENCES = {
 
 
 @dataclass(frozen=True)
+class Explained:
+    """Explanations in the order asked, and what they cost: generations, and the usage of ablations.
+
+    `effects` is what moved the first, the strongest first. `engine_died` says that the engine is gone for good.
+    """
+
+    explanations: list[Explanation] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
+    degraded: tuple[str, ...] = ()
+    engine_died: bool = False
+    effects: tuple[Effect, ...] = ()
+    ablated: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True)
 class Measured:
     """A ranking with what each part of its request did; `listed` are the candidates that are recommended,
     `owed` those of them that would not be candidates without the wish.
@@ -71,7 +86,8 @@ class Measured:
     that brought the candidates was measured, and nothing can be said of served ranks.
     """
 
-    prepared: Prepared
+    query: Query
+    request: RankRequest
     top: tuple[int, ...]
     parts: tuple[Part, ...]
     ablation: Ablation
@@ -83,16 +99,16 @@ class Measured:
 
     @property
     def history(self) -> tuple[HistoryEntry, ...]:
-        return self.prepared.query.history[-OFFERED:]
+        return self.query.history[-OFFERED:]
 
     @cached_property
     def every(self) -> list[Part]:
         """All parts of the request, those too that were not measured one by one."""
-        return parts_of(self.prepared.query, self.prepared.request)
+        return parts_of(self.query, self.request)
 
     @property
     def context(self) -> Context:
-        return self.prepared.request.context
+        return self.request.context
 
     @property
     def measure(self) -> str:
@@ -123,7 +139,8 @@ class Explainer:
 
     def measure(
         self,
-        prepared: Prepared,
+        query: Query,
+        request: RankRequest,
         top: Sequence[int],
         ranking: Ranking | None = None,
         ranker: Ranker | None = None,
@@ -136,15 +153,15 @@ class Explainer:
         """
         pointwise = isinstance(ranker, PointwiseRanker)
         ablation = Ablation(
-            prepared.query, prepared.request, self.retriever,
+            query, request, self.retriever,
             ranking=ranking if pointwise else None,
             ranker=ranker if isinstance(ranker, PointwiseRanker) else None,
         )  # fmt: skip
-        every = parts_of(prepared.query, prepared.request)
+        every = parts_of(query, request)
         history = [part for part in every if part.kind == "history"][:OFFERED]
         recommended = frozenset(top if listed is None else listed)
         found = Measured(
-            prepared, tuple(top), (*(part for part in every if part.kind != "history"), *history), ablation,
+            query, request, tuple(top), (*(part for part in every if part.kind != "history"), *history), ablation,
             listed=recommended, owed=ablation.owing(WISH) & recommended if WISH in every else frozenset(),
             served=ranking is None or pointwise,
         )  # fmt: skip
@@ -167,7 +184,7 @@ class Explainer:
         ablation, past = measured.ablation, tuple(measured.past)
         return [
             collect_evidence(
-                measured.prepared.request.candidates[position],
+                measured.request.candidates[position],
                 measured.history,
                 measured.context,
                 measured.effects(position),

@@ -13,13 +13,13 @@ from typing import Any, Unpack
 from recsys.config import Domain, Settings, Style, load_domain, load_settings
 from recsys.context.builder import build_context
 from recsys.context.pii import mask_user, names_of
-from recsys.data.batch import Progress
+from recsys.data.batch import ItemChange, Progress
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
 from recsys.data.event_contexts import retriever_folder, situations
 from recsys.data.importers import ensure_imported
 from recsys.data.live_catalog import LiveCatalog
-from recsys.data.store import ItemChange, Store
+from recsys.data.store import Store
 from recsys.engine import Engine, open_engine
 from recsys.engine.adapters import resolve_adapter
 from recsys.engine.manager import EngineHolder
@@ -33,12 +33,12 @@ from recsys.errors import (
     RequestError,
 )
 from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
-from recsys.explain.explainer import Explainer
+from recsys.explain.explainer import Explained, Explainer
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.recommender.history_filter import without_noise
 from recsys.recommender.request import Asked, Prepared, beside, candidates_wanted, known_user
-from recsys.recommender.response import Explained, Served, last_answer, reason_events, timed
+from recsys.recommender.response import Served, last_answer, reason_events, timed
 from recsys.types import Event, Explanation, Filter, Item, Place, Recommendations, Why
 from retrieval import HybridRetriever, Query, SentenceEmbedder, build_retriever
 
@@ -242,7 +242,9 @@ class Recommender:
         clock, healthy = served.prepared.timings, served.engine if served.ranking else None
         with timed(clock, "evidence"):
             ranker = self.ranker(served.strategy, healthy) if healthy else None
-            measured = explainer.measure(served.prepared, top, served.ranking, ranker, listed)
+            measured = explainer.measure(
+                served.prepared.query, served.prepared.request, top, served.ranking, ranker, listed
+            )
         with timed(clock, "reasons"):
             explained = yield from explainer.explain_each(measured, healthy)
         if explained.engine_died and served.engine:
@@ -316,7 +318,9 @@ class Recommender:
             return [self.ranker(task.removeprefix("rank."), engine).render(request)]
         if name == REASON_TEMPLATE:
             explainer = self._explainer()
-            cases = explainer.cases(explainer.measure(prepared, range(len(request.candidates))))
+            cases = explainer.cases(
+                explainer.measure(prepared.query, request, range(len(request.candidates)))
+            )
             return [render_reason(case, engine, self.prompts, self.domain.reasons) for case in cases]
         raise PromptError(
             f"'{name}' is not sent to a model", hint="render a rank/ template or explain/reason"
@@ -340,7 +344,9 @@ class Recommender:
         """Reasons for every candidate as it comes, for looking at what the model writes."""
         with self.engines.request():
             explainer = self._explainer()
-            measured = explainer.measure(prepared, range(len(prepared.request.candidates)))
+            measured = explainer.measure(
+                prepared.query, prepared.request, range(len(prepared.request.candidates))
+            )
             return explainer.explain(measured, self.engine())
 
     def engine(self) -> Engine:

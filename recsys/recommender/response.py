@@ -10,7 +10,7 @@ from functools import cached_property
 
 from recsys.config import Domain
 from recsys.engine import Engine
-from recsys.engine.base import Generation
+from recsys.explain.explainer import Explained
 from recsys.knowledge.rules import Ruled
 from recsys.ranking import Ranking
 from recsys.ranking.base import summed
@@ -18,7 +18,6 @@ from recsys.ranking.reranking import shown
 from recsys.recommender.request import Prepared, retriever_order
 from recsys.types import (
     Candidate,
-    Effect,
     Event,
     Explanation,
     ModelInfo,
@@ -29,21 +28,6 @@ from recsys.types import (
     Why,
 )
 from recsys.utils.tracing import watched
-
-
-@dataclass(frozen=True)
-class Explained:
-    """Explanations in the order asked, and what they cost: generations, and the usage of ablations.
-
-    `effects` is what moved the first, the strongest first. `engine_died` says that the engine is gone for good.
-    """
-
-    explanations: list[Explanation] = field(default_factory=list)
-    generations: list[Generation] = field(default_factory=list)
-    degraded: tuple[str, ...] = ()
-    engine_died: bool = False
-    effects: tuple[Effect, ...] = ()
-    ablated: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,11 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+ALIVE = ("/healthz", "/metrics")
+"""Paths that are answered until the process ends."""
+QUIET = (*ALIVE, "/readyz")
+"""Paths that are asked all the time: neither logged nor traced."""
+
 
 class ServiceOptions(BaseSettings):
     """Bounds of one server process."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from recsys.config import load_domain
-from recsys.data.batch import Batch
+from recsys.data.batch import Batch, Changes
 from recsys.data.importers import read_domain
-from recsys.data.store import Changes, Store
+from recsys.data.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from recsys.data import database
-from recsys.data.batch import Batch
-from recsys.data.store import Changes, Store
+from recsys.data.batch import Batch, Changes
+from recsys.data.store import Store
 from recsys.errors import MissingDependency, RequestError, StoreError, UnknownItem, UnknownUser
 from recsys.types import Interaction, Item, Place, User
 

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from recsys.data import store as store_module
-from recsys.data.batch import Batch
-from recsys.data.store import Changes, Store
+from recsys.data.batch import Batch, Changes
+from recsys.data.store import Store
 from recsys.errors import RequestError, UnknownItem
 from recsys.types import Interaction, Item, User
 

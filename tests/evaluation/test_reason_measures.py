@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from recsys.errors import DataError, RequestError
-from recsys.evaluation.explanations.measures import MEANINGS, Record, Row, Trial, measures, rows_of
+from recsys.evaluation.explanations.measures import Record, Row, Trial, measures, rows_of
 from recsys.evaluation.explanations.references import read_references, reference_shares
 from recsys.evaluation.explanations.statements import Judge
 from recsys.evaluation.explanations.truth import World
+from recsys.evaluation.results.meanings import MEANINGS
 from recsys.types import Context, Evidence, Explanation, Interaction, Recommendation, Recommendations, Usage
 from retrieval.embedding import FloatArray
 from tests.evaluation.test_statements import judge_of

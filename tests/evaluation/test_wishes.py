@@ -18,10 +18,11 @@ from recsys.evaluation import runner
 from recsys.evaluation.protocol import leaks, tasks
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.evaluation.protocol.leaks import LeakError
+from recsys.evaluation.protocol.wishes import Told, wished
 from recsys.evaluation.systems import registry
 from recsys.evaluation.systems.recommenders import RetrieverSystem, llm
-from recsys.evaluation.systems.wishes import Told, says, wish_for, wished
 from recsys.prompting.library import PromptLibrary
+from recsys.prompting.wishes import says, wish_for
 from recsys.types import Item
 from retrieval import Query
 from tests.evaluation import test_rated

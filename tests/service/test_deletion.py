@@ -23,7 +23,7 @@ from recsys.data.erasure import delete_user, remove_fitted, trained_on
 from recsys.data.event_contexts import retriever_folder
 from recsys.data.store import Store
 from recsys.errors import StoreError, UnknownUser
-from recsys.service import records
+from recsys.service.api import records
 from recsys.service.api.schemas import Answer
 from recsys.service.security import audit
 from recsys.types import Context, Interaction, Item, User

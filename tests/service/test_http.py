@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from recsys.errors import EngineDead, StoreError
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import Asked
-from recsys.service import records
+from recsys.service.api import records
 from recsys.service.api.schemas import Answer, RecommendationRequest
 from recsys.service.security import audit
 from recsys.types import Recommendations

@@ -26,15 +26,15 @@ from recsys.evaluation.explanations.references import References, reference_shar
 from recsys.evaluation.explanations.statements import TABLES, Judge
 from recsys.evaluation.explanations.truth import World
 from recsys.evaluation.results import report
+from recsys.evaluation.results.journal import Journal, write_section
+from recsys.evaluation.results.provenance import ENGINES, data_hash, digest, versions
 from recsys.evaluation.results.rankings import OVERWRITE
-from recsys.evaluation.robustness.journal import Journal, write_section
-from recsys.evaluation.runner import ENGINES, data_hash, digest, versions
-from recsys.evaluation.systems.wishes import wish_for
 from recsys.explain import REASON_TEMPLATE, Ablation, Part, in_language, told
 from recsys.explain.ablation import parts_of
 from recsys.explain.explainer import OFFERED
 from recsys.explain.grammar import Grammar
 from recsys.explain.writer import GRAMMAR
+from recsys.prompting.wishes import wish_for
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import Asked, Prepared

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from recsys.data.splits import Case, EventKey, Split, draw_of, event_key, in_time_order
 from recsys.errors import RecsysError
-from recsys.evaluation.systems.wishes import says
+from recsys.prompting.wishes import says
 from recsys.types import Context, HistoryEntry, Interaction, Item
 
 HINT = "figures from this split would be too good: mend the split, never the check"

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recsys.evaluation.explanations.measures import MEANINGS
+from recsys.evaluation.results.meanings import MEANINGS
 from recsys.utils import plots
 
 MAIN = ("ndcg@10", "recall@10", "recall@20", "recall@100", "mrr@10", "auc", "brier")

@@ -19,16 +19,15 @@ from typing import Any, Literal
 from recsys.data.splits import Case
 from recsys.errors import RequestError
 from recsys.evaluation.protocol.base import EvaluationData
+from recsys.evaluation.results.journal import Journal, header_of, means, medians, study_run, write_section
+from recsys.evaluation.results.provenance import digest
 from recsys.evaluation.robustness.attack_corpus import Attack, corpus, neutral_text
-from recsys.evaluation.robustness.journal import Journal, header_of, means, medians, study_run, write_section
-from recsys.evaluation.runner import digest
 from recsys.evaluation.systems.recommenders import LlmSystem, llm, retrieve, told_history
 from recsys.explain.evidence import shown_title
 from recsys.explain.explainer import Explainer
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranking, RankRequest
 from recsys.ranking.pointwise import TEMPLATE, PointwiseRanker
-from recsys.recommender.request import Prepared
 from recsys.utils.sanitize import clean_text
 from retrieval import Query
 
@@ -195,11 +194,10 @@ class Attacker:
         query = Query(
             told_history(self.system.retriever, self.data, case), case.wish, met, context=request.context
         )
-        prepared = Prepared(query, request, case.user_id, (), {})
-        measured = self.explainer.measure(prepared, [position])  # the retriever reads none of the texts
+        measured = self.explainer.measure(query, request, [position])  # the retriever reads none of the texts
         for attack, place in texts:
             planted = _with_text(request, position, attack.text, place)
-            told = dataclasses.replace(measured, prepared=dataclasses.replace(prepared, request=planted))
+            told = dataclasses.replace(measured, request=planted)
             reason = self.explainer.explain(told, self.system.engine).explanations[0]
             name = shown_title(planted.items[position], self.data.domain.noun)
             found.append(

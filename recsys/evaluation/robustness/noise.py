@@ -16,7 +16,7 @@ from typing import Any
 from recsys.data.splits import Case
 from recsys.evaluation.metrics.ranking import PRIMARY, ranking_metrics
 from recsys.evaluation.protocol.base import EvaluationData, Factory, System
-from recsys.evaluation.robustness.journal import Journal, header_of, means, ratio, study_run, write_section
+from recsys.evaluation.results.journal import Journal, header_of, means, ratio, study_run, write_section
 from recsys.evaluation.systems.registry import find
 from recsys.recommender.history_filter import THRESHOLD
 

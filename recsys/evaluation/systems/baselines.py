@@ -13,7 +13,8 @@ import numpy.typing as npt
 from recsys.data.dataset import DISLIKED, LIKED, EventLog
 from recsys.data.splits import Case
 from recsys.evaluation.protocol.base import EvaluationData, Factory, Ranked
-from recsys.types import Interaction
+from recsys.prompting.wishes import says
+from recsys.types import Interaction, Item
 
 Scores = npt.NDArray[np.float64]
 
@@ -110,6 +111,28 @@ def _recent(train: Sequence[Interaction], share: float) -> Sequence[Interaction]
         return train[len(train) - round(share * len(train)) :]
     since = max(times) - share * (max(times) - min(times))
     return [event for event in train if event.timestamp is not None and event.timestamp >= since]
+
+
+def words_then_popularity(data: EvaluationData) -> ScoredCatalogue:
+    """By how many of an item's attributes, year and decade the wish says; ties by popularity.
+
+    What a search form does: a model is worth nothing for wishes unless it beats this.
+    """
+    log = data.log
+    facts = [_facts(data.by_id[item]) for item in log.items]
+    known = sorted(frozenset().union(*facts))
+    has = np.array([[fact in own for fact in known] for own in facts], dtype=np.float64)
+    popularity = log.counts / (int(log.counts.max(initial=0)) + 1)
+
+    def score(case: Case) -> Scores:
+        return has @ np.array([says(case.wish, fact) for fact in known], dtype=np.float64) + popularity
+
+    return ScoredCatalogue("words", log, score, log.hash)
+
+
+def _facts(item: Item) -> frozenset[str]:
+    years = (str(item.year), f"{item.year // 10 * 10}s") if item.year else ()
+    return frozenset((*years, *(value for those in item.attributes.values() for value in those)))
 
 
 BASELINES: dict[str, Factory] = {

@@ -27,7 +27,7 @@ def find(names: Iterable[str]) -> dict[str, Factory]:
 def all_systems() -> Mapping[str, Factory]:
     """Every system that can be evaluated."""
     # Retrievers and models, which nobody should wait for who compares baselines.
+    from recsys.evaluation.systems.baselines import words_then_popularity
     from recsys.evaluation.systems.recommenders import SYSTEMS
-    from recsys.evaluation.systems.wishes import words_then_popularity
 
     return {**BASELINES, **SYSTEMS, "words": words_then_popularity}

@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from recsys.data.batch import Batch
+from recsys.data.batch import Batch, Changes
 from recsys.data.importers.item_lines import item_of
-from recsys.data.store import Changes
 from recsys.errors import DataError
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import Changed, Event, Imported, NewUser

@@ -7,24 +7,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
+from recsys.data.batch import ItemChange
 from recsys.data.importers.item_lines import item_of
-from recsys.data.store import ItemChange
 from recsys.recommender.recommender import Recommender
-from recsys.service import records
+from recsys.service.api import records
 from recsys.service.api.bulk import changed, import_lines
 from recsys.service.api.idempotency import Key, once, scoped
+from recsys.service.api.paging import Cursor, Limit, after, number_after, page_of
 from recsys.service.api.schemas import Changed, Events, Imported, Items, Name, Page, Stored
 from recsys.service.security.guard import needs
-from recsys.service.state import (
-    Cursor,
-    Limit,
-    Service,
-    TheRecommender,
-    TheService,
-    after,
-    number_after,
-    page_of,
-)
+from recsys.service.state import Service, TheRecommender, TheService
 from recsys.service.transport.problems import ServiceError
 from recsys.types import Interaction, Item
 

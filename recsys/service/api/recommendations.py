@@ -18,8 +18,9 @@ from recsys.errors import RecsysError, StoreError, UnknownUser
 from recsys.recommender.experiments import unit_of
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.response import last_answer
-from recsys.service import records
+from recsys.service.api import records
 from recsys.service.api.idempotency import Key, fingerprint, scoped
+from recsys.service.api.paging import Cursor, Limit, number_after, page_of
 from recsys.service.api.schemas import (
     Answer,
     Answers,
@@ -34,15 +35,7 @@ from recsys.service.api.schemas import (
 )
 from recsys.service.observability import telemetry
 from recsys.service.security.guard import needs
-from recsys.service.state import (
-    Cursor,
-    Limit,
-    Service,
-    TheRecommender,
-    TheService,
-    number_after,
-    page_of,
-)
+from recsys.service.state import Service, TheRecommender, TheService
 from recsys.service.transport.problems import ServiceError, problem_of, request_id_of
 from recsys.service.transport.streams import SSE, Steps, events, sse
 from recsys.types import Candidate, Event, Recommendations, User, Why

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Path, Request, Response
 from recsys.data import erasure
 from recsys.data.erasure import Deletion
 from recsys.recommender.recommender import Recommender
-from recsys.service import records
+from recsys.service.api import records
 from recsys.service.api.idempotency import Key, once, scoped
+from recsys.service.api.paging import Cursor, Limit, after, page_of
 from recsys.service.api.schemas import MAX_LIST, Changed, Name, NewUser, Page, Session, Taste
 from recsys.service.security import audit
 from recsys.service.security.guard import Admin, needs
-from recsys.service.state import Cursor, Limit, TheRecommender, TheService, after, page_of
+from recsys.service.state import TheRecommender, TheService
 from recsys.service.transport.problems import ServiceError
 from recsys.types import User
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import recsys
 from recsys.errors import ConfigError, MissingDependency
-from recsys.service.transport.middleware import QUIET
+from recsys.service.options import QUIET
 from recsys.types import Recommendations, Why
 from recsys.utils import tracing
 

@@ -11,7 +11,7 @@ from fastapi import Request, Response
 
 from recsys.errors import RecsysError
 from recsys.recommender.recommender import Recommender
-from recsys.service import records
+from recsys.service.api import records
 from recsys.service.pages.rendering import Provenance, TheRecommender, needs, page, provenance, views
 from recsys.service.state import TheService
 

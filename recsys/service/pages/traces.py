@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request, Response
 
-from recsys.service import records
+from recsys.service.api import records
 from recsys.service.api.schemas import Trace
 from recsys.service.pages.rendering import TheRecommender, needs, page, views
 from recsys.service.transport.problems import ServiceError

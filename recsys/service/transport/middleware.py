@@ -15,14 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.service.observability import logs
 from recsys.service.observability.metrics import Metrics
-from recsys.service.options import ServiceOptions
+from recsys.service.options import ALIVE, QUIET, ServiceOptions
 from recsys.service.transport.draining import Draining, Traffic
 from recsys.service.transport.problems import Overloaded, ServiceError, problem_of, response_of
 
 _ID = re.compile(r"[\w.:-]{1,64}")
 HEADER = "X-Request-Id"
-ALIVE = ("/healthz", "/metrics")  # answered to the end
-QUIET = (*ALIVE, "/readyz")
 log = logging.getLogger("recsys.service.access")
 
 
