@@ -31,7 +31,7 @@ SIDES = ("ours", "trl", "trl, fp32")
 
 def prepared() -> Any:
     """The domain made ready, as `recsys finetune` does it."""
-    from finetune.job import Tuning
+    from finetune.job import FinetuneJob
     from recsys.config import load_domain, load_settings
     from recsys.data.importers import ensure_imported
     from recsys.data.store import Store
@@ -40,7 +40,7 @@ def prepared() -> Any:
     domain, settings = load_domain("movies"), load_settings()
     store = Store(settings.database_url)
     ensure_imported(domain, store)
-    return Tuning(domain, store, settings, SentenceEmbedder(settings.embedder))
+    return FinetuneJob(domain, store, settings, SentenceEmbedder(settings.embedder))
 
 
 def ours(steps: int) -> tuple[list[float], int]:
@@ -58,7 +58,7 @@ def ours(steps: int) -> tuple[list[float], int]:
 
     with tempfile.TemporaryDirectory() as folder:
         train(
-            model, config, tuning.lesson, lambda _score: {"score": 0.0}, Path(folder),
+            model, config, tuning.packed_example, lambda _score: {"score": 0.0}, Path(folder),
             identity="benchmark", watch=watch,
         )  # fmt: skip
     # The last step writes a checkpoint too: left out, as TRL writes none.

@@ -23,7 +23,7 @@ from recsys.evaluation.metrics.beyond_accuracy import beyond_accuracy
 from recsys.evaluation.metrics.ranking import PRIMARY, ranking_metrics
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.evaluation.systems.recommenders import fitted, retrieve
-from recsys.ranking.reranking import shown
+from recsys.ranking.reranking import rerank
 from recsys.types import Candidate
 from recsys.utils.intervals import bootstrap
 
@@ -43,7 +43,7 @@ def measure(data: EvaluationData, lists: list[list[Candidate]]) -> dict[str, Any
         for value in values:
             domain = _with(data.domain, **{knob: value})
             orders = [
-                tuple(of[p].item.id for p in shown(of, range(len(of)), None, domain).order) for of in lists
+                tuple(of[p].item.id for p in rerank(of, range(len(of)), None, domain).order) for of in lists
             ]
             quality = ranking_metrics(orders, targets)[PRIMARY]
             like = beyond_accuracy(orders, cases, data.by_id, data.log)

@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from recsys.config import Domain
-from recsys.data.batch import Batch
-from recsys.service.api.schemas import Answer
+from recsys.data.batch import ImportBatch
+from recsys.service.api.schemas import RecommendationResponse
 from recsys.service.transport.problems import Overloaded
 
 SHED = f"urn:whyrec:error:{Overloaded.__name__}"
@@ -23,7 +23,7 @@ WINDOW_S = 30.0  # neighbouring samples of memory depend on each other; means ov
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownIds:
     """What answers are held against. `by_score`: nothing in the domain shows items in another order."""
 
     catalogue: frozenset[str]
@@ -31,7 +31,7 @@ class Known:
     by_score: bool = True
 
     @classmethod
-    def of(cls, domain: Domain, batch: Batch) -> Known:
+    def of(cls, domain: Domain, batch: ImportBatch) -> KnownIds:
         histories: dict[str, set[str]] = {user.id: set() for user in batch.users}
         for event in batch.interactions:
             histories.setdefault(event.user_id, set()).add(event.item_id)
@@ -43,7 +43,7 @@ class Known:
         )
 
 
-def faults(answer: Answer, user: str, k: int, reasons: bool, known: Known) -> list[str]:
+def faults(answer: RecommendationResponse, user: str, k: int, reasons: bool, known: KnownIds) -> list[str]:
     """What is wrong with the answer that `user` got."""
     lines = answer.recommendations
     items = [line.item.id for line in lines]
@@ -90,7 +90,7 @@ class Tally:
         user: str,
         k: int,
         reasons: bool,
-        known: Known,
+        known: KnownIds,
     ) -> float | None:
         """Count one outcome; where the service asks to come back, after how many seconds."""
         self.sent += 1
@@ -106,7 +106,7 @@ class Tally:
             self.lost[f"status {response.status_code}"] += 1
             return None
         try:
-            answer = Answer.model_validate_json(response.content)
+            answer = RecommendationResponse.model_validate_json(response.content)
         except ValidationError:
             self._wrong(["no answer"])
             return None

@@ -119,7 +119,7 @@ class Autoscaler:
 
 
 @dataclass
-class Outcome:
+class QueueOutcome:
     """What became of the requests. Waits and answers in seconds, `pods` as (time, present, ready)."""
 
     arrived: int = 0
@@ -141,9 +141,9 @@ class Simulation:
         self._number = 0
         self._pods = [Pod(0.0, 0.0) for _ in range(replicas)]
         self._all = list(self._pods)
-        self.outcome = Outcome()
+        self.outcome = QueueOutcome()
 
-    def run(self, arrivals: Iterator[tuple[float, float]], until: float) -> Outcome:
+    def run(self, arrivals: Iterator[tuple[float, float]], until: float) -> QueueOutcome:
         """Serve (time, seconds of work) in order of time; what is unfinished at `until` is in no figure but `arrived`."""
         if self._scaler:
             self._at(0.0, self._scrape)

@@ -46,7 +46,7 @@ REFERENCES = ("generated", "generated-scores")  # bare order; ids and scores und
 
 
 @dataclass(frozen=True)
-class Options:
+class RankingOptions:
     """What is measured. `few` users stand behind figures other than quality at the first size."""
 
     users: int = 200
@@ -91,7 +91,7 @@ class Log:
         }
 
 
-def measure(recommender: Recommender, options: Options) -> dict[str, Any]:
+def measure(recommender: Recommender, options: RankingOptions) -> dict[str, Any]:
     """All figures; what they mean is said in `benchmarks/report.py`."""
     engine = recommender.engine()
     parts = RankerParts.of(engine, recommender.prompts, recommender.domain)
@@ -207,7 +207,7 @@ def _throughput(ranker: Ranker, lists: Lists, callers: int, size: int) -> float:
 
 
 def _without_shared_prefix(
-    rankers: Mapping[str, Ranker], lists: Lists, options: Options
+    rankers: Mapping[str, Ranker], lists: Lists, options: RankingOptions
 ) -> dict[str, float] | None:
     """Pointwise, each prompt behind a token of its own, so that no two share a block of the cache."""
     if "pointwise" not in rankers:
@@ -237,7 +237,7 @@ def _without_shared_prefix(
     }
 
 
-def _ratios(found: Mapping[str, dict[str, Any]], options: Options) -> None:
+def _ratios(found: Mapping[str, dict[str, Any]], options: RankingOptions) -> None:
     """How many times faster than the generated lists: as measured, and from rates."""
     for name, one in found.items():
         # A label or title costs its prefill: the one token that vLLM samples comes out of it.
@@ -256,7 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    default = Options()
+    default = RankingOptions()
     parser.add_argument("--users", type=int, default=default.users)
     parser.add_argument("--few", type=int, default=default.few, help="users behind the other figures")
     parser.add_argument("--sizes", type=int, nargs="+", default=default.sizes, help="candidates of a list")
@@ -269,7 +269,7 @@ def main() -> None:
     given: dict[str, Any] = vars(parser.parse_args())
     domain, out = given.pop("domain"), given.pop("out")
     given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    options = Options(**given)
+    options = RankingOptions(**given)
     with Recommender.load(domain) as recommender:
         result = measure(recommender, options)
     write_json(out, result)

@@ -25,7 +25,7 @@ import yaml  # type: ignore[import-untyped]
 from rich.progress import track
 
 from benchmarks.environment import describe, write_json
-from benchmarks.queueing import DAY_S, Autoscaler, Outcome, PodKind, Simulation, poisson
+from benchmarks.queueing import DAY_S, Autoscaler, PodKind, QueueOutcome, Simulation, poisson
 from benchmarks.tables import with_interval
 from recsys.utils.intervals import bootstrap
 
@@ -156,7 +156,7 @@ def label_of(scaler: Autoscaler) -> str:
     return f"{'in flight' if scaler.in_flight else 'queue'} of {scaler.target:g}"
 
 
-def figures(days: Sequence[Outcome]) -> dict[str, Any]:
+def figures(days: Sequence[QueueOutcome]) -> dict[str, Any]:
     """Means over days with 95 % bootstrap intervals."""
     columns = {
         "wait_p95_s": [float(np.percentile(day.waits, 95)) for day in days],

@@ -48,7 +48,9 @@ def render() -> str:
             _tuned, "The shipped adapter, told the retriever's facts or none: target + 19 random items"
         ),
         "tuned_full": partial(_tuned, "The shipped adapter behind the retriever: the whole catalogue"),
-        "wishes_beside": partial(_tuned, "Wishes in plain words, beside a history: the whole catalogue"),
+        "wishes_with_history": partial(
+            _tuned, "Wishes in plain words, beside a history: the whole catalogue"
+        ),
         "wishes_alone": partial(_tuned, "Wishes in plain words of people nobody knows: the whole catalogue"),
         "cold_items": partial(_tuned, "New items among new items, by an adapter that never read of them"),
         "cold_users": partial(_tuned, "New users, one event known: target + 19 random items"),

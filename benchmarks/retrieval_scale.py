@@ -46,7 +46,7 @@ from retrieval.text_index.kinds import (
     make,
 )
 from retrieval.text_index.rows import FINGERPRINT_DTYPE, Rows
-from retrieval.text_index.segment import Segment
+from retrieval.text_index.segment import IndexSegment
 
 SEED = 7
 DIMENSION = 384
@@ -143,7 +143,7 @@ def make_filters(vectors: FloatArray) -> dict[str, BoolArray | None]:
 
 
 @dataclasses.dataclass(frozen=True)
-class World:
+class SyntheticCatalog:
     """One size: vectors (n, d), queries (q, d), filters, and the true rows (q, at most 100) under each."""
 
     vectors: FloatArray
@@ -152,7 +152,7 @@ class World:
     truth: dict[str, RowArray]
 
     @classmethod
-    def of(cls, count: int) -> World:
+    def of(cls, count: int) -> SyntheticCatalog:
         vectors = Catalogue(count).vectors()
         queries, filters = make_queries(vectors, QUERIES), make_filters(vectors)
         exact = faiss.IndexFlatIP(DIMENSION)
@@ -199,11 +199,11 @@ def built(path: Path, threads: int, build: Callable[[], faiss.Index]) -> tuple[f
     return faiss.read_index(str(path)), json.loads(note.read_text())
 
 
-def measure_kind(world: World, kind: Kind, path: Path, threads: int) -> dict[str, Any]:
+def measure_kind(world: SyntheticCatalog, kind: Kind, path: Path, threads: int) -> dict[str, Any]:
     """A kind of the text index under every parameter and filter."""
     index, facts = built(path, threads, lambda: make(world.vectors, kind))
     ids = tuple(f"{row:08}" for row in range(len(world.vectors)))
-    base = Segment(ids, np.zeros(len(ids), dtype=FINGERPRINT_DTYPE), index, kind)
+    base = IndexSegment(ids, np.zeros(len(ids), dtype=FINGERPRINT_DTYPE), index, kind)
     faiss.omp_set_num_threads(1)
     runs = []
     for config in SEARCHED[kind]:
@@ -223,7 +223,7 @@ def measure_kind(world: World, kind: Kind, path: Path, threads: int) -> dict[str
     return facts | {"runs": runs} | changes
 
 
-def measure_changes(base: Segment, config: IndexConfig, world: World) -> dict[str, float]:
+def measure_changes(base: IndexSegment, config: IndexConfig, world: SyntheticCatalog) -> dict[str, float]:
     """What live changes cost: seconds to put ten items in and out, and to compact; search beside `MOST_ADDED`."""
 
     class Stranger:
@@ -258,13 +258,13 @@ def measure_changes(base: Segment, config: IndexConfig, world: World) -> dict[st
     }
 
 
-def index_of(base: Segment, config: IndexConfig) -> TextIndex:
+def index_of(base: IndexSegment, config: IndexConfig) -> TextIndex:
     """A text index that is all base."""
-    added, alive = Segment.of(Rows.none(DIMENSION), "exact"), np.ones(len(base), dtype=np.bool_)
+    added, alive = IndexSegment.of(Rows.none(DIMENSION), "exact"), np.ones(len(base), dtype=np.bool_)
     return TextIndex(base, added, alive, embedder_name="", config=config)
 
 
-def measure_tried(world: World, factory: str, path: Path, threads: int) -> dict[str, Any]:
+def measure_tried(world: SyntheticCatalog, factory: str, path: Path, threads: int) -> dict[str, Any]:
     """Any FAISS index, unfiltered."""
 
     def build() -> faiss.Index:
@@ -346,7 +346,7 @@ def main() -> None:
         systems = [(table, name) for table, name in systems if name not in part.setdefault(table, {})]
         if not systems:
             continue
-        world = World.of(size)
+        world = SyntheticCatalog.of(size)
         for table, name in systems:
             path = options.work / f"{size}-{name.replace(',', '_')}.faiss"
             if table == "systems":

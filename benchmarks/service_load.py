@@ -35,7 +35,7 @@ import httpx
 import psutil
 
 from benchmarks.environment import describe, write_json
-from benchmarks.load_checks import Known, Tally, latency, slope
+from benchmarks.load_checks import KnownIds, Tally, latency, slope
 from benchmarks.recording import read_calls, replay
 from recsys.config import load_domain, load_settings
 from recsys.engine import Engine
@@ -50,7 +50,7 @@ START_S = 900  # a service that is not ready by then has failed
 
 
 @dataclass(frozen=True)
-class Options:
+class LoadOptions:
     """What is measured: seconds of each level, callers at once; 0 minutes is no soak."""
 
     domain: str = "movies"
@@ -65,7 +65,7 @@ class Options:
 class Callers:
     """Clients of one service. Users come in turn, and begin anew when all were asked about."""
 
-    def __init__(self, client: httpx.AsyncClient, known: Known, options: Options) -> None:
+    def __init__(self, client: httpx.AsyncClient, known: KnownIds, options: LoadOptions) -> None:
         self._client, self._known, self._options = client, known, options
         users = sorted(known.histories)
         random.Random(SEED).shuffle(users)
@@ -109,7 +109,7 @@ class Callers:
             await asyncio.sleep(wait)
 
 
-async def levels(callers: Callers, options: Options) -> tuple[list[dict[str, Any]], list[list[str]]]:
+async def levels(callers: Callers, options: LoadOptions) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """Each level's figures, and the ids of the requests behind them."""
     await callers.load(1, 0.0, reasons=True)  # warm-up: one request
     found, asked = [], []
@@ -122,7 +122,7 @@ async def levels(callers: Callers, options: Options) -> tuple[list[dict[str, Any
     return found, asked
 
 
-async def shedding(callers: Callers, options: Options, bounds: ServiceOptions) -> dict[str, Any]:
+async def shedding(callers: Callers, options: LoadOptions, bounds: ServiceOptions) -> dict[str, Any]:
     """More callers than the service has room for, without reasons."""
     number = bounds.concurrency + bounds.queue + BEYOND
     tally, elapsed = await callers.load(number, options.seconds, reasons=False)
@@ -131,7 +131,7 @@ async def shedding(callers: Callers, options: Options, bounds: ServiceOptions) -
     return found
 
 
-async def soak(callers: Callers, options: Options, pid: int) -> dict[str, Any]:
+async def soak(callers: Callers, options: LoadOptions, pid: int) -> dict[str, Any]:
     """Minutes of load, half of it with reasons, while memory is sampled."""
     samples: list[dict[str, float]] = []
 
@@ -239,7 +239,7 @@ def _line(found: dict[str, Any]) -> str:
 
 
 async def measure(
-    client: httpx.AsyncClient, pid: int, known: Known, options: Options
+    client: httpx.AsyncClient, pid: int, known: KnownIds, options: LoadOptions
 ) -> tuple[dict[str, Any], list[list[str]]]:
     """All that needs the service, and the ids of the requests of each level."""
     callers = Callers(client, known, options)
@@ -263,7 +263,7 @@ def main() -> None:
     from recsys.engine import open_engine
     from recsys.engine.adapters import resolve_adapter
 
-    default = Options()
+    default = LoadOptions()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -275,9 +275,9 @@ def main() -> None:
     parser.add_argument("--soak", type=float, default=default.soak, metavar="MINUTES")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/service_load.json"))
     asked = parser.parse_args()
-    options = Options(asked.domain, asked.seconds, asked.concurrency, asked.soak)
+    options = LoadOptions(asked.domain, asked.seconds, asked.concurrency, asked.soak)
     domain = load_domain(options.domain)
-    known = Known.of(domain, read_domain(domain))
+    known = KnownIds.of(domain, read_domain(domain))
     about = {"title": domain.title or domain.name, "options": asdict(options), "environment": describe()}
     with tempfile.TemporaryDirectory(prefix="whyrec-load-") as folder:
         with serving(options.domain, Path(folder)) as (url, pid):

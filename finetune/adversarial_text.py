@@ -21,17 +21,17 @@ def _table() -> dict[str, Any]:
     return tomllib.loads(TEXTS.read_text(encoding="utf-8"))
 
 
-def planted_text(draw: random.Random) -> str:
+def adversarial_sentence(draw: random.Random) -> str:
     """One to MOST sentences: plain ones, pleas, and what is hardly language."""
     kinds = draw.choices(list(KINDS), list(KINDS.values()), k=draw.randint(1, MOST))
     text = " ".join(_sentence(kind, draw) for kind in kinds)
     return text[: draw.randint(1, len(text))] if draw.random() < CUT else text
 
 
-def with_planted(candidate: Candidate, draw: random.Random) -> Candidate:
+def with_adversarial_text(candidate: Candidate, draw: random.Random) -> Candidate:
     """The candidate with such a text behind its title or its description."""
     item, field = candidate.item, draw.choice(("title", "description"))
-    text = f"{getattr(item, field)} {planted_text(draw)}".strip()
+    text = f"{getattr(item, field)} {adversarial_sentence(draw)}".strip()
     return candidate.model_copy(update={"item": item.model_copy(update={field: text})})
 
 

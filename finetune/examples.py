@@ -12,12 +12,12 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from finetune.adversarial_text import planted_text, with_planted
+from finetune.adversarial_text import adversarial_sentence, with_adversarial_text
 from recsys.config import Domain
 from recsys.config.finetuning import ExampleKind
 from recsys.context.pii import mask_user, names_of
 from recsys.data.catalog import Catalog
-from recsys.data.event_contexts import situation
+from recsys.data.event_contexts import event_context
 from recsys.data.splits import Case, fold_of
 from recsys.errors import ContextError
 from recsys.prompting.library import PromptLibrary
@@ -79,10 +79,13 @@ class ExampleMaker:
         user = self.users.get(case.user_id)
         context = Context() if "context" in dropped else self._context(case, user)
         profile = {} if "profile" in dropped else self._profile(user)
-        if options.planted:
-            chosen = [with_planted(one, draw) if draw.random() < options.planted else one for one in chosen]
-            if profile and draw.random() < options.planted:
-                profile = {**profile, draw.choice(sorted(profile)): planted_text(draw)}
+        if options.adversarial_text:
+            chosen = [
+                with_adversarial_text(one, draw) if draw.random() < options.adversarial_text else one
+                for one in chosen
+            ]
+            if profile and draw.random() < options.adversarial_text:
+                profile = {**profile, draw.choice(sorted(profile)): adversarial_sentence(draw)}
         request = RankRequest(
             candidates=tuple(chosen),
             history=past[max(0, len(past) - length) :],
@@ -176,7 +179,7 @@ class ExampleMaker:
     def _context(self, case: Case, user: User | None) -> Context:
         try:
             home, names = user.home if user else None, names_of(user, self.domain.privacy)
-            return situation(case.target, home, self.domain, names)
+            return event_context(case.target, home, self.domain, names)
         except ContextError:
             return Context()
 
@@ -189,7 +192,7 @@ class ExampleMaker:
 
 def unknown(candidate: Candidate) -> Candidate:
     """The candidate as if nobody had met it: what a new item looks like."""
-    return candidate.model_copy(update={"popularity": None, "together": {}})
+    return candidate.model_copy(update={"popularity": None, "co_consumed": {}})
 
 
 def _drawn(found: Sequence[Candidate], target: Item, n: int, draw: random.Random) -> list[Candidate]:

@@ -26,9 +26,9 @@ from typing import Any
 from finetune.model import load_adapter, load_base, make_trainable
 from finetune.packing import Packed
 from finetune.ranked_lists import ValidationList, figures
-from finetune.trainer import Lesson, Outcome, Watch, train
+from finetune.trainer import PackedExample, TrainingOutcome, Watch, train
 from recsys.config import load_settings
-from recsys.config.finetuning import TuningConfig
+from recsys.config.finetuning import FinetuneConfig
 from recsys.engine.adapters.promotion import write_bytes
 from recsys.engine.checkpoints.lora import WEIGHTS
 from recsys.engine.checkpoints.weights import model_fingerprint, prepare_model
@@ -46,7 +46,7 @@ class Recorded:
     folder: Path
     identity: str
     base: str
-    config: TuningConfig
+    config: FinetuneConfig
     lists: tuple[ValidationList, ...]
 
     @classmethod
@@ -54,35 +54,38 @@ class Recorded:
         """Raises RequestError for a folder that is not whole."""
         try:
             told = json.loads((folder / RUN).read_text(encoding="utf-8"))
-            config = TuningConfig.model_validate(told["config"])
+            config = FinetuneConfig.model_validate(told["config"])
             lists = tuple(map(_list, told["lists"]))
             found = cls(folder, told["identity"], told["base"], config, lists)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RequestError(
                 f"{folder} holds no training examples that can be read: {error}",
-                hint="make them with recsys finetune --lessons",
+                hint="make them with recsys finetune --export-examples",
             ) from error
         if missing := [path for path in shards(folder, config) if not path.exists()]:
             raise RequestError(
-                f"{missing[0]} is missing", hint="recsys finetune --lessons goes on where it was stopped"
+                f"{missing[0]} is missing",
+                hint="recsys finetune --export-examples goes on where it was stopped",
             )
         return found
 
-    def lesson(self, number: int) -> Lesson:
-        """Example `number`, as `Tuning.lesson` gave it. Raises RequestError for a damaged file."""
+    def packed_example(self, number: int) -> PackedExample:
+        """Example `number`, as `FinetuneJob.packed_example` gave it. Raises RequestError for a damaged file."""
         return _shard(shards(self.folder, self.config)[number // SHARD])[number % SHARD]
 
 
-def shards(folder: Path, config: TuningConfig) -> list[Path]:
+def shards(folder: Path, config: FinetuneConfig) -> list[Path]:
     """The files of all examples of a run."""
     return [folder / f"{number:05}.jsonl.xz" for number in range(-(-config.steps * config.batch // SHARD))]
 
 
-def write_shard(lesson: Callable[[int], Lesson], path: Path, total: int) -> None:
+def write_shard(packed_example: Callable[[int], PackedExample], path: Path, total: int) -> None:
     """The examples of one file, one JSON object a line. Raises OSError."""
     begin = int(path.name.partition(".")[0]) * SHARD
-    lessons = [lesson(number) for number in range(begin, min(begin + SHARD, total))]
-    lines = [json.dumps(one._asdict() | {"packed": dataclasses.asdict(one.packed)}) for one in lessons]
+    packed_examples = [packed_example(number) for number in range(begin, min(begin + SHARD, total))]
+    lines = [
+        json.dumps(one._asdict() | {"packed": dataclasses.asdict(one.packed)}) for one in packed_examples
+    ]
     write_bytes(path, lzma.compress("\n".join(lines).encode()))
 
 
@@ -90,7 +93,7 @@ def write_run(
     folder: Path,
     identity: str,
     base: str,
-    config: TuningConfig,
+    config: FinetuneConfig,
     lists: list[ValidationList],
     start: Path | None,
 ) -> None:
@@ -109,17 +112,17 @@ def write_run(
 
 
 @lru_cache(maxsize=2)
-def _shard(path: Path) -> list[Lesson]:
+def _shard(path: Path) -> list[PackedExample]:
     try:
         lines = lzma.decompress(path.read_bytes()).decode().splitlines()
         return [
-            Lesson(_packed(row["packed"]), row["target"], tuple(row["prior"]))
+            PackedExample(_packed(row["packed"]), row["target"], tuple(row["prior"]))
             for row in map(json.loads, lines)
         ]
     except (OSError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
         raise RequestError(
             f"{path} cannot be read: {error}",
-            hint="delete it and make it again with recsys finetune --lessons",
+            hint="delete it and make it again with recsys finetune --export-examples",
         ) from error
 
 
@@ -134,7 +137,7 @@ def _packed(row: Mapping[str, Any]) -> Packed:
 
 def train_on(
     recorded: Recorded, model: Path | str, out: Path, watch: Watch | None = None, *, compiled: bool = False
-) -> Outcome:
+) -> TrainingOutcome:
     """Train on recorded examples, with checkpoints in `out`. Raises ModelError for another base model."""
     if model_fingerprint(model) != recorded.base:
         raise ModelError(
@@ -147,7 +150,7 @@ def train_on(
     return train(
         module,
         recorded.config,
-        recorded.lesson,
+        recorded.packed_example,
         lambda log_odds: figures(recorded.lists, log_odds),
         out,
         identity=recorded.identity,
@@ -165,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="what recsys finetune --lessons wrote")
+    parser.add_argument("folder", type=Path, help="what recsys finetune --export-examples wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints")
     options = parser.parse_args()
     try:

@@ -15,15 +15,15 @@ from typing import Any
 from finetune.examples import ExampleMaker, TrainingExample
 from finetune.packing import Packed, pack, pack_answer
 from finetune.ranked_lists import ValidationList, figures
-from finetune.reason_examples import ReasonLessons
-from finetune.trainer import Lesson, Outcome, Watch, train
+from finetune.reason_examples import ReasonExamples
+from finetune.trainer import PackedExample, TrainingOutcome, Watch, train
 from finetune.validation import validation_lists
 from recsys.config import Domain, Settings
 from recsys.config.finetuning import Objective
 from recsys.data.batch import Progress
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
-from recsys.data.splits import Split, draw_of, fold_of, leave_one_out
+from recsys.data.splits import Split, fold_of, hash_fraction, leave_one_out
 from recsys.data.store import Store
 from recsys.engine import load_tokenizer
 from recsys.engine.base import Tokenizer
@@ -54,7 +54,7 @@ MIN_CASES = 20
 
 
 @dataclass
-class Tuning:
+class FinetuneJob:
     """One domain, made ready to be tuned on. Nothing is computed before it is asked for.
 
     Raises RequestError where the domain has too few events for it.
@@ -69,7 +69,9 @@ class Tuning:
     def __post_init__(self) -> None:
         options = self.domain.finetune.examples
         self.items = [
-            item for item in self.store.items(self.domain.name) if draw_of(item.id) >= options.held_items
+            item
+            for item in self.store.items(self.domain.name)
+            if hash_fraction(item.id) >= options.held_items
         ]
         known = {item.id for item in self.items}  # a removed item leaves its events behind
         self.events = [e for e in self.store.interactions(self.domain.name) if e.item_id in known]
@@ -130,11 +132,11 @@ class Tuning:
         return self._maker(self.split, of_others)
 
     @cached_property
-    def reasons(self) -> ReasonLessons:
+    def reasons(self) -> ReasonExamples:
         """Makes sentences to learn from, of what the retriever of the training examples measured."""
         maker = self.maker
         window = self.settings.max_model_len
-        return ReasonLessons(
+        return ReasonExamples(
             self.domain, self.prompts, maker.retriever_of, maker.catalog, self.tokenizer, window
         )
 
@@ -210,29 +212,29 @@ class Tuning:
             prompt, labels[: len(example.request.items)] if objective == "letters" else labels, objective
         )
 
-    def lesson(self, number: int) -> Lesson:
+    def packed_example(self, number: int) -> PackedExample:
         """Training example `number`, packed; what it asks is drawn by the objectives' shares."""
         config = self.domain.finetune
         example, shares = self.maker.example(number), config.objectives.shares
         draw = random.Random(f"{config.seed}:objective:{number}")
         (objective,) = draw.choices(list(shares), list(shares.values()))
         if objective == "reason":
-            if (reason := self.reasons.lesson(example, draw)) is not None:
+            if (reason := self.reasons.packed_example(example, draw)) is not None:
                 prompt, answer = reason
                 ids = self.tokenizer.encode(answer, add_special_tokens=False)
-                return Lesson(pack_answer(prompt, ids, "reason"), example.target)
+                return PackedExample(pack_answer(prompt, ids, "reason"), example.target)
             objective = self.served
         hard = config.prior and example.kind == "hard"
         prior = tuple(config.prior * one.score for one in example.request.candidates) if hard else ()
-        return Lesson(self.packed(example, objective), example.target, prior)
+        return PackedExample(self.packed(example, objective), example.target, prior)
 
-    def train(self, model: Any, folder: Path, watch: Watch | None = None) -> Outcome:
+    def train(self, model: Any, folder: Path, watch: Watch | None = None) -> TrainingOutcome:
         """Train `model` (see `make_trainable`) with checkpoints in `folder`."""
         lists = self.lists
         return train(
             model,
             self.domain.finetune,
-            self.lesson,
+            self.packed_example,
             lambda log_odds: figures(lists, log_odds),
             folder,
             identity=self.identity,

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from finetune.packing import Packed, side_by_side
-from recsys.config.finetuning import TuningConfig
+from recsys.config.finetuning import FinetuneConfig
 from recsys.errors import MissingDependency, ModelError
 
 
-def load_base(folder: str | Path, config: TuningConfig) -> Any:
+def load_base(folder: str | Path, config: FinetuneConfig) -> Any:
     """A causal language model ready for training: bfloat16 on a GPU, float32 on a CPU.
 
     PyTorch's bf16 products are no faster than fp32 on most CPUs, and its backward pass is
@@ -37,7 +37,7 @@ def load_base(folder: str | Path, config: TuningConfig) -> Any:
     return trained
 
 
-def make_trainable(model: Any, config: TuningConfig) -> Any:
+def make_trainable(model: Any, config: FinetuneConfig) -> Any:
     """The model with exactly those parameters requiring gradients that `config.method` trains.
 
     The drop-out of LoRA and its starting weights are drawn from `config.seed`.
@@ -131,7 +131,7 @@ def scorer(model: Any, *, compiled: bool = False) -> Any:
     return Scorer()
 
 
-def _unfreeze(model: Any, config: TuningConfig) -> Any:
+def _unfreeze(model: Any, config: FinetuneConfig) -> Any:
     model.requires_grad_(config.method == "full")
     if config.method == "partial":
         for layer in list(model.model.layers)[-config.layers :]:

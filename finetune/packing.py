@@ -40,7 +40,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TokenBatch:
     """B packed sequences side by side, the shorter filled up to L at their ends.
 
     `ids` and `positions` (B, L); `visible` (B, 1, L, L) tells what each token attends to.
@@ -66,7 +66,7 @@ def pack_answer(prompt: RenderedPrompt, answer: Sequence[int], objective: Object
     return Packed((*before, *answer[:-1]), (), tuple((token,) for token in answer), objective)
 
 
-def side_by_side(packs: Sequence[Packed], device: torch.device) -> Batch:
+def side_by_side(packs: Sequence[Packed], device: torch.device) -> TokenBatch:
     """What a model computes of several packed sequences at once, on its device."""
     import torch
 
@@ -93,4 +93,4 @@ def side_by_side(packs: Sequence[Packed], device: torch.device) -> Batch:
     same = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
     causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
     visible = (same & causal)[:, None]
-    return Batch(ids.to(device), positions.to(device), visible, torch.tensor(last, device=device))
+    return TokenBatch(ids.to(device), positions.to(device), visible, torch.tensor(last, device=device))

@@ -12,12 +12,12 @@ from typing import Any
 from finetune.compare import Scored, compare, fusion
 from finetune.distributed import is_main, main_first
 from finetune.export import shards, write_run, write_shard
-from finetune.job import Tuning, read_curve
+from finetune.job import FinetuneJob, read_curve
 from finetune.model import load_adapter, load_base, make_trainable, scorer
 from finetune.report import write_report
-from finetune.trainer import Outcome, Watch, log_odds
+from finetune.trainer import TrainingOutcome, Watch, log_odds
 from finetune.validation import validation_lists
-from recsys.config.finetuning import TuningConfig
+from recsys.config.finetuning import FinetuneConfig
 from recsys.engine.adapters import (
     BASE,
     Adapter,
@@ -40,19 +40,21 @@ NEEDED_MB = 200  # checkpoints of an adapter, its report, and room to write them
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FinetuneResult:
     """What a run gave: an adapter (None for whole models, which lie in `folder`/model), figures, and why
     it did not become the default, if it did not."""
 
     folder: Path
-    outcome: Outcome
+    outcome: TrainingOutcome
     figures: dict[str, Any]
     adapter: Adapter | None
     promoted: bool
     reasons: tuple[str, ...]
 
 
-def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = None) -> Tuned | None:
+def finetune_and_publish(
+    tuning: FinetuneJob, folder: Path, *, command: str, watch: Watch | None = None
+) -> FinetuneResult | None:
     """Tune the domain's model with checkpoints in `folder`, publish the adapter, promote it if it is better.
 
     A run that was stopped goes on where it was. Adapters made before are never touched. Of several
@@ -82,7 +84,7 @@ def tune(tuning: Tuning, folder: Path, *, command: str, watch: Watch | None = No
         ) from error
 
 
-def record(tuning: Tuning, folder: Path) -> None:
+def record(tuning: FinetuneJob, folder: Path) -> None:
     """Write the examples of the run for another machine, see `finetune.export`; goes on where it was stopped.
 
     Raises RequestError where the folder holds those of another run, ModelError where the disk is full.
@@ -96,7 +98,7 @@ def record(tuning: Tuning, folder: Path) -> None:
             if progress:
                 progress("making examples", number, len(paths))
             if not path.exists():
-                write_shard(tuning.lesson, path, config.steps * config.batch)
+                write_shard(tuning.packed_example, path, config.steps * config.batch)
     except OSError as error:
         raise ModelError(
             f"{folder} cannot be written: {error.strerror or error}",
@@ -104,7 +106,7 @@ def record(tuning: Tuning, folder: Path) -> None:
         ) from error
 
 
-def _go_on_from(ref: str, model: Any, tuning: Tuning) -> None:
+def _go_on_from(ref: str, model: Any, tuning: FinetuneJob) -> None:
     """Give the LoRA under tuning the weights of an adapter made before.
 
     Raises ModelError for one of another base model or shape, RequestError for one that
@@ -114,7 +116,7 @@ def _go_on_from(ref: str, model: Any, tuning: Tuning) -> None:
     load_adapter(model, adapter.folder / WEIGHTS, adapter.ref)
 
 
-def starting_adapter(ref: str, tuning: Tuning) -> Adapter:
+def starting_adapter(ref: str, tuning: FinetuneJob) -> Adapter:
     """The adapter that a run goes on from. Raises as `_go_on_from`."""
     adapter = find_adapter(ref, tuning.settings, tuning.domain.folder)
     check(adapter, tuning.model)
@@ -136,7 +138,9 @@ def starting_adapter(ref: str, tuning: Tuning) -> Adapter:
     return adapter
 
 
-def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, command: str) -> Tuned:
+def _concluded(
+    tuning: FinetuneJob, folder: Path, model: Any, outcome: TrainingOutcome, command: str
+) -> FinetuneResult:
     config, domain = tuning.domain.finetune, tuning.domain
     lists = validation_lists(tuning.validator, tuning.packed, config.final, config.seed + 1)
     progress = tuning.progress
@@ -166,7 +170,9 @@ def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, comma
     write_report(staging, f"Tuning {domain.title or domain.name}", read_curve(folder), facts)
     if whole:
         _save_tokenizer(tuning, staging)
-        return Tuned(folder, outcome, figures, None, False, ("whole models are served by WHYREC_MODEL",))
+        return FinetuneResult(
+            folder, outcome, figures, None, False, ("whole models are served by WHYREC_MODEL",)
+        )
     for extra in staging.glob("README.md"):  # peft's card: empty headings
         extra.unlink()
     _halve(staging)
@@ -174,11 +180,11 @@ def _concluded(tuning: Tuning, folder: Path, model: Any, outcome: Outcome, comma
     reasons = tuple(gate(adapter, default))
     if not reasons:
         promote(adapter.ref, tuning.settings, domain.folder)
-    return Tuned(folder, outcome, figures, adapter, not reasons, reasons)
+    return FinetuneResult(folder, outcome, figures, adapter, not reasons, reasons)
 
 
 def _before(
-    tuning: Tuning, model: Any, incumbent: Adapter | None, asked: Callable[[str, Any], Scored]
+    tuning: FinetuneJob, model: Any, incumbent: Adapter | None, asked: Callable[[str, Any], Scored]
 ) -> Scored:
     """The scores of what is served now: the incumbent adapter, else the base model."""
     if not hasattr(model, "disable_adapter"):  # a whole model was changed: load what it was
@@ -195,9 +201,13 @@ def _before(
 
 
 def _draft(
-    tuning: Tuning, outcome: Outcome, figures: dict[str, Any], incumbent: Adapter | None, command: str
+    tuning: FinetuneJob,
+    outcome: TrainingOutcome,
+    figures: dict[str, Any],
+    incumbent: Adapter | None,
+    command: str,
 ) -> AdapterDraft:
-    config: TuningConfig = tuning.domain.finetune
+    config: FinetuneConfig = tuning.domain.finetune
     overall = figures["paired"]["ndcg@10"]
     return AdapterDraft(
         domain=tuning.domain.name,
@@ -242,7 +252,7 @@ def _halve(staging: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _save_tokenizer(tuning: Tuning, folder: Path) -> None:
+def _save_tokenizer(tuning: FinetuneJob, folder: Path) -> None:
     tokenizer: Any = tuning.tokenizer
     tokenizer.save_pretrained(folder)
 

@@ -29,7 +29,7 @@ DRAWS = 8  # sentences that are tried
 
 
 @dataclass(frozen=True)
-class ReasonLessons:
+class ReasonExamples:
     """Makes prompts for a reason, each with an answer that is true."""
 
     domain: Domain
@@ -39,7 +39,9 @@ class ReasonLessons:
     tokenizer: Tokenizer
     max_model_len: int
 
-    def lesson(self, example: TrainingExample, draw: random.Random) -> tuple[RenderedPrompt, str] | None:
+    def packed_example(
+        self, example: TrainingExample, draw: random.Random
+    ) -> tuple[RenderedPrompt, str] | None:
         """Why the example's target, and one way to say it; None where nothing can be said that tells it apart."""
         request = example.request
         met = frozenset(entry.item.id for entry in request.history)
@@ -47,7 +49,7 @@ class ReasonLessons:
         others = [place for place in range(len(request.candidates)) if place != example.target][:OTHERS]
         explainer = Explainer(self.domain, self.prompts, self.retriever_of(example.user_id), self.catalog)
         case, *rest = explainer.cases(explainer.measure(query, request, [example.target, *others]))
-        if not case.claims or (said := self._sentence(case, rest, draw)) is None:
+        if not case.has_content or (said := self._sentence(case, rest, draw)) is None:
             return None
         # It ends where the engine ends it: when the JSON is complete.
         cited = list(dict.fromkeys(name for name in PLACEHOLDER.findall(said) if name != "item"))
@@ -59,7 +61,7 @@ class ReasonLessons:
         grammar = self.prompts.file(in_language(GRAMMAR, config.language, self.prompts))
         pattern = sentence_pattern(case, grammar, style=config.style)
         for _ in range(DRAWS):
-            sentence = drawn(pattern, draw)
+            sentence = sample_sentence(pattern, draw)
             cited = set(PLACEHOLDER.findall(sentence))
             told = [entry for entry in (*case.evidence, *case.against) if entry.id in cited]
             if not fits_all(told, others):
@@ -67,7 +69,7 @@ class ReasonLessons:
         return None
 
 
-def drawn(pattern: str, draw: random.Random) -> str:
+def sample_sentence(pattern: str, draw: random.Random) -> str:
     """A text that an expression of the grammar matches: it has letters, groups, `|`, and `?` after either."""
     left = deque(pattern.removeprefix("^").removesuffix("$"))
     text = _alternatives(left, draw)

@@ -15,11 +15,11 @@ from finetune import checkpoint
 from finetune.losses import loss_of
 from finetune.model import scorer
 from finetune.packing import Packed
-from recsys.config.finetuning import TuningConfig
+from recsys.config.finetuning import FinetuneConfig
 from recsys.errors import ModelError
 
 
-class Lesson(NamedTuple):
+class PackedExample(NamedTuple):
     """A packed prompt, which candidate is right, and what is known of each beforehand (see `loss_of`)."""
 
     packed: Packed
@@ -35,7 +35,7 @@ Watch = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """The best step, its figures, those before training, and how long it took (seconds of all runs)."""
 
     best_step: int
@@ -58,7 +58,7 @@ def log_odds(module: Any, packed: Packed) -> list[float]:
     return scores
 
 
-def learning_rate(step: int, config: TuningConfig) -> float:
+def learning_rate(step: int, config: FinetuneConfig) -> float:
     """Linear warm-up, then a cosine down to nothing at the last step. `step` counts from 0."""
     warmup = max(1, round(config.warmup * config.steps))
     if step < warmup:
@@ -69,18 +69,18 @@ def learning_rate(step: int, config: TuningConfig) -> float:
 
 def train(
     model: Any,
-    config: TuningConfig,
-    lesson: Callable[[int], Lesson],
+    config: FinetuneConfig,
+    packed_example: Callable[[int], PackedExample],
     evaluate: Evaluate,
     folder: Path,
     *,
     identity: str,
     watch: Watch | None = None,
     compiled: bool = False,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train the parameters of `model` that require gradients; they end as they were at the best step.
 
-    `lesson(i)` is the i-th example, the same whenever it is asked for: a run that was
+    `packed_example(i)` is the i-th example, the same whenever it is asked for: a run that was
     killed goes on from its last checkpoint in `folder` with the same examples, moments and
     random state, and so with the same losses. `identity` names all that the run depends
     on; `compiled` is of speed alone, see `scorer`. Several processes (`accelerate launch`) share each batch.
@@ -126,19 +126,21 @@ def train(
             group["lr"] = learning_rate(step, config)
         total, tokens = 0.0, 0
         own = range(step * config.batch + rank, (step + 1) * config.batch, world)
-        for begin in range(0, len(own), config.together):
-            lessons = [lesson(number) for number in own[begin : begin + config.together]]
-            last = begin + config.together >= len(own)
+        for begin in range(0, len(own), config.micro_batch_size):
+            packed_examples = [
+                packed_example(number) for number in own[begin : begin + config.micro_batch_size]
+            ]
+            last = begin + config.micro_batch_size >= len(own)
             with nullcontext() if last else accelerator.no_sync(module):
-                found = module([one.packed for one in lessons])
+                found = module([one.packed for one in packed_examples])
                 losses = [
                     loss_of(log_p, one.packed, one.target, config.calibration, one.prior)
-                    for log_p, one in zip(found, lessons, strict=True)
+                    for log_p, one in zip(found, packed_examples, strict=True)
                 ]
                 loss = torch.stack(losses).sum() / len(own)
                 accelerator.backward(loss)
             total += loss.item()
-            tokens += sum(one.packed.tokens for one in lessons)
+            tokens += sum(one.packed.tokens for one in packed_examples)
         if world > 1:  # each has seen its part of the batch
             total = float(accelerator.reduce(torch.tensor(total, device=accelerator.device), "mean"))
         norm = accelerator.clip_grad_norm_(parameters, config.clip)
@@ -181,7 +183,7 @@ def train(
                 watch(step + 1, line | {"tokens/s": tokens * world / seconds, "left": left})
     accelerator.wait_for_everyone()
     checkpoint.restore(folder / "best", names, parameters, inner, identity)
-    return Outcome(
+    return TrainingOutcome(
         state["best_step"], state["best"], state["first"], state["step"], state["seconds"], state["tokens"]
     )
 

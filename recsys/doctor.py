@@ -48,12 +48,12 @@ class Check(StrictModel):
 
 
 @dataclass(frozen=True)
-class Case:
+class Inspection:
     """What the checks look at."""
 
     settings: Settings
     domain: str | None
-    imports: Mapping[str, system.Imported]
+    imports: Mapping[str, system.ModuleImport]
 
     @property
     def domain_name(self) -> str:
@@ -68,7 +68,7 @@ class Case:
 
     @property
     def gpu(self) -> str:
-        return self.imports.get("torch", system.Imported()).gpu
+        return self.imports.get("torch", system.ModuleImport()).gpu
 
 
 def run_checks(settings: Settings, domain: str | None, start_engine: bool) -> list[Check]:
@@ -78,10 +78,10 @@ def run_checks(settings: Settings, domain: str | None, start_engine: bool) -> li
 
 def each_check(settings: Settings, domain: str | None, start_engine: bool) -> Iterator[Check]:
     """The same, one by one as they are done. A check that fails never stops the others."""
-    case = Case(settings, domain, {})
+    case = Inspection(settings, domain, {})
     yield _attempt("python", _python, case)
     yield _attempt("torch companions", _companions, case)
-    case = Case(settings, domain, _imports([*REQUIRED, *OPTIONAL]))
+    case = Inspection(settings, domain, _imports([*REQUIRED, *OPTIONAL]))
     for module in (*REQUIRED, *OPTIONAL):
         yield _attempt(module, partial(_module, module=module), case)
     for name, check in (
@@ -101,7 +101,7 @@ def each_check(settings: Settings, domain: str | None, start_engine: bool) -> It
         yield _attempt("engine", _engine, case)
 
 
-def _attempt(name: str, check: Callable[[Case], Finding], case: Case) -> Check:
+def _attempt(name: str, check: Callable[[Inspection], Finding], case: Inspection) -> Check:
     try:
         status, detail, fix = check(case)
     except RecsysError as error:
@@ -111,11 +111,11 @@ def _attempt(name: str, check: Callable[[Case], Finding], case: Case) -> Check:
     return Check(name=name, status=status, detail=detail, fix=fix)
 
 
-def _imports(modules: Sequence[str]) -> dict[str, system.Imported]:
+def _imports(modules: Sequence[str]) -> dict[str, system.ModuleImport]:
     try:
         return system.import_each(modules)
     except Exception as error:  # no process can be started, or it answers nonsense
-        return {module: system.Imported(error=f"cannot be tried: {error}") for module in modules}
+        return {module: system.ModuleImport(error=f"cannot be tried: {error}") for module in modules}
 
 
 def ok(detail: str) -> Finding:
@@ -130,14 +130,14 @@ def fail(detail: str, fix: str) -> Finding:
     return "fail", detail, fix
 
 
-def _python(_case: Case) -> Finding:
+def _python(_case: Inspection) -> Finding:
     found = f"{platform.python_version()} in {sys.prefix}"
     if sys.version_info[:2] != (3, 11):
         return warn(found, "the locked packages are tested on Python 3.11")
     return ok(found)
 
 
-def _companions(_case: Case) -> Finding:
+def _companions(_case: Inspection) -> Finding:
     """Builds for another torch make `import transformers` fail, with a message about an operator."""
     torch = _version("torch")
     strays = [
@@ -150,7 +150,7 @@ def _companions(_case: Case) -> Finding:
     return ok("none that clashes with torch")
 
 
-def _module(case: Case, *, module: str) -> Finding:
+def _module(case: Inspection, *, module: str) -> Finding:
     found = case.imports[module]
     if not found.error:
         return ok(found.version)
@@ -163,7 +163,7 @@ def _module(case: Case, *, module: str) -> Finding:
     return fail(found.error, fix)
 
 
-def _model(case: Case) -> Finding:
+def _model(case: Inspection) -> Finding:
     from recsys.engine.checkpoints.weights import (
         PACKAGE_OF,
         inspect_packaged,
@@ -187,7 +187,7 @@ def _model(case: Case) -> Finding:
     return ok(str(found))
 
 
-def _adapter(case: Case) -> Finding:
+def _adapter(case: Inspection) -> Finding:
     from recsys.engine.adapters import check_files, named_adapter, resolve_adapter
 
     if case.remote:
@@ -203,13 +203,13 @@ def _adapter(case: Case) -> Finding:
     return ok(adapter.ref if case.gpu else f"{adapter.ref}: merged into the model at first use")
 
 
-def _embedder(case: Case) -> Finding:
+def _embedder(case: Inspection) -> Finding:
     from retrieval.embedding import SentenceEmbedder
 
     return ok(SentenceEmbedder(case.settings.embedder).name)
 
 
-def _data(case: Case) -> Finding:
+def _data(case: Inspection) -> Finding:
     if case.domain is None:
         return ok("no domain asked for")
     from recsys.data.importers.readers import locate
@@ -228,7 +228,7 @@ def _data(case: Case) -> Finding:
     return ok(f"{domain.title or domain.name} in {where}")
 
 
-def _store(case: Case) -> Finding:
+def _store(case: Inspection) -> Finding:
     from sqlalchemy import make_url
 
     from recsys.data.store import Store
@@ -247,7 +247,7 @@ def _store(case: Case) -> Finding:
     return ok(f"{shown}: {held or 'opens'}")
 
 
-def _index(case: Case) -> Finding:
+def _index(case: Inspection) -> Finding:
     if case.domain is None:
         return ok("no domain asked for")
     from retrieval.embedding import SentenceEmbedder
@@ -263,7 +263,7 @@ def _index(case: Case) -> Finding:
     return ok(f"{len(index):,} items in {folder}")
 
 
-def _cpu(case: Case) -> Finding:
+def _cpu(case: Inspection) -> Finding:
     from recsys.engine.vllm_local import available_cores
 
     cores, quota = len(available_cores()), system.cpu_quota()
@@ -294,7 +294,7 @@ def _cpu(case: Case) -> Finding:
     )
 
 
-def _gpu(case: Case) -> Finding:
+def _gpu(case: Inspection) -> Finding:
     if case.gpu:
         return ok(case.gpu)
     if system.has_nvidia_driver() and not case.remote:
@@ -305,7 +305,7 @@ def _gpu(case: Case) -> Finding:
     return ok("none: the CPU is used")
 
 
-def _memory(case: Case) -> Finding:
+def _memory(case: Inspection) -> Finding:
     free = system.available_memory()
     if case.remote or case.gpu:
         return ok(f"{free / GIB:.1f} GiB available")
@@ -317,7 +317,7 @@ def _memory(case: Case) -> Finding:
     return ok(detail)
 
 
-def _disk(case: Case) -> Finding:
+def _disk(case: Inspection) -> Finding:
     cache = case.settings.cache_dir.expanduser()
     _require_writable(cache, "WHYREC_CACHE_DIR")
     free = shutil.disk_usage(_existing(cache)).free / GIB
@@ -327,7 +327,7 @@ def _disk(case: Case) -> Finding:
     return ok(detail)
 
 
-def _engine(case: Case) -> Finding:
+def _engine(case: Inspection) -> Finding:
     from recsys.engine import open_engine
     from recsys.engine.labels import probe
 

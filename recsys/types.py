@@ -153,8 +153,8 @@ class Candidate(StrictModel):
 
     `score` is the fused retriever score (higher is better), `channels` the rank
     (1 = first) it had in each channel that found it, `source` the channel that
-    ranked it best, `because` each history item's share of the text-channel score.
-    `together` has the history items that it is most often met together with and their
+    ranked it best, `contributions` each history item's share of the text-channel score.
+    `co_consumed` has the history items that it is most often met together with and their
     shares of that evidence, strongest first; `popularity` is the share of the
     catalogue's items that fewer people met (0 to 1), None for an item nobody met. `lead`
     is its score less the best score of the same answer (0 or less), None if not retrieved.
@@ -164,13 +164,13 @@ class Candidate(StrictModel):
     score: float
     source: str
     channels: Mapping[str, int] = Field(default_factory=dict)
-    because: Mapping[str, float] = Field(default_factory=dict)
-    together: Mapping[str, float] = Field(default_factory=dict)
+    contributions: Mapping[str, float] = Field(default_factory=dict)
+    co_consumed: Mapping[str, float] = Field(default_factory=dict)
     popularity: float | None = None
     lead: float | None = None
 
 
-EvidenceKind = Literal["history", "together", "attribute", "context", "profile", "wish", "popularity"]
+EvidenceKind = Literal["history", "co_consumed", "attribute", "context", "profile", "wish", "popularity"]
 
 
 class Evidence(StrictModel):
@@ -335,7 +335,7 @@ class Recommendations(StrictModel):
         return self.model_dump(mode="json")
 
 
-class Event(StrictModel):
+class StreamEvent(StrictModel):
     """A step of an answer that is streamed.
 
     `ranked` brings the answer without reasons, each `reason` the explanation of one rank as soon as

@@ -8,23 +8,23 @@ strengths, sequence models, popularity. `HybridRetriever` joins them.
 from __future__ import annotations
 
 from recsys.data.dataset import EventLog
-from retrieval.base import Answer, Channel, ChannelRetriever, DenseAnswer, Query, Retriever
+from retrieval.base import Channel, ChannelAnswer, ChannelRetriever, DenseAnswer, Query, Retriever
 from retrieval.build import build_retriever
 from retrieval.channels.text import TextChannel
 from retrieval.embedding import Embedder, SentenceEmbedder, item_text
 from retrieval.hybrid import HybridRetriever
-from retrieval.table import ItemTable
+from retrieval.table import ItemRows
 from retrieval.text_index.index import TextIndex, open_or_build
 
 __all__ = [
-    "Answer",
     "Channel",
+    "ChannelAnswer",
     "ChannelRetriever",
     "DenseAnswer",
     "Embedder",
     "EventLog",
     "HybridRetriever",
-    "ItemTable",
+    "ItemRows",
     "Query",
     "Retriever",
     "SentenceEmbedder",

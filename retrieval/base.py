@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.types import Candidate, Context, Filter, HistoryEntry, Item
-from retrieval.table import BoolArray, ItemTable
+from retrieval.table import BoolArray, ItemRows
 
 FloatArray = npt.NDArray[np.float32]
 RowArray = npt.NDArray[np.int64]
@@ -46,7 +46,7 @@ class Retriever(Protocol):
         ...
 
 
-class Answer(Protocol):
+class ChannelAnswer(Protocol):
     """What one channel thinks of the items of a table, for one query."""
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
@@ -57,7 +57,7 @@ class Answer(Protocol):
         """The scores of these items, shape (len(rows),); NaN where it has nothing to say."""
         ...
 
-    def because(self, rows: RowArray) -> list[dict[str, float]]:
+    def contributions(self, rows: RowArray) -> list[dict[str, float]]:
         """For each item, every history item's exact share of its score; {} where there is no such thing."""
         ...
 
@@ -65,15 +65,15 @@ class Answer(Protocol):
 class Channel(Protocol):
     """One way to find items. It never changes: an update gives another channel.
 
-    Where `mass` is set, scores are amounts of evidence (0 or more, additive) rather
+    Where `evidence_count` is set, scores are amounts of evidence (0 or more, additive) rather
     than log-probabilities or similarities, and a fusion takes their logarithm. One that
     answers several queries faster at once may have `ask_many(queries, table)`, a list of answers.
     """
 
     @property
-    def mass(self) -> bool: ...
+    def evidence_count(self) -> bool: ...
 
-    def ask(self, query: Query, table: ItemTable) -> Answer | None:
+    def ask(self, query: Query, table: ItemRows) -> ChannelAnswer | None:
         """Its answer, or None if it has nothing to go by (no history, no wish ...)."""
         ...
 
@@ -86,7 +86,7 @@ class Channel(Protocol):
 class DenseAnswer:
     """Scores of all items of a table, shape (rows,), NaN where there is nothing to say.
 
-    `shares` computes what `because` promises, for those items alone that it is asked of.
+    `shares` computes what `contributions` promises, for those items alone that it is asked of.
     """
 
     scores: FloatArray
@@ -100,7 +100,7 @@ class DenseAnswer:
     def of(self, rows: RowArray) -> FloatArray:
         return self.scores[rows]
 
-    def because(self, rows: RowArray) -> list[dict[str, float]]:
+    def contributions(self, rows: RowArray) -> list[dict[str, float]]:
         return self.shares(rows) if self.shares else [{} for _ in rows]
 
 
@@ -126,7 +126,7 @@ def best_first(scores: FloatArray, n: int) -> RowArray:
 class ChannelRetriever:
     """One channel alone as a retriever over a table of items."""
 
-    def __init__(self, name: str, channel: Channel, table: ItemTable) -> None:
+    def __init__(self, name: str, channel: Channel, table: ItemRows) -> None:
         self.name = name
         self.channel = channel
         self.table = table
@@ -145,15 +145,15 @@ class ChannelRetriever:
                 score=float(score),
                 source=self.name,
                 channels={self.name: rank},
-                because=because,
+                contributions=contributions,
             )
-            for rank, (row, score, because) in enumerate(
-                zip(rows.tolist(), scores, answer.because(rows), strict=True), start=1
+            for rank, (row, score, contributions) in enumerate(
+                zip(rows.tolist(), scores, answer.contributions(rows), strict=True), start=1
             )
         ]
 
 
-def scatter(table: ItemTable, items: tuple[str, ...], values: FloatArray) -> FloatArray:
+def scatter(table: ItemRows, items: tuple[str, ...], values: FloatArray) -> FloatArray:
     """`values` (..., len(items)) over the rows of a table, NaN for rows that are none of `items`."""
     columns = table.columns(items)
     spread = np.full((*values.shape[:-1], len(table)), np.nan, dtype=np.float32)

@@ -20,14 +20,14 @@ from recsys.utils.locks import only_one
 from retrieval import artefacts
 from retrieval.base import Channel
 from retrieval.channels import popularity
-from retrieval.channels.attributes import FacetChannel
+from retrieval.channels.attributes import AttributeChannel
 from retrieval.channels.item_item import ItemItem, fit
 from retrieval.channels.nearby import nearby
 from retrieval.channels.text import TextChannel
-from retrieval.cooccurrence import Meetings
+from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.embedding import Embedder
 from retrieval.hybrid import FALLBACK, HybridRetriever
-from retrieval.table import ItemTable
+from retrieval.table import ItemRows
 from retrieval.text_index.index import open_or_build
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def build_retriever(
     config: RetrieverConfig,
     folder: Path,
     *,
-    situations: Callable[[], Situations] | None = None,
+    event_contexts: Callable[[], Situations] | None = None,
     weights: Mapping[str, float] | None = None,
     retrain: bool = False,
     progress: Progress | None = None,
 ) -> tuple[HybridRetriever, tuple[str, ...]]:
     """The channels that have weight, over `items`, joined as `config` and `recsys fit` say.
 
-    Fitted channels and the text index are kept in `folder`. `situations` gives events
+    Fitted channels and the text index are kept in `folder`. `event_contexts` gives events
     with their context, for popularity by segment
     and what is nearby. `weights` win over those saved and
     configured. Sequence models take a minute or more, so one that was trained on older
@@ -66,12 +66,12 @@ def build_retriever(
         raise RequestError("empty catalogue", hint="import at least one item")
     if weights is None:
         weights = saved_weights(folder) or config.by_name
-    build = _Build(items, log, embedder, config, folder, situations, retrain, progress)
-    wanted = [*(name for name, weight in weights.items() if weight > 0), FALLBACK, "facets"]
+    build = _Build(items, log, embedder, config, folder, event_contexts, retrain, progress)
+    wanted = [*(name for name, weight in weights.items() if weight > 0), FALLBACK, "attributes"]
     found = {name: build.channel(name) for name in dict.fromkeys(wanted)}
     channels = {name: channel for name, channel in found.items() if channel is not None}
     counts = dict(zip(log.items, log.counts.astype(float).tolist(), strict=True))
-    retriever = HybridRetriever(ItemTable(items), channels, counts, config, weights, Meetings(log))
+    retriever = HybridRetriever(ItemRows(items), channels, counts, config, weights, CooccurrenceCounts(log))
     return retriever, tuple(build.notes)
 
 
@@ -100,7 +100,7 @@ class _Build:
     embedder: Embedder
     config: RetrieverConfig
     folder: Path
-    situations: Callable[[], Situations] | None
+    event_contexts: Callable[[], Situations] | None
     retrain: bool
     progress: Progress | None
     notes: list[str] = field(default_factory=list)
@@ -112,20 +112,22 @@ class _Build:
                 return self._text()
             case "popularity":
                 return self._popularity
-            case "facets":  # costs nothing until somebody asks for something
-                return FacetChannel(self._popularity)
+            case "attributes":  # costs nothing until somebody asks for something
+                return AttributeChannel(self._popularity)
             case "recent":
                 return popularity.recent(self.log, self.config.popularity)
             case "segment":
-                if self.situations is None:
+                if self.event_contexts is None:
                     return None
                 config = self.config.popularity
                 kinds = {
                     item.id: value[0] for item in self.items if (value := item.attributes.get(config.alike))
                 }
-                return popularity.by_segment(self.situations(), self.log.items, config, kinds)
+                return popularity.by_segment(self.event_contexts(), self.log.items, config, kinds)
             case "nearby":
-                return nearby(self.items, self.situations() if self.situations else (), self.config.nearby)
+                return nearby(
+                    self.items, self.event_contexts() if self.event_contexts else (), self.config.nearby
+                )
             case "gru" | "attention" | "lru":
                 return self._sequence(name)
             case _:

@@ -7,7 +7,7 @@ import numpy as np
 from recsys.data.dataset import EventLog, IntArray
 
 
-class Meetings:
+class CooccurrenceCounts:
     """The people of each item, of whom the log tells."""
 
     def __init__(self, log: EventLog) -> None:
@@ -17,7 +17,7 @@ class Meetings:
         self._user: IntArray = pairs[:, 1]
         self._start = np.searchsorted(pairs[:, 0], np.arange(len(log.items) + 1))
 
-    def together(self, one: str, other: str) -> bool:
+    def co_consumed(self, one: str, other: str) -> bool:
         """Whether those who met `one` met `other` more often than everybody did, and more than one of them.
 
         A channel may give an item weight for what it was not met with: a regression weight tells

@@ -56,7 +56,7 @@ def fit_apart(
         embedder,
         domain.retriever,
         settings.cache_dir / "evaluation" / domain.name / log.hash[:16],
-        situations=lambda: with_context(events, homes, domain),
+        event_contexts=lambda: with_context(events, homes, domain),
         weights=domain.retriever.by_name if channels is None else dict.fromkeys(channels, 1.0),
         progress=progress,
     )
@@ -103,7 +103,7 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder / "tuning",
-        situations=lambda: with_context(split.train, homes_of, domain),
+        event_contexts=lambda: with_context(split.train, homes_of, domain),
         weights=dict.fromkeys(channels, 1.0),
         retrain=True,
         progress=progress,
@@ -120,9 +120,9 @@ def fit_domain(
         entries = catalog.entries(case.history, domain.feedback)
         context = contexts.get(event_key(case.target), Context())
         query = Query(entries, exclude=frozenset(entry.item.id for entry in entries), context=context)
-        pool, spoke, table = inner.pool(query)
+        pool, responding, table = inner.pool(query)
         row = table.row_of.get(case.target.item_id, -1)
-        found[case.user_id].append(example(pool, spoke, names, row))
+        found[case.user_id].append(example(pool, responding, names, row))
 
     halves = [[one for user in sorted(found)[half::2] for one in found[user]] for half in (0, 1)]
     fits = [fit_weights([one for one in half if one is not None]) for half in halves]
@@ -130,8 +130,8 @@ def fit_domain(
     for column, name in enumerate(names):
         alone = np.eye(len(names))[column]
         metrics[name] = _figures(_ranks(halves[0] + halves[1], alone))
-    together = fit_weights([one for half in halves for one in half if one is not None])
-    weights = {name: round(float(weight), 3) for name, weight in zip(names, together, strict=True)}
+    weight_vector = fit_weights([one for half in halves for one in half if one is not None])
+    weights = {name: round(float(weight), 3) for name, weight in zip(names, weight_vector, strict=True)}
     fitted = FittedWeights.model_validate(
         {"weights": weights, "fitted_on": log.hash, "users": len(found), "metrics": metrics}
     )
@@ -142,7 +142,7 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder,
-        situations=lambda: with_context(events, homes_of, domain),
+        event_contexts=lambda: with_context(events, homes_of, domain),
         retrain=True,
         progress=progress,
     )

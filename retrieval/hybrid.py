@@ -18,10 +18,10 @@ from recsys.errors import ConfigError
 from recsys.types import Candidate, Item
 from retrieval.base import Channel, FloatArray, Query, RowArray, best_first
 from retrieval.channels.popularity import head, percentiles
-from retrieval.cooccurrence import Meetings
-from retrieval.pool import Asked, Pool, gather, tops_of
-from retrieval.query_channels import State, ask, ask_many
-from retrieval.table import BoolArray, ItemTable
+from retrieval.cooccurrence import CooccurrenceCounts
+from retrieval.pool import Pool, PooledAnswer, gather, tops_of
+from retrieval.query_channels import RetrieverState, ask, ask_many
+from retrieval.table import BoolArray, ItemRows
 
 DEPTH_FACTOR = 5
 TOGETHER = ("linear", "transitions", "cooccurrence", "ease")  # channels that can say with what an item is met
@@ -33,7 +33,7 @@ FALLBACK = "popularity"  # the channel that always has an answer, about every it
 class _Now:
     """The state of this moment, which retrievers that differ in their weights share."""
 
-    state: State
+    state: RetrieverState
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class _Chosen:
 class _Weighed:
     """A pool, and what each channel that spoke adds to the score of its items, shape (r, channels)."""
 
-    answers: Mapping[str, Asked]
+    answers: Mapping[str, PooledAnswer]
     tops: Mapping[str, RowArray]
     allowed: BoolArray
-    spoke: Sequence[str]
+    responding: Sequence[str]
     pool: Pool
     terms: FloatArray
 
@@ -71,32 +71,32 @@ class HybridRetriever:
     p(next item | user).
 
     A request reads one state from beginning to end; an update makes another state and
-    puts it in its place. `counts` is the number of events per item id; with `meetings`, `together`
+    puts it in its place. `counts` is the number of events per item id; with `cooccurrence_counts`, `co_consumed`
     names only what they confirm. Raises ConfigError if no channel has weight, or if the popularity
     channel is missing.
     """
 
     def __init__(
         self,
-        table: ItemTable,
+        table: ItemRows,
         channels: Mapping[str, Channel],
         counts: Mapping[str, float],
         config: RetrieverConfig,
         weights: Mapping[str, float] | None = None,
-        meetings: Meetings | None = None,
+        cooccurrence_counts: CooccurrenceCounts | None = None,
     ) -> None:
         chosen: Mapping[str, float] = config.by_name if weights is None else weights
         self.config = config
         self.weights = _weighted(chosen, channels)
         self._counts = counts
-        self._meetings = meetings
+        self._meetings = cooccurrence_counts
         self._head = head(counts)
         self._popularity = percentiles(counts)
-        self._now = _Now(State(table, dict(channels)))
+        self._now = _Now(RetrieverState(table, dict(channels)))
         self._writing = threading.Lock()
 
     @property
-    def state(self) -> State:
+    def state(self) -> RetrieverState:
         """The catalogue and channels of this moment."""
         return self._now.state
 
@@ -115,7 +115,7 @@ class HybridRetriever:
         other.weights = _weighted({**self.weights, **weights}, channels)
         return other
 
-    def at(self, state: State) -> HybridRetriever:
+    def at(self, state: RetrieverState) -> HybridRetriever:
         """The same at a moment of its own, which no change reaches."""
         other = copy.copy(self)
         other._now = _Now(state)
@@ -139,19 +139,19 @@ class HybridRetriever:
                 name: channel.updated(items, removed) for name, channel in self._now.state.channels.items()
             }
             with swap or nullcontext():
-                self._now.state = State(table, channels)
+                self._now.state = RetrieverState(table, channels)
 
     def set_available(self, item_ids: Collection[str], available: bool) -> None:
         """Hide items, or show them again: what is unavailable is known but never returned."""
         with self._writing:
             table = self._now.state.table.with_availability(item_ids, available)
-            self._now.state = State(table, self._now.state.channels)
+            self._now.state = RetrieverState(table, self._now.state.channels)
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
         """The `n` best by fused score, which is what `score` holds.
 
         `source` is the channel whose term is largest, `channels` the rank in each
-        channel that found the item, `because` each history item's share of its text
+        channel that found the item, `contributions` each history item's share of its text
         similarity. "At least" rules, and the shares kept for the long tail and for new
         items, take the last places. Where the channels know too few items, the most met
         of the others fill the list.
@@ -180,14 +180,16 @@ class HybridRetriever:
                 kept |= set(extra.rows.tolist())
         return self._candidates(chosen, answers, tops, state.table, float(chosen.scores.max()))
 
-    def rescore(self, query: Query, item_ids: Sequence[str], muted: Collection[str] = ()) -> list[Candidate]:
+    def rescore(
+        self, query: Query, item_ids: Sequence[str], excluded: Collection[str] = ()
+    ) -> list[Candidate]:
         """These items, in their order, as they stand in the pool that `query` brings; they are added to it.
 
         For asking "what if": the score of a candidate under another query, on the scale of
         that query's own answer, whatever it excludes or filters; `lead` is to the best
-        that it allows. `muted` channels have no say. Ids that the table lacks are left out.
+        that it allows. `excluded` channels have no say. Ids that the table lacks are left out.
         """
-        return self.rescore_many([(query, muted)], item_ids)[0]
+        return self.rescore_many([(query, excluded)], item_ids)[0]
 
     def rescore_many(
         self, asked: Sequence[tuple[Query, Collection[str]]], item_ids: Sequence[str]
@@ -200,8 +202,8 @@ class HybridRetriever:
             place, scores = np.searchsorted(one.pool.rows, rows), one.scores
             best = scores[one.allowed[one.pool.rows]].max(initial=-np.inf)
             sources = (
-                [one.spoke[column] for column in one.terms[place].argmax(axis=1)]
-                if one.spoke
+                [one.responding[column] for column in one.terms[place].argmax(axis=1)]
+                if one.responding
                 else [FALLBACK] * len(rows)
             )
             chosen = _Chosen(rows, scores[place], tuple(sources))
@@ -221,26 +223,26 @@ class HybridRetriever:
         return scores
 
     def _pools(
-        self, asked: Sequence[tuple[Query, Collection[str]]], rows: RowArray, state: State
+        self, asked: Sequence[tuple[Query, Collection[str]]], rows: RowArray, state: RetrieverState
     ) -> Iterator[_Weighed]:
         """What each query brings, with `rows` among it."""
-        weights = [self._heard(query, muted) for query, muted in asked]
+        weights = [self._heard(query, excluded) for query, excluded in asked]
         names = [[*those, FALLBACK] for those in weights]
         for number, answers in enumerate(ask_many([query for query, _ in asked], state, names)):
-            query, muted = asked[number]
+            query, excluded = asked[number]
             allowed = state.table.allowed(query.filter, query.exclude)
             tops = tops_of(answers, allowed, self._depth(len(rows)))
-            spoke = [name for name in weights[number] if name in answers] or [FALLBACK] * (
-                FALLBACK not in muted
+            responding = [name for name in weights[number] if name in answers] or [FALLBACK] * (
+                FALLBACK not in excluded
             )
-            pool, terms = self._terms(answers, tops, spoke, weights[number], rows)
-            yield _Weighed(answers, tops, allowed, spoke, pool, terms)
+            pool, terms = self._terms(answers, tops, responding, weights[number], rows)
+            yield _Weighed(answers, tops, allowed, responding, pool, terms)
 
-    def _heard(self, query: Query, muted: Collection[str]) -> dict[str, float]:
+    def _heard(self, query: Query, excluded: Collection[str]) -> dict[str, float]:
         """Channel weights for this query, less the channels that have no say."""
-        return {name: weight for name, weight in self._weights_for(query).items() if name not in muted}
+        return {name: weight for name, weight in self._weights_for(query).items() if name not in excluded}
 
-    def pool(self, query: Query) -> tuple[Pool, list[str], ItemTable]:
+    def pool(self, query: Query) -> tuple[Pool, list[str], ItemRows]:
         """What the weighted channels bring for a query, before it is weighed: to tune and to inspect.
 
         The names of the channels that spoke are those of the pool's columns.
@@ -263,18 +265,18 @@ class HybridRetriever:
 
     def _best(
         self,
-        answers: Mapping[str, Asked],
+        answers: Mapping[str, PooledAnswer],
         tops: Mapping[str, RowArray],
         weights: Mapping[str, float],
         allowed: BoolArray,
         n: int,
     ) -> _Chosen:
         """The best `n` of the allowed items, filled up with the most met."""
-        spoke = [name for name in weights if name in answers] or [FALLBACK]
-        pool, terms = self._terms(answers, tops, spoke, weights)
+        responding = [name for name in weights if name in answers] or [FALLBACK]
+        pool, terms = self._terms(answers, tops, responding, weights)
         scores = terms.sum(axis=1).astype(np.float32)
         best = best_first(scores, n)
-        sources = [spoke[column] for column in np.argmax(terms[best], axis=1).tolist()]
+        sources = [responding[column] for column in np.argmax(terms[best], axis=1).tolist()]
         left = allowed.copy()
         left[pool.rows[best]] = False
         extra = answers[FALLBACK].answer.top(n - len(best), left)
@@ -287,21 +289,21 @@ class HybridRetriever:
 
     def _terms(
         self,
-        answers: Mapping[str, Asked],
+        answers: Mapping[str, PooledAnswer],
         tops: Mapping[str, RowArray],
-        spoke: Sequence[str],
+        responding: Sequence[str],
         weights: Mapping[str, float],
         also: Sequence[int] | RowArray = (),
     ) -> tuple[Pool, FloatArray]:
         """The pool of the channels that spoke, and what each adds to a score, shape (r, channels)."""
-        pool = gather(answers, tops, spoke, np.asarray(also, dtype=np.int64))
-        weight = np.array([weights.get(name, 1.0) for name in spoke], dtype=np.float32)
+        pool = gather(answers, tops, responding, np.asarray(also, dtype=np.int64))
+        weight = np.array([weights.get(name, 1.0) for name in responding], dtype=np.float32)
         if self.config.fusion == "rank":
             return pool, np.where(pool.ranks > 0, weight / (self.config.rrf_k + pool.ranks), 0.0)
         return pool, pool.features * weight
 
     def _wanted(
-        self, query: Query, table: ItemTable, allowed: BoolArray, n: int
+        self, query: Query, table: ItemRows, allowed: BoolArray, n: int
     ) -> list[tuple[BoolArray, int]]:
         """Which items must be in the answer, and how many of them."""
         config = self.config
@@ -317,9 +319,9 @@ class HybridRetriever:
     def _candidates(
         self,
         chosen: _Chosen,
-        answers: Mapping[str, Asked],
+        answers: Mapping[str, PooledAnswer],
         tops: Mapping[str, RowArray],
-        table: ItemTable,
+        table: ItemRows,
         best: float,
     ) -> list[Candidate]:
         depth = self._depth(len(chosen.rows))
@@ -327,12 +329,17 @@ class HybridRetriever:
             name: {row: rank for rank, row in enumerate(top.tolist(), start=1)} for name, top in tops.items()
         }
         text = answers.get("text")
-        because = text.answer.because(chosen.rows) if text else [{} for _ in chosen.rows]
+        contributions = text.answer.contributions(chosen.rows) if text else [{} for _ in chosen.rows]
         speaks = next((answers[name] for name in TOGETHER if name in answers), None)
-        together = speaks.answer.because(chosen.rows) if speaks else [{} for _ in chosen.rows]
+        co_consumed = speaks.answer.contributions(chosen.rows) if speaks else [{} for _ in chosen.rows]
         candidates = []
         for row, score, source, why, near in zip(
-            chosen.rows.tolist(), chosen.scores.tolist(), chosen.sources, because, together, strict=True
+            chosen.rows.tolist(),
+            chosen.scores.tolist(),
+            chosen.sources,
+            contributions,
+            co_consumed,
+            strict=True,
         ):
             found = {name: of[row] for name, of in ranks.items() if row in of}
             candidates.append(
@@ -341,8 +348,8 @@ class HybridRetriever:
                     score=score,
                     source=source,
                     channels={source: depth + 1} | found,
-                    because=why,
-                    together=self._strongest(near, table.items[row].id),
+                    contributions=why,
+                    co_consumed=self._strongest(near, table.items[row].id),
                     popularity=self._popularity.get(table.items[row].id),
                     lead=score - best,
                 )
@@ -355,7 +362,7 @@ class HybridRetriever:
         total = math.fsum(positive.values())
         best = sorted(positive, key=lambda other: (-positive[other], other))
         met = self._meetings
-        borne_out = (other for other in best if met is None or met.together(other, item_id))
+        borne_out = (other for other in best if met is None or met.co_consumed(other, item_id))
         return {other: positive[other] / total for other in itertools.islice(borne_out, TOGETHER_SHOWN)}
 
     def _depth(self, n: int) -> int:
@@ -373,7 +380,7 @@ def _weighted(weights: Mapping[str, float], channels: Collection[str]) -> dict[s
     return found
 
 
-def _rows(table: ItemTable, item_ids: Sequence[str]) -> RowArray:
+def _rows(table: ItemRows, item_ids: Sequence[str]) -> RowArray:
     """The rows of those items that the table has."""
     return np.array([table.row_of[one] for one in item_ids if one in table.row_of], np.int64)
 

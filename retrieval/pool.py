@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval.base import Answer, FloatArray, RowArray
+from retrieval.base import ChannelAnswer, FloatArray, RowArray
 from retrieval.table import BoolArray
 
 _NONE: RowArray = np.zeros(0, dtype=np.int64)
@@ -15,11 +15,11 @@ _FLOOR = 1e-3  # "no evidence" on a log scale, as a share of the most that any i
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One channel's answer; `mass` as in `Channel`."""
+class PooledAnswer:
+    """One channel's answer; `evidence_count` as in `Channel`."""
 
-    answer: Answer
-    mass: bool
+    answer: ChannelAnswer
+    evidence_count: bool
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Pool:
     ranks: RowArray
 
 
-def tops_of(answers: Mapping[str, Asked], allowed: BoolArray, depth: int) -> dict[str, RowArray]:
+def tops_of(answers: Mapping[str, PooledAnswer], allowed: BoolArray, depth: int) -> dict[str, RowArray]:
     """The first `depth` allowed items of each channel, best first."""
     return {name: asked.answer.top(depth, allowed) for name, asked in answers.items()}
 
 
 def gather(
-    answers: Mapping[str, Asked],
+    answers: Mapping[str, PooledAnswer],
     tops: Mapping[str, RowArray],
     names: Sequence[str],
     also: RowArray = _NONE,
@@ -55,17 +55,17 @@ def gather(
     ranks = np.zeros((len(rows), len(names)), dtype=np.int64)
     for column, (name, top) in enumerate(zip(names, found, strict=True)):
         asked = answers[name]
-        features[:, column] = _standardised(asked.answer.of(rows), asked.mass)
+        features[:, column] = _standardised(asked.answer.of(rows), asked.evidence_count)
         ranks[np.searchsorted(rows, top), column] = np.arange(1, len(top) + 1)
     return Pool(rows, features, ranks)
 
 
-def _standardised(scores: FloatArray, mass: bool) -> FloatArray:
+def _standardised(scores: FloatArray, evidence_count: bool) -> FloatArray:
     known = ~np.isnan(scores)
     if not known.any():
         return np.zeros_like(scores)
     values = scores[known].astype(np.float64)
-    if mass:
+    if evidence_count:
         values = np.maximum(values, 0)
         values = np.log(values + max(_FLOOR * values.max(), np.finfo(np.float32).tiny))
     spread = values.std()

@@ -17,7 +17,7 @@ ColumnArray = npt.NDArray[np.int64]
 _Derived = TypeVar("_Derived")
 
 
-class ItemTable:
+class ItemRows:
     """Items by row: first those there at the start, by id, then others as they came.
 
     A table never changes, so whoever holds one sees a consistent catalogue: changes
@@ -38,14 +38,14 @@ class ItemTable:
         """Rows, those of deleted items included."""
         return len(self.items)
 
-    def with_availability(self, item_ids: Iterable[str], available: bool) -> ItemTable:
+    def with_availability(self, item_ids: Iterable[str], available: bool) -> ItemRows:
         """Another table where these items may, or may not, be recommended; unknown ids are left out."""
         table = copy.copy(self)
         table.available = self.available.copy()
         table.available[self._rows(item_ids)] = available
         return table
 
-    def changed(self, items: Sequence[Item] = (), *, removed: Collection[str] = ()) -> ItemTable:
+    def changed(self, items: Sequence[Item] = (), *, removed: Collection[str] = ()) -> ItemRows:
         """Another table with `items` added or replaced, and `removed` ids gone."""
         table = copy.copy(self)
         table.row_of = dict(self.row_of)
@@ -97,7 +97,7 @@ class ItemTable:
             mask |= self._having[key]
         return mask
 
-    def derived(self, make: Callable[[ItemTable], _Derived]) -> _Derived:
+    def derived(self, make: Callable[[ItemRows], _Derived]) -> _Derived:
         """What `make` gives for these items; it is asked once."""
         if make not in self._derived:
             self._derived[make] = make(self)
@@ -123,7 +123,7 @@ class ItemTable:
 
     def _forget(self) -> None:
         """Drop what was derived from the rows: masks, years, alignments, what others made of them."""
-        self._derived: dict[Callable[[ItemTable], Any], Any] = {}
+        self._derived: dict[Callable[[ItemRows], Any], Any] = {}
         self._having: dict[tuple[str, str], BoolArray] = {}
         self._columns: dict[int, tuple[tuple[str, ...], ColumnArray]] = {}
         # An item of unknown year is outside of every range: comparisons with NaN are false.

@@ -18,14 +18,14 @@ from recsys.cli.recommend import LanguageOption, StyleOption
 from recsys.errors import RequestError
 
 if TYPE_CHECKING:
-    from recsys.data.batch import Batch
+    from recsys.data.batch import ImportBatch
     from recsys.data.splits import Split
     from recsys.evaluation.protocol.tasks import Protocol
 
 SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items"]
 PartName = Literal["test", "validation"]
 ProtocolName = Literal["full", "sampled", "rated"]
-WishName = Literal["none", "beside", "alone"]
+WishName = Literal["none", "with-history", "alone"]
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 SHARE = {"temporal": 0.8, "cold-items": 0.1, "cold-users": 0.5}
 SHOWN = ("ndcg@10", "recall@10", "mrr@10", "auc", "brier")
@@ -231,7 +231,7 @@ def evaluate(
 
 
 def _split(
-    batch: Batch, name: SplitName, part: PartName, last: int, cold: int, share: float | None, seed: int
+    batch: ImportBatch, name: SplitName, part: PartName, last: int, cold: int, share: float | None, seed: int
 ) -> Split:
     from recsys.data import splits
 
@@ -249,7 +249,7 @@ def _split(
 
 
 def _protocol(
-    batch: Batch,
+    batch: ImportBatch,
     split: Split,
     feedback: Any,
     name: ProtocolName,

@@ -48,7 +48,7 @@ def run_reasons(
     lang: str | None,
     style: Style | None,
     references: Path | None,
-    wish: Literal["none", "beside", "alone"],
+    wish: Literal["none", "with-history", "alone"],
     concurrency: int,
     overwrite: bool,
     command: str,
@@ -59,12 +59,12 @@ def run_reasons(
     from recsys.recommender.recommender import Recommender
 
     if wish == "alone":
-        raise RequestError("reasons are asked for by people with a history", hint="use --wish beside")
+        raise RequestError("reasons are asked for by people with a history", hint="use --wish with-history")
     texts = read_references(references) if references else None
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         return evaluate_reasons(
             recommender, out, users=users, k=k, seed=seed, language=lang, style=style, references=texts,
-            wishes=wish == "beside", concurrency=concurrency, overwrite=overwrite, command=command, progress=progress,
+            wishes=wish == "with-history", concurrency=concurrency, overwrite=overwrite, command=command, progress=progress,
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from recsys.cli.output import ProgressBars, console, print_json, situation
+from recsys.cli.output import ProgressBars, console, event_context, print_json
 from recsys.cli.recommend import (
     AtOption,
     CandidatesOption,
@@ -81,7 +81,7 @@ def explain(
 def show_why(why: Why) -> None:
     """The reason, then a bar for everything that moved the item, and what each means for its rank."""
     who = f"user {why.user}" if why.user else "you"
-    told = situation(why.context)
+    told = event_context(why.context)
     title = f" {why.item.item.name[:80]} for {who}{': ' + told if told else ''} "
     parts: list[Text | Table] = [_reason(why.item, why.candidates)]
     if why.other:

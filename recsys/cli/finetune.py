@@ -30,7 +30,7 @@ def finetune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show ten examples and counts; train nothing.")
     ] = False,
-    lessons: Annotated[
+    export_examples: Annotated[
         Path | None,
         typer.Option(
             help="Write the training examples as token ids into this folder, to train on a machine that has a GPU "
@@ -44,7 +44,7 @@ def finetune(
     A run that was stopped goes on from its last checkpoint.
     """
     from finetune.distributed import main_first
-    from finetune.job import Tuning
+    from finetune.job import FinetuneJob
     from recsys.config import load_domain, load_settings
     from recsys.data.importers import ensure_imported
     from recsys.data.store import Store
@@ -56,25 +56,27 @@ def finetune(
     with ProgressBars() as progress, Store(settings.database_url) as store:
         with main_first():
             ensure_imported(found, store, progress)
-        tuning = Tuning(found, store, settings, SentenceEmbedder(settings.embedder), progress)
+        tuning = FinetuneJob(found, store, settings, SentenceEmbedder(settings.embedder), progress)
         if dry_run:
             preview = tuning.preview()
-        elif lessons:
+        elif export_examples:
             from finetune.publish import record
 
-            record(tuning, lessons)
+            record(tuning, export_examples)
         else:
-            from finetune.publish import tune
+            from finetune.publish import finetune_and_publish
 
             command = shlex.join(["recsys", *sys.argv[1:]])
-            tuned = tune(tuning, folder, command=command, watch=_watch(progress, found.finetune.steps))
+            tuned = finetune_and_publish(
+                tuning, folder, command=command, watch=_watch(progress, found.finetune.steps)
+            )
     if dry_run:
         print_json(preview) if as_json else _show_preview(preview)
         return
-    if lessons:
-        print_json({"lessons": str(lessons)}) if as_json else console.print(
-            f"The examples are in {lessons}. Where the GPU is: python -m finetune.export FOLDER --out RUN; "
-            "then here, with the RUN it wrote: the same command with --out RUN instead of --lessons.",
+    if export_examples:
+        print_json({"examples": str(export_examples)}) if as_json else console.print(
+            f"The examples are in {export_examples}. Where the GPU is: python -m finetune.export FOLDER --out RUN; "
+            "then here, with the RUN it wrote: the same command with --out RUN instead of --export-examples.",
             soft_wrap=True,
         )
         return

@@ -129,11 +129,11 @@ def _reason(line: Recommendation) -> Text:
 
 def _heading(result: Recommendations) -> str:
     who = f"user {result.user}" if result.user else "you"
-    facts = situation(result.context)
+    facts = event_context(result.context)
     return f" {result.domain} for {who}{': ' + facts if facts else ''} "
 
 
-def situation(context: Context) -> str:
+def event_context(context: Context) -> str:
     """ "Friday 21:00, late evening, autumn, Minneapolis, Minnesota" """
     facts = context.facts
     when = " ".join(filter(None, (facts.pop("weekday", None), facts.pop("time", None))))

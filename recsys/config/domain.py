@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError, field_validator
 
 from recsys.config.experiments import Name, Scenario
-from recsys.config.finetuning import TuningConfig
+from recsys.config.finetuning import FinetuneConfig
 from recsys.config.knowledge import Feedback, Rule
 from recsys.config.ranking import RankerConfig
 from recsys.config.reasons import ReasonConfig
@@ -73,7 +73,7 @@ class Domain(StrictModel):
     ranker: RankerConfig = RankerConfig()
     rules: tuple[Rule, ...] = ()
     reasons: ReasonConfig = ReasonConfig()
-    finetune: TuningConfig = TuningConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     privacy: Privacy = Privacy()
     noise_filter: float = Field(
         0.0,

@@ -42,7 +42,7 @@ class ExampleConfig(StrictModel):
     profile_dropout: float = Field(0.3, ge=0, le=1)
     context_dropout: float = Field(0.7, ge=0, le=1)
     short_history: float = Field(0.3, ge=0, le=1, description="share with a history cut to a random length")
-    planted: float = Field(
+    adversarial_text: float = Field(
         0.0, ge=0, le=1,
         description="share of candidates with a text in their title or description that says nothing of them, and of "
         "profiles with one in a field: the model learns not to heed what others wrote there",
@@ -85,7 +85,7 @@ class ObjectiveConfig(StrictModel):
         return self
 
 
-class TuningConfig(StrictModel):
+class FinetuneConfig(StrictModel):
     """How a model is tuned."""
 
     method: Method = "lora"
@@ -103,7 +103,7 @@ class TuningConfig(StrictModel):
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
     batch: int = Field(8, ge=1, description="examples a step")
-    together: int = Field(
+    micro_batch_size: int = Field(
         1, ge=1, description="of them computed at once: 16 and more fill a GPU, 1 is best on a CPU"
     )
     steps: int = Field(400, ge=1)

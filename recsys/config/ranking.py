@@ -35,7 +35,7 @@ class RankerConfig(StrictModel):
     strategy: Strategy = "pointwise"
     n_candidates: int = Field(20, ge=1, le=1000)
     history_length: int = Field(15, ge=0)
-    history_spare: int = Field(
+    max_history_trim: int = Field(
         2, ge=0,
         description="pointwise: so many of the oldest entries, one in five at most, may be left out of the prompt "
         "where that saves tokens: a fifth of those computed",

@@ -132,7 +132,7 @@ class NearbyConfig(StrictModel):
 
 Channel = Literal[
     "text",
-    "facets",
+    "attributes",
     "transitions",
     "cooccurrence",
     "ease",
@@ -168,8 +168,8 @@ class RetrieverConfig(StrictModel):
     """
 
     weights: dict[Channel, float] = Field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
-    wish_weights: dict[Literal["text", "facets"], Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: {"text": 2.0, "facets": 4.0}  # type: ignore[arg-type]
+    wish_weights: dict[Literal["text", "attributes"], Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"text": 2.0, "attributes": 4.0}  # type: ignore[arg-type]
     )
     fusion: Literal["weighted", "rank"] = "weighted"
     rrf_k: int = Field(60, ge=1, description="the constant of reciprocal rank fusion")

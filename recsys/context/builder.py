@@ -152,7 +152,7 @@ def season(day: dt.date, latitude: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _MomentReading:
     """A time as it was said: naive unless an offset was given. `machine_clock` marks one
     that was counted from the clock of this machine ("now", "in 2 hours")."""
 
@@ -168,7 +168,7 @@ def _time_facts(
     now: dt.datetime | None,
     notes: list[str],
 ) -> dict[str, object]:
-    reading = _read_text(at, zone, now) if isinstance(at, str) else _Reading(at, "time")
+    reading = _read_text(at, zone, now) if isinstance(at, str) else _MomentReading(at, "time")
     moment = _localise(reading, zone, notes)
     if reading.machine_clock and zone is None:
         notes.append("no time zone is known: the time is that of this machine's clock")
@@ -197,7 +197,7 @@ def _zone(place: Place | None, home: Place | None, notes: list[str]) -> ZoneInfo
         ) from error
 
 
-def _localise(reading: _Reading, zone: ZoneInfo | None, notes: list[str]) -> dt.datetime:
+def _localise(reading: _MomentReading, zone: ZoneInfo | None, notes: list[str]) -> dt.datetime:
     """The moment on the clock of `zone`; clocks that are put forward or back are minded."""
     moment = _checked_year(reading.moment)
     if zone is None:
@@ -229,7 +229,7 @@ def _checked_year(moment: dt.datetime) -> dt.datetime:
     return moment
 
 
-def _read_text(text: str, zone: ZoneInfo | None, now: dt.datetime | None) -> _Reading:
+def _read_text(text: str, zone: ZoneInfo | None, now: dt.datetime | None) -> _MomentReading:
     text = " ".join(unicodedata.normalize("NFKC", text).split())
     if len(text) > MAX_TIME_TEXT:
         raise ContextError(
@@ -238,17 +238,17 @@ def _read_text(text: str, zone: ZoneInfo | None, now: dt.datetime | None) -> _Re
     return _read_iso(text) or _read_phrase(text.casefold(), zone, now)
 
 
-def _read_iso(text: str) -> _Reading | None:
+def _read_iso(text: str) -> _MomentReading | None:
     if not _ISO.fullmatch(text):
         return None
     try:
         moment = dt.datetime.fromisoformat(text.upper())
     except ValueError:  # perhaps "2026-12-24 9pm"
         return None
-    return _Reading(moment, "time" if re.search("[T ]", text.upper()) else "day")
+    return _MomentReading(moment, "time" if re.search("[T ]", text.upper()) else "day")
 
 
-def _read_phrase(text: str, zone: ZoneInfo | None, now: dt.datetime | None) -> _Reading:
+def _read_phrase(text: str, zone: ZoneInfo | None, now: dt.datetime | None) -> _MomentReading:
     _check_numbers(text)
     local = _local_now(zone, now)
     elapsed = bool(_ELAPSED.search(text))
@@ -271,7 +271,7 @@ def _read_phrase(text: str, zone: ZoneInfo | None, now: dt.datetime | None) -> _
             moment = moment.replace(tzinfo=dt.UTC).astimezone(local.tzinfo)
         except OverflowError as error:
             raise ContextError(f"the time {text!r} is too far away", hint=EXAMPLES) from error
-    return _Reading(moment, reading.precision, machine_clock=now is None)
+    return _MomentReading(moment, reading.precision, machine_clock=now is None)
 
 
 def _local_now(zone: ZoneInfo | None, now: dt.datetime | None) -> dt.datetime:
@@ -308,7 +308,7 @@ def _check_numbers(text: str) -> None:
         )
 
 
-def _parse(text: str, base: dt.datetime, date_order: str) -> _Reading | None:
+def _parse(text: str, base: dt.datetime, date_order: str) -> _MomentReading | None:
     import warnings
 
     with _dateparser_lock, warnings.catch_warnings():
@@ -337,10 +337,10 @@ def _parse(text: str, base: dt.datetime, date_order: str) -> _Reading | None:
         moment = moment.replace(tzinfo=dt.UTC)
     if data.period == "day":
         moment = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    return _Reading(moment, data.period)
+    return _MomentReading(moment, data.period)
 
 
-def _this_week(text: str, reading: _Reading, now: dt.datetime) -> _Reading:
+def _this_week(text: str, reading: _MomentReading, now: dt.datetime) -> _MomentReading:
     """A weekday that is today is today while its time is still to come; dateparser says next week.
 
     Raises ContextError where the weekday that was said is not that of the date.
@@ -359,7 +359,7 @@ def _this_week(text: str, reading: _Reading, now: dt.datetime) -> _Reading:
     # A part of day lasts hours, a day until midnight; a clock time is over at once.
     lasts = {"time": 0, "part_of_day": 4, "day": 24}[reading.precision]
     over = earlier.replace(tzinfo=None) + dt.timedelta(hours=lasts) < now
-    return reading if over else _Reading(earlier, reading.precision)
+    return reading if over else _MomentReading(earlier, reading.precision)
 
 
 def _one_line(text: str) -> str:

@@ -35,7 +35,7 @@ class ImportReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ImportBatch:
     """Validated rows of one domain: ids are unique, and interactions only name what is here."""
 
     items: tuple[Item, ...] = ()

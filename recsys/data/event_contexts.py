@@ -20,7 +20,7 @@ def retriever_folder(settings: Settings, domain: str) -> Path:
     return settings.data_dir / "retrievers" / domain
 
 
-def situations(store: Store, domain: Domain) -> Iterator[tuple[Interaction, Context]]:
+def event_contexts(store: Store, domain: Domain) -> Iterator[tuple[Interaction, Context]]:
     """Events with their context: when, where (by default at the user's home), and what the event itself says."""
     yield from with_context(store.interactions(domain.name), homes(store, domain.name), domain)
 
@@ -36,12 +36,14 @@ def with_context(
     """Each event with its context; those that cannot be understood are left out."""
     for event in events:
         try:
-            yield event, situation(event, home_of.get(event.user_id), domain)
+            yield event, event_context(event, home_of.get(event.user_id), domain)
         except ContextError:
             continue
 
 
-def situation(event: Interaction, home: Place | None, domain: Domain, names: Sequence[str] = ()) -> Context:
+def event_context(
+    event: Interaction, home: Place | None, domain: Domain, names: Sequence[str] = ()
+) -> Context:
     """The context an event happened in, of its time and facts alone: never what was met, or how it was liked.
 
     Facts are masked as in a request to the domain, with the `names` of the person.

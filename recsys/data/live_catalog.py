@@ -13,14 +13,14 @@ from recsys.data.store import Store
 from recsys.types import Item
 
 State = TypeVar("State")
-StateCo = TypeVar("StateCo", covariant=True)
+State_co = TypeVar("State_co", covariant=True)
 
 
-class UpdatableRetriever(Protocol[StateCo]):
+class UpdatableRetriever(Protocol[State_co]):
     """A retriever whose items may change while it is read; `HybridRetriever` is one."""
 
     @property
-    def state(self) -> StateCo:
+    def state(self) -> State_co:
         """What a request reads. Never changes: an update puts another in its place."""
         ...
 

@@ -176,7 +176,7 @@ def cold_users(split: Split, n: int, *, seed: int = 0, share: float = 0.5) -> Sp
     )
 
 
-def draw_of(item_id: str, seed: int = 0) -> float:
+def hash_fraction(item_id: str, seed: int = 0) -> float:
     """A number in [0, 1) that belongs to an item, whatever else is in the catalogue.
 
     A share of the items is new to a test, and as large a share after it to the validation;
@@ -205,10 +205,10 @@ def cold_items(
     withholds as many of the other items, with those of the test gone altogether.
     """
     ordered = in_time_order(events)
-    drawn = {event.item_id: draw_of(event.item_id, seed) for event in ordered}
+    fractions = {event.item_id: hash_fraction(event.item_id, seed) for event in ordered}
     low, high = (0.0, share) if part == "test" else (share, 2 * share)
-    hidden = frozenset(item for item, place in drawn.items() if place < high)
-    new = frozenset(item for item in hidden if drawn[item] >= low)
+    hidden = frozenset(item for item, fraction in fractions.items() if fraction < high)
+    new = frozenset(item for item in hidden if fractions[item] >= low)
     train_keys: set[EventKey] = set()
     cases: list[Case] = []
     for user, own in sorted(_by_user(ordered).items()):
@@ -232,8 +232,8 @@ def of_users(split: Split, n: int, *, seed: int = 0) -> Split:
     if n < 1:
         raise RequestError(f"{n} users cannot be evaluated", hint="ask for 1 or more")
     people = sorted({case.user_id for case in split.cases})
-    drawn = set(random.Random(f"{seed}/users").sample(people, min(n, len(people))))
-    return dataclasses.replace(split, cases=tuple(case for case in split.cases if case.user_id in drawn))
+    sampled = set(random.Random(f"{seed}/users").sample(people, min(n, len(people))))
+    return dataclasses.replace(split, cases=tuple(case for case in split.cases if case.user_id in sampled))
 
 
 def _by_user(events: Sequence[Interaction]) -> dict[str, list[Interaction]]:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from recsys.data import migrations
-from recsys.data.batch import Batch, Changes, ImportResult, ItemChange, Progress
+from recsys.data.batch import Changes, ImportBatch, ImportResult, ItemChange, Progress
 from recsys.data.database import IMPORTS, INTERACTIONS, ITEMS, USERS, open_database, transaction, upsert
 from recsys.errors import RequestError, UnknownItem, UnknownUser
 from recsys.types import Interaction, Item, User
@@ -45,7 +45,7 @@ class Store:
 
     def __init__(self, url: str, *, busy_timeout: float = 15.0) -> None:
         self._engine = open_database(url, busy_timeout)
-        self._mine = threading.local()  # the connection of `together`, in the thread that is in it
+        self._mine = threading.local()  # the connection of `atomic`, in the thread that is in it
         with self.transaction() as connection:
             up_to_date = migrations.revision(connection) == migrations.HEAD
         if not up_to_date:
@@ -74,7 +74,7 @@ class Store:
         return transaction(self._engine, writes=writes, wait=wait, alone=alone)
 
     @contextmanager
-    def together(self) -> Iterator[sa.Connection]:
+    def atomic(self) -> Iterator[sa.Connection]:
         """One transaction that writes, which all others of this thread are part of while it lasts: all or nothing.
 
         What the database refuses is raised as StoreError at its end, whoever asked.
@@ -86,7 +86,7 @@ class Store:
             finally:
                 self._mine.connection = None
 
-    def import_batch(self, domain: str, batch: Batch, progress: Progress | None = None) -> ImportResult:
+    def import_batch(self, domain: str, batch: ImportBatch, progress: Progress | None = None) -> ImportResult:
         """Add what is new and update what changed, in one transaction; nothing is deleted.
 
         An event is the same one if user, item and timestamp are equal. The same batch again

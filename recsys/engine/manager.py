@@ -38,7 +38,7 @@ class _Failure:
         return same
 
 
-class EngineHolder:
+class EngineManager:
     """Holds one engine for many threads.
 
     `start` makes an engine with the adapter that is wanted now; `wanted` names that adapter
@@ -103,7 +103,7 @@ class EngineHolder:
             for engine in over:
                 engine.close()
 
-    def let_go(self, engine: Engine) -> None:
+    def discard(self, engine: Engine) -> None:
         """Forget a dead engine, so that the next request starts a new one."""
         with self._lock:
             if self._engine is engine:

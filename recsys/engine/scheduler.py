@@ -29,7 +29,7 @@ class _Call:
     left: bool = False  # nobody waits for the rest any more
 
 
-class Driver:
+class BatchScheduler:
     """Drives one `vllm.LLM`, which is not thread-safe, from a thread of its own.
 
     Before each step all that was asked meanwhile joins what runs (continuous batching), so that

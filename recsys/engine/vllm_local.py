@@ -25,7 +25,7 @@ from recsys.engine.base import (
 )
 from recsys.engine.checkpoints.lora import adapter_rank
 from recsys.engine.labels import label_ids, require_effect
-from recsys.engine.scheduler import Driver, first_line
+from recsys.engine.scheduler import BatchScheduler, first_line
 from recsys.errors import EngineError, MissingDependency
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class VllmEngine:
             processes = [child for child in multiprocessing.active_children() if child not in before]
         # A script that ends without `close` would wait for its engine for ever.
         atexit.register(self.close)
-        self._driver = Driver(self._llm, processes, settings.timeout_s)
+        self._driver = BatchScheduler(self._llm, processes, settings.timeout_s)
         self.tokenizer = cast(Tokenizer, self._llm.get_tokenizer())
         self.max_model_len: int = self._llm.llm_engine.model_config.max_model_len
         self._lora: LoRARequest | None = None

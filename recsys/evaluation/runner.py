@@ -32,8 +32,8 @@ from recsys.evaluation.protocol.engines import SharedEngines
 from recsys.evaluation.protocol.tasks import FULL, Protocol
 from recsys.evaluation.results import report
 from recsys.evaluation.results.provenance import ENGINES, data_hash, digest, run_of, versions
-from recsys.evaluation.results.rankings import Answer, Made, RankingFile
-from recsys.evaluation.results.summary import METHOD, Answers, summarise
+from recsys.evaluation.results.rankings import CaseAnswer, Made, RankingFile
+from recsys.evaluation.results.summary import METHOD, SystemAnswers, summarise
 from recsys.evaluation.systems import registry
 from recsys.types import Item
 
@@ -84,7 +84,7 @@ def evaluate(
     header = _header(data, protocol, depth)
     files = _open(out, names, header, overwrite)
 
-    answers: dict[str, Answers] = {}
+    answers: dict[str, SystemAnswers] = {}
     failed: dict[str, str] = {}
     engines = SharedEngines()
     asked = dataclasses.replace(data, engines=engines)
@@ -140,7 +140,7 @@ def verify(system: str, case: Case, ranked: Ranked, depth: int, items: Mapping[s
         raise broken("a score is higher than the one before it")
 
 
-def _ask(name: str, factory: Factory, data: EvaluationData, depth: int, file: RankingFile) -> Answers:
+def _ask(name: str, factory: Factory, data: EvaluationData, depth: int, file: RankingFile) -> SystemAnswers:
     """All answers of a system; it is built only if some are not in the file yet."""
     cases = data.split.cases
     what = f"evaluating {name}"
@@ -156,7 +156,7 @@ def _ask(name: str, factory: Factory, data: EvaluationData, depth: int, file: Ra
     assert file.made is not None
     for number, case in enumerate(cases):
         verify(name, case, file.answers[number].ranked, depth, data.by_id)
-    return Answers([file.answers[number] for number in range(len(cases))], file.made.probabilities)
+    return SystemAnswers([file.answers[number] for number in range(len(cases))], file.made.probabilities)
 
 
 def _complete(
@@ -180,7 +180,7 @@ def _complete(
                     f"system '{name}', user '{case.user_id}': a score is no probability",
                     hint="scores lie between 0 and 1 where `probabilities` is true",
                 )
-            file.add(number, case, Answer(ranked, seconds))
+            file.add(number, case, CaseAnswer(ranked, seconds))
         _tell(data, what, len(file.answers), len(data.split.cases))
 
 

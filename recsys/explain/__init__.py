@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from recsys.explain.ablation import Ablation, Part
+from recsys.explain.ablation import Ablation, RequestPart
 from recsys.explain.claims import Lexicon, unsupported
-from recsys.explain.evidence import MEASURE, ReasonCase, collect_evidence, told
+from recsys.explain.evidence import MEASURE, ReasonCase, collect_evidence, describe_part
 from recsys.explain.verifier import ungrounded
 from recsys.explain.writer import (
     REASON_TEMPLATE,
@@ -23,16 +23,16 @@ __all__ = [
     "REASON_TEMPLATE",
     "Ablation",
     "Lexicon",
-    "Part",
     "ReasonCase",
     "Reasons",
+    "RequestPart",
     "collect_evidence",
+    "describe_part",
     "drained",
     "in_language",
     "languages",
     "render_reason",
     "template_reason",
-    "told",
     "ungrounded",
     "unsupported",
     "write_each",

@@ -43,14 +43,14 @@ _TIME = {"time": None, "hour": None, "part_of_day": None, "weekday": None, "week
 
 
 @dataclass(frozen=True)
-class Part:
+class RequestPart:
     """What can be left out; `name` is the id of a history item, or the name of a fact."""
 
     kind: Kind
     name: str = ""
 
 
-def parts_of(query: Query, request: RankRequest) -> list[Part]:
+def parts_of(query: Query, request: RankRequest) -> list[RequestPart]:
     """Everything a request has that can be left out: history last, newest first, each item once."""
     context = request.context
     there: dict[Kind, Iterable[str]] = {
@@ -62,10 +62,10 @@ def parts_of(query: Query, request: RankRequest) -> list[Part]:
         "popularity": [""],
         "history": dict.fromkeys(entry.item.id for entry in reversed(query.history)),
     }
-    return [Part(kind, name) for kind in get_args(Kind) for name in there[kind]]
+    return [RequestPart(kind, name) for kind in get_args(Kind) for name in there[kind]]
 
 
-def without(query: Query, request: RankRequest, parts: Iterable[Part]) -> tuple[Query, RankRequest]:
+def without(query: Query, request: RankRequest, parts: Iterable[RequestPart]) -> tuple[Query, RankRequest]:
     """Both as if these parts had never been; candidates stay, popularity is not theirs to leave out."""
     names = {kind: {part.name for part in parts if part.kind == kind} for kind in get_args(Kind)}
     context = request.context
@@ -119,7 +119,7 @@ class Ablation:
             # What the prompt left out it leaves out of every question: nothing else may change.
             self.request = dataclasses.replace(request, history=request.history[ranking.prompt.dropped :])
             self.ranker = dataclasses.replace(
-                ranker, parts=dataclasses.replace(ranker.parts, history_spare=0)
+                ranker, parts=dataclasses.replace(ranker.parts, max_history_trim=0)
             )
         self.usage = Usage()
         self._odds = np.array(ranking.log_odds if self.ranker and ranking else [], dtype=np.float64)
@@ -128,24 +128,24 @@ class Ablation:
             if ranking is not None
             else np.array([candidate.score for candidate in request.candidates], dtype=np.float64)
         )
-        self._weighed: dict[frozenset[Part], Floats] = {}
-        self._shifts: dict[frozenset[Part], Floats] = {}
+        self._retriever_scores: dict[frozenset[RequestPart], Floats] = {}
+        self._shifts: dict[frozenset[RequestPart], Floats] = {}
 
     @property
     def noise(self) -> float:
         """Effects up to this (nats) are none."""
         return max(1e-3, NOISE * self._weights().model) if self.ranker else 1e-3
 
-    def effect(self, *parts: Part) -> Floats:
+    def effect(self, *parts: RequestPart) -> Floats:
         """log p with these parts less log p without them all, nats, shape (candidates,)."""
         return _log_softmax(self._served) - _log_softmax(self.scores(frozenset(parts)))
 
-    def retriever_effect(self, *parts: Part) -> Floats:
+    def retriever_effect(self, *parts: RequestPart) -> Floats:
         """The same for the retriever alone, whatever its weight: to choose what to ask the model."""
         with_all, less = self._scores_of(frozenset()), self._scores_of(frozenset(parts))
         return _log_softmax(with_all) - _log_softmax(less)
 
-    def model_effect(self, *parts: Part) -> Floats:
+    def model_effect(self, *parts: RequestPart) -> Floats:
         """The same for the model alone, with its weight."""
         shifted = self._served + self._model_shift(frozenset(parts))
         return _log_softmax(self._served) - _log_softmax(shifted)
@@ -156,24 +156,24 @@ class Ablation:
         model = self._served - retriever
         return float((retriever - retriever.mean())[position]), float((model - model.mean())[position])
 
-    def probability(self, *parts: Part) -> Floats:
+    def probability(self, *parts: RequestPart) -> Floats:
         """p of each candidate without these parts, shape (candidates,)."""
         return np.exp(_log_softmax(self.scores(frozenset(parts))))
 
-    def rank(self, position: int, *parts: Part) -> int:
+    def rank(self, position: int, *parts: RequestPart) -> int:
         """Where the candidate at `position` would come without these parts; 1 = first."""
         order = np.argsort(-self.scores(frozenset(parts)), kind="stable")
         return int(np.flatnonzero(order == position)[0]) + 1
 
-    def asked(self, *parts: Part) -> bool:
+    def asked(self, *parts: RequestPart) -> bool:
         """Whether the model was asked without exactly these parts."""
         return frozenset(parts) in self._shifts
 
-    def exact(self, parts: frozenset[Part]) -> bool:
+    def exact(self, parts: frozenset[RequestPart]) -> bool:
         """Whether scores without these parts are measured, and no sum over them one by one."""
         return self.ranker is None or not parts or parts in self._shifts
 
-    def scores(self, parts: frozenset[Part]) -> Floats:
+    def scores(self, parts: frozenset[RequestPart]) -> Floats:
         """Served scores without `parts`, but for a constant, shape (candidates,).
 
         The model's half of several parts it was not asked without is the sum of theirs.
@@ -182,14 +182,14 @@ class Ablation:
         whole = self._weights().retriever * self._scores_of(frozenset())
         return self._served + less - whole + self._model_shift(parts)
 
-    def _weights(self, parts: frozenset[Part] = frozenset()) -> Weights:
+    def _weights(self, parts: frozenset[RequestPart] = frozenset()) -> Weights:
         """Those of the score that would be served without `parts`."""
         if self._parts is None:
             return RETRIEVER_ALONE
         gone = any(part.kind == "wish" for part in parts)
         return self._parts.weights_for("" if gone else self.request.context.wish)
 
-    def _model_shift(self, parts: frozenset[Part]) -> Floats:
+    def _model_shift(self, parts: frozenset[RequestPart]) -> Floats:
         """What the model's half of the score changes by."""
         if self.ranker is None:
             return np.zeros(len(self._served))
@@ -200,7 +200,7 @@ class Ablation:
         weight = self._weights(parts).model
         return weight * change + (weight - self._weights().model) * self._odds
 
-    def choose(self, top: Sequence[int], budget: int) -> list[Part]:
+    def choose(self, top: Sequence[int], budget: int) -> list[RequestPart]:
         """At most `budget` parts worth asking the model without, for the candidates at `top`.
 
         At least half are history items that the prompt shows, by what the retriever's score of
@@ -209,23 +209,25 @@ class Ablation:
         shown = {entry.item.id for entry in self.request.history}
         every = parts_of(self.query, self.request)
         history = [part for part in every if part.kind == "history" and part.name in shown]
-        owed = {part: float(np.abs(self.retriever_effect(part)[list(top)]).sum()) for part in history}
+        retriever_share = {
+            part: float(np.abs(self.retriever_effect(part)[list(top)]).sum()) for part in history
+        }
         alike = {
-            part: sum(abs(self.request.candidates[p].because.get(part.name, 0.0)) for p in top)
+            part: sum(abs(self.request.candidates[p].contributions.get(part.name, 0.0)) for p in top)
             for part in history
         }
-        most, closest = max(owed.values(), default=0) or 1, max(alike.values(), default=0) or 1
-        history.sort(key=lambda part: (-owed[part] / most - alike[part] / closest, part.name))
+        most, closest = max(retriever_share.values(), default=0) or 1, max(alike.values(), default=0) or 1
+        history.sort(key=lambda part: (-retriever_share[part] / most - alike[part] / closest, part.name))
         rest = [part for part in every if part.kind != "history"]
         rest = rest[: budget - min(len(history), (budget + 1) // 2)]
         return [*rest, *history[: budget - len(rest)]]
 
-    def ask(self, sets: Sequence[frozenset[Part]], top: Sequence[int]) -> None:
+    def score_with_model(self, sets: Sequence[frozenset[RequestPart]], top: Sequence[int]) -> None:
         """Score `top` and the reference with the model, without each of `sets`. Raises EngineError."""
-        self.ask_each(dict.fromkeys(sets, top))
+        self.score_each_with_model(dict.fromkeys(sets, top))
 
-    def ask_each(
-        self, questions: Mapping[frozenset[Part], Sequence[int]], reference: int = REFERENCE
+    def score_each_with_model(
+        self, questions: Mapping[frozenset[RequestPart], Sequence[int]], reference: int = REFERENCE
     ) -> None:
         """Score, without each set of parts, the candidates that it is asked for and `reference` others.
 
@@ -263,7 +265,7 @@ class Ablation:
         return sorted({others[i * len(others) // n] for i in range(n)}) if others else []
 
     def _ablated(
-        self, parts: frozenset[Part], candidates: Sequence[Candidate], asked: Sequence[int]
+        self, parts: frozenset[RequestPart], candidates: Sequence[Candidate], asked: Sequence[int]
     ) -> RenderedPrompt:
         assert self.ranker is not None
         _, request = without(self.query, self.request, parts)
@@ -274,24 +276,24 @@ class Ablation:
             ranker = dataclasses.replace(ranker, parts=dataclasses.replace(ranker.parts, facts=facts))
         return ranker.render(request)
 
-    def weigh(self, sets: Iterable[frozenset[Part]]) -> None:
+    def score_with_retriever(self, sets: Iterable[frozenset[RequestPart]]) -> None:
         """Ask the retriever without each of `sets`, all together: faster than one by one as they are needed."""
-        new = [parts for parts in dict.fromkeys(sets) if parts not in self._weighed]
+        new = [parts for parts in dict.fromkeys(sets) if parts not in self._retriever_scores]
         asked = [self._query(parts) for parts in new]
         own = np.array([candidate.score for candidate in self.request.candidates], dtype=np.float64)
         ids = [candidate.item.id for candidate in self.request.candidates]
         for parts, scores in zip(new, self.retriever.rescored(asked, ids), strict=True):
-            self._weighed[parts] = np.where(np.isnan(scores), own, scores)
+            self._retriever_scores[parts] = np.where(np.isnan(scores), own, scores)
 
-    def _query(self, parts: frozenset[Part]) -> tuple[Query, Sequence[Channel]]:
+    def _query(self, parts: frozenset[RequestPart]) -> tuple[Query, Sequence[Channel]]:
         """What the retriever is asked without `parts`, and the channels that have no say in it."""
         query, _ = without(self.query, self.request, parts)
         return query, POPULAR if any(part.kind == "popularity" for part in parts) else ()
 
-    def _seen(self, sets: Sequence[frozenset[Part]]) -> dict[frozenset[Part], list[Candidate]]:
+    def _seen(self, sets: Sequence[frozenset[RequestPart]]) -> dict[frozenset[RequestPart], list[Candidate]]:
         """The candidates as the retriever sees them without each set; one that is gone since stays as it was.
 
-        Their scores are what `weigh` would ask for.
+        Their scores are what `score_with_retriever` would ask for.
         """
         own = self.request.candidates
         answers = self.retriever.rescore_many(
@@ -301,19 +303,21 @@ class Ablation:
         for parts, answer in zip(sets, answers, strict=True):
             known = {one.item.id: one for one in answer}
             seen[parts] = [known.get(one.item.id, one) for one in own]
-            self._weighed.setdefault(parts, np.array([one.score for one in seen[parts]], dtype=np.float64))
+            self._retriever_scores.setdefault(
+                parts, np.array([one.score for one in seen[parts]], dtype=np.float64)
+            )
         return seen
 
-    def owing(self, part: Part) -> frozenset[int]:
+    def retrieval_dependent(self, part: RequestPart) -> frozenset[int]:
         """Positions of the candidates that the retriever would not bring without this part."""
         query, _ = without(self.query, self.request, [part])
         ids = {one.item.id for one in self.retriever.retrieve(query, len(self.request.candidates))}
         return frozenset(n for n, one in enumerate(self.request.candidates) if one.item.id not in ids)
 
-    def _scores_of(self, parts: frozenset[Part]) -> Floats:
-        if parts not in self._weighed:
-            self.weigh([parts])
-        return self._weighed[parts]
+    def _scores_of(self, parts: frozenset[RequestPart]) -> Floats:
+        if parts not in self._retriever_scores:
+            self.score_with_retriever([parts])
+        return self._retriever_scores[parts]
 
 
 def _log_softmax(scores: Floats) -> Floats:

@@ -132,7 +132,7 @@ class Vocabulary:
 
 _KINDS: Mapping[str, str] = {
     "H": "history", "A": "attribute", "D": "other", "other": "other", "W": "wish", "P": "popularity",
-    "T": "together", "C": "context", "F": "profile", "N": "against", "X": "against", "R": "rare",
+    "T": "co_consumed", "C": "context", "F": "profile", "N": "against", "X": "against", "R": "rare",
     "L": "counter", "K": "counter", "V": "counter",
 }  # fmt: skip
 
@@ -165,10 +165,10 @@ def unsupported(
     - `uncited_claim`: any other word that nothing cited carries
     - `unspecific`: nothing but the item's name tells the sentence from one about another item
     """
-    return _Reading(text, case, Vocabulary.read(path), lexicon, cited).failures()
+    return _ClaimReading(text, case, Vocabulary.read(path), lexicon, cited).failures()
 
 
-class _Reading:
+class _ClaimReading:
     """One sentence, its evidence put back into placeholders: `named` has them by token place."""
 
     def __init__(
@@ -193,7 +193,10 @@ class _Reading:
         self.kinds |= {"item": "item"} | ({"other": "other"} if case.other else {})
         self.items = {e.id: e.item_id for e in kept if e.kind in TITLED}
         self.told = {
-            t for e in kept if e.kind == "context" for t in folded(vocabulary.grammar.said(e.kind, e.text))
+            t
+            for e in kept
+            if e.kind == "context"
+            for t in folded(vocabulary.grammar.localize(e.kind, e.text))
         }
         self.order = {name: n for n, name in enumerate(dict.fromkeys(cited or self.kinds))}
         self.named: dict[int, str] = {}
@@ -210,7 +213,7 @@ class _Reading:
             found.append("instruction_echo")
         found += self._strange()
         told = {self.kinds[name] for name in self.named.values()}
-        if not told - _BESIDE - (set() if self.case.held_back else _AGAINST):
+        if not told - _BESIDE - (set() if self.case.net_negative else _AGAINST):
             found.append("unspecific")
         return tuple(dict.fromkeys(found))
 

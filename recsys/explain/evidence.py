@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recsys.explain.ablation import Part
+from recsys.explain.ablation import RequestPart
 from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntry, Item
 from recsys.utils.sanitize import clean_text
-from retrieval.channels.attributes import named_in
+from retrieval.channels.attributes import matched_attributes
 
 MEASURE = "log p with and without"
-OWED = "without it no candidate"
-WISH = Part("wish")
+RETRIEVAL_DEPENDENT = "without it no candidate"
+WISH = RequestPart("wish")
 ATTRIBUTES_SHOWN = 3
 POPULAR = 0.9  # of the catalogue's items, so many must be less popular
 AGAINST_SHOWN = 3
@@ -30,8 +30,8 @@ class ReasonCase:
     item; `variant` chooses among equal sentences. `against` has what measurably spoke
     against the item, the strongest first (ids n1, n2 ...), an attribute that the history
     hardly has among it; of its items `disliked` names those that the person did not like,
-    `alike` those with an attribute of this item. `asked` has the ids of attributes that the
-    wish names, where the wish is cited, `apart` of those that another of the explained items
+    `alike` those with an attribute of this item. `wish_attributes` has the ids of attributes that the
+    wish names, where the wish is cited, `distinguishing_attributes` of those that another of the explained items
     lacks. `listed` says whether the item is one of those recommended, `rank` where it came;
     `other` is the item ranked next, for comparative reasons. `parts` tells what an id is of the
     request."""
@@ -44,29 +44,29 @@ class ReasonCase:
     against: tuple[Evidence, ...] = ()
     disliked: frozenset[str] = frozenset()
     alike: frozenset[str] = frozenset()
-    asked: frozenset[str] = frozenset()
-    apart: frozenset[str] = frozenset()
+    wish_attributes: frozenset[str] = frozenset()
+    distinguishing_attributes: frozenset[str] = frozenset()
     listed: bool = True
     rank: int = 1
     other: Item | None = None
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, RequestPart] = field(default_factory=dict)
 
     def by_kind(self, kind: str) -> list[Evidence]:
         return [entry for entry in self.evidence if entry.kind == kind]
 
     @property
-    def claims(self) -> bool:
+    def has_content(self) -> bool:
         """Whether there is something to say; situation and profile alone make no sentence."""
-        return self.held_back or any(entry.kind not in ("context", "profile") for entry in self.evidence)
+        return self.net_negative or any(entry.kind not in ("context", "profile") for entry in self.evidence)
 
     @property
-    def held_back(self) -> bool:
+    def net_negative(self) -> bool:
         """Whether it is not recommended, and something spoke more strongly against it than anything for it."""
         worst = min((entry.contribution or 0.0 for entry in self.against), default=0.0)
         return not self.listed and worst < min(0.0, -self._strongest)
 
     @property
-    def telling(self) -> tuple[Evidence, ...]:
+    def major_counter_evidence(self) -> tuple[Evidence, ...]:
         """Of `against`, what weighs at least half as much as the strongest that speaks for the item."""
         return tuple(e for e in self.against if -2 * (e.contribution or 0.0) >= self._strongest)
 
@@ -79,7 +79,7 @@ def collect_evidence(
     candidate: Candidate,
     history: Sequence[HistoryEntry],
     context: Context,
-    effects: Mapping[Part, float],
+    effects: Mapping[RequestPart, float],
     *,
     nouns: tuple[str, str],
     history_shown: int,
@@ -89,17 +89,17 @@ def collect_evidence(
     variant: int = 0,
     listed: bool = True,
     rank: int = 1,
-    of_history: float = 0.0,
-    owed: bool = False,
+    history_effect: float = 0.0,
+    retrieval_dependent: bool = False,
 ) -> ReasonCase:
     """Everything that may be cited for one candidate, strongest first.
 
-    `effects` is what each part of the request did to the item (nats), `of_history` what all of
+    `effects` is what each part of the request did to the item (nats), `history_effect` what all of
     the history together did: what did no more than `noise` is not cited. Liked items are history;
     those that nobody said anything of are cited where people who chose them choose this item
     too. A wish needs to name an attribute of the item, or the text channel to have put it among its
     first `top_rank`; what it names is also cited where the item would not be a candidate without it
-    (`owed`), whatever it did among those that are: without a contribution then. Popularity is
+    (`retrieval_dependent`), whatever it did among those that are: without a contribution then. Popularity is
     cited only where nothing else speaks for the item and hardly any item is more popular (`POPULAR`). Against it is what did less than -`noise`; where the history as a whole did, also
     an attribute that hardly any of it has.
     """
@@ -110,10 +110,10 @@ def collect_evidence(
     )
     past = [part for part in strong if part.kind == "history" and part.name in by_id]
     liked = [part for part in past if by_id[part.name].liked][:history_shown]
-    together = [p for p in past if by_id[p.name].liked is None and p.name in candidate.together][
+    co_consumed = [p for p in past if by_id[p.name].liked is None and p.name in candidate.co_consumed][
         :history_shown
     ]
-    situation = [part for part in strong if part.kind in ("time", "place", "fact")]
+    event_context = [part for part in strong if part.kind in ("time", "place", "fact")]
     wish = [part for part in strong if part.kind == "wish"]
     profile = [part for part in strong if part.kind == "profile"]
     popular = [part for part in strong if part.kind == "popularity"]
@@ -122,36 +122,42 @@ def collect_evidence(
         key=lambda part: (effects[part], part.kind, part.name),
     )
     weak = [part for part in weak if part.kind != "popularity"]
-    named = named_in(context.wish, attribute_values(candidate.item)) if wish or owed else []
-    owed = owed and bool(named)
-    if owed:
+    named = (
+        matched_attributes(context.wish, attribute_values(candidate.item))
+        if wish or retrieval_dependent
+        else []
+    )
+    retrieval_dependent = retrieval_dependent and bool(named)
+    if retrieval_dependent:
         wish = [WISH]
         weak = [part for part in weak if part != WISH]
     if not named and candidate.channels.get("text", top_rank + 1) > top_rank:
         wish = []
-    if liked or together or context.wish or (candidate.popularity or 0.0) < POPULAR:
+    if liked or co_consumed or context.wish or (candidate.popularity or 0.0) < POPULAR:
         popular = []
 
-    def figures(part: Part) -> dict[str, Any]:
-        if part != WISH or not owed:
+    def figures(part: RequestPart) -> dict[str, Any]:
+        if part != WISH or not retrieval_dependent:
             return {"contribution": effects[part], "measure": measure}
         if effects.get(part, 0.0) > noise:
-            return {"contribution": effects[part], "measure": f"{measure}; {OWED}"}
-        return {"measure": OWED}
+            return {"contribution": effects[part], "measure": f"{measure}; {RETRIEVAL_DEPENDENT}"}
+        return {"measure": RETRIEVAL_DEPENDENT}
 
-    def evidence(letter: str, found: Sequence[Part]) -> list[Evidence]:
-        said = [(part, kind, text) for part in found for kind, text in told(part, by_id, context, nouns)]
-        parts.update({f"{letter}{n}": part for n, (part, _, _) in enumerate(said, 1)})
+    def evidence(letter: str, found: Sequence[RequestPart]) -> list[Evidence]:
+        described = [
+            (part, kind, text) for part in found for kind, text in describe_part(part, by_id, context, nouns)
+        ]
+        parts.update({f"{letter}{n}": part for n, (part, _, _) in enumerate(described, 1)})
         return [
             Evidence(
-                id=f"{letter}{n}", kind="together" if letter == "t" else kind, text=text,
+                id=f"{letter}{n}", kind="co_consumed" if letter == "t" else kind, text=text,
                 item_id=part.name if part.kind == "history" else None,
                 **figures(part),
             )
-            for n, (part, kind, text) in enumerate(said, 1)
+            for n, (part, kind, text) in enumerate(described, 1)
         ]  # fmt: skip
 
-    parts: dict[str, Part] = {}
+    parts: dict[str, RequestPart] = {}
     chosen = evidence("h", liked)
     attributes = _attribute_evidence(candidate.item, [by_id[part.name].item for part in liked], named)
     shared = {
@@ -160,15 +166,15 @@ def collect_evidence(
     }
     unshared = [fact for fact in attributes if not any(fact.id in held for held in shared.values())]
     against = evidence("n", weak[:AGAINST_SHOWN])
-    if of_history < -noise and (rare := _rare(unshared, history)):
-        rare = rare.model_copy(update={"id": f"n{len(against) + 1}", "contribution": of_history})
+    if history_effect < -noise and (rare := _rare(unshared, history)):
+        rare = rare.model_copy(update={"id": f"n{len(against) + 1}", "contribution": history_effect})
         against.append(rare.model_copy(update={"measure": measure}))
     past_of = {entry.id: by_id[entry.item_id or ""] for entry in against if entry.kind == "history"}
     mine = set(attribute_values(candidate.item))
     return ReasonCase(
         item=candidate.item,
         evidence=(
-            *chosen, *attributes, *evidence("t", together), *evidence("w", wish), *evidence("c", situation),
+            *chosen, *attributes, *evidence("t", co_consumed), *evidence("w", wish), *evidence("c", event_context),
             *evidence("f", profile), *evidence("p", popular),
         ),
         shared=shared,
@@ -179,15 +185,15 @@ def collect_evidence(
         alike=frozenset(
             name for name, entry in past_of.items() if mine.intersection(attribute_values(entry.item))
         ),
-        asked=frozenset(fact.id for fact in attributes if fact.text in named),
+        wish_attributes=frozenset(fact.id for fact in attributes if fact.text in named),
         listed=listed,
         rank=rank,
         parts=parts,
     )  # fmt: skip
 
 
-def told(
-    part: Part, history: Mapping[str, HistoryEntry], context: Context, nouns: tuple[str, str]
+def describe_part(
+    part: RequestPart, history: Mapping[str, HistoryEntry], context: Context, nouns: tuple[str, str]
 ) -> list[tuple[EvidenceKind, str]]:
     """A part of a request in words: [(kind, text)], empty where there is nothing to say of it."""
     place = context.place.name if context.place else ""

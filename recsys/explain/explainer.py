@@ -16,11 +16,11 @@ from recsys.explain import (
     MEASURE,
     Ablation,
     Lexicon,
-    Part,
     ReasonCase,
+    RequestPart,
     collect_evidence,
+    describe_part,
     drained,
-    told,
     write_each,
 )
 from recsys.explain.ablation import Kind, parts_of
@@ -80,7 +80,7 @@ class Explained:
 @dataclass(frozen=True)
 class Measured:
     """A ranking with what each part of its request did; `listed` are the candidates that are recommended,
-    `owed` those of them that would not be candidates without the wish.
+    `retrieval_dependent` those of them that would not be candidates without the wish.
 
     `served` is False where another strategy than pointwise ranked: then only the retriever
     that brought the candidates was measured, and nothing can be said of served ranks.
@@ -89,10 +89,10 @@ class Measured:
     query: Query
     request: RankRequest
     top: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[RequestPart, ...]
     ablation: Ablation
     listed: frozenset[int]
-    owed: frozenset[int] = frozenset()
+    retrieval_dependent: frozenset[int] = frozenset()
     served: bool = True
     degraded: tuple[str, ...] = ()
     engine_died: bool = False
@@ -102,7 +102,7 @@ class Measured:
         return self.query.history[-OFFERED:]
 
     @cached_property
-    def every(self) -> list[Part]:
+    def every(self) -> list[RequestPart]:
         """All parts of the request, those too that were not measured one by one."""
         return parts_of(self.query, self.request)
 
@@ -114,12 +114,12 @@ class Measured:
     def measure(self) -> str:
         return MEASURE if self.served else RETRIEVAL_MEASURE
 
-    def effects(self, position: int) -> dict[Part, float]:
+    def effects(self, position: int) -> dict[RequestPart, float]:
         """What each part did to the candidate at `position`, nats."""
         return {part: float(self.ablation.effect(part)[position]) for part in self.parts}
 
     @cached_property
-    def past(self) -> frozenset[Part]:
+    def past(self) -> frozenset[RequestPart]:
         """All of the history."""
         return frozenset(part for part in self.every if part.kind == "history")
 
@@ -162,10 +162,10 @@ class Explainer:
         recommended = frozenset(top if listed is None else listed)
         found = Measured(
             query, request, tuple(top), (*(part for part in every if part.kind != "history"), *history), ablation,
-            listed=recommended, owed=ablation.owing(WISH) & recommended if WISH in every else frozenset(),
+            listed=recommended, retrieval_dependent=ablation.retrieval_dependent(WISH) & recommended if WISH in every else frozenset(),
             served=ranking is None or pointwise,
         )  # fmt: skip
-        ablation.weigh([frozenset(), *(frozenset([part]) for part in found.parts)])
+        ablation.score_with_retriever([frozenset(), *(frozenset([part]) for part in found.parts)])
         budget = self.domain.reasons.ablations * (EXPLAINED if listed is not None else 1)
         if ablation.ranker is None or not budget:
             return found
@@ -173,7 +173,7 @@ class Explainer:
         if not found.listed.issuperset(top):  # what the history as a whole did is said of those alone
             sets.append(found.past)
         try:
-            ablation.ask(sets, top)
+            ablation.score_with_model(sets, top)
         except EngineError as error:
             note = f"evidence: {error.message}; only the retriever was measured"
             return dataclasses.replace(found, degraded=(note,), engine_died=isinstance(error, EngineDead))
@@ -196,8 +196,10 @@ class Explainer:
                 variant=number,
                 listed=position in measured.listed,
                 rank=ablation.rank(position),
-                owed=position in measured.owed,
-                of_history=float(ablation.effect(*past)[position]) if ablation.exact(measured.past) else 0.0,
+                retrieval_dependent=position in measured.retrieval_dependent,
+                history_effect=float(ablation.effect(*past)[position])
+                if ablation.exact(measured.past)
+                else 0.0,
             )
             for number, position in enumerate(measured.top)
         ]
@@ -222,7 +224,7 @@ class Explainer:
         degraded, died = reasons.degraded, measured.engine_died or reasons.engine_died
         if self.domain.reasons.ablations and not died:
             try:
-                measured.ablation.ask_each(self._wholes(measured, cited), WHOLE_REFERENCE)
+                measured.ablation.score_each_with_model(self._wholes(measured, cited), WHOLE_REFERENCE)
             except EngineError as error:
                 degraded += (f"evidence: {error.message}; the cited set was not measured as a whole",)
                 died = isinstance(error, EngineDead)
@@ -240,15 +242,17 @@ class Explainer:
         )
 
     @staticmethod
-    def _cited(case: ReasonCase, one: Explanation) -> dict[str, Part]:
+    def _cited(case: ReasonCase, one: Explanation) -> dict[str, RequestPart]:
         """What the reason stands on: what it cites; where it only says what spoke against the item, that."""
-        stands = one.evidence if not case.held_back else case.against
+        stands = one.evidence if not case.net_negative else case.against
         return {entry.id: case.parts[entry.id] for entry in stands if entry.id in case.parts}
 
     @staticmethod
-    def _wholes(measured: Measured, cited: Sequence[Mapping[str, Part]]) -> dict[frozenset[Part], list[int]]:
+    def _wholes(
+        measured: Measured, cited: Sequence[Mapping[str, RequestPart]]
+    ) -> dict[frozenset[RequestPart], list[int]]:
         """What to leave out of which candidate's request: all it stands on, and all else of the history."""
-        questions: dict[frozenset[Part], list[int]] = {}
+        questions: dict[frozenset[RequestPart], list[int]] = {}
         for position, ids in zip(measured.top, cited, strict=True):
             if parts := frozenset(ids.values()):
                 for found in (parts, measured.past - parts):
@@ -262,7 +266,7 @@ class Explainer:
         found = []
         for part in measured.parts:
             effect = ablation.effect(part)
-            for kind, text in self._told(measured, part):
+            for kind, text in self._described(measured, part):
                 if max(abs(effect[position]) for position in measured.top[:2]) > ablation.noise:
                     other = float(effect[others[0]]) if others else None
                     found.append(
@@ -273,20 +277,20 @@ class Explainer:
                     )  # fmt: skip
         return tuple(sorted(found, key=lambda one: -abs(one.contribution)))
 
-    def _told(self, measured: Measured, part: Part) -> list[tuple[EvidenceKind, str]]:
+    def _described(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:
         by_id = {entry.item.id: entry for entry in measured.history}
-        return told(part, by_id, measured.context, self.nouns)
+        return describe_part(part, by_id, measured.context, self.nouns)
 
     @staticmethod
     def _with_figures(
-        measured: Measured, position: int, one: Explanation, cited: Mapping[str, Part]
+        measured: Measured, position: int, one: Explanation, cited: Mapping[str, RequestPart]
     ) -> Explanation:
         """Probabilities only where the model was asked without just these parts."""
         figures: dict[str, object] = {"influences": influences(measured, position)}
         ablation = measured.ablation
         if cited and measured.served:
 
-            def lost(parts: frozenset[Part]) -> float | None:
+            def lost(parts: frozenset[RequestPart]) -> float | None:
                 p = ablation.probability()[position] - ablation.probability(*parts)[position]
                 return float(p) if ablation.exact(parts) else None
 

@@ -22,7 +22,7 @@ from recsys.types import Evidence
 
 PLACEHOLDER = re.compile(r"\{([a-z]+\d*)\}")
 STYLES: tuple[Style, ...] = get_args(Style)
-TITLED = ("history", "together")  # kinds of evidence whose text is a title
+TITLED = ("history", "co_consumed")  # kinds of evidence whose text is a title
 _FORMS_AT_ONCE = 2  # of a kind's forms, so that neighbouring reasons differ
 
 
@@ -52,7 +52,7 @@ class Grammar:
         part = self.table[section]
         return [*part["forms"], *(part.get("listed", ()) if listed else ())]
 
-    def said(self, kind: str, text: str) -> str:
+    def localize(self, kind: str, text: str) -> str:
         """Evidence of that kind in this language: `say` of the grammar is done one after the other."""
         for pattern, replacement in self.table.get("say", {}).get(kind, ()):
             text = re.sub(pattern, replacement, text)
@@ -65,7 +65,7 @@ class Grammar:
     def texts(self, case: ReasonCase) -> dict[str, str]:
         """What stands for each placeholder of the case."""
         noun = case.nouns[0]
-        found = {entry.id: self.said(entry.kind, entry.text) for entry in (*case.evidence, *case.against)}
+        found = {entry.id: self.localize(entry.kind, entry.text) for entry in (*case.evidence, *case.against)}
         found["item"] = self.titled(shown_title(case.item, noun))
         if case.other is not None:
             found["other"] = self.titled(shown_title(case.other, noun))
@@ -111,15 +111,15 @@ class _Sentences:
     def _bodies(self) -> Iterator[tuple[str, set[str]]]:
         """(regular expression of a first sentence, the placeholders it may name), one a form."""
         case, every = self.case, self.attributes
-        if case.held_back:
+        if case.net_negative:
             yield from self._body("against", every, **against_slots(case, case.against))
             return
         wish, past = _braced(case.by_kind("wish")), _braced(case.by_kind("history"))
-        together, popular = _braced(case.by_kind("together")), _braced(case.by_kind("popularity"))
-        if case.asked:  # of a wish that is cited
-            yield from self._body("wish_named", every, lead=case.asked, W=wish)
+        co_consumed, popular = _braced(case.by_kind("co_consumed")), _braced(case.by_kind("popularity"))
+        if case.wish_attributes:  # of a wish that is cited
+            yield from self._body("wish_named", every, lead=case.wish_attributes, W=wish)
             for liked, common in self._links(past):
-                if shared := [name for name in common if name.strip("{}") in case.asked]:
+                if shared := [name for name in common if name.strip("{}") in case.wish_attributes]:
                     yield from self._body("wish_liked", shared, H=[liked], W=wish)
         elif wish:
             yield from self._body("wish", every, W=wish)
@@ -129,8 +129,8 @@ class _Sentences:
                 several = len(PLACEHOLDER.findall(liked)) > 1
                 number = {"them": ["them" if several else "it"], "were": ["were" if several else "was"]}
                 yield from self._body(kind, common, H=[liked], **number)
-        elif together:
-            yield from self._body("together", every, T=together)
+        elif co_consumed:
+            yield from self._body("co_consumed", every, T=co_consumed)
         elif popular:
             yield from self._body("popularity", every, P=popular)
         elif every:
@@ -146,7 +146,9 @@ class _Sentences:
             kind, slots = f"{kind}_comparative", {**slots, "D": contrast}
         choices = self._pairs(attributes, lead)
         if lead:  # what was wished for is everybody's on the list: it tells no item from another
-            apart = [c for c in choices if self.case.apart.intersection(PLACEHOLDER.findall(c))]
+            apart = [
+                c for c in choices if self.case.distinguishing_attributes.intersection(PLACEHOLDER.findall(c))
+            ]
             choices = apart or [c for c in choices if c not in attributes] or choices
         for body in self._some(self._filled(kind, A=choices, **slots)):
             yield body, set(PLACEHOLDER.findall(body.replace("\\", "")))
@@ -169,24 +171,24 @@ class _Sentences:
         slots = {
             "H": [e for e in case.by_kind("history") if e.id not in used],
             "A": [e for e in case.by_kind("attribute") if e.id not in used],
-            "T": [e for e in case.by_kind("together") if e.id not in used and e.item_id not in named],
+            "T": [e for e in case.by_kind("co_consumed") if e.id not in used and e.item_id not in named],
             "P": [e for e in case.by_kind("popularity") if e.id not in used],
         }
-        if case.held_back:
+        if case.net_negative:
             return []
         return self._filled("detailed", **{k: self._pairs(_braced(v)) for k, v in slots.items()})
 
     def _ending(self) -> str:
         """What follows: the situation if it mattered; and what may: a profile, what speaks against the item, or for it."""
         case = self.case
-        if case.held_back:
+        if case.net_negative:
             return _optional(self._filled("yet", H=_braced(case.by_kind("history"))))
         fitting = {"C": _braced(case.by_kind("context")), "F": _braced(case.by_kind("profile"))}
-        situation = self._filled("situation", **fitting)
-        although = _optional(self._filled("although", **against_slots(case, case.telling)))
+        event_context = self._filled("situation", **fitting)
+        although = _optional(self._filled("although", **against_slots(case, case.major_counter_evidence)))
         if not fitting["C"]:
-            return _optional(situation) + although
-        citing = [form for form in situation if any(re.escape(name) in form for name in fitting["C"])]
+            return _optional(event_context) + although
+        citing = [form for form in event_context if any(re.escape(name) in form for name in fitting["C"])]
         return f"({'|'.join(citing)}){although}"
 
     def _filled(self, section: str, **slots: Sequence[str]) -> list[str]:
@@ -205,8 +207,8 @@ class _Sentences:
                 held = [set(self.case.shared[name.strip("{}")]) for name in group]
                 common = sorted(set.intersection(*held))
                 found.append((self.grammar.joined(group), [f"{{{name}}}" for name in common]))
-        telling = [link for link in found if link[1]]
-        return telling or found
+        major_counter_evidence = [link for link in found if link[1]]
+        return major_counter_evidence or found
 
     def _pairs(self, names: Sequence[str], lead: Collection[str] = ()) -> list[str]:
         """Each name, and each two of them in either order: "{a1}", "{a1} and {a2}"; one of `lead` first, if any."""

@@ -81,9 +81,9 @@ def render_reason(
         "shared": case.shared,
         "against": case.against,
         "lacking": lacking(case),
-        "asked": sorted(case.asked),
+        "wish_attributes": sorted(case.wish_attributes),
         "style": config.style,
-        "held_back": case.held_back,
+        "net_negative": case.net_negative,
     }
     name = in_language(REASON_TEMPLATE, config.language, prompts)
     return prompts.render(
@@ -154,7 +154,7 @@ def write_each(
     found: dict[int, Explanation] = {}
     failures: dict[int, tuple[str, ...]] = {}
     result = Reasons()
-    open_cases = [number for number, case in enumerate(cases) if case.claims] if engine else []
+    open_cases = [number for number, case in enumerate(cases) if case.has_content] if engine else []
     try:
         for attempt in range(1 + config.retries):
             if not open_cases or engine is None:
@@ -197,7 +197,7 @@ def _apart(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
     for number, case in enumerate(cases):
         others = [*values[:number], *values[number + 1 :]]
         apart = (e.id for e in case.by_kind("attribute") if not all(e.text in other for other in others))
-        found.append(dataclasses.replace(case, apart=frozenset(apart)))
+        found.append(dataclasses.replace(case, distinguishing_attributes=frozenset(apart)))
     return found
 
 
@@ -237,7 +237,7 @@ def _judge(
     wrong = ungrounded(sentence, case, grammar)
     if not wrong or (lexicon is not None and wrong == ("uncited_claim",)):
         wrong = unsupported(explanation.text, case, grammar, lexicon, cited) or wrong
-    offered = (*case.evidence, *(case.against if case.held_back else ()))
+    offered = (*case.evidence, *(case.against if case.net_negative else ()))
     told = [entry for entry in offered if entry.id in cited]
     if not wrong and fits_all(told, others) and not fits_all(offered, others):
         wrong = ("unspecific",)  # and the case has what would tell it apart
@@ -260,8 +260,8 @@ def template_reason(
         return [f"{{{name}}}" for name in names]
 
     past, every, contrast = ids("history"), ids("attribute"), lacking(case)
-    if case.asked:  # beside the first, one that others lack
-        every[1:] = sorted(every[1:], key=lambda name: name not in case.apart)
+    if case.wish_attributes:  # beside the first, one that others lack
+        every[1:] = sorted(every[1:], key=lambda name: name not in case.distinguishing_attributes)
     liked = past[:2]
     common = [a for a in every if liked and all(a in case.shared[name] for name in liked)]
     if liked and not common and case.shared[liked[0]]:  # one link that holds beats two that do not
@@ -279,11 +279,13 @@ def template_reason(
         "attributes": placeholders(every[:2]),
         "situation": placeholders(ids("context")[:1] + ids("profile")[:1]),
         "wish": placeholders(ids("wish")),
-        "named": every[:1] if every and every[0] in case.asked else [],
-        "together": placeholders(ids("together")[:1]),
+        "named": every[:1] if every and every[0] in case.wish_attributes else [],
+        "co_consumed": placeholders(ids("co_consumed")[:1]),
         "popular": placeholders(ids("popularity")),
-        "against": against_slots(case, case.against[:1] if case.held_back else case.telling),
-        "held_back": case.held_back,
+        "against": against_slots(
+            case, case.against[:1] if case.net_negative else case.major_counter_evidence
+        ),
+        "net_negative": case.net_negative,
         "other": other,
         "also_liked": placeholders([h for h in past if h not in liked][:1] if detailed else []),
         "also_has": placeholders([a for a in every if a not in shown][:1] if detailed else []),

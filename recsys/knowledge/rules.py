@@ -12,7 +12,7 @@ _IN_TURN = ("hide", "boost", "bury", "quota", "pin")
 
 
 @dataclass(frozen=True)
-class Ruled:
+class RerankedList:
     """Positions best first without those that are hidden; the rules that acted on each, hidden ones too."""
 
     order: list[int]
@@ -21,7 +21,7 @@ class Ruled:
 
 def apply_rules(
     rules: Sequence[Rule], candidates: Sequence[Candidate], order: Sequence[int], scores: Sequence[float]
-) -> Ruled:
+) -> RerankedList:
     """The order after all rules: what is hidden stays so, and what is pinned comes where it is pinned.
 
     `hide` takes out; `boost` multiplies the score (0 to 1, one per candidate) by `factor` for the
@@ -50,7 +50,7 @@ def apply_rules(
                 found = others[:place] + chosen + others[place:]
         for position in moved:
             acted[position] = (*acted.get(position, ()), rule.name)
-    return Ruled(found, acted)
+    return RerankedList(found, acted)
 
 
 def _turn(rule: Rule) -> tuple[int, int]:

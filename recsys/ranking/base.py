@@ -87,7 +87,7 @@ class RankerParts:
     A candidate's score is what the model says of it (log-odds, nats) and the retriever's score,
     each times its weight; `wish_weights`, if any, hold where the request has a wish. A list that is too long
     for one prompt is asked about in `windows` of `window` candidates; `permutations` is in how
-    many orders a list is shown. `exact` is for `PointwiseRanker`, and so is `history_spare`, how
+    many orders a list is shown. `exact` is for `PointwiseRanker`, and so is `max_history_trim`, how
     many of the oldest entries of a history may go to fill whole blocks of the engine's cache. `isotonic` calibrates the scores: `recsys.ranking.calibration`.
     """
 
@@ -103,7 +103,7 @@ class RankerParts:
     window: int = 20
     permutations: int = 1
     exact: bool = False
-    history_spare: int = 0
+    max_history_trim: int = 0
     isotonic: tuple[tuple[float, float], ...] = ()
 
     @classmethod
@@ -113,7 +113,7 @@ class RankerParts:
         return cls(
             engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
             config.weights(), config.weights(wish=True), config.windows, config.window, config.permutations, config.exact,
-            config.history_spare, config.isotonic,
+            config.max_history_trim, config.isotonic,
         )  # fmt: skip
 
     def weights_for(self, wish: str) -> Weights:

@@ -40,7 +40,7 @@ def _retrieved(candidate: Candidate, names: Mapping[str, str]) -> dict[str, str]
     return {
         "match": "" if candidate.lead is None else str(max(0, round(BEST + PER_NAT * candidate.lead))),
         "popularity": str(min(9, int(10 * candidate.popularity))),
-        "with": next((names[item_id] for item_id in candidate.together if item_id in names), ""),
+        "with": next((names[item_id] for item_id in candidate.co_consumed if item_id in names), ""),
     }
 
 

@@ -59,7 +59,7 @@ class PointwiseRanker(Ranker):
         parts = self.parts
         return render_pointwise(
             parts.prompts, parts.engine.tokenizer, request, parts.noun, parts.plural, parts.facts,
-            parts.budget(), parts.history_spare,
+            parts.budget(), parts.max_history_trim,
         )  # fmt: skip
 
     def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:

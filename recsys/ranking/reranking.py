@@ -8,23 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.config import Domain
-from recsys.knowledge.rules import Ruled, apply_rules
+from recsys.knowledge.rules import RerankedList, apply_rules
 from recsys.ranking.base import softmax
 from recsys.types import Candidate, Item
 
 Floats = npt.NDArray[np.float64]
 
 
-def shown(
+def rerank(
     candidates: Sequence[Candidate], order: Sequence[int], scores: Sequence[float] | None, domain: Domain
-) -> Ruled:
+) -> RerankedList:
     """The order that is shown, out of the ranker's `order` (positions best first) and its scores.
 
     The long tail is lifted first, then the list is made diverse, and the domain's rules come
     last. Scores None: nothing but the retriever ranked, and its scores count instead.
     """
     if not order:
-        return Ruled([], {})
+        return RerankedList([], {})
     config = domain.ranker
     probable = softmax([candidate.score for candidate in candidates]) if scores is None else scores
     found = list(order)

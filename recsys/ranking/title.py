@@ -15,7 +15,7 @@ from recsys.utils.sanitize import clean_text
 TEMPLATE = "rank/title"
 
 
-def shown(item: Item) -> str:
+def title_text(item: Item) -> str:
     """The title that is scored; of one without a visible sign the id."""
     return clean_text(item.name) or clean_text(item.id) or "-"
 
@@ -39,7 +39,7 @@ class TitleRanker(Ranker):
         (tail,), (tail_ids,) = prompt.tails, prompt.tail_ids
         return dataclasses.replace(
             prompt,
-            tails=tuple(tail + shown(item) for item in request.items),
+            tails=tuple(tail + title_text(item) for item in request.items),
             tail_ids=tuple((*tail_ids, *title) for title in titles),
         )
 
@@ -80,7 +80,7 @@ class TitleRanker(Ranker):
     def _titles(self, request: RankRequest) -> list[list[int]]:
         """Token ids of each title, as tuning encodes them."""
         encode = self.parts.engine.tokenizer.encode
-        return [encode(shown(item), add_special_tokens=False) for item in request.items]
+        return [encode(title_text(item), add_special_tokens=False) for item in request.items]
 
     def _ask(self, asked: Sequence[tuple[TokenIds, TokenIds]]) -> list[ContinuationScores]:
         return self.parts.engine.continuation_logprobs(

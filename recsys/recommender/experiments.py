@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from recsys.config import Arm, Domain, Scenario
 from recsys.engine import Engine, open_engine
 from recsys.engine.adapters import NONE, check_files, find_adapter, resolve_adapter
-from recsys.engine.manager import EngineHolder
+from recsys.engine.manager import EngineManager
 from recsys.engine.vllm_local import on_gpu
 from recsys.errors import ConfigError, RecsysError
 from recsys.prompting.library import PromptLibrary
@@ -46,12 +46,12 @@ def assigned(name: str, scenario: Scenario, unit: str | None) -> Arm:
     if unit is None:
         return scenario.control
 
-    def drawn(arm: Arm) -> float:
+    def weighted_hash(arm: Arm) -> float:
         digest = hashlib.sha256(f"{name}\0{arm.name}\0{unit}".encode()).digest()
         uniform = (int.from_bytes(digest[:6]) + 0.5) / 2**48
         return arm.share / -math.log(uniform)
 
-    return max(scenario.arms, key=drawn)
+    return max(scenario.arms, key=weighted_hash)
 
 
 class Scenarios:
@@ -66,7 +66,7 @@ class Scenarios:
     def __init__(self, recommender: Recommender) -> None:
         self._recommender = recommender
         self._scenarios = recommender.domain.scenarios
-        self._engines: dict[str, EngineHolder] = {}
+        self._engines: dict[str, EngineManager] = {}
         for name, scenario in self._scenarios.items():
             for arm in scenario.arms:
                 with _naming(name, arm):
@@ -103,7 +103,7 @@ class Scenarios:
         if arm.adapter is not None and arm.adapter not in self._engines:
             self._engines[arm.adapter] = self._holder(arm.adapter)
 
-    def _holder(self, ref: str) -> EngineHolder:
+    def _holder(self, ref: str) -> EngineManager:
         domain, settings = self._recommender.domain, self._recommender.settings
         settings = settings.model_copy(update={"adapter": ref})
         if not settings.engine.startswith(("http://", "https://")):  # such a server knows adapters by name
@@ -112,7 +112,7 @@ class Scenarios:
                     raise ConfigError(f"{ref} is not an adapter of '{domain.name}'", hint="name one that is")
                 check_files(find_adapter(ref, settings, domain.folder))
             self._require_memory(2 + len(self._engines))  # that of the domain, and this one
-        return EngineHolder(lambda: open_engine(settings, adapter=resolve_adapter(domain, settings)))
+        return EngineManager(lambda: open_engine(settings, adapter=resolve_adapter(domain, settings)))
 
     def _require_memory(self, engines: int) -> None:
         """On a CPU an adapter is merged into a model of its own; on a GPU one engine takes nearly all memory."""

@@ -16,13 +16,13 @@ from recsys.context.pii import mask_user, names_of
 from recsys.data.batch import ItemChange, Progress
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
-from recsys.data.event_contexts import retriever_folder, situations
+from recsys.data.event_contexts import event_contexts, retriever_folder
 from recsys.data.importers import ensure_imported
 from recsys.data.live_catalog import LiveCatalog
 from recsys.data.store import Store
 from recsys.engine import Engine, open_engine
 from recsys.engine.adapters import resolve_adapter
-from recsys.engine.manager import EngineHolder
+from recsys.engine.manager import EngineManager
 from recsys.engine.vllm_local import quiet_libraries
 from recsys.errors import (
     EngineDead,
@@ -37,9 +37,15 @@ from recsys.explain.explainer import Explained, Explainer
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.recommender.history_filter import without_noise
-from recsys.recommender.request import Asked, Prepared, beside, candidates_wanted, known_user
+from recsys.recommender.request import (
+    Prepared,
+    RequestOptions,
+    candidates_wanted,
+    known_user,
+    with_extra_candidates,
+)
 from recsys.recommender.response import Served, last_answer, reason_events, timed
-from recsys.types import Event, Explanation, Filter, Item, Place, Recommendations, Why
+from recsys.types import Explanation, Filter, Item, Place, Recommendations, StreamEvent, Why
 from retrieval import HybridRetriever, Query, SentenceEmbedder, build_retriever
 
 K = 5  # how many are returned unless asked
@@ -70,7 +76,7 @@ class Recommender:
         self.live = LiveCatalog(store, domain.name, catalog, retriever, data_hash)
         self.prompts = PromptLibrary(domain.prompt_folder)
         local = engine is None and not settings.engine.startswith(("http://", "https://"))
-        self.engines = EngineHolder(self._start_engine, self._wanted_adapter if local else None, engine)
+        self.engines = EngineManager(self._start_engine, self._wanted_adapter if local else None, engine)
         self._progress = progress
         self.load_notes: tuple[str, ...] = ()
         self.arms: Mapping[str, str] = {}  # of experiments, by scenario: see `recsys.recommender.experiments`
@@ -105,7 +111,7 @@ class Recommender:
             SentenceEmbedder(settings.embedder),
             found.retriever,
             retriever_folder(settings, found.name),
-            situations=lambda: situations(store, found),
+            event_contexts=lambda: event_contexts(store, found),
             progress=progress,
         )
         recommender = cls(found, settings, store, Catalog(items), retriever, engine, progress, data_hash)
@@ -144,7 +150,7 @@ class Recommender:
         reasons: bool = True,
         language: str | None = None,
         style: Style | None = None,
-        **asked: Unpack[Asked],
+        **asked: Unpack[RequestOptions],
     ) -> Recommendations:
         """The best k items for a known user, or for anybody described by `liked` titles.
 
@@ -168,8 +174,8 @@ class Recommender:
         reasons: bool = True,
         language: str | None = None,
         style: Style | None = None,
-        **asked: Unpack[Asked],
-    ) -> Iterator[Event]:
+        **asked: Unpack[RequestOptions],
+    ) -> Iterator[StreamEvent]:
         """`recommend` step by step: the list, then each reason as it is done, then the complete answer.
 
         Raises as `recommend`, before the first event.
@@ -183,18 +189,18 @@ class Recommender:
 
     def _steps(
         self, prepared: Prepared, k: int, name: str, explainer: Explainer | None, begun: float
-    ) -> Iterator[Event]:
+    ) -> Iterator[StreamEvent]:
         """Rank what was retrieved by the strategy `name`, and say why."""
         with self.engines.request():
             served = self._ranked(prepared, name)
             top = served.order()[:k]
             prepared.timings["total"] = time.perf_counter() - begun
-            yield Event(kind="ranked", answer=served.recommendations(top, Explained()))
+            yield StreamEvent(kind="ranked", answer=served.recommendations(top, Explained()))
             explained = Explained()
             if explainer and top:
                 explained = yield from reason_events(self._explained(explainer, served, top))
         prepared.timings["total"] = time.perf_counter() - begun
-        yield Event(kind="done", answer=served.recommendations(top, explained))
+        yield StreamEvent(kind="done", answer=served.recommendations(top, explained))
 
     def explain(
         self,
@@ -204,7 +210,7 @@ class Recommender:
         instead_of: str | None = None,
         language: str | None = None,
         style: Style | None = None,
-        **asked: Unpack[Asked],
+        **asked: Unpack[RequestOptions],
     ) -> Why:
         """Why an item (title or id) comes where it does, and what would change it; or why not another.
 
@@ -216,7 +222,7 @@ class Recommender:
         explainer = now._explainer(language, style)
         prepared = now.prepare(user, k=1, **asked)
         brought = range(len(prepared.request.candidates))
-        prepared = beside(prepared, items, now.retriever)
+        prepared = with_extra_candidates(prepared, items, now.retriever)
         with self.engines.request():
             served = self._ranked(prepared, "pointwise")
             top = [prepared.request.items.index(one) for one in items]
@@ -248,7 +254,7 @@ class Recommender:
         with timed(clock, "reasons"):
             explained = yield from explainer.explain_each(measured, healthy)
         if explained.engine_died and served.engine:
-            self.engines.let_go(served.engine)
+            self.engines.discard(served.engine)
         return explained
 
     def prepare(
@@ -337,7 +343,7 @@ class Recommender:
             try:
                 return self.ranker(strategy, engine).rank(request)
             except EngineDead:
-                self.engines.let_go(engine)
+                self.engines.discard(engine)
                 raise
 
     def reasons(self, prepared: Prepared) -> Explained:
@@ -387,7 +393,7 @@ class Recommender:
         except EngineError as error:
             degraded.append(f"{what}: {error.message}; retriever order instead")
             if isinstance(error, EngineDead):
-                self.engines.let_go(engine)
+                self.engines.discard(engine)
 
     def _start_engine(self) -> Engine:
         if self._progress:

@@ -17,7 +17,7 @@ from retrieval import HybridRetriever, Query
 MAX_CANDIDATES = 1000
 
 
-class Asked(TypedDict, total=False):
+class RequestOptions(TypedDict, total=False):
     """What a request may say beside its user: `Recommender.prepare` tells what each means."""
 
     liked: Sequence[str]
@@ -66,7 +66,7 @@ def candidates_wanted(k: int, n_candidates: int | None, default: int) -> int:
     return wanted
 
 
-def beside(prepared: Prepared, items: Sequence[Item], retriever: HybridRetriever) -> Prepared:
+def with_extra_candidates(prepared: Prepared, items: Sequence[Item], retriever: HybridRetriever) -> Prepared:
     """The same request with these items among its candidates, noting which retrieval did not bring.
 
     Raises RequestError for one item twice, or one that the retriever does not have.

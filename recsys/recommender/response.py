@@ -11,19 +11,19 @@ from functools import cached_property
 from recsys.config import Domain
 from recsys.engine import Engine
 from recsys.explain.explainer import Explained
-from recsys.knowledge.rules import Ruled
+from recsys.knowledge.rules import RerankedList
 from recsys.ranking import Ranking
 from recsys.ranking.base import summed
-from recsys.ranking.reranking import shown
+from recsys.ranking.reranking import rerank
 from recsys.recommender.request import Prepared, retriever_order
 from recsys.types import (
     Candidate,
-    Event,
     Explanation,
     ModelInfo,
     PromptInfo,
     Recommendation,
     Recommendations,
+    StreamEvent,
     Usage,
     Why,
 )
@@ -44,15 +44,15 @@ class Served:
     arms: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def shown(self) -> Ruled:
+    def reranked(self) -> RerankedList:
         """The order of the candidates as it is shown, and which of the domain's rules made it."""
         candidates, ranking = self.prepared.request.candidates, self.ranking
         order = ranking.order() if ranking else retriever_order(candidates)
-        return shown(candidates, order, ranking.scores if ranking else None, self.domain)
+        return rerank(candidates, order, ranking.scores if ranking else None, self.domain)
 
     def order(self) -> list[int]:
         """Positions of the candidates, best first; what a rule hides is not there."""
-        return self.shown.order
+        return self.reranked.order
 
     def recommendations(self, top: Sequence[int], explained: Explained) -> Recommendations:
         """The candidates at positions `top`, in that order, with what is explained of them."""
@@ -61,7 +61,7 @@ class Served:
             domain=self.domain.name,
             user=prepared.user_id,
             recommendations=answer_lines(
-                prepared.request.candidates, ranking, top, explained, rules=self.shown.rules
+                prepared.request.candidates, ranking, top, explained, rules=self.reranked.rules
             ),
             context=prepared.request.context,
             model=model_info(self.engine) if ranking and self.engine else None,
@@ -80,7 +80,7 @@ class Served:
         """Why the first of `top` ranks where it does among all candidates, and the second if there is one."""
         ranking, prepared = self.ranking, self.prepared
         lines = answer_lines(
-            prepared.request.candidates, ranking, top, explained, self.order(), self.shown.rules
+            prepared.request.candidates, ranking, top, explained, self.order(), self.reranked.rules
         )
         return Why(
             domain=self.domain.name,
@@ -101,7 +101,7 @@ class Served:
 
 def reason_events(
     steps: Generator[tuple[int, Explanation], None, Explained],
-) -> Generator[Event, None, Explained]:
+) -> Generator[StreamEvent, None, Explained]:
     """Each (number, explanation) as an event of its rank; returns what the steps return."""
     while True:
         try:
@@ -109,10 +109,10 @@ def reason_events(
         except StopIteration as end:
             explained: Explained = end.value
             return explained
-        yield Event(kind="reason", rank=number + 1, explanation=explanation)
+        yield StreamEvent(kind="reason", rank=number + 1, explanation=explanation)
 
 
-def last_answer(events: Iterable[Event]) -> Recommendations:
+def last_answer(events: Iterable[StreamEvent]) -> Recommendations:
     """The complete answer, with which a stream ends."""
     *_, last = events
     assert last.answer is not None

@@ -61,8 +61,8 @@ class Resamples:
         step = max(1, CELLS // max(1, len(self._row)))
         for begun in range(0, self.resamples, step):
             size = min(step, self.resamples - begun)
-            drawn = random.integers(0, self.n, size=(size, self.n)) + np.arange(size)[:, None] * self.n
-            counts = np.bincount(drawn.ravel(), minlength=size * self.n).reshape(size, self.n)
+            users = random.integers(0, self.n, size=(size, self.n)) + np.arange(size)[:, None] * self.n
+            counts = np.bincount(users.ravel(), minlength=size * self.n).reshape(size, self.n)
             yield counts[:, self._row].astype(np.float64)
 
     def sign_flips(self, differences: Values) -> Values:

@@ -71,23 +71,25 @@ def recall_curves(result: Mapping[str, Any]) -> str:
 
 
 def segments(result: Mapping[str, Any]) -> dict[str, str]:
-    """A plot per facet: requested systems and the best others; segments of few users are grey."""
+    """A plot per breakdown: requested systems and the best others; segments of few users are grey."""
     systems = result["systems"]
     metric = result["primary"]
     requested = [name for name in result["run"]["requested"] if name in systems]
     names = list(dict.fromkeys([*requested, *_by_primary(result)]))[
         : max(SHOWN, min(len(requested), len(_COLOURS)))
     ]
-    facets = {facet: parts for name in names for facet, parts in systems[name]["segments"].items()}
+    breakdowns = {
+        breakdown: parts for name in names for breakdown, parts in systems[name]["segments"].items()
+    }
     return {
-        facet: _segment_plot(result, facet, list(parts), names, metric)
-        for facet, parts in facets.items()
+        breakdown: _segment_plot(result, breakdown, list(parts), names, metric)
+        for breakdown, parts in breakdowns.items()
         if parts
     }
 
 
 def _segment_plot(
-    result: Mapping[str, Any], facet: str, labels: Sequence[str], names: Sequence[str], metric: str
+    result: Mapping[str, Any], breakdown: str, labels: Sequence[str], names: Sequence[str], metric: str
 ) -> str:
     step = 0.8 / max(1, len(names))
     with _figure(1.1 + len(labels) * max(0.3, 0.13 * len(names))) as figure:
@@ -97,7 +99,7 @@ def _segment_plot(
             colour, marker = _style(result, name)
             axes.plot([], [], color=colour, marker=marker, markersize=5, linewidth=1.5, label=name)
             for place, label in enumerate(labels):
-                found = result["systems"][name]["segments"][facet][label][metric]
+                found = result["systems"][name]["segments"][breakdown][label][metric]
                 n[label] = found["n"]
                 shade = _GREY if found["n"] < FEW else colour
                 height = place + (number - (len(names) - 1) / 2) * step
@@ -110,7 +112,7 @@ def _segment_plot(
         axes.grid(axis="x")
         axes.set_xlabel(metric)
         _legend(figure, axes)
-        return _svg(figure, facet, f"{metric} by {facet}")
+        return _svg(figure, breakdown, f"{metric} by {breakdown}")
 
 
 def reliability(result: Mapping[str, Any]) -> str:

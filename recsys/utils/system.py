@@ -20,7 +20,7 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
-class Imported:
+class ModuleImport:
     """What came of importing a module in a process of its own. `error` is "" when it worked."""
 
     version: str = ""
@@ -46,19 +46,19 @@ for name in sys.argv[1:]:
 """
 
 
-def import_each(modules: Sequence[str]) -> dict[str, Imported]:
+def import_each(modules: Sequence[str]) -> dict[str, ModuleImport]:
     """Import each module in a child process: one that crashes on this processor crashes only there."""
-    results: dict[str, Imported] = {}
+    results: dict[str, ModuleImport] = {}
     while waiting := [module for module in modules if module not in results]:
         before = len(results)
         code, output = _run_probe(waiting)
         for line in output.splitlines():
             if line.startswith("@probe "):
                 name, found = json.loads(line.removeprefix("@probe "))
-                results[name] = Imported(**found)
+                results[name] = ModuleImport(**found)
         if len(results) - before < len(waiting):  # it died over the first that it did not report
             victim = next(module for module in waiting if module not in results)
-            results[victim] = Imported(error=f"importing it ends the process ({_ending(code)})")
+            results[victim] = ModuleImport(error=f"importing it ends the process ({_ending(code)})")
     return results
 
 

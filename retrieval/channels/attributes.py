@@ -12,7 +12,7 @@ import numpy as np
 from recsys.types import Item
 from retrieval.base import DenseAnswer, Fixed, Query
 from retrieval.channels.popularity import Popularity
-from retrieval.table import ItemTable
+from retrieval.table import ItemRows
 
 _NOT = frozenset(["no", "not", "without", "except", "never", "nothing", "don't", "dont"])
 _REACH = 3  # words that a "not" speaks of
@@ -22,7 +22,7 @@ Facets = Mapping[Words, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class FacetChannel(Fixed):
+class AttributeChannel(Fixed):
     """How much of what a wish names an item is: what a search form with boxes would find.
 
     A score is the number of the wish's facets (attribute values, years, decades) that the
@@ -31,9 +31,9 @@ class FacetChannel(Fixed):
     """
 
     popularity: Popularity
-    mass: bool = False
+    evidence_count: bool = False
 
-    def ask(self, query: Query, table: ItemTable) -> DenseAnswer | None:
+    def ask(self, query: Query, table: ItemRows) -> DenseAnswer | None:
         """The score of every item; None if the wish names no facet of this catalogue."""
         facets = table.derived(_facets_of)
         named = _named(_words(query.wish), facets)
@@ -46,13 +46,13 @@ class FacetChannel(Fixed):
         return DenseAnswer(scores + _TIE * met / (1 + met.max(initial=0)))
 
 
-def named_in(wish: str, values: Sequence[str]) -> list[str]:
+def matched_attributes(wish: str, values: Sequence[str]) -> list[str]:
     """Those of an item's values that a wish asks for by name, in their order."""
     named = _named(_words(wish), {words: () for value in values if (words := _words(value))})
     return [value for value in values if named.get(_words(value))]
 
 
-def _facets_of(table: ItemTable) -> Facets:
+def _facets_of(table: ItemRows) -> Facets:
     """The rows of each facet."""
     rows: dict[Words, list[int]] = defaultdict(list)
     for row, item in enumerate(table.items):

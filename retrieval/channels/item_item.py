@@ -22,7 +22,7 @@ from recsys.data.dataset import EventLog, IntArray
 from recsys.types import HistoryEntry, StrictModel
 from retrieval import artefacts
 from retrieval.base import DenseAnswer, Fixed, FloatArray, Query, RowArray, scatter
-from retrieval.table import ItemTable
+from retrieval.table import ItemRows
 
 AnyItemItemConfig = TransitionConfig | CooccurrenceConfig | EaseConfig | LinearConfig
 
@@ -40,9 +40,9 @@ class ItemItem(Fixed):
     strength: sp.csr_matrix
     memory: Memory
     fitted_on: str
-    mass: bool = True
+    evidence_count: bool = True
 
-    def ask(self, query: Query, table: ItemTable) -> DenseAnswer | None:
+    def ask(self, query: Query, table: ItemRows) -> DenseAnswer | None:
         """Scores of all items; None if nothing in the history is known."""
         weights: dict[str, float] = {}
         each = history_weights(query.history, self.memory).tolist()

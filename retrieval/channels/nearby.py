@@ -13,7 +13,7 @@ from recsys.config.retrieval import NearbyConfig
 from recsys.context.geo import distance_km, hours_of, minute_of_week
 from recsys.types import Context, Interaction, Item, Site
 from retrieval.base import DenseAnswer, FloatArray, Query, scatter
-from retrieval.table import BoolArray, ItemTable
+from retrieval.table import BoolArray, ItemRows
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,9 +60,9 @@ class Nearby:
     sites: Mapping[str, Site | None]
     per_km: float
     closed: float
-    mass: bool = False
+    evidence_count: bool = False
 
-    def ask(self, query: Query, table: ItemTable) -> DenseAnswer | None:
+    def ask(self, query: Query, table: ItemRows) -> DenseAnswer | None:
         """The scores; None if neither place nor clock time is known, or the items have no sites."""
         terms = (
             (self.per_km, self._map.far(query.context)),

@@ -13,7 +13,7 @@ from recsys.config.retrieval import PopularityConfig
 from recsys.data.dataset import EventLog
 from recsys.types import Context, Interaction, Item
 from retrieval.base import DenseAnswer, Fixed, FloatArray, Query, scatter
-from retrieval.table import ItemTable
+from retrieval.table import ItemRows
 
 SECONDS_A_DAY = 86_400.0
 Amounts = npt.NDArray[np.float64]
@@ -30,9 +30,9 @@ class Popularity:
     """
 
     counts: Mapping[str, float]
-    mass: bool = True
+    evidence_count: bool = True
 
-    def ask(self, query: Query, table: ItemTable) -> DenseAnswer:
+    def ask(self, query: Query, table: ItemRows) -> DenseAnswer:
         """The counts."""
         return DenseAnswer(np.nan_to_num(scatter(table, self._items, self._amounts), copy=False))
 
@@ -81,9 +81,9 @@ class SegmentPopularity(Fixed):
     base: FloatArray
     facts: Mapping[tuple[str, str], int]
     lift: FloatArray
-    mass: bool = False
+    evidence_count: bool = False
 
-    def ask(self, query: Query, table: ItemTable) -> DenseAnswer | None:
+    def ask(self, query: Query, table: ItemRows) -> DenseAnswer | None:
         """log p(item | context) up to a constant; None if no fact of the context was ever seen."""
         rows = [
             row for fact in query.context.facts.items() if (row := self.facts.get(_folded(fact))) is not None

@@ -10,10 +10,10 @@ import numpy as np
 
 from retrieval.base import Fixed, FloatArray, Query, RowArray
 from retrieval.sequence.model import SequenceModel
-from retrieval.table import BoolArray, ItemTable
+from retrieval.table import BoolArray, ItemRows
 from retrieval.text_index.kinds import IndexConfig
 from retrieval.text_index.rows import FINGERPRINT_DTYPE, Rows
-from retrieval.text_index.segment import Segment
+from retrieval.text_index.segment import IndexSegment
 
 EXACT = IndexConfig(kind="exact")
 
@@ -22,8 +22,8 @@ EXACT = IndexConfig(kind="exact")
 class SequenceAnswer:
     """log p(next item | history) but for a constant, nats: products of item vectors with a user vector (d + 1,)."""
 
-    index: Segment
-    table: ItemTable
+    index: IndexSegment
+    table: ItemRows
     vector: FloatArray
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
@@ -47,7 +47,7 @@ class SequenceAnswer:
         scores[known] = np.einsum("nd,d->n", self.index.vectors(in_index[known]), self.vector)
         return scores
 
-    def because(self, rows: RowArray) -> list[dict[str, float]]:
+    def contributions(self, rows: RowArray) -> list[dict[str, float]]:
         """A network has no shares to tell."""
         return [{} for _ in rows]
 
@@ -61,13 +61,13 @@ class SequenceChannel(Fixed):
     """
 
     model: SequenceModel
-    mass: bool = False
+    evidence_count: bool = False
 
-    def ask(self, query: Query, table: ItemTable) -> SequenceAnswer | None:
+    def ask(self, query: Query, table: ItemRows) -> SequenceAnswer | None:
         """What comes next; None if nothing in the history is known."""
         return self.ask_many([query], table)[0]
 
-    def ask_many(self, queries: Sequence[Query], table: ItemTable) -> list[SequenceAnswer | None]:
+    def ask_many(self, queries: Sequence[Query], table: ItemRows) -> list[SequenceAnswer | None]:
         """The same for several queries, which the network reads together."""
         histories = [[entry.item.id for entry in query.history] for query in queries]
         times = [
@@ -80,8 +80,8 @@ class SequenceChannel(Fixed):
         ]
 
     @cached_property
-    def _index(self) -> Segment:
+    def _index(self) -> IndexSegment:
         fingerprints = np.zeros(
             len(self.model.items), dtype=FINGERPRINT_DTYPE
         )  # these vectors are of no text
-        return Segment.of(Rows(self.model.items, fingerprints, self.model.item_vectors), "exact")
+        return IndexSegment.of(Rows(self.model.items, fingerprints, self.model.item_vectors), "exact")

@@ -12,7 +12,7 @@ from recsys.config.retrieval import TextConfig
 from recsys.types import HistoryEntry, Item
 from retrieval.base import Query, RowArray
 from retrieval.embedding import Embedder, FloatArray, item_text
-from retrieval.table import BoolArray, ItemTable
+from retrieval.table import BoolArray, ItemRows
 from retrieval.text_index.index import TextIndex
 
 UNKNOWN_WEIGHT = 0.5
@@ -41,7 +41,7 @@ class TextAnswer:
     """Cosines of the items to one query vector (d,)."""
 
     index: TextIndex
-    table: ItemTable
+    table: ItemRows
     vector: FloatArray
     history: _WeightedHistory | None
 
@@ -60,7 +60,7 @@ class TextAnswer:
         scores[known] = self._vectors(rows[known]) @ self.vector
         return scores
 
-    def because(self, rows: RowArray) -> list[dict[str, float]]:
+    def contributions(self, rows: RowArray) -> list[dict[str, float]]:
         """Each history item's exact share of the score.
 
         The score is a dot product with a weighted sum, so the shares of all history
@@ -102,9 +102,9 @@ class TextChannel:
     index: TextIndex
     embedder: Embedder
     config: TextConfig
-    mass: bool = False
+    evidence_count: bool = False
 
-    def ask(self, query: Query, table: ItemTable) -> TextAnswer | None:
+    def ask(self, query: Query, table: ItemRows) -> TextAnswer | None:
         """The items nearest to history and wish; None if there is neither."""
         vector, history = self._query_vector(query)
         return None if vector is None else TextAnswer(self.index, table, vector, history)

@@ -44,7 +44,7 @@ MAX_NORM = 1.0
 
 
 @dataclass(frozen=True)
-class Batch:
+class SequenceBatch:
     """Pieces of histories: item rows (b, l), -1 after the last, with their times, and which
     item came next (p,) at which positions of the flattened piece (p,)."""
 
@@ -64,7 +64,7 @@ class HeldOut:
 
 
 @dataclass
-class State:
+class TrainingState:
     """Where a training stands: after `epoch` epochs, `best` being the weights after `best_epoch`."""
 
     network: Network
@@ -137,7 +137,7 @@ def _split(log: EventLog, config: SequenceConfig) -> tuple[EventLog, HeldOut]:
     return learned, held_out
 
 
-def _begin(learned: EventLog, config: SequenceConfig) -> State:
+def _begin(learned: EventLog, config: SequenceConfig) -> TrainingState:
     import torch
 
     from retrieval.sequence.network import build, initialise
@@ -147,10 +147,10 @@ def _begin(learned: EventLog, config: SequenceConfig) -> State:
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
     )
-    return State(network, optimiser)
+    return TrainingState(network, optimiser)
 
 
-def _one_epoch(state: State, learned: EventLog, config: SequenceConfig) -> None:
+def _one_epoch(state: TrainingState, learned: EventLog, config: SequenceConfig) -> None:
     import torch
     from torch.nn import functional
 
@@ -196,7 +196,7 @@ def _schedule(done: float, epochs: int) -> float:
     return min(1.0, done) * 0.5 * (1 + math.cos(math.pi * done / epochs))
 
 
-def _batches(learned: EventLog, config: SequenceConfig, rng: np.random.Generator) -> Iterator[Batch]:
+def _batches(learned: EventLog, config: SequenceConfig, rng: np.random.Generator) -> Iterator[SequenceBatch]:
     """All histories once, in pieces of at most `length` events, those of about equal length together."""
     pieces = list(_pieces(learned, config.length, rng))
     pieces = [pieces[n] for n in rng.permutation(len(pieces))]
@@ -228,7 +228,7 @@ def _pieces(learned: EventLog, length: int, rng: np.random.Generator) -> Iterato
                 yield learned.item[piece], learned.time[piece]
 
 
-def _batch(pieces: list[tuple[Array, Array]]) -> Batch:
+def _batch(pieces: list[tuple[Array, Array]]) -> SequenceBatch:
     import torch
 
     shape = (len(pieces), max(len(items) for items, _ in pieces) - 1)
@@ -240,10 +240,10 @@ def _batch(pieces: list[tuple[Array, Array]]) -> Batch:
         times[row, : len(piece) - 1] = seconds[:-1]
     positions = np.flatnonzero(targets.ravel() >= 0)
     arrays = (items, times, positions, targets.ravel()[positions])
-    return Batch(*(torch.from_numpy(array) for array in arrays))
+    return SequenceBatch(*(torch.from_numpy(array) for array in arrays))
 
 
-def _judge(state: State, learned: EventLog, config: SequenceConfig, held_out: HeldOut) -> None:
+def _judge(state: TrainingState, learned: EventLog, config: SequenceConfig, held_out: HeldOut) -> None:
     """Take the weights as the best so far, unless others did better on what was held out."""
     weights = _arrays(state.network)
     figures: dict[str, float] = {}
@@ -265,7 +265,9 @@ def _judge(state: State, learned: EventLog, config: SequenceConfig, held_out: He
         state.best, state.best_epoch, state.figures = weights, state.epoch, figures
 
 
-def _model(state: State, learned: EventLog, config: SequenceConfig, *, fitted_on: str) -> SequenceModel:
+def _model(
+    state: TrainingState, learned: EventLog, config: SequenceConfig, *, fitted_on: str
+) -> SequenceModel:
     training = Training(
         config=config,
         fitted_on=fitted_on,
@@ -276,7 +278,7 @@ def _model(state: State, learned: EventLog, config: SequenceConfig, *, fitted_on
     return SequenceModel(learned.items, state.best, training)
 
 
-def _keep(state: State, folder: Path, config: SequenceConfig, log: EventLog) -> None:
+def _keep(state: TrainingState, folder: Path, config: SequenceConfig, log: EventLog) -> None:
     tensors: dict[str, Array] = {f"now {name}": values for name, values in _arrays(state.network).items()}
     tensors |= {f"best {name}": values for name, values in state.best.items()}
     for number, moments in state.optimiser.state_dict()["state"].items():
@@ -285,7 +287,7 @@ def _keep(state: State, folder: Path, config: SequenceConfig, log: EventLog) -> 
     artefacts.save(folder, KIND, tensors, facts | _identity(config, log))
 
 
-def _resume(state: State, folder: Path, config: SequenceConfig, log: EventLog) -> None:
+def _resume(state: TrainingState, folder: Path, config: SequenceConfig, log: EventLog) -> None:
     """Take up the checkpoint, if there is a whole one of this training."""
     import torch
 

@@ -25,7 +25,7 @@ from recsys.utils.locks import only_one
 from retrieval.text_index import kinds
 from retrieval.text_index.kinds import Kind
 from retrieval.text_index.rows import FINGERPRINT_DTYPE, Fingerprints
-from retrieval.text_index.segment import Segment
+from retrieval.text_index.segment import IndexSegment
 
 if TYPE_CHECKING:
     import faiss
@@ -38,7 +38,7 @@ VECTORS, IDS, MANIFEST = "index.faiss", "ids.json", "manifest.json"
 _CHECKED_AT_ONCE = 65_536
 
 
-class Manifest(BaseModel):
+class IndexManifest(BaseModel):
     """What a saved index was made from. Hashes are SHA-256, hexadecimal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -57,7 +57,7 @@ def damaged(folder: Path, reason: str) -> IndexDamaged:
     return IndexDamaged(f"text index {folder}: {reason}", hint="build it again: retrieval.open_or_build")
 
 
-def read(folder: Path, *, embedder_name: str) -> Segment:
+def read(folder: Path, *, embedder_name: str) -> IndexSegment:
     """The rows of a saved index, believing nothing its hashes do not confirm.
 
     Raises IndexDamaged, saying why, if it is missing, of another format, made by
@@ -68,7 +68,7 @@ def read(folder: Path, *, embedder_name: str) -> Segment:
         if manifest.embedder != embedder_name:
             raise damaged(folder, f"made by embedder '{manifest.embedder}', not '{embedder_name}'")
         ids, fingerprints = _read_ids(folder, manifest)
-        return Segment(ids, fingerprints, _read_vectors(folder, manifest), manifest.kind)
+        return IndexSegment(ids, fingerprints, _read_vectors(folder, manifest), manifest.kind)
     except FileNotFoundError as error:
         missing = f"{Path(error.filename).name} is missing" if folder.is_dir() else "there is none"
         raise damaged(folder, missing) from error
@@ -76,7 +76,7 @@ def read(folder: Path, *, embedder_name: str) -> Segment:
         raise damaged(folder, f"cannot be read: {error}") from error
 
 
-def write(folder: Path, segment: Segment, *, embedder_name: str) -> None:
+def write(folder: Path, segment: IndexSegment, *, embedder_name: str) -> None:
     """Put the rows of an index at `folder`; call it inside `only_writer(folder)`.
 
     The files are completed beside the folder, then the folder is swapped: a crash
@@ -93,7 +93,7 @@ def write(folder: Path, segment: Segment, *, embedder_name: str) -> None:
         fingerprints = [str(digest, "ascii") for digest in segment.fingerprints.tolist()]
         (new / IDS).write_text(json.dumps({"ids": segment.ids, "fingerprints": fingerprints}), "utf-8")
         _write_vectors(new / VECTORS, segment.index)
-        manifest = Manifest(
+        manifest = IndexManifest(
             format=FORMAT,
             embedder=embedder_name,
             kind=segment.kind,
@@ -140,7 +140,7 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path) -> IndexManifest:
     try:
         fields: Any = json.loads((folder / MANIFEST).read_bytes())
     except (ValueError, RecursionError) as error:
@@ -148,12 +148,12 @@ def _read_manifest(folder: Path) -> Manifest:
     if isinstance(fields, dict) and fields.get("format", FORMAT) != FORMAT:
         raise damaged(folder, f"has format {fields['format']}, this version reads format {FORMAT}")
     try:
-        return Manifest.model_validate(fields)
+        return IndexManifest.model_validate(fields)
     except ValidationError as error:
         raise damaged(folder, f"{MANIFEST} lacks fields or has wrong ones") from error
 
 
-def _read_ids(folder: Path, manifest: Manifest) -> tuple[list[str], Fingerprints]:
+def _read_ids(folder: Path, manifest: IndexManifest) -> tuple[list[str], Fingerprints]:
     content = (folder / IDS).read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest.ids_sha256:
         raise damaged(folder, f"{IDS} is truncated or altered")
@@ -165,7 +165,7 @@ def _read_ids(folder: Path, manifest: Manifest) -> tuple[list[str], Fingerprints
     return ids, fingerprints
 
 
-def _read_vectors(folder: Path, manifest: Manifest) -> faiss.Index:
+def _read_vectors(folder: Path, manifest: IndexManifest) -> faiss.Index:
     import faiss
 
     with (folder / VECTORS).open("rb") as file:  # one open file: what is hashed is what is read

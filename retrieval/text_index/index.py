@@ -23,7 +23,7 @@ from retrieval.text_index.rows import (
     empty_catalogue,
     fingerprint,
 )
-from retrieval.text_index.segment import Segment
+from retrieval.text_index.segment import IndexSegment
 
 __all__ = ["Progress", "TextIndex", "open_or_build"]
 
@@ -48,7 +48,13 @@ class TextIndex:
     """
 
     def __init__(
-        self, base: Segment, added: Segment, alive: BoolArray, *, embedder_name: str, config: IndexConfig
+        self,
+        base: IndexSegment,
+        added: IndexSegment,
+        alive: BoolArray,
+        *,
+        embedder_name: str,
+        config: IndexConfig,
     ) -> None:
         self.embedder_name = embedder_name
         self.config = config
@@ -229,14 +235,14 @@ class TextIndex:
 
     @classmethod
     def _of(
-        cls, rows: Rows, embedder_name: str, config: IndexConfig, like: Segment | None = None
+        cls, rows: Rows, embedder_name: str, config: IndexConfig, like: IndexSegment | None = None
     ) -> TextIndex:
-        base = Segment.of(rows, config.kind_for(len(rows.ids)), like)
+        base = IndexSegment.of(rows, config.kind_for(len(rows.ids)), like)
         return cls._of_base(base, embedder_name, config)
 
     @classmethod
-    def _of_base(cls, base: Segment, embedder_name: str, config: IndexConfig) -> TextIndex:
-        added = Segment.of(Rows.none(base.index.d), "exact")
+    def _of_base(cls, base: IndexSegment, embedder_name: str, config: IndexConfig) -> TextIndex:
+        added = IndexSegment.of(Rows.none(base.index.d), "exact")
         alive = np.ones(len(base), dtype=np.bool_)
         return cls(base, added, alive, embedder_name=embedder_name, config=config)
 
@@ -244,7 +250,7 @@ class TextIndex:
     def _all_alive(self) -> bool:
         return self._base_count == len(self._base)
 
-    def _find(self, item_id: object) -> tuple[Segment, int] | None:
+    def _find(self, item_id: object) -> tuple[IndexSegment, int] | None:
         """The segment and row of a living item."""
         row = self._added.rows.get(item_id)  # type: ignore[call-overload]  # an id of any type is unknown
         if row is not None:
@@ -260,7 +266,7 @@ class TextIndex:
         added = self._added
         if new or not gone.isdisjoint(added.rows):
             rows = _read_all(added).without(gone)
-            added = Segment.of(rows.joined(new) if new else rows, "exact")
+            added = IndexSegment.of(rows.joined(new) if new else rows, "exact")
         index = TextIndex(self._base, added, alive, embedder_name=self.embedder_name, config=self.config)
         changed = len(added) + len(alive) - index._base_count
         many = changed > max(COMPACT_FROM, COMPACT_SHARE * len(index)) or len(added) > MOST_ADDED
@@ -367,5 +373,5 @@ def _difference(index: TextIndex, wanted: Mapping[str, bytes]) -> str:
     return "; ".join(parts)
 
 
-def _read_all(segment: Segment) -> Rows:
+def _read_all(segment: IndexSegment) -> Rows:
     return segment.read(np.ones(len(segment), dtype=np.bool_))

@@ -23,7 +23,7 @@ _ROUNDING = 4e-6
 """Products of unit vectors that differ by no more may be equal."""
 
 
-class Segment:
+class IndexSegment:
     """Rows in ascending order of id, held by FAISS as `kind`. It never changes."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Segment:
         return len(self.ids)
 
     @classmethod
-    def of(cls, rows: Rows, kind: Kind, like: Segment | None = None) -> Segment:
+    def of(cls, rows: Rows, kind: Kind, like: IndexSegment | None = None) -> IndexSegment:
         """Put rows into an index of `kind`; what `like` learned may save the training."""
         index = kinds.make(rows.vectors, kind, like.index if like else None)
         return cls(rows.ids, rows.fingerprints, index, kind)

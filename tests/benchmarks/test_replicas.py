@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks import replicas
-from benchmarks.queueing import Autoscaler, Outcome, PodKind, Simulation, poisson
+from benchmarks.queueing import Autoscaler, PodKind, QueueOutcome, Simulation, poisson
 
 LONG = 12_000.0
 
 
-def served(kind: PodKind, rate: float, until: float = LONG) -> Outcome:
+def served(kind: PodKind, rate: float, until: float = LONG) -> QueueOutcome:
     """One pod under Poisson arrivals of that rate, whose work is exponential with mean 1 s."""
     arrivals = poisson(lambda _: rate, rate, until, lambda chance: chance.expovariate(1.0), seed=0)
     return Simulation(kind, 1).run(arrivals, until)

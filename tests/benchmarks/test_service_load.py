@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks import load_checks, report, report_load, service_load
 from benchmarks.environment import describe
-from benchmarks.load_checks import Known, Tally, slope
+from benchmarks.load_checks import KnownIds, Tally, slope
 from benchmarks.recording import Recorder, read_calls, replay
 from recsys.config import Domain, Settings, load_domain
 from recsys.data.importers import read_domain
@@ -36,7 +36,7 @@ ASKED: dict[str, Any] = {"request_id": "r", "user": "ann", "k": 3, "reasons": Fa
 class Real:
     """Real answers of the service over the films, without and with reasons, and what it kept of the first."""
 
-    known: Known
+    known: KnownIds
     domain: Domain
     plain: bytes
     reasoned: bytes
@@ -63,7 +63,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Real:
         return plain, reasoned, (await client.get(f"/v1/recommendations/{given}")).content
 
     with build_recommender(domain, settings, ScriptedEngine()) as recommender:
-        return Real(Known.of(domain, read_domain(domain)), domain, *asyncio.run(ask(client_of(recommender))))
+        return Real(
+            KnownIds.of(domain, read_domain(domain)), domain, *asyncio.run(ask(client_of(recommender)))
+        )
 
 
 def client_of(recommender: Recommender, **options: Any) -> httpx.AsyncClient:
@@ -72,7 +74,7 @@ def client_of(recommender: Recommender, **options: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
-def taken(response: httpx.Response | Exception, known: Known, **asked: Any) -> Tally:
+def taken(response: httpx.Response | Exception, known: KnownIds, **asked: Any) -> Tally:
     tally = Tally()
     tally.take(response, 0.5, **(ASKED | {"known": known} | asked))
     return tally
@@ -143,7 +145,7 @@ def test_rules_may_show_items_in_another_order(real: Real) -> None:
     diverse = real.domain.model_copy(
         update={"ranker": real.domain.ranker.model_copy(update={"diversity": 0.3})}
     )
-    relaxed = Known.of(diverse, read_domain(real.domain))
+    relaxed = KnownIds.of(diverse, read_domain(real.domain))
     assert taken(httpx.Response(200, json=answer), real.known).wrong == {"order": 1}
     assert taken(httpx.Response(200, json=answer), relaxed).wrong == {}
 
@@ -269,8 +271,8 @@ def test_levels_shedding_and_soak_of_a_real_service(
     scripted.score = slow
     monkeypatch.setenv("WHYREC_SERVE_CONCURRENCY", "1")
     monkeypatch.setenv("WHYREC_SERVE_QUEUE", "0")
-    known = Known.of(films, read_domain(films))
-    options = service_load.Options(seconds=0.05, concurrency=(1,), soak=0.001, soak_callers=2, k=2)
+    known = KnownIds.of(films, read_domain(films))
+    options = service_load.LoadOptions(seconds=0.05, concurrency=(1,), soak=0.001, soak_callers=2, k=2)
 
     async def run() -> tuple[dict[str, Any], list[list[str]]]:
         async with client_of(recommender) as client:

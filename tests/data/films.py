@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recsys.config import Domain
-from recsys.data.batch import Batch
+from recsys.data.batch import ImportBatch
 from recsys.data.importers import read_domain
 from recsys.errors import ContextError, DataError
 from recsys.types import Place
@@ -92,7 +92,7 @@ def resolve(text: str) -> Place:
     return PLACES[text]
 
 
-def read(domain: Domain) -> Batch:
+def read(domain: Domain) -> ImportBatch:
     return read_domain(domain, resolve_place=resolve)
 
 

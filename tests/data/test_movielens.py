@@ -8,24 +8,24 @@ from pathlib import Path
 import pytest
 
 from recsys.config import load_domain
-from recsys.data.batch import Batch, Changes
+from recsys.data.batch import Changes, ImportBatch
 from recsys.data.importers import read_domain
 from recsys.data.store import Store
 
 
 @pytest.fixture(scope="module")
-def movies() -> Batch:
+def movies() -> ImportBatch:
     return read_domain(load_domain("movies"))
 
 
-def test_every_row_is_read(movies: Batch) -> None:
+def test_every_row_is_read(movies: ImportBatch) -> None:
     assert (len(movies.users), len(movies.items), len(movies.interactions)) == (943, 1682, 100_000)
     assert movies.report.rows == {"users": 943, "items": 1682, "interactions": 100_000}
     assert movies.report.duplicates == {}
     assert "recbole" not in sys.modules
 
 
-def test_odd_rows_are_handled_and_counted(movies: Batch) -> None:
+def test_odd_rows_are_handled_and_counted(movies: ImportBatch) -> None:
     items = {item.id: item for item in movies.items}
     assert items["1412"].name == "Land Before Time III: The Time of the Great Giving (1995)"
     assert movies.report.years_from_titles == 1
@@ -34,7 +34,7 @@ def test_odd_rows_are_handled_and_counted(movies: Batch) -> None:
     assert movies.report.tied_timestamps == 75_772
 
 
-def test_homes_of_codes_that_no_table_knows_are_counted(movies: Batch) -> None:
+def test_homes_of_codes_that_no_table_knows_are_counted(movies: ImportBatch) -> None:
     homeless = [user for user in movies.users if user.home is None]
     assert len(homeless) == movies.report.missing["home"]
     assert 0 < len(homeless) < 30
@@ -44,7 +44,7 @@ def test_homes_of_codes_that_no_table_knows_are_counted(movies: Batch) -> None:
     assert first.home.postal_code == "85711"
 
 
-def test_titles_and_genres_read_as_a_person_writes_them(movies: Batch) -> None:
+def test_titles_and_genres_read_as_a_person_writes_them(movies: ImportBatch) -> None:
     items = {item.id: item for item in movies.items}
     assert items["1"].name == "Toy Story (1995)"
     assert dict(items["1"].attributes) == {"genre": ("Animation", "Children's", "Comedy")}
@@ -52,7 +52,7 @@ def test_titles_and_genres_read_as_a_person_writes_them(movies: Batch) -> None:
     assert not [item.title for item in movies.items if item.title.endswith((", The", ", A", ", An"))]
 
 
-def test_import_and_import_again(movies: Batch, tmp_path: Path) -> None:
+def test_import_and_import_again(movies: ImportBatch, tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path / 'store.db'}") as store:
         first = store.import_batch("movies", movies)
         assert first.interactions == Changes(added=100_000)

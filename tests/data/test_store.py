@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from recsys.data import database
-from recsys.data.batch import Batch, Changes
+from recsys.data.batch import Changes, ImportBatch
 from recsys.data.store import Store
 from recsys.errors import MissingDependency, RequestError, StoreError, UnknownItem, UnknownUser
 from recsys.types import Interaction, Item, Place, User
@@ -31,7 +31,7 @@ EVENTS = (
     Interaction(user_id="ann", item_id="a", rating=2, timestamp=100),
     Interaction(user_id="bob", item_id="b"),
 )
-BATCH = Batch(ITEMS, USERS, EVENTS)
+BATCH = ImportBatch(ITEMS, USERS, EVENTS)
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_events_come_oldest_first_and_those_of_unknown_time_before_all(store: St
 def test_events_of_the_same_moment_stay_in_the_order_of_the_input(store: Store) -> None:
     items = tuple(Item(id=one, title=one) for one in "zaymbx")
     events = tuple(Interaction(user_id="bob", item_id=item.id, timestamp=5) for item in items)
-    store.import_batch("films", Batch(items[:3], USERS, events[:3]))
-    store.import_batch("films", Batch(items, USERS, events[::-1]))
+    store.import_batch("films", ImportBatch(items[:3], USERS, events[:3]))
+    store.import_batch("films", ImportBatch(items, USERS, events[::-1]))
     assert "".join(event.item_id for event in store.history("films", "bob")) == "zay" + "xbm"
     assert "".join(event.item_id for event in store.history("films", "bob", limit=2)) == "bm"
 
@@ -92,7 +92,7 @@ def test_ties_are_broken_by_sequence_and_not_by_where_rows_happen_to_lie(
 ) -> None:
     store = file_store
     events = tuple(Interaction(user_id="bob", item_id=one, timestamp=5) for one in "ba")
-    store.import_batch("films", Batch(ITEMS, USERS, events))
+    store.import_batch("films", ImportBatch(ITEMS, USERS, events))
     raw = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     raw.execute("DROP INDEX interactions_in_time")
     assert raw.execute("SELECT item_id FROM interactions ORDER BY sequence").fetchall() == [("b",), ("a",)]
@@ -127,7 +127,7 @@ def test_only_what_changed_is_updated(store: Store) -> None:
     first = store.import_batch("films", BATCH)
     events = (EVENTS[0].model_copy(update={"rating": 1.0}), *EVENTS[1:])
     users = (USERS[0].model_copy(update={"home": None}), USERS[1])
-    second = store.import_batch("films", Batch(ITEMS, users, events))
+    second = store.import_batch("films", ImportBatch(ITEMS, users, events))
     assert second.items == Changes(unchanged=2)
     assert second.users == Changes(updated=1, unchanged=1)
     assert second.interactions == Changes(updated=1, unchanged=2)
@@ -140,14 +140,14 @@ def test_another_order_of_attributes_is_a_change(store: Store) -> None:
     store.import_batch("films", BATCH)
     turned = dict(reversed(list(ITEMS[0].attributes.items())))
     item = ITEMS[0].model_copy(update={"attributes": turned})
-    assert store.import_batch("films", Batch((item,))).items == Changes(updated=1)
+    assert store.import_batch("films", ImportBatch((item,))).items == Changes(updated=1)
     assert list(store.item("films", "b").attributes) == ["star", "genre"]
 
 
 def test_the_same_event_at_another_time_is_another_event(store: Store) -> None:
     store.import_batch("films", BATCH)
     later = EVENTS[0].model_copy(update={"timestamp": 300.0})
-    assert store.import_batch("films", Batch(ITEMS, USERS, (later,))).interactions == Changes(added=1)
+    assert store.import_batch("films", ImportBatch(ITEMS, USERS, (later,))).interactions == Changes(added=1)
     assert store.history("films", "ann")[-2:] == [EVENTS[0], later]
 
 
@@ -156,15 +156,15 @@ def test_the_hash_depends_on_content_alone(store: Store, tmp_path: Path) -> None
     digest = store.import_batch("films", BATCH).data_hash
     assert len(digest) == 64
     with Store(f"sqlite:///{tmp_path / 'other.db'}") as other:
-        turned = Batch(ITEMS[::-1], USERS[::-1], EVENTS[::-1])
+        turned = ImportBatch(ITEMS[::-1], USERS[::-1], EVENTS[::-1])
         assert other.import_batch("elsewhere", turned).data_hash == digest
     renamed = ITEMS[0].model_copy(update={"title": "Heat 2"})
-    assert store.import_batch("films", Batch((renamed,))).data_hash != digest
+    assert store.import_batch("films", ImportBatch((renamed,))).data_hash != digest
 
 
 def test_domains_do_not_see_each_other(store: Store) -> None:
     store.import_batch("films", BATCH)
-    store.import_batch("books", Batch((Item(id="b", title="A book"),)))
+    store.import_batch("books", ImportBatch((Item(id="b", title="A book"),)))
     assert store.item("films", "b").title == "Heat"
     assert store.items("books") == [Item(id="b", title="A book")]
     assert store.counts("books") == {"items": 1, "users": 0, "interactions": 0}
@@ -178,7 +178,7 @@ def test_a_refused_row_leaves_the_store_as_it_was(store: Store) -> None:
     new = Item(id="c", title="New")
     orphan = Interaction(user_id="ann", item_id="not there", timestamp=1)
     with pytest.raises(StoreError, match="refused a row"):
-        store.import_batch("films", Batch((new,), USERS, (orphan,)))
+        store.import_batch("films", ImportBatch((new,), USERS, (orphan,)))
     assert snapshot(store) == before
 
 
@@ -203,7 +203,7 @@ def test_progress_ends_at_all_rows(store: Store) -> None:
 def test_hostile_text_is_only_text(store: Store) -> None:
     title = "Robert'); DROP TABLE items;-- \x07 \u202e %_\\ 🎬"
     item = Item(id="' OR 1=1 --", title=title, attributes={"a\"'": ("b;",)})
-    store.import_batch("films'; --", Batch((item,)))
+    store.import_batch("films'; --", ImportBatch((item,)))
     assert store.items("films'; --") == [item]
     assert store.item("films'; --", "' OR 1=1 --") == item
 
@@ -255,7 +255,7 @@ def test_a_file_that_is_no_database_is_told_in_words(tmp_path: Path, url: str) -
 def test_a_damaged_database_is_told_in_words(tmp_path: Path, url: str) -> None:
     events = tuple(Interaction(user_id="ann", item_id="a", timestamp=n) for n in range(5000))
     with Store(url) as store:
-        store.import_batch("films", Batch(ITEMS, USERS, events))
+        store.import_batch("films", ImportBatch(ITEMS, USERS, events))
     path = tmp_path / "store.db"
     data = path.read_bytes()
     path.write_bytes(data[:8192] + b"\xff" * (len(data) - 8192))
@@ -300,7 +300,7 @@ def test_a_database_that_may_only_be_read_can_be_read(tmp_path: Path, url: str) 
     with Store(f"sqlite:///file:{tmp_path / 'store.db'}?mode=ro&uri=true") as store:
         assert snapshot(store) == before
         with pytest.raises(StoreError, match="cannot be written"):
-            store.import_batch("films", Batch((Item(id="c", title="New"),)))
+            store.import_batch("films", ImportBatch((Item(id="c", title="New"),)))
 
 
 def test_a_locked_database_can_be_tried_again(tmp_path: Path, url: str) -> None:
@@ -309,11 +309,13 @@ def test_a_locked_database_can_be_tried_again(tmp_path: Path, url: str) -> None:
         other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="locked") as caught:
-            store.import_batch("films", Batch((Item(id="c", title="New"),)))
+            store.import_batch("films", ImportBatch((Item(id="c", title="New"),)))
         assert caught.value.retryable
         assert len(store.items("films")) == 2, "reading goes on while another writes"
         other.close()
-        assert store.import_batch("films", Batch((Item(id="c", title="New"),))).items == Changes(added=1)
+        assert store.import_batch("films", ImportBatch((Item(id="c", title="New"),))).items == Changes(
+            added=1
+        )
 
 
 def test_many_may_open_and_fill_a_new_store_at_once(store_url: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from recsys.data import store as store_module
-from recsys.data.batch import Batch, Changes
+from recsys.data.batch import Changes, ImportBatch
 from recsys.data.store import Store
 from recsys.errors import RequestError, UnknownItem
 from recsys.types import Interaction, Item, User
@@ -23,7 +23,7 @@ EVENTS = (
 @pytest.fixture
 def store(store_url: str) -> Iterator[Store]:
     with Store(store_url) as store:
-        store.import_batch("films", Batch(ITEMS, (User(id="ann"),), EVENTS))
+        store.import_batch("films", ImportBatch(ITEMS, (User(id="ann"),), EVENTS))
         yield store
 
 
@@ -71,12 +71,12 @@ def test_a_removed_item_is_new_when_it_comes_again(store: Store) -> None:
     assert store.put_items("films", [ITEMS[0]]).items == Changes(added=1)
     assert store.data_hash("films") == before
     store.remove_items("films", ["a", "c"])
-    assert store.import_batch("films", Batch(ITEMS)).items == Changes(added=2, unchanged=1)
+    assert store.import_batch("films", ImportBatch(ITEMS)).items == Changes(added=2, unchanged=1)
     assert store.items("films") == list(ITEMS)
 
 
 def test_other_domains_keep_items_of_the_same_id(store: Store) -> None:
-    store.import_batch("books", Batch((Item(id="a", title="A book"), Item(id="z", title="Z"))))
+    store.import_batch("books", ImportBatch((Item(id="a", title="A book"), Item(id="z", title="Z"))))
     store.remove_items("films", ["a"])
     assert [item.title for item in store.items("books")] == ["A book", "Z"]
 

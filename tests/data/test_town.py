@@ -13,7 +13,7 @@ import pytest
 from recsys.config import Settings, load_domain
 from recsys.context.builder import build_context, locate
 from recsys.context.geo import minute_of_week, parse_hours
-from recsys.data.event_contexts import situations
+from recsys.data.event_contexts import event_contexts
 from recsys.data.importers import import_domain, read_domain
 from recsys.data.store import Store
 from recsys.data.synthetic import town_facts
@@ -93,8 +93,8 @@ def context(hour: int, weather: str = "sunny", place: str = "Old Quay") -> Conte
     )
 
 
-def share(made: Town, category: str, situation: Context) -> float:
-    truth = made.optimum("r001", situation)
+def share(made: Town, category: str, event_context: Context) -> float:
+    truth = made.optimum("r001", event_context)
     return float(sum(np.exp(truth[place.id]) for place in made.places if place.category.name == category))
 
 
@@ -153,7 +153,7 @@ def test_a_stored_visit_keeps_its_time_its_point_and_its_weather(made: Town, els
         import_domain(domain, store)
         assert import_domain(domain, store).result.interactions.unchanged == len(made.visits)
         assert all(item.site for item in store.items("places"))
-        told = {(event.user_id, event.item_id): known for event, known in situations(store, domain)}
+        told = {(event.user_id, event.item_id): known for event, known in event_contexts(store, domain)}
     assert len(told) == len(made.visits)
     for visit in made.visits[::50]:
         known = told[made.residents[visit.resident].id, made.places[visit.place].id]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recsys.engine.manager import FIRST_PAUSE, LONGEST_PAUSE, EngineHolder
+from recsys.engine.manager import FIRST_PAUSE, LONGEST_PAUSE, EngineManager
 from recsys.errors import EngineError, ModelError, RecsysError
 
 
@@ -34,7 +34,7 @@ class Bench:
         self.failure: Exception | None = None
         self.open = threading.Event()
         self.open.set()
-        self.holder = EngineHolder(self.start, lambda: self.wanted, clock=lambda: self.now)
+        self.holder = EngineManager(self.start, lambda: self.wanted, clock=lambda: self.now)
 
     def start(self) -> Any:
         wanted = self.wanted
@@ -110,7 +110,7 @@ def test_an_adapter_that_does_not_start_is_refused_once_and_the_old_engine_stays
 def test_a_dead_engine_is_started_again_with_what_is_wanted_then(bench: Bench) -> None:
     old: Any = bench.holder.get()
     bench.wanted = "films@2"
-    bench.holder.let_go(old)
+    bench.holder.discard(old)
     assert bench.holder.get().adapter == "films@2"
     assert old.closed.is_set()
 
@@ -167,7 +167,7 @@ def test_pauses_between_failing_starts_double_up_to_a_bound_and_a_success_ends_t
     assert pauses == [0, FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE, LONGEST_PAUSE]
     bench.now += LONGEST_PAUSE
     bench.failure = None
-    bench.holder.let_go(bench.holder.get())
+    bench.holder.discard(bench.holder.get())
     bench.failure = ModelError("no weights")
     with pytest.raises(ModelError):
         bench.holder.get()

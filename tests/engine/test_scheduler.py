@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from recsys.engine.scheduler import Driver
+from recsys.engine.scheduler import BatchScheduler
 from recsys.errors import EngineDead, EngineError
 
 SOON = 10  # seconds after which a test is stuck
@@ -95,15 +95,15 @@ def process() -> Process:
 
 
 @pytest.fixture
-def driver(llm: FakeLLM, process: Process) -> Iterator[Driver]:
-    driver = Driver(llm, [process], SOON)
+def driver(llm: FakeLLM, process: Process) -> Iterator[BatchScheduler]:
+    driver = BatchScheduler(llm, [process], SOON)
     yield driver
     driver.close()
     llm.let()
 
 
 @pytest.fixture
-def ask(driver: Driver) -> Iterator[Callable[..., Future[list[str]]]]:
+def ask(driver: BatchScheduler) -> Iterator[Callable[..., Future[list[str]]]]:
     """Ask in a thread of its own."""
     with ThreadPoolExecutor(8) as pool:
 
@@ -115,7 +115,7 @@ def ask(driver: Driver) -> Iterator[Callable[..., Future[list[str]]]]:
         driver.close()
 
 
-def waiting(driver: Driver, n: int) -> None:
+def waiting(driver: BatchScheduler, n: int) -> None:
     """Wait until so many calls have come that have not been let in."""
     ticks = threading.Event()
     while len(driver._asked) < n:
@@ -125,7 +125,9 @@ def waiting(driver: Driver, n: int) -> None:
 Ask = Callable[..., Future[list[str]]]
 
 
-def test_calls_that_come_during_a_step_share_the_next_one(driver: Driver, llm: FakeLLM, ask: Ask) -> None:
+def test_calls_that_come_during_a_step_share_the_next_one(
+    driver: BatchScheduler, llm: FakeLLM, ask: Ask
+) -> None:
     first = ask("a", "slow")
     assert llm.entered.get(timeout=SOON) == ("a", "slow")
     others = [ask("b", "c"), ask("d")]
@@ -139,14 +141,14 @@ def test_calls_that_come_during_a_step_share_the_next_one(driver: Driver, llm: F
     assert not first.done()
 
 
-def test_each_answer_is_handed_out_when_it_is_there(driver: Driver, llm: FakeLLM) -> None:
+def test_each_answer_is_handed_out_when_it_is_there(driver: BatchScheduler, llm: FakeLLM) -> None:
     llm.let()
     answers = driver.answers(["slow", "a"], [None, None])
     assert next(answers)[0] == 1
 
 
 def test_prompt_that_cannot_be_asked_is_its_callers_fault_alone(
-    driver: Driver, llm: FakeLLM, ask: Ask
+    driver: BatchScheduler, llm: FakeLLM, ask: Ask
 ) -> None:
     first = ask("slow")
     llm.entered.get(timeout=SOON)
@@ -160,7 +162,7 @@ def test_prompt_that_cannot_be_asked_is_its_callers_fault_alone(
 
 
 def test_caller_who_leaves_frees_the_engine_and_the_others_go_on(
-    driver: Driver, llm: FakeLLM, ask: Ask
+    driver: BatchScheduler, llm: FakeLLM, ask: Ask
 ) -> None:
     llm.let()
     answers = driver.answers(["a", "slow"], [None, None])
@@ -184,7 +186,7 @@ def test_step_that_fails_fails_those_in_it_and_the_next_call_is_answered(llm: Fa
 
 
 def test_engine_that_dies_is_dead_for_all_who_wait_and_all_who_come(
-    driver: Driver, llm: FakeLLM, process: Process, ask: Ask
+    driver: BatchScheduler, llm: FakeLLM, process: Process, ask: Ask
 ) -> None:
     first = ask("a")
     llm.entered.get(timeout=SOON)
@@ -197,7 +199,7 @@ def test_engine_that_dies_is_dead_for_all_who_wait_and_all_who_come(
 
 
 def test_engine_that_hangs_is_killed(llm: FakeLLM, process: Process) -> None:
-    driver = Driver(llm, [process], timeout_s=0.01)
+    driver = BatchScheduler(llm, [process], timeout_s=0.01)
     with pytest.raises(EngineDead, match="no answer within"):
         next(driver.answers(["a"], [None]))
     assert not process.alive
@@ -205,7 +207,7 @@ def test_engine_that_hangs_is_killed(llm: FakeLLM, process: Process) -> None:
 
 
 def test_call_that_uses_up_its_time_is_taken_out_and_the_engine_lives(
-    driver: Driver, llm: FakeLLM, process: Process, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    driver: BatchScheduler, llm: FakeLLM, process: Process, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of a step is shared by all who are in it."""
     clock = [0.0]
@@ -228,7 +230,9 @@ def test_call_that_uses_up_its_time_is_taken_out_and_the_engine_lives(
     beside.cancel()
 
 
-def test_call_that_must_be_alone_is_merged_with_nothing(driver: Driver, llm: FakeLLM, ask: Ask) -> None:
+def test_call_that_must_be_alone_is_merged_with_nothing(
+    driver: BatchScheduler, llm: FakeLLM, ask: Ask
+) -> None:
     first = ask("a", "slow")
     llm.entered.get(timeout=SOON)
     alone = ask("x1", "x2", "x3", alone=True)
@@ -249,7 +253,7 @@ def test_call_that_must_be_alone_is_merged_with_nothing(driver: Driver, llm: Fak
     ]  # fmt: skip
 
 
-def test_closed_driver_answers_nobody(driver: Driver, llm: FakeLLM, ask: Ask) -> None:
+def test_closed_driver_answers_nobody(driver: BatchScheduler, llm: FakeLLM, ask: Ask) -> None:
     open_call = ask("slow")
     llm.entered.get(timeout=SOON)
     driver.close()
@@ -259,5 +263,5 @@ def test_closed_driver_answers_nobody(driver: Driver, llm: FakeLLM, ask: Ask) ->
         ask("a").result(SOON)
 
 
-def test_nothing_asked_is_nothing_answered(driver: Driver) -> None:
+def test_nothing_asked_is_nothing_answered(driver: BatchScheduler) -> None:
     assert list(driver.answers([], [])) == []

@@ -22,7 +22,7 @@ from finetune.model import load_base, scorer
 from finetune.packing import pack
 from finetune.trainer import log_odds
 from recsys.config import load_settings
-from recsys.config.finetuning import TuningConfig
+from recsys.config.finetuning import FinetuneConfig
 from recsys.engine import open_engine
 from recsys.engine.base import Engine
 from recsys.engine.checkpoints.weights import prepare_model
@@ -142,7 +142,7 @@ class TestVllm(EngineContract):
         served = [
             one.logprobs[0] - one.logprobs[1] for one in engine.label_logprobs(prompt.token_ids, labels)
         ]
-        base = load_base(prepare_model(load_settings()), TuningConfig())
+        base = load_base(prepare_model(load_settings()), FinetuneConfig())
         assert log_odds(scorer(base.eval()), pack(prompt, labels)) == pytest.approx(served, abs=0.15)
 
     def test_head_is_cast_once_and_scores_stay_those_of_the_cast_at_each_step(self, engine: Any) -> None:

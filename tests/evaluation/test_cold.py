@@ -13,8 +13,8 @@ from recsys.data.splits import (
     Split,
     cold_items,
     cold_users,
-    draw_of,
     event_key,
+    hash_fraction,
     leave_one_out,
     of_users,
 )
@@ -76,14 +76,14 @@ def test_no_event_on_a_new_item_is_fitted_or_told(part: Part) -> None:
 
 def test_which_items_are_new_depends_on_seed_and_item_alone() -> None:
     split = cold_items(world(), share=SHARE)
-    assert split.new == {one.item_id for one in world() if draw_of(one.item_id) < SHARE}
+    assert split.new == {one.item_id for one in world() if hash_fraction(one.item_id) < SHARE}
     more = [*world(), *(event(f"x{n}", f"another{n}", n) for n in range(50))]
     assert cold_items(more, share=SHARE).new & set(IDS) == split.new
     assert cold_items(world(), share=SHARE, seed=1).new != split.new
     assert cold_items(world(), share=SHARE, part="validation").withheld == {
-        one.item_id for one in world() if draw_of(one.item_id) < 2 * SHARE
+        one.item_id for one in world() if hash_fraction(one.item_id) < 2 * SHARE
     }
-    draws = [draw_of(str(number)) for number in range(2000)]
+    draws = [hash_fraction(str(number)) for number in range(2000)]
     assert 0.27 < sum(draw < SHARE for draw in draws) / len(draws) < 0.33
     assert 0 <= min(draws) < 0.01
     assert 0.99 < max(draws) < 1
@@ -161,7 +161,7 @@ def test_tuning_knows_nothing_of_the_items_held_out(tmp_path: Path, settings: Se
     shop = write_shop(tmp_path / "films")
     kinds: dict[str, Any] = {"hard": 1, "random": 1, "wish": 1}
     with tuning(shop, settings) as whole, tuning(shop, settings, {"held_items": 0.3, **kinds}) as ready:
-        held = {item.id for item in whole.items if draw_of(item.id) < 0.3}
+        held = {item.id for item in whole.items if hash_fraction(item.id) < 0.3}
         assert 5 < len(held) < 20
         assert {item.id for item in ready.items} == {item.id for item in whole.items} - held
         for split in (ready.split, ready.later):

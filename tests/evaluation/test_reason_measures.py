@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from recsys.errors import DataError, RequestError
-from recsys.evaluation.explanations.measures import Record, Row, Trial, measures, rows_of
+from recsys.evaluation.explanations.measures import ReasonRow, Record, Trial, measures, rows_of
 from recsys.evaluation.explanations.references import read_references, reference_shares
 from recsys.evaluation.explanations.statements import Judge
-from recsys.evaluation.explanations.truth import World
+from recsys.evaluation.explanations.truth import GroundTruth
 from recsys.evaluation.results.meanings import MEANINGS
 from recsys.types import Context, Evidence, Explanation, Interaction, Recommendation, Recommendations, Usage
 from retrieval.embedding import FloatArray
@@ -44,7 +44,7 @@ def judge() -> Judge:
         for n, user in enumerate(USERS)
         for step in (0, 4)
     ]
-    return judge_of(World(FILMS.values(), events, feedback()))
+    return judge_of(GroundTruth(FILMS.values(), events, feedback()))
 
 
 def feedback() -> Any:
@@ -85,11 +85,11 @@ def record(number: int, trial: Trial = GOOD, usage: dict[str, Usage] | None = No
 
 
 def measured(
-    judge: Judge | None, *changed: Record, world: World | None = None
+    judge: Judge | None, *changed: Record, world: GroundTruth | None = None
 ) -> dict[str, dict[str, float]]:
     """Good answers of all, but for those that are given in place of the first."""
     records = [*changed, *(record(number) for number in range(len(changed), 8))]
-    world = world or (judge.world if judge else World((), ()))
+    world = world or (judge.world if judge else GroundTruth((), ()))
     return measures(rows_of(records, world), world, judge)
 
 
@@ -221,7 +221,7 @@ def test_without_a_judge_and_without_reasons_nothing_is_made_up(judge: Judge) ->
     assert measures([], judge.world, judge) == {}
     bare = record(0).answer.recommendations[0].model_copy(update={"explanation": None})
     answer = record(0).answer.model_copy(update={"recommendations": (bare,)})
-    rows: list[Row] = rows_of([Record(answer=answer, trials=(Trial(),))], judge.world)
+    rows: list[ReasonRow] = rows_of([Record(answer=answer, trials=(Trial(),))], judge.world)
     assert rows == []
 
 

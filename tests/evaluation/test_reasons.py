@@ -11,7 +11,7 @@ import pytest
 
 from recsys.cli import main
 from recsys.errors import EngineError, RequestError
-from recsys.evaluation.explanations.study import ask, drawn, evaluate_reasons, situation_of, trials
+from recsys.evaluation.explanations.study import ask, evaluate_reasons, moment_of, sample_people, trials
 from recsys.recommender.recommender import Recommender
 from recsys.types import Interaction
 from tests.fakes import ScriptedEngine
@@ -64,11 +64,11 @@ def test_people_may_ask_in_words_and_their_reasons_are_as_true(
 
 def test_people_asked_for_at_once_get_what_they_get_alone(recommender: Recommender, tmp_path: Path) -> None:
     alone = evaluate_reasons(recommender, tmp_path / "alone", k=2)
-    together = evaluate_reasons(recommender, tmp_path / "together", k=2, concurrency=3)
-    assert together["run"]["concurrency"] == 3
+    co_consumed = evaluate_reasons(recommender, tmp_path / "together", k=2, concurrency=3)
+    assert co_consumed["run"]["concurrency"] == 3
     for name, found in alone["reasons"].items():
         if name not in ("latency_s", "tokens", "cost_ratio"):  # the second finds the cache filled
-            assert together["reasons"][name] == found, name
+            assert co_consumed["reasons"][name] == found, name
     with pytest.raises(RequestError, match="0 people"):
         evaluate_reasons(recommender, tmp_path / "none", concurrency=0)
 
@@ -176,24 +176,24 @@ def test_degraded_answer_measures_nothing(
 
 def test_people_are_drawn_by_the_seed_and_more_begin_with_fewer() -> None:
     people = [f"u{n}" for n in range(50)]
-    assert drawn(people, 5, 0) == drawn(people, 20, 0)[:5]
-    assert drawn(people, 5, 0) != drawn(people, 5, 1)
-    assert sorted(drawn(people, None, 0)) == sorted(people)
+    assert sample_people(people, 5, 0) == sample_people(people, 20, 0)[:5]
+    assert sample_people(people, 5, 0) != sample_people(people, 5, 1)
+    assert sorted(sample_people(people, None, 0)) == sorted(people)
     with pytest.raises(RequestError, match="0 users"):
-        drawn(people, 0, 0)
+        sample_people(people, 0, 0)
     with pytest.raises(RequestError, match="nobody"):
-        drawn([], None, 0)
+        sample_people([], None, 0)
 
 
 def test_event_is_asked_about_in_its_situation() -> None:
     event = Interaction(
         user_id="a", item_id="b", timestamp=0.0, context={"place": "Mill End", "weather": "rain"}
     )
-    asked = situation_of(event)
+    asked = moment_of(event)
     assert asked["place"] == "Mill End"
     assert asked["extra"] == {"weather": "rain"}
     assert f"{asked['at']}".startswith("1970-01-01")
-    assert situation_of(None) == {}
+    assert moment_of(None) == {}
 
 
 @pytest.mark.parametrize(

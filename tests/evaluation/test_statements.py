@@ -13,7 +13,7 @@ from recsys.config import load_domain
 from recsys.context.builder import PARTS_OF_DAY, WEEKDAYS
 from recsys.data.importers import read_domain
 from recsys.evaluation.explanations.statements import TABLES, Judge
-from recsys.evaluation.explanations.truth import Known, World, values_of
+from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, values_of
 from recsys.explain.grammar import Grammar
 from recsys.explain.writer import GRAMMAR, in_language
 from recsys.prompting.library import PromptLibrary
@@ -51,34 +51,34 @@ PASSED = SENTENCES[:-1]  # nothing says where the person is but the request: "yo
 @dataclass(frozen=True)
 class Told:
     text: str
-    known: Known
+    known: ReasonFacts
     said: dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> GroundTruth:
     domain = load_domain("movies")
     batch = read_domain(domain)
-    return World(batch.items, batch.interactions, domain.feedback)
+    return GroundTruth(batch.items, batch.interactions, domain.feedback)
 
 
 @pytest.fixture(scope="module")
-def judge(world: World) -> Judge:
+def judge(world: GroundTruth) -> Judge:
     return judge_of(world)
 
 
-def judge_of(world: World, language: str = "en") -> Judge:
+def judge_of(world: GroundTruth, language: str = "en") -> Judge:
     prompts = PromptLibrary()
     grammar = Grammar.read(prompts.file(in_language(GRAMMAR, language, prompts)))
     return Judge(world, ("film", "films"), grammar, language)
 
 
 @pytest.fixture(scope="module")
-def told(world: World, judge: Judge) -> list[Told]:
+def told(world: GroundTruth, judge: Judge) -> list[Told]:
     return list(sentences(world, judge, random.Random(0), 1300))
 
 
-def sentences(world: World, judge: Judge, draw: random.Random, n: int) -> Iterator[Told]:
+def sentences(world: GroundTruth, judge: Judge, draw: random.Random, n: int) -> Iterator[Told]:
     """True sentences about real people and films, in words that no grammar of ours wrote."""
     people = sorted(world.pasts)
     films = sorted(
@@ -104,10 +104,10 @@ def sentences(world: World, judge: Judge, draw: random.Random, n: int) -> Iterat
             "P": context.part_of_day or "", "C": context.place.name if context.place else "",
         }  # fmt: skip
         n -= 1
-        yield Told(draw.choice(PASSED).format(**said), Known(item, past, context), said)
+        yield Told(draw.choice(PASSED).format(**said), ReasonFacts(item, past, context), said)
 
 
-def faults(told: Told, world: World, draw: random.Random) -> Iterator[tuple[str, str]]:
+def faults(told: Told, world: GroundTruth, draw: random.Random) -> Iterator[tuple[str, str]]:
     """(kind, the sentence with that fault in place of what is true), for each that can be planted."""
     text, said = told.text, told.said
     foreign = [
@@ -142,7 +142,7 @@ def test_true_sentences_pass(told: list[Told], judge: Judge) -> None:
     assert all(judge.statements(one.text, one.known) for one in told)
 
 
-def test_planted_faults_are_found(told: list[Told], world: World, judge: Judge) -> None:
+def test_planted_faults_are_found(told: list[Told], world: GroundTruth, judge: Judge) -> None:
     draw = random.Random(1)
     planted: Counter[str] = Counter()
     missed: list[tuple[str, str]] = []
@@ -157,7 +157,7 @@ def test_planted_faults_are_found(told: list[Told], world: World, judge: Judge) 
     assert len(missed) <= planted.total() / 100, missed[:10]
 
 
-def false(judge: Judge, text: str, known: Known) -> list[str]:
+def false(judge: Judge, text: str, known: ReasonFacts) -> list[str]:
     return [one.kind for one in judge.statements(text, known) if not one.true]
 
 
@@ -174,7 +174,7 @@ FRIDAY = Context(
     weekday="Friday", part_of_day="late evening", season="autumn", weekend=False,
     place=Place(city="Minneapolis", state="Minnesota"), extra={"weather": "rain"}, wish="dark",
 )  # fmt: skip
-KNOWN = Known(DUNE, {"h1": True, "h2": True, "h3": False}, FRIDAY, other=HEAT, profile={"age": "24"})
+KNOWN = ReasonFacts(DUNE, {"h1": True, "h2": True, "h3": False}, FRIDAY, other=HEAT, profile={"age": "24"})
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def small() -> Judge:
     """Where nearly everybody met Dune, and those who met Alien more than others."""
     events = [Interaction(user_id=f"u{n}", item_id=item) for n in range(6) for item in ("d", "h1")]
     events += [Interaction(user_id=f"v{n}", item_id="x") for n in range(4)]
-    return judge_of(World(SMALL, events))
+    return judge_of(GroundTruth(SMALL, events))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_what_the_store_bears_out_is_true(small: Judge, text: str) -> None:
         ("You did not like Alien, which has something in common with Dune.", "disliked"),
         ("You did not like Big, which has something in common with Dune.", "link"),
         ("Little that you chose lately has Sci-Fi, which Dune has.", "rare"),
-        ("People who chose Brazil, as you did, often choose Dune too.", "together"),
+        ("People who chose Brazil, as you did, often choose Dune too.", "co_consumed"),
     ],
 )
 def test_each_kind_of_falsehood_has_its_name(small: Judge, text: str, kind: str) -> None:
@@ -275,7 +275,7 @@ def test_chinese_reasons_are_read(small: Judge) -> None:
         (Evidence(id="h1", kind="history", text="Alien", item_id="h2"), False),
         (Evidence(id="h1", kind="history", text="Big", item_id="h3"), False),  # not liked
         (Evidence(id="h1", kind="history", text="Heat", item_id="x"), False),  # never met
-        (Evidence(id="t1", kind="together", text="Big", item_id="h3"), True),
+        (Evidence(id="t1", kind="co_consumed", text="Big", item_id="h3"), True),
         (Evidence(id="a1", kind="attribute", text="War"), True),
         (Evidence(id="a1", kind="attribute", text="Comedy"), False),
         (Evidence(id="c1", kind="context", text="a Friday late evening"), True),

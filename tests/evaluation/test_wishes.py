@@ -31,7 +31,7 @@ from tests.fakes import ScriptedEngine
 
 SPLIT = leave_one_out(world())
 ITEMS = {item.id: item for item in catalogue()}
-TOLD: list[Told] = ["beside", "alone"]
+TOLD: list[Told] = ["with-history", "alone"]
 engine = test_rated.engine  # the fixture
 
 
@@ -78,7 +78,7 @@ def test_a_target_that_no_words_can_ask_for_gives_no_case(tmp_path: Path) -> Non
     template = PromptLibrary().get("finetune/wish").source
     own.write_text(template[: template.index("{% block")] + "{% block suffix %}\nItem 9\n{% endblock %}\n")
     shop = domain(tmp_path).model_copy(update={"prompts": "prompts"})
-    split = wished(leave_one_out(world(), last=4), ITEMS, shop, "beside")
+    split = wished(leave_one_out(world(), last=4), ITEMS, shop, "with-history")
     whole = leave_one_out(world(), last=4)
     assert 0 < len(split.cases) < len(whole.cases)
     assert {case.target.item_id for case in split.cases} == {one.target.item_id for one in whole.cases} - {
@@ -101,11 +101,11 @@ def test_every_case_gets_the_same_wish_whoever_else_is_asked(told: Told) -> None
     part = asked(told, dataclasses.replace(SPLIT, cases=SPLIT.cases[5:]))
     assert part.cases == whole.cases[5:]
     assert [case.wish for case in asked(told, seed=1).cases] != [case.wish for case in whole.cases]
-    assert [case.wish for case in asked("beside").cases] == [case.wish for case in whole.cases]
+    assert [case.wish for case in asked("with-history").cases] == [case.wish for case in whole.cases]
 
 
 def test_the_history_stands_beside_the_wish_or_is_not_told() -> None:
-    assert [case.history for case in asked("beside").cases] == [case.history for case in SPLIT.cases]
+    assert [case.history for case in asked("with-history").cases] == [case.history for case in SPLIT.cases]
     assert {case.history for case in asked("alone").cases} == {()}
     for told in TOLD:
         split = asked(told)
@@ -116,7 +116,7 @@ def test_the_history_stands_beside_the_wish_or_is_not_told() -> None:
 
 
 def test_a_wish_that_says_the_title_stops_the_evaluation(tmp_path: Path) -> None:
-    split = asked("beside")
+    split = asked("with-history")
     leaking = dataclasses.replace(
         split.cases[0], wish=f"I want {ITEMS[split.cases[0].target.item_id].title}!"
     )
@@ -126,7 +126,7 @@ def test_a_wish_that_says_the_title_stops_the_evaluation(tmp_path: Path) -> None
 
 
 def test_a_system_that_makes_up_a_wish_is_found() -> None:
-    case = asked("beside").cases[0]
+    case = asked("with-history").cases[0]
     leaks.check_requests("text", case, [Query(wish=case.wish), Query()])
     with pytest.raises(LeakError, match="made up a wish"):
         leaks.check_requests("text", case, [Query(wish="the film that I shall see next")])
@@ -135,7 +135,7 @@ def test_a_system_that_makes_up_a_wish_is_found() -> None:
 def test_an_adapter_may_be_asked_for_targets_that_it_never_read() -> None:
     (said,) = leaks.check_adapter("llm", "small@0123", {"reserved": 1}, asked("alone"))
     assert "wishes" in said
-    before = wished(leave_one_out(world(), "validation"), ITEMS, domain(), "beside")
+    before = wished(leave_one_out(world(), "validation"), ITEMS, domain(), "with-history")
     with pytest.raises(LeakError):
         leaks.check_adapter("llm", "small@0123", {"reserved": 1}, before)
 
@@ -150,7 +150,7 @@ def test_the_words_reach_retriever_and_model(told: Told, engine: ScriptedEngine)
     llm(data).rank(case, 10)
     assert engine.prompts
     assert all(f'Wish: "{case.wish}"' in prompt for prompt in engine.prompts)
-    assert all(("Liked:" in prompt) == (told == "beside") for prompt in engine.prompts)
+    assert all(("Liked:" in prompt) == (told == "with-history") for prompt in engine.prompts)
     queries: list[Query] = []
 
     class Spy:
@@ -163,7 +163,7 @@ def test_the_words_reach_retriever_and_model(told: Told, engine: ScriptedEngine)
     for one in (case, sampled):
         system.rank(one, 10)
     assert [query.wish for query in queries] == [case.wish, case.wish]
-    assert bool(queries[0].history) == (told == "beside")
+    assert bool(queries[0].history) == (told == "with-history")
 
 
 def test_search_by_words_ranks_by_what_the_wish_says_then_by_popularity() -> None:
@@ -190,7 +190,7 @@ def test_answers_to_other_wishes_are_not_taken_for_these(tmp_path: Path) -> None
         runner.evaluate(data, ["random"], out, only=True)
         assert runner.evaluate(data, ["random"], out, only=True)["run"]["split"].endswith(told)
     with pytest.raises(RequestError, match="another run"):
-        runner.evaluate(data_of(asked("beside", seed=1)), ["random"], tmp_path / "beside", only=True)
+        runner.evaluate(data_of(asked("with-history", seed=1)), ["random"], tmp_path / "whole", only=True)
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -198,7 +198,7 @@ def test_what_the_adapter_read_stands_in_the_result(tmp_path: Path) -> None:
     def make(data: EvaluationData) -> Fake:
         return Fake(data, options={"note": "it read something near"})
 
-    data = data_of(asked("beside"))
+    data = data_of(asked("with-history"))
     for _ in range(2):  # also where every answer was kept
         result = runner.evaluate(data, ["fake"], tmp_path, only=True, factories={"fake": make})
         assert "fake: it read something near." in result["notes"]
@@ -208,12 +208,12 @@ def test_what_the_adapter_read_stands_in_the_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "split", "note"),
     [
-        (("--wish", "beside"), "leave-one-out-wish-beside", ""),
+        (("--wish", "with-history"), "leave-one-out-wish-with-history", ""),
         (("--wish", "alone"), "leave-one-out-wish-alone", "counts as wrong"),
         (("--wish", "alone", "--protocol", "sampled"), "leave-one-out-wish-alone", "easy question"),
         (
-            ("--split", "cold-users", "--cold", "1", "--wish", "beside"),
-            "cold-users-1-wish-beside",
+            ("--split", "cold-users", "--cold", "1", "--wish", "with-history"),
+            "cold-users-1-wish-with-history",
             "as wrong",
         ),
         (("--split", "cold-items", "--share", "0.3", "--new-only"), "cold-items", "among new items"),
@@ -243,7 +243,7 @@ def test_the_command_asks_in_words_and_among_new_items(
     [
         (("--new-only",), "--split cold-items"),
         (("--split", "cold-items", "--new-only", "--protocol", "rated"), "--protocol full or sampled"),
-        (("--wish", "beside", "--protocol", "rated"), "nothing to wish for"),
+        (("--wish", "with-history", "--protocol", "rated"), "nothing to wish for"),
     ],
 )
 def test_what_cannot_be_asked_says_what_to_do(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from recsys.explain import Part, ReasonCase, collect_evidence
+from recsys.explain import ReasonCase, RequestPart, collect_evidence
 from recsys.explain.writer import GRAMMAR
 from recsys.prompting.library import PromptLibrary
 from recsys.types import Context, HistoryEntry, Item, Place
@@ -36,26 +36,26 @@ def case_of(
     profile: float = 0.0,
     disliked: Sequence[str] = (),
     listed: bool = True,
-    of_history: float = 0.0,
+    history_effect: float = 0.0,
     popularity: float = 0.5,
 ) -> ReasonCase:
     channels = channels or {"text": 1}
-    situation = (Part("time"), Part("place"), Part("fact", "weather"))
+    event_context = (RequestPart("time"), RequestPart("place"), RequestPart("fact", "weather"))
     return collect_evidence(
         candidate(item, channels=channels, popularity=popularity),
         [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked],
         context,
-        {Part("history", name): share for name, share in shares.items()}
-        | dict.fromkeys(situation, effect or 0.0)
-        | ({Part("wish"): 1.0} if context.wish else {})
-        | {Part("popularity"): 1.0, Part("profile"): profile},
+        {RequestPart("history", name): share for name, share in shares.items()}
+        | dict.fromkeys(event_context, effect or 0.0)
+        | ({RequestPart("wish"): 1.0} if context.wish else {})
+        | {RequestPart("popularity"): 1.0, RequestPart("profile"): profile},
         nouns=("film", "films"),
         history_shown=shown,
         top_rank=5,
         noise=noise,
         variant=variant,
         listed=listed,
-        of_history=of_history,
+        history_effect=history_effect,
     )
 
 

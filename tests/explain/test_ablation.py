@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.config.ranking import MODEL_ALONE, Weights
-from recsys.explain.ablation import REFERENCE, Ablation, Part, parts_of, without
+from recsys.explain.ablation import REFERENCE, Ablation, RequestPart, parts_of, without
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.recommender.recommender import Recommender
 from retrieval import Query
@@ -56,18 +56,18 @@ def test_planted_history_item_is_the_strongest_and_its_sign_right(
     ablation = ablation_of(recommender)
     place = position(ablation, "Metropolis")
     parts = parts_of(ablation.query, ablation.request)
-    ablation.ask([frozenset([part]) for part in parts], [place])
+    ablation.score_with_model([frozenset([part]) for part in parts], [place])
     effects = {part: float(ablation.effect(part)[place]) for part in parts}
-    assert max(effects, key=lambda part: abs(effects[part])) == Part("history", "f3")
-    assert np.sign(effects[Part("history", "f3")]) == np.sign(sign)
+    assert max(effects, key=lambda part: abs(effects[part])) == RequestPart("history", "f3")
+    assert np.sign(effects[RequestPart("history", "f3")]) == np.sign(sign)
     assert all(abs(value) < ablation.noise for part, value in effects.items() if part.name != "f3")
 
 
 def test_rank_without_the_cause_is_lower(recommender: Recommender, scripted: ScriptedEngine) -> None:
     scripted.score = planted(2.0, "Alien", "Metropolis").score
     ablation = ablation_of(recommender)
-    place, cause = position(ablation, "Metropolis"), Part("history", "f3")
-    ablation.ask([frozenset([cause])], [place])
+    place, cause = position(ablation, "Metropolis"), RequestPart("history", "f3")
+    ablation.score_with_model([frozenset([cause])], [place])
     assert ablation.rank(place) == 1
     assert ablation.rank(place, cause) == place + 1  # all equal: the retriever's order
     assert ablation.probability()[place] > ablation.probability(cause)[place]
@@ -76,8 +76,8 @@ def test_rank_without_the_cause_is_lower(recommender: Recommender, scripted: Scr
 def test_what_lifts_all_items_alike_has_no_effect(recommender: Recommender, scripted: ScriptedEngine) -> None:
     scripted.score = lambda text, label: 3.0 if label == "Yes" and "Friday" in text else 0.0
     ablation = ablation_of(recommender)
-    ablation.ask([frozenset([Part("time")])], [0, 1])
-    assert np.abs(ablation.effect(Part("time"))).max() < 1e-9
+    ablation.score_with_model([frozenset([RequestPart("time")])], [0, 1])
+    assert np.abs(ablation.effect(RequestPart("time"))).max() < 1e-9
 
 
 def test_what_lifts_the_explained_items_alone_has_an_effect(
@@ -94,8 +94,8 @@ def test_what_lifts_the_explained_items_alone_has_an_effect(
     )
     ablation = ablation_of(recommender)
     top = [position(ablation, title) for title in titles]
-    ablation.ask([frozenset([Part("time")])], top)
-    assert (ablation.effect(Part("time"))[top] > ablation.noise).all()
+    ablation.score_with_model([frozenset([RequestPart("time")])], top)
+    assert (ablation.effect(RequestPart("time"))[top] > ablation.noise).all()
 
 
 def test_without_its_wish_a_request_is_weighed_like_one_that_has_none(
@@ -109,8 +109,8 @@ def test_without_its_wish_a_request_is_weighed_like_one_that_has_none(
         wish_weights=Weights(model=3, retriever=0.5),
     )
     assert ablation.noise == pytest.approx(0.3)
-    wish, request = Part("wish"), ablation.request
-    ablation.ask([frozenset([wish])], range(len(request.candidates)))
+    wish, request = RequestPart("wish"), ablation.request
+    ablation.score_with_model([frozenset([wish])], range(len(request.candidates)))
 
     query, unsaid = without(ablation.query, request, [wish])
     brought = recommender.retriever.rescore(query, [item.id for item in request.items])
@@ -124,15 +124,19 @@ def test_without_its_wish_a_request_is_weighed_like_one_that_has_none(
 def test_who_owes_its_place_among_the_candidates_to_a_wish(recommender: Recommender) -> None:
     ablation = ablation_of(recommender, wish="something old")
     every = len(ablation.request.candidates)
-    assert ablation.owing(Part("wish")) == frozenset()  # the small catalogue brings all it has
+    assert (
+        ablation.retrieval_dependent(RequestPart("wish")) == frozenset()
+    )  # the small catalogue brings all it has
 
     few = dataclasses.replace(ablation.request, candidates=ablation.request.candidates[:1])
-    query, _ = without(ablation.query, few, [Part("wish")])
+    query, _ = without(ablation.query, few, [RequestPart("wish")])
     [first] = recommender.retriever.retrieve(query, 1)
     for candidate in ablation.request.candidates:
         one = dataclasses.replace(few, candidates=(candidate,))
-        owing = Ablation(ablation.query, one, recommender.retriever).owing(Part("wish"))
-        assert owing == (frozenset() if candidate.item.id == first.item.id else {0})
+        retrieval_dependent = Ablation(ablation.query, one, recommender.retriever).retrieval_dependent(
+            RequestPart("wish")
+        )
+        assert retrieval_dependent == (frozenset() if candidate.item.id == first.item.id else {0})
     assert every > 1
 
 
@@ -140,7 +144,7 @@ def test_same_request_gives_the_same_effects(recommender: Recommender) -> None:
     def effects() -> list[list[float]]:
         ablation = ablation_of(recommender, weights=Weights(model=1, retriever=1))
         chosen = ablation.choose([0, 1], 5)
-        ablation.ask([frozenset([part]) for part in chosen], [0, 1])
+        ablation.score_with_model([frozenset([part]) for part in chosen], [0, 1])
         return [ablation.effect(part).tolist() for part in chosen]
 
     assert effects() == effects()
@@ -151,7 +155,7 @@ def test_budget_is_held(recommender: Recommender, scripted: ScriptedEngine, budg
     ablation = ablation_of(recommender)
     before = len(scripted.prompts)
     chosen = ablation.choose([0, 1], budget)
-    ablation.ask([frozenset([part]) for part in chosen], [0, 1])
+    ablation.score_with_model([frozenset([part]) for part in chosen], [0, 1])
     assert len(chosen) <= budget
     assert len(scripted.prompts) - before <= budget * (2 + REFERENCE)
     assert sum(part.kind == "history" for part in chosen) >= min(4, budget // 2)
@@ -162,7 +166,7 @@ def test_without_the_model_the_retriever_alone_is_measured(recommender: Recommen
     ablation = Ablation(whole.query, whole.request, recommender.retriever)
     everything = [part for part in parts_of(whole.query, whole.request) if part.kind == "history"]
     assert np.abs(ablation.effect(*everything)).max() > ablation.noise
-    ablation.ask([frozenset(everything)], [0])
+    ablation.score_with_model([frozenset(everything)], [0])
     assert ablation.usage.prompt_tokens == 0
 
 
@@ -190,8 +194,8 @@ def test_what_the_prompt_left_out_stays_out_of_every_question(
     query = Query(past, exclude=frozenset(entry.item.id for entry in past), context=request.context)
     ablation = Ablation(query, request, recommender.retriever, ranking=cut, ranker=ranker)
     assert ablation.ranker is not None
-    assert ablation.ranker.parts.history_spare == 0
+    assert ablation.ranker.parts.max_history_trim == 0
     del scripted.calls[:]
-    ablation.ask([frozenset([part]) for part in parts_of(query, request)], [0])
+    ablation.score_with_model([frozenset([part]) for part in parts_of(query, request)], [0])
     assert scripted.prompts
     assert not any(oldest.title in prompt for prompt in scripted.prompts)

@@ -18,8 +18,8 @@ from recsys.data.importers import read_domain
 from recsys.errors import PromptError
 from recsys.explain import (
     Lexicon,
-    Part,
     ReasonCase,
+    RequestPart,
     collect_evidence,
     template_reason,
     ungrounded,
@@ -69,15 +69,15 @@ def true_sentences(items: list[Item]) -> list[Told]:
 def told(items: list[Item], draw: random.Random) -> Iterator[Told]:
     for variant in range(500):
         item, *liked = draw.sample(items, draw.choice((1, 3, 4)))
-        situation = [Part("time"), Part("place")] if draw.random() < 0.5 else []
+        event_context = [RequestPart("time"), RequestPart("place")] if draw.random() < 0.5 else []
         case = collect_evidence(
             candidate(item, popularity=1.0),
             seen(*liked),
             Context(
                 weekday=draw.choice(WEEKDAYS), part_of_day="evening", place=Place(city=draw.choice(PLACES))
             ),
-            {Part("history", one.id): draw.random() for one in liked}
-            | dict.fromkeys([*situation, Part("popularity")], 1.0),
+            {RequestPart("history", one.id): draw.random() for one in liked}
+            | dict.fromkeys([*event_context, RequestPart("popularity")], 1.0),
             nouns=("film", "films"),
             history_shown=3,
             top_rank=5,
@@ -157,12 +157,12 @@ def test_sentences_of_every_language_and_style_pass(language: str, style: str) -
     wrong = []
     for case in [*CASES.values(), *grid()[::7]]:
         texts = [template_reason(case, PROMPTS, config=config).text]
-        if case.claims:
+        if case.has_content:
             texts.append(
                 Grammar.read(path).fill(first_match(sentence_pattern(case, path, 0, config.style)), case)
             )
         found = [(text, unsupported(text, case, path)) for text in texts]
-        wrong += [entry for entry in found if entry[1] and (case.claims or entry[1] != ("unspecific",))]
+        wrong += [entry for entry in found if entry[1] and (case.has_content or entry[1] != ("unspecific",))]
     assert wrong == []
 
 
@@ -212,7 +212,7 @@ def mixed(effect: float) -> ReasonCase:
         candidate(film("x", "Dune", "Sci-Fi")),
         (*seen(BRAZIL), *seen(ALIEN, liked=False)),
         Context(),
-        {Part("history", "h2"): 1.0, Part("history", "h1"): effect},
+        {RequestPart("history", "h2"): 1.0, RequestPart("history", "h1"): effect},
         nouns=("film", "films"),
         history_shown=3,
         top_rank=5,
@@ -271,7 +271,7 @@ LONG = [film(f"c{n}", f"Comedy {n}", "Comedy") for n in range(10)]
             "You chose Big, and that speaks for others more than for Solaris, although you liked Brazil.",
         ),
         (
-            case_of(SOLARIS, *LONG, shares={"c1": 0.1}, of_history=-1.0, listed=False),
+            case_of(SOLARIS, *LONG, shares={"c1": 0.1}, history_effect=-1.0, listed=False),
             "Little that you chose lately has Horror, which Solaris has, although you liked Comedy 1.",
         ),
         (case_of(SOLARIS, profile=-1.0, listed=False), "Your profile speaks against Solaris."),

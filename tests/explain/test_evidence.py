@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from recsys.explain import Part, ReasonCase, collect_evidence
+from recsys.explain import ReasonCase, RequestPart, collect_evidence
 from recsys.types import Context
 from tests.explain.cases import (
     ALIEN,
@@ -34,7 +34,7 @@ class TestEvidence:
             candidate(DUNE),
             seen(ALIEN, liked=liked),
             Context(),
-            {Part("history", "h1"): 1.0},
+            {RequestPart("history", "h1"): 1.0},
             nouns=("film", "films"),
             history_shown=3,
             top_rank=5,
@@ -76,21 +76,23 @@ class TestEvidence:
         assert not case_of(DUNE, ALIEN, context=Context(), effect=2.0).by_kind("context")
 
     def test_what_nobody_said_anything_of_is_cited_where_people_choose_both(self) -> None:
-        def case(*together: str, liked: bool | None = None) -> ReasonCase:
+        def case(*co_consumed: str, liked: bool | None = None) -> ReasonCase:
             return collect_evidence(
-                candidate(DUNE, together=dict.fromkeys(together, 1.0)),
+                candidate(DUNE, co_consumed=dict.fromkeys(co_consumed, 1.0)),
                 seen(ALIEN, liked=liked),
                 Context(),
-                {Part("history", "h1"): 1.0},
+                {RequestPart("history", "h1"): 1.0},
                 nouns=("film", "films"),
                 history_shown=3,
                 top_rank=5,
             )
 
-        assert [(e.id, e.text, e.item_id) for e in case("h1").by_kind("together")] == [("t1", "Alien", "h1")]
-        assert case("h1").parts == {"t1": Part("history", "h1")}
-        assert not case().by_kind("together")
-        assert not case("h1", liked=False).by_kind("together")
+        assert [(e.id, e.text, e.item_id) for e in case("h1").by_kind("co_consumed")] == [
+            ("t1", "Alien", "h1")
+        ]
+        assert case("h1").parts == {"t1": RequestPart("history", "h1")}
+        assert not case().by_kind("co_consumed")
+        assert not case("h1", liked=False).by_kind("co_consumed")
 
     def test_an_item_is_no_reason_for_itself(self) -> None:
         assert not case_of(DUNE, DUNE, shares={"d": 1.0}).by_kind("history")
@@ -99,8 +101,8 @@ class TestEvidence:
         case = case_of(DUNE, ALIEN, BRAZIL, effect=1.0)
         measured = [entry for entry in case.evidence if entry.contribution is not None]
         assert set(case.parts) == {entry.id for entry in measured}
-        assert case.parts["h1"] == Part("history", "h2")
-        assert case.parts["c3"] == Part("fact", "weather")
+        assert case.parts["h1"] == RequestPart("history", "h2")
+        assert case.parts["c3"] == RequestPart("fact", "weather")
 
     @pytest.mark.parametrize(
         ("channels", "cited"), [({"text": 5}, True), ({"text": 6}, False), ({"popularity": 1}, False)]
@@ -127,7 +129,7 @@ class TestEvidence:
         item = film("x", "X", "Drama", "Comedy", "War", "Adventure", "Sci-Fi")
         case = case_of(item, BIG, shares={"h3": 1.0}, channels={"text": 99}, context=Context(wish=wish))
         assert bool(case.by_kind("wish")) == bool(asked)
-        assert [one.text for one in case.by_kind("attribute") if one.id in case.asked] == asked
+        assert [one.text for one in case.by_kind("attribute") if one.id in case.wish_attributes] == asked
         assert texts(case, "attribute")[: len(asked)] == asked
 
     @pytest.mark.parametrize(
@@ -144,27 +146,27 @@ class TestEvidence:
     ) -> None:
         """Among candidates that a wish brought all together it moves none."""
 
-        def found(owed: bool) -> ReasonCase:
+        def found(retrieval_dependent: bool) -> ReasonCase:
             return collect_evidence(
                 candidate(DUNE),
                 (),
                 Context(wish=wish),
-                {Part("wish"): effect},
+                {RequestPart("wish"): effect},
                 nouns=("film", "films"),
                 history_shown=3,
                 top_rank=5,
                 noise=0.2,
-                owed=owed,
+                retrieval_dependent=retrieval_dependent,
             )
 
-        assert bool(found(owed=False).by_kind("wish")) == (effect > 0.2)
-        assert bool(found(owed=False).against) == (effect < -0.2)
-        case = found(owed=True)
+        assert bool(found(retrieval_dependent=False).by_kind("wish")) == (effect > 0.2)
+        assert bool(found(retrieval_dependent=False).against) == (effect < -0.2)
+        case = found(retrieval_dependent=True)
         [*evidence] = case.by_kind("wish")
         assert [one.measure for one in evidence] == ([measure] if measure else [])
         if measure:
             assert evidence[0].contribution == (effect if effect > 0.2 else None)
-            assert case.parts == {"w1": Part("wish")}
+            assert case.parts == {"w1": RequestPart("wish")}
             assert not case.against
 
     def test_a_wish_that_moved_nothing_changes_no_evidence(self) -> None:
@@ -173,7 +175,7 @@ class TestEvidence:
                 candidate(film("x", "X", "Drama", "Sci-Fi")),
                 seen(film("h9", "Y", "Drama"), liked=True),
                 Context(wish=wish),
-                {Part("history", "h9"): 1.0, Part("wish"): 0.1},
+                {RequestPart("history", "h9"): 1.0, RequestPart("wish"): 0.1},
                 nouns=("film", "films"),
                 history_shown=3,
                 top_rank=5,
@@ -182,7 +184,7 @@ class TestEvidence:
             for wish in ("sci-fi", "")
         ]
         assert found[0].evidence == found[1].evidence
-        assert not found[0].asked
+        assert not found[0].wish_attributes
 
     @pytest.mark.parametrize(("popularity", "cited"), [(0.99, True), (0.9, True), (0.89, False)])
     def test_popular_is_said_only_of_the_most_popular(self, popularity: float, cited: bool) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from recsys.config import Settings, load_domain
 from recsys.errors import EngineDead, EngineError, RequestError
-from recsys.explain.evidence import OWED
+from recsys.explain.evidence import RETRIEVAL_DEPENDENT
 from recsys.recommender.recommender import Recommender
-from recsys.recommender.request import Asked
+from recsys.recommender.request import RequestOptions
 from tests.fakes import FILMS, ScriptedEngine, build_recommender, write_films
 
 AT = "2026-11-20T21:00"  # a Friday
@@ -179,12 +179,12 @@ class TestExplain:
         assert any("was not among the 2 candidates" in note for note in why.notes)
 
     def test_item_that_its_wish_did_not_bring_either_owes_it_nothing(self, recommender: Recommender) -> None:
-        asked: Asked = {"wish": "thriller", "n_candidates": 1}
+        asked: RequestOptions = {"wish": "thriller", "n_candidates": 1}
         brought = {one.item.id for one in recommender.prepare("new", k=1, **asked).request.candidates}
         left = next(row[0] for row in FILMS if "Thriller" in row[3] and row[0] not in brought)
         told = recommender.explain("new", left, **asked).item.explanation
         assert told is not None
-        assert not [entry for entry in told.evidence if OWED in (entry.measure or "")]
+        assert not [entry for entry in told.evidence if RETRIEVAL_DEPENDENT in (entry.measure or "")]
 
     def test_item_of_the_history_is_said_to_be_one(self, recommender: Recommender) -> None:
         why = recommender.explain("ann", "Alien")
@@ -204,7 +204,7 @@ class TestExplain:
     ) -> None:
         explanation = recommender.explain(user, "Fargo").item.explanation
         assert explanation is not None
-        assert not [entry for entry in explanation.evidence if entry.kind in ("history", "together")]
+        assert not [entry for entry in explanation.evidence if entry.kind in ("history", "co_consumed")]
 
     def test_without_an_engine_the_retriever_is_measured(
         self, recommender: Recommender, scripted: ScriptedEngine

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from finetune import job
-from finetune.adversarial_text import planted_text
+from finetune.adversarial_text import adversarial_sentence
 from finetune.examples import ExampleMaker, TrainingExample
 from recsys.config import Privacy, Settings
 from recsys.data.dataset import EventLog
@@ -170,8 +170,8 @@ def test_the_retriever_is_fitted_on_no_target(
 ) -> None:
     logs: list[EventLog] = []
 
-    def spy(items: Any, log: EventLog, *rest: Any, situations: Any, **options: Any) -> Any:
-        pairs = [(event.user_id, event.item_id) for event, _ in situations()]
+    def spy(items: Any, log: EventLog, *rest: Any, event_contexts: Any, **options: Any) -> Any:
+        pairs = [(event.user_id, event.item_id) for event, _ in event_contexts()]
         rows = [log.items[row] for row in log.item.tolist()]
         met = [
             (user, item)
@@ -180,7 +180,7 @@ def test_the_retriever_is_fitted_on_no_target(
         ]
         assert sorted(pairs) == sorted(met)
         logs.append(log)
-        return build_retriever(items, log, *rest, situations=situations, **options)
+        return build_retriever(items, log, *rest, event_contexts=event_contexts, **options)
 
     monkeypatch.setattr(fit, "build_retriever", spy)
     with tuning(shop, shared) as made:
@@ -224,24 +224,24 @@ def test_the_place_of_the_answer_gives_nothing_away(ready: Any) -> None:
 
 
 def test_planted_texts_stand_beside_right_and_wrong_answers_alike(ready: Any) -> None:
-    plain, made = maker(ready), maker(ready, {"planted": 0.4})
+    plain, made = maker(ready), maker(ready, {"adversarial_text": 0.4})
     titles = {item.id: (item.title, item.description) for item in made.catalog}
 
-    def planted(candidate: Any) -> bool:
+    def adversarial_text(candidate: Any) -> bool:
         return (candidate.item.title, candidate.item.description) != titles[candidate.item.id]
 
     shares: dict[bool, list[bool]] = {True: [], False: []}
     for number in range(3 * N):
         example = made.example(number)
         for place, candidate in enumerate(example.request.candidates):
-            shares[place == example.target].append(planted(candidate))
-        assert not any(map(planted, plain.example(number).request.candidates))
+            shares[place == example.target].append(adversarial_text(candidate))
+        assert not any(map(adversarial_text, plain.example(number).request.candidates))
     assert all(0.3 < statistics.mean(found) < 0.5 for found in shares.values())
 
 
 def test_no_planted_text_is_among_the_attacks_that_measure_what_was_learned() -> None:
     draw, attacks = random.Random(0), {attack.text.casefold() for attack in corpus()}
-    texts = [planted_text(draw) for _ in range(2000)]
+    texts = [adversarial_sentence(draw) for _ in range(2000)]
     assert not {text.casefold() for text in texts} & attacks
     longer = [attack for attack in attacks if len(attack) > 12]
     assert not any(attack in text.casefold() for text in texts for attack in longer)
@@ -293,7 +293,7 @@ def test_nothing_is_left_out_unless_asked_for(ready: Any) -> None:
 def test_without_facts_no_candidate_seems_to_have_been_met(ready: Any) -> None:
     for example in examples(ready, facts_dropout=1):
         assert example.dropped == ("facts",)
-        assert all(one.popularity is None and one.together == {} for one in example.request.candidates)
+        assert all(one.popularity is None and one.co_consumed == {} for one in example.request.candidates)
         assert all("match" not in tail and "popularity" not in tail for tail in ready.render(example).tails)
     assert "match" in ready.render(examples(ready)[0]).texts[0]
 

@@ -23,12 +23,12 @@ from recsys.errors import ModelError, RequestError
 from tests.finetune.world import USERS, tuning, write_model
 
 Command = Callable[..., int]
-QUICK = ("--set", "steps=3", "--set", "validation=2", "--set", "final=3", "--set", "together=2")
+QUICK = ("--set", "steps=3", "--set", "validation=2", "--set", "final=3", "--set", "micro_batch_size=2")
 
 
 @pytest.fixture(scope="module")
 def ready(shop: Path, shared: Settings) -> Iterator[Any]:
-    with tuning(shop, shared, steps=3, batch=4, together=2, evaluate_every=3) as made:
+    with tuning(shop, shared, steps=3, batch=4, micro_batch_size=2, evaluate_every=3) as made:
         yield made
 
 
@@ -39,8 +39,8 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(ready: Any, tmp_path: Path, small_shards: None) -> Path:
-    record(ready, tmp_path / "lessons")
-    return tmp_path / "lessons"
+    record(ready, tmp_path / "examples")
+    return tmp_path / "examples"
 
 
 def test_what_is_read_is_what_was_made(ready: Any, folder: Path) -> None:
@@ -50,7 +50,9 @@ def test_what_is_read_is_what_was_made(ready: Any, folder: Path) -> None:
         "00001.jsonl.xz",
         "00002.jsonl.xz",
     ]
-    assert [recorded.lesson(number) for number in range(12)] == [ready.lesson(number) for number in range(12)]
+    assert [recorded.packed_example(number) for number in range(12)] == [
+        ready.packed_example(number) for number in range(12)
+    ]
     for found, made in zip(recorded.lists, ready.lists, strict=True):
         assert (found.name, found.packed, found.targets) == (made.name, made.packed, made.targets)
         assert (found.scores, found.prior) == (made.scores, made.prior)
@@ -101,8 +103,8 @@ def test_a_damaged_file_is_named(content: bytes, folder: Path) -> None:
     path = shards(folder, recorded.config)[1]
     path.write_bytes(content)
     with pytest.raises(RequestError, match=r"00001\.jsonl\.xz") as caught:
-        recorded.lesson(5)
-    assert "--lessons" in caught.value.hint
+        recorded.packed_example(5)
+    assert "--export-examples" in caught.value.hint
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"identity": "x"}', "[]"])
@@ -127,14 +129,14 @@ def test_made_here_trained_there_published_here(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert command("--lessons", tmp_path / "lessons", *QUICK) == 0
+    assert command("--export-examples", tmp_path / "examples", *QUICK) == 0
     assert "python -m finetune.export" in capsys.readouterr().out
     assert list_adapters(load_settings(), "films") == []
     # A process that has neither FAISS nor the store's library nor the data.
     without = "import sys; sys.modules.update(dict.fromkeys(('faiss', 'sqlalchemy', 'vllm', 'sentence_transformers')))"
     runs = "import runpy; runpy.run_module('finetune.export', run_name='__main__', alter_sys=True)"
     done = subprocess.run(
-        [sys.executable, "-c", f"{without}; {runs}", "lessons", "--out", "run"],
+        [sys.executable, "-c", f"{without}; {runs}", "examples", "--out", "run"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "WHYREC_MODEL": str(tiny)},
     )  # fmt: skip
@@ -147,7 +149,7 @@ def test_made_here_trained_there_published_here(
     monkeypatch.setattr("finetune.job.Tuning.lesson", never)
     assert command("--out", tmp_path / "run", *QUICK) == 0
     (adapter,) = list_adapters(load_settings(), "films")
-    assert adapter.published().options["together"] == 2
+    assert adapter.published().options["micro_batch_size"] == 2
 
 
 @pytest.mark.usefixtures("films")
@@ -158,8 +160,8 @@ def test_the_weights_to_begin_with_travel_along(
     first = json.loads(capsys.readouterr().out)["adapter"]
     ended = read_curve(tmp_path / "one")[-1]
     options = (*QUICK, "--set", f"start={first}")
-    assert command("--lessons", tmp_path / "lessons", *options) == 0
-    train_on(Recorded.read(tmp_path / "lessons"), tiny, tmp_path / "two")
+    assert command("--export-examples", tmp_path / "examples", *options) == 0
+    train_on(Recorded.read(tmp_path / "examples"), tiny, tmp_path / "two")
     begun = read_curve(tmp_path / "two")[0]
     assert {name: begun[name] for name in begun if "ndcg" in name} == pytest.approx(
         {name: ended[name] for name in ended if "ndcg" in name}, abs=0.02
@@ -174,7 +176,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(publish, "write_shard", full)
-    assert command("--lessons", tmp_path / "lessons", *QUICK) == 1
+    assert command("--export-examples", tmp_path / "examples", *QUICK) == 1
     said = capsys.readouterr().err
     assert "No space left" in said
     assert "goes on" in said

@@ -210,18 +210,18 @@ def test_reasons_can_be_mixed_in(
 def test_a_run_that_was_stopped_goes_on(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from finetune.job import Tuning
+    from finetune.job import FinetuneJob
 
     words = ("--out", tmp_path / "one", "--json", "--set", "final=3", "--set", "validation=2")
-    lesson = Tuning.lesson
+    packed_example = FinetuneJob.packed_example
 
-    def stop(self: Tuning, number: int) -> Any:
+    def stop(self: FinetuneJob, number: int) -> Any:
         if number == 6:
             raise KeyboardInterrupt
-        return lesson(self, number)
+        return packed_example(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tuning, "lesson", stop)
+        patch.setattr(FinetuneJob, "lesson", stop)
         assert command(*words) == 130
     assert list_adapters(load_settings(), "films") == []
     capsys.readouterr()

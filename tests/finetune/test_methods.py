@@ -11,7 +11,7 @@ import pytest
 
 from finetune.model import load_base, make_trainable
 from recsys.config import Settings
-from recsys.config.finetuning import TuningConfig
+from recsys.config.finetuning import FinetuneConfig
 from recsys.errors import MissingDependency, ModelError
 from tests.fakes import DOMAIN
 from tests.finetune.world import SMALL, tuning, write_shop
@@ -20,7 +20,7 @@ LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 
 def made(tiny: Path, **options: Any) -> Any:
-    config = TuningConfig.model_validate({"rank": 4, "alpha": 8, **options})
+    config = FinetuneConfig.model_validate({"rank": 4, "alpha": 8, **options})
     return make_trainable(load_base(tiny, config), config)
 
 
@@ -55,7 +55,9 @@ def test_named_modules_alone_are_adapted(tiny: Path) -> None:
 @pytest.mark.parametrize("embeddings", [False, True])
 def test_partial_trains_the_last_layers_and_the_norm(embeddings: bool, tiny: Path) -> None:
     names = set(trained(made(tiny, method="partial", layers=1, embeddings=embeddings)))
-    expected = {name for name, _ in load_base(tiny, TuningConfig()).named_parameters() if "layers.1." in name}
+    expected = {
+        name for name, _ in load_base(tiny, FinetuneConfig()).named_parameters() if "layers.1." in name
+    }
     expected |= {"model.norm.weight"} | ({"model.embed_tokens.weight"} if embeddings else set())
     assert names == expected
     both = set(trained(made(tiny, method="partial", layers=9)))  # more than there are: all of them
@@ -72,7 +74,7 @@ def test_adapters_begin_as_the_base_model_and_by_the_seed(tiny: Path) -> None:
 
     ids = torch.tensor([[5, 60, 99, 120]])
     with torch.no_grad():
-        base = load_base(tiny, TuningConfig()).eval()(ids).logits
+        base = load_base(tiny, FinetuneConfig()).eval()(ids).logits
         for method in ("lora", "dora"):
             torch.testing.assert_close(made(tiny, method=method).eval()(ids).logits, base, atol=1e-4, rtol=0)
 
@@ -111,7 +113,7 @@ def test_a_folder_that_holds_no_model_is_said_to_be(present: bool, tmp_path: Pat
     if present:
         (tmp_path / "config.json").write_text('{"model_type": "of the future"}')
     with pytest.raises(ModelError, match=str(tmp_path)):
-        load_base(tmp_path, TuningConfig())
+        load_base(tmp_path, FinetuneConfig())
 
 
 def test_a_label_of_several_tokens_is_refused(tmp_path: Path, settings: Settings, tiny: Path) -> None:

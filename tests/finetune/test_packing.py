@@ -14,7 +14,7 @@ from finetune.model import load_base, scorer
 from finetune.packing import pack, pack_answer, side_by_side
 from finetune.trainer import log_odds
 from recsys.config import PACKAGED_MODEL, load_settings
-from recsys.config.finetuning import TuningConfig
+from recsys.config.finetuning import FinetuneConfig
 from recsys.engine import load_tokenizer
 from recsys.engine.checkpoints.weights import prepare_model
 from recsys.engine.labels import label_ids
@@ -30,7 +30,7 @@ LABELS = (5, 9)
 
 @pytest.fixture(scope="module")
 def model(tiny: Path) -> Any:
-    return load_base(tiny, TuningConfig()).eval()
+    return load_base(tiny, FinetuneConfig()).eval()
 
 
 def tokens(draw: random.Random, n: int) -> list[int]:
@@ -181,7 +181,7 @@ def test_the_packaged_model_answers_packed_as_alone() -> None:
         PromptLibrary(), tokenizer, request, "film", "films", ("match", "popularity"), 1536
     )
     labels = label_ids(tokenizer, ("Yes", "No"))
-    model = load_base(folder, TuningConfig()).eval()
+    model = load_base(folder, FinetuneConfig()).eval()
     together = log_odds(scorer(model), pack(prompt, labels))
     assert together == pytest.approx(alone(model, prompt, labels), abs=1e-3)
     assert len({round(odds, 2) for odds in together}) > 1

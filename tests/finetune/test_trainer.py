@@ -16,24 +16,24 @@ from finetune.losses import loss_of
 from finetune.model import load_base, make_trainable
 from finetune.packing import Packed, pack
 from finetune.ranked_lists import ndcg
-from finetune.trainer import Lesson, Outcome, learning_rate, train
-from recsys.config.finetuning import TuningConfig
+from finetune.trainer import PackedExample, TrainingOutcome, learning_rate, train
+from recsys.config.finetuning import FinetuneConfig
 from recsys.errors import ModelError, RequestError
 from tests.finetune.world import prompt_of
 
 LABELS = (5, 9)
 MARK = 77  # whose text has this token is right
-SHORT = TuningConfig(rank=4, alpha=8, learning_rate=0.01, batch=2, steps=6, evaluate_every=2, dropout=0.2)
+SHORT = FinetuneConfig(rank=4, alpha=8, learning_rate=0.01, batch=2, steps=6, evaluate_every=2, dropout=0.2)
 
 
-def toy(number: int, n: int = 4) -> Lesson:
+def toy(number: int, n: int = 4) -> PackedExample:
     """A head, `n` tails of random tokens, and the mark in one of them."""
     draw = random.Random(f"toy {number}")
     tails = [[draw.randrange(100, 250) for _ in range(5)] for _ in range(n)]
     right = draw.randrange(n)
     tails[right][draw.randrange(4)] = MARK
     head = [draw.randrange(100, 250) for _ in range(6)]
-    return Lesson(pack(prompt_of(head, tails), LABELS), right)
+    return PackedExample(pack(prompt_of(head, tails), LABELS), right)
 
 
 HELD_OUT = [toy(-number) for number in range(1, 13)]
@@ -64,19 +64,21 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 class Run:
     """A fresh model on the toy task, trained in a folder."""
 
-    def __init__(self, tiny: Path, folder: Path, config: TuningConfig = SHORT) -> None:
+    def __init__(self, tiny: Path, folder: Path, config: FinetuneConfig = SHORT) -> None:
         self.tiny, self.folder, self.config = tiny, folder, config
 
     def __call__(
         self,
         *,
-        lesson: Callable[[int], Lesson] = toy,
+        packed_example: Callable[[int], PackedExample] = toy,
         judge: Any = evaluate,
         identity: str = "toy",
         watch: Any = None,
-    ) -> Outcome:
+    ) -> TrainingOutcome:
         self.model = make_trainable(load_base(self.tiny, self.config), self.config)
-        return train(self.model, self.config, lesson, judge, self.folder, identity=identity, watch=watch)
+        return train(
+            self.model, self.config, packed_example, judge, self.folder, identity=identity, watch=watch
+        )
 
     @property
     def curve(self) -> list[dict[str, float]]:
@@ -95,13 +97,13 @@ class Stopped(Exception):
     """As if the process had been killed."""
 
 
-def stopping_at(number: int) -> Callable[[int], Lesson]:
-    def lesson(asked: int) -> Lesson:
+def stopping_at(number: int) -> Callable[[int], PackedExample]:
+    def packed_example(asked: int) -> PackedExample:
         if asked == number:
             raise Stopped
         return toy(asked)
 
-    return lesson
+    return packed_example
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +123,13 @@ def test_a_run_killed_in_the_middle_ends_as_if_it_had_not_been(
 ) -> None:
     run = Run(tiny, tmp_path / "run")
     with pytest.raises(Stopped):
-        run(lesson=stopping_at(number))
+        run(packed_example=stopping_at(number))
     assert len(run.curve) == 1 + number // 2
     outcome = run()
     assert run.curve == whole.curve
     assert len(run.losses) == SHORT.steps
     assert same(run.weights, whole.weights)
-    expected: Outcome = whole.outcome  # type: ignore[attr-defined]
+    expected: TrainingOutcome = whole.outcome  # type: ignore[attr-defined]
     assert (outcome.best_step, outcome.best, outcome.first, outcome.tokens) == (
         expected.best_step, expected.best, expected.first, expected.tokens,
     )  # fmt: skip
@@ -138,7 +140,7 @@ def test_a_run_killed_twice_and_while_it_saves_ends_the_same(
 ) -> None:
     run = Run(tiny, tmp_path / "run")
     with pytest.raises(Stopped):
-        run(lesson=stopping_at(5))
+        run(packed_example=stopping_at(5))
     rename = Path.rename
 
     def stop(self: Path, target: Path) -> Path:
@@ -159,7 +161,7 @@ def test_a_run_killed_twice_and_while_it_saves_ends_the_same(
 def test_a_curve_cut_off_within_a_line_does_not_stop_it(whole: Run, tiny: Path, tmp_path: Path) -> None:
     run = Run(tiny, tmp_path / "run")
     with pytest.raises(Stopped):
-        run(lesson=stopping_at(7))
+        run(packed_example=stopping_at(7))
     with (run.folder / "curve.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     run()
@@ -168,7 +170,7 @@ def test_a_curve_cut_off_within_a_line_does_not_stop_it(whole: Run, tiny: Path, 
 
 def test_a_finished_run_is_not_trained_again(whole: Run, tiny: Path) -> None:
     again = Run(tiny, whole.folder)
-    outcome = again(lesson=stopping_at(0), judge=scripted(-1))
+    outcome = again(packed_example=stopping_at(0), judge=scripted(-1))
     assert outcome == whole.outcome  # type: ignore[attr-defined]
     assert same(again.weights, whole.weights)
 
@@ -195,7 +197,7 @@ def test_recomputed_activations_give_the_same_losses(tiny: Path, tmp_path: Path)
 def test_examples_computed_together_give_the_same_losses(tiny: Path, tmp_path: Path) -> None:
     one = SHORT.model_copy(update={"dropout": 0.0, "batch": 5, "steps": 3})
     alone = Run(tiny, tmp_path / "alone", one)
-    together = Run(tiny, tmp_path / "together", one.model_copy(update={"together": 3}))
+    together = Run(tiny, tmp_path / "together", one.model_copy(update={"micro_batch_size": 3}))
     alone()
     together()
     assert together.losses == pytest.approx(alone.losses, abs=1e-4)
@@ -272,7 +274,7 @@ def test_a_damaged_checkpoint_is_said_to_be(
 ) -> None:
     run = Run(tiny, tmp_path / "run")
     with pytest.raises(Stopped):
-        run(lesson=stopping_at(5))
+        run(packed_example=stopping_at(5))
     damage(run.folder / "last")
     with pytest.raises(ModelError, match="cannot be used") as caught:
         run()
@@ -323,15 +325,15 @@ def test_who_watches_is_told_of_every_evaluation(tiny: Path, tmp_path: Path) -> 
 
 
 def test_learning_rate_warms_up_and_then_falls() -> None:
-    config = TuningConfig(steps=100, warmup=0.1, learning_rate=0.5)
+    config = FinetuneConfig(steps=100, warmup=0.1, learning_rate=0.5)
     rates = [learning_rate(step, config) for step in range(100)]
     assert rates[:10] == pytest.approx([0.05 * n for n in range(1, 11)])
     assert rates[10] == max(rates) == 0.5
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[55] == pytest.approx(0.25)
     assert 0 < rates[99] < 0.001
-    assert learning_rate(0, TuningConfig(steps=1, learning_rate=0.5)) == 0.5
-    assert learning_rate(0, TuningConfig(steps=9, warmup=0, learning_rate=0.5)) == 0.5
+    assert learning_rate(0, FinetuneConfig(steps=1, learning_rate=0.5)) == 0.5
+    assert learning_rate(0, FinetuneConfig(steps=9, warmup=0, learning_rate=0.5)) == 0.5
 
 
 def test_the_rates_of_a_run_are_those_of_the_schedule(whole: Run) -> None:
@@ -339,13 +341,13 @@ def test_the_rates_of_a_run_are_those_of_the_schedule(whole: Run) -> None:
     assert rates == [learning_rate(step, SHORT) for step in range(SHORT.steps)]
 
 
-def worded(number: int) -> Lesson:
+def worded(number: int) -> PackedExample:
     """Shorter: one word of two before the last is the mark in the right tail."""
     draw = random.Random(f"toy {number}")
     tails = [[draw.randrange(100, 250) for _ in range(2)] + [60] for _ in range(4)]
     right = draw.randrange(4)
     tails[right][draw.randrange(2)] = MARK
-    return Lesson(pack(prompt_of([draw.randrange(100, 250) for _ in range(3)], tails), LABELS), right)
+    return PackedExample(pack(prompt_of([draw.randrange(100, 250) for _ in range(3)], tails), LABELS), right)
 
 
 @pytest.mark.parametrize(
@@ -355,7 +357,7 @@ def test_a_rule_that_can_be_learnt_is_learnt(
     method: Any, rate: float, learnt: float, left: float, tiny: Path, tmp_path: Path
 ) -> None:
     """A random model has little for a LoRA to build on; all its weights learn the rule by heart."""
-    config = TuningConfig(
+    config = FinetuneConfig(
         method=method, rank=8, alpha=16, learning_rate=rate, batch=8, steps=30, evaluate_every=15
     )
     unseen = [worded(-number) for number in range(1, 13)]
@@ -364,7 +366,7 @@ def test_a_rule_that_can_be_learnt_is_learnt(
         return {"score": math.fsum(ndcg(odds(packed), right) for packed, right, _ in unseen) / len(unseen)}
 
     run = Run(tiny, tmp_path / "run", config)
-    outcome = run(lesson=worded, judge=judge)
+    outcome = run(packed_example=worded, judge=judge)
     assert outcome.first["score"] < 0.67  # in any order: .64
     assert outcome.best["score"] > learnt
     assert sum(run.losses[-3:]) < left * sum(run.losses[:3])

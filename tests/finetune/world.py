@@ -98,14 +98,14 @@ def write_shop(folder: Path, rows: Sequence[Row] | None = None, **tables: Any) -
 def tuning(
     folder: Path, settings: Settings, examples: Mapping[str, Any] | None = None, **options: Any
 ) -> Iterator[Any]:
-    """A `Tuning` of a domain folder, with options of [finetune] and of its examples changed."""
-    from finetune.job import Tuning
+    """A `FinetuneJob` of a domain folder, with options of [finetune] and of its examples changed."""
+    from finetune.job import FinetuneJob
 
     domain = changed(load_domain(folder), examples, **options)
     with Store(settings.database_url) as store:
         if not store.counts(domain.name)["items"]:
             import_domain(domain, store)
-        yield Tuning(domain, store, settings, HashEmbedder())
+        yield FinetuneJob(domain, store, settings, HashEmbedder())
 
 
 def changed(domain: Domain, examples: Mapping[str, Any] | None = None, **options: Any) -> Domain:

@@ -45,7 +45,7 @@ class Held:
             assert self._calls.acquire(timeout=TIMEOUT_MS / 1000), "nobody let the engine go"
         return self._real(prompts, label_ids, exact=exact)
 
-    def let_go(self, calls: int = 1000) -> None:
+    def discard(self, calls: int = 1000) -> None:
         self._calls.release(calls)
 
 
@@ -75,7 +75,7 @@ class Server:
                 return
             time.sleep(0.05)
             if held:
-                held.let_go(1)
+                held.discard(1)
         raise AssertionError(f"{self.service.gate.running} places are taken")
 
     def close(self) -> None:

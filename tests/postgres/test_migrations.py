@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from recsys.data import migrations
-from recsys.data.batch import Batch
+from recsys.data.batch import ImportBatch
 from recsys.data.database import IMPORTS, SCHEMA, open_database, transaction
 from recsys.data.store import Store
 from recsys.errors import StoreError
@@ -86,7 +86,7 @@ def test_a_database_from_before_the_steps_is_brought_up_to_date(store_url: str, 
                 assert differences(connection) == []
     there = Item(id="b", title="Museum", site=Site(latitude=1, longitude=2))
     with Store(store_url) as store:
-        store.import_batch("films", Batch((there,)))
+        store.import_batch("films", ImportBatch((there,)))
         assert store.item("films", "b") == there
 
 

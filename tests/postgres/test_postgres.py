@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from recsys.data.batch import Batch
+from recsys.data.batch import ImportBatch
 from recsys.data.database import AUDIT_LOG, USERS
 from recsys.data.store import CHUNK, Store
 from recsys.errors import StoreError
@@ -28,12 +28,14 @@ def events(number: int) -> tuple[Interaction, ...]:
 def test_nothing_of_several_writers_is_lost(store_url: str) -> None:
     """One event a transaction, each reading the newest sequence number before it writes the next."""
     with Store(store_url) as store:
-        store.import_batch("films", Batch((Item(id="a", title="Heat"),)))
+        store.import_batch("films", ImportBatch((Item(id="a", title="Heat"),)))
 
     def write(number: int) -> None:
         with Store(store_url, busy_timeout=60) as store:
             for event in events(number):
-                store.import_batch("films", Batch(users=(User(id=event.user_id),), interactions=(event,)))
+                store.import_batch(
+                    "films", ImportBatch(users=(User(id=event.user_id),), interactions=(event,))
+                )
 
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(write, range(WRITERS)))
@@ -43,17 +45,17 @@ def test_nothing_of_several_writers_is_lost(store_url: str) -> None:
             sequences = list(connection.scalars(sa.text("SELECT sequence FROM interactions")))
         assert sorted(sequences) == list(range(1, WRITERS * EACH + 1)), "no number was given twice"
         hashes = store.data_hash("films")
-        store.import_batch("films", Batch((Item(id="b", title="Ronin"),)))
+        store.import_batch("films", ImportBatch((Item(id="b", title="Ronin"),)))
         assert store.data_hash("films") != hashes
 
 
 def test_who_reads_sees_one_moment(store_url: str) -> None:
     with Store(store_url) as store:
-        store.import_batch("films", Batch(users=(User(id="ann"),)))
+        store.import_batch("films", ImportBatch(users=(User(id="ann"),)))
         with store.transaction() as connection:
             count = sa.select(sa.func.count()).select_from(USERS)
             assert connection.scalar(count) == 1
-            store.import_batch("films", Batch(users=(User(id="bob"),)))
+            store.import_batch("films", ImportBatch(users=(User(id="bob"),)))
             assert connection.scalar(count) == 1
         assert store.counts("films")["users"] == 2
 
@@ -72,7 +74,7 @@ def test_a_large_import_goes_in_by_chunks_and_comes_out_the_same(store_url: str)
         Item(id=f"{n:06}", title=f"Film {n}", attributes={"n": (str(n),)}) for n in range(CHUNK + 7)
     )
     with Store(store_url) as store:
-        assert store.import_batch("films", Batch(items)).items.added == len(items)
+        assert store.import_batch("films", ImportBatch(items)).items.added == len(items)
         assert store.items("films") == list(items)
         gone = [item.id for item in items[:-1]]
         assert store.remove_items("films", gone).removed == len(gone)
@@ -135,7 +137,7 @@ def test_a_database_that_is_not_there_is_told(url: str) -> None:
 def test_text_that_postgresql_cannot_hold_is_told_and_nothing_is_kept(url: str) -> None:
     with Store(url) as store:
         with pytest.raises(StoreError, match="refused a row") as caught:
-            store.import_batch("films", Batch((Item(id="a", title="nul \x00 inside"),)))
+            store.import_batch("films", ImportBatch((Item(id="a", title="nul \x00 inside"),)))
         assert not caught.value.retryable
         assert store.counts("films")["items"] == 0
 
@@ -149,7 +151,7 @@ def test_somebody_without_rights_is_told(url: str) -> None:
     with Store(url.replace("tester@", "reader@")) as store:
         assert store.users("films") == []
         with pytest.raises(StoreError, match="denies a right"):
-            store.import_batch("films", Batch(users=(User(id="ann"),)))
+            store.import_batch("films", ImportBatch(users=(User(id="ann"),)))
 
 
 def test_the_driver_is_found_without_being_named(url: str) -> None:

@@ -17,7 +17,7 @@ from recsys.config import Settings, load_domain
 from tests.evaluation.world import data_of
 from tests.fakes import ScriptedEngine, build_recommender, candidate, write_films
 
-OPTIONS = benchmark.Options(
+OPTIONS = benchmark.RankingOptions(
     users=3, few=2, sizes=(4, 6), concurrent=(1, 2), prefill_rate=1000.0, decode_rate=10.0
 )
 

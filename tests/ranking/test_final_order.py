@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from recsys.config import Domain, Rule, load_domain
 from recsys.errors import ConfigError
-from recsys.knowledge.rules import Ruled, apply_rules, matches
+from recsys.knowledge.rules import RerankedList, apply_rules, matches
 from recsys.ranking.base import calibrated
 from recsys.ranking.calibration import fit_isotonic, fit_temperature, tempered
-from recsys.ranking.reranking import diversified, shown, similarities, with_long_tail
+from recsys.ranking.reranking import diversified, rerank, similarities, with_long_tail
 from recsys.types import Candidate
 from tests.fakes import DOMAIN, candidate, film, write_films
 
@@ -28,7 +28,7 @@ LIST = [candidate(film(f"c{n}", "", genre), popularity=1 - n / 10) for n, genre 
 ORDER = list(range(6))
 
 
-def ruled(*rules: Rule, order: list[int] | None = None) -> Ruled:
+def ruled(*rules: Rule, order: list[int] | None = None) -> RerankedList:
     return apply_rules(rules, LIST, ORDER if order is None else order, SCORES)
 
 
@@ -39,7 +39,7 @@ def rule(do: str, *genres: str, **options: Any) -> Rule:
 
 class TestRules:
     def test_without_rules_nothing_changes(self) -> None:
-        assert ruled() == Ruled(ORDER, {})
+        assert ruled() == RerankedList(ORDER, {})
 
     @pytest.mark.parametrize(
         ("one", "order", "acted"),
@@ -127,22 +127,24 @@ class TestShown:
         return load_domain(write_films(tmp_path, toml=DOMAIN + ranker + rules))
 
     def test_by_default_it_is_the_rankers_order(self, tmp_path: Path) -> None:
-        assert shown(LIST, [3, 1, 2, 0, 5, 4], SCORES, self.domain(tmp_path)) == Ruled([3, 1, 2, 0, 5, 4], {})
+        assert rerank(LIST, [3, 1, 2, 0, 5, 4], SCORES, self.domain(tmp_path)) == RerankedList(
+            [3, 1, 2, 0, 5, 4], {}
+        )
 
     def test_rules_come_after_diversity(self, tmp_path: Path) -> None:
         rules = '[[rules]]\nname = "our own"\ndo = "pin"\nitems = ["c1"]\n'
-        found = shown(LIST, ORDER, SCORES, self.domain(tmp_path, "diversity = 0.5\n", rules))
+        found = rerank(LIST, ORDER, SCORES, self.domain(tmp_path, "diversity = 0.5\n", rules))
         assert found.order[:3] == [1, 0, 2]
         assert found.rules == {1: ("our own",)}
 
     def test_rules_hold_where_only_the_retriever_ranked(self, tmp_path: Path) -> None:
         rules = '[[rules]]\nname = "x"\ndo = "hide"\nitems = ["c0"]\n'
         scored = [Candidate(item=one.item, score=-n, source="text") for n, one in enumerate(LIST)]
-        assert shown(scored, ORDER, None, self.domain(tmp_path, "", rules)).order == [1, 2, 3, 4, 5]
+        assert rerank(scored, ORDER, None, self.domain(tmp_path, "", rules)).order == [1, 2, 3, 4, 5]
 
     def test_nothing_to_show_is_no_fault(self, tmp_path: Path) -> None:
         domain = self.domain(tmp_path, "diversity = 0.5\nlong_tail = 1\n")
-        assert shown([], [], (), domain) == Ruled([], {})
+        assert rerank([], [], (), domain) == RerankedList([], {})
 
 
 class TestTemperature:

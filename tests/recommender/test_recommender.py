@@ -233,10 +233,10 @@ class TestBadInput:
         ],
     )
     def test_impossible_situation_is_an_error(
-        self, recommender: Recommender, scripted: ScriptedEngine, situation: dict[str, Any]
+        self, recommender: Recommender, scripted: ScriptedEngine, event_context: dict[str, Any]
     ) -> None:
         with pytest.raises(ContextError):
-            recommender.recommend("ann", **situation)
+            recommender.recommend("ann", **event_context)
         assert scripted.calls == []
 
     @pytest.mark.parametrize("strategy", sorted(STRATEGIES))

@@ -8,7 +8,7 @@ import pytest
 
 from recsys.errors import EngineDead, RequestError
 from recsys.recommender.recommender import Recommender
-from recsys.types import Event, Recommendations
+from recsys.types import Recommendations, StreamEvent
 from tests.fakes import ScriptedEngine
 
 AT = "2026-11-20T21:00"  # a Friday
@@ -92,7 +92,7 @@ def test_without_reasons_there_is_the_list_alone(recommender: Recommender) -> No
 
 def test_events_are_plain_json(recommender: Recommender) -> None:
     for event in recommender.stream("ann", k=2):
-        assert Event.model_validate_json(json.dumps(event.to_json())) == event
+        assert StreamEvent.model_validate_json(json.dumps(event.to_json())) == event
 
 
 def test_stream_that_is_left_keeps_nobody_out(recommender: Recommender) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from recsys.config.retrieval import RetrieverConfig
 from recsys.types import Item
-from retrieval import Channel, ChannelRetriever, HybridRetriever, ItemTable, Query
-from retrieval.channels.attributes import FacetChannel
+from retrieval import Channel, ChannelRetriever, HybridRetriever, ItemRows, Query
+from retrieval.channels.attributes import AttributeChannel
 from retrieval.channels.popularity import Popularity
 
 
@@ -28,8 +28,8 @@ COUNTS = {"a": 1.0, "b": 50.0, "c": 3.0, "d": 9.0, "e": 7.0}
 
 
 def found(wish: str, n: int = 10) -> dict[str, float]:
-    channel = FacetChannel(Popularity(COUNTS))
-    retriever = ChannelRetriever("facets", channel, ItemTable(FILMS))
+    channel = AttributeChannel(Popularity(COUNTS))
+    retriever = ChannelRetriever("attributes", channel, ItemRows(FILMS))
     return {one.item.id: one.score for one in retriever.retrieve(Query(wish=wish), n)}
 
 
@@ -67,25 +67,25 @@ def test_being_met_often_never_outweighs_a_facet() -> None:
 
 
 def test_a_new_item_is_found_by_its_facets_at_once() -> None:
-    table = ItemTable(FILMS)
-    channel = FacetChannel(Popularity(COUNTS))
+    table = ItemRows(FILMS)
+    channel = AttributeChannel(Popularity(COUNTS))
     query = Query(wish="western")
     assert channel.ask(query, table) is None
     later = table.changed([film("h", "Western", year=1992)], removed={"d"})
-    assert [one.item.id for one in ChannelRetriever("facets", channel, later).retrieve(query, 1)] == ["h"]
+    assert [one.item.id for one in ChannelRetriever("attributes", channel, later).retrieve(query, 1)] == ["h"]
 
 
 def test_beside_other_channels_it_speaks_only_to_a_wish() -> None:
-    table, popularity = ItemTable(FILMS), Popularity(COUNTS)
-    channels: dict[str, Channel] = {"popularity": popularity, "facets": FacetChannel(popularity)}
+    table, popularity = ItemRows(FILMS), Popularity(COUNTS)
+    channels: dict[str, Channel] = {"popularity": popularity, "attributes": AttributeChannel(popularity)}
     config = RetrieverConfig(weights={"popularity": 1.0})
     hybrid = HybridRetriever(table, channels, COUNTS, config)
     silent = hybrid.retrieve(Query(), 7)
     assert silent[0].item.id == "b"
-    assert all("facets" not in one.channels for one in silent)
+    assert all("attributes" not in one.channels for one in silent)
     asked = hybrid.retrieve(Query(wish="a war film"), 7)
-    assert (asked[0].item.id, asked[0].source) == ("a", "facets")
-    quiet = config.model_copy(update={"wish_weights": {"facets": 0.0}})
+    assert (asked[0].item.id, asked[0].source) == ("a", "attributes")
+    quiet = config.model_copy(update={"wish_weights": {"attributes": 0.0}})
     assert (
         HybridRetriever(table, channels, COUNTS, quiet).retrieve(Query(wish="a war film"), 7)[0].item.id
         == "b"

@@ -9,10 +9,10 @@ import numpy as np
 from recsys.config.retrieval import RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.types import HistoryEntry, Interaction, Item
-from retrieval import ItemTable, Query
+from retrieval import ItemRows, Query
 from retrieval.base import Channel, DenseAnswer, RowArray
 from retrieval.channels.popularity import Popularity
-from retrieval.cooccurrence import Meetings
+from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.hybrid import HybridRetriever
 from tests.retrieval.contract import make_items
 
@@ -31,23 +31,23 @@ def log() -> EventLog:
 
 
 def test_more_often_than_by_chance_and_by_more_than_one() -> None:
-    meetings = Meetings(log())
-    assert [n for n in range(6) if meetings.together("i0", f"i{n}")] == [0, 1]
+    cooccurrence_counts = CooccurrenceCounts(log())
+    assert [n for n in range(6) if cooccurrence_counts.co_consumed("i0", f"i{n}")] == [0, 1]
     assert all(
-        meetings.together(f"i{a}", f"i{b}") == meetings.together(f"i{b}", f"i{a}")
+        cooccurrence_counts.co_consumed(f"i{a}", f"i{b}") == cooccurrence_counts.co_consumed(f"i{b}", f"i{a}")
         for a in range(6)
         for b in range(a)
     )
-    assert not meetings.together("i0", "gone")
-    assert not meetings.together("gone", "i0")
+    assert not cooccurrence_counts.co_consumed("i0", "gone")
+    assert not cooccurrence_counts.co_consumed("gone", "i0")
 
 
 class Weights:
     """Says that every history item speaks for every candidate, the later the more."""
 
-    mass = False
+    evidence_count = False
 
-    def ask(self, query: Query, table: ItemTable) -> DenseAnswer:
+    def ask(self, query: Query, table: ItemRows) -> DenseAnswer:
         def shares(rows: RowArray) -> list[dict[str, float]]:
             return [{entry.item.id: float(n) for n, entry in enumerate(query.history, 1)} for _ in rows]
 
@@ -61,12 +61,12 @@ def test_a_channels_weight_alone_puts_nothing_together() -> None:
     channels: dict[str, Channel] = {"linear": Weights(), "popularity": Popularity({})}
     history = tuple(HistoryEntry(item=ITEMS[n]) for n in (1, 2, 3))
 
-    def met_with(meetings: Meetings | None) -> dict[str, float]:
+    def met_with(cooccurrence_counts: CooccurrenceCounts | None) -> dict[str, float]:
         retriever = HybridRetriever(
-            ItemTable(ITEMS), channels, {}, RetrieverConfig(), {"linear": 1.0}, meetings
+            ItemRows(ITEMS), channels, {}, RetrieverConfig(), {"linear": 1.0}, cooccurrence_counts
         )
-        found = {one.item.id: one.together for one in retriever.retrieve(Query(history), 6)}
+        found = {one.item.id: one.co_consumed for one in retriever.retrieve(Query(history), 6)}
         return dict(found["i0"])
 
     assert list(met_with(None)) == ["i3", "i2", "i1"]
-    assert met_with(Meetings(log())) == {"i1": 1 / 6}
+    assert met_with(CooccurrenceCounts(log())) == {"i1": 1 / 6}

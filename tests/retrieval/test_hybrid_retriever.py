@@ -11,7 +11,7 @@ from recsys.config.retrieval import RetrieverConfig, SequenceConfig
 from recsys.data.dataset import EventLog
 from recsys.errors import ConfigError, RequestError
 from recsys.types import AtLeast, Candidate, Filter, Interaction, Item
-from retrieval import DenseAnswer, HybridRetriever, ItemTable, Query, Retriever, build_retriever
+from retrieval import DenseAnswer, HybridRetriever, ItemRows, Query, Retriever, build_retriever
 from retrieval.channels.popularity import Popularity
 from tests.retrieval.contract import HashEmbedder, RetrieverContract, history, make_counts, make_items
 
@@ -49,13 +49,13 @@ class TestRankFusion(RetrieverContract):
 class FixedChannel:
     """Scores the items it was given, in falling order; it knows nothing of others."""
 
-    mass = False
+    evidence_count = False
 
     def __init__(self, *numbers: int) -> None:
         self.numbers = numbers
         self.asked = 0
 
-    def ask(self, query: Query, table: ItemTable) -> DenseAnswer:
+    def ask(self, query: Query, table: ItemRows) -> DenseAnswer:
         self.asked += 1
         scores = np.full(len(table), np.nan, dtype=np.float32)
         for place, number in enumerate(self.numbers):
@@ -73,7 +73,7 @@ def fused(
 ) -> HybridRetriever:
     config = RetrieverConfig.model_validate({"fusion": fusion, "rrf_k": 60, **options})
     return HybridRetriever(
-        ItemTable(ITEMS),
+        ItemRows(ITEMS),
         {**{name: channel for name, (channel, _) in channels.items()}, "popularity": Popularity({})},
         {},
         config,
@@ -114,8 +114,8 @@ def test_many_what_ifs_are_scored_as_one_by_one(tmp_path: Path) -> None:
     wanted = [ITEMS[30].id, "gone", ITEMS[9].id, ITEMS[31].id]
     found = retriever.rescored(asked, wanted)
     assert np.isnan(found[:, 1]).all()
-    for row, (query, muted), many in zip(found, asked, retriever.rescore_many(asked, wanted), strict=True):
-        alone = retriever.rescore(query, wanted, muted)
+    for row, (query, excluded), many in zip(found, asked, retriever.rescore_many(asked, wanted), strict=True):
+        alone = retriever.rescore(query, wanted, excluded)
         assert row[[0, 2, 3]] == pytest.approx([one.score for one in alone], abs=1e-4)
         assert row[[0, 2, 3]] == pytest.approx([one.score for one in many], abs=1e-6)
         assert [(one.item, one.source) for one in many] == [(one.item, one.source) for one in alone]
@@ -225,7 +225,7 @@ def test_empty_catalogue_is_a_request_error(tmp_path: Path) -> None:
 
 def test_duplicate_ids_are_a_request_error() -> None:
     with pytest.raises(RequestError, match="twice"):
-        ItemTable([*make_items(3), *make_items(1)])
+        ItemRows([*make_items(3), *make_items(1)])
 
 
 def tagged(n: int) -> list[Item]:

@@ -11,7 +11,7 @@ from recsys.config.retrieval import CooccurrenceConfig, EaseConfig, LinearConfig
 from recsys.data.dataset import EventLog
 from recsys.errors import IndexDamaged
 from recsys.types import HistoryEntry, Interaction, Item
-from retrieval import ItemTable, Query
+from retrieval import ItemRows, Query
 from retrieval.channels.item_item import AnyItemItemConfig, ItemItem, decay, fit, history_weights
 from retrieval.fusion_weights import example, fit_weights
 from retrieval.pool import Pool
@@ -52,7 +52,7 @@ def test_an_answer_holds_its_scores_and_not_the_rows_of_its_history() -> None:
     everything = " ".join(map(str, range(600)))
     channel = fit(log_of(*[everything] * 3, items=items), EaseConfig(l2=1.0))
     query = Query(tuple(HistoryEntry(item=item, timestamp=0.0) for item in items[:500]))
-    table = ItemTable(items)
+    table = ItemRows(items)
     assert channel.ask(query, table) is not None
     tracemalloc.start()
     try:
@@ -67,7 +67,7 @@ def test_an_answer_holds_its_scores_and_not_the_rows_of_its_history() -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 class TestEveryWay:
     def scores(self, name: str, query: Query) -> dict[str, float]:
-        table = ItemTable(ITEMS)
+        table = ItemRows(ITEMS)
         answer = fit(CLUSTERS, CONFIGS[name]).ask(query, table)
         assert answer is not None
         return {item.id: float(score) for item, score in zip(table.items, answer.scores, strict=True)}
@@ -82,15 +82,15 @@ class TestEveryWay:
 
     def test_history_it_does_not_know_gives_no_answer(self, name: str) -> None:
         channel = fit(CLUSTERS, CONFIGS[name])
-        assert channel.ask(Query(), ItemTable(ITEMS)) is None
-        assert channel.ask(Query(past(9)), ItemTable(ITEMS)) is None
+        assert channel.ask(Query(), ItemRows(ITEMS)) is None
+        assert channel.ask(Query(past(9)), ItemRows(ITEMS)) is None
 
     def test_shares_of_the_history_add_up_to_the_score(self, name: str) -> None:
-        table = ItemTable(ITEMS)
+        table = ItemRows(ITEMS)
         answer = fit(CLUSTERS, CONFIGS[name]).ask(Query(past(0, 1, 4)), table)
         assert answer is not None
         rows = answer.top(5, np.ones(len(table), dtype=bool))
-        for shares, score in zip(answer.because(rows), answer.of(rows), strict=True):
+        for shares, score in zip(answer.contributions(rows), answer.of(rows), strict=True):
             assert set(shares) == {"i0", "i1", "i4"}
             assert sum(shares.values()) == pytest.approx(score, abs=1e-5)
 
@@ -114,7 +114,7 @@ class TestEveryWay:
     @pytest.mark.parametrize("sequences", [(), ("0",), ("0", "0 0")])
     def test_hardly_any_events_are_no_error(self, name: str, sequences: tuple[str, ...]) -> None:
         channel = fit(log_of(*sequences), CONFIGS[name])
-        answer = channel.ask(Query(past(0)), ItemTable(ITEMS))
+        answer = channel.ask(Query(past(0)), ItemRows(ITEMS))
         assert (answer is None) == (not sequences)
 
 

@@ -7,7 +7,7 @@ from recsys.config import Locality
 from recsys.config.retrieval import NearbyConfig
 from recsys.context.builder import build_context
 from recsys.types import Context, Interaction, Item, Site
-from retrieval import ChannelRetriever, ItemTable, Query
+from retrieval import ChannelRetriever, ItemRows, Query
 from retrieval.channels.nearby import Nearby, nearby
 
 TOWN = Locality(name="T", timezone="UTC", radius_km=50, areas={"here": (50.0, 10.0), "there": (50.0, 10.1)})
@@ -26,12 +26,12 @@ ITEMS = [
 ]
 
 
-def situation(at: str | None = None, place: str | None = None) -> Context:
+def event_context(at: str | None = None, place: str | None = None) -> Context:
     return build_context(at=at, place=place, locality=TOWN)
 
 
-def order(channel: Nearby, context: Context, table: ItemTable | None = None) -> list[str]:
-    retriever = ChannelRetriever("nearby", channel, table or ItemTable(ITEMS))
+def order(channel: Nearby, context: Context, table: ItemRows | None = None) -> list[str]:
+    retriever = ChannelRetriever("nearby", channel, table or ItemRows(ITEMS))
     return [found.item.id for found in retriever.retrieve(Query(context=context), 10)]
 
 
@@ -43,22 +43,22 @@ def configured(per_km: float = 1.0, closed: float = 9.0) -> Nearby:
 
 def test_nearest_first_and_what_is_closed_last() -> None:
     channel = configured(closed=20)
-    assert order(channel, situation("2025-07-04T09:00", "here")) == ["near", "middle", "far", "nowhere"]
-    assert order(channel, situation("2025-07-04T20:00", "here")) == ["middle", "far", "nowhere", "near"]
-    assert order(channel, situation("2025-07-04T09:00", "there")) == ["far", "middle", "near", "nowhere"]
+    assert order(channel, event_context("2025-07-04T09:00", "here")) == ["near", "middle", "far", "nowhere"]
+    assert order(channel, event_context("2025-07-04T20:00", "here")) == ["middle", "far", "nowhere", "near"]
+    assert order(channel, event_context("2025-07-04T09:00", "there")) == ["far", "middle", "near", "nowhere"]
 
 
 def test_place_or_time_alone_says_its_part_and_neither_says_nothing() -> None:
     channel = configured()
-    assert order(channel, situation(place="there"))[0] == "far"
-    assert order(channel, situation("2025-07-04T20:00"))[-1] == "near"
-    assert order(channel, situation("2025-07-04")) == []
+    assert order(channel, event_context(place="there"))[0] == "far"
+    assert order(channel, event_context("2025-07-04T20:00"))[-1] == "near"
+    assert order(channel, event_context("2025-07-04")) == []
     assert order(channel, Context()) == []
 
 
 def test_score_falls_with_every_kilometre_and_once_for_a_closed_door() -> None:
     answer = configured(per_km=2.0, closed=5.0).ask(
-        Query(context=situation("2025-07-05T09:00", "here")), ItemTable(ITEMS)
+        Query(context=event_context("2025-07-05T09:00", "here")), ItemRows(ITEMS)
     )
     assert answer is not None
     far, middle, near, nowhere = answer.scores
@@ -75,8 +75,8 @@ def test_items_without_sites_have_no_such_channel() -> None:
 def test_a_new_item_is_found_where_it_is_and_a_deleted_one_is_forgotten() -> None:
     fresh = item("fresh", 0.001, "24/7")
     channel = configured().updated([fresh], {"far"})
-    table = ItemTable(ITEMS).changed([fresh], removed={"far"})
-    assert order(channel, situation("2025-07-04T20:00", "here"), table)[0] == "fresh"
+    table = ItemRows(ITEMS).changed([fresh], removed={"far"})
+    assert order(channel, event_context("2025-07-04T20:00", "here"), table)[0] == "fresh"
     assert set(channel.sites) == {"near", "middle", "nowhere", "fresh"}
 
 
@@ -91,9 +91,9 @@ def test_the_fit_finds_what_distance_and_closed_doors_cost() -> None:
     events = []
     for number in range(1500):
         place, hour = ("here", "there")[number % 2], 6 + number % 16
-        context = situation(f"2025-07-04T{hour:02}:00", place)
+        context = event_context(f"2025-07-04T{hour:02}:00", place)
         answer = Nearby({one.id: one.site for one in items}, 0.9, 50.0).ask(
-            Query(context=context), ItemTable(items)
+            Query(context=context), ItemRows(items)
         )
         assert answer is not None
         row = int(np.argmax(answer.scores + quality + draw.gumbel(size=40)))

@@ -8,7 +8,7 @@ import pytest
 from recsys.config.retrieval import PopularityConfig
 from recsys.data.dataset import EventLog
 from recsys.types import Context, Interaction, Item
-from retrieval import ChannelRetriever, ItemTable, Query, Retriever
+from retrieval import ChannelRetriever, ItemRows, Query, Retriever
 from retrieval.channels.popularity import Popularity, by_segment, recent
 from tests.retrieval.contract import RetrieverContract, make_items
 
@@ -16,7 +16,7 @@ DAY = 86_400.0
 
 
 def popular(items: Sequence[Item], counts: Mapping[str, float]) -> ChannelRetriever:
-    return ChannelRetriever("popularity", Popularity(counts), ItemTable(items))
+    return ChannelRetriever("popularity", Popularity(counts), ItemRows(items))
 
 
 class TestPopularity(RetrieverContract):
@@ -61,7 +61,7 @@ def test_segment_brings_what_is_met_in_this_situation() -> None:
     events += [(Interaction(user_id="u", item_id="i1"), night)] * 100
     channel = by_segment(events, ["i0", "i1"], PopularityConfig())
     assert channel is not None
-    table = ItemTable(make_items(2))
+    table = ItemRows(make_items(2))
     retriever = ChannelRetriever("segment", channel, table)
     assert retriever.retrieve(Query(context=night), 2)[0].item.id == "i1"
     assert retriever.retrieve(Query(context=morning), 2)[0].item.id == "i0"

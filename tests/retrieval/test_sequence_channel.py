@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.types import HistoryEntry, Item
-from retrieval import ItemTable, Query
+from retrieval import ItemRows, Query
 from retrieval.channels.sequence import SequenceAnswer, SequenceChannel
 from retrieval.sequence.model import SequenceConfig, SequenceModel, Training
 from retrieval.sequence.network import build
@@ -34,7 +34,7 @@ def model() -> SequenceModel:
     )
 
 
-def asked(model: SequenceModel, table: ItemTable) -> SequenceAnswer:
+def asked(model: SequenceModel, table: ItemRows) -> SequenceAnswer:
     answer = SequenceChannel(model).ask(Query(HISTORY), table)
     assert answer is not None
     return answer
@@ -47,12 +47,12 @@ def likely(model: SequenceModel) -> dict[str, float]:
     return dict(zip(model.items, scores.tolist(), strict=True))
 
 
-def ids(table: ItemTable, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
+def ids(table: ItemRows, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
     return [table.items[row].id for row in rows.tolist()]
 
 
 def test_scores_are_log_probabilities_but_for_a_constant(model: SequenceModel) -> None:
-    table, true = ItemTable(ITEMS), likely(model)
+    table, true = ItemRows(ITEMS), likely(model)
     scores = asked(model, table).of(np.arange(len(table)))
     away = [
         score - true[item.id]
@@ -67,7 +67,7 @@ def test_scores_are_log_probabilities_but_for_a_constant(model: SequenceModel) -
 
 @pytest.mark.parametrize("n", [0, 1, 7, 50, 1000])
 def test_the_most_likely_of_what_is_allowed_comes_first(model: SequenceModel, n: int) -> None:
-    table, true = ItemTable(ITEMS), likely(model)
+    table, true = ItemRows(ITEMS), likely(model)
     allowed = np.random.default_rng(1).random(len(table)) < 0.7
     may = [item.id for item, ok in zip(table.items, allowed, strict=True) if ok and item.id in true]
     expected = sorted(may, key=lambda one: (-true[one], table.row_of[one]))
@@ -76,7 +76,7 @@ def test_the_most_likely_of_what_is_allowed_comes_first(model: SequenceModel, n:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 20])
 def test_equal_items_are_in_the_order_of_the_table(model: SequenceModel, n: int) -> None:
-    table = ItemTable(ITEMS).changed([Item(id="i20", title="i20 moves to the end")])
+    table = ItemRows(ITEMS).changed([Item(id="i20", title="i20 moves to the end")])
     allowed = np.zeros(len(table), dtype=bool)
     allowed[[table.row_of[one] for one in ("i20", "i7", "i9")]] = True
     found = ids(table, asked(model, table).top(n, allowed))
@@ -84,7 +84,7 @@ def test_equal_items_are_in_the_order_of_the_table(model: SequenceModel, n: int)
 
 
 def test_a_deleted_item_is_not_found_and_a_new_one_is_unknown(model: SequenceModel) -> None:
-    table = ItemTable(ITEMS)
+    table = ItemRows(ITEMS)
     best = ids(table, asked(model, table).top(1, table.available))[0]
     changed = table.changed([Item(id="new", title="New")], removed=[best])
     found = ids(changed, asked(model, changed).top(1000, changed.available))
@@ -94,5 +94,5 @@ def test_a_deleted_item_is_not_found_and_a_new_one_is_unknown(model: SequenceMod
 
 def test_it_has_nothing_to_say_after_nothing_known(model: SequenceModel) -> None:
     channel = SequenceChannel(model)
-    assert channel.ask(Query(), ItemTable(ITEMS)) is None
-    assert channel.ask(Query((HistoryEntry(item=ITEMS[55]),)), ItemTable(ITEMS)) is None
+    assert channel.ask(Query(), ItemRows(ITEMS)) is None
+    assert channel.ask(Query((HistoryEntry(item=ITEMS[55]),)), ItemRows(ITEMS)) is None

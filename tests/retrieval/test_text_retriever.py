@@ -10,7 +10,7 @@ from recsys.config.retrieval import TextConfig
 from recsys.types import Candidate, HistoryEntry, Item
 from retrieval import (
     ChannelRetriever,
-    ItemTable,
+    ItemRows,
     Query,
     Retriever,
     SentenceEmbedder,
@@ -29,7 +29,7 @@ def text_retriever(
 ) -> ChannelRetriever:
     embedder = embedder or HashEmbedder()
     index = TextIndex.build(items, embedder)
-    return ChannelRetriever("text", TextChannel(index, embedder, TextConfig(**config)), ItemTable(items))
+    return ChannelRetriever("text", TextChannel(index, embedder, TextConfig(**config)), ItemRows(items))
 
 
 class TestTextRetriever(RetrieverContract):
@@ -52,7 +52,7 @@ def scores(query: Query, **config: float) -> dict[str, float]:
     embedder = AxisEmbedder()
     index = TextIndex.build(items, embedder)
     channel = TextChannel(index, embedder, TextConfig(**config))
-    retriever = ChannelRetriever("text", channel, ItemTable(items))
+    retriever = ChannelRetriever("text", channel, ItemRows(items))
     return {candidate.item.id: candidate.score for candidate in retriever.retrieve(query, 4)}
 
 
@@ -135,7 +135,7 @@ def test_shares_add_up_to_the_history_part_of_the_score(wish: str) -> None:
     candidates = retriever.retrieve(Query(past, wish), 60)
     assert len(candidates) == 60
 
-    remainder = np.array([c.score - sum(c.because.values()) for c in candidates])
+    remainder = np.array([c.score - sum(c.contributions.values()) for c in candidates])
     if not wish:
         assert remainder == pytest.approx(np.zeros(60), abs=1e-5)
         return
@@ -149,26 +149,26 @@ def test_shares_add_up_to_the_history_part_of_the_score(wish: str) -> None:
 def test_shares_name_each_history_item_once_and_dislikes_speak_against() -> None:
     past = (*history(ITEMS[1], ITEMS[2]), *history(ITEMS[1]), *history(ITEMS[3], liked=False))
     candidates = {c.item.id: c for c in text_retriever().retrieve(Query(past), 60)}
-    assert set(candidates["i1"].because) == {"i1", "i2", "i3"}
-    assert max(candidates["i1"].because, key=candidates["i1"].because.__getitem__) == "i1"
-    assert candidates["i3"].because["i3"] < 0
+    assert set(candidates["i1"].contributions) == {"i1", "i2", "i3"}
+    assert max(candidates["i1"].contributions, key=candidates["i1"].contributions.__getitem__) == "i1"
+    assert candidates["i3"].contributions["i3"] < 0
 
 
 def test_wish_alone_has_no_history_to_thank() -> None:
-    assert all(not c.because for c in text_retriever().retrieve(Query(wish="a wish"), 10))
+    assert all(not c.contributions for c in text_retriever().retrieve(Query(wish="a wish"), 10))
 
 
 def test_history_outside_the_catalogue_still_counts() -> None:
     gone = Item(id="gone", title="Gone from the shelves")
     candidates = text_retriever().retrieve(Query(history(ITEMS[1], gone)), 10)
-    assert set(candidates[0].because) == {"i1", "gone"}
-    assert candidates[0].score == pytest.approx(sum(candidates[0].because.values()), abs=1e-5)
+    assert set(candidates[0].contributions) == {"i1", "gone"}
+    assert candidates[0].score == pytest.approx(sum(candidates[0].contributions.values()), abs=1e-5)
 
 
 def test_very_long_history_is_remembered_for_ten_half_lives() -> None:
     past = tuple(HistoryEntry(item=ITEMS[number % 60], liked=True) for number in range(5_000))
     candidates = text_retriever(half_life=2.0).retrieve(Query(past), 5)
-    assert len(candidates[0].because) == 21
+    assert len(candidates[0].contributions) == 21
 
 
 def test_packaged_model_finds_the_animated_film_for_a_wish() -> None:

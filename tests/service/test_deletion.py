@@ -17,14 +17,14 @@ from recsys.cli import app
 from recsys.config import Domain, Privacy, Settings
 from recsys.context import pii
 from recsys.data import erasure
-from recsys.data.batch import Batch
+from recsys.data.batch import ImportBatch
 from recsys.data.database import FEEDBACK, SCHEMA, TRACES, USERS
 from recsys.data.erasure import delete_user, remove_fitted, trained_on
 from recsys.data.event_contexts import retriever_folder
 from recsys.data.store import Store
 from recsys.errors import StoreError, UnknownUser
 from recsys.service.api import records
-from recsys.service.api.schemas import Answer
+from recsys.service.api.schemas import RecommendationResponse
 from recsys.service.security import audit
 from recsys.types import Context, Interaction, Item, User
 from recsys.utils import sanitize
@@ -53,7 +53,7 @@ USERS_THERE = (User(id="ann", profile={"about": "very private words"}), User(id=
 def store(store_url: str) -> Iterator[Store]:
     with Store(store_url) as store:
         for domain in ("films", "books"):
-            store.import_batch(domain, Batch(ITEMS, USERS_THERE, EVENTS))
+            store.import_batch(domain, ImportBatch(ITEMS, USERS_THERE, EVENTS))
             with store.transaction(writes=True) as connection:
                 for user in ("ann", "bob"):
                     trace = {"domain": domain, "id": f"r-{user}", "user_id": user, "time": 1.0, "request_id": "q",
@@ -110,7 +110,7 @@ def test_the_bytes_are_gone_from_an_sqlite_file_too(
 ) -> None:
     file = tmp_path / "one.db"
     with Store(f"sqlite:///{file}") as store:
-        store.import_batch("films", Batch(ITEMS, USERS_THERE, EVENTS))
+        store.import_batch("films", ImportBatch(ITEMS, USERS_THERE, EVENTS))
     assert b"very private words" in file.read_bytes()
     with Store(f"sqlite:///{file}") as store:
         delete_user(store, films, "ann", settings)
@@ -148,7 +148,7 @@ def test_a_request_that_ends_after_its_person_was_deleted_leaves_no_trace(
     store: Store, films: Domain, settings: Settings, known: str | None, asked: str | None, kept: bool
 ) -> None:
     """One that was under way used to write its trace after the deletion. Who was never known has nothing to delete."""
-    answer = Answer(
+    answer = RecommendationResponse(
         domain="films", user=known, recommendations=(), context=Context(), model=None,
         strategy="retriever", recommendation_id="r-late",
     )  # fmt: skip
@@ -200,7 +200,7 @@ def test_somebody_without_events_leaves_the_retriever_as_it_is(
     store: Store, films: Domain, settings: Settings
 ) -> None:
     folder = fitted(settings)
-    store.import_batch("films", Batch(users=(User(id="new"),)))
+    store.import_batch("films", ImportBatch(users=(User(id="new"),)))
     done = delete_user(store, films, "new", settings)
     assert (done.rows, done.refit, done.adapters) == ({"users": 1}, (), ())
     assert (folder / "ease").exists()
@@ -243,7 +243,7 @@ def test_adapters_made_after_their_first_event_are_named(store: Store, films: Do
     made(4, "2026-06-01T12:00:00+00:00", "books")
     assert trained_on(store, films, "ann", world.settings) == tuple(later)
     assert delete_user(store, films, "ann", world.settings).adapters == tuple(later)
-    store.import_batch("films", Batch(ITEMS, USERS_THERE, (Interaction(user_id="ann", item_id="a"),)))
+    store.import_batch("films", ImportBatch(ITEMS, USERS_THERE, (Interaction(user_id="ann", item_id="a"),)))
     assert len(trained_on(store, films, "ann", world.settings)) == 3, "of unknown time: any may have read it"
     assert trained_on(store, films, "bob", world.settings) == (later[1],), "whose first event is later"
 
@@ -256,7 +256,7 @@ def test_the_command_asks_first_deletes_reports_and_leaves_a_trace_without_the_i
     person = User(id="person-4711")
     event = Interaction(user_id=person.id, item_id="a", timestamp=1)
     with Store(settings.database_url) as store:
-        store.import_batch("films", Batch(ITEMS, (person,), (event,)))
+        store.import_batch("films", ImportBatch(ITEMS, (person,), (event,)))
     command = ["users", "delete", person.id, "--domain", str(films.folder)]
     runner = CliRunner()
     refused = runner.invoke(app, command, input="n\n")

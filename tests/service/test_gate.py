@@ -28,14 +28,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def test_beyond_places_and_queue_it_refuses_and_counts() -> None:
     shed: list[int] = []
-    let_go = threading.Event()
+    release = threading.Event()
 
     async def main() -> list[str]:
         gate = Gate(1, 1, lambda: shed.append(1))
         done: list[str] = []
 
         async def work(name: str) -> None:
-            await gate.run(let_go.wait)
+            await gate.run(release.wait)
             done.append(name)
 
         async with anyio.create_task_group() as group:
@@ -45,7 +45,7 @@ def test_beyond_places_and_queue_it_refuses_and_counts() -> None:
             await until(lambda: gate.waiting == 1)
             with pytest.raises(Overloaded):
                 await gate.run(lambda: None)
-            let_go.set()
+            release.set()
         assert (gate.running, gate.waiting) == (0, 0)
         return done
 
@@ -62,7 +62,7 @@ def test_a_queue_of_none_still_lets_in_whom_there_is_a_place_for() -> None:
 
 def test_client_that_leaves_the_queue_frees_its_place() -> None:
     async def main() -> None:
-        gate, leave, let_go = Gate(1, 1), anyio.Event(), threading.Event()
+        gate, leave, release = Gate(1, 1), anyio.Event(), threading.Event()
 
         async def receive() -> Message:
             await leave.wait()
@@ -73,13 +73,13 @@ def test_client_that_leaves_the_queue_frees_its_place() -> None:
                 await gate.run(lambda: pytest.fail("it ran for nobody"), receive)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(gate.run, let_go.wait)
+            group.start_soon(gate.run, release.wait)
             await until(lambda: gate.running == 1)
             group.start_soon(leaves)
             await until(lambda: gate.waiting == 1)
             leave.set()
             await until(lambda: gate.waiting == 0)
-            let_go.set()
+            release.set()
         assert await gate.run(lambda: "free again") == "free again"
 
     anyio.run(main)
@@ -98,17 +98,17 @@ def test_work_that_fails_gives_its_place_back() -> None:
 @contextmanager
 def held(scripted: ScriptedEngine) -> Iterator[threading.Event]:
     """The engine answers only once the event is set."""
-    let_go, score = threading.Event(), scripted.score
+    release, score = threading.Event(), scripted.score
 
     def slow(text: str, label: str) -> float:
-        assert let_go.wait(60)
+        assert release.wait(60)
         return score(text, label)
 
     scripted.score = slow
     try:
-        yield let_go
+        yield release
     finally:
-        let_go.set()
+        release.set()
 
 
 def test_full_service_answers_503_with_retry_after_and_loses_nothing(
@@ -126,7 +126,7 @@ def test_full_service_answers_503_with_retry_after_and_loses_nothing(
             async def ask() -> None:
                 answers.append(await client.post("/v1/recommendations", json=body))
 
-            with held(scripted) as let_go:
+            with held(scripted) as release:
                 async with anyio.create_task_group() as group:
                     group.start_soon(ask)
                     await until(lambda: gate.running == 1)
@@ -135,7 +135,7 @@ def test_full_service_answers_503_with_retry_after_and_loses_nothing(
                     refused = await client.post("/v1/recommendations", json=body)
                     alive = await client.get("/healthz")
                     metrics = (await client.get("/metrics")).text
-                    let_go.set()
+                    release.set()
             assert "whyrec_queue_length 1.0" in metrics
             assert "whyrec_shed_total 1.0" in metrics
             return answers, refused, alive

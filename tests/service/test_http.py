@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 
 from recsys.errors import EngineDead, StoreError
 from recsys.recommender.recommender import Recommender
-from recsys.recommender.request import Asked
+from recsys.recommender.request import RequestOptions
 from recsys.service.api import records
-from recsys.service.api.schemas import Answer, RecommendationRequest
+from recsys.service.api.schemas import RecommendationRequest, RecommendationResponse
 from recsys.service.security import audit
 from recsys.types import Recommendations
 from recsys.utils import clock
@@ -34,7 +34,7 @@ class TestRecommendations:
         assert all(line.explanation and line.explanation.grounded for line in answer)
 
     def test_every_part_of_a_request_can_be_said(self) -> None:
-        assert set(Asked.__annotations__) <= set(RecommendationRequest.model_fields)
+        assert set(RequestOptions.__annotations__) <= set(RecommendationRequest.model_fields)
 
     def test_history_context_and_filter_of_the_request_are_used(self, client: TestClient) -> None:
         found = recommend(
@@ -206,7 +206,7 @@ class TestFeedback:
 
         monkeypatch.setattr(records, "add_trace", full)
         found = recommend(client, user="ann", k=1, reasons=False)
-        assert Answer.model_validate(found)
+        assert RecommendationResponse.model_validate(found)
         assert any(note.startswith("trace: ") for note in found["degraded"])
 
 

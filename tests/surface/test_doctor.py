@@ -21,10 +21,10 @@ from recsys.engine.base import LabelScores
 from recsys.engine.checkpoints import weights
 from recsys.errors import EngineError
 from recsys.utils import system
-from recsys.utils.system import Imported
+from recsys.utils.system import ModuleImport
 from tests.adapter_files import write_lora
 
-GOOD = {module: Imported(version="1.0") for module in (*doctor.REQUIRED, *doctor.OPTIONAL)}
+GOOD = {module: ModuleImport(version="1.0") for module in (*doctor.REQUIRED, *doctor.OPTIONAL)}
 MODERN = "flags\t\t: fpu avx2 avx512f avx512_bf16\n"
 
 
@@ -90,7 +90,7 @@ def test_good_machine_is_all_ok(box: Machine, settings: Settings) -> None:
 def test_torchvision_of_another_torch(box: Machine, settings: Settings) -> None:
     """PyPI's torchvision beside torch+cpu: `import transformers` failed over `torchvision::nms`."""
     box.versions |= {"torchvision": "0.28.0", "torchaudio": "2.13.0"}
-    box.imports["transformers"] = Imported(error="RuntimeError: operator torchvision::nms does not exist")
+    box.imports["transformers"] = ModuleImport(error="RuntimeError: operator torchvision::nms does not exist")
     check = look(settings, "torch companions")
     assert check.status == "fail"
     assert "torchvision 0.28.0, torchaudio 2.13.0" in check.detail
@@ -106,21 +106,21 @@ def test_torchvision_beside_its_own_torch_is_fine(box: Machine, settings: Settin
 
 @pytest.mark.parametrize("module", doctor.REQUIRED)
 def test_missing_module(box: Machine, settings: Settings, module: str) -> None:
-    box.imports[module] = Imported(error=f"ModuleNotFoundError: No module named '{module}'", missing=True)
+    box.imports[module] = ModuleImport(error=f"ModuleNotFoundError: No module named '{module}'", missing=True)
     check = look(settings, module)
     assert check.status == "fail"
     assert "make setup" in check.fix
 
 
 def test_fine_tuning_is_optional(box: Machine, settings: Settings) -> None:
-    box.imports["peft"] = Imported(error="ModuleNotFoundError: No module named 'peft'", missing=True)
+    box.imports["peft"] = ModuleImport(error="ModuleNotFoundError: No module named 'peft'", missing=True)
     check = look(settings, "peft")
     assert check.status == "warn"
     assert "whyrec[train]" in check.fix
 
 
 def test_remote_engine_needs_no_vllm_and_no_memory(box: Machine, settings: Settings) -> None:
-    box.imports["vllm"] = Imported(error="ModuleNotFoundError: No module named 'vllm'", missing=True)
+    box.imports["vllm"] = ModuleImport(error="ModuleNotFoundError: No module named 'vllm'", missing=True)
     box.memory = doctor.GIB
     remote = changed(settings, engine="http://localhost:8000")
     assert look(remote, "vllm").status == "ok"
@@ -172,7 +172,7 @@ def test_adapter_is_merged_on_a_cpu_and_applied_on_a_gpu(
     folder = write_lora(tmp_path / "lora")
     check = look(changed(settings, adapter=folder), "adapter")
     assert (check.status, check.detail) == ("ok", f"{folder}: merged into the model at first use")
-    box.imports["torch"] = Imported(version="2.13.0", gpu="NVIDIA H100")
+    box.imports["torch"] = ModuleImport(version="2.13.0", gpu="NVIDIA H100")
     check = look(changed(settings, adapter=folder), "adapter")
     assert (check.status, check.detail) == ("ok", str(folder))
 
@@ -275,7 +275,7 @@ def test_gpu_that_torch_cannot_use(box: Machine, settings: Settings) -> None:
     check = look(settings, "gpu")
     assert check.status == "warn"
     assert "whyrec[gpu]" in check.fix
-    box.imports["torch"] = Imported(version="2.13.0", gpu="NVIDIA H100")
+    box.imports["torch"] = ModuleImport(version="2.13.0", gpu="NVIDIA H100")
     assert look(settings, "gpu").detail == "NVIDIA H100"
 
 

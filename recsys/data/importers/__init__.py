@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recsys.config import Domain
 from recsys.config.tables import InteractionTable, ItemTable, UserTable
-from recsys.data.batch import Batch, ImportOutcome, ImportReport, Progress, ResolvePlace
+from recsys.data.batch import ImportBatch, ImportOutcome, ImportReport, Progress, ResolvePlace
 from recsys.data.importers.readers import Table, locate, read_table
 from recsys.data.importers.validate import columns_of, read_interactions, read_items, read_users
 from recsys.types import Interaction, User
@@ -49,7 +49,7 @@ def ensure_imported(domain: Domain, store: Store, progress: Progress | None = No
 
 def read_domain(
     domain: Domain, progress: Progress | None = None, *, resolve_place: ResolvePlace | None = None
-) -> Batch:
+) -> ImportBatch:
     """The validated rows of a domain's tables, and a count of the odd ones.
 
     `progress` is called with ("reading items", rows done, rows in all); `resolve_place` finds
@@ -89,7 +89,7 @@ def read_domain(
         done("interactions")
     if domain.users is None:
         users = tuple(User(id=one) for one in dict.fromkeys(event.user_id for event in interactions))
-    return Batch(items, users, interactions, report)
+    return ImportBatch(items, users, interactions, report)
 
 
 def _find_place(domain: Domain) -> ResolvePlace:

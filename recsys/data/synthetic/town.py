@@ -58,7 +58,7 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Place:
+class TownPlace:
     """One place of the town; price from 0 (free) to 3."""
 
     id: str
@@ -166,7 +166,7 @@ class Town:
             ),
         )  # fmt: skip
 
-    def _make_places(self) -> list[Place]:
+    def _make_places(self) -> list[TownPlace]:
         random, made = self._random, []
         names = {kind: [str(one) for one in random.permutation(words)] for kind, words in NAMES.items()}
         areas = list(AREAS)
@@ -187,7 +187,7 @@ class Town:
             while unique in titles:
                 unique = f"{unique} II"
             titles.add(unique)
-            places.append(Place(f"p{number + 1:03}", unique, category, price, area, point, hours))
+            places.append(TownPlace(f"p{number + 1:03}", unique, category, price, area, point, hours))
         return places
 
     def _make_residents(self) -> list[Resident]:

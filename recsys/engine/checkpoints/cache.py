@@ -43,7 +43,7 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True)
-class Source:
+class CheckpointSource:
     """What a checkpoint is made from. `format` is raised when the way of making it changes."""
 
     name: str
@@ -51,7 +51,9 @@ class Source:
     format: int
 
 
-def make_once(folder: Path, source: Source, make: Callable[[Path], None], say: Progress, what: str) -> Path:
+def make_once(
+    folder: Path, source: CheckpointSource, make: Callable[[Path], None], say: Progress, what: str
+) -> Path:
     """`folder`, made by `make` if it is not there as it should be; `say` gets a line if so.
 
     Processes that want the same folder wait for each other. A process that dies leaves
@@ -73,7 +75,7 @@ def make_once(folder: Path, source: Source, make: Callable[[Path], None], say: P
     return folder
 
 
-def damage(folder: Path, source: Source) -> str:
+def damage(folder: Path, source: CheckpointSource) -> str:
     """Why a checkpoint cannot be used as it is; "" if it can. Reads every byte (.15 s for 270 MB)."""
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
@@ -135,7 +137,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _build(folder: Path, source: Source, make: Callable[[Path], None]) -> None:
+def _build(folder: Path, source: CheckpointSource, make: Callable[[Path], None]) -> None:
     """Make the checkpoint beside its place, then move it there in one step."""
     staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(folder), dir=folder.parent))
     try:
@@ -152,7 +154,7 @@ def _build(folder: Path, source: Source, make: Callable[[Path], None]) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _move_into_place(staging: Path, folder: Path, source: Source) -> None:
+def _move_into_place(staging: Path, folder: Path, source: CheckpointSource) -> None:
     try:
         staging.rename(folder)
     except OSError:

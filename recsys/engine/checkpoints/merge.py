@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.config import Settings
-from recsys.engine.checkpoints.cache import Progress, Source, make_once
+from recsys.engine.checkpoints.cache import CheckpointSource, Progress, make_once
 from recsys.engine.checkpoints.lora import WEIGHTS, Lora, LoraLayer, read_lora
 from recsys.engine.checkpoints.weights import check_folder, copy_all_but_weights, model_cache
 from recsys.errors import MissingDependency, ModelError
@@ -36,7 +36,7 @@ def merged_model(
     try:
         return make_once(
             folder,
-            Source(folder.name, identity, FORMAT),
+            CheckpointSource(folder.name, identity, FORMAT),
             lambda staging: merge_adapter(base, adapter, staging),
             say,
             f"merging the adapter {sha} into {settings.model} (once, some seconds)",

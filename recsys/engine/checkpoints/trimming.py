@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.config import Settings
-from recsys.engine.checkpoints.cache import Progress, Source, make_once
+from recsys.engine.checkpoints.cache import CheckpointSource, Progress, make_once
 from recsys.engine.checkpoints.weights import (
     check_folder,
     copy_all_but_weights,
@@ -144,7 +144,7 @@ def _made(
         check_folder(staging)
 
     try:
-        source = Source(folder.name, identity, FORMAT)
+        source = CheckpointSource(folder.name, identity, FORMAT)
         return make_once(folder, source, make, say, f"making {folder.name} (once, some seconds)")
     except OSError as error:
         raise ModelError(

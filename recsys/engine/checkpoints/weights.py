@@ -23,8 +23,8 @@ from typing import Any
 from recsys.config import PACKAGED_MODEL, Settings
 from recsys.engine.checkpoints.cache import (
     MANIFEST,
+    CheckpointSource,
     Progress,
-    Source,
     damage,
     make_once,
     safetensors_header,
@@ -166,8 +166,8 @@ def copy_all_but_weights(base: Path, out: Path) -> None:
             shutil.copyfile(path, out / path.name)
 
 
-def _converted(settings: Settings, gguf: Path) -> tuple[Path, Source]:
-    source = Source(gguf.name, sha256(gguf), FORMAT)
+def _converted(settings: Settings, gguf: Path) -> tuple[Path, CheckpointSource]:
+    source = CheckpointSource(gguf.name, sha256(gguf), FORMAT)
     return model_cache(settings) / f"{settings.model}-{source.sha256[:12]}", source
 
 

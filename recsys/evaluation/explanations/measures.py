@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.evaluation.explanations.statements import Judge
-from recsys.evaluation.explanations.truth import Known, World, values_of
+from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, values_of
 from recsys.evaluation.results.meanings import MEANINGS
 from recsys.types import Explanation, Recommendation, Recommendations, StrictModel, Usage
 from recsys.utils.intervals import Interval, Resamples, Statistic, Values, bounds
@@ -50,14 +50,14 @@ class Record(StrictModel):
 
 
 @dataclass(frozen=True)
-class Row:
+class ReasonRow:
     """One reason and all that is known of it. `first` marks the first of its answer, to count an answer once."""
 
     user: str
     line: Recommendation
     reason: Explanation
     trial: Trial
-    known: Known
+    known: ReasonFacts
     answer: Recommendations
     first: bool
 
@@ -66,7 +66,7 @@ Shares = list[tuple[float, float]]
 """For each reason (over, under): a measure is the sum of the first over the sum of the second."""
 
 
-def rows_of(records: Iterable[Record], world: World) -> list[Row]:
+def rows_of(records: Iterable[Record], world: GroundTruth) -> list[ReasonRow]:
     """All reasons, in the order of the answers."""
     found = []
     for record in records:
@@ -74,15 +74,17 @@ def rows_of(records: Iterable[Record], world: World) -> list[Row]:
         past, profile = world.pasts.get(user, {}), world.profiles.get(user, {})
         for place, (line, trial) in enumerate(zip(lines, record.trials, strict=True)):
             following = lines[place + 1].item if place + 1 < len(lines) else None
-            known = Known(line.item, past, record.answer.context, following, profile)
+            known = ReasonFacts(line.item, past, record.answer.context, following, profile)
             if line.explanation:
-                found.append(Row(user, line, line.explanation, trial, known, record.answer, first=not place))
+                found.append(
+                    ReasonRow(user, line, line.explanation, trial, known, record.answer, first=not place)
+                )
     return found
 
 
 def measures(
-    rows: Sequence[Row],
-    world: World,
+    rows: Sequence[ReasonRow],
+    world: GroundTruth,
     judge: Judge | None,
     *,
     seed: int = 0,
@@ -116,7 +118,7 @@ def measures(
     return {name: dataclasses.asdict(result[name]) for name in named}
 
 
-def statement_shares(rows: Sequence[Row], judge: Judge) -> dict[str, Shares]:
+def statement_shares(rows: Sequence[ReasonRow], judge: Judge) -> dict[str, Shares]:
     """Statements that are true, and those of each kind that are false; and what the swap test finds."""
     read = [judge.statements(row.reason.text, row.known) for row in rows]
     true = [_share(one.true for one in statements) for statements in read]
@@ -130,7 +132,7 @@ def statement_shares(rows: Sequence[Row], judge: Judge) -> dict[str, Shares]:
     return found
 
 
-def swap(row: Row, judge: Judge) -> tuple[float, float]:
+def swap(row: ReasonRow, judge: Judge) -> tuple[float, float]:
     """(1, 1) for a reason that would be false of the other candidate, or of which its cause is none."""
     other = judge.world.items.get(row.trial.swapped or "")
     if other is None:
@@ -139,12 +141,12 @@ def swap(row: Row, judge: Judge) -> tuple[float, float]:
     return float(not (holds and row.trial.supported)), 1.0
 
 
-def ablation_shares(rows: Sequence[Row]) -> dict[str, Shares]:
+def ablation_shares(rows: Sequence[ReasonRow]) -> dict[str, Shares]:
     """What re-asking without the cited items found, against random items of the history."""
     found: dict[str, Shares] = {
         "ablation_agreement": [_share(cited > other for cited, other in row.trial.agreement) for row in rows]
     }
-    both = [any(cited and spoke for cited, spoke in row.trial.context) for row in rows]
+    both = [any(cited and responding for cited, responding in row.trial.context) for row in rows]
     for name, column in (("context_precision", 0), ("context_recall", 1)):
         due = [any(one[column] for one in row.trial.context) for row in rows]
         found[name] = [(float(hit and of), float(of)) for hit, of in zip(both, due, strict=True)]
@@ -167,7 +169,7 @@ def text_shares(texts: Sequence[str]) -> dict[str, Shares]:
     return found
 
 
-def feature_match(row: Row, named: set[str], world: World) -> tuple[float, float]:
+def feature_match(row: ReasonRow, named: set[str], world: GroundTruth) -> tuple[float, float]:
     """Whether a reason names the value of its item that the items the person liked have most often; any of equals."""
     mine = values_of(row.line.item)
     if not mine:
@@ -201,7 +203,7 @@ def feature_measures(
     return _intervals(("fcr", "div"), statistic, len(features), users, seed)
 
 
-def failure_shares(rows: Sequence[Row]) -> dict[str, Shares]:
+def failure_shares(rows: Sequence[ReasonRow]) -> dict[str, Shares]:
     """Reasons of which a written sentence failed its check, and for what."""
     found: dict[str, Shares] = {"check_failures": [(float(bool(row.reason.failures)), 1.0) for row in rows]}
     for kind in sorted({kind for row in rows for kind in row.reason.failures}):
@@ -209,7 +211,7 @@ def failure_shares(rows: Sequence[Row]) -> dict[str, Shares]:
     return found
 
 
-def cost_shares(rows: Sequence[Row]) -> dict[str, Shares]:
+def cost_shares(rows: Sequence[ReasonRow]) -> dict[str, Shares]:
     """Seconds and computed tokens. Those of an answer are counted at its first reason."""
     spent = [_spent(row.answer) if row.first else (0.0, 0.0, 0.0) for row in rows]
     return {

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys.errors import DataError, RequestError
-from recsys.evaluation.explanations.measures import Row, Shares
+from recsys.evaluation.explanations.measures import ReasonRow, Shares
 from retrieval.embedding import Embedder
 
 References = dict[str, list[str]]
@@ -43,7 +43,7 @@ def read_references(path: Path) -> References:
 
 
 def reference_shares(
-    rows: Sequence[Row], references: Mapping[str, Sequence[str]], embedder: Embedder, seed: int
+    rows: Sequence[ReasonRow], references: Mapping[str, Sequence[str]], embedder: Embedder, seed: int
 ) -> dict[str, Shares]:
     """Mean cosine of each reason with its item's references, and with those of a random other item among the rows."""
     items = sorted({row.line.item.id for row in rows if references.get(row.line.item.id)})

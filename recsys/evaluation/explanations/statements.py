@@ -18,7 +18,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from recsys.evaluation.explanations.truth import Known, World, moment, values_of
+from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, moment, values_of
 from recsys.explain.evidence import TITLE_LIMIT
 from recsys.explain.grammar import Grammar
 from recsys.ranking.facts import distance_text
@@ -109,7 +109,9 @@ class Name:
 class Judge:
     """Reads reasons in one language. Raises KeyError for a language that `TABLES` lacks."""
 
-    def __init__(self, world: World, nouns: tuple[str, str], grammar: Grammar, language: str = "en") -> None:
+    def __init__(
+        self, world: GroundTruth, nouns: tuple[str, str], grammar: Grammar, language: str = "en"
+    ) -> None:
         self.world, self.grammar = world, grammar
         self.language = Language(TABLES[language], nouns)
         self.noun = nouns[0]
@@ -117,7 +119,7 @@ class Judge:
         for item in world.items.values():
             titled[self.shown(item)].append(item.id)
         names = [Name(title, "T", ids=tuple(ids)) for title, ids in titled.items()]
-        names += [Name(grammar.said("attribute", v), "A", True, meaning=v) for v in sorted(world.values)]
+        names += [Name(grammar.localize("attribute", v), "A", True, meaning=v) for v in sorted(world.values)]
         names += [Name(word, "C", True, meaning=time) for word, time in TABLES[language]["time"].items()]
         self.titles_and_words = _indexed(names)
 
@@ -126,25 +128,29 @@ class Judge:
         title = clean_text(item.title, TITLE_LIMIT) or clean_text(f"{self.noun} {item.id}", TITLE_LIMIT)
         return self.grammar.titled(title)
 
-    def statements(self, text: str, known: Known, about: Item | None = None) -> list[Statement]:
+    def statements(self, text: str, known: ReasonFacts, about: Item | None = None) -> list[Statement]:
         """Everything the text states beside the name of its item, in order of reading.
 
         With `about`, as if the sentence were about that item instead: what would it state then?
         """
-        return _Reading(self, text, known, about or known.item).statements()
+        return _SentenceReading(self, text, known, about or known.item).statements()
 
-    def named_values(self, text: str, known: Known) -> set[str]:
+    def named_values(self, text: str, known: ReasonFacts) -> set[str]:
         """The attribute values that the text names."""
-        return {name.meaning for name in _Reading(self, text, known, known.item).mentions if name.kind == "A"}
+        return {
+            name.meaning
+            for name in _SentenceReading(self, text, known, known.item).mentions
+            if name.kind == "A"
+        }
 
-    def valid(self, evidence: Evidence, known: Known) -> bool:
+    def valid(self, evidence: Evidence, known: ReasonFacts) -> bool:
         """Whether cited evidence exists: the person liked that item, the item has that attribute, the fact holds."""
         named = self.world.items.get(evidence.item_id or "")
         title = named is not None and self.shown(named) == self.grammar.titled(evidence.text)
         match evidence.kind:
             case "history":
                 return title and known.past.get(evidence.item_id or "") is True
-            case "together":
+            case "co_consumed":
                 return title and evidence.item_id in known.past
             case "attribute":
                 return evidence.text in values_of(known.item)
@@ -157,7 +163,7 @@ class Judge:
             case "profile":
                 return bool(known.profile)
             case "context":
-                said = self.statements(self.grammar.said("context", evidence.text), known)
+                said = self.statements(self.grammar.localize("context", evidence.text), known)
                 return bool(said) and all(one.true for one in said)
         return False
 
@@ -193,10 +199,10 @@ def _stands(name: Name, text: str, place: int) -> bool:
     return same and not _joined(text, place + len(name.text))
 
 
-class _Reading:
+class _SentenceReading:
     """One text with its names as marks; `mentions` has what each mark stands for."""
 
-    def __init__(self, judge: Judge, text: str, known: Known, about: Item) -> None:
+    def __init__(self, judge: Judge, text: str, known: ReasonFacts, about: Item) -> None:
         self.judge, self.known, self.about = judge, known, about
         self.mentions: list[Name] = []
         self.found: list[Statement] = []
@@ -284,7 +290,7 @@ class _Reading:
         self._claim(claim, match, marks)
         if claim == "contrast":
             contrasted.update(marks)
-        gone = claim in ("rare", "disliked", "together", "wish")
+        gone = claim in ("rare", "disliked", "co_consumed", "wish")
         return " " if gone else " " + " ".join(found[0] for found in _MARK.finditer(match[0])) + " "
 
     def _claim(self, claim: str, match: re.Match[str], marks: list[int]) -> None:
@@ -296,10 +302,12 @@ class _Reading:
             if claim in ("liked", "disliked"):
                 wanted = claim == "liked"
                 self._say(claim, name.text, any(known.past.get(one) is wanted for one in name.ids))
-            if claim == "met" or (claim == "together" and groups.get("user")):
+            if claim == "met" or (claim == "co_consumed" and groups.get("user")):
                 self._say("past", name.text, any(one in known.past for one in name.ids))
-            if claim == "together":
-                self._say("together", name.text, any(world.together(one, self.about.id) for one in name.ids))
+            if claim == "co_consumed":
+                self._say(
+                    "co_consumed", name.text, any(world.co_consumed(one, self.about.id) for one in name.ids)
+                )
             if claim == "contrast" and name.kind != "I":
                 self._say("title", name.text, name.kind == "O")
             if claim == "disliked" and groups.get("common"):

@@ -24,12 +24,12 @@ from recsys.errors import EngineError, RequestError
 from recsys.evaluation.explanations.measures import Record, Trial, measures, rows_of
 from recsys.evaluation.explanations.references import References, reference_shares
 from recsys.evaluation.explanations.statements import TABLES, Judge
-from recsys.evaluation.explanations.truth import World
+from recsys.evaluation.explanations.truth import GroundTruth
 from recsys.evaluation.results import report
 from recsys.evaluation.results.journal import Journal, write_section
 from recsys.evaluation.results.provenance import ENGINES, data_hash, digest, versions
 from recsys.evaluation.results.rankings import OVERWRITE
-from recsys.explain import REASON_TEMPLATE, Ablation, Part, in_language, told
+from recsys.explain import REASON_TEMPLATE, Ablation, RequestPart, describe_part, in_language
 from recsys.explain.ablation import parts_of
 from recsys.explain.explainer import OFFERED
 from recsys.explain.grammar import Grammar
@@ -37,7 +37,7 @@ from recsys.explain.writer import GRAMMAR
 from recsys.prompting.wishes import wish_for
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.recommender.recommender import Recommender
-from recsys.recommender.request import Asked, Prepared
+from recsys.recommender.request import Prepared, RequestOptions
 from recsys.types import Interaction, Item, Recommendations
 from retrieval import SentenceEmbedder
 
@@ -86,9 +86,9 @@ def evaluate_reasons(
     domain, store = recommender.domain, recommender.store
     events = store.interactions(domain.name)
     items = store.items(domain.name)
-    people = drawn(sorted({event.user_id for event in events}), users, seed)
+    people = sample_people(sorted({event.user_id for event in events}), users, seed)
     profiles = {user: store.user(domain.name, user).profile for user in people}
-    world = World(items, events, domain.feedback, profiles)
+    world = GroundTruth(items, events, domain.feedback, profiles)
     last = {event.user_id: event for event in events if domain.situated}
     run = _run(recommender, len(people), k, seed, language, style, command, data_hash(items, events))
     run |= {"concurrency": concurrency, "wishes": wishes}
@@ -103,9 +103,9 @@ def evaluate_reasons(
     with ThreadPoolExecutor(concurrency) as pool:
         asked: dict[Future[Record], str] = {}
         for user in todo:
-            request = situation_of(last.get(user))
+            request = moment_of(last.get(user))
             if wishes:
-                request["wish"] = drawn_wish(recommender, items, f"{seed}/{user}")
+                request["wish"] = sample_wish(recommender, items, f"{seed}/{user}")
             asked[pool.submit(ask, recommender, user, request, k, seed, language, style)] = user
         try:
             for number, future in enumerate(as_completed(asked), start=1 + len(people) - len(todo)):
@@ -135,7 +135,7 @@ def evaluate_reasons(
     return result
 
 
-def drawn(people: Sequence[str], n: int | None, seed: int) -> list[str]:
+def sample_people(people: Sequence[str], n: int | None, seed: int) -> list[str]:
     """`n` people in an order that the seed decides: a larger draw begins with a smaller one."""
     if n is not None and n < 1:
         raise RequestError(f"{n} users cannot be evaluated", hint="ask for 1 or more")
@@ -145,18 +145,18 @@ def drawn(people: Sequence[str], n: int | None, seed: int) -> list[str]:
     return order[:n]
 
 
-def situation_of(event: Interaction | None) -> Asked:
+def moment_of(event: Interaction | None) -> RequestOptions:
     """When, where and in what circumstances an event happened, as a request says it."""
     if event is None:
         return {}
     facts = dict(event.context)
-    asked: Asked = {"place": facts.pop(PLACE, None), "extra": facts}
+    asked: RequestOptions = {"place": facts.pop(PLACE, None), "extra": facts}
     if event.timestamp is not None:
         asked["at"] = dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
     return asked
 
 
-def drawn_wish(recommender: Recommender, items: Sequence[Item], seed: str) -> str:
+def sample_wish(recommender: Recommender, items: Sequence[Item], seed: str) -> str:
     """Words that ask for an item that the seed draws; "" if no item can be asked for without its title."""
     draw = random.Random(f"{seed}/wish")
     order = draw.sample(items, len(items))
@@ -167,7 +167,7 @@ def drawn_wish(recommender: Recommender, items: Sequence[Item], seed: str) -> st
 def ask(
     recommender: Recommender,
     user: str,
-    asked: Asked,
+    asked: RequestOptions,
     k: int,
     seed: int,
     language: str | None = None,
@@ -199,7 +199,7 @@ def trials(
         for part in every
         if part.kind in ("time", "place", "fact")
         and (
-            words := told(
+            words := describe_part(
                 part, {}, prepared.request.context, (recommender.domain.noun, recommender.domain.plural)
             )
         )
@@ -207,22 +207,24 @@ def trials(
     questions = _questions(answer, history, ids, draw)
     named = dict.fromkeys(one for question in questions for one in (question.item, question.swapped) if one)
     sets = [parts for question in questions for parts in question.sets(history)]
-    ablation.ask([*sets, *(frozenset([part]) for part in moment)], [ids.index(one) for one in named])
+    ablation.score_with_model(
+        [*sets, *(frozenset([part]) for part in moment)], [ids.index(one) for one in named]
+    )
     return tuple(question.trial(ablation, ids, history, moment) for question in questions)
 
 
 @dataclass(frozen=True)
-class _Question:
+class AblationTrial:
     """One reason: what it cites of the history, as many random others (fewer if there are no more), and
     a random other candidate."""
 
     item: str
-    cited: tuple[Part, ...]
-    others: tuple[Part, ...]
+    cited: tuple[RequestPart, ...]
+    others: tuple[RequestPart, ...]
     swapped: str | None
-    situation: frozenset[str] = frozenset()  # what it cites of the moment, in words
+    event_context: frozenset[str] = frozenset()  # what it cites of the moment, in words
 
-    def sets(self, history: Sequence[Part]) -> list[frozenset[Part]]:
+    def sets(self, history: Sequence[RequestPart]) -> list[frozenset[RequestPart]]:
         """Everything that the ranker must be asked without."""
         cited, others = frozenset(self.cited), frozenset(self.others)
         single = [frozenset([part]) for part in (*self.cited, *self.others[:1])]
@@ -231,11 +233,15 @@ class _Question:
         )
 
     def trial(
-        self, ablation: Ablation, ids: Sequence[str], history: Sequence[Part], moment: Mapping[Part, str]
+        self,
+        ablation: Ablation,
+        ids: Sequence[str],
+        history: Sequence[RequestPart],
+        moment: Mapping[RequestPart, str],
     ) -> Trial:
         place = ids.index(self.item)
         swapped = ids.index(self.swapped) if self.swapped else None
-        owed = [ablation.effect(part) for part in self.cited]
+        retrieval_dependent = [ablation.effect(part) for part in self.cited]
         found: dict[str, float] = {}
         for name, parts in (("", self.cited), ("_random", self.others)):
             if self.cited and len(parts) == len(self.cited):
@@ -246,13 +252,14 @@ class _Question:
         return Trial(
             agreement=tuple(
                 (float(effect[place]), float(ablation.effect(self.others[0])[place]))
-                for effect in owed
+                for effect in retrieval_dependent
                 if self.others
             ),
             swapped=self.swapped,
-            supported=swapped is not None and all(effect[swapped] > ablation.noise for effect in owed),
+            supported=swapped is not None
+            and all(effect[swapped] > ablation.noise for effect in retrieval_dependent),
             context=tuple(
-                (words in self.situation, bool(ablation.effect(part)[place] > ablation.noise))
+                (words in self.event_context, bool(ablation.effect(part)[place] > ablation.noise))
                 for part, words in moment.items()
             ),
             **found,
@@ -260,8 +267,8 @@ class _Question:
 
 
 def _questions(
-    answer: Recommendations, history: Sequence[Part], candidates: Sequence[str], draw: random.Random
-) -> list[_Question]:
+    answer: Recommendations, history: Sequence[RequestPart], candidates: Sequence[str], draw: random.Random
+) -> list[AblationTrial]:
     """One random order of the history and one of the candidates serve all reasons of an answer, so that few
     questions answer many: each reason takes the first that are not its own."""
     pool = draw.sample(history[:OFFERED], len(history[:OFFERED]))
@@ -273,8 +280,8 @@ def _questions(
         others = tuple(part for part in pool if part not in cited)[: len(cited)]
         swapped = next((one for one in order if one != line.item.id), None)
         evidence = line.explanation.evidence if line.explanation else ()
-        situation = frozenset(one.text for one in evidence if one.kind == "context")
-        found.append(_Question(line.item.id, cited, others, swapped, situation))
+        event_context = frozenset(one.text for one in evidence if one.kind == "context")
+        found.append(AblationTrial(line.item.id, cited, others, swapped, event_context))
     return found
 
 
@@ -289,7 +296,7 @@ def _ablation(recommender: Recommender, prepared: Prepared, strategy: str) -> Ab
     )  # fmt: skip
 
 
-def _judge(recommender: Recommender, world: World, language: str) -> Judge | None:
+def _judge(recommender: Recommender, world: GroundTruth, language: str) -> Judge | None:
     """None for a language whose sentences cannot be read."""
     if language not in TABLES:
         return None

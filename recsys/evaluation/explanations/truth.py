@@ -18,7 +18,7 @@ POPULAR_SHARE = 0.1  # "among the films people choose most": among this share of
 
 
 @dataclass(frozen=True)
-class Known:
+class ReasonFacts:
     """What is true of one reason: its item, the person's past (item id -> liked, None if nobody knows; oldest first),
     the situation, the item ranked next, and the person's profile."""
 
@@ -29,7 +29,7 @@ class Known:
     profile: Mapping[str, str] = field(default_factory=dict)
 
 
-class World:
+class GroundTruth:
     """The store's facts of a domain, in a shape that can be asked."""
 
     def __init__(
@@ -64,7 +64,7 @@ class World:
         """Whether it is among the tenth of the catalogue that most people met."""
         return len(self.people.get(item.id, ())) >= self._popular_from
 
-    def together(self, one: str, other: str) -> bool:
+    def co_consumed(self, one: str, other: str) -> bool:
         """Whether those who met `one` met `other` more often than everybody did, and more than one of them."""
         a, b = self.people.get(one, set()), self.people.get(other, set())
         both = len(a & b)

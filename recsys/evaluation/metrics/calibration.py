@@ -61,8 +61,10 @@ def _error_bounds(gaps: Values, of_user: npt.NDArray[np.int64], ends: Sequence[i
     sums[:, -1] = np.bincount(of_user, minlength=len(sums))
 
     def error(weights: Values) -> Values:
-        drawn = weights @ sums
-        return np.asarray(np.abs(drawn[:, :-1]).sum(axis=1, keepdims=True) / drawn[:, -1:], dtype=np.float64)
+        resampled = weights @ sums
+        return np.asarray(
+            np.abs(resampled[:, :-1]).sum(axis=1, keepdims=True) / resampled[:, -1:], dtype=np.float64
+        )
 
     samples = Resamples([str(user) for user in range(len(sums))], resamples=RESAMPLES)
     low, high = bounds(samples.draws(error))[:, 0]

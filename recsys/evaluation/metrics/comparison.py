@@ -107,7 +107,7 @@ class Figures:
         return found
 
 
-class Measured(Protocol):
+class MeasuredCases(Protocol):
     """Results of all systems that can be summed up for any part of the cases."""
 
     def figures(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> Figures | None:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from recsys.data.dataset import EventLog
 from recsys.data.splits import Case
-from recsys.evaluation.metrics.comparison import Measured
+from recsys.evaluation.metrics.comparison import MeasuredCases
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.types import Item, User
 
 Rows = npt.NDArray[np.int64]
-Facets = dict[str, dict[str, Rows]]
+Breakdowns = dict[str, dict[str, Rows]]
 """Facet -> segment -> numbers of its cases."""
 
 HEAD, TORSO = 0.5, 0.9  # of all train events, most popular items first
@@ -26,23 +26,23 @@ RESAMPLES = 2_000
 
 
 def segment_figures(
-    measured: Measured, data: EvaluationData, systems: Sequence[str], metrics: Sequence[str]
+    measured: MeasuredCases, data: EvaluationData, systems: Sequence[str], metrics: Sequence[str]
 ) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """system -> facet -> segment -> metric -> value, low, high, n."""
+    """system -> breakdown -> segment -> metric -> value, low, high, n."""
     found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {system: {} for system in systems}
-    for facet, parts in facets(data).items():
+    for breakdown, parts in breakdowns(data).items():
         for label, rows in parts.items():
             figures = measured.figures(rows, resamples=RESAMPLES)
             for system in systems if figures else ():
                 assert figures is not None
-                found[system].setdefault(facet, {})[label] = {
+                found[system].setdefault(breakdown, {})[label] = {
                     metric: vars(figures.interval(system, metric)) for metric in metrics
                 }
     return found
 
 
-def facets(data: EvaluationData) -> Facets:
-    """All the ways in which the cases are cut; facets with one segment say nothing and are left out."""
+def breakdowns(data: EvaluationData) -> Breakdowns:
+    """All the ways in which the cases are cut; breakdowns with one segment say nothing and are left out."""
     cases = data.split.cases
     cut = {
         "history length": _history_lengths(cases),
@@ -50,7 +50,7 @@ def facets(data: EvaluationData) -> Facets:
         **_attributes(cases, data.by_id),
         **_profiles(cases, data.users),
     }
-    return {facet: parts for facet, parts in cut.items() if len(parts) > 1}
+    return {breakdown: parts for breakdown, parts in cut.items() if len(parts) > 1}
 
 
 def popularity_segments(log: EventLog) -> dict[str, str]:
@@ -97,7 +97,7 @@ def _popularity(cases: Sequence[Case], log: EventLog) -> dict[str, Rows]:
     return {label: rows for name, label in labels.items() if len(rows := np.flatnonzero(of_cases == name))}
 
 
-def _attributes(cases: Sequence[Case], items: Mapping[str, Item]) -> Facets:
+def _attributes(cases: Sequence[Case], items: Mapping[str, Item]) -> Breakdowns:
     """The most frequent values of each attribute of the targets; an item can have several."""
     values: dict[str, dict[str, list[int]]] = {}
     for number, case in enumerate(cases):
@@ -107,7 +107,7 @@ def _attributes(cases: Sequence[Case], items: Mapping[str, Item]) -> Facets:
     return {f"target: {name}": _most_frequent(rows) for name, rows in values.items()}
 
 
-def _profiles(cases: Sequence[Case], users: Mapping[str, User]) -> Facets:
+def _profiles(cases: Sequence[Case], users: Mapping[str, User]) -> Breakdowns:
     values: dict[str, dict[str, list[int]]] = {}
     for number, case in enumerate(cases):
         known = users.get(case.user_id)

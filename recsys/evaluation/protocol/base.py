@@ -11,7 +11,7 @@ from recsys.config import Domain, Settings
 from recsys.context.pii import names_of
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
-from recsys.data.event_contexts import situation
+from recsys.data.event_contexts import event_context
 from recsys.data.splits import Case, Split
 from recsys.errors import ContextError, RecsysError
 from recsys.evaluation.protocol.engines import SharedEngines
@@ -113,7 +113,7 @@ class EvaluationData:
         user = self.users.get(case.user_id)
         try:
             home, names = user.home if user else None, names_of(user, self.domain.privacy)
-            told = situation(case.target, home, self.domain, names) if self.situated else Context()
+            told = event_context(case.target, home, self.domain, names) if self.situated else Context()
         except ContextError:
             told = Context()
         return told.model_copy(update={"wish": case.wish})

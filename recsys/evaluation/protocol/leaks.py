@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from recsys.data.splits import Case, EventKey, Split, draw_of, event_key, in_time_order
+from recsys.data.splits import Case, EventKey, Split, event_key, hash_fraction, in_time_order
 from recsys.errors import RecsysError
 from recsys.prompting.wishes import says
 from recsys.types import Context, HistoryEntry, Interaction, Item
@@ -112,7 +112,7 @@ def check_adapter(system: str, adapter: str, examples: Mapping[str, Any], split:
         own.setdefault(event.user_id, []).append(event_key(event))
     unread = {key for keys in own.values() for key in keys[max(1, len(keys) - reserved) :]}
     for case in split.cases:
-        held = draw_of(case.target.item_id) < held_items
+        held = hash_fraction(case.target.item_id) < held_items
         if case.target.item_id in split.withheld and not held:
             raise LeakError(
                 f"system '{system}': {adapter} was tuned on events of other people on item "

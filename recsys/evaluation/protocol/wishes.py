@@ -13,11 +13,11 @@ from recsys.prompting.library import PromptLibrary
 from recsys.prompting.wishes import wish_for
 from recsys.types import Item
 
-Told = Literal["beside", "alone"]
+Told = Literal["with-history", "alone"]
 
 
 def wished(split: Split, items: Mapping[str, Item], domain: Domain, told: Told, *, seed: int = 0) -> Split:
-    """Every case with a wish for its target; the history is told "beside" it, or the wish stands "alone".
+    """Every case with a wish for its target; the history is told "with-history" it, or the wish stands "alone".
 
     The words depend on seed, user and target alone. A target that cannot be asked for
     without its title gives no case.
@@ -27,7 +27,7 @@ def wished(split: Split, items: Mapping[str, Item], domain: Domain, told: Told, 
     for case in split.cases:
         draw = random.Random(f"{seed}/wish/{case.user_id}/{case.target.item_id}")
         wish = wish_for(items[case.target.item_id], domain, prompts, draw)
-        history = case.history if told == "beside" else ()
+        history = case.history if told == "with-history" else ()
         cases += [dataclasses.replace(case, wish=wish, history=history)] if wish else []
     rule = (
         f"{split.rule} The target is asked for in words made of its own facts (seed {seed}), its title withheld; of the "

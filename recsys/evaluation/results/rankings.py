@@ -17,7 +17,7 @@ OVERWRITE = "use another folder with --out, or --overwrite"
 
 
 @dataclass(frozen=True)
-class Answer:
+class CaseAnswer:
     """What a system said to one case, and how long it took; None where several were asked at once."""
 
     ranked: Ranked
@@ -44,7 +44,7 @@ class RankingFile:
     def __init__(self, path: Path, header: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self.path = path
         self.made: Made | None = None
-        self.answers: dict[int, Answer] = {}
+        self.answers: dict[int, CaseAnswer] = {}
         self._header = dict(header)
         if path.is_file() and not overwrite:
             self._read()
@@ -61,7 +61,7 @@ class RankingFile:
             old, new = dataclasses.asdict(self.made), dataclasses.asdict(made)
             raise self._other([name for name in old if old[name] != new[name]])
 
-    def add(self, number: int, case: Case, answer: Answer) -> None:
+    def add(self, number: int, case: Case, answer: CaseAnswer) -> None:
         """Keep the answer to case `number` of the split."""
         self.answers[number] = answer
         self._append(
@@ -89,7 +89,7 @@ class RankingFile:
                     self._read_header(found)
                 else:
                     ranked = Ranked(tuple(found["items"]), tuple(found["scores"]))
-                    self.answers[found["case"]] = Answer(ranked, found["seconds"])
+                    self.answers[found["case"]] = CaseAnswer(ranked, found["seconds"])
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
                     str(self.path), number, None, "this line is damaged", hint=OVERWRITE

@@ -6,7 +6,7 @@ A result holds
 - `primary`: the metric that systems are ordered by;
 - `systems`: name -> `metrics` (name -> `value`, `low`, `high`, `n` users), `beyond`,
   `calibration` (None without probabilities), `recall_curve` ([k, recall]), `segments`
-  (facet -> segment -> metric -> as in `metrics`), `latency` (None where several cases were asked at once);
+  (breakdown -> segment -> metric -> as in `metrics`), `latency` (None where several cases were asked at once);
 - `paired`: "a-b" -> metric -> `value` (a minus b), `low`, `high`, `p`, `p_holm`;
 - `best`: metric -> `system`, `runner_up`, and whether the interval between them leaves 0 out (`clear`);
 - `failed`: name -> message; `notes`.
@@ -40,7 +40,7 @@ def render(result: Mapping[str, Any]) -> str:
     systems = result.get("systems", {})
     order = sorted(systems, key=lambda name: -systems[name]["metrics"][result["primary"]]["value"])
     metrics = list(dict.fromkeys(metric for found in systems.values() for metric in found["metrics"]))
-    drawn = (
+    drawings = (
         {
             "forest": plots.forest(result),
             "recall": plots.recall_curves(result),
@@ -58,7 +58,7 @@ def render(result: Mapping[str, Any]) -> str:
         metrics=metrics,
         main=[metric for metric in MAIN if metric in metrics],
         beyond=list(dict.fromkeys(key for found in systems.values() for key in found["beyond"])),
-        plots=drawn,
+        plots=drawings,
         few=plots.FEW,
         failed=result.get("failed", {}),
         reasons=result.get("reasons", {}),

@@ -10,12 +10,12 @@ import numpy as np
 
 from recsys.evaluation.metrics.beyond_accuracy import beyond_accuracy
 from recsys.evaluation.metrics.calibration import calibration, list_calibration
-from recsys.evaluation.metrics.comparison import Figures, MeanFigures, Measured, PairFigures
+from recsys.evaluation.metrics.comparison import Figures, MeanFigures, MeasuredCases, PairFigures
 from recsys.evaluation.metrics.ranking import PRIMARY, cutoffs_for, ranking_metrics
 from recsys.evaluation.metrics.segments import segment_figures
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.evaluation.protocol.tasks import Protocol
-from recsys.evaluation.results.rankings import Answer
+from recsys.evaluation.results.rankings import CaseAnswer
 
 CURVE = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 200, 500, 1000)
 SEGMENT_METRICS = (PRIMARY, "recall@10")
@@ -28,10 +28,10 @@ METHOD = (
 
 
 @dataclass(frozen=True)
-class Answers:
+class SystemAnswers:
     """All of a system's answers, in the order of the cases."""
 
-    answers: Sequence[Answer]
+    answers: Sequence[CaseAnswer]
     probabilities: bool
 
     @property
@@ -42,7 +42,7 @@ class Answers:
 def summarise(
     data: EvaluationData,
     protocol: Protocol,
-    answers: Mapping[str, Answers],
+    answers: Mapping[str, SystemAnswers],
     requested: Sequence[str],
     depth: int,
 ) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def summarise(
 
 
 def _rankings(
-    data: EvaluationData, answers: Mapping[str, Answers], depth: int
+    data: EvaluationData, answers: Mapping[str, SystemAnswers], depth: int
 ) -> tuple[MeanFigures, MeanFigures]:
     cases = data.split.cases
     users = [case.user_id for case in cases]
@@ -92,7 +92,9 @@ def _rankings(
     return MeanFigures(values, users, data.seed), MeanFigures(few, users, data.seed)
 
 
-def _pairs(data: EvaluationData, answers: Mapping[str, Answers], depth: int) -> tuple[Measured, Measured]:
+def _pairs(
+    data: EvaluationData, answers: Mapping[str, SystemAnswers], depth: int
+) -> tuple[MeasuredCases, MeasuredCases]:
     scores = {name: _pair_scores(found) for name, found in answers.items()}
     probable = frozenset(name for name, found in answers.items() if found.probabilities)
     users = [case.user_id for case in data.split.cases]
@@ -101,7 +103,7 @@ def _pairs(data: EvaluationData, answers: Mapping[str, Answers], depth: int) -> 
     return PairFigures(scores, liked, probable, users, data.seed), few
 
 
-def _pair_scores(found: Answers) -> np.typing.NDArray[np.float64]:
+def _pair_scores(found: SystemAnswers) -> np.typing.NDArray[np.float64]:
     return np.array([answer.ranked.scores[0] for answer in found.answers], dtype=np.float64)
 
 
@@ -110,7 +112,7 @@ def _liked(data: EvaluationData) -> np.typing.NDArray[np.bool_]:
     return np.array([bool(judge(case.target.rating)) for case in data.split.cases])
 
 
-def _calibration(data: EvaluationData, found: Answers, rated: bool) -> dict[str, Any] | None:
+def _calibration(data: EvaluationData, found: SystemAnswers, rated: bool) -> dict[str, Any] | None:
     """Of liked or not for rated pairs, else of being the target among the items listed."""
     if rated:
         return calibration(_pair_scores(found), _liked(data), [case.user_id for case in data.split.cases])
@@ -131,7 +133,7 @@ def _calibration(data: EvaluationData, found: Answers, rated: bool) -> dict[str,
     )
 
 
-def _recall_curve(data: EvaluationData, found: Answers, depth: int) -> list[list[float]]:
+def _recall_curve(data: EvaluationData, found: SystemAnswers, depth: int) -> list[list[float]]:
     """[k, recall@k] up to the longest list."""
     ranks = [
         ranking.index(target) + 1 if (target := case.target.item_id) in ranking else np.inf

@@ -32,7 +32,7 @@ from recsys.types import Candidate, Filter, HistoryEntry
 from retrieval import (
     ChannelRetriever,
     HybridRetriever,
-    ItemTable,
+    ItemRows,
     Query,
     Retriever,
     SentenceEmbedder,
@@ -189,7 +189,7 @@ def channel(data: EvaluationData, *, name: str, channel: str) -> RetrieverSystem
             f"channel '{channel}' has nothing to learn from in '{data.domain.name}'",
             hint="it needs events with times or contexts",
         )
-    alone = ChannelRetriever(channel, state.channels[channel], ItemTable(data.items))
+    alone = ChannelRetriever(channel, state.channels[channel], ItemRows(data.items))
     options = {"retriever": retriever.config.model_dump_json()}
     return RetrieverSystem(name, alone, data, data.log.hash, False, options)
 
@@ -279,7 +279,7 @@ def _probabilities(ranking: Ranking, case: Case) -> list[float]:
 
 _CHANNELS: dict[str, str] = {
     "text": "text",
-    "facets": "facets",
+    "attributes": "attributes",
     "transitions": "transitions",
     "cooccurrence": "cooccurrence",
     "ease": "ease",

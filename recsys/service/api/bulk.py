@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from recsys.data.batch import Batch, Changes
+from recsys.data.batch import Changes, ImportBatch
 from recsys.data.importers.item_lines import item_of
 from recsys.errors import DataError
 from recsys.recommender.recommender import Recommender
-from recsys.service.api.schemas import Changed, Event, Imported, NewUser
+from recsys.service.api.schemas import Changed, Event, ImportResponse, NewUser
 from recsys.types import Interaction, Item, User
 
 SOURCE = "import"
@@ -19,7 +19,7 @@ EXAMPLE = '{"interaction": {"user_id": "7", "item_id": "42", "rating": 4, "times
 M = TypeVar("M", bound=BaseModel)
 
 
-def import_lines(recommender: Recommender, data: bytes) -> Imported:
+def import_lines(recommender: Recommender, data: bytes) -> ImportResponse:
     """Store all lines or none; people who are not known yet are added. Raises DataError naming the line."""
     store, domain = recommender.store, recommender.domain.name
     items: dict[str, Item] = {}
@@ -49,9 +49,9 @@ def import_lines(recommender: Recommender, data: bytes) -> Imported:
     known = set(store.users(domain))
     strangers = {event.user_id for event in events.values()} - known - set(users)
     users |= {one: User(id=one) for one in sorted(strangers)}
-    batch = Batch(tuple(items.values()), tuple(users.values()), tuple(events.values()))
+    batch = ImportBatch(tuple(items.values()), tuple(users.values()), tuple(events.values()))
     done = store.import_batch(domain, batch)
-    return Imported(
+    return ImportResponse(
         items=changed(done.items), users=changed(done.users), interactions=changed(done.interactions)
     )
 

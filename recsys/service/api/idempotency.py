@@ -71,7 +71,7 @@ def once(
         return work()
     content = fingerprint(body)
     if atomic:
-        with store.together() as connection:
+        with store.atomic() as connection:
             found = _claim(connection, key, content, hours)
             if found is not None:
                 return answer.model_validate(found)

@@ -14,7 +14,7 @@ from recsys.service.api import records
 from recsys.service.api.bulk import changed, import_lines
 from recsys.service.api.idempotency import Key, once, scoped
 from recsys.service.api.paging import Cursor, Limit, after, number_after, page_of
-from recsys.service.api.schemas import Changed, Events, Imported, Items, Name, Page, Stored
+from recsys.service.api.schemas import Changed, Events, ImportResponse, Items, Name, Page, Stored
 from recsys.service.security.guard import needs
 from recsys.service.state import Service, TheRecommender, TheService
 from recsys.service.transport.problems import ServiceError
@@ -125,7 +125,7 @@ async def bulk_import(
     recommender: TheRecommender,
     service: TheService,
     key: Key = None,
-) -> Imported:
+) -> ImportResponse:
     """Many rows at once, one JSON object a line: {"item": {...}}, {"user": {...}} or {"interaction": {...}}.
 
     All of them, or none: the answer to a wrong one names its line.
@@ -136,7 +136,7 @@ async def bulk_import(
             recommender.store,
             scoped(request, key),
             hashlib.sha256(lines).hexdigest(),
-            Imported,
+            ImportResponse,
             lambda: import_lines(recommender, lines),
             service.options.idempotency_hours,
         ),

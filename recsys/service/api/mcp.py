@@ -22,12 +22,12 @@ from recsys.service.api.health import domain_info
 from recsys.service.api.items import keep_events
 from recsys.service.api.recommendations import Job, explanation, similar_items
 from recsys.service.api.schemas import (
-    Answer,
     DomainInfo,
     Events,
     ExplanationRequest,
     Name,
     RecommendationRequest,
+    RecommendationResponse,
     SimilarRequest,
     Stored,
 )
@@ -62,10 +62,12 @@ def build(service: Service) -> MCPServer:
         )
 
     @server.tool()
-    async def recommend(request: RecommendationRequest, context: Context, domain: InDomain = None) -> Answer:
+    async def recommend(
+        request: RecommendationRequest, context: Context, domain: InDomain = None
+    ) -> RecommendationResponse:
         """The best items for a known user, or for anybody described by what they like or wish for, with true reasons."""
 
-        def work(recommender: Recommender) -> Answer:
+        def work(recommender: Recommender) -> RecommendationResponse:
             if request.users is not None:
                 raise ServiceError(422, "one user at a time", hint="call once for each")
             return Job(service, recommender, request, "mcp").answer(request.user)

@@ -13,10 +13,10 @@ from recsys.service.api.recommendations import filled
 from recsys.service.api.schemas import (
     Name,
     PromptDiff,
-    PromptInfo,
     PromptRequest,
     PromptSource,
     RenderedPrompts,
+    TemplateInfo,
 )
 from recsys.service.security.guard import needs
 from recsys.service.state import Service, TheRecommender, TheService
@@ -26,9 +26,9 @@ router = APIRouter(prefix="/v1/prompts", dependencies=needs("read"), tags=["prom
 
 
 @router.get("")
-def list_prompts(recommender: TheRecommender) -> list[PromptInfo]:
+def list_prompts(recommender: TheRecommender) -> list[TemplateInfo]:
     """Every template with its task, version and hash."""
-    return [PromptInfo.model_validate(one) for one in listing(recommender.prompts)]
+    return [TemplateInfo.model_validate(one) for one in listing(recommender.prompts)]
 
 
 @router.get("/diff")

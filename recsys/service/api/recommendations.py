@@ -22,14 +22,14 @@ from recsys.service.api import records
 from recsys.service.api.idempotency import Key, fingerprint, scoped
 from recsys.service.api.paging import Cursor, Limit, number_after, page_of
 from recsys.service.api.schemas import (
-    Answer,
-    Answers,
+    BatchResponse,
     Described,
     ExplanationRequest,
     Failed,
     Name,
     Page,
     RecommendationRequest,
+    RecommendationResponse,
     SimilarRequest,
     Trace,
 )
@@ -38,7 +38,7 @@ from recsys.service.security.guard import needs
 from recsys.service.state import Service, TheRecommender, TheService
 from recsys.service.transport.problems import ServiceError, problem_of, request_id_of
 from recsys.service.transport.streams import SSE, Steps, events, sse
-from recsys.types import Candidate, Event, Recommendations, User, Why
+from recsys.types import Candidate, Recommendations, StreamEvent, User, Why
 
 router = APIRouter(prefix="/v1")
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ D = TypeVar("D", bound=Described)
     "/recommendations",
     dependencies=needs("read"),
     tags=["recommendations"],
-    response_model=Answer | Answers,
+    response_model=RecommendationResponse | BatchResponse,
     responses={200: {"content": {SSE: {"schema": {"type": "string"}}}}},
 )
 async def recommend(
@@ -72,13 +72,13 @@ async def recommend(
         if accept.partition(";")[0].strip().lower() == SSE:
             return EventStream(job, request)
         return await service.run(request, lambda: job.answer(body.user))
-    answers: list[Answer | Failed] = []
+    answers: list[RecommendationResponse | Failed] = []
     for user in body.users:
         try:
             answers.append(await service.run(request, partial(job.answer, user)))
         except RecsysError as error:
             answers.append(Failed(user=user, problem=problem_of(error, job.request_id)))
-    return Answers(answers=answers)
+    return BatchResponse(answers=answers)
 
 
 @router.get("/recommendations", dependencies=needs("admin"), tags=["recommendations"])
@@ -155,13 +155,13 @@ class Job:
         self.body = body
         self._key = key
 
-    def answer(self, user: str | None) -> Answer:
+    def answer(self, user: str | None) -> RecommendationResponse:
         """The whole answer at once. Runs in a thread that has a place."""
         if kept := self._kept(user):
             return kept
         return self.finish(user, last_answer(self.events(user)))
 
-    def events(self, user: str | None) -> Iterator[Event]:
+    def events(self, user: str | None) -> Iterator[StreamEvent]:
         """The answer step by step. Raises before the first."""
         serving = self.service.serving(self.recommender, user, self.body.session).pinned()
         body = filled(serving, self.body)
@@ -170,9 +170,9 @@ class Job:
             style=body.style, **body.asked(),
         )  # fmt: skip
 
-    def finish(self, user: str | None, given: Recommendations) -> Answer:
+    def finish(self, user: str | None, given: Recommendations) -> RecommendationResponse:
         """Count the answer and keep its trace; where that cannot be done, the answer says so."""
-        answer = Answer(**given.__dict__, recommendation_id=self._id(user))
+        answer = RecommendationResponse(**given.__dict__, recommendation_id=self._id(user))
         unit = unit_of(user, self.body.session)
         self.service.metrics.answered(answer)
         if unit is not None:
@@ -203,7 +203,7 @@ class Job:
     def _id(self, user: str | None) -> str:
         return fingerprint(self._key, user)[:32] if self._key else uuid.uuid4().hex
 
-    def _kept(self, user: str | None) -> Answer | None:
+    def _kept(self, user: str | None) -> RecommendationResponse | None:
         """What the same key was answered before. Raises ServiceError if it asked something else."""
         if self._key is None:
             return None
@@ -231,7 +231,7 @@ class EventStream(Response):
             )
             await stream(scope, receive, send)
 
-    async def _written(self, user: str | None, steps: Iterator[Event]) -> AsyncIterator[bytes]:
+    async def _written(self, user: str | None, steps: Iterator[StreamEvent]) -> AsyncIterator[bytes]:
         try:
             async with aclosing(events(self._gate, self._steps(user, steps))) as made:
                 async for event in made:
@@ -239,7 +239,7 @@ class EventStream(Response):
         except RecsysError as error:
             yield sse("error", problem_of(error, self._job.request_id).model_dump_json())
 
-    def _steps(self, user: str | None, steps: Iterator[Event]) -> Steps:
+    def _steps(self, user: str | None, steps: Iterator[StreamEvent]) -> Steps:
         try:
             for event in steps:
                 if event.kind == "done" and event.answer:

@@ -18,7 +18,7 @@ from recsys.config import Feedback
 from recsys.data.database import EXPOSURES, FEEDBACK, INTERACTIONS, ITEMS, SESSIONS, TRACES, USERS, upsert
 from recsys.data.store import UNKNOWN_TIME, Store
 from recsys.errors import RequestError, UnknownItem
-from recsys.service.api.schemas import Answer, Session, Stored, Taste, Trace, UserEvent
+from recsys.service.api.schemas import RecommendationResponse, Session, Stored, Taste, Trace, UserEvent
 from recsys.service.transport.problems import ServiceError
 from recsys.types import Interaction, Item, User
 from recsys.utils import clock
@@ -91,7 +91,12 @@ def add_events(store: Store, domain: str, events: Sequence[UserEvent], rules: Fe
 
 
 def add_trace(
-    store: Store, answer: Answer, request: Row, request_id: str, keep: int, unit: str | None = None
+    store: Store,
+    answer: RecommendationResponse,
+    request: Row,
+    request_id: str,
+    keep: int,
+    unit: str | None = None,
 ) -> None:
     """Keep an answer and what was asked; beyond the newest `keep` of a domain the oldest go.
 
@@ -311,5 +316,5 @@ def _event(row: Row) -> tuple[int, Interaction]:
 def _trace(row: Row) -> Trace:
     return Trace(
         recommendation_id=row["id"], user=row["user_id"], time=row["time"], request_id=row["request_id"],
-        request=row["request"], answer=Answer.model_validate(row["answer"]),
+        request=row["request"], answer=RecommendationResponse.model_validate(row["answer"]),
     )  # fmt: skip

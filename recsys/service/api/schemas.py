@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_
 
 from recsys.config import Style
 from recsys.config.ranking import Strategy
-from recsys.recommender.request import Asked
+from recsys.recommender.request import RequestOptions
 from recsys.service.transport.problems import Problem
 from recsys.types import Filter, Interaction, Item, Place, Recommendations, StrictModel, User
 
@@ -58,7 +58,7 @@ K = Annotated[int, Field(ge=1, le=MAX_K, description="how many are returned")]
 class Described(StrictModel):
     """Who is asking, a known user, a session, or neither, and what may be said of them and the moment.
 
-    The rest is `recsys.recommender.request.Asked` with bounds.
+    The rest is `recsys.recommender.request.RequestOptions` with bounds.
     """
 
     user: Name | None = None
@@ -72,9 +72,9 @@ class Described(StrictModel):
     rule: Annotated[Filter, AfterValidator(require_plain)] | None = None
     n_candidates: int | None = Field(None, ge=1, le=MAX_RANKED, description="how many the model ranks")
 
-    def asked(self) -> Asked:
+    def asked(self) -> RequestOptions:
         """As keyword arguments of `Recommender.prepare`."""
-        return cast(Asked, {name: getattr(self, name) for name in Asked.__annotations__})
+        return cast(RequestOptions, {name: getattr(self, name) for name in RequestOptions.__annotations__})
 
 
 class Worded(Described):
@@ -120,7 +120,7 @@ class PromptRequest(Described):
     n_candidates: int | None = Field(5, ge=1, le=MAX_RANKED)
 
 
-class Answer(Recommendations):
+class RecommendationResponse(Recommendations):
     """The list, and the id that feedback refers to."""
 
     recommendation_id: str
@@ -133,10 +133,10 @@ class Failed(StrictModel):
     problem: Problem
 
 
-class Answers(StrictModel):
+class BatchResponse(StrictModel):
     """A list for each user, in their order."""
 
-    answers: list[Answer | Failed]
+    answers: list[RecommendationResponse | Failed]
 
 
 FeedbackKind = Literal["shown", "clicked", "liked", "disliked", "dismissed", "chosen"]
@@ -227,7 +227,7 @@ class Changed(StrictModel):
     removed: int = 0
 
 
-class Imported(StrictModel):
+class ImportResponse(StrictModel):
     """What a bulk import did to each kind of rows."""
 
     items: Changed
@@ -253,7 +253,7 @@ class Trace(StrictModel):
     time: float
     request_id: str
     request: dict[str, Any]
-    answer: Answer
+    answer: RecommendationResponse
 
 
 class DomainInfo(StrictModel):
@@ -270,7 +270,7 @@ class DomainInfo(StrictModel):
     attributes: list[str]
 
 
-class PromptInfo(StrictModel):
+class TemplateInfo(StrictModel):
     """A template, by what it says of itself."""
 
     name: str
@@ -282,7 +282,7 @@ class PromptInfo(StrictModel):
     description: str
 
 
-class PromptSource(PromptInfo):
+class PromptSource(TemplateInfo):
     """A template with its words."""
 
     source: str

@@ -30,7 +30,7 @@ REASONS = 2  # of each person, where a template of reasons is compared
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TemplateOutcome:
     """What one version gave one person. `valid` is the share of its answers that could be used."""
 
     items: tuple[str, ...]
@@ -40,18 +40,18 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One person under both versions. `shift` is the mean absolute change of a score."""
 
     user: str
-    before: Outcome
-    after: Outcome
+    before: TemplateOutcome
+    after: TemplateOutcome
     overlap: float
     shift: float
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TemplateComparison:
     """The people so far, and their means; `preview` is the first prompt that the edited version gives.
 
     `rows` grows to `people`. `k` is how long the lists are whose overlap is told.
@@ -64,7 +64,7 @@ class Comparison:
     k: int
     reasons: bool
     people: int
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ComparisonRow, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -110,13 +110,13 @@ def _pieces(recommender: Recommender, form: Form, name: str, source: str) -> Ste
             yield "done" if found.complete else "begun", fragment("_compared.html", found=found)
 
 
-def compared(recommender: Recommender, form: Form, name: str, source: str) -> Comparison:
+def compared(recommender: Recommender, form: Form, name: str, source: str) -> TemplateComparison:
     """All of it. Raises as `steps`."""
     *_, last = steps(recommender, form, name, source)
     return last
 
 
-def steps(recommender: Recommender, form: Form, name: str, source: str) -> Generator[Comparison]:
+def steps(recommender: Recommender, form: Form, name: str, source: str) -> Generator[TemplateComparison]:
     """Ask both versions about the same candidates of one person after another; first of nobody.
 
     Whoever closes it ends the work, and the process that renders. Raises RecsysError.
@@ -134,7 +134,7 @@ def steps(recommender: Recommender, form: Form, name: str, source: str) -> Gener
         reasons = not name.startswith("rank/")
         many = REASONS if reasons else recommender.domain.ranker.n_candidates
         first = prepare(recommender, form, many=many)
-        found = Comparison(
+        found = TemplateComparison(
             a=a, b=b, reasons=reasons, people=len(people),
             k=min(K, max(1, len(first.request.candidates) // 2)),  # of all of them the overlap says nothing
             preview=twin.render(name, first, tokens_engine(recommender))[0].texts[0],
@@ -150,10 +150,10 @@ def steps(recommender: Recommender, form: Form, name: str, source: str) -> Gener
             yield found
 
 
-def _ranking(version: Recommender, prepared: Prepared, name: str, k: int) -> Outcome:
+def _ranking(version: Recommender, prepared: Prepared, name: str, k: int) -> TemplateOutcome:
     ranking = version.rank(prepared.request, name.removeprefix("rank/"))
     items = prepared.request.items
-    return Outcome(
+    return TemplateOutcome(
         items=tuple(items[position].id for position in ranking.order()[:k]),
         scores=ranking.scores,
         tokens=ranking.usage.prompt_tokens,
@@ -161,10 +161,10 @@ def _ranking(version: Recommender, prepared: Prepared, name: str, k: int) -> Out
     )
 
 
-def _reasons(version: Recommender, prepared: Prepared, _name: str, _k: int) -> Outcome:
+def _reasons(version: Recommender, prepared: Prepared, _name: str, _k: int) -> TemplateOutcome:
     """`items` are the sentences; those of a model count as valid, templates not."""
     written = version.reasons(prepared)
-    return Outcome(
+    return TemplateOutcome(
         items=tuple(one.text for one in written.explanations),
         scores=(),
         tokens=sum(one.prompt_tokens for one in written.generations),
@@ -172,10 +172,10 @@ def _reasons(version: Recommender, prepared: Prepared, _name: str, _k: int) -> O
     )
 
 
-def _row(user: str, before: Outcome, after: Outcome) -> Row:
+def _row(user: str, before: TemplateOutcome, after: TemplateOutcome) -> ComparisonRow:
     same = len(set(before.items) & set(after.items)) / max(1, len(before.items))
     shift = _mean([abs(a - b) for a, b in zip(before.scores, after.scores, strict=True)])
-    return Row(user, before, after, overlap=same, shift=shift)
+    return ComparisonRow(user, before, after, overlap=same, shift=shift)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -60,7 +60,7 @@ def evaluation(request: Request, recommender: TheRecommender, service: TheServic
         reliability=chart(curves, diagonal=True),
         recall=chart({one: systems[one].get("recall_curve") or [] for one in order if one in compared}),
         compared=compared, few=FEW, made=_made(folder, order),
-        facets=list(dict.fromkeys(facet for one in order for facet in systems[one].get("segments", {}))),
+        breakdowns=list(dict.fromkeys(breakdown for one in order for breakdown in systems[one].get("segments", {}))),
         has_report=(folder / "report.html").is_file(),
     )  # fmt: skip
 

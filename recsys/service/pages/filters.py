@@ -12,7 +12,7 @@ from typing import Any
 UNKNOWN, MINUS = "\u2013", "\u2212"
 KINDS = {
     "history": "chosen before",
-    "together": "often chosen together",
+    "co_consumed": "often chosen together",
     "attribute": "what it has",
     "context": "now",
     "profile": "about this person",

@@ -50,7 +50,7 @@ ORIGINS = {
 
 
 @dataclass(frozen=True)
-class Segment:
+class MarkedSpan:
     """A piece of text; `name` is the variable it came from, "" for the template's own words."""
 
     text: str
@@ -91,7 +91,7 @@ class _Blind:
 
 def marked_texts(
     recommender: Recommender, name: str, prepared: Prepared, engine: Engine, shown: Sequence[RenderedPrompt]
-) -> list[list[Segment]]:
+) -> list[list[MarkedSpan]]:
     """The texts of `shown` in pieces. One whose pieces do not give the very same text is one piece."""
     twin = with_prompts(recommender, MarkedLibrary(recommender.domain.prompt_folder))
     blind = TokenizerEngine(engine.model, cast(Tokenizer, _Blind(engine.tokenizer)), engine.max_model_len)
@@ -101,7 +101,7 @@ def marked_texts(
     for text, real in zip(marked, (text for prompt in shown for text in prompt.texts), strict=True):
         pieces = segments(text)
         same = "".join(piece.text for piece in pieces) == real
-        found.append(pieces if same else [Segment(real)])
+        found.append(pieces if same else [MarkedSpan(real)])
     return found
 
 
@@ -112,25 +112,25 @@ def with_prompts(recommender: Recommender, prompts: PromptLibrary) -> Recommende
     return twin
 
 
-def segments(text: str) -> list[Segment]:
+def segments(text: str) -> list[MarkedSpan]:
     """Text with marks in pieces; inside nested marks the innermost counts."""
-    pieces: list[Segment] = []
+    pieces: list[MarkedSpan] = []
     names: list[str] = []
     at = 0
     for mark in _MARK.finditer(text):
         if mark.start() > at:
-            pieces.append(Segment(text[at : mark.start()], names[-1] if names else ""))
+            pieces.append(MarkedSpan(text[at : mark.start()], names[-1] if names else ""))
         at = mark.end()
         if mark.group(1) is not None:
             names.append(mark.group(1))
         elif names:
             names.pop()
     if at < len(text):
-        pieces.append(Segment(text[at:]))
+        pieces.append(MarkedSpan(text[at:]))
     return pieces
 
 
-def source_segments(source: str, variables: Collection[str]) -> list[Segment]:
+def source_segments(source: str, variables: Collection[str]) -> list[MarkedSpan]:
     """A template's source in pieces: each tag with the variable that it reads first."""
     tree = jinja2.Environment().parse(re.sub(r"\A\+\+\+\n.*?\n\+\+\+\n?", "", source, flags=re.DOTALL))
     sources = _sources(tree)
@@ -138,7 +138,7 @@ def source_segments(source: str, variables: Collection[str]) -> list[Segment]:
     for piece in _SOURCE.split(source):
         words = [] if piece.startswith("{#") or not piece.startswith("{") else re.findall(r"[a-z_]+", piece)
         roots = [sources.get(word, word) for word in words]
-        pieces.append(Segment(piece, next((root for root in roots if root in variables), "")))
+        pieces.append(MarkedSpan(piece, next((root for root in roots if root in variables), "")))
     return [piece for piece in pieces if piece.text]
 
 

@@ -18,7 +18,7 @@ from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import Prepared
 from recsys.service.api.recommendations import filled
 from recsys.service.pages.forms import Form, form_of, link, named, request_of
-from recsys.service.pages.highlight import ORIGINS, Segment, marked_texts, source_segments
+from recsys.service.pages.highlight import ORIGINS, MarkedSpan, marked_texts, source_segments
 from recsys.service.pages.rendering import TheRecommender, download, needs, page, provenance, views
 from recsys.service.state import TheService
 from recsys.service.transport.problems import ServiceError
@@ -31,7 +31,7 @@ UNSEEN = ("disliked", "where", "without", "year_from", "year_to")
 
 
 @dataclass(frozen=True)
-class Part:
+class PromptPart:
     """A part of a prompt and its tokens."""
 
     name: str
@@ -44,9 +44,9 @@ class Inspected:
 
     report: dict[str, Any]
     template: PromptTemplate
-    texts: list[list[Segment]]
-    source: list[Segment]
-    parts: list[Part]
+    texts: list[list[MarkedSpan]]
+    source: list[MarkedSpan]
+    parts: list[PromptPart]
     dropped: list[str]
     names: list[tuple[str, str, str, str]]
     titles: list[str]
@@ -128,7 +128,7 @@ def _sent(recommender: Recommender, name: str) -> bool:
     return name.startswith("rank/") or name == "explain/reason"
 
 
-def _parts(recommender: Recommender, prompt: RenderedPrompt, engine: Engine) -> list[Part]:
+def _parts(recommender: Recommender, prompt: RenderedPrompt, engine: Engine) -> list[PromptPart]:
     """Tokens of the first prompt by block; the end of the chat format counts as what differs."""
     library, name = recommender.prompts, prompt.template.name
 
@@ -138,14 +138,14 @@ def _parts(recommender: Recommender, prompt: RenderedPrompt, engine: Engine) -> 
     system = count(library.render_block(name, "system", prompt.variables))
     shared = count(library.render_block(name, "shared", prompt.variables))
     return [
-        Part("system", system),
-        Part("person and moment", shared),
-        Part("what differs", len(prompt.tail_ids[0])),
-        Part("chat format", max(0, len(prompt.head_ids) - system - shared)),
+        PromptPart("system", system),
+        PromptPart("person and moment", shared),
+        PromptPart("what differs", len(prompt.tail_ids[0])),
+        PromptPart("chat format", max(0, len(prompt.head_ids) - system - shared)),
     ]
 
 
-def _names(texts: list[list[Segment]], engine: Engine) -> list[tuple[str, str, str, str]]:
+def _names(texts: list[list[MarkedSpan]], engine: Engine) -> list[tuple[str, str, str, str]]:
     """(variable, class, where from, about how many tokens in the first prompt) of what was written."""
     found: dict[str, int] = {}
     for segment in texts[0]:

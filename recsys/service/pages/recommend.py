@@ -14,7 +14,7 @@ from recsys.errors import RecsysError
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.items import keep_events
 from recsys.service.api.recommendations import Job
-from recsys.service.api.schemas import Answer, Events, Name, UserEvent
+from recsys.service.api.schemas import Events, Name, RecommendationResponse, UserEvent
 from recsys.service.pages.forms import Form, choices, form_of, matching, named, request_of
 from recsys.service.pages.rendering import (
     FROM_HERE,
@@ -86,7 +86,7 @@ def _rendered(recommender: Recommender, form: Form, given: Recommendations) -> s
     """An answer as cards."""
     return fragment(
         "_answer.html", given=given, form=form, domain=recommender.domain, provenance=provenance(recommender),
-        complete=isinstance(given, Answer),
+        complete=isinstance(given, RecommendationResponse),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ ORDER = ("context", "retrieve", "engine start", "rank", "evidence", "reasons")
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageBar:
     """A stage of one answer: seconds from its beginning, and tokens where the model was asked."""
 
     name: str
@@ -54,7 +54,7 @@ def trace(request: Request, recommender: TheRecommender, recommendation_id: str)
     )  # fmt: skip
 
 
-def stages(trace: Trace) -> list[Stage]:
+def stages(trace: Trace) -> list[StageBar]:
     """The stages one after another, in the order in which they run."""
     timings = trace.answer.timings
     names = [
@@ -73,6 +73,6 @@ def stages(trace: Trace) -> list[Stage]:
             if usage
             else {}
         )
-        found.append(Stage(name, start, timings[name], **tokens))
+        found.append(StageBar(name, start, timings[name], **tokens))
         start += timings[name]
     return found
