@@ -58,9 +58,14 @@ def ours(steps: int) -> tuple[list[float], int]:
 
     with tempfile.TemporaryDirectory() as folder:
         train(
-            model, config, tuning.packed_example, lambda _score: {"score": 0.0}, Path(folder),
-            identity="benchmark", watch=watch,
-        )  # fmt: skip
+            model,
+            config,
+            tuning.packed_example,
+            lambda _score: {"score": 0.0},
+            Path(folder),
+            identity="benchmark",
+            watch=watch,
+        )
     # The last step writes a checkpoint too: left out, as TRL writes none.
     steps_s = [b - a for a, b in pairwise(moments[:-1])]
     return steps_s, config.batch * config.examples.candidates
@@ -92,9 +97,15 @@ def trl(steps: int, *, plain: bool) -> tuple[list[float], int]:
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {"gradient_checkpointing": False, "bf16": False} if plain else {}
         arguments = SFTConfig(
-            output_dir=folder, max_steps=steps, report_to="none", save_strategy="no",
-            disable_tqdm=True, logging_strategy="no", use_cpu=True, **options,
-        )  # fmt: skip
+            output_dir=folder,
+            max_steps=steps,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+            logging_strategy="no",
+            use_cpu=True,
+            **options,
+        )
         trainer = SFTTrainer(
             model=AutoModelForCausalLM.from_pretrained(tuning.model, dtype="float32"),
             args=arguments,
@@ -132,10 +143,19 @@ def main() -> None:
         for side in SIDES:
             print(f"round {number + 1}: {side}", flush=True)
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.finetune_speed", "--worker", side, "--steps",
-                 str(options.steps)],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.finetune_speed",
+                    "--worker",
+                    side,
+                    "--steps",
+                    str(options.steps),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             if done.returncode:
                 raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")
             found[side].append(json.loads(done.stdout.strip().splitlines()[-1]))

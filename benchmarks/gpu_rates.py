@@ -25,10 +25,22 @@ CONTEXT = 740  # tokens of a prompt that lists 20 candidates
 def shape(name: str) -> dict[str, Any]:
     """Of Llama-2-7B, or a tiny one to try this file on."""
     if name == "tiny":
-        return {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-                "num_key_value_heads": 4, "vocab_size": 1000}  # fmt: skip
-    return {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
-            "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 32000}  # fmt: skip
+        return {
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 4,
+            "vocab_size": 1000,
+        }
+    return {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 32000,
+    }
 
 
 def built(name: str, device: str) -> Any:

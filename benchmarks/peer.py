@@ -141,8 +141,10 @@ def main() -> None:
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.peer", *arguments],
                 env=os.environ | {"WHYREC_ADAPTER": "none"} | own,
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             if done.returncode:
                 raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")
             runs[side].append(json.loads(done.stdout.strip().splitlines()[-1]))
@@ -162,9 +164,14 @@ def main() -> None:
     )
     write_json(
         options.out,
-        {"users": options.users, "rounds": options.rounds, "at_once": AT_ONCE, "ways": found,
-         "environment": environment},
-    )  # fmt: skip
+        {
+            "users": options.users,
+            "rounds": options.rounds,
+            "at_once": AT_ONCE,
+            "ways": found,
+            "environment": environment,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -61,11 +61,18 @@ SEARCHED: dict[Kind, tuple[IndexConfig, ...]] = {
     "ivfpq": tuple(IndexConfig(kind="ivfpq", nprobe=lists) for lists in (64, 128, 256, 512, 1024)),
 }
 TRIED = (
-    "IVF{more},PQ192x4fs,Refine(SQfp16)", "IVF{lists},PQ192x4fs,Refine(SQ8)",
-    "IVF{lists},PQ192x4fs,RFlat", "IVF{lists},PQ96x4fs,RFlat", "OPQ192_384,IVF{lists},PQ192x4fs,RFlat",
-    "IVF{lists},SQ8", "IVF{lists},RaBitQ,RFlat",
-    "HNSW16,Flat", "HNSW32,Flat", "HNSW32,SQfp16", "HNSW32,SQ8",
-)  # fmt: skip
+    "IVF{more},PQ192x4fs,Refine(SQfp16)",
+    "IVF{lists},PQ192x4fs,Refine(SQ8)",
+    "IVF{lists},PQ192x4fs,RFlat",
+    "IVF{lists},PQ96x4fs,RFlat",
+    "OPQ192_384,IVF{lists},PQ192x4fs,RFlat",
+    "IVF{lists},SQ8",
+    "IVF{lists},RaBitQ,RFlat",
+    "HNSW16,Flat",
+    "HNSW32,Flat",
+    "HNSW32,SQfp16",
+    "HNSW32,SQ8",
+)
 """FAISS's names; {lists} as `lists_for` says, {more} twice that."""
 
 TRIED_CONSTRUCTION = 100

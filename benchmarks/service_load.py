@@ -102,9 +102,14 @@ class Callers:
         except httpx.HTTPError as error:
             response = error
         wait = tally.take(
-            response, time.perf_counter() - begun, request_id=request_id, user=user, k=options.k, reasons=reasons,
+            response,
+            time.perf_counter() - begun,
+            request_id=request_id,
+            user=user,
+            k=options.k,
+            reasons=reasons,
             known=self._known,
-        )  # fmt: skip
+        )
         if wait is not None:
             await asyncio.sleep(wait)
 
@@ -183,9 +188,16 @@ def serving(domain: str, folder: Path) -> Iterator[tuple[str, int]]:
     if fitted.is_dir():  # fitting takes a minute, and is done anew where the data differ
         shutil.copytree(fitted, folder / "data" / "retrievers")
     command = [
-        sys.executable, "-m", "benchmarks.recording", str(folder / "calls.jsonl"),
-        "serve", "--domain", domain, "--port", str(port),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "benchmarks.recording",
+        str(folder / "calls.jsonl"),
+        "serve",
+        "--domain",
+        domain,
+        "--port",
+        str(port),
+    ]
     log = folder / "log"
     with log.open("w") as sink:
         process = subprocess.Popen(

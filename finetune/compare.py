@@ -97,6 +97,8 @@ def _note(
     for where, values in (("metrics", tuned), ("base_metrics", before), ("paired", differences)):
         found: Any = bootstrap(values, users)
         figures[where][name] = {
-            "value": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4),
+            "value": round(found.value, 4),
+            "low": round(found.low, 4),
+            "high": round(found.high, 4),
             "n": len(values),
-        }  # fmt: skip
+        }

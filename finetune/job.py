@@ -252,16 +252,16 @@ class FinetuneJob:
             "events": {"fitted": len(self.split.train), "targets": len(self.split.cases)},
             "users": len({case.user_id for case in self.split.cases}),
             "kinds": dict(Counter(example.kind for example in examples)),
-            "left_out": dict(
-                Counter(name.split()[0] for example in examples for name in example.dropped)
-            ),
+            "left_out": dict(Counter(name.split()[0] for example in examples for name in example.dropped)),
             "history_cut": sum(prompt.dropped for prompt in prompts),
             "tokens": {
-                "median": tokens[len(tokens) // 2], "largest": tokens[-1], "packed_saves": _saved(prompts),
+                "median": tokens[len(tokens) // 2],
+                "largest": tokens[-1],
+                "packed_saves": _saved(prompts),
             },
             "label_balance": {"yes": len(examples), "no": sum(sizes) - len(examples)},
             "examples": [_shown(e, p) for e, p in list(zip(examples, prompts, strict=True))[:SHOWN]],
-        }  # fmt: skip
+        }
 
     def _maker(self, split: Split, learned: Sequence[Sequence[Interaction]]) -> ExampleMaker:
         """Its retrievers are fitted on these events alone."""
@@ -273,9 +273,14 @@ class FinetuneJob:
             for events in learned
         ]
         return ExampleMaker(
-            self.domain, Catalog(self.items), self.users, split.cases, retrievers, self.prompts,
+            self.domain,
+            Catalog(self.items),
+            self.users,
+            split.cases,
+            retrievers,
+            self.prompts,
             self.domain.finetune.seed,
-        )  # fmt: skip
+        )
 
     def _log(self, events: Sequence[Interaction]) -> EventLog:
         return EventLog.of(events, [item.id for item in self.items], self.domain.feedback)

@@ -161,9 +161,13 @@ def _concluded(
     figures["fusion"] = next((fusion(one, tuned) for one in lists if one.name == "hard"), {})
     facts = {
         **figures,
-        "best_step": outcome.best_step, "steps": outcome.steps, "seconds": round(outcome.seconds, 1),
-        "tokens": outcome.tokens, "options": config.model_dump(mode="json"), "incumbent": _name(incumbent),
-    }  # fmt: skip
+        "best_step": outcome.best_step,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 1),
+        "tokens": outcome.tokens,
+        "options": config.model_dump(mode="json"),
+        "incumbent": _name(incumbent),
+    }
     staging = folder / ("model" if whole else "adapter")
     shutil.rmtree(staging, ignore_errors=True)
     model.save_pretrained(staging)
@@ -227,15 +231,18 @@ def _draft(
         base_metrics=figures["base_metrics"],
         paired=figures["paired"],
         comparison=Comparison(
-            incumbent=_name(incumbent), metric="ndcg@10",
-            value=overall["value"], low=overall["low"], high=overall["high"],
+            incumbent=_name(incumbent),
+            metric="ndcg@10",
+            value=overall["value"],
+            low=overall["low"],
+            high=overall["high"],
         ),
         versions={name: importlib.metadata.version(name) for name in PACKAGES},
         command=command,
         created=now(),
         seconds=round(outcome.seconds, 1),
         seed=config.seed,
-    )  # fmt: skip
+    )
 
 
 def _name(incumbent: Adapter | None) -> str:

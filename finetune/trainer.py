@@ -110,9 +110,15 @@ def train(
     if state is None:
         first = figures()
         state = {
-            "identity": identity, "step": 0, "first": first, "best": first, "best_step": 0,
-            "seconds": 0.0, "tokens": 0, "stale": 0,
-        }  # fmt: skip
+            "identity": identity,
+            "step": 0,
+            "first": first,
+            "best": first,
+            "best_step": 0,
+            "seconds": 0.0,
+            "tokens": 0,
+            "stale": 0,
+        }
         if accelerator.is_main_process:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "curve.jsonl").write_text(json.dumps({"step": 0, **first}) + "\n", encoding="utf-8")

@@ -49,9 +49,12 @@ class Client:
     def stream(self, user: str | None = None, **asked: Any) -> Iterator[tuple[str, Any]]:
         """(event, data) as they come: "ranked", a "reason" for each rank, "done"."""
         with self._http.stream(
-            "POST", "/v1/recommendations", json={"user": user} | asked, params=self._query,
+            "POST",
+            "/v1/recommendations",
+            json={"user": user} | asked,
+            params=self._query,
             headers=self._headers | {"Accept": "text/event-stream"},
-        ) as answer:  # fmt: skip
+        ) as answer:
             if answer.is_error:
                 answer.read()
                 raise ServiceProblem(_told(answer))

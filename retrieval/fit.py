@@ -25,8 +25,15 @@ from retrieval.fusion_weights import Example, example, fit_weights, rank_of
 HELD_OUT = 5  # last events of each user: the validation that weights are tuned on
 MAX_CASES = 5_000
 DEFAULT_CHANNELS: tuple[Channel, ...] = (
-    "gru", "linear", "transitions", "ease", "cooccurrence", "text", "recent", "popularity",
-)  # fmt: skip
+    "gru",
+    "linear",
+    "transitions",
+    "ease",
+    "cooccurrence",
+    "text",
+    "recent",
+    "popularity",
+)
 SITUATED_CHANNELS: tuple[Channel, ...] = (
     "segment",
     "nearby",

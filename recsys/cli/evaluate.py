@@ -154,9 +154,19 @@ def evaluate(
     command = " ".join(["recsys", *sys.argv[1:]])
     if reasons:
         measured = run_reasons(
-            domain, out, users=users, k=k, seed=seed, lang=lang, style=style, references=references,
-            wish=wish, concurrency=concurrency, overwrite=overwrite, command=command,
-        )  # fmt: skip
+            domain,
+            out,
+            users=users,
+            k=k,
+            seed=seed,
+            lang=lang,
+            style=style,
+            references=references,
+            wish=wish,
+            concurrency=concurrency,
+            overwrite=overwrite,
+            command=command,
+        )
         if as_json:
             print_json(measured)
         else:

@@ -63,9 +63,20 @@ def run_reasons(
     texts = read_references(references) if references else None
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         return evaluate_reasons(
-            recommender, out, users=users, k=k, seed=seed, language=lang, style=style, references=texts,
-            wishes=wish == "with-history", concurrency=concurrency, overwrite=overwrite, command=command, progress=progress,
-        )  # fmt: skip
+            recommender,
+            out,
+            users=users,
+            k=k,
+            seed=seed,
+            language=lang,
+            style=style,
+            references=texts,
+            wishes=wish == "with-history",
+            concurrency=concurrency,
+            overwrite=overwrite,
+            command=command,
+            progress=progress,
+        )
 
 
 def show_reasons(result: Mapping[str, Any], out: Path) -> None:

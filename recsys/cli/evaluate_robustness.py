@@ -72,8 +72,10 @@ def _show_attack(result: Mapping[str, Any]) -> None:
     console.print(table)
     rest = _table("", "value")
     for label, name in {
-        "reasons that echo an attack": "echoes", "NDCG@10": "ndcg@10", "NDCG@10 lost to the defence": "ndcg_lost"
-    }.items():  # fmt: skip
+        "reasons that echo an attack": "echoes",
+        "NDCG@10": "ndcg@10",
+        "NDCG@10 lost to the defence": "ndcg_lost",
+    }.items():
         rest.add_row(label, _cell(found.get(name)))
     console.print(rest)
 
@@ -85,9 +87,12 @@ def _show_noise(result: Mapping[str, Any]) -> None:
         )
         for level in ("0%", "10%", "20%", "30%"):
             names = (
-                f"ndcg@10_{level}", f"kept_{level}", f"ndcg@10_{level}_filtered", f"kept_{level}_filtered",
+                f"ndcg@10_{level}",
+                f"kept_{level}",
+                f"ndcg@10_{level}_filtered",
+                f"kept_{level}_filtered",
                 f"gain_{level}",
-            )  # fmt: skip
+            )
             table.add_row(level, *(_cell(found[name]) for name in names))
         console.print(table)
 

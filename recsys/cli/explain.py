@@ -67,9 +67,19 @@ def explain(
         )
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         why = recommender.explain(
-            user, item, instead_of=instead_of, liked=liked or (), disliked=disliked or (), at=at, place=place,
-            wish=wish, extra=facts(fact), n_candidates=n_candidates, language=lang, style=style,
-        )  # fmt: skip
+            user,
+            item,
+            instead_of=instead_of,
+            liked=liked or (),
+            disliked=disliked or (),
+            at=at,
+            place=place,
+            wish=wish,
+            extra=facts(fact),
+            n_candidates=n_candidates,
+            language=lang,
+            style=style,
+        )
     if picture is not None:
         draw(why, picture)
     if as_json:
@@ -134,9 +144,13 @@ def _bar(value: float, longest: float) -> Text:
     signs = round(_BAR * abs(value) / longest) if longest else 0
     left, right = (signs, 0) if value < 0 else (0, signs)
     return Text.assemble(
-        " " * (_BAR - left), ("█" * left, "red"), ("|", "dim"), ("█" * right, "green"), " " * (_BAR - right),
+        " " * (_BAR - left),
+        ("█" * left, "red"),
+        ("|", "dim"),
+        ("█" * right, "green"),
+        " " * (_BAR - right),
         f" {value:+.2f}",
-    )  # fmt: skip
+    )
 
 
 def draw(why: Why, file: Path) -> None:

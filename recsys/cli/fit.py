@@ -34,9 +34,13 @@ def fit(
     with ProgressBars() as progress, Store(settings.database_url) as store:
         ensure_imported(found, store, progress)
         fitted = fit_domain(
-            found, store, settings, SentenceEmbedder(settings.embedder),
-            channels=wanted, progress=progress,  # type: ignore[arg-type]  # names are checked there
-        )  # fmt: skip
+            found,
+            store,
+            settings,
+            SentenceEmbedder(settings.embedder),
+            channels=wanted,
+            progress=progress,  # type: ignore[arg-type]  # names are checked there
+        )
     if as_json:
         print_json(fitted.model_dump(mode="json"))
         return

@@ -74,9 +74,16 @@ def render_prompt(
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         engine = recommender.engine() if run else TokenizerEngine.of(recommender.settings)
         prepared = recommender.prepare(
-            user, liked=liked or (), disliked=disliked or (), at=at, place=place, wish=wish, extra=facts(fact), k=1,
+            user,
+            liked=liked or (),
+            disliked=disliked or (),
+            at=at,
+            place=place,
+            wish=wish,
+            extra=facts(fact),
+            k=1,
             n_candidates=n_candidates,
-        )  # fmt: skip
+        )
         report = rendered(recommender, recommender.render(name, prepared, engine), prepared, run=run)
     if as_json:
         print_json(report)

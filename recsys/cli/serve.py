@@ -47,9 +47,15 @@ def serve(
     install(next(iter(recommenders.values())).settings)
     # On SIGTERM no new requests are taken; those that run have `drain_s` to end.
     config = uvicorn.Config(
-        app, host=host, port=port, log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=LAST_WORDS_S, timeout_keep_alive=30,
-    )  # fmt: skip
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=LAST_WORDS_S,
+        timeout_keep_alive=30,
+    )
     server = Server(config, app.state.traffic, options.drain_s)
     try:
         server.run()

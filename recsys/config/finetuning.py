@@ -43,14 +43,18 @@ class ExampleConfig(StrictModel):
     context_dropout: float = Field(0.7, ge=0, le=1)
     short_history: float = Field(0.3, ge=0, le=1, description="share with a history cut to a random length")
     adversarial_text: float = Field(
-        0.0, ge=0, le=1,
+        0.0,
+        ge=0,
+        le=1,
         description="share of candidates with a text in their title or description that says nothing of them, and of "
         "profiles with one in a field: the model learns not to heed what others wrote there",
-    )  # fmt: skip
+    )
     held_items: float = Field(
-        0.0, ge=0, lt=1,
+        0.0,
+        ge=0,
+        lt=1,
         description="share of items that training knows nothing of: .2 for `evaluate --split cold-items`, both parts",
-    )  # fmt: skip
+    )
 
 
 class ObjectiveConfig(StrictModel):

@@ -36,10 +36,11 @@ class RankerConfig(StrictModel):
     n_candidates: int = Field(20, ge=1, le=1000)
     history_length: int = Field(15, ge=0)
     max_history_trim: int = Field(
-        2, ge=0,
+        2,
+        ge=0,
         description="pointwise: so many of the oldest entries, one in five at most, may be left out of the prompt "
         "where that saves tokens: a fifth of those computed",
-    )  # fmt: skip
+    )
     max_prompt_tokens: int = Field(1536, ge=128)
     facts: tuple[Fact, ...] = Field(
         (), description="what is known of a candidate in this request that the model is told"

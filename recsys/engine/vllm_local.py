@@ -215,9 +215,12 @@ class VllmEngine:
 
         def ask(places: Sequence[int], *, cached: bool) -> dict[int, Any]:
             sampling = SamplingParams(
-                max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False,
+                max_tokens=1,
+                temperature=0.0,
+                prompt_logprobs=0,
+                detokenize=False,
                 skip_reading_prefix_cache=not cached,
-            )  # fmt: skip
+            )
             whole = [[*prompts[place], *continuations[place]] for place in places]
             return dict(zip(places, self._run(whole, [sampling] * len(whole)), strict=True))
 
@@ -321,11 +324,13 @@ def _sampling(
 
     return [
         SamplingParams(
-            max_tokens=max_tokens, temperature=temperature, seed=seed,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
             structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema is not None else None,
         )
         for schema in schemas or [None] * n
-    ]  # fmt: skip
+    ]
 
 
 def _generation(output: Any) -> Generation:

@@ -131,10 +131,22 @@ class Vocabulary:
 
 
 _KINDS: Mapping[str, str] = {
-    "H": "history", "A": "attribute", "D": "other", "other": "other", "W": "wish", "P": "popularity",
-    "T": "co_consumed", "C": "context", "F": "profile", "N": "against", "X": "against", "R": "rare",
-    "L": "counter", "K": "counter", "V": "counter",
-}  # fmt: skip
+    "H": "history",
+    "A": "attribute",
+    "D": "other",
+    "other": "other",
+    "W": "wish",
+    "P": "popularity",
+    "T": "co_consumed",
+    "C": "context",
+    "F": "profile",
+    "N": "against",
+    "X": "against",
+    "R": "rare",
+    "L": "counter",
+    "K": "counter",
+    "V": "counter",
+}
 
 
 _AGAINST = {"against", "rare", "counter"}

@@ -150,12 +150,14 @@ def collect_evidence(
         parts.update({f"{letter}{n}": part for n, (part, _, _) in enumerate(described, 1)})
         return [
             Evidence(
-                id=f"{letter}{n}", kind="co_consumed" if letter == "t" else kind, text=text,
+                id=f"{letter}{n}",
+                kind="co_consumed" if letter == "t" else kind,
+                text=text,
                 item_id=part.name if part.kind == "history" else None,
                 **figures(part),
             )
             for n, (part, kind, text) in enumerate(described, 1)
-        ]  # fmt: skip
+        ]
 
     parts: dict[str, RequestPart] = {}
     chosen = evidence("h", liked)
@@ -174,8 +176,13 @@ def collect_evidence(
     return ReasonCase(
         item=candidate.item,
         evidence=(
-            *chosen, *attributes, *evidence("t", co_consumed), *evidence("w", wish), *evidence("c", event_context),
-            *evidence("f", profile), *evidence("p", popular),
+            *chosen,
+            *attributes,
+            *evidence("t", co_consumed),
+            *evidence("w", wish),
+            *evidence("c", event_context),
+            *evidence("f", profile),
+            *evidence("p", popular),
         ),
         shared=shared,
         nouns=nouns,
@@ -189,7 +196,7 @@ def collect_evidence(
         listed=listed,
         rank=rank,
         parts=parts,
-    )  # fmt: skip
+    )
 
 
 def describe_part(

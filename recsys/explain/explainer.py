@@ -153,18 +153,27 @@ class Explainer:
         """
         pointwise = isinstance(ranker, PointwiseRanker)
         ablation = Ablation(
-            query, request, self.retriever,
+            query,
+            request,
+            self.retriever,
             ranking=ranking if pointwise else None,
             ranker=ranker if isinstance(ranker, PointwiseRanker) else None,
-        )  # fmt: skip
+        )
         every = parts_of(query, request)
         history = [part for part in every if part.kind == "history"][:OFFERED]
         recommended = frozenset(top if listed is None else listed)
         found = Measured(
-            query, request, tuple(top), (*(part for part in every if part.kind != "history"), *history), ablation,
-            listed=recommended, retrieval_dependent=ablation.retrieval_dependent(WISH) & recommended if WISH in every else frozenset(),
+            query,
+            request,
+            tuple(top),
+            (*(part for part in every if part.kind != "history"), *history),
+            ablation,
+            listed=recommended,
+            retrieval_dependent=ablation.retrieval_dependent(WISH) & recommended
+            if WISH in every
+            else frozenset(),
             served=ranking is None or pointwise,
-        )  # fmt: skip
+        )
         ablation.score_with_retriever([frozenset(), *(frozenset([part]) for part in found.parts)])
         budget = self.domain.reasons.ablations * (EXPLAINED if listed is not None else 1)
         if ablation.ranker is None or not budget:
@@ -271,10 +280,13 @@ class Explainer:
                     other = float(effect[others[0]]) if others else None
                     found.append(
                         Effect(
-                            kind=kind, text=text, contribution=float(effect[first]), other=other,
+                            kind=kind,
+                            text=text,
+                            contribution=float(effect[first]),
+                            other=other,
                             rank_without=ablation.rank(first, part),
                         )
-                    )  # fmt: skip
+                    )
         return tuple(sorted(found, key=lambda one: -abs(one.contribution)))
 
     def _described(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:

@@ -86,9 +86,12 @@ class _Worker:
         root = Path(__file__).resolve().parents[2]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "recsys.prompting.sandbox", *map(str, folders)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folders[0],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folders[0],
             env={"PYTHONPATH": os.pathsep.join([str(root), *filter(None, sys.path)]), "PATH": os.defpath},
-        )  # fmt: skip
+        )
         try:
             self._read(START_S, "start")
         except BaseException:

@@ -111,10 +111,21 @@ class RankerParts:
         """As a domain configures them."""
         config = domain.ranker
         return cls(
-            engine, prompts, domain.noun, domain.plural, config.max_prompt_tokens, config.facts,
-            config.weights(), config.weights(wish=True), config.windows, config.window, config.permutations, config.exact,
-            config.max_history_trim, config.isotonic,
-        )  # fmt: skip
+            engine,
+            prompts,
+            domain.noun,
+            domain.plural,
+            config.max_prompt_tokens,
+            config.facts,
+            config.weights(),
+            config.weights(wish=True),
+            config.windows,
+            config.window,
+            config.permutations,
+            config.exact,
+            config.max_history_trim,
+            config.isotonic,
+        )
 
     def weights_for(self, wish: str) -> Weights:
         """Those of a request with this wish, which may be empty."""

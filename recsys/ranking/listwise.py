@@ -71,9 +71,14 @@ class ListwiseRanker(Ranker):
         if parts.windows == "sliding" and n > at_once:
             request = dataclasses.replace(request, candidates=request.candidates[-parts.window :])
         return render_listwise(
-            parts.prompts, parts.engine.tokenizer, request, parts.noun, parts.plural, parts.budget(),
+            parts.prompts,
+            parts.engine.tokenizer,
+            request,
+            parts.noun,
+            parts.plural,
+            parts.budget(),
             self._windows(request),
-        )  # fmt: skip
+        )
 
     def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         if self.parts.windows == "sliding":

@@ -58,9 +58,15 @@ class PointwiseRanker(Ranker):
     def render(self, request: RankRequest) -> RenderedPrompt:
         parts = self.parts
         return render_pointwise(
-            parts.prompts, parts.engine.tokenizer, request, parts.noun, parts.plural, parts.facts,
-            parts.budget(), parts.max_history_trim,
-        )  # fmt: skip
+            parts.prompts,
+            parts.engine.tokenizer,
+            request,
+            parts.noun,
+            parts.plural,
+            parts.facts,
+            parts.budget(),
+            parts.max_history_trim,
+        )
 
     def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         if not requests:

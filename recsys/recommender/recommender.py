@@ -283,9 +283,15 @@ class Recommender:
         with timed(clock, "context"):
             known, notes = known_user(self.store, self.domain.name, user, bool(liked or disliked or wish))
             context = build_context(
-                at=at, place=place, home=known.home if known else None, wish=wish, extra=extra,
-                locality=self.domain.locality, privacy=privacy, names=names_of(known, privacy),
-            )  # fmt: skip
+                at=at,
+                place=place,
+                home=known.home if known else None,
+                wish=wish,
+                extra=extra,
+                locality=self.domain.locality,
+                privacy=privacy,
+                names=names_of(known, privacy),
+            )
             events = self.store.history(self.domain.name, known.id) if known else ()
             past = now.catalog.entries(events, self.domain.feedback)  # whose item is still there
             seen = frozenset(entry.item.id for entry in past)

@@ -69,9 +69,12 @@ def create_app(recommenders: Mapping[str, Recommender], options: ServiceOptions 
     problems.install(app)
     if options.cors_origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=options.cors_origins, allow_methods=["*"], allow_headers=["*"],
+            CORSMiddleware,
+            allow_origins=options.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
             expose_headers=[HEADER, "ETag", "Retry-After"],
-        )  # fmt: skip
+        )
     app.add_middleware(Envelope, options=options, metrics=service.metrics, traffic=app.state.traffic)
     if traces:
         app.add_middleware(telemetry.Traced, provider=traces)

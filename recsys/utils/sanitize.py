@@ -19,11 +19,23 @@ _BLANK = frozenset(
     map(
         chr,
         (
-            0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0,
-            *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0),
+            0x34F,
+            0x115F,
+            0x1160,
+            0x17B4,
+            0x17B5,
+            0x180B,
+            0x180C,
+            0x180D,
+            0x180F,
+            0x2800,
+            0x3164,
+            0xFFA0,
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
         ),
     )
-)  # fmt: skip
+)
 # Look-alikes of "<", "|" and ">" that NFKC leaves as they are.
 _LESS = "<\u02c2\u1438\u2039\u276e\u27e8\u3008"
 _BAR = "|\u00a6\u01c0\u05c0\u2016\u2223\u23d0\u2502\u2503\u2758\u4e28"

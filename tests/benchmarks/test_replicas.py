@@ -176,8 +176,10 @@ def test_work_comes_from_the_load_benchmark_where_it_was_run(tmp_path: Path) -> 
     (tmp_path / "service_load.json").write_text(json.dumps({"levels": levels}))
     work = replicas.measured(4, tmp_path)
     assert (work.source, work.seconds, work.speed) == (
-        "service_load.json", (4.0, 5.0, 6.0), (1.0, 1.5, 1.75, 2.0),
-    )  # fmt: skip
+        "service_load.json",
+        (4.0, 5.0, 6.0),
+        (1.0, 1.5, 1.75, 2.0),
+    )
     assert work.rate == pytest.approx(2 / 5)
 
 
@@ -207,10 +209,14 @@ def test_more_pods_wait_less_and_cost_more(tmp_path: Path) -> None:
     assert adaptive["shed"]["value"] < shed[1]
     assert result["courses"].keys() == {replicas.label_of(shipped), replicas.STEADY}
     whole = result | {
-        "days": 1, "deployed": replicas.label_of(shipped), "demand": dataclasses.asdict(demand), "autoscaler": {"target": 4.0, "least": 2, "most": 8},
-        "pod": dataclasses.asdict(kind) | {"places": 4}, "environment": {"command": "c", "date": "d"},
+        "days": 1,
+        "deployed": replicas.label_of(shipped),
+        "demand": dataclasses.asdict(demand),
+        "autoscaler": {"target": 4.0, "least": 2, "most": 8},
+        "pod": dataclasses.asdict(kind) | {"places": 4},
+        "environment": {"command": "c", "date": "d"},
         "work": {"source": work.source, "mean": work.mean, "rate": work.rate},
-    }  # fmt: skip
+    }
     read = json.loads(json.dumps(whole))
     part = replicas.section(read)
     assert part.count("as deployed") == 1

@@ -300,9 +300,18 @@ def test_levels_shedding_and_soak_of_a_real_service(
 
 def test_the_page_shows_what_went_wrong() -> None:
     level = {
-        "reasons": True, "callers": 2, "answered": 9, "wrong": 1, "lost": 2, "degraded": 3, "per_s": 0.5,
-        "p50_s": 1.0, "p95_s": 2.0, "p99_s": 3.0, "bare": {"p50_s": 0.8, "per_s": 1.0},
-    }  # fmt: skip
+        "reasons": True,
+        "callers": 2,
+        "answered": 9,
+        "wrong": 1,
+        "lost": 2,
+        "degraded": 3,
+        "per_s": 0.5,
+        "p50_s": 1.0,
+        "p95_s": 2.0,
+        "p99_s": 3.0,
+        "bare": {"p50_s": 0.8, "per_s": 1.0},
+    }
     page = report_load.section({"title": "F", "options": {"k": 5, "seconds": 60}, "levels": [level]})
     assert "| yes | 2 | 9 | 1.00 | 2.00 | 3.00 | 0.500 | 0.80 | 1.000 | 50% |" in page
     assert "1 wrong, 2 lost, 3 degraded" in page

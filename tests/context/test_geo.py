@@ -35,7 +35,7 @@ def at(day: int, hour: int, minute: int = 0) -> int:
         ("24/7", [0, WEEK - 1], []),
         ("Mo-Su 00:00-24:00", [0, WEEK - 1], []),
     ],
-)  # fmt: skip
+)
 def test_hours_say_when_it_is_open(text: str, open_at: list[int], closed_at: list[int]) -> None:
     hours = parse_hours(text)
     assert all(hours.open_at(minute) for minute in open_at)

@@ -240,9 +240,10 @@ def test_the_pod_is_probed_bounded_and_without_privileges(kubernetes: dict[str, 
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
         assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
-        }  # fmt: skip
+        }
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
 
@@ -282,9 +283,11 @@ def test_settings_exist(kubernetes: dict[str, dict[str, Any]], compose: dict[str
     container = kubernetes["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     image = re.findall(r"\b(WHYREC_\w+)=", (DEPLOY / "Containerfile").read_text())
     named = {
-        *kubernetes["ConfigMap"]["data"], *(entry["name"] for entry in container["env"]),
-        *compose["services"]["whyrec"]["environment"], *image,
-    }  # fmt: skip
+        *kubernetes["ConfigMap"]["data"],
+        *(entry["name"] for entry in container["env"]),
+        *compose["services"]["whyrec"]["environment"],
+        *image,
+    }
     known = {f"WHYREC_{name.upper()}" for name in Settings.model_fields}
     known |= {f"WHYREC_SERVE_{name.upper()}" for name in ServiceOptions.model_fields}
     assert named <= known

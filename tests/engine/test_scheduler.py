@@ -247,10 +247,17 @@ def test_call_that_must_be_alone_is_merged_with_nothing(
     assert first.result(SOON) == ["A", "SLOWLY"]
     begun = llm.log.index("hold back")
     assert llm.log[begun:] == [
-        "hold back", ("enter", "x1"), "begin", ("step", "x1"),
-        "hold back", ("enter", "x2", "x3"), "begin", ("step", "x2", "x3"),
-        ("enter", "b"), ("step", "b"),
-    ]  # fmt: skip
+        "hold back",
+        ("enter", "x1"),
+        "begin",
+        ("step", "x1"),
+        "hold back",
+        ("enter", "x2", "x3"),
+        "begin",
+        ("step", "x2", "x3"),
+        ("enter", "b"),
+        ("step", "b"),
+    ]
 
 
 def test_closed_driver_answers_nobody(driver: BatchScheduler, llm: FakeLLM, ask: Ask) -> None:

@@ -164,8 +164,9 @@ def test_who_was_in_two_arms_is_left_out_and_so_is_an_arm_that_is_gone(
     log.serve("older", "was there", ["liked"], time=500)
     found = compare(store, films)
     assert [(arm.arm, arm.users, arm.feedback) for arm in found.arms] == [
-        ("control", 1, {"liked": 1}), ("diverse", 0, {}),
-    ]  # fmt: skip
+        ("control", 1, {"liked": 1}),
+        ("diverse", 0, {}),
+    ]
     assert found.moved == 1
     assert any("1 people were in several arms" in note for note in found.notes)
     assert any("older" in note for note in found.notes)

@@ -31,9 +31,14 @@ FILMS = {
 }
 USERS = [f"u{n}" for n in range(8)]
 GOOD = Trial(
-    agreement=((0.5, 0.1),), comprehensiveness=0.3, comprehensiveness_random=0.0, sufficiency=0.1,
-    sufficiency_random=0.4, swapped="new1", supported=True,
-)  # fmt: skip
+    agreement=((0.5, 0.1),),
+    comprehensiveness=0.3,
+    comprehensiveness_random=0.0,
+    sufficiency=0.1,
+    sufficiency_random=0.4,
+    swapped="new1",
+    supported=True,
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +76,22 @@ def reason(number: int, **changed: Any) -> Explanation:
 def record(number: int, trial: Trial = GOOD, usage: dict[str, Usage] | None = None, **changed: Any) -> Record:
     line = Recommendation(
         item=FILMS[f"new{number}"], rank=1, score=0.5, explanation=reason(number, **changed)
-    )  # fmt: skip
+    )
     answer = Recommendations(
-        domain="films", user=USERS[number], recommendations=(line,), context=Context(), model=None,
-        strategy="pointwise", timings={"rank": 1.0, "evidence": 0.2, "reasons": 0.3},
-        usage_by_stage=usage or {
+        domain="films",
+        user=USERS[number],
+        recommendations=(line,),
+        context=Context(),
+        model=None,
+        strategy="pointwise",
+        timings={"rank": 1.0, "evidence": 0.2, "reasons": 0.3},
+        usage_by_stage=usage
+        or {
             "rank": Usage(prompt_tokens=100, cached_tokens=60, generated_tokens=10),
             "evidence": Usage(prompt_tokens=200, cached_tokens=150, generated_tokens=10),
             "reasons": Usage(prompt_tokens=50, cached_tokens=40, generated_tokens=30),
         },
-    )  # fmt: skip
+    )
     return Record(answer=answer, trials=(trial,))
 
 
@@ -111,11 +122,22 @@ def test_context_that_is_cited_without_cause_or_left_out_with_one_counts(judge: 
 def test_good_answers_get_the_best_figures_and_intervals(judge: Judge) -> None:
     found = measured(judge)
     best = {
-        "statement_precision": 1.0, "evidence_validity": 1.0, "ablation_agreement": 1.0, "usr": 1.0,
-        "comprehensiveness": 0.3, "comprehensiveness_random": 0.0, "sufficiency": 0.1, "sufficiency_random": 0.4,
-        "template_share": 0.0, "check_failures": 0.0, "fmr": 1.0, "fcr": 1.0, "latency_s": 0.5,
-        "tokens": 100.0, "cost_ratio": 2.0,
-    }  # fmt: skip
+        "statement_precision": 1.0,
+        "evidence_validity": 1.0,
+        "ablation_agreement": 1.0,
+        "usr": 1.0,
+        "comprehensiveness": 0.3,
+        "comprehensiveness_random": 0.0,
+        "sufficiency": 0.1,
+        "sufficiency_random": 0.4,
+        "template_share": 0.0,
+        "check_failures": 0.0,
+        "fmr": 1.0,
+        "fcr": 1.0,
+        "latency_s": 0.5,
+        "tokens": 100.0,
+        "cost_ratio": 2.0,
+    }
     assert {name: found[name]["value"] for name in best} == pytest.approx(best)
     assert {name.partition(":")[0] for name in found} <= set(MEANINGS)
     for name, one in found.items():

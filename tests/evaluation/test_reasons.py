@@ -30,9 +30,21 @@ def test_every_measure_is_in_the_result_and_the_report(recommender: Recommender,
     )
     measured = result["reasons"]
     for name in (
-        "statement_precision", "evidence_validity", "usr", "distinct_1", "distinct_2", "fmr", "fcr", "div",
-        "template_share", "swap_specificity", "check_failures", "latency_s", "tokens", "cost_ratio",
-    ):  # fmt: skip
+        "statement_precision",
+        "evidence_validity",
+        "usr",
+        "distinct_1",
+        "distinct_2",
+        "fmr",
+        "fcr",
+        "div",
+        "template_share",
+        "swap_specificity",
+        "check_failures",
+        "latency_s",
+        "tokens",
+        "cost_ratio",
+    ):
         assert set(measured[name]) == {"value", "low", "high", "n"}
     assert measured["evidence_validity"]["value"] == 1
     assert measured["statement_precision"]["value"] == 1

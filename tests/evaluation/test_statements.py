@@ -99,10 +99,16 @@ def sentences(world: GroundTruth, judge: Judge, draw: random.Random, n: int) -> 
             place=Place(city=draw.choice(PLACES)),
         )
         said = {
-            "I": judge.shown(item), "L": judge.shown(one), "M": judge.shown(other), "A": shared, "Y": str(item.year),
-            "D": judge.shown(world.items[draw.choice(disliked)]), "W": context.weekday or "",
-            "P": context.part_of_day or "", "C": context.place.name if context.place else "",
-        }  # fmt: skip
+            "I": judge.shown(item),
+            "L": judge.shown(one),
+            "M": judge.shown(other),
+            "A": shared,
+            "Y": str(item.year),
+            "D": judge.shown(world.items[draw.choice(disliked)]),
+            "W": context.weekday or "",
+            "P": context.part_of_day or "",
+            "C": context.place.name if context.place else "",
+        }
         n -= 1
         yield Told(draw.choice(PASSED).format(**said), ReasonFacts(item, past, context), said)
 
@@ -111,9 +117,10 @@ def faults(told: Told, world: GroundTruth, draw: random.Random) -> Iterator[tupl
     """(kind, the sentence with that fault in place of what is true), for each that can be planted."""
     text, said = told.text, told.said
     foreign = [
-        item.title for item in draw.sample(sorted(world.items.values(), key=lambda item: item.id), 9)
+        item.title
+        for item in draw.sample(sorted(world.items.values(), key=lambda item: item.id), 9)
         if item.id not in told.known.past and item.title not in text and len(item.title) > 3
-    ]  # fmt: skip
+    ]
     if said["L"] in text:
         yield "title", text.replace(said["L"], draw.choice((*MADE_UP, *foreign)), 1)
     if (year := said["Y"]) in text.replace(said["I"], ""):
@@ -171,9 +178,14 @@ ALIEN, BRAZIL, BIG = (
 DUNE, HEAT = film("d", "Dune", "Sci-Fi", "War", year=1984), film("x", "Heat", "Crime")
 SMALL: tuple[Item, ...] = (ALIEN, BRAZIL, BIG, DUNE, HEAT, *(film(f"f{n}") for n in range(15)))
 FRIDAY = Context(
-    weekday="Friday", part_of_day="late evening", season="autumn", weekend=False,
-    place=Place(city="Minneapolis", state="Minnesota"), extra={"weather": "rain"}, wish="dark",
-)  # fmt: skip
+    weekday="Friday",
+    part_of_day="late evening",
+    season="autumn",
+    weekend=False,
+    place=Place(city="Minneapolis", state="Minnesota"),
+    extra={"weather": "rain"},
+    wish="dark",
+)
 KNOWN = ReasonFacts(DUNE, {"h1": True, "h2": True, "h3": False}, FRIDAY, other=HEAT, profile={"age": "24"})
 
 

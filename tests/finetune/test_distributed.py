@@ -26,10 +26,25 @@ def tuned(folder: Path, tiny: Path, *launcher: str) -> tuple[list[dict[str, floa
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, *launcher, "-m", "recsys.cli", "finetune", "--domain", str(folder.parent / "films"),
-         "--out", str(folder / "run"), "--json"],
-        env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            *launcher,
+            "-m",
+            "recsys.cli",
+            "finetune",
+            "--domain",
+            str(folder.parent / "films"),
+            "--out",
+            str(folder / "run"),
+            "--json",
+        ],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = (folder / "run" / "curve.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines], json.loads(done.stdout)
@@ -41,8 +56,21 @@ def test_two_processes_learn_what_one_learns_and_publish_once(tmp_path: Path, ti
     write_shop(tmp_path / "films", toml=WITHOUT_TEXTS)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    two = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-           "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")  # fmt: skip
+    two = (
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        "0",
+    )
     alone, printed_alone = tuned(tmp_path / "one", tiny)
     shared, printed = tuned(tmp_path / "two", tiny, *two)
     assert [line["step"] for line in shared] == [line["step"] for line in alone]

@@ -48,9 +48,14 @@ def maker(ready: Any, examples: dict[str, Any] | None = None, **changes: Any) ->
     domain = ready.domain.model_copy(update={"finetune": config.model_copy(update={"examples": options})})
     made = ready.maker
     parts = {
-        "domain": domain, "catalog": made.catalog, "users": made.users, "cases": made.cases,
-        "retrievers": made.retrievers, "prompts": made.prompts, "seed": made.seed,
-    }  # fmt: skip
+        "domain": domain,
+        "catalog": made.catalog,
+        "users": made.users,
+        "cases": made.cases,
+        "retrievers": made.retrievers,
+        "prompts": made.prompts,
+        "seed": made.seed,
+    }
     return ExampleMaker(**(parts | changes))
 
 
@@ -383,8 +388,9 @@ def test_events_of_a_removed_item_are_left_out(tmp_path: Path, settings: Setting
 def test_a_preview_shows_what_is_taught(ready: Any) -> None:
     preview = ready.preview()
     assert preview["events"] == {
-        "fitted": USERS * (EVENTS - RESERVED - TARGETS), "targets": USERS * TARGETS,
-    }  # fmt: skip
+        "fitted": USERS * (EVENTS - RESERVED - TARGETS),
+        "targets": USERS * TARGETS,
+    }
     assert sum(preview["kinds"].values()) == job.SAMPLE == preview["label_balance"]["yes"]
     assert preview["tokens"]["packed_saves"] > 1.5
     assert len(preview["examples"]) == job.SHOWN

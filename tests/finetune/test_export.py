@@ -137,9 +137,12 @@ def test_made_here_trained_there_published_here(
     runs = "import runpy; runpy.run_module('finetune.export', run_name='__main__', alter_sys=True)"
     done = subprocess.run(
         [sys.executable, "-c", f"{without}; {runs}", "examples", "--out", "run"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "WHYREC_MODEL": str(tiny)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["score"] == read_curve(tmp_path / "run")[-1]["score"]
 

@@ -131,8 +131,11 @@ def test_a_run_killed_in_the_middle_ends_as_if_it_had_not_been(
     assert same(run.weights, whole.weights)
     expected: TrainingOutcome = whole.outcome  # type: ignore[attr-defined]
     assert (outcome.best_step, outcome.best, outcome.first, outcome.tokens) == (
-        expected.best_step, expected.best, expected.first, expected.tokens,
-    )  # fmt: skip
+        expected.best_step,
+        expected.best,
+        expected.first,
+        expected.tokens,
+    )
 
 
 def test_a_run_killed_twice_and_while_it_saves_ends_the_same(

@@ -166,10 +166,16 @@ def write_model(folder: Path, *, hidden: int = 64, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     tokenizer = write_tokenizer(folder)
     config = LlamaConfig(
-        hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, vocab_size=len(tokenizer), max_position_embeddings=2048,
-        tie_word_embeddings=True, initializer_range=0.2,
-    )  # fmt: skip
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+    )
     model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
     return folder

@@ -285,7 +285,20 @@ def test_traces_adapters_evaluations_and_health(
     assert "0 of 1 degraded" in page.locator("main").inner_text()
 
 
-PAGES = ["/", "/?user=ann&at=Friday+21:00", "/why?user=ann&item=f7&instead_of=f1", "/prompts?user=ann&run=1", "/traces", "/domains", "/evaluations", "/evaluations/first", "/health", "/docs", "/login", "/why?item=x3&liked=f3&instead_of=f1"]  # fmt: skip
+PAGES = [
+    "/",
+    "/?user=ann&at=Friday+21:00",
+    "/why?user=ann&item=f7&instead_of=f1",
+    "/prompts?user=ann&run=1",
+    "/traces",
+    "/domains",
+    "/evaluations",
+    "/evaluations/first",
+    "/health",
+    "/docs",
+    "/login",
+    "/why?item=x3&liked=f3&instead_of=f1",
+]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -59,8 +59,12 @@ def test_the_budget_is_that_of_the_real_prompt(recommender: Recommender) -> None
 def test_marks_in_marks_give_the_innermost() -> None:
     text = "a\ue000x\ue001b\ue000y\ue001c\ue002d\ue002e"
     assert [(piece.text, piece.name) for piece in segments(text)] == [
-        ("a", ""), ("b", "x"), ("c", "y"), ("d", "x"), ("e", ""),
-    ]  # fmt: skip
+        ("a", ""),
+        ("b", "x"),
+        ("c", "y"),
+        ("d", "x"),
+        ("e", ""),
+    ]
 
 
 def test_a_source_is_shown_whole(recommender: Recommender) -> None:
@@ -134,9 +138,14 @@ def test_an_edited_template_can_do_no_harm(recommender: Recommender, harm: str, 
     source = edited(recommender, "Will this person", f"{harm} Will this person")
     prepared = recommender.prepare("ann", k=1, n_candidates=2)
     variables = {
-        "noun": "film", "plural": "films", "profile": {}, "history": (), "context": prepared.request.context,
-        "candidate": prepared.request.items[0], "facts": {},
-    }  # fmt: skip
+        "noun": "film",
+        "plural": "films",
+        "profile": {},
+        "history": (),
+        "context": prepared.request.context,
+        "candidate": prepared.request.items[0],
+        "facts": {},
+    }
     with EditedLibrary(recommender.prompts, NAME, source) as library, pytest.raises(PromptError, match=words):
         library.render_block(NAME, "suffix", variables)
 

@@ -126,7 +126,16 @@ FORMS: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 @pytest.mark.parametrize(("path", "data"), FORMS)
-@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://elsewhere.test"}, {"Origin": "null"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://elsewhere.test"},
+        {"Origin": "null"},
+    ],
+)
 def test_a_form_from_elsewhere_is_refused(
     client: TestClient, path: str, data: dict[str, str], headers: dict[str, str]
 ) -> None:

@@ -46,9 +46,12 @@ def add_adapter(settings: Settings, folder: Path, domain: str = "films") -> Adap
     curve.append({"step": 60, "ndcg@10": 0.4})
     (lora / "training.json").write_text(json.dumps({"curve": curve}))
     made = draft(
-        base, domain=domain, comparison=better_than("base"), base_metrics={"ndcg@10": {"value": 0.2}},
+        base,
+        domain=domain,
+        comparison=better_than("base"),
+        base_metrics={"ndcg@10": {"value": 0.2}},
         paired={"ndcg@10": {"value": 0.1, "low": 0.05, "high": 0.15}},
-    )  # fmt: skip
+    )
     return publish(lora, made, settings)
 
 
@@ -69,22 +72,39 @@ def add_run(runs: Path, name: str = "first") -> Path:
         }
         calibration = {"curve": curve, "ece": 0.012, "brier": 0.04, "pairs": 600} if curve else None
         return {
-            "metrics": metrics, "beyond": {}, "calibration": calibration, "segments": segments,
-            "recall_curve": [[1, value / 2], [5, value], [10, value + 0.1]], "latency": {"p50_s": 0.01, "p95_s": 0.02},
-        }  # fmt: skip
+            "metrics": metrics,
+            "beyond": {},
+            "calibration": calibration,
+            "segments": segments,
+            "recall_curve": [[1, value / 2], [5, value], [10, value + 0.1]],
+            "latency": {"p50_s": 0.01, "p95_s": 0.02},
+        }
 
     points = [{"predicted": p, "observed": p * 0.9} for p in (0.02, 0.05, 0.1, 0.2, 0.4)]
     result = {
         "run": {
-            "domain": "films", "title": "Films", "part": "test", "split": "leave-one-out", "users": 60, "cases": 60,
-            "items": 14, "date": "2026-01-01", "requested": ["hybrid"], "data_hash": "beefbeefbeef", "rule": "The last event.",
-            "method": "Bootstrap.", "protocol_text": "All items.", "command": "recsys evaluate --domain films",
+            "domain": "films",
+            "title": "Films",
+            "part": "test",
+            "split": "leave-one-out",
+            "users": 60,
+            "cases": 60,
+            "items": 14,
+            "date": "2026-01-01",
+            "requested": ["hybrid"],
+            "data_hash": "beefbeefbeef",
+            "rule": "The last event.",
+            "method": "Bootstrap.",
+            "protocol_text": "All items.",
+            "command": "recsys evaluate --domain films",
         },
         "primary": "ndcg@10",
         "systems": {"hybrid": system(0.4, points), "popularity": system(0.2, None)},
         "best": {"ndcg@10": {"system": "hybrid", "runner_up": "popularity", "clear": True}},
-        "paired": {}, "failed": {}, "notes": ["A note."],
-    }  # fmt: skip
+        "paired": {},
+        "failed": {},
+        "notes": ["A note."],
+    }
     folder = runs / name
     (folder / "rankings").mkdir(parents=True)
     made = {"system": "hybrid", "options": {"model": "small", "adapter": "films@cafe"}}

@@ -35,10 +35,23 @@ class PostgresServer:
         try:
             self._bin = self._programs() / "bin"
             subprocess.run(
-                [self._bin / "initdb", "-D", self.data, "-U", "tester", "-A", "trust", "-E", "UTF8",
-                 "--locale=C", "--no-sync"],
-                check=True, stdout=subprocess.DEVNULL, **self._as_user,
-            )  # fmt: skip
+                [
+                    self._bin / "initdb",
+                    "-D",
+                    self.data,
+                    "-U",
+                    "tester",
+                    "-A",
+                    "trust",
+                    "-E",
+                    "UTF8",
+                    "--locale=C",
+                    "--no-sync",
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                **self._as_user,
+            )
             self.start()
         except BaseException:
             self.close()
@@ -60,8 +73,10 @@ class PostgresServer:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", self.data, "-k", self.folder, "-h", "", "-c", "fsync=off"],
-                stdout=log, stderr=log, **self._as_user,
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+                **self._as_user,
+            )
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:

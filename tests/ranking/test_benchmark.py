@@ -101,13 +101,18 @@ def test_smaller_models_are_shown_with_what_failed_and_what_was_not_run() -> Non
     size = {"rss_mib": 1500, "weights_mib": 257, "ndcg@10": ndcg}
     minus = {"value": -0.01, "low": -0.02, "high": 0.0, "n": 9}
     result = {
-        "model": "m", "adapter": None, "users": 9, "protocol": "p", "kv_cache_gb": 2.0, "not_run": {"fp8": "a GPU"},
+        "model": "m",
+        "adapter": None,
+        "users": 9,
+        "protocol": "p",
+        "kv_cache_gb": 2.0,
+        "not_run": {"fp8": "a GPU"},
         "variants": {
             "bf16": {"what": "as served"} | size,
             "int8": {"what": "rounded", "p50_ratio": 0.8, "ndcg@10_minus_default": minus} | size,
             "last-6": {"what": "shorter", "failed": "vLLM did not start"},
         },
-    }  # fmt: skip
+    }
     page = report_trimming.section(result)
     assert "| bf16 | as served | 1.00 | 1500 | 257 | 0.400 (0.350 to 0.450) | - |" in page
     assert "| 0.80 | 1500 | 257 | 0.400 (0.350 to 0.450) | -0.010 (-0.020 to +0.000) |" in page

@@ -82,8 +82,13 @@ class TestRules:
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"do": "hide"}, {"do": "move", "items": ["a"]}, {"do": "hide", "items": ["a"], "n": 2}, {"do": "boost", "items": ["a"], "factor": 1}],
-    )  # fmt: skip
+        [
+            {"do": "hide"},
+            {"do": "move", "items": ["a"]},
+            {"do": "hide", "items": ["a"], "n": 2},
+            {"do": "boost", "items": ["a"], "factor": 1},
+        ],
+    )
     def test_rules_that_mean_nothing_are_refused(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
             Rule.model_validate({"name": "r"} | wrong)

@@ -70,8 +70,10 @@ def served(
     with log.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(films), str(port)],
-            env=os.environ | environment, stderr=out, text=True,
-        )  # fmt: skip
+            env=os.environ | environment,
+            stderr=out,
+            text=True,
+        )
         try:
             wait_for(f"http://127.0.0.1:{port}/readyz", process, log)
             yield process, f"http://127.0.0.1:{port}"

@@ -99,7 +99,19 @@ def test_no_two_keys_are_alike(ring: KeyRing) -> None:
     assert len({text for text, _ in made}) == len({key.id for _, key in made}) == 50
 
 
-@pytest.mark.parametrize("alter", [lambda t: t[:-1], lambda t: t + "x", lambda t: t.swapcase(), lambda t: "", lambda t: "whyrec__", lambda t: "a_b_c", lambda t: t.replace("whyrec", "why"), lambda t: "\ud800_\udfff_\0"])  # fmt: skip
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda t: t[:-1],
+        lambda t: t + "x",
+        lambda t: t.swapcase(),
+        lambda t: "",
+        lambda t: "whyrec__",
+        lambda t: "a_b_c",
+        lambda t: t.replace("whyrec", "why"),
+        lambda t: "\ud800_\udfff_\0",
+    ],
+)
 def test_anything_but_the_whole_key_is_refused(ring: KeyRing, alter: object) -> None:
     text, _ = ring.create("app")
     assert callable(alter)
@@ -156,10 +168,15 @@ def test_a_rotation_makes_no_key_live_longer(ring: KeyRing, clock: Clock) -> Non
 @pytest.mark.parametrize(
     ("name", "scopes", "lasts", "rate"),
     [
-        ("", ["read"], None, None), ("a" * 61, ["read"], None, None), ("a\nb", ["read"], None, None),
-        ("a", [], None, None), ("a", ["root"], None, None), ("a", ["read"], 0, None), ("a", ["read"], None, "often"),
+        ("", ["read"], None, None),
+        ("a" * 61, ["read"], None, None),
+        ("a\nb", ["read"], None, None),
+        ("a", [], None, None),
+        ("a", ["root"], None, None),
+        ("a", ["read"], 0, None),
+        ("a", ["read"], None, "often"),
     ],
-)  # fmt: skip
+)
 def test_a_key_that_cannot_be_is_not_made(
     ring: KeyRing, name: str, scopes: list[str], lasts: float | None, rate: str | None
 ) -> None:
@@ -295,7 +312,7 @@ def test_secrets_are_never_logged(ring: KeyRing) -> None:
         ("Cookie: session=0123456789abcdef", "0123456789abcdef"),
         ("proxy-authorization: basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNzd29yZA"),
     ],
-)  # fmt: skip
+)
 def test_what_looks_like_a_secret_is_not_logged(line: str, secret: str) -> None:
     assert secret not in logged(message=line)
     assert "[secret]" in logged(message=line)
@@ -306,7 +323,13 @@ def test_secrets_of_the_settings_are_not_logged_whatever_they_look_like() -> Non
 
 
 def test_personal_data_is_not_logged_and_the_rest_is() -> None:
-    line = json.loads(logged(message="ann@example.com asked from %s", args=("203.0.113.7",), fields={"path": "/v1/users/a@b.example", "status": 200}))  # fmt: skip
+    line = json.loads(
+        logged(
+            message="ann@example.com asked from %s",
+            args=("203.0.113.7",),
+            fields={"path": "/v1/users/a@b.example", "status": 200},
+        )
+    )
     assert line["message"] == "[mail] asked from [ip]"
     assert (line["path"], line["status"]) == ("/v1/users/[mail]", 200)
     ordinary = (

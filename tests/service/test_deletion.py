@@ -56,10 +56,24 @@ def store(store_url: str) -> Iterator[Store]:
             store.import_batch(domain, ImportBatch(ITEMS, USERS_THERE, EVENTS))
             with store.transaction(writes=True) as connection:
                 for user in ("ann", "bob"):
-                    trace = {"domain": domain, "id": f"r-{user}", "user_id": user, "time": 1.0, "request_id": "q",
-                             "request": {"user": user, "wish": f"wish of {user}"}, "answer": {}}  # fmt: skip
-                    said = {"domain": domain, "recommendation_id": f"r-{user}", "item_id": "a", "event": "liked",
-                            "user_id": user, "strategy": "pointwise", "time": 1.0}  # fmt: skip
+                    trace = {
+                        "domain": domain,
+                        "id": f"r-{user}",
+                        "user_id": user,
+                        "time": 1.0,
+                        "request_id": "q",
+                        "request": {"user": user, "wish": f"wish of {user}"},
+                        "answer": {},
+                    }
+                    said = {
+                        "domain": domain,
+                        "recommendation_id": f"r-{user}",
+                        "item_id": "a",
+                        "event": "liked",
+                        "user_id": user,
+                        "strategy": "pointwise",
+                        "time": 1.0,
+                    }
                     connection.execute(sa.insert(TRACES), [trace])
                     connection.execute(sa.insert(FEEDBACK), [said])
         yield store
@@ -149,9 +163,14 @@ def test_a_request_that_ends_after_its_person_was_deleted_leaves_no_trace(
 ) -> None:
     """One that was under way used to write its trace after the deletion. Who was never known has nothing to delete."""
     answer = RecommendationResponse(
-        domain="films", user=known, recommendations=(), context=Context(), model=None,
-        strategy="retriever", recommendation_id="r-late",
-    )  # fmt: skip
+        domain="films",
+        user=known,
+        recommendations=(),
+        context=Context(),
+        model=None,
+        strategy="retriever",
+        recommendation_id="r-late",
+    )
     delete_user(store, films, "ann", settings)
     records.add_trace(store, answer, {"user": asked} if asked else {}, "q", keep=100)
     assert (records.trace(store, "films", "r-late") is not None) is kept
@@ -206,7 +225,9 @@ def test_somebody_without_events_leaves_the_retriever_as_it_is(
     assert (folder / "ease").exists()
 
 
-def test_files_that_cannot_be_removed_are_told(store: Store, films: Domain, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_files_that_cannot_be_removed_are_told(
+    store: Store, films: Domain, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = fitted(settings)
 
     def refuses(*_: object) -> None:

@@ -172,11 +172,22 @@ def test_stream_that_nobody_reads_any_more_frees_its_place(
                 await anyio.sleep(0.05)
 
         scope = {
-            "type": "http", "method": "POST", "path": "/v1/recommendations", "raw_path": b"", "query_string": b"",
-            "headers": [(b"host", b"localhost"), (b"accept", b"text/event-stream"), (b"content-type", b"application/json")],
-            "client": ("127.0.0.1", 1), "server": ("localhost", 80), "scheme": "http", "http_version": "1.1",
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/recommendations",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": [
+                (b"host", b"localhost"),
+                (b"accept", b"text/event-stream"),
+                (b"content-type", b"application/json"),
+            ],
+            "client": ("127.0.0.1", 1),
+            "server": ("localhost", 80),
+            "scheme": "http",
+            "http_version": "1.1",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-        }  # fmt: skip
+        }
         await app(scope, receive, send)
         assert (gate.running, gate.waiting) == (0, 0)
 

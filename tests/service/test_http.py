@@ -38,9 +38,15 @@ class TestRecommendations:
 
     def test_history_context_and_filter_of_the_request_are_used(self, client: TestClient) -> None:
         found = recommend(
-            client, liked=["Heat"], disliked=["Toy Story"], at="2026-11-20T21:00", wish="dark",
-            rule={"where": {"genre": ["Noir", "Thriller"]}}, k=3, reasons=False,
-        )  # fmt: skip
+            client,
+            liked=["Heat"],
+            disliked=["Toy Story"],
+            at="2026-11-20T21:00",
+            wish="dark",
+            rule={"where": {"genre": ["Noir", "Thriller"]}},
+            k=3,
+            reasons=False,
+        )
         assert found["context"]["weekday"] == "Friday"
         assert found["context"]["wish"] == "dark"
         for line in found["recommendations"]:
@@ -129,8 +135,10 @@ class TestFreshness:
         ]
         done = client.post("/v1/import", content="\n".join(map(json.dumps, lines)))
         assert {kind: counts["added"] for kind, counts in done.json().items()} == {
-            "items": 1, "users": 2, "interactions": 2,
-        }  # fmt: skip
+            "items": 1,
+            "users": 2,
+            "interactions": 2,
+        }
         assert "f98" in ids(recommend(client, user="zoe", k=12, reasons=False))
         assert "f1" not in ids(recommend(client, user="zoe", k=12, reasons=False))
 
@@ -178,9 +186,11 @@ class TestFeedback:
     ) -> None:
         found = recommend(client, user="ann", k=2, reasons=False)
         good = {
-            "user_id": "ann", "item_id": ids(found)[0], "event": "liked",
+            "user_id": "ann",
+            "item_id": ids(found)[0],
+            "event": "liked",
             "recommendation_id": found["recommendation_id"],
-        }  # fmt: skip
+        }
         assert send(client, good, good | change).status_code == status
         seen = client.get("/v1/interactions", params={"user_id": "ann"}).json()["data"]
         assert good["item_id"] not in {event["item_id"] for event in seen}

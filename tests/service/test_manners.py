@@ -19,19 +19,33 @@ class TestManners:
         done = client.post("/v1/recommendations", json={"liked": ["Fargoo"]}, headers={"X-Request-Id": "r-1"})
         assert done.headers["content-type"] == "application/problem+json"
         assert done.json() == {
-            "type": "urn:whyrec:error:UnknownItem", "title": "Not Found", "status": 404,
-            "detail": "no item is called 'Fargoo'", "hint": "did you mean: Fargo (1996)?",
-            "retryable": False, "request_id": "r-1",
-        }  # fmt: skip
+            "type": "urn:whyrec:error:UnknownItem",
+            "title": "Not Found",
+            "status": 404,
+            "detail": "no item is called 'Fargoo'",
+            "hint": "did you mean: Fargo (1996)?",
+            "retryable": False,
+            "request_id": "r-1",
+        }
 
     @pytest.mark.parametrize(
         "body",
         [
-            {"k": 0}, {"k": 101}, {"user": ""}, {"user": "a\0b"}, {"wish": "x" * 501}, {"at": "sometime never"},
-            {"n_candidates": 100000}, {"strategy": "best"}, {"unknown": 1}, {"liked": ["x"] * 201},
-            {"place": {"latitude": 1e999}}, {"users": ["ann"], "user": "bob"}, {"language": "xx"},
+            {"k": 0},
+            {"k": 101},
+            {"user": ""},
+            {"user": "a\0b"},
+            {"wish": "x" * 501},
+            {"at": "sometime never"},
+            {"n_candidates": 100000},
+            {"strategy": "best"},
+            {"unknown": 1},
+            {"liked": ["x"] * 201},
+            {"place": {"latitude": 1e999}},
+            {"users": ["ann"], "user": "bob"},
+            {"language": "xx"},
         ],
-    )  # fmt: skip
+    )
     def test_request_that_cannot_be_meant_is_the_client_s_fault(
         self, client: TestClient, body: dict[str, Any]
     ) -> None:

@@ -64,11 +64,16 @@ def test_an_event_sent_is_known_to_the_next_answer(recommender: Recommender) -> 
     first = call(recommender, "recommend", request={"user": "ann", "k": 1, "reasons": False})
     best = first["recommendations"][0]["item"]["id"]
     event = {
-        "user_id": "ann", "item_id": best, "event": "liked", "recommendation_id": first["recommendation_id"],
-    }  # fmt: skip
+        "user_id": "ann",
+        "item_id": best,
+        "event": "liked",
+        "recommendation_id": first["recommendation_id"],
+    }
     assert call(recommender, "add_events", events={"events": [event]}) == {
-        "added": 1, "updated": 0, "feedback": 1,
-    }  # fmt: skip
+        "added": 1,
+        "updated": 0,
+        "feedback": 1,
+    }
     again = call(recommender, "recommend", request={"user": "ann", "k": 12, "reasons": False})
     assert best not in {line["item"]["id"] for line in again["recommendations"]}
 

@@ -26,8 +26,11 @@ from recsys.service.security.keys import SCOPES, KeyRing
 from tests.fakes import ScriptedEngine, build_recommender, write_films
 
 CHECKS = [
-    not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
-]  # fmt: skip
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
 
 
 @schemathesis.serializer("application/x-ndjson")
@@ -57,9 +60,13 @@ def test_no_request_breaks_the_service(world: Recommender) -> None:
 
         @given(case=operation.as_strategy())
         @settings(
-            max_examples=8, deadline=None, derandomize=True, database=None,
-            phases=(Phase.explicit, Phase.generate), suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
+            max_examples=8,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=(Phase.explicit, Phase.generate),
+            suppress_health_check=list(HealthCheck),
+        )
         def try_out(case: Any) -> None:
             answer = case.call(headers=headers, timeout=300)
             try:

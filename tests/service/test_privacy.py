@@ -113,7 +113,9 @@ def test_no_title_of_the_shipped_films_changes() -> None:
 
 
 def test_wish_and_facts_are_masked_where_a_request_enters() -> None:
-    context = build_context(wish="mail me at a@b.example, I am Ann", extra={"who": "Ann, +1 212 736 5000"}, names=["Ann"])  # fmt: skip
+    context = build_context(
+        wish="mail me at a@b.example, I am Ann", extra={"who": "Ann, +1 212 736 5000"}, names=["Ann"]
+    )
     assert context.wish == "mail me at [mail], I am [name]"
     assert context.extra == {"who": "[name], [phone]"}
     off = Privacy(mask=())

@@ -130,8 +130,9 @@ def test_feedback_is_credited_to_the_arm_that_made_the_list(
     }
     (compared,) = evaluate_online(recommender.store, films)
     assert [(arm.users, arm.feedback) for arm in compared.arms] == [
-        (1, {"clicked": 1}), (1, {"clicked": 1, "liked": 1}),
-    ]  # fmt: skip
+        (1, {"clicked": 1}),
+        (1, {"clicked": 1, "liked": 1}),
+    ]
 
 
 def test_what_was_served_is_counted_when_its_trace_is_gone(

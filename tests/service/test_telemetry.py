@@ -39,9 +39,11 @@ class Watched:
         provider.add_span_processor(SimpleSpanProcessor(self.kept))
         app = create_app({"films": recommender}, ServiceOptions(**options))
         self.client = TestClient(
-            telemetry.Traced(app, provider), "http://localhost",
-            raise_server_exceptions=False, client=("127.0.0.1", 5000),
-        )  # fmt: skip
+            telemetry.Traced(app, provider),
+            "http://localhost",
+            raise_server_exceptions=False,
+            client=("127.0.0.1", 5000),
+        )
 
     def spans(self) -> tuple[ReadableSpan, list[ReadableSpan]]:
         """The span of the one request since the last call, and those below it in order of time."""
@@ -71,15 +73,31 @@ def test_a_request_and_each_of_its_stages_is_a_span(watched: Watched) -> None:
     top, below = watched.spans()
     assert top.name == "POST /v1/recommendations"
     assert said(top) == {
-        "http.request.method": "POST", "http.route": "/v1/recommendations", "http.response.status_code": 200,
-        "whyrec.request_id": said(top)["whyrec.request_id"], "whyrec.domain": "films",
-        "whyrec.strategy": "pointwise", "whyrec.model": "scripted", "whyrec.adapter": "none", "whyrec.answers": 1,
-        "whyrec.items": 2, "whyrec.degraded": (),
-        **{f"whyrec.{name}": answer["usage"][name] for name in ("prompt_tokens", "cached_tokens", "generated_tokens")},
-    }  # fmt: skip
+        "http.request.method": "POST",
+        "http.route": "/v1/recommendations",
+        "http.response.status_code": 200,
+        "whyrec.request_id": said(top)["whyrec.request_id"],
+        "whyrec.domain": "films",
+        "whyrec.strategy": "pointwise",
+        "whyrec.model": "scripted",
+        "whyrec.adapter": "none",
+        "whyrec.answers": 1,
+        "whyrec.items": 2,
+        "whyrec.degraded": (),
+        **{
+            f"whyrec.{name}": answer["usage"][name]
+            for name in ("prompt_tokens", "cached_tokens", "generated_tokens")
+        },
+    }
     assert [span.name for span in below if span.name != "store"] == [
-        "queue", "context", "retrieve", "engine start", "rank", "evidence", "reasons",
-    ]  # fmt: skip
+        "queue",
+        "context",
+        "retrieve",
+        "engine start",
+        "rank",
+        "evidence",
+        "reasons",
+    ]
     writes = [said(span)["whyrec.writes"] for span in below if span.name == "store"]
     assert writes[-1]  # the trace that feedback refers to
     assert False in writes

@@ -37,8 +37,11 @@ def test_an_item_is_added_shown_changed_and_removed(
     assert items(folder, monkeypatch, "add", str(file), "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert {name: told[name] for name in ("added", "updated", "unchanged", "removed")} == {
-        "added": 1, "updated": 0, "unchanged": 0, "removed": 0,
-    }  # fmt: skip
+        "added": 1,
+        "updated": 0,
+        "unchanged": 0,
+        "removed": 0,
+    }
     assert items(folder, monkeypatch, "show", "f13") == 0
     shown = capsys.readouterr().out
     assert "Solaris (1972)" in shown

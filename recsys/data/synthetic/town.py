@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.context.geo import DAY, WEEK, distance_km, minute_of_week, parse_hours
-from recsys.data.synthetic.town_facts import (  # fmt: skip
+from recsys.data.synthetic.town_facts import (
     AREAS,
     CATEGORIES,
     CENTRE,
@@ -143,12 +143,18 @@ class Town:
             ("id", "title", "category", "setting", "price", "area", "latitude", "longitude", "hours"),
             (
                 (
-                    place.id, place.title, place.category.name, "outdoor" if place.category.outdoor else "indoor",
-                    PRICES[place.price], place.area, *place.point, place.hours,
+                    place.id,
+                    place.title,
+                    place.category.name,
+                    "outdoor" if place.category.outdoor else "indoor",
+                    PRICES[place.price],
+                    place.area,
+                    *place.point,
+                    place.hours,
                 )
                 for place in self.places
             ),
-        )  # fmt: skip
+        )
         _write(
             folder / "residents.csv",
             ("id", "age", "household", "home"),
@@ -159,12 +165,15 @@ class Town:
             ("resident", "place", "time", "start", "weather"),
             (
                 (
-                    self.residents[visit.resident].id, self.places[visit.place].id,
-                    round(visit.time.timestamp()), _written(visit.start), visit.weather,
+                    self.residents[visit.resident].id,
+                    self.places[visit.place].id,
+                    round(visit.time.timestamp()),
+                    _written(visit.start),
+                    visit.weather,
                 )
                 for visit in self.visits
             ),
-        )  # fmt: skip
+        )
 
     def _make_places(self) -> list[TownPlace]:
         random, made = self._random, []
@@ -176,9 +185,15 @@ class Town:
                 first = names[category.words][number % len(names[category.words])]
                 title = category.titles[int(random.integers(len(category.titles)))].format(first, area)
                 made.append(
-                    (title, category, int(random.choice(category.prices)), area,
-                     self._point_near(AREAS[area][0]), str(random.choice(category.hours)))
-                )  # fmt: skip
+                    (
+                        title,
+                        category,
+                        int(random.choice(category.prices)),
+                        area,
+                        self._point_near(AREAS[area][0]),
+                        str(random.choice(category.hours)),
+                    )
+                )
         order = random.permutation(len(made))
         titles: set[str] = set()
         places = []

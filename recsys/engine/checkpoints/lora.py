@@ -23,11 +23,25 @@ _A, _B = ".lora_A.weight", ".lora_B.weight"
 # Fields of a configuration that do not change what its weights mean. Any other field
 # that is set asks for a kind of LoRA which only PEFT itself knows how to apply.
 _NEUTRAL = {
-    "r", "lora_alpha", "use_rslora", "lora_dropout", "inference_mode",
-    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
-    "base_model_name_or_path", "revision", "auto_mapping", "task_type", "peft_type", "peft_version",
-    "megatron_core", "qalora_group_size", "runtime_config",
-}  # fmt: skip
+    "r",
+    "lora_alpha",
+    "use_rslora",
+    "lora_dropout",
+    "inference_mode",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "base_model_name_or_path",
+    "revision",
+    "auto_mapping",
+    "task_type",
+    "peft_type",
+    "peft_version",
+    "megatron_core",
+    "qalora_group_size",
+    "runtime_config",
+}
 _NEUTRAL_VALUES = {"bias": ("none",), "init_lora_weights": (True, False, "gaussian")}
 
 

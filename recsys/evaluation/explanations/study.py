@@ -291,9 +291,12 @@ def _ablation(recommender: Recommender, prepared: Prepared, strategy: str) -> Ab
     if not isinstance(ranker, PointwiseRanker):
         return Ablation(prepared.query, prepared.request, recommender.retriever)
     return Ablation(
-        prepared.query, prepared.request, recommender.retriever,
-        ranking=recommender.rank(prepared.request, strategy), ranker=ranker,
-    )  # fmt: skip
+        prepared.query,
+        prepared.request,
+        recommender.retriever,
+        ranking=recommender.rank(prepared.request, strategy),
+        ranker=ranker,
+    )
 
 
 def _judge(recommender: Recommender, world: GroundTruth, language: str) -> Judge | None:

@@ -118,9 +118,10 @@ class Attacker:
         lines = [
             {"attack": attack.number, "place": place, "before": before, "after": after}
             for (attack, place), after in (
-                *self._in_item(request, base, position, texts), *self._in_profile(request, position, profiles)
+                *self._in_item(request, base, position, texts),
+                *self._in_profile(request, position, profiles),
             )
-        ]  # fmt: skip
+        ]
         same = self.bare.render(request).token_ids == base.prompt.token_ids
         undefended = base if same else self.bare.rank(request)
         return {
@@ -201,9 +202,13 @@ class Attacker:
             reason = self.explainer.explain(told, self.system.engine).explanations[0]
             name = shown_title(planted.items[position], self.data.domain.noun)
             found.append(
-                {"attack": attack.number, "place": place, "source": reason.source,
-                 "echo": echoes(reason.text.replace(name, ""), attack.text)}
-            )  # fmt: skip
+                {
+                    "attack": attack.number,
+                    "place": place,
+                    "source": reason.source,
+                    "echo": echoes(reason.text.replace(name, ""), attack.text),
+                }
+            )
         return found
 
 

@@ -167,9 +167,15 @@ def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriev
     settings = data.settings or load_settings()
     homes = {user_id: user.home for user_id, user in data.users.items()}
     return fit_apart(
-        data.domain, data.items, data.split.train, homes, settings, SentenceEmbedder(settings.embedder),
-        channels=names, progress=data.progress,
-    )  # fmt: skip
+        data.domain,
+        data.items,
+        data.split.train,
+        homes,
+        settings,
+        SentenceEmbedder(settings.embedder),
+        channels=names,
+        progress=data.progress,
+    )
 
 
 def hybrid(data: EvaluationData, *, name: str = "hybrid") -> RetrieverSystem:

@@ -79,9 +79,13 @@ def promote_adapter(body: PromoteRequest, recommender: TheRecommender, principal
     domain = recommender.domain
     made = promote(_own(recommender, body.ref), recommender.settings, domain.folder, force=body.force)
     audit.record(
-        recommender.store, principal.name, "adapters.promote", made.ref,
-        replaced=made.replaced, forced=made.forced,
-    )  # fmt: skip
+        recommender.store,
+        principal.name,
+        "adapters.promote",
+        made.ref,
+        replaced=made.replaced,
+        forced=made.forced,
+    )
     return AdapterChange(domain=domain.name, adapter=made.ref, objections=list(made.objections))
 
 

@@ -43,9 +43,12 @@ def import_lines(recommender: Recommender, data: bytes) -> ImportResponse:
     for item_id, number in at.items():
         if item_id not in items and recommender.catalog.get(item_id) is None:
             raise DataError(
-                SOURCE, number, "interaction.item_id", f"no item '{item_id[:60]}'",
+                SOURCE,
+                number,
+                "interaction.item_id",
+                f"no item '{item_id[:60]}'",
                 hint="send the item too, or before; nothing was kept",
-            )  # fmt: skip
+            )
     known = set(store.users(domain))
     strangers = {event.user_id for event in events.values()} - known - set(users)
     users |= {one: User(id=one) for one in sorted(strangers)}

@@ -56,8 +56,13 @@ def domain_info(service: Service, name: str) -> DomainInfo:
     recommender = service.recommender(name)
     domain = recommender.domain
     return DomainInfo(
-        name=name, title=domain.title, noun=domain.noun, plural=domain.plural, licence=domain.licence,
-        strategy=domain.ranker.strategy, language=domain.reasons.language,
+        name=name,
+        title=domain.title,
+        noun=domain.noun,
+        plural=domain.plural,
+        licence=domain.licence,
+        strategy=domain.ranker.strategy,
+        language=domain.reasons.language,
         counts=recommender.store.counts(name),
         attributes=sorted({key for item in recommender.catalog for key in item.attributes}),
-    )  # fmt: skip
+    )

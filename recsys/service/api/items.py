@@ -38,9 +38,11 @@ def get_item(item_id: ItemId, recommender: TheRecommender) -> Item:
 
 
 @router.put(
-    "/items/{item_id:path}", dependencies=needs("write"), tags=["items"],
+    "/items/{item_id:path}",
+    dependencies=needs("write"),
+    tags=["items"],
     responses={201: {"model": Item, "description": "Added"}},
-)  # fmt: skip
+)
 async def put_item(
     item_id: ItemId,
     item: Item,

@@ -123,9 +123,13 @@ def explanation(service: Service, recommender: Recommender, body: ExplanationReq
     serving = service.serving(recommender, body.user, body.session).pinned()
     whole = filled(serving, body)
     why = serving.explain(
-        body.user, body.item, instead_of=body.instead_of, language=body.language, style=body.style,
+        body.user,
+        body.item,
+        instead_of=body.instead_of,
+        language=body.language,
+        style=body.style,
         **whole.asked(),
-    )  # fmt: skip
+    )
     service.metrics.explained(why)
     telemetry.answered(why)
     return why
@@ -166,9 +170,14 @@ class Job:
         serving = self.service.serving(self.recommender, user, self.body.session).pinned()
         body = filled(serving, self.body)
         return serving.stream(
-            user, k=body.k, strategy=body.strategy, reasons=body.reasons, language=body.language,
-            style=body.style, **body.asked(),
-        )  # fmt: skip
+            user,
+            k=body.k,
+            strategy=body.strategy,
+            reasons=body.reasons,
+            language=body.language,
+            style=body.style,
+            **body.asked(),
+        )
 
     def finish(self, user: str | None, given: Recommendations) -> RecommendationResponse:
         """Count the answer and keep its trace; where that cannot be done, the answer says so."""
@@ -194,8 +203,9 @@ class Job:
         privacy = self.recommender.domain.privacy
         names = names_of(_known(self.recommender, user), privacy)
         masked = {
-            "wish": mask(self.body.wish, privacy, names), "extra": mask_facts(self.body.extra, privacy, names),
-        }  # fmt: skip
+            "wish": mask(self.body.wish, privacy, names),
+            "extra": mask_facts(self.body.extra, privacy, names),
+        }
         body = self.body.model_copy(update=masked)
         asked_for = body.model_dump(mode="json", exclude_defaults=True, exclude={"users", "session"})
         return asked_for | ({"user": user} if user is not None else {})

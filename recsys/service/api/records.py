@@ -105,9 +105,13 @@ def add_trace(
     """
     domain = answer.domain
     row: Row = {
-        "domain": domain, "id": answer.recommendation_id, "user_id": request.get("user"),
-        "request_id": request_id, "request": request, "answer": answer.model_dump(mode="json"),
-    }  # fmt: skip
+        "domain": domain,
+        "id": answer.recommendation_id,
+        "user_id": request.get("user"),
+        "request_id": request_id,
+        "request": request,
+        "answer": answer.model_dump(mode="json"),
+    }
     newest = sa.select(TRACES.c.time).where(TRACES.c.domain == domain).order_by(TRACES.c.time.desc())
     with store.transaction(writes=True, wait=TRACE_WAIT_S, alone=False) as connection:
         if answer.user is not None and connection.scalar(_ids(USERS, domain, [answer.user])) is None:
@@ -156,9 +160,11 @@ def traces_before(store: Store, domain: str, before: float | None, limit: int) -
 def new_session(store: Store, domain: str, taste: Taste, minutes: int) -> Session:
     """Begin a session; those that expired are cleared away."""
     session = Session(
-        id=secrets.token_urlsafe(24), liked=taste.liked, disliked=taste.disliked,
+        id=secrets.token_urlsafe(24),
+        liked=taste.liked,
+        disliked=taste.disliked,
         expires=clock.at_most() + minutes * 60,
-    )  # fmt: skip
+    )
     with store.transaction(writes=True) as connection:
         connection.execute(sa.delete(SESSIONS).where(SESSIONS.c.expires < clock.surely()))
         connection.execute(sa.insert(SESSIONS), [{"domain": domain} | session.model_dump()])
@@ -262,10 +268,12 @@ def _event_row(event: UserEvent, rules: Feedback, now: float) -> Row:
     if rating is None and event.event in ("liked", "disliked"):
         rating = rules.liked_at_least if event.event == "liked" else rules.disliked_at_most
     return {
-        "user_id": event.user_id, "item_id": event.item_id, "rating": rating,
+        "user_id": event.user_id,
+        "item_id": event.item_id,
+        "rating": rating,
         "timestamp": now if event.timestamp is None else event.timestamp,
         "context": dict(event.context) or None,
-    }  # fmt: skip
+    }
 
 
 def _key(row: Row) -> tuple[Any, ...]:
@@ -289,9 +297,10 @@ def _feedback(connection: sa.Connection, domain: str, event: UserEvent, now: flo
     row = connection.execute(query).first()
     if row is None:
         raise ServiceError(
-            404, f"no recommendation '{str(event.recommendation_id)[:60]}' is kept",
+            404,
+            f"no recommendation '{str(event.recommendation_id)[:60]}' is kept",
             hint="send the recommendation_id of an answer, soon after it; no event was kept",
-        )  # fmt: skip
+        )
     if row.user_id is not None and row.user_id != event.user_id:
         raise RequestError("that recommendation was for somebody else", hint="send its own user_id")
     lines = {line["item"]["id"]: line["rank"] for line in row.answer["recommendations"]}
@@ -300,10 +309,15 @@ def _feedback(connection: sa.Connection, domain: str, event: UserEvent, now: flo
             f"item '{event.item_id[:60]}' was not in that recommendation", hint="send an item it holds"
         )
     return {
-        "domain": domain, "recommendation_id": event.recommendation_id, "item_id": event.item_id,
-        "event": event.event or "chosen", "user_id": event.user_id, "rank": lines[event.item_id],
-        "strategy": row.answer["strategy"], "time": now,
-    }  # fmt: skip
+        "domain": domain,
+        "recommendation_id": event.recommendation_id,
+        "item_id": event.item_id,
+        "event": event.event or "chosen",
+        "user_id": event.user_id,
+        "rank": lines[event.item_id],
+        "strategy": row.answer["strategy"],
+        "time": now,
+    }
 
 
 def _event(row: Row) -> tuple[int, Interaction]:
@@ -315,6 +329,10 @@ def _event(row: Row) -> tuple[int, Interaction]:
 
 def _trace(row: Row) -> Trace:
     return Trace(
-        recommendation_id=row["id"], user=row["user_id"], time=row["time"], request_id=row["request_id"],
-        request=row["request"], answer=RecommendationResponse.model_validate(row["answer"]),
-    )  # fmt: skip
+        recommendation_id=row["id"],
+        user=row["user_id"],
+        time=row["time"],
+        request_id=row["request_id"],
+        request=row["request"],
+        answer=RecommendationResponse.model_validate(row["answer"]),
+    )

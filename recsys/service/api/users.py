@@ -38,9 +38,11 @@ def get_user(user_id: UserId, recommender: TheRecommender) -> User:
 
 
 @router.put(
-    "/users/{user_id:path}", dependencies=needs("write"), tags=["users"],
+    "/users/{user_id:path}",
+    dependencies=needs("write"),
+    tags=["users"],
     responses={201: {"model": User, "description": "Added"}},
-)  # fmt: skip
+)
 def put_user(user_id: UserId, user: NewUser, recommender: TheRecommender, response: Response) -> User:
     """Add a user, or replace their profile and home."""
     if user.id != user_id:
@@ -96,9 +98,13 @@ def add_to_session(
     """Add to a session; of an item, what was said last holds. Sent twice, it does the same."""
     taste = _by_id(recommender, taste)
     return records.add_taste(
-        recommender.store, recommender.domain.name, session_id, taste,
-        service.options.session_minutes, MAX_LIST,
-    )  # fmt: skip
+        recommender.store,
+        recommender.domain.name,
+        session_id,
+        taste,
+        service.options.session_minutes,
+        MAX_LIST,
+    )
 
 
 @router.delete("/sessions/{session_id}", dependencies=needs("read"), tags=["sessions"])

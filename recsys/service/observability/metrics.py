@@ -26,9 +26,12 @@ class Metrics:
             "whyrec_http_seconds", "Request to answer.", ("route",), buckets=SECONDS, registry=r
         )
         self.stage = Histogram(
-            "whyrec_stage_seconds", "Each stage of a recommendation.", ("domain", "stage"), buckets=SECONDS,
+            "whyrec_stage_seconds",
+            "Each stage of a recommendation.",
+            ("domain", "stage"),
+            buckets=SECONDS,
             registry=r,
-        )  # fmt: skip
+        )
         self.tokens = Counter(
             "whyrec_tokens",
             "Engine work: computed, cached, generated.",
@@ -36,9 +39,11 @@ class Metrics:
             registry=r,
         )
         self.fallbacks = Counter(
-            "whyrec_fallbacks", "Answers in which a stage was replaced by something simpler.",
-            ("domain", "kind"), registry=r,
-        )  # fmt: skip
+            "whyrec_fallbacks",
+            "Answers in which a stage was replaced by something simpler.",
+            ("domain", "kind"),
+            registry=r,
+        )
         self.parses = Counter(
             "whyrec_parses", "Rankings by what became of the output.", ("domain", "category"), registry=r
         )
@@ -49,22 +54,32 @@ class Metrics:
             "whyrec_grounding_failures", "Sentences that failed their check.", ("domain", "kind"), registry=r
         )
         self.label_mass = Histogram(
-            "whyrec_label_mass", "Probability that the model gave to the allowed labels.", ("domain",),
-            buckets=MASS, registry=r,
-        )  # fmt: skip
+            "whyrec_label_mass",
+            "Probability that the model gave to the allowed labels.",
+            ("domain",),
+            buckets=MASS,
+            registry=r,
+        )
         self.log_odds = Histogram(
-            "whyrec_log_odds", "What the model said of what was returned, nats: drift shows here.",
-            ("domain",), buckets=ODDS, registry=r,
-        )  # fmt: skip
+            "whyrec_log_odds",
+            "What the model said of what was returned, nats: drift shows here.",
+            ("domain",),
+            buckets=ODDS,
+            registry=r,
+        )
         self.feedback = Counter("whyrec_feedback", "Feedback by kind.", ("domain", "event"), registry=r)
         self.arm_answers = Counter(
-            "whyrec_arm_answers", "Answers to users and sessions, by arm of a scenario.",
-            ("domain", "scenario", "arm"), registry=r,
-        )  # fmt: skip
+            "whyrec_arm_answers",
+            "Answers to users and sessions, by arm of a scenario.",
+            ("domain", "scenario", "arm"),
+            registry=r,
+        )
         self.arm_feedback = Counter(
-            "whyrec_arm_feedback", "Feedback on those answers, by kind.",
-            ("domain", "scenario", "arm", "event"), registry=r,
-        )  # fmt: skip
+            "whyrec_arm_feedback",
+            "Feedback on those answers, by kind.",
+            ("domain", "scenario", "arm", "event"),
+            registry=r,
+        )
         self.shed = Counter("whyrec_shed", "Requests answered 503 because the queue was full.", registry=r)
         self.waiting = Gauge("whyrec_queue_length", "Requests that wait for a place.", registry=r)
         self.running = Gauge("whyrec_running", "Requests that use the engine.", registry=r)

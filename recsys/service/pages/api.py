@@ -65,10 +65,14 @@ def _routes(document: dict[str, Any]) -> Iterator[tuple[str, Route]]:
             yield (
                 next(iter(found.get("tags", [])), "service"),
                 Route(
-                    method=method.upper(), path=path, words=_words(found), parameters=parameters,
-                    body=_content(sent), gives=_content(given),
+                    method=method.upper(),
+                    path=path,
+                    words=_words(found),
+                    parameters=parameters,
+                    body=_content(sent),
+                    gives=_content(given),
                 ),
-            )  # fmt: skip
+            )
 
 
 def _content(content: dict[str, Any]) -> str:

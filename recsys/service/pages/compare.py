@@ -135,11 +135,14 @@ def steps(recommender: Recommender, form: Form, name: str, source: str) -> Gener
         many = REASONS if reasons else recommender.domain.ranker.n_candidates
         first = prepare(recommender, form, many=many)
         found = TemplateComparison(
-            a=a, b=b, reasons=reasons, people=len(people),
+            a=a,
+            b=b,
+            reasons=reasons,
+            people=len(people),
             k=min(K, max(1, len(first.request.candidates) // 2)),  # of all of them the overlap says nothing
             preview=twin.render(name, first, tokens_engine(recommender))[0].texts[0],
             diff=difference(a.source, b.source, f"{name} as served", f"{name} as edited")[2:],
-        )  # fmt: skip
+        )
         yield found
         give = _reasons if reasons else _ranking
         for user in people:

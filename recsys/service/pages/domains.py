@@ -67,10 +67,18 @@ def adapter_page(request: Request, service: TheService, ref: str) -> Response:
     objections = gate(adapter, _incumbent(recommender))
     loss, validation = _curves(adapter)
     return page(
-        request, "adapter.html", recommender, adapter=adapter, manifest=adapter.published(), default=default,
-        objections=objections, loss=loss, validation=validation, promotions=[one for one in history if one.ref == adapter.ref],
+        request,
+        "adapter.html",
+        recommender,
+        adapter=adapter,
+        manifest=adapter.published(),
+        default=default,
+        objections=objections,
+        loss=loss,
+        validation=validation,
+        promotions=[one for one in history if one.ref == adapter.ref],
         rolls_back=bool(history) and history[-1].ref == adapter.ref,
-    )  # fmt: skip
+    )
 
 
 @router.post("/adapters/{ref}/promote", dependencies=FROM_HERE)

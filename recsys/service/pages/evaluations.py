@@ -55,14 +55,25 @@ def evaluation(request: Request, recommender: TheRecommender, service: TheServic
     asked = [one for one in result["run"].get("requested", []) if one in systems]
     compared = list(dict.fromkeys([*asked, *order]))[:SHOWN]
     return page(
-        request, "evaluation.html", service.recommenders.get(str(result["run"].get("domain")), recommender),
-        name=name, result=result, run=result["run"], order=order, metrics=metrics, primary=primary,
+        request,
+        "evaluation.html",
+        service.recommenders.get(str(result["run"].get("domain")), recommender),
+        name=name,
+        result=result,
+        run=result["run"],
+        order=order,
+        metrics=metrics,
+        primary=primary,
         reliability=chart(curves, diagonal=True),
         recall=chart({one: systems[one].get("recall_curve") or [] for one in order if one in compared}),
-        compared=compared, few=FEW, made=_made(folder, order),
-        breakdowns=list(dict.fromkeys(breakdown for one in order for breakdown in systems[one].get("segments", {}))),
+        compared=compared,
+        few=FEW,
+        made=_made(folder, order),
+        breakdowns=list(
+            dict.fromkeys(breakdown for one in order for breakdown in systems[one].get("segments", {}))
+        ),
         has_report=(folder / "report.html").is_file(),
-    )  # fmt: skip
+    )
 
 
 @router.get("/evaluations/{name}/report", dependencies=needs("read"))

@@ -39,11 +39,17 @@ def health(request: Request, recommender: TheRecommender, service: TheService) -
     """What an operator looks at first."""
     gate = service.gate
     return page(
-        request, "health.html", recommender,
+        request,
+        "health.html",
+        recommender,
         checked=[_check(one) for one in service.recommenders.values()],
-        warm=service.is_warm, running=gate.running, waiting=gate.waiting, options=service.options,
-        python=platform.python_version(), libraries=_versions(),
-    )  # fmt: skip
+        warm=service.is_warm,
+        running=gate.running,
+        waiting=gate.waiting,
+        options=service.options,
+        python=platform.python_version(),
+        libraries=_versions(),
+    )
 
 
 def _check(recommender: Recommender) -> Checked:

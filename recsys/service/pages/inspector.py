@@ -72,12 +72,21 @@ async def inspector(
     except RecsysError as error:
         problem = error
     return page(
-        request, "prompts.html", recommender,
-        provenance=provenance(recommender, name), form=form, name=name, names=names, run=run, found=found,
-        problem=problem, liked=named(recommender, form.liked), hidden=form.pairs(UNSEEN),
+        request,
+        "prompts.html",
+        recommender,
+        provenance=provenance(recommender, name),
+        form=form,
+        name=name,
+        names=names,
+        run=run,
+        found=found,
+        problem=problem,
+        liked=named(recommender, form.liked),
+        hidden=form.pairs(UNSEEN),
         compared=form.pairs(("user", "at", "place", "wish", "liked", *UNSEEN)),
         export=f"/prompts/export.json?{link(name=name, run='1' if run else '')}&{form.link}",
-    )  # fmt: skip
+    )
 
 
 @router.get("/prompts/export.json", dependencies=needs("read"))

@@ -52,11 +52,18 @@ async def recommend_page(
     except RecsysError as error:
         problem = error
     return page(
-        request, "recommend.html", recommender,
-        form=form, choices=choices(recommender), given=given, problem=problem, streamed=form.said and not given,
-        liked=named(recommender, form.liked), disliked=named(recommender, form.disliked),
+        request,
+        "recommend.html",
+        recommender,
+        form=form,
+        choices=choices(recommender),
+        given=given,
+        problem=problem,
+        streamed=form.said and not given,
+        liked=named(recommender, form.liked),
+        disliked=named(recommender, form.disliked),
         users=_some_users(recommender.store, recommender.domain.name, "", 1),
-    )  # fmt: skip
+    )
 
 
 @router.get("/recommend/stream", dependencies=needs("read"))
@@ -85,9 +92,13 @@ def _pieces(service: Service, recommender: Recommender, form: Form, request_id: 
 def _rendered(recommender: Recommender, form: Form, given: Recommendations) -> str:
     """An answer as cards."""
     return fragment(
-        "_answer.html", given=given, form=form, domain=recommender.domain, provenance=provenance(recommender),
+        "_answer.html",
+        given=given,
+        form=form,
+        domain=recommender.domain,
+        provenance=provenance(recommender),
         complete=isinstance(given, RecommendationResponse),
-    )  # fmt: skip
+    )
 
 
 @router.get("/suggest/{kind}", dependencies=needs("read"))
@@ -134,7 +145,11 @@ def feedback(
         keep_events(service, recommender, Events(events=[event]))
     return answer(
         fragment(
-            "_feedback.html", item=found, verdict=verdict, user=user, recommendation=recommendation,
+            "_feedback.html",
+            item=found,
+            verdict=verdict,
+            user=user,
+            recommendation=recommendation,
             domain=recommender.domain,
         )
-    )  # fmt: skip
+    )

@@ -202,9 +202,16 @@ def failure(request: Request, error: RecsysError) -> Response:
     if "hx-request" in request.headers and "hx-boosted" not in request.headers:
         return answer(fragment("_failure.html", error=error, status=status), status, headers)
     text = fragment(
-        "failure.html", error=error, status=status, path=request.url.path, query="", served=[], domain=None,
-        provenance=_known(request), signed_in=COOKIE in request.cookies,
-    )  # fmt: skip
+        "failure.html",
+        error=error,
+        status=status,
+        path=request.url.path,
+        query="",
+        served=[],
+        domain=None,
+        provenance=_known(request),
+        signed_in=COOKIE in request.cookies,
+    )
     return answer(text, status, headers)
 
 

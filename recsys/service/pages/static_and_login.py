@@ -62,9 +62,13 @@ def login(
         return _login(request, next, error.message)
     response = RedirectResponse(_inside(next), 303, HEADERS)
     response.set_cookie(
-        COOKIE, key.strip(), max_age=MONTH_S, httponly=True, samesite="strict",
+        COOKIE,
+        key.strip(),
+        max_age=MONTH_S,
+        httponly=True,
+        samesite="strict",
         secure=request.url.scheme == "https",
-    )  # fmt: skip
+    )
     return response
 
 
@@ -77,9 +81,16 @@ def logout() -> Response:
 
 def _login(request: Request, next: str, problem: str = "") -> Response:  # noqa: A002
     text = fragment(
-        "login.html", next=_inside(next), problem=problem, path="/login", query="", served=[], domain=None,
-        provenance=None, signed_in=COOKIE in request.cookies,
-    )  # fmt: skip
+        "login.html",
+        next=_inside(next),
+        problem=problem,
+        path="/login",
+        query="",
+        served=[],
+        domain=None,
+        provenance=None,
+        signed_in=COOKIE in request.cookies,
+    )
     return answer(text, 401 if problem else 200)
 
 

@@ -36,9 +36,14 @@ def traces(request: Request, recommender: TheRecommender, before: float | None =
     shown = found[:SHOWN]
     longest = max((trace.answer.timings.get("total", 0.0) for trace in shown), default=0.0)
     return page(
-        request, "traces.html", recommender,
-        traces=[(trace, stages(trace)) for trace in shown], older=older, longest=longest, order=list(ORDER),
-    )  # fmt: skip
+        request,
+        "traces.html",
+        recommender,
+        traces=[(trace, stages(trace)) for trace in shown],
+        older=older,
+        longest=longest,
+        order=list(ORDER),
+    )
 
 
 @router.get("/traces/{recommendation_id}", dependencies=needs("read"))
@@ -48,10 +53,16 @@ def trace(request: Request, recommender: TheRecommender, recommendation_id: str)
     if found is None:
         raise ServiceError(404, "no such recommendation is kept", hint="only the newest are")
     return page(
-        request, "trace.html", recommender, trace=found, stages=stages(found), given=found.answer,
+        request,
+        "trace.html",
+        recommender,
+        trace=found,
+        stages=stages(found),
+        given=found.answer,
         total=max(found.answer.timings.get("total", 0.0), sum(one.seconds for one in stages(found))) or 1.0,
-        exported=found.model_dump(mode="json"), order=list(ORDER),
-    )  # fmt: skip
+        exported=found.model_dump(mode="json"),
+        order=list(ORDER),
+    )
 
 
 def stages(trace: Trace) -> list[StageBar]:

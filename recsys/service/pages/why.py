@@ -33,12 +33,21 @@ async def why_page(
     effects = why.effects if why else ()
     (_, item_name), (_, other_name) = named(recommender, [item, instead_of])
     return page(
-        request, "why.html", recommender,
-        form=form, why=why, problem=problem, item=item_name, instead_of=other_name,
-        longest=max((abs(size) for one in effects for size in (one.contribution, one.other or 0.0)), default=0.0),
-        liked=named(recommender, form.liked), hidden=form.pairs(UNSEEN),
+        request,
+        "why.html",
+        recommender,
+        form=form,
+        why=why,
+        problem=problem,
+        item=item_name,
+        instead_of=other_name,
+        longest=max(
+            (abs(size) for one in effects for size in (one.contribution, one.other or 0.0)), default=0.0
+        ),
+        liked=named(recommender, form.liked),
+        hidden=form.pairs(UNSEEN),
         export=f"/why/export.json?{link(item=item, instead_of=instead_of)}&{form.link}",
-    )  # fmt: skip
+    )
 
 
 @router.get("/why/export.json", dependencies=needs("read"))

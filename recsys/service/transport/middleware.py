@@ -85,9 +85,12 @@ class Envelope:
         self._metrics.latency.labels(route).observe(seconds)
         if scope["path"] not in QUIET:
             fields = {
-                "method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4),
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 4),
                 "principal": scope["state"].get("principal", ""),
-            }  # fmt: skip
+            }
             log.info("request", extra={"fields": fields})
 
 
