@@ -174,7 +174,7 @@ class ExampleMaker:
 
     def _told(self, case: Case) -> Context:
         """What retrieval and served requests know of the situation: nothing where events do not say it."""
-        return self._context(case, self.users.get(case.user_id)) if self.domain.situated else Context()
+        return self._context(case, self.users.get(case.user_id)) if self.domain.has_event_contexts else Context()
 
     def _context(self, case: Case, user: User | None) -> Context:
         try:

@@ -253,7 +253,7 @@ def _index(case: Inspection) -> Finding:
     from retrieval.embedding import SentenceEmbedder
     from retrieval.text_index import files
 
-    folder = case.settings.data_dir / "retrievers" / case.domain_name / "text"
+    folder = case.settings.retriever_folder(case.domain_name) / "text"
     if not folder.exists():
         return ok(f"{folder}: built at first use")
     try:

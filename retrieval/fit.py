@@ -13,7 +13,7 @@ from recsys.config.retrieval import Channel, FittedWeights
 from recsys.data.batch import Progress
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
-from recsys.data.event_contexts import homes, retriever_folder, with_context
+from recsys.data.event_contexts import attach_contexts, user_homes
 from recsys.data.splits import event_key, leave_one_out
 from recsys.data.store import Store
 from recsys.errors import RequestError
@@ -63,7 +63,7 @@ def fit_apart(
         embedder,
         domain.retriever,
         settings.cache_dir / "evaluation" / domain.name / log.hash[:16],
-        event_contexts=lambda: with_context(events, homes, domain),
+        event_contexts=lambda: attach_contexts(events, homes, domain),
         weights=domain.retriever.by_name if channels is None else dict.fromkeys(channels, 1.0),
         progress=progress,
     )
@@ -88,7 +88,7 @@ def fit_domain(
 
     Raises RequestError for an unknown channel or where there are too few events.
     """
-    channels = channels or DEFAULT_CHANNELS + SITUATED_CHANNELS * domain.situated
+    channels = channels or DEFAULT_CHANNELS + SITUATED_CHANNELS * domain.has_event_contexts
     unknown = sorted(set(channels) - set(get_args(Channel)))
     if unknown:
         raise RequestError(f"no channel '{unknown[0]}'", hint=f"there are: {', '.join(get_args(Channel))}")
@@ -101,22 +101,22 @@ def fit_domain(
             "too few events to tune on",
             hint="users need two different items each; weights of domain.toml hold",
         )
-    homes_of = homes(store, domain.name)
+    homes_of = user_homes(store, domain.name)
     log = EventLog.of(split.train, ids, domain.feedback)
-    folder = retriever_folder(settings, domain.name)
+    folder = settings.retriever_folder(domain.name)
     inner, _ = build_retriever(
         items,
         log,
         embedder,
         domain.retriever,
         folder / "tuning",
-        event_contexts=lambda: with_context(split.train, homes_of, domain),
+        event_contexts=lambda: attach_contexts(split.train, homes_of, domain),
         weights=dict.fromkeys(channels, 1.0),
         retrain=True,
         progress=progress,
     )
     catalog, names = Catalog(items), list(inner.weights)
-    told = with_context((case.target for case in split.cases if domain.situated), homes_of, domain)
+    told = attach_contexts((case.target for case in split.cases if domain.has_event_contexts), homes_of, domain)
     contexts = {event_key(event): context for event, context in told}
     step = -(-len(split.cases) // MAX_CASES)
     found: dict[str, list[Example | None]] = defaultdict(list)
@@ -149,7 +149,7 @@ def fit_domain(
         embedder,
         domain.retriever,
         folder,
-        event_contexts=lambda: with_context(events, homes_of, domain),
+        event_contexts=lambda: attach_contexts(events, homes_of, domain),
         retrain=True,
         progress=progress,
     )

@@ -16,7 +16,6 @@ from typing import Any
 from recsys.config import Domain, Settings
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
-from recsys.data.event_contexts import retriever_folder
 from recsys.data.importers import import_domain
 from recsys.data.store import Store
 from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds
@@ -372,7 +371,7 @@ def build_recommender(domain: Domain, settings: Settings, engine: ScriptedEngine
         EventLog.of(store.interactions(domain.name), [item.id for item in items], domain.feedback),
         HashEmbedder(),
         domain.retriever,
-        retriever_folder(settings, domain.name),
+        settings.retriever_folder(domain.name),
     )
     return Recommender(domain, settings, store, Catalog(items), retriever, engine)
 

@@ -102,7 +102,7 @@ class Domain(StrictModel):
         return folder.resolve()
 
     @property
-    def situated(self) -> bool:
+    def has_event_contexts(self) -> bool:
         """Whether events say in which situation they happened, so that evaluation and tuning tell it."""
         return self.interactions is not None and bool(self.interactions.context)
 

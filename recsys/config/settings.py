@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         """SQLAlchemy URL of the store; one SQLite file unless set."""
         return self.store_url or f"sqlite:///{self.data_dir / 'whyrec.db'}"
 
+    def retriever_folder(self, domain: str) -> Path:
+        """Where the text index, the fitted channels and the weights of a domain are kept."""
+        return self.data_dir / "retrievers" / domain
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment, with keyword overrides.

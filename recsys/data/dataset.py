@@ -26,7 +26,7 @@ class EventLog:
 
     `items` (i,) and `users` (u,) are ids; user number r did the events
     `start[r]:start[r + 1]` of the arrays below, each of shape (n,): `item` is a row
-    of `items`, `time` seconds since 1970 (NaN if unknown), `feeling` LIKED, UNKNOWN
+    of `items`, `time` seconds since 1970 (NaN if unknown), `preference` LIKED, UNKNOWN
     or DISLIKED. Items that nobody met are in `items` too.
     """
 
@@ -35,7 +35,7 @@ class EventLog:
     start: npt.NDArray[np.int64]
     item: IntArray
     time: DoubleArray
-    feeling: npt.NDArray[np.int8]
+    preference: npt.NDArray[np.int8]
 
     @classmethod
     def of(
@@ -60,7 +60,7 @@ class EventLog:
                 [np.nan if event.timestamp is None else event.timestamp for event in ordered],
                 dtype=np.float64,
             ),
-            feeling=np.array([_feeling(judge(event.rating)) for event in ordered], dtype=np.int8),
+            preference=np.array([_preference(judge(event.rating)) for event in ordered], dtype=np.int8),
         )
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class EventLog:
     def hash(self) -> str:
         """SHA-256, in hex, of all there is: what a fitted model names as its data."""
         digest = hashlib.sha256("\0".join((*self.items, "", *self.users)).encode("utf-8", "surrogatepass"))
-        for array in (self.start, self.item, self.time, self.feeling):
+        for array in (self.start, self.item, self.time, self.preference):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -99,5 +99,5 @@ class EventLog:
         return np.array([row for row in known if row is not None], dtype=np.int32)
 
 
-def _feeling(liked: bool | None) -> int:
+def _preference(liked: bool | None) -> int:
     return UNKNOWN if liked is None else LIKED if liked else DISLIKED

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from recsys.config import Domain, Settings
 from recsys.context import pii
 from recsys.data.database import INTERACTIONS, SCHEMA, USERS
-from recsys.data.event_contexts import retriever_folder
 from recsys.data.store import UNKNOWN_TIME, Store, note_import
 from recsys.engine.adapters import list_adapters
 from recsys.errors import StoreError
@@ -78,7 +77,7 @@ def remove_fitted(domain: Domain, settings: Settings) -> tuple[str, ...]:
 
     Weights of the channels stay: a handful of numbers. Raises StoreError.
     """
-    folder = retriever_folder(settings, domain.name)
+    folder = settings.retriever_folder(domain.name)
     gone = [path for path in sorted(folder.glob("[!.]*/")) if path.name not in KEPT_CHANNELS]
     evaluations = settings.cache_dir / "evaluation" / domain.name
     for path in (*gone, evaluations):

@@ -221,7 +221,7 @@ def _header(data: EvaluationData, protocol: Protocol, depth: int) -> dict[str, A
         "split": split.name,
         "part": split.part,
         "protocol": protocol.name,
-        "situated": data.situated,
+        "situated": data.has_event_contexts,
         "depth": depth,
         "seed": data.seed,
         "train events": data.log.hash,

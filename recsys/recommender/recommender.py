@@ -16,7 +16,7 @@ from recsys.context.pii import mask_user, names_of
 from recsys.data.batch import ItemChange, Progress
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
-from recsys.data.event_contexts import event_contexts, retriever_folder
+from recsys.data.event_contexts import event_contexts
 from recsys.data.importers import ensure_imported
 from recsys.data.live_catalog import LiveCatalog
 from recsys.data.store import Store
@@ -110,7 +110,7 @@ class Recommender:
             EventLog.of(store.interactions(found.name), [item.id for item in items], found.feedback),
             SentenceEmbedder(settings.embedder),
             found.retriever,
-            retriever_folder(settings, found.name),
+            settings.retriever_folder(found.name),
             event_contexts=lambda: event_contexts(store, found),
             progress=progress,
         )

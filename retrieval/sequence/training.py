@@ -124,7 +124,7 @@ def _split(log: EventLog, config: SequenceConfig) -> tuple[EventLog, HeldOut]:
         start=log.start - np.concatenate([[0], np.cumsum(~kept)])[log.start],
         item=np.searchsorted(rows, log.item[kept]).astype(np.int32),
         time=log.time[kept],
-        feeling=log.feeling[kept],
+        preference=log.preference[kept],
     )
     held_out = HeldOut([], [], [])
     for user in chosen:

@@ -17,7 +17,7 @@ from recsys.config import Settings, load_domain
 from recsys.context.gazetteer import find_place
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
-from recsys.data.event_contexts import event_contexts, retriever_folder
+from recsys.data.event_contexts import event_contexts
 from recsys.data.importers import import_domain
 from recsys.data.store import Store
 from recsys.errors import ConfigError, ContextError
@@ -263,7 +263,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
             EventLog.of(store.interactions(domain.name), [item.id for item in items], domain.feedback),
             HashEmbedder(),
             domain.retriever,
-            retriever_folder(own, domain.name),
+            own.retriever_folder(domain.name),
             event_contexts=lambda: event_contexts(store, domain),
         )
         with Recommender(domain, own, store, Catalog(items), retriever) as recommender:

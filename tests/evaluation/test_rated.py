@@ -61,7 +61,7 @@ def test_the_model_is_shown_of_a_person_what_it_is_when_served(engine: ScriptedE
         data,
         domain=data.domain.model_copy(update={"privacy": Privacy(names=("Kim",))}),
         users={case.user_id: User(id=case.user_id, profile=told)},
-        situated=True,
+        has_event_contexts=True,
     )
     request = recommenders.llm(data).request(case, [Candidate(item=data.items[0], score=1.0, source="text")])
     assert request.profile == {"about": "call [name] at [mail]", "age": "24"}

@@ -13,7 +13,6 @@ import pytest
 from recsys.config import Domain, Settings, load_domain
 from recsys.config.retrieval import RetrieverConfig, SequenceConfig
 from recsys.data.dataset import EventLog
-from recsys.data.event_contexts import retriever_folder
 from recsys.data.importers import import_domain
 from recsys.data.store import Store
 from recsys.errors import RequestError
@@ -72,7 +71,7 @@ def test_fitted_weights_are_saved_and_used(walks: Domain, tmp_path: Path) -> Non
             progress=lambda what, done, total: steps.append(what),
         )
         log = EventLog.of(store.interactions("walks"), [item.id for item in store.items("walks")])
-        folder = retriever_folder(settings, "walks")
+        folder = settings.retriever_folder("walks")
         retriever, notes = build_retriever(store.items("walks"), log, HashEmbedder(), walks.retriever, folder)
     assert "asking the channels" in steps
     assert fitted.users == 60

@@ -20,7 +20,6 @@ from recsys.data import erasure
 from recsys.data.batch import ImportBatch
 from recsys.data.database import FEEDBACK, SCHEMA, TRACES, USERS
 from recsys.data.erasure import delete_user, remove_fitted, trained_on
-from recsys.data.event_contexts import retriever_folder
 from recsys.data.store import Store
 from recsys.errors import StoreError, UnknownUser
 from recsys.service.api import records
@@ -192,7 +191,7 @@ def test_a_deletion_that_fails_in_the_middle_deletes_nothing(
 
 def fitted(settings: Settings) -> Path:
     """A retriever's folder as fitting leaves it."""
-    folder = retriever_folder(settings, "films")
+    folder = settings.retriever_folder("films")
     for name in ("text", "ease", "gru/model", "tuning/ease"):
         (folder / name).mkdir(parents=True)
         (folder / name / "model.safetensors").write_bytes(b"weights")

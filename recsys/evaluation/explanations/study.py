@@ -17,7 +17,7 @@ from typing import Any
 import recsys
 from recsys.config import Style
 from recsys.data.batch import Progress
-from recsys.data.event_contexts import PLACE
+from recsys.data.event_contexts import PLACE_FACT
 from recsys.engine.adapters import resolve_adapter
 from recsys.engine.adapters.promotion import write_text
 from recsys.errors import EngineError, RequestError
@@ -89,7 +89,7 @@ def evaluate_reasons(
     people = sample_people(sorted({event.user_id for event in events}), users, seed)
     profiles = {user: store.user(domain.name, user).profile for user in people}
     world = GroundTruth(items, events, domain.feedback, profiles)
-    last = {event.user_id: event for event in events if domain.situated}
+    last = {event.user_id: event for event in events if domain.has_event_contexts}
     run = _run(recommender, len(people), k, seed, language, style, command, data_hash(items, events))
     run |= {"concurrency": concurrency, "wishes": wishes}
     if wishes:
@@ -150,7 +150,7 @@ def moment_of(event: Interaction | None) -> RequestOptions:
     if event is None:
         return {}
     facts = dict(event.context)
-    asked: RequestOptions = {"place": facts.pop(PLACE, None), "extra": facts}
+    asked: RequestOptions = {"place": facts.pop(PLACE_FACT, None), "extra": facts}
     if event.timestamp is not None:
         asked["at"] = dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
     return asked

@@ -73,7 +73,7 @@ class EvaluationData:
     """All that a system may be built from.
 
     `log` holds the events of `split.train` over the whole catalogue, and nothing else
-    may be learned from. `users` have the facts that are known of them, by id. `situated`
+    may be learned from. `users` have the facts that are known of them, by id. `has_event_contexts`
     says whether systems are told in which situation a case's target was met. `engines` are what
     the systems of one evaluation share; without them each has its own.
     """
@@ -86,7 +86,7 @@ class EvaluationData:
     seed: int = 0
     settings: Settings | None = None
     progress: Progress | None = None
-    situated: bool = False
+    has_event_contexts: bool = False
     engines: SharedEngines | None = None
 
     @classmethod
@@ -103,7 +103,7 @@ class EvaluationData:
     ) -> EvaluationData:
         """With the log made from the split; situated where the domain is."""
         log = train_log(split, items, domain)
-        return cls(domain, items, users, split, log, seed, settings, progress, domain.situated)
+        return cls(domain, items, users, split, log, seed, settings, progress, domain.has_event_contexts)
 
     def context_of(self, case: Case) -> Context:
         """What is wished for; when and where the case's target was met, and what else the event says but its outcome.
@@ -113,7 +113,7 @@ class EvaluationData:
         user = self.users.get(case.user_id)
         try:
             home, names = user.home if user else None, names_of(user, self.domain.privacy)
-            told = event_context(case.target, home, self.domain, names) if self.situated else Context()
+            told = event_context(case.target, home, self.domain, names) if self.has_event_contexts else Context()
         except ContextError:
             told = Context()
         return told.model_copy(update={"wish": case.wish})

@@ -93,15 +93,15 @@ def liked_share(data: EvaluationData) -> ScoredCatalogue:
 def item_liked_share(data: EvaluationData) -> ScoredCatalogue:
     """The share of an item's judged train events that are liked, whoever asks."""
     log, rows = data.log, len(data.log.items)
-    liked = np.bincount(log.item[log.feeling == LIKED], minlength=rows)
-    disliked = np.bincount(log.item[log.feeling == DISLIKED], minlength=rows)
+    liked = np.bincount(log.item[log.preference == LIKED], minlength=rows)
+    disliked = np.bincount(log.item[log.preference == DISLIKED], minlength=rows)
     shares = (liked + PRIOR * _overall(data)) / (liked + disliked + PRIOR)
     return ScoredCatalogue("item-liked-share", log, lambda case: shares, log.hash, probabilities=True)
 
 
 def _overall(data: EvaluationData) -> float:
     """The liked share of all judged train events; a half if there is none."""
-    judged = data.log.feeling[(data.log.feeling == LIKED) | (data.log.feeling == DISLIKED)]
+    judged = data.log.preference[(data.log.preference == LIKED) | (data.log.preference == DISLIKED)]
     return float((judged == LIKED).mean()) if len(judged) else 0.5
 
 

@@ -228,7 +228,7 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
 
 def without_context(data: EvaluationData, *, factory: Factory) -> System:
     """The same system, fitted alike, that is not told in which situation a case is."""
-    return factory(dataclasses.replace(data, situated=False))
+    return factory(dataclasses.replace(data, has_event_contexts=False))
 
 
 def without_facts(data: EvaluationData, *, factory: Factory) -> System:
