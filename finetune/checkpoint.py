@@ -7,11 +7,11 @@ and moved there in one step, so that there is always a whole one.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import ModelError, RequestError
+from recsys.utils.files import remove_leftovers, replace_folder, staged_folder
 
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
@@ -30,17 +30,11 @@ def save(
         for moment in ("exp_avg", "exp_avg_sq"):
             if moment in optimizer.state.get(parameter, {}):
                 tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment].cpu().contiguous()
-    staging = folder.with_name(folder.name + ".new")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    save_file(tensors, staging / TENSORS)
-    (staging / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    staging.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    remove_leftovers(folder)
+    with staged_folder(folder) as new:
+        save_file(tensors, new / TENSORS)
+        (new / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+        replace_folder(new, folder, aside=_old(folder))
 
 
 def restore(
@@ -53,9 +47,8 @@ def restore(
     import torch
     from safetensors.torch import load_file
 
-    old = folder.with_name(folder.name + ".old")
-    if not folder.exists() and old.exists():  # stopped between two moves
-        old.rename(folder)
+    if not folder.exists() and _old(folder).exists():  # stopped between two moves
+        _old(folder).rename(folder)
     if not folder.exists():
         return None
     try:
@@ -83,3 +76,8 @@ def restore(
             hint=f"delete {folder.parent} to begin anew, or give another --out",
         ) from error
     return state
+
+
+def _old(folder: Path) -> Path:
+    """Name the older checkpoint while a newer one takes its place."""
+    return folder.with_name(folder.name + ".old")

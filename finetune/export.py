@@ -29,10 +29,10 @@ from finetune.ranked_lists import ValidationList, figures
 from finetune.trainer import PackedExample, TrainingOutcome, Watch, train
 from recsys.config import load_settings
 from recsys.config.finetuning import FinetuneConfig
-from recsys.engine.adapters.promotion import write_bytes
 from recsys.engine.checkpoints.lora import WEIGHTS
 from recsys.engine.checkpoints.weights import model_fingerprint, prepare_model
 from recsys.errors import ModelError, RecsysError, RequestError
+from recsys.utils.files import write_bytes
 
 RUN = "run.json"
 SHARD = 500  # examples a file

@@ -6,11 +6,7 @@ one that is stale or damaged is fitted again, never trusted.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.errors import IndexDamaged
+from recsys.utils.files import replace_folder, sha256, staged_folder
 
 FORMAT = 1
 
@@ -43,19 +40,11 @@ def save(folder: Path, kind: str, tensors: Mapping[str, npt.NDArray[Any]], facts
     from safetensors.numpy import save_file
 
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.saving-", dir=folder.parent))
-    try:
-        new = staging / "new"
-        new.mkdir()
+    with staged_folder(folder) as new:
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, new / TENSORS)
-        manifest = {"format": FORMAT, "kind": kind, "sha256": _sha256(new / TENSORS), **facts}
+        manifest = {"format": FORMAT, "kind": kind, "sha256": sha256(new / TENSORS), **facts}
         (new / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, staging / "old")
-        os.replace(new, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        replace_folder(new, folder)
 
 
 def load(
@@ -76,7 +65,7 @@ def load(
         for name, value in {"format": FORMAT, "kind": kind, **expected}.items():
             if manifest.get(name) != value:
                 raise Differs(folder, name, manifest.get(name), value)
-        if _sha256(folder / TENSORS) != manifest.get("sha256"):
+        if sha256(folder / TENSORS) != manifest.get("sha256"):
             raise damaged(folder, f"{TENSORS} is truncated or altered")
         tensors = load_file(folder / TENSORS)
     except FileNotFoundError as error:
@@ -100,8 +89,3 @@ def damaged(folder: Path, reason: str) -> IndexDamaged:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from recsys.config.retrieval import FittedWeights, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.errors import IndexDamaged, RequestError
 from recsys.types import Context, Interaction, Item
+from recsys.utils.files import write_text
 from recsys.utils.locks import only_one
 from retrieval import artefacts
 from retrieval.base import Channel
@@ -84,11 +84,9 @@ def saved_weights(folder: Path) -> dict[str, float] | None:
 
 
 def save_weights(folder: Path, fitted: FittedWeights) -> None:
-    """Write atomically."""
+    """Write the channel weights in one step."""
     folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f".{WEIGHTS}.new"
-    staging.write_text(json.dumps(fitted.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-    os.replace(staging, folder / WEIGHTS)
+    write_text(folder / WEIGHTS, json.dumps(fitted.model_dump(mode="json"), indent=2) + "\n")
 
 
 @dataclass

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import shutil
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from recsys.data.store import UNKNOWN_TIME, Store, note_import
 from recsys.engine.adapters import list_adapters
 from recsys.errors import StoreError
 from recsys.utils import sanitize
+from recsys.utils.files import remove_folder
 
 KEPT_CHANNELS = ("text",)
 """Of a retriever's folder: fitted on items alone."""
@@ -96,16 +93,9 @@ def _delete_rows(connection: sa.Connection, domain: str, user_id: str) -> dict[s
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder at once for those who look, then its files."""
-    if not folder.exists():
-        return
     try:
-        aside = Path(tempfile.mkdtemp(prefix=".removing-", dir=folder.parent))
-        os.replace(folder, aside / "gone")
-        shutil.rmtree(aside)
+        remove_folder(folder)
     except OSError as error:
-        with suppress(OSError):
-            shutil.rmtree(folder)
         raise StoreError(
             f"{folder} could not be removed: {error.strerror}", hint="remove it by hand, it is only a cache"
         ) from error

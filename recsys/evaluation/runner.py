@@ -16,7 +16,6 @@ from pydantic import BaseModel
 
 import recsys
 from recsys.data.splits import Case, Split, event_key
-from recsys.engine.adapters.promotion import write_text
 from recsys.errors import MissingDependency, RecsysError, RequestError
 from recsys.evaluation.protocol import leaks
 from recsys.evaluation.protocol.base import (
@@ -36,6 +35,7 @@ from recsys.evaluation.results.rankings import CaseAnswer, Made, RankingFile
 from recsys.evaluation.results.summary import METHOD, SystemAnswers, summarise
 from recsys.evaluation.systems import registry
 from recsys.types import Item
+from recsys.utils.files import write_text
 
 MIN_DEPTH = 10
 AT_ONCE = 16  # cases that a system which can is asked about together

@@ -10,9 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import ConfigError, IndexDamaged
+from recsys.utils.files import flush_to_disk, remove_leftovers, replace_folder, sha256, staged_folder
 from recsys.utils.locks import only_one
 from retrieval.text_index import kinds
 from retrieval.text_index.kinds import Kind
@@ -85,11 +83,7 @@ def write(folder: Path, segment: IndexSegment, *, embedder_name: str) -> None:
     """
     folder = folder.resolve()
     refuse_foreign(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(folder), dir=folder.parent))
-    try:
-        new = staging / "new"
-        new.mkdir()
+    with staged_folder(folder) as new:
         fingerprints = [str(digest, "ascii") for digest in segment.fingerprints.tolist()]
         (new / IDS).write_text(json.dumps({"ids": segment.ids, "fingerprints": fingerprints}), "utf-8")
         _write_vectors(new / VECTORS, segment.index)
@@ -99,16 +93,14 @@ def write(folder: Path, segment: IndexSegment, *, embedder_name: str) -> None:
             kind=segment.kind,
             count=len(segment),
             dimension=segment.index.d,
-            index_sha256=_sha256(new / VECTORS),
-            ids_sha256=_sha256(new / IDS),
+            index_sha256=sha256(new / VECTORS),
+            ids_sha256=sha256(new / IDS),
         )
         (new / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
         for path in (new / IDS, new / VECTORS, new / MANIFEST, new):
-            _flush_to_disk(path)
-        _swap(new, folder, aside=staging / "old")
-        _flush_to_disk(folder.parent)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            flush_to_disk(path)
+        replace_folder(new, folder)
+        flush_to_disk(folder.parent)
 
 
 @contextlib.contextmanager
@@ -119,9 +111,8 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     folder = folder.resolve()
     with only_one(folder.parent / f".{folder.name}.lock") as alone:
-        orphans = folder.parent.glob(f"{_staging_prefix(folder)}*") if alone else ()
-        for orphan in orphans:  # of a writer that was killed
-            shutil.rmtree(orphan, ignore_errors=True)
+        if alone:
+            remove_leftovers(folder)
         yield
 
 
@@ -195,33 +186,3 @@ def _write_vectors(path: Path, index: faiss.Index) -> None:
         faiss.write_index(index, str(path))
     except RuntimeError as error:  # how FAISS reports a full disk
         raise OSError(f"cannot write {path.name}: {error}") from error
-
-
-def _swap(new: Path, folder: Path, *, aside: Path) -> None:
-    """Put folder `new` in the place of `folder`, or leave everything as it was."""
-    if not folder.exists():
-        os.replace(new, folder)
-        return
-    os.replace(folder, aside)
-    try:
-        os.replace(new, folder)
-    except BaseException:
-        aside.rename(folder)
-        raise
-
-
-def _staging_prefix(folder: Path) -> str:
-    return f".{folder.name}.saving-"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

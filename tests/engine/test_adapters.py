@@ -123,12 +123,11 @@ def test_a_figure_that_is_no_number_can_be_kept(world: World) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from recsys.engine.adapters import storage
 from tests.adapter_files import World
 def die(*paths):
     os.kill(os.getpid(), signal.SIGKILL)
 world = World(Path(sys.argv[1]))
-storage.os.rename = die  # the one call that makes it count
+os.replace = die  # the one call that makes it count
 world.publish()
 """
 
@@ -139,7 +138,7 @@ def test_a_process_killed_before_the_rename_leaves_nothing_that_counts(tmp_path:
     assert done.returncode == -signal.SIGKILL
     world = World(place)
     (leftover,) = names(world.settings)
-    assert leftover.startswith(".new-")
+    assert leftover.startswith(".adapter.new-")
     assert scan(world.settings) == ([], [])
     adapter = world.publish()
     assert names(world.settings) == [adapter.sha]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -144,15 +145,15 @@ def test_a_run_killed_twice_and_while_it_saves_ends_the_same(
     run = Run(tiny, tmp_path / "run")
     with pytest.raises(Stopped):
         run(packed_example=stopping_at(5))
-    rename = Path.rename
+    replace = os.replace
 
-    def stop(self: Path, target: Path) -> Path:
-        if self.name == "last.new":  # the old one is moved away by then
+    def stop(source: Path, target: Path) -> None:
+        if Path(target).name == "last":  # the old one is moved away by then
             raise Stopped
-        return rename(self, target)
+        replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", stop)
+        patch.setattr(os, "replace", stop)
         with pytest.raises(Stopped):
             run()
     assert not (tmp_path / "run" / "last").exists()

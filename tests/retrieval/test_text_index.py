@@ -190,7 +190,7 @@ def test_crash_while_saving_leaves_the_old_index(
 
 
 def test_leftovers_of_a_killed_writer_are_swept(folder: Path) -> None:
-    leftover = folder.parent / ".index.saving-abc" / "new"
+    leftover = folder.parent / ".index.new-abc" / "new"
     leftover.mkdir(parents=True)
     TextIndex.build(ITEMS, HashEmbedder()).save(folder)
     assert not leftover.parent.exists()

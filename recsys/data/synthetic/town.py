@@ -16,8 +16,6 @@ import csv
 import datetime as dt
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,6 +42,7 @@ from recsys.data.synthetic.town_facts import (
     Category,
 )
 from recsys.types import Context
+from recsys.utils.files import staged_folder
 
 SEED = 7
 RESIDENTS = 300
@@ -343,15 +342,13 @@ def files(folder: Path) -> Path:
     code = b"".join(path.read_bytes() for path in (here, here.with_name("town_facts.py")))
     made = folder / f"town-{hashlib.sha256(code).hexdigest()[:12]}"
     if not made.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".town-", dir=folder))
-        try:
-            town().write(staging)
-            os.rename(staging, made)
-        except OSError:
-            shutil.rmtree(staging, ignore_errors=True)
-            if not made.is_dir():  # another process was not faster: it is a real failure
-                raise
+        with staged_folder(made) as new:
+            town().write(new)
+            try:
+                os.rename(new, made)
+            except OSError:
+                if not made.is_dir():  # no other process was faster: a real failure
+                    raise
     return made
 
 

@@ -11,9 +11,10 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from recsys.engine.checkpoints.cache import MANIFEST, FileRecord, altered_file, sha256
+from recsys.engine.checkpoints.cache import MANIFEST, FileRecord, altered_file
 from recsys.engine.checkpoints.lora import CONFIG, WEIGHTS, read_files, refuse_pickles
 from recsys.errors import ModelError, RequestError
+from recsys.utils.files import sha256
 
 FORMAT = 1
 DOMAIN = r"[a-z0-9][a-z0-9_-]*"

