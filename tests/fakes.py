@@ -376,6 +376,12 @@ def build_recommender(domain: Domain, settings: Settings, engine: ScriptedEngine
     return Recommender(domain, settings, store, Catalog(items), retriever, engine)
 
 
+def reconfigure(recommender: Recommender, **changes: Any) -> None:
+    """Change options of the domain that a recommender already serves."""
+    domain = recommender.domain.model_copy(update=changes)
+    recommender.__dict__ |= recommender.with_state(domain=domain).__dict__
+
+
 def film(item_id: str, title: str = "", *genres: str, year: int | None = None, plot: str = "") -> Item:
     attributes = {"genre": genres} if genres else {}
     return Item(

@@ -1,0 +1,1 @@
+"""Items, users and events: read, checked, stored, and turned into arrays."""

@@ -1,0 +1,1 @@
+"""Offline and online evaluation: protocols, systems, metrics, explanations, robustness."""

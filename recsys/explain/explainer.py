@@ -75,6 +75,7 @@ class Explained:
     engine_died: bool = False
     effects: tuple[Effect, ...] = ()
     ablated: Usage = field(default_factory=Usage)
+    timings: Mapping[str, float] = field(default_factory=dict)  # seconds of evidence and reasons
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a domain knows of its items beyond behaviour."""

@@ -1,0 +1,1 @@
+"""Prompts: found, rendered, budgeted, hashed; and model output parsed."""

@@ -1,17 +1,17 @@
-"""Experiments on the people who are served: who is in which arm of a scenario, and what is served there.
+"""Online experiments: which arm of a scenario a person is in, and what that arm serves.
 
-All scenarios of a domain run at once. Each divides the people anew, and no two set the same thing
-(`Domain` sees to that), so that what one of them finds does not depend on the others.
+All scenarios of a domain run at the same time. Each assigns people independently, and no two change the
+same setting (`Domain` checks it), so their results do not depend on each other.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from recsys.config import Arm, Domain, Scenario
 from recsys.engine import Engine, open_engine
@@ -24,24 +24,24 @@ from recsys.recommender.recommender import Recommender
 from recsys.utils.system import available_memory
 
 GIB = 2**30
-BESIDE_CACHE = 2  # GiB that an engine takes beside its key-value cache
+ENGINE_OVERHEAD = 2  # GiB that an engine takes besides its key-value cache
 
 
 def unit_of(user: str | None, session: str | None = None) -> str | None:
-    """What people are divided by: the user, else the anonymous session; None for neither.
+    """Return what assignment is keyed on: the user, else the anonymous session, else None.
 
-    A digest, so that it may be kept: a session id is as good as a key.
+    It is a digest, so that it may be stored: a session id is as good as a key.
     """
     who = f"user\0{user}" if user is not None else f"session\0{session}" if session is not None else None
     return None if who is None else hashlib.sha256(who.encode(errors="replace")).hexdigest()[:32]
 
 
 def assigned(name: str, scenario: Scenario, unit: str | None) -> Arm:
-    """The arm of a unit, always the same; who is nobody in particular is in the control.
+    """Return the arm of a unit, always the same one; without a unit the control.
 
     Weighted rendezvous hashing (Thaler and Ravishankar, IEEE/ACM ToN 1998; Schindelhauer and
-    Schomaker, SPAA 2005): where the share of one arm changes, or one comes or goes, people move to
-    it or from it and nobody between the others.
+    Schomaker, SPAA 2005): when the share of an arm changes, or an arm is added or removed, people
+    move to or from that arm only.
     """
     if unit is None:
         return scenario.control
@@ -55,12 +55,14 @@ def assigned(name: str, scenario: Scenario, unit: str | None) -> Arm:
 
 
 class Scenarios:
-    """The recommenders of a domain's arms, one for each way to combine them.
+    """The recommenders of a domain's arms, one for each combination of arms.
 
-    They share store, catalogue, index and engine; each adapter that an arm names has an engine of its
-    own beside that of the domain, started by the first request that needs it.
-    Raises ConfigError for an arm that cannot be served: it names an adapter that is not in the
-    registry, a broken template or a channel that is not in use, or memory lacks for its engine.
+    They share store, catalogue, index and engine. Each adapter that an arm names has its own engine,
+    which the first request that needs it starts.
+
+    Raises:
+        ConfigError: for an arm that cannot be served: its adapter is not in the registry, a template
+            is broken, a channel is not in use, or there is too little memory for its engine.
     """
 
     def __init__(self, recommender: Recommender) -> None:
@@ -75,7 +77,7 @@ class Scenarios:
         self._served = {_names(arms): self._variant(arms) for arms in every} if self._scenarios else {}
 
     def serving(self, user: str | None, session: str | None = None) -> Recommender:
-        """The recommender for this person, which has `arms` where there are any scenarios."""
+        """Return the recommender that serves this person."""
         if not self._scenarios:
             return self._recommender
         unit = unit_of(user, session)
@@ -84,16 +86,16 @@ class Scenarios:
 
     @property
     def starts(self) -> list[Callable[[], Engine]]:
-        """What starts the engine of each adapter, if it does not run. Raises as `Recommender.engine`."""
+        """Functions that start the engine of each adapter. They raise as `Recommender.engine`."""
         return [engines.get for engines in self._engines.values()]
 
     def close(self) -> None:
-        """Close the engines that the arms have of their own."""
+        """Close the engines of the arms."""
         for engines in self._engines.values():
             engines.close()
 
     def _prepare(self, arm: Arm) -> None:
-        """See whether an arm can be served by itself, and make place for its engine. Raises RecsysError."""
+        """Check that an arm can be served, and plan its engine. Raises RecsysError."""
         domain = self._recommender.domain
         self._recommender.retriever.reweighted(arm.by_name)
         if arm.prompts is not None:
@@ -101,9 +103,9 @@ class Scenarios:
             for name in library.names():
                 library.get(name)
         if arm.adapter is not None and arm.adapter not in self._engines:
-            self._engines[arm.adapter] = self._holder(arm.adapter)
+            self._engines[arm.adapter] = self._engine_manager(arm.adapter)
 
-    def _holder(self, ref: str) -> EngineManager:
+    def _engine_manager(self, ref: str) -> EngineManager:
         domain, settings = self._recommender.domain, self._recommender.settings
         settings = settings.model_copy(update={"adapter": ref})
         if not settings.engine.startswith(("http://", "https://")):  # such a server knows adapters by name
@@ -115,8 +117,11 @@ class Scenarios:
         return EngineManager(lambda: open_engine(settings, adapter=resolve_adapter(domain, settings)))
 
     def _require_memory(self, engines: int) -> None:
-        """On a CPU an adapter is merged into a model of its own; on a GPU one engine takes nearly all memory."""
-        needed = engines * (max(1, math.ceil(self._recommender.settings.kv_cache_gb)) + BESIDE_CACHE)
+        """Raise ConfigError if so many engines do not fit into memory.
+
+        On a CPU each holds a merged model of its own; one fills a GPU.
+        """
+        needed = engines * (max(1, math.ceil(self._recommender.settings.kv_cache_gb)) + ENGINE_OVERHEAD)
         gpu, free = on_gpu(), available_memory() / GIB
         if gpu or free < needed:
             why = "a GPU holds one" if gpu else f"they need about {needed} GiB, {free:.1f} are there"
@@ -127,28 +132,31 @@ class Scenarios:
             )
 
     def _variant(self, arms: Sequence[Arm]) -> Recommender:
-        """The recommender of these arms, one of each scenario."""
-        found = copy.copy(self._recommender)
-        found.domain = variant(found.domain, arms)
-        found.arms = dict(zip(self._scenarios, _names(arms), strict=True))
+        """Return the recommender of these arms, one of each scenario."""
+        domain = variant(self._recommender.domain, arms)
+        changes: dict[str, Any] = {
+            "domain": domain,
+            "arms": dict(zip(self._scenarios, _names(arms), strict=True)),
+        }
+        retriever = self._recommender.retriever
         for arm in arms:
-            found.retriever = found.retriever.reweighted(arm.by_name)
+            retriever = retriever.reweighted(arm.by_name)
             if arm.prompts is not None:
-                found.prompts = PromptLibrary(found.domain.prompt_folder)
+                changes["prompts"] = PromptLibrary(domain.prompt_folder)
             if arm.adapter is not None:
-                found.engines = self._engines[arm.adapter]
-        return found
+                changes["engines"] = self._engines[arm.adapter]
+        return self._recommender.with_state(retriever=retriever, **changes)
 
 
 def variant(domain: Domain, arms: Sequence[Arm]) -> Domain:
-    """The domain as these arms change it; weights and adapters are not among what it holds."""
+    """Return the domain with the ranker options and prompts of these arms."""
     ranker = {name: getattr(arm.ranker, name) for arm in arms for name in arm.ranker.model_fields_set}
     prompts = next((arm.prompts for arm in arms if arm.prompts is not None), domain.prompts)
     return domain.model_copy(update={"ranker": domain.ranker.model_copy(update=ranker), "prompts": prompts})
 
 
 def shares(scenario: Scenario) -> Mapping[str, float]:
-    """Arm -> its share of the people; they sum to 1."""
+    """Return arm -> its share of the people; shares sum to 1."""
     total = math.fsum(arm.share for arm in scenario.arms)
     return {arm.name: arm.share / total for arm in scenario.arms}
 

@@ -1,6 +1,6 @@
-"""Leave out of a history what does not belong to it: a gift, a mistaken click, a family's shared account.
+"""Remove from a history what does not belong to it: a gift, a mistaken click, a shared account.
 
-An item belongs by how strongly items that its people met point to the rest of the history.
+An item belongs as far as item-item strengths connect it with the rest of the history.
 """
 
 from __future__ import annotations
@@ -14,32 +14,36 @@ from recsys.types import HistoryEntry
 from retrieval import Channel
 from retrieval.channels.item_item import ItemItem
 
-CHANNELS = ("ease", "linear", "transitions", "cooccurrence")  # the first that is fitted judges
+CHANNELS = ("ease", "linear", "transitions", "cooccurrence")  # the first that is fitted is used
 THRESHOLD = 2.0  # deviations
-MIN_HISTORY = 8  # of fewer items nobody can say which is odd
+MIN_HISTORY = 8  # with fewer items an outlier cannot be told
 MAD = 1.4826  # median absolute deviation of a normal distribution -> its standard deviation
 
 
 def without_noise(
     history: tuple[HistoryEntry, ...], channels: Mapping[str, Channel], threshold: float
 ) -> tuple[HistoryEntry, ...]:
-    """The history less its outliers: items whose strength with the rest lies `threshold` deviations low.
+    """Remove items whose strength with the rest lies more than `threshold` deviations below the median.
 
-    Robust z-score of the logarithm of the mean item-item strength, by median and median absolute
-    deviation. `threshold` 0 keeps everything; so does a retriever without item-item channels.
-    Items of which the channel knows nothing stay.
+    The z-score of the logarithm of the mean item-item strength is robust: median and median absolute
+    deviation. Nothing is removed with `threshold` 0 or without item-item channels, and items that the
+    channel does not know stay.
     """
     channel = next((c for name in CHANNELS if isinstance(c := channels.get(name), ItemItem)), None)
     if not threshold or channel is None or len(history) < MIN_HISTORY:
         return history
-    known, z = belonging([entry.item.id for entry in history], channel)
+    known, z = outlier_scores([entry.item.id for entry in history], channel)
     return tuple(
-        entry for entry, met, score in zip(history, known, z, strict=True) if not met or score > -threshold
+        entry
+        for entry, is_known, score in zip(history, known, z, strict=True)
+        if not is_known or score > -threshold
     )
 
 
-def belonging(items: list[str], channel: ItemItem) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """(whether the channel knows the item, its z-score among the known), both of shape (len(items),)."""
+def outlier_scores(
+    items: list[str], channel: ItemItem
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Return whether the channel knows each item, and its z-score; both of shape (len(items),)."""
     rows = channel.rows(items)
     known = rows >= 0
     z = np.zeros(len(items))

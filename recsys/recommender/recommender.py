@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import datetime as dt
+import dataclasses
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -44,18 +43,30 @@ from recsys.recommender.request import (
     known_user,
     with_extra_candidates,
 )
-from recsys.recommender.response import Served, last_answer, reason_events, timed
-from recsys.types import Explanation, Filter, Item, Place, Recommendations, StreamEvent, Why
+from recsys.recommender.response import RankedRequest, last_answer, reason_events
+from recsys.recommender.state import RecommenderState
+from recsys.recommender.stopwatch import Stopwatch
+from recsys.types import (
+    Context,
+    Explanation,
+    Filter,
+    HistoryEntry,
+    Item,
+    Recommendations,
+    StreamEvent,
+    User,
+    Why,
+)
 from retrieval import HybridRetriever, Query, SentenceEmbedder, build_retriever
 
-K = 5  # how many are returned unless asked
+K = 5  # how many items are returned by default
 
 
 class Recommender:
     """Explained recommendations for one domain. Safe to call from several threads.
 
-    The engine starts at the first request that needs it; when it dies, that
-    request falls back to retrieval order and the next one starts it again.
+    The engine starts with the first request that needs it. When it dies, that request falls back
+    to the retriever's order, and the next one starts it again.
     """
 
     def __init__(
@@ -69,18 +80,14 @@ class Recommender:
         progress: Progress | None = None,
         data_hash: str | None = None,
     ) -> None:
-        self.domain = domain
+        local = engine is None and not settings.engine.startswith(("http://", "https://"))
+        engines = EngineManager(self._start_engine, self._wanted_adapter if local else None, engine)
         self.settings = settings
         self.store = store
-        self.retriever = retriever
         self.live = LiveCatalog(store, domain.name, catalog, retriever, data_hash)
-        self.prompts = PromptLibrary(domain.prompt_folder)
-        local = engine is None and not settings.engine.startswith(("http://", "https://"))
-        self.engines = EngineManager(self._start_engine, self._wanted_adapter if local else None, engine)
-        self._progress = progress
         self.load_notes: tuple[str, ...] = ()
-        self.arms: Mapping[str, str] = {}  # of experiments, by scenario: see `recsys.recommender.experiments`
-        self._pinned: Catalog | None = None
+        self._progress = progress
+        self._state = RecommenderState(domain, retriever, PromptLibrary(domain.prompt_folder), engines)
 
     @classmethod
     def load(
@@ -92,53 +99,93 @@ class Recommender:
         progress: Progress | None = None,
         **options: Any,
     ) -> Recommender:
-        """Open a domain by name or folder: imports its data and builds its index where needed.
+        """Open a domain, importing its data and building its index where needed.
 
-        `options` are fields of `Settings` (model="...", data_dir=...); `engine` is one
-        that already runs.
-        Raises UnknownDomain, ConfigError, DataError, StoreError.
+        Args:
+            domain: name of a shipped domain, or a folder with a domain.toml.
+            engine: one that already runs.
+            options: fields of `Settings` (model="...", data_dir=...).
+
+        Raises:
+            UnknownDomain, ConfigError, DataError, StoreError.
         """
         quiet_libraries()  # here, for retrieval imports PyTorch before the engine does
-        found = load_domain(domain)
+        config = load_domain(domain)
         settings = settings or load_settings(**options)
         store = Store(settings.database_url)
-        ensure_imported(found, store, progress)
-        data_hash = store.data_hash(found.name)
-        items = store.items(found.name)
-        retriever, rebuilt = build_retriever(
+        ensure_imported(config, store, progress)
+        data_hash = store.data_hash(config.name)
+        items = store.items(config.name)
+        retriever, notes = build_retriever(
             items,
-            EventLog.of(store.interactions(found.name), [item.id for item in items], found.feedback),
+            EventLog.of(store.interactions(config.name), [item.id for item in items], config.feedback),
             SentenceEmbedder(settings.embedder),
-            found.retriever,
-            settings.retriever_folder(found.name),
-            event_contexts=lambda: event_contexts(store, found),
+            config.retriever,
+            settings.retriever_folder(config.name),
+            event_contexts=lambda: event_contexts(store, config),
             progress=progress,
         )
-        recommender = cls(found, settings, store, Catalog(items), retriever, engine, progress, data_hash)
-        recommender.load_notes = rebuilt
+        recommender = cls(config, settings, store, Catalog(items), retriever, engine, progress, data_hash)
+        recommender.load_notes = notes
         return recommender
 
     @property
+    def domain(self) -> Domain:
+        """The domain that is served."""
+        return self._state.domain
+
+    @property
+    def retriever(self) -> HybridRetriever:
+        """What finds the candidates."""
+        return self._state.retriever
+
+    @property
+    def prompts(self) -> PromptLibrary:
+        """The templates in use."""
+        return self._state.prompts
+
+    @property
+    def engines(self) -> EngineManager:
+        """What starts, replaces and closes the engine."""
+        return self._state.engines
+
+    @property
+    def arms(self) -> Mapping[str, str]:
+        """Scenario -> arm of the experiments that this recommender serves."""
+        return self._state.arms
+
+    @property
     def catalog(self) -> Catalog:
-        """The items of this moment."""
-        return self._pinned if self._pinned is not None else self.live.catalog
+        """The items: those of the request where it is pinned, else those of this moment."""
+        return self._state.catalog if self._state.catalog is not None else self.live.catalog
+
+    def with_state(self, **changes: Any) -> Recommender:
+        """Return a recommender that differs in fields of its `RecommenderState`; all else is shared."""
+        other = copy.copy(self)
+        other._state = dataclasses.replace(self._state, **changes)
+        return other
 
     def pinned(self) -> Recommender:
-        """The same for one request: what comes or goes meanwhile changes nothing in it. Raises as `LiveCatalog.refresh`."""
-        if self._pinned is not None:
+        """Return the recommender for one request: items that come or go meanwhile change nothing in it.
+
+        Raises as `LiveCatalog.refresh`.
+        """
+        if self._state.catalog is not None:
             return self
         self.live.refresh()
-        one = copy.copy(self)
-        one._pinned, state = self.live.moment()
-        one.retriever = self.retriever.at(state)
-        return one
+        catalog, state = self.live.moment()
+        return self.with_state(catalog=catalog, retriever=self.retriever.at(state))
+
+    def use_adapter(self, ref: str) -> None:
+        """Serve another adapter from the next start on: domain@sha, "none", or "" for the default."""
+        self.settings = self.settings.model_copy(update={"adapter": ref})
 
     def add_items(self, items: Sequence[Item]) -> ItemChange:
-        """Add or replace items, for the next request and for good. Raises as `LiveCatalog.add`."""
+        """Add or replace items, from the next request on. Raises as `LiveCatalog.add`."""
         return self.live.add(items)
 
     def remove_items(self, item_ids: Collection[str]) -> ItemChange:
-        """Delete items; their events stay, and are skipped. Raises as `LiveCatalog.remove`."""
+        """Delete items; their events stay and are skipped. Raises as `LiveCatalog.remove`."""
         return self.live.remove(item_ids)
 
     def recommend(
@@ -150,18 +197,24 @@ class Recommender:
         reasons: bool = True,
         language: str | None = None,
         style: Style | None = None,
-        **asked: Unpack[RequestOptions],
+        **options: Unpack[RequestOptions],
     ) -> Recommendations:
-        """The best k items for a known user, or for anybody described by `liked` titles.
+        """Recommend k items to a known user, or to anybody described by `liked` titles or a wish.
 
-        `asked` as in `prepare`; `language` and `style` of the reasons are the domain's unless given.
-        Raises RequestError, ContextError, UnknownItem, and PromptError or ModelError where the
-        domain's prompt does not suit the model; never EngineError: without an engine the
-        retriever's order and template reasons are returned, and `degraded` says so.
+        Args:
+            strategy: how to rank; the domain's by default.
+            language: of the reasons; the domain's by default.
+            style: of the reasons; the domain's by default.
+            options: see `RequestOptions`.
+
+        Raises:
+            RequestError, ContextError, UnknownItem, and PromptError or ModelError where the domain's
+            prompt does not suit the model. Never EngineError: without an engine the retriever's order
+            and template reasons are returned, and `degraded` says so.
         """
         return last_answer(
             self.stream(
-                user, k=k, strategy=strategy, reasons=reasons, language=language, style=style, **asked
+                user, k=k, strategy=strategy, reasons=reasons, language=language, style=style, **options
             )
         )
 
@@ -174,33 +227,34 @@ class Recommender:
         reasons: bool = True,
         language: str | None = None,
         style: Style | None = None,
-        **asked: Unpack[RequestOptions],
+        **options: Unpack[RequestOptions],
     ) -> Iterator[StreamEvent]:
-        """`recommend` step by step: the list, then each reason as it is done, then the complete answer.
+        """Recommend step by step: the list, then each reason when it is written, then the whole answer.
 
         Raises as `recommend`, before the first event.
         """
         begun = time.perf_counter()
-        now = self.pinned()
-        explainer = now._explainer(language, style)
-        prepared = now.prepare(user, k=k, **asked)
+        pinned = self.pinned()
+        explainer = pinned._explainer(language, style)
+        prepared = pinned.prepare(user, k=k, **options)
         name = strategy or self.domain.ranker.strategy
-        return now._steps(prepared, k, name, explainer if reasons else None, begun)
+        return pinned._steps(prepared, k, name, explainer if reasons else None, begun)
 
     def _steps(
-        self, prepared: Prepared, k: int, name: str, explainer: Explainer | None, begun: float
+        self, prepared: Prepared, k: int, strategy: str, explainer: Explainer | None, begun: float
     ) -> Iterator[StreamEvent]:
-        """Rank what was retrieved by the strategy `name`, and say why."""
+        """Rank the candidates and explain the first k."""
+        explained = Explained()
         with self.engines.request():
-            served = self._ranked(prepared, name)
-            top = served.order()[:k]
-            prepared.timings["total"] = time.perf_counter() - begun
-            yield StreamEvent(kind="ranked", answer=served.recommendations(top, Explained()))
-            explained = Explained()
+            ranked = self._rank(prepared, strategy)
+            top = ranked.order()[:k]
+            yield StreamEvent(
+                kind="ranked", answer=ranked.recommendations(top, explained, time.perf_counter() - begun)
+            )
             if explainer and top:
-                explained = yield from reason_events(self._explained(explainer, served, top))
-        prepared.timings["total"] = time.perf_counter() - begun
-        yield StreamEvent(kind="done", answer=served.recommendations(top, explained))
+                explained = yield from reason_events(self._explain(explainer, ranked, top))
+        seconds = time.perf_counter() - begun
+        yield StreamEvent(kind="done", answer=ranked.recommendations(top, explained, seconds))
 
     def explain(
         self,
@@ -210,117 +264,145 @@ class Recommender:
         instead_of: str | None = None,
         language: str | None = None,
         style: Style | None = None,
-        **asked: Unpack[RequestOptions],
+        **options: Unpack[RequestOptions],
     ) -> Why:
-        """Why an item (title or id) comes where it does, and what would change it; or why not another.
+        """Explain why an item (title or id) ranks where it does, or why above or below another.
 
-        Ranks are among the candidates; one that retrieval did not bring is scored beside
-        them, and `notes` says so. Raises as `recommend`, and RequestError where both are one.
+        Ranks are among the candidates; an item that retrieval did not return is scored with them, and
+        `notes` says so. Raises as `recommend`, and RequestError where both items are the same.
         """
-        now = self.pinned()
-        items = [now.catalog.find_any(name) for name in (item, instead_of) if name is not None]
-        explainer = now._explainer(language, style)
-        prepared = now.prepare(user, k=1, **asked)
-        brought = range(len(prepared.request.candidates))
-        prepared = with_extra_candidates(prepared, items, now.retriever)
+        pinned = self.pinned()
+        items = [pinned.catalog.find_any(name) for name in (item, instead_of) if name is not None]
+        explainer = pinned._explainer(language, style)
+        prepared = pinned.prepare(user, k=1, **options)
+        retrieved = range(len(prepared.request.candidates))
+        prepared = with_extra_candidates(prepared, items, pinned.retriever)
         with self.engines.request():
-            served = self._ranked(prepared, "pointwise")
-            top = [prepared.request.items.index(one) for one in items]
-            listed = set(served.order()[:K]).intersection(brought)
-            explained = drained(self._explained(explainer, served, top, listed))
-        return served.why(top, explained)
+            ranked = self._rank(prepared, "pointwise")
+            top = [prepared.request.items.index(explained_item) for explained_item in items]
+            listed = set(ranked.order()[:K]).intersection(retrieved)
+            explained = drained(self._explain(explainer, ranked, top, listed))
+        return ranked.why(top, explained)
 
-    def _ranked(self, prepared: Prepared, name: str) -> Served:
-        """Ranked by the model if the engine can be had and does it; else it says what went wrong."""
-        degraded: list[str] = []
-        engine, ranking = self._running_engine(degraded, prepared.timings), None
-        if engine and prepared.request.candidates:
-            with timed(prepared.timings, "rank"), self._tolerating(engine, degraded, "ranking"):
-                ranking = self.ranker(name, engine).rank(prepared.request)
-        return Served(
-            self.domain, prepared, name, engine, ranking, tuple(degraded), self.load_notes, self.arms
-        )
-
-    def _explained(
-        self, explainer: Explainer, served: Served, top: Sequence[int], listed: Collection[int] | None = None
-    ) -> Generator[tuple[int, Explanation], None, Explained]:
-        """A reason for each of the candidates at `top`, and what moved the first of them."""
-        clock, healthy = served.prepared.timings, served.engine if served.ranking else None
-        with timed(clock, "evidence"):
-            ranker = self.ranker(served.strategy, healthy) if healthy else None
-            measured = explainer.measure(
-                served.prepared.query, served.prepared.request, top, served.ranking, ranker, listed
-            )
-        with timed(clock, "reasons"):
-            explained = yield from explainer.explain_each(measured, healthy)
-        if explained.engine_died and served.engine:
-            self.engines.discard(served.engine)
-        return explained
-
-    def prepare(
-        self,
-        user: str | None = None,
-        *,
-        liked: Sequence[str] = (),
-        disliked: Sequence[str] = (),
-        at: str | dt.datetime | None = None,
-        place: str | Place | None = None,
-        wish: str = "",
-        extra: Mapping[str, str] | None = None,
-        rule: Filter | None = None,
-        k: int = K,
-        n_candidates: int | None = None,
-    ) -> Prepared:
-        """Everything before the model: who, when, where, and which candidates.
-
-        `liked` and `disliked` are titles or ids, `at` and `place` as in `build_context`, `wish` is what
-        is wanted in plain words, `extra` further facts of the moment, `rule` what may be recommended.
-        """
-        wanted = candidates_wanted(k, n_candidates, self.domain.ranker.n_candidates)
-        privacy = self.domain.privacy
-        now = self.pinned()
-        clock: dict[str, float] = {}
-        with timed(clock, "context"):
-            known, notes = known_user(self.store, self.domain.name, user, bool(liked or disliked or wish))
-            context = build_context(
-                at=at,
-                place=place,
-                home=known.home if known else None,
-                wish=wish,
-                extra=extra,
-                locality=self.domain.locality,
-                privacy=privacy,
-                names=names_of(known, privacy),
-            )
-            events = self.store.history(self.domain.name, known.id) if known else ()
-            past = now.catalog.entries(events, self.domain.feedback)  # whose item is still there
-            seen = frozenset(entry.item.id for entry in past)
-            asked = now.catalog.history_of(liked, disliked)
-            kept = without_noise(past, now.retriever.state.channels, self.domain.noise_filter)
-            if odd := len(past) - len(kept):
-                notes += (f"left out of the history as noise: {odd} of {len(past)}",)
-            past = (*kept, *asked)
-            if known and not past:
-                notes += (f"user '{known.id}' has no history yet",)
-        with timed(clock, "retrieve"):
-            exclude = seen.union(entry.item.id for entry in asked)
-            query = Query(past, context.wish, exclude, rule or Filter(), context)
-            candidates = now.retriever.retrieve(query, wanted)
+    def prepare(self, user: str | None = None, *, k: int = K, **options: Unpack[RequestOptions]) -> Prepared:
+        """Do everything before ranking: who asks, when, where, and which candidates there are."""
+        n_candidates = candidates_wanted(k, options.get("n_candidates"), self.domain.ranker.n_candidates)
+        pinned, watch = self.pinned(), Stopwatch()
+        with watch.stage("context"):
+            described = any(options.get(name) for name in ("liked", "disliked", "wish"))
+            known, notes = known_user(self.store, self.domain.name, user, described)
+            context = pinned._context(known, options)
+            past, seen, history_notes = pinned._history(known, options)
+        with watch.stage("retrieve"):
+            query = Query(past, context.wish, seen, options.get("rule") or Filter(), context)
+            candidates = pinned.retriever.retrieve(query, n_candidates)
+        notes += history_notes
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
         request = RankRequest(
             candidates=tuple(candidates),
             history=past[max(0, len(past) - self.domain.ranker.history_length) :],
             context=context,
-            profile=mask_user(known, privacy).profile if known else {},
+            profile=mask_user(known, self.domain.privacy).profile if known else {},
         )
-        return Prepared(query, request, known.id if known else None, notes + context.notes, clock)
+        return Prepared(query, request, known.id if known else None, notes + context.notes, watch.timings)
+
+    def _context(self, user: User | None, options: RequestOptions) -> Context:
+        privacy = self.domain.privacy
+        return build_context(
+            at=options.get("at"),
+            place=options.get("place"),
+            home=user.home if user else None,
+            wish=options.get("wish", ""),
+            extra=options.get("extra"),
+            locality=self.domain.locality,
+            privacy=privacy,
+            names=names_of(user, privacy),
+        )
+
+    def _history(
+        self, user: User | None, options: RequestOptions
+    ) -> tuple[tuple[HistoryEntry, ...], frozenset[str], tuple[str, ...]]:
+        """Return the history without noise, ids of items never to recommend again, and notes."""
+        events = self.store.history(self.domain.name, user.id) if user else ()
+        past = self.catalog.entries(events, self.domain.feedback)  # of items that still exist
+        stated = self.catalog.history_of(options.get("liked", ()), options.get("disliked", ()))
+        kept = without_noise(past, self.retriever.state.channels, self.domain.noise_filter)
+        notes: tuple[str, ...] = ()
+        if dropped := len(past) - len(kept):
+            notes += (f"left out of the history as noise: {dropped} of {len(past)}",)
+        seen = frozenset(entry.item.id for entry in (*past, *stated))
+        history = (*kept, *stated)
+        if user and not history:
+            notes += (f"user '{user.id}' has no history yet",)
+        return history, seen, notes
+
+    def _rank(self, prepared: Prepared, strategy: str) -> RankedRequest:
+        """Rank by the model; without an engine the result says why the retriever's order is served."""
+        watch, ranking = Stopwatch(), None
+        with watch.stage("engine start"):
+            engine, degraded = self._running_engine()
+        if engine and prepared.request.candidates:
+            with watch.stage("rank"):
+                ranking, degraded = self._ranking(engine, prepared.request, strategy)
+        return RankedRequest(
+            self.domain,
+            prepared,
+            strategy,
+            engine,
+            ranking,
+            degraded,
+            self.load_notes,
+            self.arms,
+            watch.timings,
+        )
+
+    def _running_engine(self) -> tuple[Engine | None, tuple[str, ...]]:
+        """Return the engine, or None and what is degraded for want of it."""
+        try:
+            return self.engine(), ()
+        except (EngineError, ModelError, MissingDependency) as error:
+            return None, (f"engine: {error.message}; retriever order instead",)
+
+    def _ranking(
+        self, engine: Engine, request: RankRequest, strategy: str
+    ) -> tuple[Ranking | None, tuple[str, ...]]:
+        """Return the ranking, or None and what is degraded; a dead engine is discarded."""
+        try:
+            return self.ranker(strategy, engine).rank(request), ()
+        except EngineError as error:
+            if isinstance(error, EngineDead):
+                self.engines.discard(engine)
+            return None, (f"ranking: {error.message}; retriever order instead",)
+
+    def _explain(
+        self,
+        explainer: Explainer,
+        ranked: RankedRequest,
+        top: Sequence[int],
+        listed: Collection[int] | None = None,
+    ) -> Generator[tuple[int, Explanation], None, Explained]:
+        """Explain the candidates at `top`, one after the other."""
+        watch, engine = Stopwatch(), ranked.engine if ranked.ranking else None
+        with watch.stage("evidence"):
+            ranker = self.ranker(ranked.strategy, engine) if engine else None
+            query, request = ranked.prepared.query, ranked.prepared.request
+            measured = explainer.measure(query, request, top, ranked.ranking, ranker, listed)
+        with watch.stage("reasons"):
+            explained = yield from explainer.explain_each(measured, engine)
+        if explained.engine_died and ranked.engine:
+            self.engines.discard(ranked.engine)
+        return dataclasses.replace(explained, timings=watch.timings)
 
     def render(self, name: str, prepared: Prepared, engine: Engine) -> list[RenderedPrompt]:
-        """The prompts that template `name` gives for a request: what is shown is what is sent.
+        """Render the prompts that template `name` gives for a request, exactly as they are sent.
 
-        One for a ranking; for reasons one per candidate, of evidence that only the
-        retriever measured. Raises PromptError for other templates.
+        Returns:
+            One prompt for a ranking; for reasons one per candidate, from evidence that only the
+            retriever measured.
+
+        Raises:
+            PromptError: for other templates.
         """
         request = prepared.request
         task = self.prompts.get(name).meta.task
@@ -330,20 +412,21 @@ class Recommender:
             return [self.ranker(task.removeprefix("rank."), engine).render(request)]
         if name == REASON_TEMPLATE:
             explainer = self._explainer()
-            cases = explainer.cases(
-                explainer.measure(prepared.query, request, range(len(request.candidates)))
-            )
-            return [render_reason(case, engine, self.prompts, self.domain.reasons) for case in cases]
+            measured = explainer.measure(prepared.query, request, range(len(request.candidates)))
+            return [
+                render_reason(case, engine, self.prompts, self.domain.reasons)
+                for case in explainer.cases(measured)
+            ]
         raise PromptError(
             f"'{name}' is not sent to a model", hint="render a rank/ template or explain/reason"
         )
 
     def ranker(self, strategy: str, engine: Engine) -> Ranker:
-        """A ranker of this domain on that engine."""
+        """Return a ranker of this domain on that engine."""
         return make_ranker(strategy, RankerParts.of(engine, self.prompts, self.domain))
 
     def rank(self, request: RankRequest, strategy: str) -> Ranking:
-        """Rank candidates that somebody else chose. Raises EngineError: there is no other order to fall back on."""
+        """Rank candidates that the caller chose. Raises EngineError: there is no order to fall back on."""
         with self.engines.request():
             engine = self.engine()
             try:
@@ -353,19 +436,19 @@ class Recommender:
                 raise
 
     def reasons(self, prepared: Prepared) -> Explained:
-        """Reasons for every candidate as it comes, for looking at what the model writes."""
+        """Write a reason for every candidate, to look at what the model writes."""
         with self.engines.request():
             explainer = self._explainer()
-            measured = explainer.measure(
-                prepared.query, prepared.request, range(len(prepared.request.candidates))
-            )
+            request = prepared.request
+            measured = explainer.measure(prepared.query, request, range(len(request.candidates)))
             return explainer.explain(measured, self.engine())
 
     def engine(self) -> Engine:
-        """The engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
+        """Return the engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
         return self.engines.get()
 
     def close(self) -> None:
+        """Close the engine and the store."""
         self.engines.close()
         self.store.close()
 
@@ -376,30 +459,14 @@ class Recommender:
         self.close()
 
     def _explainer(self, language: str | None = None, style: Style | None = None) -> Explainer:
-        """Raises PromptError for a language without a folder."""
+        """Return what explains in this language and style. Raises PromptError for an unknown language."""
         chosen = {"language": language, "style": style}
-        reasons = self.domain.reasons.model_copy(update={k: v for k, v in chosen.items() if v is not None})
+        reasons = self.domain.reasons.model_copy(
+            update={name: value for name, value in chosen.items() if value is not None}
+        )
         in_language(REASON_TEMPLATE, reasons.language, self.prompts)
         domain = self.domain.model_copy(update={"reasons": reasons})
         return Explainer(domain, self.prompts, self.retriever, self.catalog)
-
-    def _running_engine(self, degraded: list[str], clock: dict[str, float]) -> Engine | None:
-        with timed(clock, "engine start"):
-            try:
-                return self.engine()
-            except (EngineError, ModelError, MissingDependency) as error:
-                degraded.append(f"engine: {error.message}; retriever order instead")
-                return None
-
-    @contextmanager
-    def _tolerating(self, engine: Engine, degraded: list[str], what: str) -> Iterator[None]:
-        """Note an engine failure instead of raising it; a dead engine is let go."""
-        try:
-            yield
-        except EngineError as error:
-            degraded.append(f"{what}: {error.message}; retriever order instead")
-            if isinstance(error, EngineDead):
-                self.engines.discard(engine)
 
     def _start_engine(self) -> Engine:
         if self._progress:

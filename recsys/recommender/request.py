@@ -1,4 +1,4 @@
-"""What may be asked of a recommender, and a request once retrieval is done."""
+"""What a request may say, and the request after retrieval."""
 
 from __future__ import annotations
 
@@ -18,33 +18,40 @@ MAX_CANDIDATES = 1000
 
 
 class RequestOptions(TypedDict, total=False):
-    """What a request may say beside its user: `Recommender.prepare` tells what each means."""
+    """What a request may say besides its user."""
 
-    liked: Sequence[str]
-    disliked: Sequence[str]
-    at: str | dt.datetime | None
-    place: str | Place | None
-    wish: str
-    extra: Mapping[str, str] | None
-    rule: Filter | None
-    n_candidates: int | None
+    liked: Sequence[str]  # titles or ids
+    disliked: Sequence[str]  # titles or ids
+    at: str | dt.datetime | None  # as in `build_context`
+    place: str | Place | None  # as in `build_context`
+    wish: str  # what is wanted, in plain words
+    extra: Mapping[str, str] | None  # further facts of the moment
+    rule: Filter | None  # which items may be recommended
+    n_candidates: int | None  # how many candidates are ranked; by default the domain's number
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request after retrieval: all that ranking and reasons read. `query` is what was retrieved by."""
+    """A request after retrieval: everything that ranking and explaining read."""
 
-    query: Query
+    query: Query  # what the retriever was asked
     request: RankRequest
     user_id: str | None
     notes: tuple[str, ...]
-    timings: dict[str, float]
+    timings: Mapping[str, float]  # seconds of context and retrieval
 
 
 def known_user(
     store: Store, domain: str, user: str | None, described: bool
 ) -> tuple[User | None, tuple[str, ...]]:
-    """The user if known, and a note that says what happens if not; `described` tells if anything was said of them."""
+    """Look up a user.
+
+    Args:
+        described: whether the request itself says anything about the person.
+
+    Returns:
+        The user or None, and notes about what the answer stands on when the user is not known.
+    """
     if user is None:
         return None, () if described else ("nobody was named or described: the most popular come first",)
     try:
@@ -55,7 +62,7 @@ def known_user(
 
 
 def candidates_wanted(k: int, n_candidates: int | None, default: int) -> int:
-    """How many candidates to retrieve for `k` answers. Raises RequestError for sizes that cannot be meant."""
+    """Return how many candidates to retrieve for `k` items. Raises RequestError for impossible sizes."""
     wanted = n_candidates if n_candidates is not None else max(k, default)
     if k < 1:
         raise RequestError(f"k is {k}: nothing would be returned", hint="ask for 1 or more")
@@ -67,31 +74,31 @@ def candidates_wanted(k: int, n_candidates: int | None, default: int) -> int:
 
 
 def with_extra_candidates(prepared: Prepared, items: Sequence[Item], retriever: HybridRetriever) -> Prepared:
-    """The same request with these items among its candidates, noting which retrieval did not bring.
+    """Add items to the candidates of a request, with a note for each that retrieval did not return.
 
-    Raises RequestError for one item twice, or one that the retriever does not have.
+    Raises RequestError if an item is named twice, or is not in the index.
     """
     if len({item.id for item in items}) < len(items):
         raise RequestError("both items are the same", hint="name two different ones")
     request = prepared.request
-    there = {candidate.item.id for candidate in request.candidates}
-    missing = [item for item in items if item.id not in there]
-    found = retriever.rescore(prepared.query, [item.id for item in missing])
-    if len(found) < len(missing):
+    candidate_ids = {candidate.item.id for candidate in request.candidates}
+    missing = [item for item in items if item.id not in candidate_ids]
+    scored = retriever.rescore(prepared.query, [item.id for item in missing])
+    if len(scored) < len(missing):
         raise RequestError(f"'{missing[0].name[:80]}' is not in the index", hint="ask again in a moment")
     notes = tuple(
         f"{item.name[:80]} is in the history already: scored beside the candidates"
         if item.id in prepared.query.exclude
-        else f"{item.name[:80]} was not among the {len(there)} candidates: scored beside them"
+        else f"{item.name[:80]} was not among the {len(candidate_ids)} candidates: scored beside them"
         for item in missing
     )
     return dataclasses.replace(
         prepared,
-        request=dataclasses.replace(request, candidates=(*request.candidates, *found)),
+        request=dataclasses.replace(request, candidates=(*request.candidates, *scored)),
         notes=prepared.notes + notes,
     )
 
 
 def retriever_order(candidates: Sequence[Candidate]) -> list[int]:
-    """Positions by the retriever's score, best first; equal scores stay as they are."""
+    """Return positions by the retriever's score, best first; ties keep their order."""
     return sorted(range(len(candidates)), key=lambda position: -candidates[position].score)

@@ -1,10 +1,8 @@
-"""A ranking and its reasons, put into the objects that callers get."""
+"""From a ranking and its reasons to the objects that callers get."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,40 +25,46 @@ from recsys.types import (
     Usage,
     Why,
 )
-from recsys.utils.tracing import watched
 
 
 @dataclass(frozen=True)
-class Served:
-    """A request once it is ranked, by `strategy` on `engine`, or in the retriever's order where `ranking` is None."""
+class RankedRequest:
+    """A request after ranking."""
 
     domain: Domain
     prepared: Prepared
-    strategy: str
+    strategy: str  # that was asked for
     engine: Engine | None
-    ranking: Ranking | None
+    ranking: Ranking | None  # None: the retriever's order is served
     degraded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    arms: Mapping[str, str] = field(default_factory=dict)
+    arms: Mapping[str, str] = field(default_factory=dict)  # scenario -> arm
+    timings: Mapping[str, float] = field(default_factory=dict)  # seconds of engine start and ranking
 
     @cached_property
     def reranked(self) -> RerankedList:
-        """The order of the candidates as it is shown, and which of the domain's rules made it."""
+        """The served order of the candidates, and which of the domain's rules changed it."""
         candidates, ranking = self.prepared.request.candidates, self.ranking
         order = ranking.order() if ranking else retriever_order(candidates)
         return rerank(candidates, order, ranking.scores if ranking else None, self.domain)
 
     def order(self) -> list[int]:
-        """Positions of the candidates, best first; what a rule hides is not there."""
+        """Return positions of the candidates, best first, without those that a rule hides."""
         return self.reranked.order
 
-    def recommendations(self, top: Sequence[int], explained: Explained) -> Recommendations:
-        """The candidates at positions `top`, in that order, with what is explained of them."""
+    def recommendations(self, top: Sequence[int], explained: Explained, seconds: float) -> Recommendations:
+        """Build the answer.
+
+        Args:
+            top: positions of the candidates to return, in this order.
+            seconds: how long the request has taken so far.
+        """
         ranking, prepared = self.ranking, self.prepared
+        timings = {**prepared.timings, **self.timings, **explained.timings, "total": seconds}
         return Recommendations(
             domain=self.domain.name,
             user=prepared.user_id,
-            recommendations=answer_lines(
+            recommendations=recommended_items(
                 prepared.request.candidates, ranking, top, explained, rules=self.reranked.rules
             ),
             context=prepared.request.context,
@@ -70,16 +74,16 @@ class Served:
             parse=ranking.report if ranking else None,
             usage=total_usage(ranking, explained),
             usage_by_stage=usage_by_stage(ranking, explained),
-            timings={stage: round(seconds, 4) for stage, seconds in prepared.timings.items()},
+            timings={stage: round(duration, 4) for stage, duration in timings.items()},
             degraded=(*self.degraded, *explained.degraded),
             notes=self.notes + prepared.notes,
             arms=self.arms,
         )
 
     def why(self, top: Sequence[int], explained: Explained) -> Why:
-        """Why the first of `top` ranks where it does among all candidates, and the second if there is one."""
+        """Explain the rank of the first candidate of `top`, and of the second if there is one."""
         ranking, prepared = self.ranking, self.prepared
-        lines = answer_lines(
+        lines = recommended_items(
             prepared.request.candidates, ranking, top, explained, self.order(), self.reranked.rules
         )
         return Why(
@@ -102,7 +106,7 @@ class Served:
 def reason_events(
     steps: Generator[tuple[int, Explanation], None, Explained],
 ) -> Generator[StreamEvent, None, Explained]:
-    """Each (number, explanation) as an event of its rank; returns what the steps return."""
+    """Turn each (position in the list, explanation) into an event; return what `steps` returns."""
     while True:
         try:
             number, explanation = next(steps)
@@ -113,19 +117,19 @@ def reason_events(
 
 
 def last_answer(events: Iterable[StreamEvent]) -> Recommendations:
-    """The complete answer, with which a stream ends."""
+    """Return the complete answer, which is the last event of a stream."""
     *_, last = events
     assert last.answer is not None
     return last.answer
 
 
 def model_info(engine: Engine) -> ModelInfo:
-    """Which model ranked."""
+    """Describe the model that ranked."""
     return ModelInfo(model=engine.model, engine=engine.kind, adapter=engine.adapter)
 
 
 def prompt_info(ranking: Ranking) -> PromptInfo:
-    """Which prompt ranked, and what its budget cost."""
+    """Describe the prompt that ranked, and what its token budget dropped."""
     template = ranking.prompt.template
     return PromptInfo(
         name=template.name,
@@ -136,7 +140,7 @@ def prompt_info(ranking: Ranking) -> PromptInfo:
     )
 
 
-def answer_lines(
+def recommended_items(
     candidates: Sequence[Candidate],
     ranking: Ranking | None,
     top: Sequence[int],
@@ -144,9 +148,10 @@ def answer_lines(
     order: Sequence[int] | None = None,
     rules: Mapping[int, tuple[str, ...]] | None = None,
 ) -> tuple[Recommendation, ...]:
-    """The candidates at positions `top` with a reason each where there are any.
+    """Return the candidates at positions `top`, each with its reason if there are any.
 
-    They rank as in `order`, or as they come; what is not in it, because a rule hides it, ranks last.
+    Ranks are those of `order` (by default of `top` itself); a candidate that is not in it, because a
+    rule hides it, ranks last.
     """
     order = top if order is None else order
     total = sum(candidate.score for candidate in candidates) or 1.0
@@ -166,7 +171,7 @@ def answer_lines(
 
 
 def usage_by_stage(ranking: Ranking | None, explained: Explained) -> dict[str, Usage]:
-    """Engine work of ranking, evidence and reasons, each by itself."""
+    """Return the engine work of ranking, evidence and reasons."""
     return {
         "rank": ranking.usage if ranking else Usage(),
         "evidence": explained.ablated,
@@ -175,17 +180,6 @@ def usage_by_stage(ranking: Ranking | None, explained: Explained) -> dict[str, U
 
 
 def total_usage(ranking: Ranking | None, explained: Explained) -> Usage:
-    """Engine work of ranking, evidence and reasons together."""
+    """Return the engine work of all stages; the label mass is that of ranking."""
     stages = usage_by_stage(ranking, explained)
     return summed(stages.values()).model_copy(update={"label_mass": stages["rank"].label_mass})
-
-
-@contextmanager
-def timed(clock: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the seconds of a stage in `clock`, and tell who watches the request."""
-    begun = time.perf_counter()
-    try:
-        with watched(stage):
-            yield
-    finally:
-        clock[stage] = time.perf_counter() - begun

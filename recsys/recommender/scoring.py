@@ -1,4 +1,4 @@
-"""Scores for candidates that the caller brings: one JSON line in, one out."""
+"""Score candidates that the caller brings: one JSON line in, one out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recsys.types import Candidate, HistoryEntry, Item
 
 
 class AdHocItem(BaseModel):
-    """An item by id or title, or one the catalogue does not have: then `title` describes it."""
+    """An item of the catalogue by id or title, or a new one that `title` describes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,7 +31,7 @@ class AdHocItem(BaseModel):
 
 
 class ScoreRequest(BaseModel):
-    """One line of input."""
+    """One input line."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class ScoreRequest(BaseModel):
 
 
 def score_line(recommender: Recommender, text: str, strategy: str | None = None) -> dict[str, Any]:
-    """Answer one line: {"scores": [...], "report": ...}, or {"error": ...}. Never raises for its content."""
+    """Answer a line with {"scores": [...], "report": ...} or {"error": ...}. Never raises for its content."""
     try:
         return _score(recommender, _parse(text), strategy or recommender.domain.ranker.strategy)
     except RecsysError as error:
@@ -67,28 +67,28 @@ def _parse(text: str) -> ScoreRequest:
         raise RequestError(f"not JSON: {error}", hint="one JSON object a line") from error
 
 
-def _score(recommender: Recommender, asked: ScoreRequest, strategy: str) -> dict[str, Any]:
+def _score(recommender: Recommender, score_request: ScoreRequest, strategy: str) -> dict[str, Any]:
     recommender.live.refresh()
     context = build_context(
-        at=asked.at,
-        place=asked.place,
-        wish=asked.wish,
-        extra=asked.context,
+        at=score_request.at,
+        place=score_request.place,
+        wish=score_request.wish,
+        extra=score_request.context,
         locality=recommender.domain.locality,
         privacy=recommender.domain.privacy,
     )
-    items = [_item(recommender, entry, number) for number, entry in enumerate(asked.candidates)]
+    items = [_item(recommender, entry, number) for number, entry in enumerate(score_request.candidates)]
     history = tuple(
         HistoryEntry(
             item=_item(recommender, entry, number), liked=True if isinstance(entry, str) else entry.liked
         )
-        for number, entry in enumerate(asked.history)
+        for number, entry in enumerate(score_request.history)
     )
     request = RankRequest(
         candidates=tuple(Candidate(item=item, score=0.0, source="request") for item in items),
         history=history[-recommender.domain.ranker.history_length :],
         context=context,
-        profile=mask_facts(asked.profile, recommender.domain.privacy),
+        profile=mask_facts(score_request.profile, recommender.domain.privacy),
     )
     ranking = recommender.rank(request, strategy)
     return {

@@ -1,0 +1,1 @@
+"""The next-item model: network, training, and what is stored of it."""

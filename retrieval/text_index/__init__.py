@@ -1,0 +1,1 @@
+"""A FAISS index over item texts that changes without a rebuild."""

@@ -20,10 +20,10 @@ from recsys.data.dataset import EventLog
 from recsys.data.splits import Case, leave_one_out
 from recsys.errors import RequestError
 from recsys.evaluation.protocol.base import EvaluationData
-from recsys.evaluation.robustness.noise import LEVELS, noisy, study
+from recsys.evaluation.robustness.noise import LEVELS, study, with_noise
 from recsys.evaluation.systems import recommenders
 from recsys.recommender import history_filter
-from recsys.recommender.history_filter import MIN_HISTORY, belonging, without_noise
+from recsys.recommender.history_filter import MIN_HISTORY, outlier_scores, without_noise
 from recsys.types import HistoryEntry, Item
 from retrieval import build_retriever
 from retrieval.channels.item_item import ItemItem, fit
@@ -85,7 +85,7 @@ def test_an_item_that_nobody_met_stays() -> None:
 
 @pytest.mark.parametrize("ids", [["x"] * 12, [f"x{n}" for n in range(12)], ["i01"] * 12, []])
 def test_odd_histories_raise_nothing(ids: list[str]) -> None:
-    known, z = belonging(ids, two_tastes())
+    known, z = outlier_scores(ids, two_tastes())
     assert known.shape == z.shape == (len(ids),)
     assert np.isfinite(z).all()
 
@@ -101,7 +101,7 @@ def case(n: int = 10) -> Case:
 @pytest.mark.parametrize(("level", "added"), [(0.0, 0), (0.1, 1), (0.2, 2), (0.3, 3)])
 def test_so_many_new_items_come_in_and_the_users_own_stay_in_order(level: float, added: int) -> None:
     before = case()
-    after = noisy(before, ITEMS, level, 0)
+    after = with_noise(before, ITEMS, level, 0)
     own = [one for one in after.history if one in before.history]
     new = [one for one in after.history if one not in before.history]
     assert tuple(own) == before.history
@@ -111,18 +111,18 @@ def test_so_many_new_items_come_in_and_the_users_own_stay_in_order(level: float,
     times = [one.timestamp for one in after.history if one.timestamp is not None]
     assert times == sorted(times)
     assert after.target == before.target
-    assert noisy(before, ITEMS, level, 0) == after
+    assert with_noise(before, ITEMS, level, 0) == after
 
 
 def test_a_higher_level_has_the_items_of_the_lower_ones() -> None:
-    met = [{one.item_id for one in noisy(case(), ITEMS, level, 0).history} for level in (0.0, *LEVELS)]
+    met = [{one.item_id for one in with_noise(case(), ITEMS, level, 0).history} for level in (0.0, *LEVELS)]
     assert all(fewer < more for fewer, more in itertools.pairwise(met))
 
 
 def test_there_is_something_to_inject_into_any_history() -> None:
-    assert len(noisy(case(1), ITEMS, 0.1, 0).history) == 2
-    assert noisy(case(0), ITEMS, 0.3, 0).history == ()
-    assert len(noisy(case(10), ["i29", "i01"], 0.3, 0).history) == 10
+    assert len(with_noise(case(1), ITEMS, 0.1, 0).history) == 2
+    assert with_noise(case(0), ITEMS, 0.3, 0).history == ()
+    assert len(with_noise(case(10), ["i29", "i01"], 0.3, 0).history) == 10
 
 
 # --- the study ----------------------------------------------------------------------
@@ -198,13 +198,13 @@ def test_a_filtered_item_is_not_told_but_is_not_recommended_either(
     data = dataclasses.replace(data, domain=data.domain.model_copy(update={"noise_filter": 0.5}))
     monkeypatch.setattr(
         recommenders,
-        "fitted",
+        "fit_retriever",
         lambda data, names: build_retriever(
             data.items, data.log, HashEmbedder(), RetrieverConfig(), tmp_path / "fitted"
         )[0],
     )
     system = recommenders.hybrid(data)
-    told = [recommenders.told_history(system.retriever, data, case) for case in data.split.cases]
+    told = [recommenders.visible_history(system.retriever, data, case) for case in data.split.cases]
     assert any(len(kept) < len(case.history) for kept, case in zip(told, data.split.cases, strict=True))
     for case in data.split.cases:
         assert not {event.item_id for event in case.history} & set(system.rank(case, 30).items)
@@ -219,7 +219,7 @@ def test_the_command_shows_and_keeps_what_noise_does(
     shop = write_shop(tmp_path / "shop", world())
     monkeypatch.setenv("COLUMNS", "160")
     words = ("--domain", shop, "--noise", "--systems", "popularity,cooccurrence", "--out", tmp_path / "out")
-    monkeypatch.setattr(sys, "argv", ["recsys", "evaluate", *map(str, words)])
+    monkeypatch.setattr(sys, "argv", ["recsys", "evaluate", "robustness", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
@@ -228,7 +228,7 @@ def test_the_command_shows_and_keeps_what_noise_does(
         assert word in said
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["run"]["users"] == result["noise"]["popularity"]["ndcg@10_10%"]["n"] == 12
-    assert result["noise_run"]["command"].startswith("recsys evaluate --domain")
+    assert result["noise_run"]["command"].startswith("recsys evaluate robustness --domain")
     assert set(result["noise"]) == {"popularity", "cooccurrence"}
 
 
@@ -238,13 +238,13 @@ def test_a_table_of_the_benchmark_is_made_of_it(tmp_path: Path, monkeypatch: pyt
         ["confused"],
         tmp_path,
         factories={"confused": confused},
-        command="recsys evaluate --noise --out x",
+        command="recsys evaluate robustness --noise --out x",
     )
     monkeypatch.setattr(sys, "argv", ["robustness", str(tmp_path), "--out", str(tmp_path)])
     robustness.main()
     text = report._noise(json.loads((tmp_path / "noise.json").read_text()))
     assert "| confused | 10% |" in text
-    assert "`recsys evaluate --noise`" in text
+    assert "`recsys evaluate robustness --noise`" in text
     assert not (tmp_path / "attacks.json").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from recsys.recommender.recommender import Recommender
-from tests.fakes import ScriptedEngine
+from tests.fakes import ScriptedEngine, reconfigure
 from tests.pages.conftest import TIMEOUT_MS, Tab
 
 expect.set_options(timeout=TIMEOUT_MS)
@@ -71,7 +71,7 @@ def test_what_the_budget_dropped_is_named(tab: Tab, recommender: Recommender) ->
     ranker = recommender.domain.ranker.model_copy(
         update={"max_prompt_tokens": max(map(len, whole.token_ids)) - 10}
     )
-    recommender.domain = recommender.domain.model_copy(update={"ranker": ranker})
+    reconfigure(recommender, ranker=ranker)
     page = tab.open("/prompts?user=ann")
     expect(page.locator("#dropped")).to_contain_text("Alien (1979)")
     assert "Alien" not in page.locator("#prompt-text").inner_text()

@@ -11,6 +11,7 @@ from recsys.service.pages.compare import compared, steps
 from recsys.service.pages.forms import Form
 from recsys.service.pages.highlight import marked_texts, segments, source_segments
 from recsys.service.pages.inspector import inspect
+from tests.fakes import reconfigure
 
 NAME = "rank/pointwise"
 
@@ -48,7 +49,7 @@ def test_the_budget_is_that_of_the_real_prompt(recommender: Recommender) -> None
     prepared = recommender.prepare("ann", n_candidates=5)
     longest = max(len(ids) for ids in recommender.render(NAME, prepared, recommender.engine())[0].token_ids)
     ranker = recommender.domain.ranker.model_copy(update={"max_prompt_tokens": longest - 10})
-    recommender.domain = recommender.domain.model_copy(update={"ranker": ranker})
+    reconfigure(recommender, ranker=ranker)
     found = inspect(recommender, Form(user="ann"), NAME, run=False)
     assert found.report["dropped_history"] == len(found.dropped) > 0
     assert found.dropped[0] == "Alien (1979)"

@@ -223,7 +223,7 @@ class TestBadInput:
         assert "only 0 films are left to recommend" in answer.notes
 
     @pytest.mark.parametrize(
-        "situation",
+        "event_context",
         [
             {"at": "25:00"},
             {"at": "2026-02-30"},

@@ -1,0 +1,1 @@
+"""Model weights on disk: converted, merged, quantised, each once."""

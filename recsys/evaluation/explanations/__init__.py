@@ -1,0 +1,1 @@
+"""Are the reasons true, and what do they cost?"""

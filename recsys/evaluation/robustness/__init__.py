@@ -1,0 +1,1 @@
+"""Hostile text and noisy histories."""

@@ -1,0 +1,1 @@
+"""What is evaluated: baselines, channels, the LLM."""

@@ -1,0 +1,1 @@
+"""Routes for programs, `/v1`."""

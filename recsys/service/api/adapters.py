@@ -68,7 +68,7 @@ def load_adapter(body: LoadRequest, recommender: TheRecommender, principal: Admi
         adapter = find_adapter(_own(recommender, ref), settings, recommender.domain.folder)
         check_files(adapter)
         ref = adapter.ref
-    recommender.settings = settings.model_copy(update={"adapter": ref})
+    recommender.use_adapter(ref)
     audit.record(recommender.store, principal.name, "adapters.load", f"{recommender.domain.name}:{body.ref}")
     return AdapterChange(domain=recommender.domain.name, adapter=ref or "default")
 

@@ -1,4 +1,4 @@
-"""Two versions of a template on the same people: how far the lists, scores and tokens differ."""
+"""Compare an edited template with the served one on the same users and candidates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import Form as Field
+from fastapi import Form as FormField
 from fastapi import Header, Request, Response
 
 from recsys.errors import RequestError
@@ -15,178 +15,237 @@ from recsys.prompting.sandbox import MAX_SOURCE, EditedLibrary
 from recsys.recommender.inspection import difference, tokens_engine
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import Prepared
-from recsys.service.pages.forms import Form, form_of
-from recsys.service.pages.highlight import with_prompts
+from recsys.service.pages.forms import RequestForm, parse_form
 from recsys.service.pages.inspector import prepare
-from recsys.service.pages.rendering import FROM_HERE, TheRecommender, fragment, needs, page, provenance, views
-from recsys.service.pages.streams import streamed
+from recsys.service.pages.rendering import (
+    SAME_ORIGIN,
+    TheRecommender,
+    page_router,
+    provenance,
+    render,
+    render_page,
+    requires,
+)
+from recsys.service.pages.streams import stream_html
 from recsys.service.state import TheService
 from recsys.service.transport.streams import SSE, Steps
 
-router = views()
-USERS = 10
-K = 5
-REASONS = 2  # of each person, where a template of reasons is compared
+router = page_router()
+N_USERS = 10
+K = 5  # length of the lists whose overlap is measured
+N_REASONS = 2  # per user, when a template of reasons is compared
 
 
 @dataclass(frozen=True)
 class TemplateOutcome:
-    """What one version gave one person. `valid` is the share of its answers that could be used."""
+    """What one version of the template gave one user."""
 
-    items: tuple[str, ...]
-    scores: tuple[float, ...]
-    tokens: int
-    valid: float
+    results: tuple[str, ...]  # ids of the first k items, or the sentences of the reasons
+    scores: tuple[float, ...]  # of all candidates; empty for reasons
+    tokens: int  # prompt tokens
+    valid: float  # share of the model's answers that could be used
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One person under both versions. `shift` is the mean absolute change of a score."""
+    """One user under both versions."""
 
     user: str
-    before: TemplateOutcome
-    after: TemplateOutcome
-    overlap: float
-    shift: float
+    served: TemplateOutcome
+    edited: TemplateOutcome
+    overlap: float  # share of results that both versions gave
+    shift: float  # mean absolute change of a score
 
 
 @dataclass(frozen=True)
 class TemplateComparison:
-    """The people so far, and their means; `preview` is the first prompt that the edited version gives.
+    """The users that were compared so far, and their means."""
 
-    `rows` grows to `people`. `k` is how long the lists are whose overlap is told.
-    """
-
-    a: PromptTemplate
-    b: PromptTemplate
+    served: PromptTemplate
+    edited: PromptTemplate
     diff: list[str]
-    preview: str
+    preview: str  # the first prompt of the edited version
     k: int
-    reasons: bool
-    people: int
+    of_reasons: bool  # whether the template writes reasons rather than ranks
+    n_users: int  # how many will be compared
     rows: tuple[ComparisonRow, ...] = ()
 
     @property
     def complete(self) -> bool:
-        return len(self.rows) == self.people
+        """Whether all users were compared."""
+        return len(self.rows) == self.n_users
 
     @property
     def means(self) -> dict[str, float]:
+        """The mean of every column over the rows."""
         rows = self.rows
         return {
             "overlap": _mean([row.overlap for row in rows]),
             "shift": _mean([row.shift for row in rows]),
-            "valid_before": _mean([row.before.valid for row in rows]),
-            "valid_after": _mean([row.after.valid for row in rows]),
-            "tokens_before": _mean([row.before.tokens for row in rows]),
-            "tokens_after": _mean([row.after.tokens for row in rows]),
+            "served_valid": _mean([row.served.valid for row in rows]),
+            "edited_valid": _mean([row.edited.valid for row in rows]),
+            "served_tokens": _mean([row.served.tokens for row in rows]),
+            "edited_tokens": _mean([row.edited.tokens for row in rows]),
         }
 
 
-@router.post("/prompts/compare", dependencies=[*needs("write"), *FROM_HERE])
-async def compare(
+@router.post("/prompts/compare", dependencies=[*requires("write"), *SAME_ORIGIN])
+async def compare_page(
     request: Request,
     recommender: TheRecommender,
     service: TheService,
-    name: Annotated[str, Field(max_length=100)],
-    source: Annotated[str, Field(max_length=MAX_SOURCE * 2)],
+    name: Annotated[str, FormField(max_length=100)],
+    source: Annotated[str, FormField(max_length=MAX_SOURCE * 2)],
     accept: Annotated[str, Header()] = "",
 ) -> Response:
-    """The edited source against the one that is served, person by person, or whole as a page. Nothing is kept."""
-    form = form_of(await request.form())
+    """Compare an edited source: as a stream of rows, or as one page. Nothing is saved."""
+    form = parse_form(await request.form())
     if accept.partition(";")[0].strip() == SSE:
-        return streamed(service, lambda: _pieces(recommender, form, name, source))
-    found = await service.run(request, lambda: compared(recommender, form, name, source))
-    made = provenance(recommender, name)
-    return page(request, "compared.html", recommender, provenance=made, found=found)
+        return stream_html(service, lambda: _html_steps(recommender, form, name, source))
+    comparison = await service.run(request, lambda: compare_templates(recommender, form, name, source))
+    return render_page(
+        request,
+        "compared.html",
+        recommender,
+        provenance=provenance(recommender, name),
+        comparison=comparison,
+    )
 
 
-def _pieces(recommender: Recommender, form: Form, name: str, source: str) -> Steps:
-    """`begun` with what was changed, a `row` for each person, `done` with the means."""
-    for found in steps(recommender, form, name, source):
-        if found.rows and not found.complete:
-            yield "row", fragment("_compared_row.html", row=found.rows[-1], found=found)
+def _html_steps(recommender: Recommender, form: RequestForm, name: str, source: str) -> Steps:
+    """Yield `begun` with the changed lines, a `row` for each user, and `done` with the means."""
+    for comparison in compare_stepwise(recommender, form, name, source):
+        if comparison.rows and not comparison.complete:
+            yield "row", render("_compared_row.html", row=comparison.rows[-1], comparison=comparison)
         else:
-            yield "done" if found.complete else "begun", fragment("_compared.html", found=found)
+            event = "done" if comparison.complete else "begun"
+            yield event, render("_compared.html", comparison=comparison)
 
 
-def compared(recommender: Recommender, form: Form, name: str, source: str) -> TemplateComparison:
-    """All of it. Raises as `steps`."""
-    *_, last = steps(recommender, form, name, source)
+def compare_templates(
+    recommender: Recommender, form: RequestForm, name: str, source: str
+) -> TemplateComparison:
+    """Compare on all users. Raises as `compare_stepwise`."""
+    *_, last = compare_stepwise(recommender, form, name, source)
     return last
 
 
-def steps(recommender: Recommender, form: Form, name: str, source: str) -> Generator[TemplateComparison]:
-    """Ask both versions about the same candidates of one person after another; first of nobody.
+def compare_stepwise(
+    recommender: Recommender, form: RequestForm, name: str, source: str
+) -> Generator[TemplateComparison]:
+    """Compare user by user on the same candidates; closing the generator ends the work.
 
-    Whoever closes it ends the work, and the process that renders. Raises RecsysError.
+    Args:
+        form: the request whose time, place, wish and filters hold for every user.
+        name: of the template.
+        source: the edited template.
+
+    Yields:
+        The comparison without a user, then with one more user at a time.
+
+    Raises:
+        RecsysError: the template or the form is not valid, or there are no users.
     """
     if name not in recommender.prompts.names():
-        raise RequestError(f"no template '{name[:60]}'", hint="choose one of the list")
-    people = _people(recommender, form)
-    if not people:
-        raise RequestError("nobody is known here to compare on", hint="import users, or send events of some")
-    with EditedLibrary(recommender.prompts, name, source) as library:
-        a, b = recommender.prompts.get(name), library.get(name)
-        if a.meta.task != b.meta.task:
-            raise RequestError(f"the task became '{b.meta.task[:60]}'", hint=f"leave it '{a.meta.task}'")
-        twin = with_prompts(recommender, library)
-        reasons = not name.startswith("rank/")
-        many = REASONS if reasons else recommender.domain.ranker.n_candidates
-        first = prepare(recommender, form, many=many)
-        found = TemplateComparison(
-            a=a,
-            b=b,
-            reasons=reasons,
-            people=len(people),
-            k=min(K, max(1, len(first.request.candidates) // 2)),  # of all of them the overlap says nothing
-            preview=twin.render(name, first, tokens_engine(recommender))[0].texts[0],
-            diff=difference(a.source, b.source, f"{name} as served", f"{name} as edited")[2:],
+        raise RequestError(f"there is no template '{name[:60]}'", hint="choose one from the list")
+    users = _sample_users(recommender, form)
+    if not users:
+        raise RequestError(
+            "there are no users to compare the templates on",
+            hint="import users, or send events to /v1/interactions",
         )
-        yield found
-        give = _reasons if reasons else _ranking
-        for user in people:
-            asked = {"user": user, "liked": (), "disliked": ()} | ({"n_candidates": ""} if reasons else {})
-            prepared = prepare(recommender, form.model_copy(update=asked), many=many)
-            both = [give(version, prepared, name, found.k) for version in (recommender, twin)]
-            found = replace(found, rows=(*found.rows, _row(user, *both)))
-            yield found
+    with EditedLibrary(recommender.prompts, name, source) as library:
+        with_edited = recommender.with_state(prompts=library)
+        comparison = _begin(recommender, with_edited, form, name, len(users))
+        yield comparison
+        for user in users:
+            row = _compare_user(recommender, with_edited, form, user, comparison)
+            comparison = replace(comparison, rows=(*comparison.rows, row))
+            yield comparison
 
 
-def _ranking(version: Recommender, prepared: Prepared, name: str, k: int) -> TemplateOutcome:
-    ranking = version.rank(prepared.request, name.removeprefix("rank/"))
+def _begin(
+    recommender: Recommender, with_edited: Recommender, form: RequestForm, name: str, n_users: int
+) -> TemplateComparison:
+    """Render the first prompt of the edited template."""
+    served, edited = recommender.prompts.get(name), with_edited.prompts.get(name)
+    if served.meta.task != edited.meta.task:
+        raise RequestError(
+            f"the task of the edited template is '{edited.meta.task[:60]}'",
+            hint=f"leave the task as it is: '{served.meta.task}'",
+        )
+    of_reasons = not name.startswith("rank/")
+    prepared = prepare(recommender, form, default_candidates=_n_candidates(recommender, of_reasons))
+    return TemplateComparison(
+        served=served,
+        edited=edited,
+        diff=difference(served.source, edited.source, f"{name} as served", f"{name} as edited")[2:],
+        preview=with_edited.render(name, prepared, tokens_engine(recommender))[0].texts[0],
+        k=min(K, max(1, len(prepared.request.candidates) // 2)),  # lists of all candidates always overlap
+        of_reasons=of_reasons,
+        n_users=n_users,
+    )
+
+
+def _compare_user(
+    recommender: Recommender,
+    with_edited: Recommender,
+    form: RequestForm,
+    user: str,
+    comparison: TemplateComparison,
+) -> ComparisonRow:
+    changes = {"user": user, "liked": (), "disliked": ()}
+    if comparison.of_reasons:
+        changes["n_candidates"] = ""
+    prepared = prepare(
+        recommender,
+        form.model_copy(update=changes),
+        default_candidates=_n_candidates(recommender, comparison.of_reasons),
+    )
+    if comparison.of_reasons:
+        served, edited = _explain(recommender, prepared), _explain(with_edited, prepared)
+    else:
+        strategy = comparison.served.name.removeprefix("rank/")
+        served, edited = (
+            _rank(version, prepared, strategy, comparison.k) for version in (recommender, with_edited)
+        )
+    overlap = len(set(served.results) & set(edited.results)) / max(1, len(served.results))
+    shift = _mean([abs(a - b) for a, b in zip(served.scores, edited.scores, strict=True)])
+    return ComparisonRow(user, served, edited, overlap, shift)
+
+
+def _rank(recommender: Recommender, prepared: Prepared, strategy: str, k: int) -> TemplateOutcome:
+    ranking = recommender.rank(prepared.request, strategy)
     items = prepared.request.items
     return TemplateOutcome(
-        items=tuple(items[position].id for position in ranking.order()[:k]),
+        results=tuple(items[position].id for position in ranking.order()[:k]),
         scores=ranking.scores,
         tokens=ranking.usage.prompt_tokens,
         valid=float(ranking.report.category in ("ok", "repaired")),
     )
 
 
-def _reasons(version: Recommender, prepared: Prepared, _name: str, _k: int) -> TemplateOutcome:
-    """`items` are the sentences; those of a model count as valid, templates not."""
-    written = version.reasons(prepared)
+def _explain(recommender: Recommender, prepared: Prepared) -> TemplateOutcome:
+    written = recommender.reasons(prepared)
     return TemplateOutcome(
-        items=tuple(one.text for one in written.explanations),
+        results=tuple(explanation.text for explanation in written.explanations),
         scores=(),
-        tokens=sum(one.prompt_tokens for one in written.generations),
-        valid=_mean([float(one.source == "llm") for one in written.explanations]),
+        tokens=sum(generation.prompt_tokens for generation in written.generations),
+        valid=_mean([float(explanation.source == "llm") for explanation in written.explanations]),
     )
 
 
-def _row(user: str, before: TemplateOutcome, after: TemplateOutcome) -> ComparisonRow:
-    same = len(set(before.items) & set(after.items)) / max(1, len(before.items))
-    shift = _mean([abs(a - b) for a, b in zip(before.scores, after.scores, strict=True)])
-    return ComparisonRow(user, before, after, overlap=same, shift=shift)
+def _n_candidates(recommender: Recommender, of_reasons: bool) -> int:
+    return N_REASONS if of_reasons else recommender.domain.ranker.n_candidates
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _people(recommender: Recommender, form: Form) -> list[str]:
-    """The user of the form, and others spread over all that there are."""
-    every = recommender.store.users(recommender.domain.name)
-    step = max(1, len(every) // USERS)
-    return list(dict.fromkeys([*([form.user] if form.user in every else []), *every[::step]]))[:USERS]
+def _sample_users(recommender: Recommender, form: RequestForm) -> list[str]:
+    """Choose the user of the form, and others evenly from all users."""
+    users = recommender.store.users(recommender.domain.name)
+    step = max(1, len(users) // N_USERS)
+    first = [form.user] if form.user in users else []
+    return list(dict.fromkeys([*first, *users[::step]]))[:N_USERS]

@@ -8,7 +8,6 @@ without them, so that budget and tokens are those of the real prompt.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +92,7 @@ def marked_texts(
     recommender: Recommender, name: str, prepared: Prepared, engine: Engine, shown: Sequence[RenderedPrompt]
 ) -> list[list[MarkedSpan]]:
     """The texts of `shown` in pieces. One whose pieces do not give the very same text is one piece."""
-    twin = with_prompts(recommender, MarkedLibrary(recommender.domain.prompt_folder))
+    twin = recommender.with_state(prompts=MarkedLibrary(recommender.domain.prompt_folder))
     blind = TokenizerEngine(engine.model, cast(Tokenizer, _Blind(engine.tokenizer)), engine.max_model_len)
     again = twin.render(name, prepared, blind)
     marked = [text for prompt in again for text in prompt.texts]
@@ -103,13 +102,6 @@ def marked_texts(
         same = "".join(piece.text for piece in pieces) == real
         found.append(pieces if same else [MarkedSpan(real)])
     return found
-
-
-def with_prompts(recommender: Recommender, prompts: PromptLibrary) -> Recommender:
-    """The same recommender with other templates; engine, store and index are shared."""
-    twin = copy.copy(recommender)
-    twin.prompts = prompts
-    return twin
 
 
 def segments(text: str) -> list[MarkedSpan]:

@@ -1,0 +1,1 @@
+"""Keys, limits, audit, and what no log may hold."""

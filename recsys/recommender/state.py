@@ -1,0 +1,26 @@
+"""What one request reads: a state that never changes while the request runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from recsys.config import Domain
+from recsys.data.catalog import Catalog
+from recsys.engine.manager import EngineManager
+from recsys.prompting.library import PromptLibrary
+from retrieval import HybridRetriever
+
+
+@dataclass(frozen=True)
+class RecommenderState:
+    """How a request is served. A variant or a pinned request has a state of its own."""
+
+    domain: Domain
+    retriever: HybridRetriever
+    prompts: PromptLibrary
+    engines: EngineManager
+    catalog: Catalog | None = None  # None: the items as they are now
+    arms: Mapping[str, str] = field(
+        default_factory=dict
+    )  # scenario -> arm, see `recsys.recommender.experiments`

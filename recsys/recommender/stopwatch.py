@@ -1,0 +1,31 @@
+"""How long each stage of a request takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from recsys.utils.tracing import watched
+
+
+class Stopwatch:
+    """Measures the stages of one step of a request, and reports each to the tracer if there is one."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure what runs inside."""
+        begun = time.perf_counter()
+        try:
+            with watched(name):
+                yield
+        finally:
+            self._seconds[name] = time.perf_counter() - begun
+
+    @property
+    def timings(self) -> Mapping[str, float]:
+        """Stage -> seconds, in the order they ended."""
+        return dict(self._seconds)
