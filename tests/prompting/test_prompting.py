@@ -275,9 +275,9 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         "shared": {"h1": ("a1",)},
         "against": evidence[:1],
         "lacking": ["a1"],
-        "asked": ["a1"],
+        "wish_attributes": ["a1"],
         "style": "comparative",
-        "held_back": False,
+        "net_negative": False,
     }
     library = PromptLibrary()
 

@@ -239,16 +239,18 @@ class _SentenceReading:
 
     def _situation(self) -> Iterator[Name]:
         """Place, facts and wish of the request, and how far the item is."""
-        context, said = self.known.context, self.judge.grammar.said
+        context, localize = self.known.context, self.judge.grammar.localize
         if context.wish:
             yield Name(f'"{clean_text(context.wish)}"', "W")
         place = context.place
         if place:
             parts = [place.name, place.city, place.state, place.country, *(place.city or "").split(", ")]
             yield from (Name(clean_text(part), "C") for part in dict.fromkeys(parts) if part)
-            yield Name(said("context", f"being in {place.name}"), "C")
+            yield Name(localize("context", f"being in {place.name}"), "C")
         for name, value in context.extra.items():
-            yield from (Name(clean_text(t), "C", True) for t in (value, said("context", f"{name} {value}")))
+            yield from (
+                Name(clean_text(t), "C", True) for t in (value, localize("context", f"{name} {value}"))
+            )
         if self.about.site:
             yield Name(distance_text(self.about.site, context), "C")
 
