@@ -1,7 +1,4 @@
-"""A client of the HTTP service: `Client("http://localhost:8000").recommend("196", k=5)`.
-
-It returns the nouns of `recsys.types`. A test holds every call against the service's OpenAPI document.
-"""
+"""A client of the HTTP service: `Client("http://localhost:8000").recommend("196", k=5)`."""
 
 from __future__ import annotations
 
@@ -16,16 +13,16 @@ from recsys.errors import RecsysError
 from recsys.types import Candidate, Item, Recommendations, User, Why
 
 
-class ServiceProblem(RecsysError):
-    """The service said no. `status` is the HTTP status; `retryable` says that waiting may help."""
+class APIError(RecsysError):
+    """The service answered with an error: `status` is that of HTTP, `retryable` says whether to wait."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        super().__init__(str(told["detail"]), hint=str(told.get("hint", "")))
-        self.status, self.retryable = int(told["status"]), bool(told.get("retryable"))
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        super().__init__(str(problem["detail"]), hint=str(problem.get("hint", "")))
+        self.status, self.retryable = int(problem["status"]), bool(problem.get("retryable"))
 
 
 class Client:
-    """`domain` is the service's first by default, `key` one of `recsys keys create`. Raises ServiceProblem."""
+    """Calls the service at `url`, about its first domain unless one is named. Raises APIError."""
 
     def __init__(
         self, url: str, *, key: str = "", domain: str | None = None, http: httpx.Client | None = None
@@ -40,64 +37,64 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def recommend(self, user: str | None = None, **asked: Any) -> tuple[Recommendations, str]:
-        """The list, and the recommendation_id that feedback refers to."""
-        found = self._call("POST", "/v1/recommendations", {"user": user} | asked)
-        recommendation_id = found.pop("recommendation_id")
-        return Recommendations.model_validate(found), recommendation_id
+    def recommend(self, user: str | None = None, **options: Any) -> tuple[Recommendations, str]:
+        """Return the answer and the recommendation_id that feedback refers to."""
+        answer = self._call("POST", "/v1/recommendations", {"user": user} | options)
+        identifier = answer.pop("recommendation_id")
+        return Recommendations.model_validate(answer), identifier
 
-    def stream(self, user: str | None = None, **asked: Any) -> Iterator[tuple[str, Any]]:
-        """(event, data) as they come: "ranked", a "reason" for each rank, "done"."""
-        with self._http.stream(
-            "POST",
-            "/v1/recommendations",
-            json={"user": user} | asked,
-            params=self._query,
-            headers=self._headers | {"Accept": "text/event-stream"},
-        ) as answer:
-            if answer.is_error:
-                answer.read()
-                raise ServiceProblem(_told(answer))
+    def stream(self, user: str | None = None, **options: Any) -> Iterator[tuple[str, Any]]:
+        """Yield (event, data) as they arrive: "ranked", a "reason" for each rank, "done"."""
+        request = self._request({"user": user} | options, Accept="text/event-stream")
+        with self._http.stream("POST", "/v1/recommendations", **request) as response:
+            _raise_for_status(response)
             event = ""
-            for name, _, value in (line.partition(": ") for line in answer.iter_lines()):
-                if name == "event":
-                    event = value
-                elif name == "data" and event == "error":
-                    raise ServiceProblem(json.loads(value))
-                elif name == "data":
+            for name, _, value in (line.partition(": ") for line in response.iter_lines()):
+                event = value if name == "event" else event
+                if name == "data" and event == "error":
+                    raise APIError(json.loads(value))
+                if name == "data":
                     yield event, json.loads(value)
 
-    def explain(self, item: str, user: str | None = None, **asked: Any) -> Why:
-        return Why.model_validate(
-            self._call("POST", "/v1/explanations", {"item": item, "user": user} | asked)
-        )
+    def explain(self, item: str, user: str | None = None, **options: Any) -> Why:
+        """Explain the rank of an item, given by id or title."""
+        return Why(**self._call("POST", "/v1/explanations", {"item": item, "user": user} | options))
 
-    def similar(self, item: str, **asked: Any) -> list[Candidate]:
-        found = self._call("POST", "/v1/similar", {"item": item} | asked)
-        return [Candidate.model_validate(one) for one in found]
+    def similar(self, item: str, **options: Any) -> list[Candidate]:
+        """Return the items most similar to one, given by id or title."""
+        return [Candidate(**found) for found in self._call("POST", "/v1/similar", {"item": item} | options)]
 
     def send(self, *events: Mapping[str, Any], key: str = "") -> Any:
-        """Events and feedback; with an idempotency `key` they may be sent again."""
-        return self._call("POST", "/v1/interactions", {"events": list(events)}, key)
+        """Send events and feedback; an idempotency `key` makes it safe to send them again."""
+        return self._call("POST", "/v1/interactions", {"events": events}, key)
 
     def put_items(self, items: Sequence[Item], key: str = "") -> Any:
-        return self._call("POST", "/v1/items", {"items": [one.model_dump(mode="json") for one in items]}, key)
+        """Add or replace items."""
+        rows = [item.model_dump(mode="json") for item in items]
+        return self._call("POST", "/v1/items", {"items": rows}, key)
 
     def put_user(self, user: User) -> Any:
+        """Add or replace a user."""
         return self._call("PUT", f"/v1/users/{quote(user.id)}", user.model_dump(mode="json"))
 
     def delete_user(self, user_id: str) -> Any:
-        """What was deleted, and the adapters that may have learnt from it."""
+        """Delete a user; return what was deleted and which adapters may have learned from it."""
         return self._call("DELETE", f"/v1/users/{quote(user_id)}")
 
     def _call(self, method: str, path: str, body: Any = None, key: str = "") -> Any:
-        headers = self._headers | ({"Idempotency-Key": key} if key else {})
-        answer = self._http.request(method, path, json=body, params=self._query, headers=headers)
-        if answer.is_error:
-            raise ServiceProblem(_told(answer))
-        return answer.json()
+        request = self._request(body, **({"Idempotency-Key": key} if key else {}))
+        response = self._http.request(method, path, **request)
+        _raise_for_status(response)
+        return response.json()
+
+    def _request(self, body: Any, **headers: str) -> dict[str, Any]:
+        return {"json": body, "params": self._query, "headers": self._headers | headers}
 
 
-def _told(answer: httpx.Response) -> dict[str, Any]:
-    told = answer.json() if answer.headers.get("content-type", "").startswith("application/problem") else {}
-    return {"detail": f"HTTP status {answer.status_code}", "status": answer.status_code} | told
+def _raise_for_status(response: httpx.Response) -> None:
+    """Raise APIError with the problem details (RFC 9457) of an error."""
+    if response.is_error:
+        problem = {"detail": f"HTTP status {response.status_code}", "status": response.status_code}
+        if response.headers.get("content-type", "").startswith("application/problem"):
+            problem |= json.loads(response.read())
+        raise APIError(problem)

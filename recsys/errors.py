@@ -4,33 +4,29 @@ from __future__ import annotations
 
 
 class RecsysError(Exception):
-    """Base of every error a user can cause or meet.
+    """Base of every error that a user can cause or see."""
 
-    `hint` is the next step for a person; `retryable` tells a program whether the
-    same call may succeed later.
-    """
-
-    retryable = False
+    retryable = False  # whether the same call may succeed later
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint  # the next step, for a person
 
     def __str__(self) -> str:
         return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
 
 
 class ConfigError(RecsysError):
-    """A setting or `domain.toml` is wrong."""
+    """A setting or a `domain.toml` is wrong."""
 
 
 class UnknownDomain(RecsysError):
-    """No domain of that name or at that folder."""
+    """No domain has this name or lies in this folder."""
 
 
 class DataError(RecsysError):
-    """A row of input data is wrong. Nothing of that import was kept."""
+    """A row of input data is wrong; nothing of its import is kept."""
 
     def __init__(
         self, file: str, row: int | None, field: str | None, problem: str, *, hint: str = ""
@@ -45,15 +41,27 @@ class StoreError(RecsysError):
 
 
 class UnknownUser(RecsysError):
-    """That user is not in the store."""
+    """The user is not in the store."""
 
 
 class UnknownItem(RecsysError):
-    """That item is not in the catalogue."""
+    """The item is not in the catalog."""
+
+
+class UnknownRecommendation(RecsysError):
+    """The recommendation is not in the store, or no longer."""
+
+
+class KeyReused(RecsysError):
+    """An idempotency key came with another body than before."""
+
+
+class KeyInUse(RecsysError):
+    """The first request of an idempotency key has not ended."""
 
 
 class RequestError(RecsysError):
-    """A request that cannot be meant: k = 0, nothing to rank."""
+    """A request that makes no sense: k = 0, nothing to rank."""
 
 
 class ContextError(RecsysError):
@@ -61,11 +69,11 @@ class ContextError(RecsysError):
 
 
 class PromptError(RecsysError):
-    """A template is missing, broken, lacks a variable, or cannot fit its budget."""
+    """A template is missing, broken, lacks a variable, or does not fit its budget."""
 
 
 class IndexDamaged(RecsysError):
-    """A saved index cannot be used as it is. It is rebuilt, never trusted."""
+    """A saved index is unusable. It is rebuilt."""
 
 
 class ModelError(RecsysError):
@@ -79,7 +87,7 @@ class EngineError(RecsysError):
 
 
 class EngineDead(EngineError):
-    """The engine process is gone; the next request starts a new one."""
+    """The engine process has ended; the next request starts a new one."""
 
 
 class MissingDependency(RecsysError):

@@ -1,7 +1,7 @@
-"""The nouns of the system, frozen and serialisable. Imports nothing of ours.
+"""The data types of the system: frozen, serialisable, and importing nothing of ours.
 
-The Python API, `--json` output and every service surface return these same
-objects, so a field added here is a field everybody sees.
+The Python API, `--json` output and every service return these objects, so a field
+added here is a field of every surface.
 """
 
 from __future__ import annotations
@@ -14,49 +14,57 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class StrictModel(BaseModel):
-    """Base of all nouns and options: immutable, unknown fields rejected."""
+    """Base of all data types and options: immutable, unknown fields rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# --- what a domain holds ---------------------------------------------------------
+
+
 class Place(StrictModel):
-    """A spot on the map; only what is known is filled in. Degrees, WGS 84."""
+    """A geographic place, of which only what is known is filled in."""
 
     city: str | None = None
     state: str | None = None
     country: str | None = None
     postal_code: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    timezone: str | None = None
+    latitude: float | None = Field(None, description="degrees, WGS 84")
+    longitude: float | None = Field(None, description="degrees, WGS 84")
+    timezone: str | None = Field(None, description='IANA name: "America/Chicago"')
 
     @property
     def name(self) -> str:
-        """What a person calls it: "Minneapolis, Minnesota"; empty if unnamed."""
+        """A name for people: "Minneapolis, Minnesota"; empty if nothing is known."""
         parts = [part for part in (self.city, self.state) if part]
         return ", ".join(parts) if parts else (self.country or "")
 
 
 class Site(StrictModel):
-    """Where an item is (degrees, WGS 84) and when it is open there; what is not known is None or "".
+    """Where an item is, and when it is open there."""
 
-    `hours` are local, in the notation of OpenStreetMap: "Tu-Su 10:00-17:00; Fr 10:00-21:00".
-    """
-
-    latitude: float | None = Field(default=None, ge=-90, le=90)
-    longitude: float | None = Field(default=None, ge=-180, le=180)
-    hours: str = ""
+    latitude: float | None = Field(None, ge=-90, le=90, description="degrees, WGS 84")
+    longitude: float | None = Field(None, ge=-180, le=180, description="degrees, WGS 84")
+    hours: str = Field(
+        "", description='local opening hours as in OpenStreetMap: "Tu-Su 10:00-17:00; Fr 10:00-21:00"'
+    )
 
 
 class Item(StrictModel):
-    """One thing that can be recommended. `site` is for what has a place of its own; a film has none."""
+    """One thing that can be recommended."""
 
     id: str
     title: str
-    year: int | None = None
-    attributes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    year: int | None = Field(None, description="of publication")
+    attributes: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict, description='{"genre": ["Comedy", "Drama"]}'
+    )
     description: str = ""
-    site: Site | None = Field(default=None, exclude_if=lambda site: site is None)
+    site: Site | None = Field(
+        None,
+        exclude_if=lambda site: site is None,
+        description="of items that have a location; a film has none",
+    )
 
     @property
     def name(self) -> str:
@@ -65,49 +73,58 @@ class Item(StrictModel):
 
 
 class User(StrictModel):
-    """A known person: profile facts that may be told to a model, and a home."""
+    """A known user."""
 
     id: str
-    profile: Mapping[str, str] = Field(default_factory=dict)
+    profile: Mapping[str, str] = Field(
+        default_factory=dict, description='facts that a prompt may contain: {"occupation": "nurse"}'
+    )
     home: Place | None = None
 
 
 class Interaction(StrictModel):
-    """One event. `timestamp` is seconds since 1970 (UTC), None when unknown."""
+    """One event: a user interacted with an item."""
 
     user_id: str
     item_id: str
     rating: float | None = None
-    timestamp: float | None = None
-    context: Mapping[str, str] = Field(default_factory=dict)
+    timestamp: float | None = Field(None, description="seconds since 1970, UTC")
+    context: Mapping[str, str] = Field(
+        default_factory=dict, description='facts of the moment: {"weather": "rain"}'
+    )
 
 
 class HistoryEntry(StrictModel):
-    """An item someone met before; `liked` is None when nothing says so."""
+    """An item of a user's history."""
 
     item: Item
-    liked: bool | None = None
+    liked: bool | None = Field(None, description="None: the event does not tell")
     rating: float | None = None
-    timestamp: float | None = None
+    timestamp: float | None = Field(None, description="seconds since 1970, UTC")
+
+
+# --- what a request says -----------------------------------------------------------
 
 
 class Context(StrictModel):
-    """The situation of a request. A field is None when it is not known."""
+    """The context of a request. What is not known is None."""
 
-    time: dt.datetime | None = None
-    hour: int | None = Field(default=None, ge=0, le=23)
-    part_of_day: str | None = None
-    weekday: str | None = None
-    weekend: bool | None = None
-    season: str | None = None
+    time: dt.datetime | None = Field(
+        None, description="only its date counts where `hour` is None; local where the time zone is known"
+    )
+    hour: int | None = Field(None, ge=0, le=23, description="local")
+    part_of_day: str | None = Field(None, description='"morning", "evening" ...')
+    weekday: str | None = Field(None, description='"Friday"')
+    weekend: bool | None = Field(None, description="Saturday or Sunday")
+    season: str | None = Field(None, description="meteorological, of the hemisphere of the place")
     place: Place | None = None
-    wish: str = ""
-    extra: Mapping[str, str] = Field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    wish: str = Field("", description="free text")
+    extra: Mapping[str, str] = Field(default_factory=dict, description="further facts by name")
+    notes: tuple[str, ...] = Field((), description="what was assumed")
 
     @property
     def facts(self) -> dict[str, str]:
-        """What may be told to a model, as short phrases: {"weekday": "Friday"}."""
+        """What a prompt may contain, as short phrases: {"weekday": "Friday"}."""
         facts: dict[str, str] = {}
         if self.weekday:
             facts["weekday"] = self.weekday
@@ -123,134 +140,133 @@ class Context(StrictModel):
 
 
 class AtLeast(StrictModel):
-    """ "At least n of the answer have this": {attribute: genre, values: [Drama], n: 2}."""
+    """A quota: at least `n` of the recommended items have one of `values`."""
 
-    attribute: str
-    values: tuple[str, ...]
+    attribute: str = Field(description='"genre"')
+    values: tuple[str, ...] = Field(description='["Drama"]')
     n: int = Field(ge=1)
 
 
 class Filter(StrictModel):
-    """What may be recommended. Attribute names and values are compared without case.
+    """Which items may be recommended. Names and values of attributes are compared without case."""
 
-    `where`: the attribute has one of the values, for every attribute named;
-    `without`: it has none of them. Years are inclusive, an item of unknown year is in
-    no range. `only` and `never` are item ids. `at_least` cannot be promised where the
-    catalogue has fewer: then all there are come in.
-    """
+    where: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="the item has one of the values, for every attribute named"
+    )
+    without: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="the item has none of the values"
+    )
+    year_from: int | None = Field(None, description="inclusive; excludes items of unknown year")
+    year_to: int | None = Field(None, description="inclusive; excludes items of unknown year")
+    only: frozenset[str] | None = Field(None, description="ids of the only items allowed")
+    never: frozenset[str] = Field(frozenset(), description="ids of items that are excluded")
+    at_least: tuple[AtLeast, ...] = Field(
+        (), description="quotas; where the catalog has fewer such items, all of them come in"
+    )
 
-    where: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
-    without: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
-    year_from: int | None = None
-    year_to: int | None = None
-    only: frozenset[str] | None = None
-    never: frozenset[str] = frozenset()
-    at_least: tuple[AtLeast, ...] = ()
+
+# --- what ranking and explaining return -----------------------------------------------
 
 
 class Candidate(StrictModel):
-    """An item that retrieval handed to ranking.
-
-    `score` is the fused retriever score (higher is better), `channels` the rank
-    (1 = first) it had in each channel that found it, `source` the channel that
-    ranked it best, `contributions` each history item's share of the text-channel score.
-    `co_consumed` has the history items that it is most often met together with and their
-    shares of that evidence, strongest first; `popularity` is the share of the
-    catalogue's items that fewer people met (0 to 1), None for an item nobody met. `lead`
-    is its score less the best score of the same answer (0 or less), None if not retrieved.
-    """
+    """An item that retrieval passes to ranking."""
 
     item: Item
-    score: float
-    source: str
-    channels: Mapping[str, int] = Field(default_factory=dict)
-    contributions: Mapping[str, float] = Field(default_factory=dict)
-    co_consumed: Mapping[str, float] = Field(default_factory=dict)
-    popularity: float | None = None
-    lead: float | None = None
+    score: float = Field(description="fused retriever score; higher is better")
+    source: str = Field(description="the channel that ranked it best")
+    channels: Mapping[str, int] = Field(
+        default_factory=dict, description="its rank in each channel that retrieved it, from 1"
+    )
+    contributions: Mapping[str, float] = Field(
+        default_factory=dict, description="history item id -> its share of the text channel's score"
+    )
+    co_consumed: Mapping[str, float] = Field(
+        default_factory=dict,
+        description="ids of the history items with which it co-occurs most, strongest first, "
+        "and their shares of that evidence",
+    )
+    popularity: float | None = Field(
+        None, description="share of the items with fewer users (0 to 1); None without interactions"
+    )
+    lead: float | None = Field(
+        None, description="its score minus the best score of the answer; None if it was not retrieved"
+    )
 
 
 EvidenceKind = Literal["history", "co_consumed", "attribute", "context", "profile", "wish", "popularity"]
 
 
 class Evidence(StrictModel):
-    """A fact a reason may cite. `id` is what the model writes: h1, a2, c1 ...
+    """A fact that a reason may cite."""
 
-    `contribution` is measured (which measure is named by `measure`), or None.
-    """
-
-    id: str
+    id: str = Field(description="what the model cites: h1, a2, c1 ...")
     kind: EvidenceKind
     text: str
-    item_id: str | None = None
-    contribution: float | None = None
-    measure: str | None = None
+    item_id: str | None = Field(None, description="the history item that it is about")
+    contribution: float | None = Field(None, description="effect on the score; None if not measured")
+    measure: str | None = Field(None, description="how `contribution` was measured")
 
 
 class Counterfactual(StrictModel):
-    """Where the item would rank if the evidence named by `without` (ids) were not there; 1 = first."""
+    """Where the item would rank without some of the evidence. Ranks start at 1."""
 
-    without: tuple[str, ...]
+    without: tuple[str, ...] = Field(description="ids of the evidence left out")
     rank: int
     rank_without: int
 
 
 class Influence(StrictModel):
-    """One of the main parameters of a score, and its share of all that moved it (0 to 1, summing to 1)."""
+    """One of the main parameters of a score."""
 
     name: Literal["retrieval", "history", "context", "wish", "profile", "popularity", "rules"]
-    share: float
+    share: float = Field(description="of all measured effects; the shares of an item sum to 1")
     text: str
 
 
 class Explanation(StrictModel):
-    """A reason in words, and what it stands on.
+    """A reason in words, and the evidence for it.
 
-    `evidence` is what the text cites, `against` what measurably spoke against the item.
-    `comprehensiveness` is how much of the item's probability among the candidates is lost
-    without what is cited, `sufficiency` how much is lost with nothing else (DeYoung et al.:
-    ERASER, ACL 2020); None where nothing was ablated.
+    Comprehensiveness and sufficiency: DeYoung et al., ERASER, ACL 2020; None without an ablation.
     """
 
     text: str
     source: Literal["llm", "template"]
-    grounded: bool
-    evidence: tuple[Evidence, ...] = ()
-    against: tuple[Evidence, ...] = ()
-    comprehensiveness: float | None = None
-    sufficiency: float | None = None
+    grounded: bool = Field(description="every claim is backed by the cited evidence")
+    evidence: tuple[Evidence, ...] = Field((), description="cited by the text")
+    against: tuple[Evidence, ...] = Field((), description="with a negative measured effect")
+    comprehensiveness: float | None = Field(
+        None, description="share of the item's probability that is lost without the cited evidence"
+    )
+    sufficiency: float | None = Field(
+        None, description="share of the item's probability that is lost with the cited evidence alone"
+    )
     counterfactual: Counterfactual | None = None
     influences: tuple[Influence, ...] = ()
     language: str = "en"
-    failures: tuple[str, ...] = ()
+    failures: tuple[str, ...] = Field((), description="checks that a rejected text did not pass")
 
 
 class Recommendation(StrictModel):
-    """One line of the answer. `score` sums to 1 over all ranked candidates;
-    `log_odds` (nats) is what the model said before that, None if it was not asked. `rules` are
-    those of the domain that acted on its place: with them the order is not that of the scores."""
+    """One line of the answer."""
 
     item: Item
-    rank: int
-    score: float
-    log_odds: float | None = None
+    rank: int = Field(description="from 1; with `rules`, the order is not that of the scores")
+    score: float = Field(description="probability among the ranked candidates")
+    log_odds: float | None = Field(None, description="of the model, in nats; None if it did not score")
     retriever_score: float | None = None
-    source: str = ""
+    source: str = Field("", description="the retrieval channel that ranked it best")
     explanation: Explanation | None = None
-    rules: tuple[str, ...] = ()
+    rules: tuple[str, ...] = Field((), description="rules of the domain that moved it")
 
 
 class Effect(StrictModel):
-    """What one part of a request did to an item: to its log p among the candidates (nats), and to its rank.
-
-    `contribution` is as in `Evidence`; `other` is the same of the item it is compared with.
-    """
+    """The effect of one part of a request on an item."""
 
     kind: EvidenceKind
     text: str
-    contribution: float
-    other: float | None = None
-    rank_without: int
+    contribution: float = Field(description="to log p among the candidates, in nats")
+    other: float | None = Field(None, description="the same for the item it is compared with")
+    rank_without: int = Field(description="its rank without this part")
 
 
 class PromptInfo(StrictModel):
@@ -258,9 +274,9 @@ class PromptInfo(StrictModel):
 
     name: str
     version: int
-    hash: str
+    hash: str = Field(description="of the template and what it includes")
     tokens: int
-    dropped_history: int = 0
+    dropped_history: int = Field(0, description="history entries left out to fit the token budget")
 
 
 class ModelInfo(StrictModel):
@@ -268,7 +284,7 @@ class ModelInfo(StrictModel):
 
     model: str
     engine: str
-    adapter: str | None = None
+    adapter: str | None = Field(None, description="domain@sha")
 
 
 ParseCategory = Literal[
@@ -286,40 +302,43 @@ ParseCategory = Literal[
 
 
 class ParseReport(StrictModel):
-    """What became of one model output. `category` is the worst thing found."""
+    """How the output of a model was parsed."""
 
-    category: ParseCategory
+    category: ParseCategory = Field(description="the worst problem found")
     detail: str = ""
     repaired: bool = False
 
 
 class Usage(StrictModel):
-    """Engine work of one request, in tokens; `label_mass` is the mean probability
-    that the model gave to the allowed labels together, a health signal."""
+    """Engine work of one request."""
 
     prompt_tokens: int = 0
-    cached_tokens: int = 0
+    cached_tokens: int = Field(0, description="prompt tokens found in the prefix cache")
     generated_tokens: int = 0
-    label_mass: float | None = None
+    label_mass: float | None = Field(
+        None, description="mean total probability of the allowed labels: a health signal"
+    )
 
 
 class Recommendations(StrictModel):
-    """The whole answer. Iterates over its recommendations. `arms` is scenario -> arm, where experiments run."""
+    """The whole answer, a sequence of its recommendations."""
 
     domain: str
     user: str | None
     recommendations: tuple[Recommendation, ...]
     context: Context
-    model: ModelInfo | None
+    model: ModelInfo | None = Field(description="None where the retriever ranked alone")
     strategy: str
     prompt: PromptInfo | None = None
     parse: ParseReport | None = None
     usage: Usage = Usage()
     usage_by_stage: Mapping[str, Usage] = Field(default_factory=dict)
-    timings: Mapping[str, float] = Field(default_factory=dict)
-    degraded: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    arms: Mapping[str, str] = Field(default_factory=dict)
+    timings: Mapping[str, float] = Field(default_factory=dict, description="seconds by stage")
+    degraded: tuple[str, ...] = Field((), description="what failed and was replaced by something simpler")
+    notes: tuple[str, ...] = Field((), description="what was assumed or left out")
+    arms: Mapping[str, str] = Field(
+        default_factory=dict, description="scenario -> arm of the running experiments"
+    )
 
     def __iter__(self) -> Iterator[Recommendation]:  # type: ignore[override]
         return iter(self.recommendations)
@@ -331,47 +350,46 @@ class Recommendations(StrictModel):
         return self.recommendations[index]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, the exact object `recsys recommend --json` prints."""
+        """Return plain JSON values, as `recsys recommend --json` prints them."""
         return self.model_dump(mode="json")
 
 
 class StreamEvent(StrictModel):
-    """A step of an answer that is streamed.
-
-    `ranked` brings the answer without reasons, each `reason` the explanation of one rank as soon as
-    it is checked (what is measured of its words together comes later), `done` the complete answer.
-    """
+    """One step of a streamed answer."""
 
     kind: Literal["ranked", "reason", "done"]
-    answer: Recommendations | None = None
-    rank: int | None = None
-    explanation: Explanation | None = None
+    answer: Recommendations | None = Field(
+        None, description="`ranked`: the answer without reasons; `done`: the complete answer"
+    )
+    rank: int | None = Field(None, description="`reason`: the rank that it explains")
+    explanation: Explanation | None = Field(
+        None, description="`reason`: checked; what is measured for all reasons together comes with `done`"
+    )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values: the data of one server-sent event."""
+        """Return plain JSON values: the data of one server-sent event."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 class Why(StrictModel):
-    """Why an item comes where it does for one person, and why not another.
-
-    Ranks are among `candidates` items. `effects` is everything measured, the strongest first.
-    """
+    """Why an item has its rank for one user, and why another item has not."""
 
     domain: str
     user: str | None
     item: Recommendation
-    other: Recommendation | None = None
-    candidates: int
-    effects: tuple[Effect, ...] = ()
+    other: Recommendation | None = Field(None, description="the item it is compared with")
+    candidates: int = Field(description="how many items were ranked")
+    effects: tuple[Effect, ...] = Field((), description="all that was measured, strongest first")
     context: Context
     model: ModelInfo | None = None
     strategy: str
     usage: Usage = Usage()
-    degraded: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    arms: Mapping[str, str] = Field(default_factory=dict)
+    degraded: tuple[str, ...] = Field((), description="what failed and was replaced by something simpler")
+    notes: tuple[str, ...] = Field((), description="what was assumed or left out")
+    arms: Mapping[str, str] = Field(
+        default_factory=dict, description="scenario -> arm of the running experiments"
+    )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, the exact object `recsys explain --json` prints."""
+        """Return plain JSON values, as `recsys explain --json` prints them."""
         return self.model_dump(mode="json")

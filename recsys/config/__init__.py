@@ -1,7 +1,7 @@
-"""The only option schema: settings of the installation, and of one domain.
+"""The schema of all options: `Settings` of the installation, and `Domain` for one domain.
 
-Settings come from `WHYREC_*` environment variables (or keyword arguments) and hold for all
-domains; a `domain.toml` says how one domain is read, retrieved, ranked and explained.
+Settings come from `WHYREC_*` environment variables or keyword arguments and hold for all domains.
+A `domain.toml` says how one domain is read, retrieved, ranked and explained.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A domain: a folder whose `domain.toml` says what an item is called, where its data lies, and how to rank."""
+"""A domain: a folder whose `domain.toml` names its items, its data, and how to rank them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from recsys.types import StrictModel
 
 
 class Locality(StrictModel):
-    """A town that no table of places has: its parts by name, each "latitude, longitude" in degrees."""
+    """A town that the gazetteer does not have, as named areas."""
 
     name: str
-    timezone: str
-    radius_km: float = Field(5.0, gt=0, description="within which a point belongs to its nearest part")
-    areas: dict[str, tuple[float, float]] = Field(min_length=1)
+    timezone: str = Field(description='IANA name: "America/Chicago"')
+    radius_km: float = Field(5.0, gt=0, description="a point this close to an area lies in it")
+    areas: dict[str, tuple[float, float]] = Field(
+        min_length=1, description="name -> centre: latitude, longitude in degrees"
+    )
 
     @field_validator("timezone")
     @classmethod
-    def _known_zone(cls, name: str) -> str:
+    def _check_timezone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
         except (ValueError, OSError, KeyError) as error:
-            raise ValueError(f"'{name}' is no time zone") from error
+            raise ValueError(f"'{name}' is not a time zone") from error
         return name
 
 
@@ -42,32 +44,35 @@ PersonalData = Literal["name", "mail", "phone", "card", "iban", "ip"]
 
 
 class Privacy(StrictModel):
-    """What is masked in wishes, facts and profiles before a prompt, a trace or a log: see `recsys.context.pii`."""
+    """Personal data that is masked in wishes, facts and profiles: see `recsys.context.pii`."""
 
-    mask: tuple[PersonalData, ...] = ("name", "mail", "phone", "card", "iban")
+    mask: tuple[PersonalData, ...] = Field(
+        ("name", "mail", "phone", "card", "iban"), description="before a prompt, a trace or a log"
+    )
     name_fields: tuple[str, ...] = Field(
         ("name", "first_name", "last_name", "full_name", "nickname"),
-        description="of a user's profile: never told, and masked wherever that user writes them",
+        description="of a user's profile: left out of prompts; their values are masked elsewhere",
     )
     names: tuple[str, ...] = Field((), description="further names to mask")
     regions: tuple[str, ...] = Field(
-        ("US", "GB", "DE"), description="ISO codes whose telephone numbers are known without their +"
+        ("US", "GB", "DE"),
+        description="ISO codes of countries whose numbers are recognized without +",
     )
 
 
 class Domain(StrictModel):
-    """A parsed `domain.toml`. `folder` is where it was read from."""
+    """A parsed `domain.toml`."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    noun: str
-    plural: str
-    title: str = ""
-    licence: str = ""
+    noun: str = Field(description='what one item is called: "film"')
+    plural: str = Field(description='"films"')
+    title: str = Field("", description="of the data set")
+    licence: str = Field("", description="of the data")
     source: Source = Source()
     items: ItemTable
     users: UserTable | None = None
     interactions: InteractionTable | None = None
-    locality: Locality | None = None
+    locality: Locality | None = Field(None, description="a town that the gazetteer does not have")
     feedback: Feedback = Feedback()
     retriever: RetrieverConfig = RetrieverConfig()
     ranker: RankerConfig = RankerConfig()
@@ -78,22 +83,23 @@ class Domain(StrictModel):
     noise_filter: float = Field(
         0.0,
         ge=0,
-        description="leave out history items so many deviations less alike than the rest; 0: none, try 2",
+        description="drop history items that are this many standard deviations less similar than the rest; "
+        "0 keeps all, 2 is a start",
     )
-    prompts: Path | None = Field(None, description="folder of templates that win over the shipped ones")
+    prompts: Path | None = Field(None, description="folder of templates that override the shipped ones")
     scenarios: dict[Name, Scenario] = Field(
-        {}, description="experiments, each of which divides the people anew"
+        {}, description="experiments; each assigns the users to its arms independently"
     )
-    folder: Path
+    folder: Path = Field(description="where the file was read from")
 
     @field_validator("scenarios")
     @classmethod
-    def _apart(cls, scenarios: dict[str, Scenario]) -> dict[str, Scenario]:
-        first: dict[str, str] = {}
+    def _check_disjoint(cls, scenarios: dict[str, Scenario]) -> dict[str, Scenario]:
+        scenario_of: dict[str, str] = {}
         for name, scenario in scenarios.items():
-            for what in sorted(frozenset().union(*(arm.overrides for arm in scenario.arms))):
-                if (other := first.setdefault(what, name)) != name:
-                    raise ValueError(f"'{other}' and '{name}' both set {what}")
+            for option in sorted(frozenset().union(*(arm.overrides for arm in scenario.arms))):
+                if (other := scenario_of.setdefault(option, name)) != name:
+                    raise ValueError(f"'{other}' and '{name}' both set {option}")
         return scenarios
 
     @field_validator("folder")
@@ -103,31 +109,33 @@ class Domain(StrictModel):
 
     @property
     def has_event_contexts(self) -> bool:
-        """Whether events say in which situation they happened, so that evaluation and tuning tell it."""
+        """Whether events have a context, which evaluation and fine-tuning then show to the model."""
         return self.interactions is not None and bool(self.interactions.context)
 
     @property
     def prompt_folder(self) -> Path | None:
-        """Where the domain's own templates are, if it has any."""
+        """The folder of the domain's own templates, if it has any."""
         return self.folder / self.prompts if self.prompts else None
 
 
 def shipped_domains() -> Path:
-    """The folder of domains that come with the distribution."""
+    """Return the folder of the domains that come with the distribution."""
     here = Path(__file__).resolve().parent.parent
     inside_wheel = here / "domains"
     return inside_wheel if inside_wheel.is_dir() else here.parent / "domains"
 
 
 def list_domains() -> list[str]:
-    """Names of the shipped domains."""
+    """Return the names of the shipped domains."""
     return sorted(path.parent.name for path in shipped_domains().glob("*/domain.toml"))
 
 
 def load_domain(name_or_folder: str | Path) -> Domain:
     """Read a domain by shipped name or by folder.
 
-    Raises UnknownDomain if there is none, ConfigError naming each wrong key.
+    Raises:
+        UnknownDomain: There is no such domain.
+        ConfigError: The file is malformed; the message names each wrong key.
     """
     folder = Path(name_or_folder)
     if not (folder / "domain.toml").is_file():
@@ -136,12 +144,13 @@ def load_domain(name_or_folder: str | Path) -> Domain:
     if not path.is_file() or not str(name_or_folder):
         raise UnknownDomain(
             f"no domain '{name_or_folder}'",
-            hint=f"shipped domains: {', '.join(list_domains()) or 'none'}; or give a folder that holds a domain.toml",
+            hint=f"shipped domains: {', '.join(list_domains()) or 'none'}; "
+            "or name a folder that holds a domain.toml",
         )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}", hint="mend the line it names") from error
+        raise ConfigError(f"{path}: not valid TOML: {error}", hint="correct the line it names") from error
     return _validated(path, table | {"folder": folder})
 
 

@@ -1,4 +1,4 @@
-"""Options of experiments, as `[scenarios]` in domain.toml."""
+"""Experiments: `[scenarios]` of domain.toml."""
 
 from __future__ import annotations
 
@@ -15,50 +15,52 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 
 
 class Arm(StrictModel):
-    """One way to serve a share of the people; what it does not set is as the domain has it."""
+    """One variant of the domain that a share of the users is served with; unset options stay."""
 
     name: Name
     share: float = Field(
-        gt=0, allow_inf_nan=False, description="of the people, beside the shares of the others"
+        gt=0, allow_inf_nan=False, description="of the users, relative to the shares of the other arms"
     )
-    prompts: Path | None = Field(None, description="folder of templates, in place of the domain's own")
+    prompts: Path | None = Field(None, description="folder of templates that replaces the domain's own")
     adapter: str | None = Field(
         None,
         pattern=r"^(none|[a-z0-9][a-z0-9_-]*@[0-9a-f]{4,64})$",
-        description="domain@sha of the registry, or 'none': the base model alone",
+        description="domain@sha in the registry, or 'none' for the base model alone",
     )
     weights: dict[Channel, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        {}, description="of retrieval channels; the others keep theirs"
+        {}, description="of retrieval channels; channels not named keep theirs"
     )
-    ranker: RankerConfig = Field(RankerConfig(), description="of this only what is set counts")
+    ranker: RankerConfig = Field(RankerConfig(), description="only the options set here count")
 
     @property
     def by_name(self) -> dict[str, float]:
-        """The weights, by plain names."""
+        """The weights by plain channel names."""
         return {str(name): weight for name, weight in self.weights.items()}
 
     @property
     def overrides(self) -> frozenset[str]:
-        """What it sets: "prompts", "weights.gru", "ranker.diversity"."""
-        whole = {name for name in ("prompts", "adapter") if getattr(self, name) is not None}
-        parts = {f"weights.{name}" for name in self.weights}
-        return frozenset(whole | parts | {f"ranker.{name}" for name in self.ranker.model_fields_set})
+        """Names of the options it sets: "prompts", "weights.gru", "ranker.diversity"."""
+        top_level = {name for name in ("prompts", "adapter") if getattr(self, name) is not None}
+        weights = {f"weights.{name}" for name in self.weights}
+        ranker = {f"ranker.{name}" for name in self.ranker.model_fields_set}
+        return frozenset(top_level | weights | ranker)
 
 
 class Scenario(StrictModel):
-    """An experiment: each person is in one of its arms. The first is the control, the domain as it is."""
+    """An experiment that assigns each user to one arm."""
 
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm, ...] = Field(description="the first is the control: the domain as it is")
 
     @model_validator(mode="after")
-    def _can_be_compared(self) -> Scenario:
+    def _check_arms(self) -> Scenario:
         names = [arm.name for arm in self.arms]
         if len(names) < 2 or len(set(names)) < len(names):
-            raise ValueError("it needs two arms or more, each of another name")
-        if found := self.arms[0].overrides:
-            raise ValueError(f"the first arm, '{names[0]}', is the control: it cannot set {min(found)}")
+            raise ValueError("two arms or more are needed, with different names")
+        if overrides := self.arms[0].overrides:
+            raise ValueError(f"the first arm, '{names[0]}', is the control: it cannot set {min(overrides)}")
         return self
 
     @property
     def control(self) -> Arm:
+        """The arm that serves the domain as it is."""
         return self.arms[0]

@@ -289,8 +289,8 @@ TOWN = {"name": "T", "timezone": "UTC", "areas": {"Quay": [50.0, 10.0]}}
 @pytest.mark.parametrize(
     ("section", "table", "problem"),
     [
-        ("locality", TOWN | {"timezone": "Mars/Olympus"}, "'Mars/Olympus' is no time zone"),
-        ("locality", TOWN | {"timezone": "../etc"}, "no time zone"),
+        ("locality", TOWN | {"timezone": "Mars/Olympus"}, "'Mars/Olympus' is not a time zone"),
+        ("locality", TOWN | {"timezone": "../etc"}, "not a time zone"),
         ("locality", TOWN | {"areas": {}}, "locality.areas"),
         ("locality", TOWN | {"areas": {"Quay": [50.0]}}, "locality.areas.Quay"),
         ("locality", TOWN | {"radius_km": 0}, "locality.radius_km"),

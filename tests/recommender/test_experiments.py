@@ -74,7 +74,7 @@ class TestAssignment:
     ("arms_", "said"),
     [
         (CONTROL, "two arms or more"),
-        (f"{CONTROL}, {CONTROL}", "each of another name"),
+        (f"{CONTROL}, {CONTROL}", "with different names"),
         (f'{CONTROL}, {{ name = "b", share = 0 }}', "arms.1.share: Input should be greater than 0"),
         (f'{CONTROL}, {{ name = "b", share = nan }}', "arms.1.share"),
         (f'{CONTROL}, {{ name = "b", share = 1, colour = "red" }}', "arms.1.colour: Extra inputs"),

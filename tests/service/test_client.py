@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from jsonschema_rs import Draft202012Validator
 
 from recsys import client as module
-from recsys.client import Client, ServiceProblem
+from recsys.client import APIError, Client
 from recsys.types import Item, User
 
 
@@ -70,10 +70,10 @@ def test_answers_are_the_nouns_and_errors_keep_their_hint(ours: Client) -> None:
     answer, given = ours.recommend("ann", k=2)
     assert (answer.user, len(answer), len(given)) == ("ann", 2, 32)
     assert [name for name, _ in ours.stream("ann", k=2)] == ["ranked", "reason", "reason", "done"]
-    with pytest.raises(ServiceProblem) as caught:
+    with pytest.raises(APIError) as caught:
         ours.explain("Fargoo")
     assert (caught.value.status, caught.value.hint) == (404, "did you mean: Fargo (1996)?")
-    with pytest.raises(ServiceProblem, match="k: Input should be"):
+    with pytest.raises(APIError, match="k: Input should be"):
         list(ours.stream("ann", k=0))
 
 
