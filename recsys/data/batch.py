@@ -1,4 +1,4 @@
-"""What an import hands over, and what it counts on the way."""
+"""What an import reads, counts and changes."""
 
 from __future__ import annotations
 
@@ -9,34 +9,27 @@ from dataclasses import dataclass, field
 from recsys.types import Interaction, Item, Place, User
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is going on, rows done, rows in all)."""
+"""Called with (stage, rows done, rows in all)."""
 
 ResolvePlace = Callable[[str], Place | None]
-"""Turns "55405" or "Minneapolis, MN" into a place; None or ContextError if there is none."""
+"""Finds "55405" or "Minneapolis, MN"; returns None or raises ContextError if there is no such place."""
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """Rows that were read, and the odd ones among them.
+    """How many rows were read, and how many of them are odd."""
 
-    `rows` and `duplicates` count per table ("items", "users", "interactions"), `missing`
-    per field (year, home, rating, timestamp) the values that are empty or, where the domain
-    allows it, unreadable. `replaced` events came again with another rating or context: the
-    last one holds. `tied_timestamps` events share user and time with another; their order
-    is that of the file.
-    """
-
-    rows: Counter[str] = field(default_factory=Counter)
-    duplicates: Counter[str] = field(default_factory=Counter)
-    missing: Counter[str] = field(default_factory=Counter)
-    years_from_titles: int = 0
-    replaced: int = 0
-    tied_timestamps: int = 0
+    rows: Counter[str] = field(default_factory=Counter)  # per table: "items", "users", "interactions"
+    duplicates: Counter[str] = field(default_factory=Counter)  # repeated rows, per table
+    missing: Counter[str] = field(default_factory=Counter)  # empty, or invalid where allowed, per field
+    years_from_titles: int = 0  # items whose year was read from "Title (1995)"
+    replaced: int = 0  # events that came again with another rating or context; the last one holds
+    tied_timestamps: int = 0  # events with user and time of another; they keep the order of the file
 
 
 @dataclass(frozen=True, slots=True)
 class ImportBatch:
-    """Validated rows of one domain: ids are unique, and interactions only name what is here."""
+    """Validated rows of one domain: ids are unique, and interactions name only rows that exist."""
 
     items: tuple[Item, ...] = ()
     users: tuple[User, ...] = ()
@@ -46,7 +39,7 @@ class ImportBatch:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Rows of one table that an import added, updated, and found as they were."""
+    """How many rows of one table an import added, updated and left unchanged."""
 
     added: int = 0
     updated: int = 0
@@ -55,27 +48,27 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What an import did to each table, and the hash of the domain's data after it."""
+    """What an import changed in each table."""
 
     items: Changes
     users: Changes
     interactions: Changes
-    data_hash: str
+    data_hash: str  # of the domain's data after the import
 
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """What a change of items did, and the hash of the domain's data before and after it."""
+    """What a change of single items did."""
 
     items: Changes
     removed: int
-    before: str
-    after: str
+    before: str  # hash of the domain's data before the change
+    after: str  # the same after it
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOutcome:
-    """What was read, and what that changed in the store."""
+    """What an import read, and what it changed in the store."""
 
     report: ImportReport
     result: ImportResult

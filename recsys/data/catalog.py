@@ -1,4 +1,4 @@
-"""The items of a domain, found by id or by the title a person would type."""
+"""The items of a domain, found by id or by title."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _YEAR = re.compile(r"\s*\((\d{4})\)\s*$")
 
 
 class Catalog:
-    """All items, in a stable order."""
+    """All items of a domain, in a stable order."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._by_id = {item.id: item for item in items}
@@ -30,10 +30,11 @@ class Catalog:
         return iter(self._by_id.values())
 
     def get(self, item_id: str) -> Item | None:
+        """Return the item with an id, if there is one."""
         return self._by_id.get(item_id)
 
     def by_id(self, item_id: str) -> Item:
-        """Raises UnknownItem."""
+        """Return the item with an id. Raises UnknownItem."""
         try:
             return self._by_id[item_id]
         except KeyError:
@@ -42,23 +43,24 @@ class Catalog:
             ) from None
 
     def find(self, title: str) -> Item:
-        """The item a person means by a title, with or without its year, in any case.
+        """Find an item by its title, with or without the year, in any case.
 
-        Raises UnknownItem with close titles, or RequestError when several items
-        bear that title.
+        Raises:
+            UnknownItem: No item has the title; the hint names similar ones.
+            RequestError: Several items have the title; the hint names them.
         """
         match = _YEAR.search(title)
         year = int(match.group(1)) if match else None
-        plain = _YEAR.sub("", title)
-        found = self._by_title.get(_key(title)) or self._by_title.get(_key(plain)) or []
-        if year is not None and len(found) > 1:
-            found = [item for item in found if item.year == year]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(f"{item.name} = id {item.id}" for item in found[:5])
+        without_year = _YEAR.sub("", title)
+        matches = self._by_title.get(_key(title)) or self._by_title.get(_key(without_year)) or []
+        if year is not None and len(matches) > 1:
+            matches = [item for item in matches if item.year == year]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = ", ".join(f"{item.name} = id {item.id}" for item in matches[:5])
             raise RequestError(f"several items are called '{title[:80]}'", hint=f"say which: {names}")
-        close = difflib.get_close_matches(_key(plain)[:200], self._by_title, n=3, cutoff=0.6)
+        close = difflib.get_close_matches(_key(without_year)[:200], self._by_title, n=3, cutoff=0.6)
         names = ", ".join(self._by_title[key][0].name for key in close)
         raise UnknownItem(
             f"no item is called '{title[:80]}'",
@@ -66,11 +68,11 @@ class Catalog:
         )
 
     def find_any(self, title_or_id: str) -> Item:
-        """By id where one matches exactly, else by title."""
+        """Find an item by its exact id, else by its title."""
         return self._by_id.get(title_or_id) or self.find(title_or_id)
 
     def entries(self, events: Iterable[Interaction], feedback: Feedback) -> tuple[HistoryEntry, ...]:
-        """Events as history, those left out whose item the catalogue no longer has."""
+        """Return events as a history, without those of items that no longer exist."""
         return tuple(
             HistoryEntry(
                 item=item, liked=feedback.liked(event.rating), rating=event.rating, timestamp=event.timestamp
@@ -80,13 +82,13 @@ class Catalog:
         )
 
     def history_of(self, liked: Sequence[str], disliked: Sequence[str] = ()) -> tuple[HistoryEntry, ...]:
-        """A history for someone without an id, out of titles or ids, oldest first."""
+        """Build a history from titles or ids, oldest first."""
         entries = [HistoryEntry(item=self.find_any(name), liked=False) for name in disliked]
         return (*entries, *(HistoryEntry(item=self.find_any(name), liked=True) for name in liked))
 
 
 def _key(title: str) -> str:
-    """Case, punctuation and a leading or trailing English article do not matter."""
+    """Return a title without case, punctuation and a leading or trailing English article."""
     words = re.findall(r"\w+", title.casefold())
     if len(words) > 1 and words[-1] in ("the", "a", "an"):
         words.pop()

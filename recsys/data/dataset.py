@@ -1,4 +1,4 @@
-"""A domain's events as arrays, which is how models read them."""
+"""The events of a domain as arrays, which is how models read them."""
 
 from __future__ import annotations
 
@@ -22,26 +22,20 @@ LIKED, UNKNOWN, DISLIKED = 1, 0, -1
 
 @dataclass(frozen=True)
 class EventLog:
-    """Events grouped by user, each user's in time order.
+    """Events grouped by user, those of a user in time order. n events, u users, i items."""
 
-    `items` (i,) and `users` (u,) are ids; user number r did the events
-    `start[r]:start[r + 1]` of the arrays below, each of shape (n,): `item` is a row
-    of `items`, `time` seconds since 1970 (NaN if unknown), `preference` LIKED, UNKNOWN
-    or DISLIKED. Items that nobody met are in `items` too.
-    """
-
-    items: tuple[str, ...]
-    users: tuple[str, ...]
-    start: npt.NDArray[np.int64]
-    item: IntArray
-    time: DoubleArray
-    preference: npt.NDArray[np.int8]
+    items: tuple[str, ...]  # (i,) ids, also of items without interactions; an index here is a "row"
+    users: tuple[str, ...]  # (u,) ids
+    start: npt.NDArray[np.int64]  # (u + 1,): user r has the events start[r]:start[r + 1]
+    item: IntArray  # (n,) row of the item
+    time: DoubleArray  # (n,) seconds since 1970, NaN if unknown
+    preference: npt.NDArray[np.int8]  # (n,) LIKED, UNKNOWN or DISLIKED
 
     @classmethod
     def of(
         cls, events: Iterable[Interaction], items: Iterable[str], feedback: Feedback | None = None
     ) -> EventLog:
-        """`events` in time order; those of items that are not among `items` are left out."""
+        """Build the log of `events`, which are in time order; those of items not in `items` are left out."""
         ids = tuple(sorted(set(items)))
         row_of = {item_id: row for row, item_id in enumerate(ids)}
         by_user: dict[str, list[Interaction]] = {}
@@ -50,7 +44,7 @@ class EventLog:
                 by_user.setdefault(event.user_id, []).append(event)
         users = tuple(sorted(by_user))
         ordered = [event for user in users for event in by_user[user]]
-        judge = (feedback or Feedback()).liked
+        liked = (feedback or Feedback()).liked
         return cls(
             items=ids,
             users=users,
@@ -60,7 +54,7 @@ class EventLog:
                 [np.nan if event.timestamp is None else event.timestamp for event in ordered],
                 dtype=np.float64,
             ),
-            preference=np.array([_preference(judge(event.rating)) for event in ordered], dtype=np.int8),
+            preference=np.array([_preference(liked(event.rating)) for event in ordered], dtype=np.int8),
         )
 
     def __len__(self) -> int:
@@ -73,7 +67,7 @@ class EventLog:
 
     @cached_property
     def user(self) -> IntArray:
-        """The row in `users` of each event, shape (n,)."""
+        """The index in `users` of each event, shape (n,)."""
         return np.repeat(np.arange(len(self.users), dtype=np.int32), np.diff(self.start))
 
     @cached_property
@@ -83,18 +77,18 @@ class EventLog:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256, in hex, of all there is: what a fitted model names as its data."""
+        """SHA-256, in hex, of all arrays and ids: identifies the data of a fitted model."""
         digest = hashlib.sha256("\0".join((*self.items, "", *self.users)).encode("utf-8", "surrogatepass"))
         for array in (self.start, self.item, self.time, self.preference):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def sequences(self) -> list[IntArray]:
-        """Item rows of each user, oldest first."""
+        """Return the item rows of each user, oldest first."""
         return np.split(self.item, self.start[1:-1]) if self.users else []
 
     def rows(self, history: Sequence[HistoryEntry]) -> IntArray:
-        """Item rows of a history, entries of unknown items left out."""
+        """Return the item rows of a history, without entries of unknown items."""
         known = (self.row_of.get(entry.item.id) for entry in history)
         return np.array([row for row in known if row is not None], dtype=np.int32)
 

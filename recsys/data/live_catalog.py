@@ -1,4 +1,4 @@
-"""A catalogue that changes while requests read it: in the store first, then in memory."""
+"""A catalog that changes while requests read it: first in the store, then in memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ State_co = TypeVar("State_co", covariant=True)
 
 
 class UpdatableRetriever(Protocol[State_co]):
-    """A retriever whose items may change while it is read; `HybridRetriever` is one."""
+    """A retriever whose items may change while it is read, such as `HybridRetriever`."""
 
     @property
     def state(self) -> State_co:
-        """What a request reads. Never changes: an update puts another in its place."""
+        """What a request reads; immutable, an update replaces it."""
         ...
 
     def update(
@@ -31,16 +31,22 @@ class UpdatableRetriever(Protocol[State_co]):
         removed: Collection[str] = (),
         swap: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Add, replace and remove items; `swap` is held while the new state replaces the old."""
+        """Add, replace and remove items, holding `swap` while the new state replaces the old."""
         ...
 
 
 class LiveCatalog(Generic[State]):
-    """The items of a domain in the store, as a catalogue and in a retriever, kept alike.
+    """Keeps the items of a domain equal in the store, in a catalog and in a retriever.
 
-    Neither catalogue nor retriever state is ever altered: a change puts others in their
-    place, so that requests read on undisturbed. Safe to use from several threads.
-    `data_hash` is that of the store when `catalog` was read, by default now.
+    Catalog and retriever state are immutable: a change replaces both, so requests that read the
+    old ones are undisturbed. Thread-safe.
+
+    Args:
+        store: Where the items are stored.
+        domain: Name of the domain.
+        catalog: The items, as they were read from the store.
+        retriever: Holds the same items.
+        data_hash: Hash of the store's data when `catalog` was read; by default that of now.
     """
 
     def __init__(
@@ -57,46 +63,48 @@ class LiveCatalog(Generic[State]):
         self._retriever = retriever
         self._hash = store.data_hash(domain) if data_hash is None else data_hash
         self._writing = threading.Lock()
-        self._swapping = threading.Lock()  # held for a moment, while one catalogue and state follow another
+        self._swapping = threading.Lock()  # held briefly, while catalog and state are replaced
 
     @property
     def catalog(self) -> Catalog:
-        """The items of this moment."""
+        """The current items."""
         return self._catalog
 
-    def moment(self) -> tuple[Catalog, State]:
-        """The items of this moment, and the retriever's state that belongs to them."""
+    def snapshot(self) -> tuple[Catalog, State]:
+        """Return the current items, and the retriever state that belongs to them."""
         with self._swapping:
             return self._catalog, self._retriever.state
 
     def add(self, items: Sequence[Item]) -> ItemChange:
         """Add or replace items. Raises as `Store.put_items`, and ModelError from the embedder."""
         with self._writing:
-            return self._take_over(self._store.put_items(self._domain, items), items, ())
+            return self._adopt(self._store.put_items(self._domain, items), items, ())
 
     def remove(self, item_ids: Collection[str]) -> ItemChange:
         """Delete items. Raises as `Store.remove_items`."""
         with self._writing:
-            return self._take_over(self._store.remove_items(self._domain, item_ids), (), item_ids)
+            return self._adopt(self._store.remove_items(self._domain, item_ids), (), item_ids)
 
     def refresh(self) -> None:
-        """Take over what others changed in the store; where they did not, it costs one short query.
+        """Adopt what others changed in the store; one short query if there was no change.
 
-        Raises StoreError, and ModelError from the embedder.
+        Raises:
+            StoreError: The store cannot be read.
+            ModelError: New items cannot be embedded.
         """
         if self._store.data_hash(self._domain) == self._hash:
             return
         with self._writing:
-            now = self._store.data_hash(self._domain)
+            data_hash = self._store.data_hash(self._domain)
             items = self._store.items(self._domain)
-            if items and now != self._hash:
-                there = {item.id for item in items}
-                self._apply(items, [item.id for item in self._catalog if item.id not in there])
-                self._hash = now
+            if items and data_hash != self._hash:
+                stored = {item.id for item in items}
+                self._apply(items, [item.id for item in self._catalog if item.id not in stored])
+                self._hash = data_hash
 
-    def _take_over(self, change: ItemChange, items: Sequence[Item], removed: Collection[str]) -> ItemChange:
+    def _adopt(self, change: ItemChange, items: Sequence[Item], removed: Collection[str]) -> ItemChange:
         self._apply(items, removed)
-        if change.before == self._hash:  # else others wrote too, and the next request looks
+        if change.before == self._hash:  # else others wrote too, and the next refresh sees it
             self._hash = change.after
         return change
 
@@ -104,14 +112,14 @@ class LiveCatalog(Generic[State]):
         changed = [item for item in items if self._catalog.get(item.id) != item]
         gone = {item_id for item_id in removed if self._catalog.get(item_id) is not None}
         if changed or gone:
-            kept = {item.id: item for item in self._catalog} | {item.id: item for item in changed}
+            items_by_id = {item.id: item for item in self._catalog} | {item.id: item for item in changed}
             for item_id in gone:
-                del kept[item_id]
-            self._retriever.update(changed, removed=gone, swap=self._swap(Catalog(kept.values())))
+                del items_by_id[item_id]
+            self._retriever.update(changed, removed=gone, swap=self._swap(Catalog(items_by_id.values())))
 
     @contextmanager
     def _swap(self, catalog: Catalog) -> Iterator[None]:
-        """While it is held the retriever takes its new state; then the catalogue follows, before anybody looks."""
+        """Replace the catalog right after the retriever has replaced its state, under one lock."""
         with self._swapping:
             yield
             self._catalog = catalog

@@ -173,7 +173,7 @@ class Recommender:
         if self._state.catalog is not None:
             return self
         self.live.refresh()
-        catalog, state = self.live.moment()
+        catalog, state = self.live.snapshot()
         return self.with_state(catalog=catalog, retriever=self.retriever.at(state))
 
     def use_adapter(self, ref: str) -> None:
