@@ -34,8 +34,7 @@ REPORT = "this is a fault of whyrec: please report it with the command that led 
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 REMOVE_COMPANIONS = f"pip uninstall -y {' '.join(COMPANIONS)}"
 
-REQUIRED = ("torch", "transformers", "sentence_transformers", "faiss", "vllm")
-OPTIONAL = {"peft": "only fine-tuning needs it: pip install 'whyrec[train]'"}
+REQUIRED = ("torch", "transformers", "sentence_transformers", "faiss", "vllm", "peft")
 
 
 class Check(StrictModel):
@@ -81,8 +80,8 @@ def each_check(settings: Settings, domain: str | None, start_engine: bool) -> It
     case = Inspection(settings, domain, {})
     yield _attempt("python", _python, case)
     yield _attempt("torch companions", _companions, case)
-    case = Inspection(settings, domain, _imports([*REQUIRED, *OPTIONAL]))
-    for module in (*REQUIRED, *OPTIONAL):
+    case = Inspection(settings, domain, _imports(REQUIRED))
+    for module in REQUIRED:
         yield _attempt(module, partial(_module, module=module), case)
     for name, check in (
         ("model", _model),
@@ -154,9 +153,7 @@ def _module(case: Inspection, *, module: str) -> Finding:
     found = case.imports[module]
     if not found.error:
         return ok(found.version)
-    if module in OPTIONAL:
-        return warn(found.error, OPTIONAL[module])
-    if module == "vllm" and case.remote:
+    if module in ("vllm", "peft") and case.remote:
         return ok(f"{found.error}; not needed: engine is {case.settings.engine}")
     strays = any(_version(name) for name in COMPANIONS) and not found.missing
     fix = f"{REMOVE_COMPANIONS}; if that does not help: {INSTALL}" if strays else INSTALL
@@ -164,12 +161,8 @@ def _module(case: Inspection, *, module: str) -> Finding:
 
 
 def _model(case: Inspection) -> Finding:
-    from recsys.engine.checkpoints.weights import (
-        PACKAGE_OF,
-        inspect_packaged,
-        model_fingerprint,
-        prepare_model,
-    )
+    from recsys.engine.checkpoints.gguf import PACKAGE_OF
+    from recsys.engine.checkpoints.weights import inspect_packaged, model_fingerprint, prepare_model
 
     name = case.settings.model
     if name in PACKAGE_OF:
@@ -212,10 +205,10 @@ def _embedder(case: Inspection) -> Finding:
 def _data(case: Inspection) -> Finding:
     if case.domain is None:
         return ok("no domain asked for")
-    from recsys.data.importers.readers import locate
+    from recsys.data.importers.readers import data_file
 
     domain = load_domain(case.domain)
-    missing = [path for file in _files(domain) if not (path := locate(domain, file)).is_file()]
+    missing = [path for file in _files(domain) if not (path := data_file(domain, file)).is_file()]
     if missing:
         package = domain.source.package
         return fail(
@@ -229,19 +222,18 @@ def _data(case: Inspection) -> Finding:
 
 
 def _store(case: Inspection) -> Finding:
-    from sqlalchemy import make_url
-
+    from recsys.data.database import display_url, sqlite_file
     from recsys.data.store import Store
 
     url = case.settings.database_url
-    file = url.startswith("sqlite") and make_url(url).database
+    file = sqlite_file(url)
     if file and file != ":memory:" and not Path(file).exists():
         _require_writable(Path(file), "WHYREC_DATA_DIR")
         return ok(f"{file}: made at first use")
     with Store(url) as store:
         counts = store.counts(case.domain_name) if case.domain else {}
     held = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    shown = file or make_url(url).render_as_string(hide_password=True)
+    shown = file or display_url(url)
     if case.domain:
         held = held or f"nothing of '{case.domain_name}' yet"
     return ok(f"{shown}: {held or 'opens'}")

@@ -1,4 +1,4 @@
-"""Text a person types for a place -> a `Place`. Offline; nothing is guessed.
+"""A place as a person types it, as a `Place`. Works offline and guesses nothing.
 
 United States: the zip code table of the `zipcodes` package, indexed once per process.
 Canada: the province that the first letter of a postal code stands for.
@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recsys.config import Locality
 from recsys.errors import ContextError
 from recsys.types import Place
 
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MAX_TEXT = 100  # characters
-NEAR_KM = 50.0  # a coordinate this close to a zip code's centre takes on its city
-EARTH_RADIUS_KM = 6371.0
+MAX_CHARACTERS = 100
+NEAR_KM = 50.0  # coordinates this close to the centre of a zip code get its city
 
 ACCEPTED = 'accepted: "55405", "Minneapolis, Minnesota", "44.97, -93.30" or a Canadian code such as "V3N 4P1"'
 
@@ -87,15 +87,15 @@ STATES = {
     "WI": "Wisconsin",
     "WY": "Wyoming",
 }
-# The U.S. mail serves these too, but they are countries of their own.
+# Served by the U.S. mail, but countries of their own.
 COUNTRIES = {"FM": "Micronesia", "MH": "Marshall Islands", "PW": "Palau"}
-# Military mail: the code says which forces, not where on the map they are.
+# Military mail: the code says which forces, not where they are.
 ARMED_FORCES = {
     "AA": "Armed Forces Americas",
     "AE": "Armed Forces Europe",
     "AP": "Armed Forces Pacific",
 }
-MAIL_STOPS = {"Apo", "Fpo", "Dpo"}  # in the city column, but no city
+MAIL_STOPS = {"Apo", "Fpo", "Dpo"}  # in the city column, but not cities
 
 # First letter -> province; X is shared by the Northwest Territories and Nunavut, so it names neither.
 PROVINCES: dict[str, str | None] = {
@@ -112,7 +112,7 @@ PROVINCES: dict[str, str | None] = {
     "X": None,
     "Y": "Yukon",
 }
-# Only the provinces that lie in one time zone; the others need more than a first letter.
+# Provinces within one time zone; the others need more than a first letter.
 PROVINCE_ZONES = {
     "Alberta": "America/Edmonton",
     "Manitoba": "America/Winnipeg",
@@ -123,27 +123,68 @@ PROVINCE_ZONES = {
 }
 
 _ZIP = re.compile(r"(\d{5})(?:-?\d{4})?", re.ASCII)
-COORDINATES = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*,\s*([+-]?\d+(?:\.\d+)?)", re.ASCII)
+_COORDINATES = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*,\s*([+-]?\d+(?:\.\d+)?)", re.ASCII)
 _CANADIAN = re.compile(r"([A-Z]\d[A-Z])[ -]?(\d(?:[A-Z]\d?)?)?", re.ASCII)
 _IN_USA = re.compile(r"(?:,\s*|\s+)(?:u\.?s\.?a\.?|united states(?: of america)?)$", re.IGNORECASE)
 _LONG_FORMS = {"st": "saint", "ft": "fort", "mt": "mount"}
 
 
-def find_place(text: str) -> Place:
-    """The place that `text` names; only what is known is filled in.
+def find_place(text: str, locality: Locality | None = None) -> Place:
+    """Find the place that `text` names.
 
-    Accepts a US zip code, "city, state", "latitude, longitude" in degrees (which take on city and
-    zone of the nearest US zip code within 50 km), or a Canadian postal code, in any case. Raises ContextError for a place that is unknown, impossible
-    (latitude 91) or ambiguous (a city of several states); its hint says what would work.
+    Args:
+        text: A US zip code, "city, state", "latitude, longitude" in degrees, or a Canadian postal
+            code, in any case. Coordinates get city and zone of a US zip code within 50 km.
+        locality: A town of the domain. Its areas are found first, by name or by coordinates,
+            and become the city: "Old Quay, Fernmere".
+
+    Raises:
+        ContextError: The place is unknown, impossible (latitude 91) or ambiguous (a city of
+            several states); the hint says what would work.
     """
+    if locality is None:
+        return _find_in_gazetteer(text)
+    if place := _find_in_locality(text, locality):
+        return place
+    try:
+        return _find_in_gazetteer(text)
+    except ContextError as error:
+        hint = f"{error.hint}; parts of {locality.name}: {', '.join(locality.areas)}"
+        raise ContextError(error.message, hint=hint) from error
+
+
+def _find_in_locality(text: str, locality: Locality) -> Place | None:
+    name = " ".join(text.casefold().split()).removesuffix(f", {locality.name.casefold()}")
+    point = next((centre for area, centre in locality.areas.items() if area.casefold() == name), None)
+    if match := _COORDINATES.fullmatch(text.strip()):
+        point = float(match[1]), float(match[2])
+    if point is None or abs(point[0]) > 90 or abs(point[1]) > 180:
+        return None
+    from recsys.context.geo import distance_km  # here, because it needs numpy
+
+    distances = {area: float(distance_km(*point, *centre)) for area, centre in locality.areas.items()}
+    nearest = min(distances, key=distances.__getitem__)
+    if distances[nearest] > locality.radius_km:
+        return None
+    return Place(
+        city=f"{nearest}, {locality.name}",
+        latitude=point[0],
+        longitude=point[1],
+        timezone=locality.timezone,
+    )
+
+
+def _find_in_gazetteer(text: str) -> Place:
     text = " ".join(unicodedata.normalize("NFKC", text).split())
     if not text:
         raise ContextError("the place is empty", hint=ACCEPTED)
-    if len(text) > MAX_TEXT:
-        raise ContextError(f"a place has at most {MAX_TEXT} characters, this has {len(text)}", hint=ACCEPTED)
+    if len(text) > MAX_CHARACTERS:
+        raise ContextError(
+            f"a place has at most {MAX_CHARACTERS} characters, this has {len(text)}", hint=ACCEPTED
+        )
     if match := _ZIP.fullmatch(text):
         return _from_zip(match[1])
-    if match := COORDINATES.fullmatch(text):
+    if match := _COORDINATES.fullmatch(text):
         return _from_coordinates(float(match[1]), float(match[2]))
     if (match := _CANADIAN.fullmatch(text.upper())) and match[1][0] in PROVINCES:
         return _from_canadian(match[1], match[2] or "")
@@ -151,14 +192,14 @@ def find_place(text: str) -> Place:
 
 
 class _Row(NamedTuple):
-    """One zip code. Degrees; what the table does not know is None."""
+    """One zip code; what the table does not have is None."""
 
     zip: str
     city: str
-    aliases: tuple[str, ...]  # names the mail accepts, such as neighbourhoods
+    aliases: tuple[str, ...]  # names that the mail accepts, such as neighbourhoods
     state: str  # two letters
     timezone: str | None
-    point: tuple[float, float] | None  # latitude, longitude
+    point: tuple[float, float] | None  # latitude, longitude in degrees
 
 
 _ByState = dict[str, list[_Row]]
@@ -166,11 +207,11 @@ _ByState = dict[str, list[_Row]]
 
 @dataclass(frozen=True, slots=True)
 class _Cities:
-    """Zip codes by name and state, under the key that `_city_key` makes of a name."""
+    """Zip codes by city and state; cities are keyed by `_city_key`."""
 
     named: dict[str, _ByState]
     aliases: dict[str, _ByState]
-    spelling: dict[str, str]  # key -> the name as it is written
+    spelling: dict[str, str]  # key -> name as written
 
 
 @lru_cache(maxsize=1)
@@ -194,7 +235,7 @@ def _by_zip() -> dict[str, _Row]:
 
 @lru_cache(maxsize=1)
 def _mapped() -> list[_Row]:
-    """Rows that are on the map; bulk mail and forces' mail are known by code only."""
+    """Return the rows that are on the map: not those of bulk mail and military mail."""
     return [
         row
         for row in _by_zip().values()
@@ -220,7 +261,7 @@ def _cities() -> _Cities:
 
 @lru_cache(maxsize=1)
 def _centres() -> NDArray[np.float64]:
-    """Centre i is that of `_mapped()[i]`: (rows, 2), latitude and longitude in radians."""
+    """Return the centres of `_mapped()`: (rows, 2), latitude and longitude in radians."""
     import numpy as np
 
     return np.radians(np.array([row.point for row in _mapped()], dtype=np.float64))
@@ -265,8 +306,10 @@ def _from_coordinates(latitude: float, longitude: float) -> Place:
 
 
 def _nearest(latitude: float, longitude: float) -> _Row | None:
-    """The zip code whose centre is nearest on the sphere (haversine), None beyond NEAR_KM."""
+    """Return the zip code with the nearest centre (haversine), None beyond NEAR_KM."""
     import numpy as np
+
+    from recsys.context.geo import EARTH_RADIUS_KM
 
     centres = _centres()
     here = np.array([math.radians(latitude), math.radians(longitude)])
@@ -288,21 +331,21 @@ def _from_canadian(area: str, unit: str) -> Place:
 
 
 def _from_city(text: str) -> Place:
-    named = _IN_USA.sub("", text) or text
-    if "," in named:
-        city, _, state_text = named.rpartition(",")
+    city_text = _IN_USA.sub("", text) or text
+    if "," in city_text:
+        city, _, state_text = city_text.rpartition(",")
         state = _state_code(state_text)
         if state is None:
-            raise ContextError(f"{state_text.strip()!r} is no US state", hint=_state_hint(state_text))
+            raise ContextError(f"{state_text.strip()!r} is not a US state", hint=_state_hint(state_text))
         return _city_in_state(city, state)
-    if by_state := _states_of(named):
-        return _city_alone(named, by_state)
-    words = named.split()
+    if by_state := _states_of(city_text):
+        return _city_alone(city_text, by_state)
+    words = city_text.split()
     for cut in range(1, len(words)):  # "Minneapolis MN", "Albany New York"
         city, state = " ".join(words[:cut]), _state_code(" ".join(words[cut:]))
         if state:
             return _city_in_state(city, state)
-    raise ContextError(f"the place {text!r} is not known", hint=_city_hint(named, _cities().spelling))
+    raise ContextError(f"the place {text!r} is not known", hint=_city_hint(city_text, _cities().spelling))
 
 
 def _city_in_state(city: str, state: str) -> Place:
@@ -312,7 +355,7 @@ def _city_in_state(city: str, state: str) -> Place:
         return _mean_place(key, state, rows)
     name = STATES.get(state) or COUNTRIES[state]
     if elsewhere := _states_of(city):
-        hint = f"there is one in {_listed(elsewhere)}"
+        hint = f"there is one in {_join_states(elsewhere)}"
     else:
         hint = _city_hint(city, (key for key, states in table.named.items() if state in states))
     raise ContextError(f"no city {city.strip()!r} is known in {name}", hint=hint)
@@ -322,19 +365,19 @@ def _city_alone(city: str, by_state: _ByState) -> Place:
     if len(by_state) > 1:
         raise ContextError(
             f"{city!r} is a city in {len(by_state)} states",
-            hint=f'add the state, as in "{city}, {_state_names(by_state)[0]}": {_listed(by_state)}',
+            hint=f'add the state, as in "{city}, {_state_names(by_state)[0]}": {_join_states(by_state)}',
         )
     [(state, rows)] = by_state.items()
     return _mean_place(_city_key(city), state, rows)
 
 
 def _mean_place(key: str, state: str, rows: Sequence[_Row]) -> Place:
-    """A city from its zip codes: the mean centre, the most common time zone."""
+    """Return a city from its zip codes: their mean centre, their most common time zone."""
     points = [row.point for row in rows if row.point]
     zones = Counter(row.timezone for row in rows if row.timezone).most_common(1)
-    written = rows[0].city
+    name = rows[0].city
     return Place(
-        city=written if _city_key(written) == key else _cities().spelling[key],
+        city=name if _city_key(name) == key else _cities().spelling[key],
         state=STATES.get(state),
         country=COUNTRIES.get(state, "United States"),
         latitude=round(math.fsum(point[0] for point in points) / len(points), 4),
@@ -344,14 +387,14 @@ def _mean_place(key: str, state: str, rows: Sequence[_Row]) -> Place:
 
 
 def _states_of(city: str) -> _ByState:
-    """state -> zip codes of a city; a name that is only an alias counts when no city has it."""
+    """Return state -> zip codes of a city; an alias counts only where no city has the name."""
     table, key = _cities(), _city_key(city)
     return table.named.get(key) or table.aliases.get(key) or {}
 
 
 @lru_cache(maxsize=32_768)  # the table repeats its names
 def _city_key(name: str) -> str:
-    """One key for "St. Paul" and "saint paul", for "O'Fallon" and "O Fallon"."""
+    """Return one key for "St. Paul" and "saint paul", for "O'Fallon" and "O Fallon"."""
     plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
     return "".join(_LONG_FORMS.get(word, word) for word in re.findall(r"[a-z0-9]+", plain))
 
@@ -366,17 +409,17 @@ _STATE_CODES = {
 
 
 def _state_code(text: str) -> str | None:
-    """Two letters for "MN", "minnesota" or "D.C."; None if it is no state."""
+    """Return the two letters of "MN", "minnesota" or "D.C."; None for anything else."""
     return _STATE_CODES.get(_letters(text))
 
 
 def _state_names(by_state: _ByState) -> list[str]:
-    """Names of the states, the one with most zip codes of that city first."""
+    """Return the names of the states, by how many zip codes of the city they have."""
     codes = sorted(by_state, key=lambda code: (-len(by_state[code]), code))
     return [STATES.get(code) or COUNTRIES[code] for code in codes]
 
 
-def _listed(by_state: _ByState, limit: int = 5) -> str:
+def _join_states(by_state: _ByState, limit: int = 5) -> str:
     names = _state_names(by_state)
     return ", ".join(names[:limit]) + (" ..." if len(names) > limit else "")
 
@@ -388,9 +431,9 @@ def _state_hint(text: str) -> str:
 
 
 def _city_hint(city: str, keys: Iterable[str]) -> str:
-    """Close matches among cities with the same first letter, which keeps a typo cheap to answer."""
-    wanted = _city_key(city)
-    same_letter = [key for key in keys if key[:1] == wanted[:1]]
-    close = get_close_matches(wanted, same_letter, n=3, cutoff=0.8)
+    """Suggest close matches with the same first letter, which keeps the search fast."""
+    query = _city_key(city)
+    same_letter = [key for key in keys if key[:1] == query[:1]]
+    close = get_close_matches(query, same_letter, n=3, cutoff=0.8)
     spelling = _cities().spelling
     return f"did you mean {', '.join(spelling[key] for key in close)}? {ACCEPTED}" if close else ACCEPTED

@@ -1,7 +1,7 @@
-"""What tells who somebody is, taken out of free text before a model, a trace or a log sees it.
+"""Masks personal data in text before a model, a trace or a log sees it.
 
-Numbers are only taken for what they can be shown to be: a card or IBAN has its check digits, a
-telephone number is one that its country's numbering plan has. So years, titles and ids stay.
+A number is masked only if it is valid: a card or IBAN by its check digits, a telephone number by
+the numbering plan of its country. Years, titles and ids stay.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from recsys.config import PersonalData, Privacy
 from recsys.types import User
 
-# Quantifiers are bounded, so that no text makes the search slow.
+# Quantifiers are bounded, so no text makes the search slow.
 _AT, _DOT = r"(?:[@\uff20]|\s{0,2}[\[(]at[\])]\s{0,2})", r"(?:\.|\s{0,2}[\[(]dot[\])]\s{0,2})"
 _MAIL = re.compile(
     rf"(?<![\w.+-])[\w.!#$%'*+^~-]{{1,64}}{_AT}(?:[\w-]{{1,63}}{_DOT}){{1,6}}[^\W\d_]{{2,24}}(?![\w-])",
@@ -27,36 +27,39 @@ _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
 _IPV6 = re.compile(
     r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?:\.\d{1,3}){0,3}(?![\w:])", re.IGNORECASE
 )
-_MIN_PHONE = 7  # digits; shorter ones are only known locally
+_MIN_PHONE = 7  # digits; shorter numbers are only valid locally
 _MIN_NAME = 2  # letters
-REMEMBERED = 500  # characters of a text that is kept for the next time
+MAX_CACHED = 500  # characters
 
 
 def mask(text: str, privacy: Privacy, names: Iterable[str] = ()) -> str:
-    """The text with "[mail]", "[phone]" ... in place of what the domain's `privacy` names.
+    """Replace personal data by "[mail]", "[phone]" ...
 
-    `names` are names of the person who asks, beside those the domain lists.
+    Args:
+        text: The text.
+        privacy: Which kinds of data are masked, and which names.
+        names: Further names, those of the user.
     """
     known = (*privacy.names, *names) if "name" in privacy.mask else ()
-    remembered = _remembered if len(text) <= REMEMBERED else _masked
-    return remembered(text, privacy.mask, privacy.regions, tuple(known))
+    function = _mask_cached if len(text) <= MAX_CACHED else _mask
+    return function(text, privacy.mask, privacy.regions, tuple(known))
 
 
 def mask_facts(facts: Mapping[str, str], privacy: Privacy, names: Iterable[str] = ()) -> dict[str, str]:
-    """The same for the values of named facts, such as an event's context."""
+    """Mask the values of facts, such as the context of an event."""
     names = tuple(names)
     return {name: mask(value, privacy, names) for name, value in facts.items()}
 
 
 def mask_user(user: User, privacy: Privacy) -> User:
-    """A user whose profile may be shown: masked, and without the fields that hold names."""
+    """Mask the profile of a user, and drop its fields that hold names."""
     hidden = privacy.name_fields if "name" in privacy.mask else ()
-    told = {name: value for name, value in user.profile.items() if name not in hidden}
-    return user.model_copy(update={"profile": mask_facts(told, privacy, names_of(user, privacy))})
+    visible = {name: value for name, value in user.profile.items() if name not in hidden}
+    return user.model_copy(update={"profile": mask_facts(visible, privacy, names_of(user, privacy))})
 
 
 def mask_json(value: Any, privacy: Privacy, names: Iterable[str] = ()) -> Any:
-    """The same for every text inside a JSON value, keys aside: for traces."""
+    """Mask every text inside a JSON value except keys: for traces."""
     if isinstance(value, str):
         return mask(value, privacy, names)
     if isinstance(value, Mapping):
@@ -67,38 +70,38 @@ def mask_json(value: Any, privacy: Privacy, names: Iterable[str] = ()) -> Any:
 
 
 def names_of(user: User | None, privacy: Privacy) -> tuple[str, ...]:
-    """Names in a user's profile: the fields as they are, and the words of each."""
+    """Return the names in the profile of a user, whole and word by word."""
     if user is None or "name" not in privacy.mask:
         return ()
     whole = [user.profile[name] for name in privacy.name_fields if user.profile.get(name)]
     return tuple(dict.fromkeys([*whole, *(word for name in whole for word in name.split())]))
 
 
-def forget() -> None:
-    """Drop the texts that are remembered to be quick."""
-    _remembered.cache_clear()
+def clear_cache() -> None:
+    """Drop the cached texts."""
+    _mask_cached.cache_clear()
 
 
-def _masked(
+def _mask(
     text: str, kinds: tuple[PersonalData, ...], regions: tuple[str, ...], names: tuple[str, ...]
 ) -> str:
-    for kind, finds in _FINDERS.items():
+    for kind, replace in _REPLACERS.items():
         if kind in kinds:
-            text = finds(text)
+            text = replace(text)
     if "phone" in kinds:
-        text = _phones(text, regions)
-    return _names(text, names) if names else text
+        text = _mask_phones(text, regions)
+    return _mask_names(text, names) if names else text
 
 
-def _replaced(pattern: re.Pattern[str], mark: str, is_one: Callable[[str], bool]) -> Callable[[str], str]:
-    return lambda text: pattern.sub(lambda match: mark if is_one(match[0]) else match[0], text)
+def _replacer(pattern: re.Pattern[str], mark: str, is_valid: Callable[[str], bool]) -> Callable[[str], str]:
+    return lambda text: pattern.sub(lambda match: mark if is_valid(match[0]) else match[0], text)
 
 
 def _is_card(digits: str) -> bool:
     from stdnum import luhn
 
     number = re.sub(r"[ -]", "", digits)
-    # ISO/IEC 7812: cards for payment begin with 2 to 6; the check digit alone would take 1 of 10 numbers.
+    # ISO/IEC 7812: payment cards begin with 2 to 6. By the check digit alone, 1 of 10 numbers is valid.
     return number[0] in "23456" and len(number) in (13, 14, 15, 16, 19) and luhn.is_valid(number)
 
 
@@ -107,16 +110,16 @@ def _is_ip(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    if address.is_loopback or address.is_unspecified:  # every machine's own: it tells of nobody
+    if address.is_loopback or address.is_unspecified:  # the same on every machine
         return False
     return address.version == 4 or text.count(":") > 2 or "::" in text
 
 
-def _ibans(text: str) -> str:
-    """An IBAN ends where its check digits hold: words that follow it are not part of it."""
+def _mask_ibans(text: str) -> str:
+    """Mask each IBAN up to where its check digits are valid, so that words after it stay."""
     from stdnum import iban
 
-    def shortened(match: re.Match[str]) -> str:
+    def mask_valid_part(match: re.Match[str]) -> str:
         parts = re.split(r"(?=[ -])", match[0])
         for end in range(len(parts), 0, -1):
             head = "".join(parts[:end])
@@ -124,10 +127,10 @@ def _ibans(text: str) -> str:
                 return "[iban]" + "".join(parts[end:])
         return match[0]
 
-    return _IBAN.sub(shortened, text)
+    return _IBAN.sub(mask_valid_part, text)
 
 
-def _phones(text: str, regions: tuple[str, ...]) -> str:
+def _mask_phones(text: str, regions: tuple[str, ...]) -> str:
     if sum(char.isdigit() for char in text) < _MIN_PHONE:
         return text
     from phonenumbers import Leniency, PhoneNumberMatcher
@@ -138,8 +141,8 @@ def _phones(text: str, regions: tuple[str, ...]) -> str:
     return text
 
 
-def _names(text: str, names: tuple[str, ...]) -> str:
-    """Whole words, however they are capitalised; the longest name first."""
+def _mask_names(text: str, names: tuple[str, ...]) -> str:
+    """Mask whole words in any case, the longest name first."""
     usable = sorted({name.strip() for name in names if len(name.strip()) >= _MIN_NAME}, key=len, reverse=True)
     if not usable:
         return text
@@ -148,12 +151,12 @@ def _names(text: str, names: tuple[str, ...]) -> str:
     )
 
 
-# An event's facts are read again for every training and every index.
-_remembered = lru_cache(maxsize=20_000)(_masked)
+# The facts of an event are masked again for every training and every index.
+_mask_cached = lru_cache(maxsize=20_000)(_mask)
 
-_FINDERS: Mapping[PersonalData, Callable[[str], str]] = {
-    "mail": _replaced(_MAIL, "[mail]", lambda found: True),
-    "iban": _ibans,
-    "card": _replaced(_DIGITS_IN_GROUPS, "[card]", _is_card),
-    "ip": lambda text: _replaced(_IPV4, "[ip]", _is_ip)(_replaced(_IPV6, "[ip]", _is_ip)(text)),
+_REPLACERS: Mapping[PersonalData, Callable[[str], str]] = {
+    "mail": _replacer(_MAIL, "[mail]", lambda text: True),
+    "iban": _mask_ibans,
+    "card": _replacer(_DIGITS_IN_GROUPS, "[card]", _is_card),
+    "ip": lambda text: _replacer(_IPV4, "[ip]", _is_ip)(_replacer(_IPV6, "[ip]", _is_ip)(text)),
 }

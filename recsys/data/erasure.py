@@ -45,7 +45,7 @@ def delete_user(store: Store, domain: Domain, user_id: str, settings: Settings) 
     with store.transaction(writes=True) as connection:
         rows = _delete_rows(connection, domain.name, user_id)
         note_import(connection, domain.name)
-    pii.forget()
+    pii.clear_cache()
     sanitize.forget()
     return Deletion(rows, remove_fitted(domain, settings) if rows.get(INTERACTIONS.name) else (), adapters)
 

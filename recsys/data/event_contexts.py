@@ -1,4 +1,4 @@
-"""The situation each stored event happened in."""
+"""The context that each stored event happened in."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from recsys.data.store import Store
 from recsys.errors import ContextError
 from recsys.types import Context, Interaction, Place
 
-PLACE_FACT = "place"  # of an event's facts, the one that says where the person was
+PLACE_FACT = "place"  # the fact of an event that says where the user was
 
 
 def event_contexts(store: Store, domain: Domain) -> Iterator[tuple[Interaction, Context]]:
-    """Events with their context: when, where (by default at the user's home), and what the event itself says."""
+    """Yield the stored events with their contexts."""
     yield from attach_contexts(store.interactions(domain.name), user_homes(store, domain.name), domain)
 
 
 def user_homes(store: Store, domain: str) -> dict[str, Place | None]:
-    """Where each user lives, as far as it is known."""
+    """Return where each user lives, as far as it is known."""
     return {user: store.user(domain, user).home for user in store.users(domain)}
 
 
 def attach_contexts(
     events: Iterable[Interaction], home_of: Mapping[str, Place | None], domain: Domain
 ) -> Iterator[tuple[Interaction, Context]]:
-    """Each event with its context; those that cannot be understood are left out."""
+    """Yield events with their contexts, without those whose context is malformed."""
     for event in events:
         try:
             yield event, event_context(event, home_of.get(event.user_id), domain)
@@ -38,10 +38,16 @@ def attach_contexts(
 def event_context(
     event: Interaction, home: Place | None, domain: Domain, names: Sequence[str] = ()
 ) -> Context:
-    """The context an event happened in, of its time and facts alone: never what was met, or how it was liked.
+    """Return the context of an event, from its time and facts but never from its item or rating.
 
-    Facts are masked as in a request to the domain, with the `names` of the person.
-    Raises ContextError where `build_context` does.
+    Args:
+        event: The event.
+        home: Where the user lives, which stands in for a place that the event does not name.
+        domain: Its locality and privacy apply, as in a request.
+        names: Names of the user, which are masked.
+
+    Raises:
+        ContextError: As `build_context`.
     """
     facts = dict(event.context)
     return build_context(
@@ -49,7 +55,6 @@ def event_context(
         place=facts.pop(PLACE_FACT, None),
         home=home,
         extra=facts,
-        locality=domain.locality,
-        privacy=domain.privacy,
+        domain=domain,
         names=names,
     )

@@ -308,16 +308,14 @@ class Recommender:
         return Prepared(query, request, known.id if known else None, notes + context.notes, watch.timings)
 
     def _context(self, user: User | None, options: RequestOptions) -> Context:
-        privacy = self.domain.privacy
         return build_context(
             at=options.get("at"),
             place=options.get("place"),
             home=user.home if user else None,
             wish=options.get("wish", ""),
             extra=options.get("extra"),
-            locality=self.domain.locality,
-            privacy=privacy,
-            names=names_of(user, privacy),
+            domain=self.domain,
+            names=names_of(user, self.domain.privacy),
         )
 
     def _history(

@@ -74,8 +74,7 @@ def _score(recommender: Recommender, score_request: ScoreRequest, strategy: str)
         place=score_request.place,
         wish=score_request.wish,
         extra=score_request.context,
-        locality=recommender.domain.locality,
-        privacy=recommender.domain.privacy,
+        domain=recommender.domain,
     )
     items = [_item(recommender, entry, number) for number, entry in enumerate(score_request.candidates)]
     history = tuple(

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.context.builder import build_context, find_place, part_of_day, season
+from recsys.context.builder import build_context, part_of_day, season
+from recsys.context.gazetteer import find_place
 from recsys.errors import ContextError
 from recsys.types import Context, Place
 
@@ -335,7 +336,7 @@ def test_an_empty_or_endless_fact_is_an_error(value: str) -> None:
 
 
 def test_warnings_of_dateparser_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dateparser.date  # type: ignore[import-untyped]
+    import dateparser.date
 
     original = dateparser.date.DateDataParser
 

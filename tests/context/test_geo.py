@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.config import Locality
-from recsys.context.builder import build_context, locate
+from recsys.config import Locality, load_domain
+from recsys.context.builder import build_context
+from recsys.context.gazetteer import find_place
 from recsys.context.geo import DAY, WEEK, distance_km, hours_of, parse_hours
 from recsys.errors import ContextError
 from recsys.ranking.facts import candidate_facts
@@ -16,6 +17,7 @@ TOWN = Locality(
     timezone="America/Chicago",
     areas={"Old Quay": (44.98, -93.26), "Lakeside": (44.96, -93.31)},
 )
+DOMAIN = load_domain("places").model_copy(update={"locality": TOWN})
 
 
 def at(day: int, hour: int, minute: int = 0) -> int:
@@ -61,16 +63,16 @@ def test_distance_is_that_on_the_sphere() -> None:
 
 def test_a_part_of_town_is_known_by_name_and_by_coordinates() -> None:
     for text in ("Old Quay", " old  quay ", "Old Quay, Fernmere", "44.981, -93.261"):
-        place = locate(text, TOWN)
+        place = find_place(text, TOWN)
         assert (place.name, place.timezone) == ("Old Quay, Fernmere", "America/Chicago")
-    assert locate("44.981, -93.261", TOWN).latitude == 44.981
-    assert locate("55405", TOWN).city == "Minneapolis"
-    assert locate("10.5, 10.5", TOWN).city is None
+    assert find_place("44.981, -93.261", TOWN).latitude == 44.981
+    assert find_place("55405", TOWN).city == "Minneapolis"
+    assert find_place("10.5, 10.5", TOWN).city is None
     with pytest.raises(ContextError, match="not known") as caught:
-        locate("Nowhere", TOWN)
+        find_place("Nowhere", TOWN)
     assert "Old Quay, Lakeside" in caught.value.hint
     with pytest.raises(ContextError, match="between"):
-        locate("404.98, -93.26", TOWN)
+        find_place("404.98, -93.26", TOWN)
 
 
 def facts(site: Site | None, context: Context) -> dict[str, str]:
@@ -82,7 +84,7 @@ def test_a_candidate_is_told_how_far_it_is_and_whether_it_is_open() -> None:
     site = Site(latitude=44.98, longitude=-93.26, hours="Mo-Fr 08:00-18:00")
 
     def told(when: str, place: str = "Lakeside") -> dict[str, str]:
-        return facts(site, build_context(at=when, place=place, locality=TOWN))
+        return facts(site, build_context(at=when, place=place, domain=DOMAIN))
 
     assert told("2025-07-04T09:00") == {"distance": "4.5 km", "open": "now"}
     assert told("2025-07-04T06:00", "Old Quay") == {"distance": "0.0 km", "open": "at 08:00"}
@@ -93,7 +95,7 @@ def test_a_candidate_is_told_how_far_it_is_and_whether_it_is_open() -> None:
 
 
 def test_what_is_not_known_is_not_told() -> None:
-    known = build_context(at="2025-07-04T09:00", place="Old Quay", locality=TOWN)
+    known = build_context(at="2025-07-04T09:00", place="Old Quay", domain=DOMAIN)
     assert facts(None, known) == {}
     assert facts(Site(), known) == {}
     assert facts(Site(hours="whenever"), known) == {}

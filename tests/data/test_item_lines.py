@@ -20,7 +20,8 @@ def written(folder: Path, text: str) -> Path:
 def test_a_line_is_an_item_and_white_space_does_not_matter(tmp_path: Path) -> None:
     path = written(
         tmp_path,
-        '\ufeff{"id": " a ", "title": " My  film ", "year": 1998, "attributes": {"genre": ["Noir", " ", "Noir"], "star": []}}\n'
+        '\ufeff{"id": " a ", "title": " My  film ", "year": 1998, '
+        '"attributes": {"genre": ["Noir", " ", "Noir"], "star": []}}\n'
         '\n{"id": "b", "title": "Other"}\r\n',
     )
     assert read_item_lines(path) == [
@@ -54,7 +55,7 @@ def test_an_item_that_was_shown_can_be_read_again(tmp_path: Path) -> None:
             '{"id": "x", "title": "X", "attributes": {"genre": ["\\ud800"]}}',
             "row 2, field 'attributes.genre': holds",
         ),
-        ('{"id": "fine", "title": "Twin"}', "row 2, field 'id': 'fine' stands in line 1 already"),
+        ('{"id": "fine", "title": "Twin"}', "row 2, field 'id': 'fine' is in line 1 already"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_field(line: str, said: str, tmp_path: Path) -> None:

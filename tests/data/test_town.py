@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recsys.config import Settings, load_domain
-from recsys.context.builder import build_context, locate
+from recsys.context.builder import build_context
 from recsys.context.geo import minute_of_week, parse_hours
 from recsys.data.event_contexts import event_contexts
 from recsys.data.importers import import_domain, read_domain
@@ -58,11 +58,12 @@ def test_nobody_goes_to_a_closed_place_or_twice_to_one(made: Town) -> None:
 
 
 def test_visits_are_as_likely_as_the_optimum_says(made: Town) -> None:
-    """Of visits said to have probability p, a share p happens: over all of them, and for the likeliest place."""
+    """Of visits with probability p, a share p happens: of all of them, and of the likeliest."""
     draw = np.random.default_rng(1)
     met: dict[int, set[str]] = {number: set() for number in range(len(made.residents))}
     chosen = set(draw.permutation(len(made.visits))[:1500].tolist())
     hits, expected, information = 0, 0.0, 0.0
+    domain = load_domain("places")
     for number, visit in enumerate(made.visits):
         place = made.places[visit.place].id
         if number in chosen:
@@ -70,8 +71,9 @@ def test_visits_are_as_likely_as_the_optimum_says(made: Town) -> None:
                 made.residents[visit.resident].id,
                 build_context(
                     at=visit.time,
-                    place=locate(f"{visit.start[0]}, {visit.start[1]}", load_domain("places").locality),
+                    place=f"{visit.start[0]}, {visit.start[1]}",
                     extra={"weather": visit.weather},
+                    domain=domain,
                 ),
                 met[visit.resident],
             )
@@ -88,9 +90,7 @@ def test_visits_are_as_likely_as_the_optimum_says(made: Town) -> None:
 
 def context(hour: int, weather: str = "sunny", place: str = "Old Quay") -> Context:
     at = dt.datetime(2025, 7, 4, hour, tzinfo=ZoneInfo(town_facts.TIMEZONE))  # a Friday
-    return build_context(
-        at=at, place=place, extra={"weather": weather}, locality=load_domain("places").locality
-    )
+    return build_context(at=at, place=place, extra={"weather": weather}, domain=load_domain("places"))
 
 
 def share(made: Town, category: str, event_context: Context) -> float:

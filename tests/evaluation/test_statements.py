@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from recsys.config import load_domain
-from recsys.context.builder import PARTS_OF_DAY, WEEKDAYS
+from recsys.context.builder import PARTS_OF_DAY
+from recsys.context.time_parser import WEEKDAYS
 from recsys.data.importers import read_domain
 from recsys.evaluation.explanations.statements import TABLES, Judge
 from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, values_of

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from recsys.config import ReasonConfig, load_domain
-from recsys.context.builder import WEEKDAYS
+from recsys.context.time_parser import WEEKDAYS
 from recsys.data.importers import read_domain
 from recsys.errors import PromptError
 from recsys.explain import (

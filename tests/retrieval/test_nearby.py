@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.config import Locality
+from recsys.config import Locality, load_domain
 from recsys.config.retrieval import NearbyConfig
 from recsys.context.builder import build_context
 from recsys.types import Context, Interaction, Item, Site
@@ -11,6 +11,7 @@ from retrieval import ChannelRetriever, ItemRows, Query
 from retrieval.channels.nearby import Nearby, nearby
 
 TOWN = Locality(name="T", timezone="UTC", radius_km=50, areas={"here": (50.0, 10.0), "there": (50.0, 10.1)})
+DOMAIN = load_domain("places").model_copy(update={"locality": TOWN})
 
 
 def item(name: str, east: float | None, hours: str = "") -> Item:
@@ -27,7 +28,7 @@ ITEMS = [
 
 
 def event_context(at: str | None = None, place: str | None = None) -> Context:
-    return build_context(at=at, place=place, locality=TOWN)
+    return build_context(at=at, place=place, domain=DOMAIN)
 
 
 def order(channel: Nearby, context: Context, table: ItemRows | None = None) -> list[str]:

@@ -243,10 +243,10 @@ def test_texts_that_were_remembered_are_forgotten(store: Store, films: Domain, s
     sanitize.clean_text("very private words")
     pii.mask("very private words", Privacy())
     assert sanitize._clean.cache_info().currsize
-    assert pii._remembered.cache_info().currsize
+    assert pii._mask_cached.cache_info().currsize
     delete_user(store, films, "ann", settings)
     assert sanitize._clean.cache_info().currsize == 0
-    assert pii._remembered.cache_info().currsize == 0
+    assert pii._mask_cached.cache_info().currsize == 0
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from recsys.config import Privacy, load_domain
 from recsys.context.builder import build_context
 from recsys.context.pii import mask, mask_json, mask_user, names_of
 from recsys.data.batch import ImportReport
-from recsys.data.importers.readers import locate, read_table
+from recsys.data.importers.readers import data_file, read_table
 from recsys.data.importers.validate import columns_of, read_items
 from recsys.recommender.recommender import Recommender
 from recsys.types import User
@@ -106,7 +106,7 @@ def test_long_hostile_text_is_read_through(text: str) -> None:
 
 def test_no_title_of_the_shipped_films_changes() -> None:
     domain = load_domain("movies")
-    table = read_table(locate(domain, domain.items.file), domain.items.format, columns_of(domain.items))
+    table = read_table(data_file(domain, domain.items.file), domain.items.format, columns_of(domain.items))
     titles = [item.name for item in read_items(table, domain.items, ImportReport())]
     assert len(titles) > 1600
     assert [title for title in titles if mask(title, EVERYTHING) != title] == []
@@ -118,8 +118,8 @@ def test_wish_and_facts_are_masked_where_a_request_enters() -> None:
     )
     assert context.wish == "mail me at [mail], I am [name]"
     assert context.extra == {"who": "[name], [phone]"}
-    off = Privacy(mask=())
-    assert build_context(wish="a@b.example", privacy=off).wish == "a@b.example"
+    unmasked = load_domain("movies").model_copy(update={"privacy": Privacy(mask=())})
+    assert build_context(wish="a@b.example", domain=unmasked).wish == "a@b.example"
     ordinary = build_context(wish="something like Se7en (1995)", extra={"weather": "rain"})
     assert (ordinary.wish, ordinary.extra) == ("something like Se7en (1995)", {"weather": "rain"})
 

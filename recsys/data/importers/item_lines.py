@@ -1,15 +1,16 @@
-"""Items one by one: JSON lines with the fields of `Item`."""
+"""Items as JSON lines, with the fields of `Item`."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from recsys.context.geo import parse_hours
 from recsys.data.importers.readers import NOT_TEXT, read_text
-from recsys.data.importers.values import collapse, shown
+from recsys.data.importers.values import collapse, quote
 from recsys.errors import DataError
 from recsys.types import Item
 
@@ -19,67 +20,88 @@ FIRST_YEAR, LAST_YEAR = 1000, 2999
 
 
 def read_item_lines(path: Path) -> list[Item]:
-    """The items of a JSONL file, each id once; empty lines are skipped.
+    """Read the items of a JSONL file, skipping empty lines.
 
-    Raises DataError naming file, line and field for the first wrong one.
+    Raises:
+        DataError: A line is wrong or an id comes twice; names file, line and field.
     """
     line_of: dict[str, int] = {}
     items = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        item = item_of(str(path), number, line)
+        item = parse_item_line(str(path), number, line)
         if item.id in line_of:
-            problem = f"{shown(item.id)} stands in line {line_of[item.id]} already"
+            problem = f"{quote(item.id)} is in line {line_of[item.id]} already"
             raise DataError(str(path), number, "id", problem, hint="every id must be used once")
         line_of[item.id] = number
         items.append(item)
     return items
 
 
-def item_of(source: str, number: int, line: str) -> Item:
-    """The item of one line, its texts tidied. Raises DataError that names `source` and `number`."""
-
-    def wrong(field: str | None, problem: str) -> DataError:
-        return DataError(source, number, field, problem, hint=f"one line is {EXAMPLE}")
-
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise wrong(None, f"not valid JSON: {error}: {shown(line)}") from error
-    if not isinstance(row, dict):
-        raise wrong(None, f"expected a JSON object, found {shown(line)}")
-    try:
-        item = Item.model_validate(row)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise wrong(field, f"no such field; there are: {FIELDS}") from error
-        raise wrong(field, f"{first['msg']}, found {shown(first['input'])}") from error
-    texts = {"id": item.id, "title": item.title, "description": item.description}
-    texts |= {f"attributes.{name}": "".join((name, *values)) for name, values in item.attributes.items()}
-    for field, text in texts.items():
-        if NOT_TEXT.search(text):
-            raise wrong(field, f"holds a NUL byte or half a character: {shown(text)}")
-        if field in ("id", "title") and not text.strip():
-            raise wrong(field, "expected a value, found nothing")
-    if item.year is not None and not FIRST_YEAR <= item.year <= LAST_YEAR:
-        raise wrong("year", f"expected a year from {FIRST_YEAR} to {LAST_YEAR}, found {item.year}")
-    if item.site and item.site.hours:
-        try:
-            parse_hours(item.site.hours)
-        except ValueError as error:
-            raise wrong("site.hours", str(error)) from error
+def parse_item_line(source: str, number: int, line: str) -> Item:
+    """Parse one item and clean its texts. Raises DataError that names `source` and `number`."""
+    whole_line = _Line(source, number, line)
+    item = _parse(whole_line)
+    _check_texts(item, whole_line)
+    _check_values(item, whole_line)
+    attributes = {name: _distinct(values) for name, values in item.attributes.items()}
     clean = {
         "id": item.id.strip(),
         "title": collapse(item.title),
         "description": collapse(item.description),
-        "attributes": {
-            name: _distinct(values) for name, values in item.attributes.items() if _distinct(values)
-        },
+        "attributes": {name: values for name, values in attributes.items() if values},
     }
     return item.model_copy(update=clean)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line of a file or of a request."""
+
+    source: str
+    number: int
+    text: str
+
+    def error(self, field: str | None, problem: str) -> DataError:
+        return DataError(self.source, self.number, field, problem, hint=f"one line is {EXAMPLE}")
+
+
+def _parse(line: _Line) -> Item:
+    try:
+        row = json.loads(line.text)
+    except (ValueError, RecursionError) as error:
+        raise line.error(None, f"not valid JSON: {error}: {quote(line.text)}") from error
+    if not isinstance(row, dict):
+        raise line.error(None, f"expected a JSON object, found {quote(line.text)}")
+    try:
+        return Item.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise line.error(field, f"no such field; there are: {FIELDS}") from error
+        raise line.error(field, f"{first['msg']}, found {quote(first['input'])}") from error
+
+
+def _check_texts(item: Item, line: _Line) -> None:
+    texts = {"id": item.id, "title": item.title, "description": item.description}
+    texts |= {f"attributes.{name}": "".join((name, *values)) for name, values in item.attributes.items()}
+    for field, text in texts.items():
+        if NOT_TEXT.search(text):
+            raise line.error(field, f"holds a NUL byte or half a character: {quote(text)}")
+        if field in ("id", "title") and not text.strip():
+            raise line.error(field, "expected a value, found nothing")
+
+
+def _check_values(item: Item, line: _Line) -> None:
+    if item.year is not None and not FIRST_YEAR <= item.year <= LAST_YEAR:
+        raise line.error("year", f"expected a year from {FIRST_YEAR} to {LAST_YEAR}, found {item.year}")
+    if item.site and item.site.hours:
+        try:
+            parse_hours(item.site.hours)
+        except ValueError as error:
+            raise line.error("site.hours", str(error)) from error
 
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:

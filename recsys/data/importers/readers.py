@@ -1,7 +1,6 @@
-"""Files -> tables of cells, with the number of each row for messages.
+"""Files, as tables of cells with row numbers for messages.
 
-Text formats are read by the line, so that every mistake is named by its line number;
-the header is line 1. Rows of Parquet are counted from 1.
+Rows of text formats are lines, of which the header is 1. Rows of Parquet are counted from 1.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from recsys.config import Domain, load_settings
 from recsys.config.tables import TableFormat
-from recsys.data.importers.values import shown
+from recsys.data.importers.values import quote
 from recsys.errors import ConfigError, DataError, MissingDependency
 
 MAX_NAMES = 20  # columns listed in a message
@@ -37,37 +36,39 @@ FORMATS: Mapping[str, TableFormat] = {
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 _RECBOLE_TYPE = re.compile(r":(?:token|float)(?:_seq)?$")
-NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates: no database keeps them
+NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates: no database stores them
 
 Records = Iterator[tuple[int, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The wanted columns of a file: `rows[i]` is the number of the row that holds cell i."""
+    """Columns of a file."""
 
     file: str
-    rows: Sequence[int]
-    columns: Mapping[str, Sequence[object]]
+    rows: Sequence[int]  # row number of each cell
+    columns: Mapping[str, Sequence[object]]  # name -> cells
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def error(self, index: int, column: str, problem: str, *, hint: str = "") -> DataError:
-        """A DataError about one cell; `index` counts from 0."""
+        """Return a DataError about one cell; `index` counts from 0."""
         return DataError(self.file, self.rows[index], column, problem, hint=hint)
 
     def texts(self, column: str) -> list[str]:
-        """A column as text without white space around it; "" where there is no value.
+        """Return a column as stripped text, "" where there is no value.
 
-        Raises DataError for a value that is not a single one, NUL bytes and broken Unicode.
+        Raises:
+            DataError: A cell holds a list, a NUL byte or broken Unicode.
         """
         return [self._text(index, column, value) for index, value in enumerate(self.columns[column])]
 
     def lists(self, column: str, separator: str | None) -> list[list[str]]:
-        """A column as lists of text: JSON and Parquet lists as they are, text split by `separator`.
+        """Return a column as lists of text: lists of JSON and Parquet, or text split by `separator`.
 
-        Raises DataError as `texts` does.
+        Raises:
+            DataError: As `texts`.
         """
         lists = []
         for index, value in enumerate(self.columns[column]):
@@ -82,11 +83,11 @@ class Table:
         if not isinstance(value, str):
             text = _as_text(value)
             if text is None:
-                problem = f"expected text or a number, found {shown(value)}"
+                problem = f"expected text or a number, found {quote(value)}"
                 raise self.error(index, column, problem, hint="lists are read as attributes only")
             return text
         if NOT_TEXT.search(value):
-            raise self.error(index, column, f"holds a NUL byte or half a character: {shown(value)}")
+            raise self.error(index, column, f"holds a NUL byte or half a character: {quote(value)}")
         return value.strip()
 
 
@@ -99,18 +100,21 @@ def _as_text(value: object) -> str | None:
         case bool():
             return str(value).lower()
         case float() if value.is_integer() and abs(value) < 1e15:
-            return str(int(value))  # an id that was read as 196.0
+            return str(int(value))  # an id that was read as the number 196.0
         case int() | float():
             return str(value)
-        case dt.date():  # and times, which are dates as well
+        case dt.date():  # or a time, which is a date too
             return value.isoformat()
     return None
 
 
-def locate(domain: Domain, file: str) -> Path:
-    """Where a file of the domain lies: in an installed package, in a folder, or with what was generated.
+def data_file(domain: Domain, file: str) -> Path:
+    """Return where a file of the domain lies: in a package, in a folder, or generated now.
 
-    The package is looked up, never imported; a generator runs where its files are not there yet. Raises MissingDependency if it is not installed.
+    The package is looked up but never imported.
+
+    Raises:
+        MissingDependency: The package is not installed.
     """
     source = domain.source
     if source.generator == "town":
@@ -129,27 +133,29 @@ def locate(domain: Domain, file: str) -> Path:
     return Path(str(distribution.locate_file(f"{source.path}/{file}")))
 
 
-def read_table(path: Path, kind: TableFormat | None, wanted: Sequence[str]) -> Table:
-    """The `wanted` columns of a file; without a `kind` its suffix decides.
+def read_table(path: Path, file_format: TableFormat | None, wanted: Sequence[str]) -> Table:
+    """Read the `wanted` columns of a file, whose format its suffix tells unless it is given.
 
-    Raises DataError for a file that is missing, empty or malformed and for a column that it
-    lacks, ConfigError for a suffix that stands for no format.
+    Raises:
+        DataError: The file is missing, empty or malformed, or lacks a column.
+        ConfigError: The suffix tells no format.
     """
-    kind = kind or FORMATS.get(path.suffix.lower())
-    if kind is None:
+    file_format = file_format or FORMATS.get(path.suffix.lower())
+    if file_format is None:
         known = ", ".join(FORMATS)
-        raise ConfigError(f"{path}: no format is known for this suffix", hint=f"set format, or use {known}")
-    if kind == "parquet":
+        raise ConfigError(f"{path}: the suffix tells no format", hint=f"set format, or use {known}")
+    if file_format == "parquet":
         return _read_parquet(path, wanted)
     text = read_text(path)
-    if kind == "jsonl":
+    if file_format == "jsonl":
         return _read_jsonl(path, text, wanted)
-    records = _recbole_records(text) if kind == "recbole" else _csv_records(path, text, DELIMITERS[kind])
-    return _from_records(path, records, wanted)
+    if file_format == "recbole":
+        return _from_records(path, _recbole_records(text), wanted)
+    return _from_records(path, _csv_records(path, text, DELIMITERS[file_format]), wanted)
 
 
 def read_text(path: Path) -> str:
-    """A file of UTF-8, with or without a byte order mark. Raises DataError if it is anything else, or empty."""
+    """Read UTF-8, with or without a byte order mark. Raises DataError if it is empty or malformed."""
     try:
         data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
@@ -193,7 +199,7 @@ def _csv_records(path: Path, text: str, delimiter: str) -> Records:
             raise DataError(str(path), first_line, None, f"cannot be split: {error}", hint=hint) from error
         if fields:
             yield first_line, fields
-        first_line = reader.line_num + 1  # a quoted value may go over several lines
+        first_line = reader.line_num + 1  # a quoted value may span several lines
 
 
 def _from_records(path: Path, records: Records, wanted: Sequence[str]) -> Table:
@@ -207,19 +213,20 @@ def _from_records(path: Path, records: Records, wanted: Sequence[str]) -> Table:
     for number, fields in records:
         if len(fields) != len(names):
             problem = f"expected {len(names)} fields as in the header, found {len(fields)}: "
-            raise DataError(str(path), number, None, problem + shown(" | ".join(fields)))
+            raise DataError(str(path), number, None, problem + quote(" | ".join(fields)))
         numbers.append(number)
         rows.append(fields)
-    places = {name: names.index(name) for name in wanted}
-    return Table(str(path), numbers, {name: [row[at] for row in rows] for name, at in places.items()})
+    indices = {name: names.index(name) for name in wanted}
+    columns = {name: [row[index] for row in rows] for name, index in indices.items()}
+    return Table(str(path), numbers, columns)
 
 
 def _check_columns(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in names:
-            there = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+            known = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
             hint = "correct the file or its columns in domain.toml"
-            raise DataError(str(path), None, name, f"no such column; there are: {there}", hint=hint)
+            raise DataError(str(path), None, name, f"no such column; there are: {known}", hint=hint)
 
 
 def _read_jsonl(path: Path, text: str, wanted: Sequence[str]) -> Table:
@@ -231,9 +238,9 @@ def _read_jsonl(path: Path, text: str, wanted: Sequence[str]) -> Table:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(str(path), number, None, f"not valid JSON: {error}: {shown(line)}") from error
+            raise DataError(str(path), number, None, f"not valid JSON: {error}: {quote(line)}") from error
         if not isinstance(row, dict):
-            raise DataError(str(path), number, None, f"expected a JSON object, found {shown(line)}")
+            raise DataError(str(path), number, None, f"expected a JSON object, found {quote(line)}")
         numbers.append(number)
         rows.append(row)
     _check_columns(path, list(dict.fromkeys(name for row in rows for name in row)), wanted)

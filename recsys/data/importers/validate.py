@@ -1,4 +1,4 @@
-"""Tables of cells -> validated `Item`, `User` and `Interaction`. The first wrong row ends it."""
+"""Tables of cells, as validated items, users and interactions. The first wrong row is an error."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from recsys.config.tables import Column, InteractionTable, ItemTable, UserTable
 from recsys.data.batch import ImportReport, Progress, ResolvePlace
 from recsys.data.importers import values
 from recsys.data.importers.readers import Table
-from recsys.data.importers.values import Unreadable, collapse, shown
+from recsys.data.importers.values import InvalidValue, collapse, quote
 from recsys.errors import DataError
 from recsys.types import Interaction, Item, Site, User
 
 PROGRESS_EVERY = 10_000  # rows
 
 T = TypeVar("T")
-Noun = TypeVar("Noun", Item, User)
+Record = TypeVar("Record", Item, User)
 
 
 def columns_of(mapping: ItemTable | UserTable | InteractionTable) -> list[str]:
-    """Every source column that a table's mapping names."""
-    found: list[str] = []
+    """Return every source column that the mapping of a table names."""
+    names: list[str] = []
     for _, value in mapping:
         if isinstance(value, Column):
-            found.append(value.column)
+            names.append(value.column)
         elif isinstance(value, Mapping):
-            found += [column.column for column in value.values()]
-    return found
+            names += [column.column for column in value.values()]
+    return names
 
 
 def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[Item, ...]:
-    """One item per row, without repeated rows. Raises DataError for the first wrong one."""
+    """Return one item per row, without repeated rows. Raises DataError for the first wrong row."""
     if not len(table):
-        raise DataError(table.file, None, None, "there are no rows: a catalogue needs at least one item")
+        raise DataError(table.file, None, None, "there are no rows: a catalog needs at least one item")
     ids = _required(table, mapping.id)
     titles = [collapse(title) for title in _required(table, mapping.title)]
     years = _optional(table, mapping.year, values.year)
@@ -65,7 +65,7 @@ def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[
 def read_users(
     table: Table, mapping: UserTable, resolve_place: ResolvePlace, report: ImportReport
 ) -> tuple[User, ...]:
-    """One user per row, without repeated rows. Raises DataError for the first wrong one."""
+    """Return one user per row, without repeated rows. Raises DataError for the first wrong row."""
     ids = _required(table, mapping.id)
     profiles = _facts(table, mapping.profile)
     homes = _optional(table, mapping.home, values.place_reader(resolve_place))
@@ -85,11 +85,20 @@ def read_interactions(
     report: ImportReport,
     progress: Progress,
 ) -> tuple[Interaction, ...]:
-    """One interaction per event, in the order of the file.
+    """Return one interaction per event, in the order of the file.
 
-    `known_users` is None where no table of users says who there is. An event that comes
-    again (same user, item and time) is counted; its last rating and context hold. Raises
-    DataError for the first wrong row.
+    Of rows with the same user, item and time, the last one holds; the report counts the others.
+
+    Args:
+        table: The rows.
+        mapping: Which columns to read.
+        known_items: Ids that rows may name.
+        known_users: Ids that rows may name; None without a table of users.
+        report: Where odd rows are counted.
+        progress: Called every 10,000 rows.
+
+    Raises:
+        DataError: For the first wrong row.
     """
     user_ids = _required(table, mapping.user)
     item_ids = _required(table, mapping.item)
@@ -110,11 +119,11 @@ def read_interactions(
         event = Interaction(
             user_id=user_id, item_id=item_id, rating=rating, timestamp=timestamp, context=context
         )
-        before = events.get(key := (user_id, item_id, timestamp))
+        previous = events.get(key := (user_id, item_id, timestamp))
         events[key] = event
-        if before == event:
+        if previous == event:
             report.duplicates["interactions"] += 1
-        elif before is not None:
+        elif previous is not None:
             report.replaced += 1
     moments = Counter((user_id, time) for user_id, _, time in events if time is not None)
     report.tied_timestamps = sum(count for count in moments.values() if count > 1)
@@ -125,8 +134,8 @@ def _sites(table: Table, mapping: ItemTable, report: ImportReport) -> list[Site 
     latitudes = _optional(table, mapping.latitude, values.degrees(90))
     longitudes = _optional(table, mapping.longitude, values.degrees(180))
     hours = _optional(table, mapping.hours, values.hours)
-    for field, column, found in (("position", mapping.latitude, latitudes), ("hours", mapping.hours, hours)):
-        _count_missing(report, field, column, found)
+    _count_missing(report, "position", mapping.latitude, latitudes)
+    _count_missing(report, "hours", mapping.hours, hours)
     return [
         Site(latitude=latitude, longitude=longitude, hours=text or "")
         if (latitude, longitude, text) != (None, None, None)
@@ -143,7 +152,7 @@ def _required(table: Table, column: Column) -> list[str]:
 
 
 def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> list[T | None]:
-    """A column read by `read`. None for an empty cell, and for an unreadable one if that may be."""
+    """Read a column by `read`; None for empty cells, and for invalid ones where the column allows them."""
     if column is None:
         return [None] * len(table)
 
@@ -152,7 +161,7 @@ def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> 
             return None
         try:
             return read(text)
-        except Unreadable as error:
+        except InvalidValue as error:
             if column.invalid == "missing":
                 return None
             hint = error.hint or 'or set invalid = "missing" for this column in domain.toml'
@@ -162,24 +171,24 @@ def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> 
 
 
 def _count_missing(
-    report: ImportReport, field: str, column: Column | None, found: Sequence[object | None]
+    report: ImportReport, field: str, column: Column | None, cells: Sequence[object | None]
 ) -> None:
-    if column is not None and (missing := found.count(None)):
+    if column is not None and (missing := cells.count(None)):
         report.missing[field] += missing
 
 
 def _named_lists(table: Table, columns: Mapping[str, Column]) -> list[dict[str, list[str]]]:
-    """Per row the values of each named column, cleaned; names without a value are left out."""
+    """Return per row the cleaned values of each named column; names without a value are left out."""
     rows: list[dict[str, list[str]]] = [{} for _ in range(len(table))]
     for name, column in columns.items():
         for row, parts in zip(rows, table.lists(column.column, column.separator), strict=True):
-            if kept := list(dict.fromkeys(filter(None, map(collapse, parts)))):
-                row[name] = kept
+            if cleaned := list(dict.fromkeys(filter(None, map(collapse, parts)))):
+                row[name] = cleaned
     return rows
 
 
 def _facts(table: Table, columns: Mapping[str, Column]) -> Iterator[dict[str, str]]:
-    """As `_named_lists`, each as one phrase: "comedy, drama"."""
+    """Yield per row the same, each joined to one phrase: "comedy, drama"."""
     for row in _named_lists(table, columns):
         yield {name: ", ".join(parts) for name, parts in row.items()}
 
@@ -187,23 +196,23 @@ def _facts(table: Table, columns: Mapping[str, Column]) -> Iterator[dict[str, st
 def _check_known(
     table: Table, column: Column, ids: Sequence[str], known: Collection[str], where: str
 ) -> None:
-    for index, one in enumerate(ids):
-        if one not in known:
-            problem = f"expected an id from the table of {where}, found {shown(one)}"
+    for index, row_id in enumerate(ids):
+        if row_id not in known:
+            problem = f"expected an id from the table of {where}, found {quote(row_id)}"
             raise table.error(index, column.column, problem)
 
 
 def _unique(
-    table: Table, column: str, nouns: Sequence[Noun], name: str, report: ImportReport
-) -> tuple[Noun, ...]:
-    """Each id once: the same row again is counted, another row with that id an error."""
+    table: Table, column: str, records: Sequence[Record], name: str, report: ImportReport
+) -> tuple[Record, ...]:
+    """Keep each id once: count repeated rows, and reject other rows with the same id."""
     first: dict[str, int] = {}
-    for index, noun in enumerate(nouns):
-        seen = first.setdefault(noun.id, index)
+    for index, record in enumerate(records):
+        seen = first.setdefault(record.id, index)
         if seen == index:
             continue
-        if nouns[seen] != noun:
-            problem = f"{shown(noun.id)} stands for something else in row {table.rows[seen]}"
+        if records[seen] != record:
+            problem = f"{quote(record.id)} names something else in row {table.rows[seen]}"
             raise table.error(index, column, problem, hint="every id must be used once")
         report.duplicates[name] += 1
-    return tuple(nouns[index] for index in first.values())
+    return tuple(records[index] for index in first.values())

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from recsys.data.batch import Changes, ImportBatch
-from recsys.data.importers.item_lines import item_of
+from recsys.data.importers.item_lines import parse_item_line
 from recsys.errors import DataError
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import Changed, Event, ImportResponse, NewUser
@@ -31,7 +31,7 @@ def import_lines(recommender: Recommender, data: bytes) -> ImportResponse:
             continue
         kind, fields = _parse(number, line)
         if kind == "item":
-            item = item_of(SOURCE, number, json.dumps(fields))
+            item = parse_item_line(SOURCE, number, json.dumps(fields))
             items[item.id] = item
         elif kind == "user":
             users[str(fields.get("id"))] = User(**_checked(number, NewUser, fields).model_dump())

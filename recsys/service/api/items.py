@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
 from recsys.data.batch import ItemChange
-from recsys.data.importers.item_lines import item_of
+from recsys.data.importers.item_lines import parse_item_line
 from recsys.recommender.recommender import Recommender
 from recsys.service.api import records
 from recsys.service.api.bulk import changed, import_lines
@@ -54,7 +54,7 @@ async def put_item(
     """Add an item, or replace it. It can be recommended at once."""
     if item.id != item_id:
         raise ServiceError(422, "the id of the body is not that of the address", hint="send the same twice")
-    tidy = item_of("body", 1, item.model_dump_json())
+    tidy = parse_item_line("body", 1, item.model_dump_json())
     change = await service.run(request, lambda: recommender.add_items([tidy]))
     if change.items.added:
         response.status_code = 201
@@ -66,7 +66,7 @@ async def add_items(
     items: Items, request: Request, recommender: TheRecommender, service: TheService, key: Key = None
 ) -> Changed:
     """Add items, or replace those of the same ids: all of them, or none if one is wrong."""
-    tidy = [item_of("items", number, item.model_dump_json()) for number, item in enumerate(items.items, 1)]
+    tidy = [parse_item_line("items", number, item.model_dump_json()) for number, item in enumerate(items.items, 1)]
     return await service.run(
         request,
         lambda: once(

@@ -1,0 +1,97 @@
+"""The tables of a domain, as validated items, users and interactions."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from recsys.config import Domain
+from recsys.config.tables import InteractionTable, ItemTable, UserTable
+from recsys.data.batch import ImportBatch, ImportOutcome, ImportReport, Progress, ResolvePlace
+from recsys.data.importers.readers import Table, data_file, read_table
+from recsys.data.importers.validate import columns_of, read_interactions, read_items, read_users
+from recsys.types import Interaction, User
+
+if TYPE_CHECKING:
+    from recsys.data.store import Store
+
+
+def import_domain(
+    domain: Domain,
+    store: Store,
+    progress: Progress | None = None,
+    *,
+    resolve_place: ResolvePlace | None = None,
+) -> ImportOutcome:
+    """Read a domain and put it into the store: all of it, or nothing if a row is wrong.
+
+    Args and errors are those of `read_domain`; StoreError if the database cannot be written.
+    """
+    batch = read_domain(domain, progress, resolve_place=resolve_place)
+    return ImportOutcome(batch.report, store.import_batch(domain.name, batch, progress))
+
+
+def ensure_imported(domain: Domain, store: Store, progress: Progress | None = None) -> None:
+    """Import a domain of which the store has no items; see `import_domain`."""
+    if not store.counts(domain.name)["items"]:
+        import_domain(domain, store, progress)
+
+
+def read_domain(
+    domain: Domain, progress: Progress | None = None, *, resolve_place: ResolvePlace | None = None
+) -> ImportBatch:
+    """Read and validate the tables of a domain. Without a table of users, they come from the interactions.
+
+    Args:
+        domain: The domain.
+        progress: Called with ("reading items", rows done, rows in all).
+        resolve_place: Finds the homes of users; by default `recsys.context.gazetteer.find_place`.
+
+    Raises:
+        DataError: A row is wrong; the message names file, row and field.
+        MissingDependency: The package that ships the data is not installed.
+        ConfigError: The format of a file is unknown.
+    """
+    report = ImportReport()
+    progress = progress or _no_progress
+
+    def start(name: str, mapping: ItemTable | UserTable | InteractionTable) -> Table:
+        table = read_table(data_file(domain, mapping.file), mapping.format, columns_of(mapping))
+        report.rows[name] = len(table)
+        progress(f"reading {name}", 0, len(table))
+        return table
+
+    def finish(name: str) -> None:
+        progress(f"reading {name}", report.rows[name], report.rows[name])
+
+    items = read_items(start("items", domain.items), domain.items, report)
+    finish("items")
+    users: tuple[User, ...] = ()
+    if domain.users:
+        resolve = resolve_place or _default_resolver(domain)
+        users = read_users(start("users", domain.users), domain.users, resolve, report)
+        finish("users")
+    interactions: tuple[Interaction, ...] = ()
+    if domain.interactions:
+        interactions = read_interactions(
+            start("interactions", domain.interactions),
+            domain.interactions,
+            {item.id for item in items},
+            {user.id for user in users} if domain.users else None,
+            report,
+            progress,
+        )
+        finish("interactions")
+    if domain.users is None:
+        users = tuple(User(id=user_id) for user_id in dict.fromkeys(event.user_id for event in interactions))
+    return ImportBatch(items, users, interactions, report)
+
+
+def _default_resolver(domain: Domain) -> ResolvePlace:
+    from recsys.context.gazetteer import find_place  # here, because it is only needed for homes
+
+    return partial(find_place, locality=domain.locality)
+
+
+def _no_progress(stage: str, done: int, total: int) -> None:
+    pass
