@@ -1,15 +1,18 @@
-"""`recsys serve`: the HTTP service."""
+"""`recsys serve` and `recsys mcp`: the service over HTTP and over stdio."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recsys.cli.output import ProgressBars
 from recsys.errors import MissingDependency, RequestError
 
-LAST_WORDS_S = 2  # to send what was answered, once nothing runs any more
+if TYPE_CHECKING:
+    from recsys.recommender.recommender import Recommender
+
+FLUSH_S = 2  # to send the last responses, once no request runs
 
 DomainsOption = Annotated[
     list[str] | None,
@@ -20,11 +23,11 @@ DomainsOption = Annotated[
 def serve(
     domain: DomainsOption = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at. Beyond loopback keys are asked for.")
+        str, typer.Option(help="Address to listen at. Beyond loopback, keys are required.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
-    """Serve recommendations over HTTP; /docs describes it. WHYREC_SERVE_* sets its bounds."""
+    """Serve recommendations over HTTP, described at /docs. Its options are WHYREC_SERVE_* variables."""
     try:
         import uvicorn
 
@@ -33,19 +36,19 @@ def serve(
         from recsys.service.options import ServiceOptions
         from recsys.service.security.auth import check_bind
         from recsys.service.security.log_redaction import install
-        from recsys.service.transport.draining import Server
+        from recsys.service.transport.shutdown import DrainingServer
     except ImportError as error:
         raise MissingDependency(
             f"serving needs '{error.name}'", hint="pip install 'whyrec[serve]'"
         ) from error
 
     options = ServiceOptions()
-    recommenders = load_all(domain or ["movies"])
+    recommenders = load_recommenders(domain or ["movies"])
     check_bind(host, next(iter(recommenders.values())).store)
     app = create_app(recommenders, options)
     log_json()
     install(next(iter(recommenders.values())).settings)
-    # On SIGTERM no new requests are taken; those that run have `drain_s` to end.
+    # After SIGTERM new requests are refused; running ones have `drain_s` to end.
     config = uvicorn.Config(
         app,
         host=host,
@@ -53,22 +56,25 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=LAST_WORDS_S,
+        timeout_graceful_shutdown=FLUSH_S,
         timeout_keep_alive=30,
     )
-    server = Server(config, app.state.traffic, options.drain_s)
+    server = DrainingServer(config, app.state.drain, options.drain_s)
     try:
         server.run()
-    except KeyboardInterrupt:  # Ctrl-C, once all is drained
+    except KeyboardInterrupt:  # Ctrl-C, after draining
         return
     if not server.started:
         raise typer.Exit(3)
 
 
 def mcp(domain: DomainsOption = None) -> None:
-    """Offer the service's verbs as tools over stdin and stdout (Model Context Protocol). Over HTTP: `serve`, at /mcp."""
+    """Offer the service as tools of the Model Context Protocol over stdin and stdout.
+
+    Over HTTP `recsys serve` offers them at /mcp.
+    """
     try:
-        from recsys.service.api.mcp import build
+        from recsys.service.api.mcp import build_server
         from recsys.service.options import ServiceOptions
         from recsys.service.state import Service
     except ImportError as error:
@@ -76,22 +82,22 @@ def mcp(domain: DomainsOption = None) -> None:
             f"serving needs '{error.name}'", hint="pip install 'whyrec[serve]'"
         ) from error
 
-    service = Service(load_all(domain or ["movies"]), ServiceOptions())
+    service = Service(load_recommenders(domain or ["movies"]), ServiceOptions())
     try:
-        build(service).run("stdio")
+        build_server(service).run("stdio")
     finally:
         service.close()
 
 
-def load_all(domains: list[str]) -> dict[str, Any]:
-    """A recommender per domain, by its name."""
+def load_recommenders(domains: list[str]) -> dict[str, Recommender]:
+    """Load a recommender per domain, by the domain's name."""
     from recsys.recommender.recommender import Recommender
 
-    found: dict[str, Any] = {}
+    recommenders: dict[str, Recommender] = {}
     with ProgressBars() as progress:
         for name in domains:
             recommender = Recommender.load(name, progress=progress)
-            if recommender.domain.name in found:
+            if recommender.domain.name in recommenders:
                 raise RequestError(f"'{recommender.domain.name}' is named twice", hint="name it once")
-            found[recommender.domain.name] = recommender
-    return found
+            recommenders[recommender.domain.name] = recommender
+    return recommenders

@@ -1,4 +1,4 @@
-"""`recsys users`: what a person may ask of whoever keeps their data."""
+"""`recsys users`: deletion of a person."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from recsys.cli.options import DomainOption, JsonOption
 from recsys.cli.output import console, print_json
-from recsys.cli.recommend import DomainOption, JsonOption
 
-app = typer.Typer(help="Delete a person from everything that is kept.", no_args_is_help=True)
+app = typer.Typer(help="Delete all data about a person.", no_args_is_help=True)
 
 
 @app.command("delete")
@@ -20,34 +20,39 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a person: profile, events, feedback, traces, and what was fitted on them; adapters are named."""
+    """Delete a person: profile, events, feedback, traces, and what was fitted on them.
+
+    Adapters that may be trained on them are named.
+    """
     from recsys.config import load_domain, load_settings
+    from recsys.data import audit
     from recsys.data.erasure import delete_user
     from recsys.data.store import Store
-    from recsys.service.security import audit
 
-    found, settings = load_domain(domain), load_settings()
+    loaded, settings = load_domain(domain), load_settings()
     with Store(settings.database_url) as store:
-        events = len(store.history(found.name, store.user(found.name, user_id).id))
+        events = len(store.history(loaded.name, store.user(loaded.name, user_id).id))
         if not yes:
             typer.confirm(
-                f"Delete user {user_id} of {found.name} with {events:,} events, for good?", abort=True
+                f"Delete user {user_id} of {loaded.name} with {events:,} events, for good?", abort=True
             )
-        done = delete_user(store, found, user_id, settings)
-        facts = {"rows": done.rows, "adapters": list(done.adapters)}
-        audit.record(store, audit.operator(), "users.delete", audit.pseudonym(found.name, user_id), **facts)
+        deletion = delete_user(store, loaded, user_id, settings)
+        details = {"rows": deletion.rows, "adapters": list(deletion.adapters)}
+        audit.record(
+            store, audit.operator(), "users.delete", audit.pseudonym(loaded.name, user_id), **details
+        )
     if as_json:
-        print_json({"domain": found.name, "user": user_id} | dataclasses.asdict(done))
+        print_json({"domain": loaded.name, "user": user_id} | dataclasses.asdict(deletion))
         return
-    rows = ", ".join(f"{count:,} {table}" for table, count in done.rows.items())
+    rows = ", ".join(f"{count:,} {table}" for table, count in deletion.rows.items())
     console.print(f"deleted {rows}", highlight=False)
-    if done.refit:
-        console.print(f"fitted anew at the next load: {', '.join(done.refit)}", highlight=False)
-    for ref in done.adapters:
+    if deletion.refit:
+        console.print(f"fitted again at the next load: {', '.join(deletion.refit)}", highlight=False)
+    for ref in deletion.adapters:
         console.print(f"[yellow]may have been trained on them:[/] {ref}", highlight=False)
-    if done.adapters:
-        console.print("  tune anew and `recsys adapters remove` it; those of the base model stay as they are")
+    if deletion.adapters:
+        console.print("  fine-tune again, then `recsys adapters remove` the old one")
     console.print(
-        "The files of the domain are not changed: take the person out of them before the next import.",
+        "The files of the domain are not changed: remove the person from them before the next import.",
         style="dim",
     )

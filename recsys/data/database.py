@@ -1,8 +1,8 @@
-"""The tables, opening a database that holds them, transactions on it, and its errors in words.
+"""The tables, how a database is opened, transactions, and database errors as StoreError.
 
-SQLite and PostgreSQL are spoken to in what they have in common; where they differ, here is the place.
-A table is changed together with a new file in `recsys/data/migrations/versions/`. Rows that tell of
-one person have the columns `domain` and `user_id`: `recsys.data.erasure` finds them by those.
+All differences between SQLite and PostgreSQL are handled here. Whoever changes a table adds a file to
+`recsys/data/migrations/versions/`. Tables with rows about one person have the columns `domain` and
+`user_id`: `recsys.data.erasure` finds the rows by them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ EXAMPLES = 'for example "sqlite:///folder/whyrec.db" or "postgresql+psycopg://us
 _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 _LOCKED = ("is locked by another process", "try again when that one has ended")
-_AWAY = ("cannot be reached", "check that the server runs and that the URL is right")
+_UNREACHABLE = ("cannot be reached", "check that the server runs and that the URL is right")
 _FULL = ("has no room to grow", "free some disk space")
 _REFUSED = ("refused a row", "it may name a user or item that is not there")
-# What SQLite calls an error, or PostgreSQL's SQLSTATE, by how it begins -> what happened, and the next step.
+# Prefix of an SQLite error name or of a PostgreSQL SQLSTATE -> what happened, and what to do next.
 _PROBLEMS = {
     "SQLITE_NOTADB": ("is not an SQLite database, or is damaged", "move the file away and import again"),
     "SQLITE_CORRUPT": ("is damaged", "move the file away and import again"),
@@ -41,7 +41,7 @@ _PROBLEMS = {
     "SQLITE_FULL": _FULL,
     "SQLITE_IOERR": ("cannot be read or written", "check that its disk works and has room"),
     "SQLITE_CONSTRAINT": _REFUSED,
-    "08": _AWAY,
+    "08": _UNREACHABLE,
     "23": _REFUSED,
     "22": ("refused a row", "a text in it may hold a character that cannot be stored, such as NUL"),
     "25006": ("cannot be written", "the server or the session is read-only"),
@@ -51,10 +51,10 @@ _PROBLEMS = {
     "53100": _FULL,
     "53300": ("has no connection left", "try again, or allow the server more of them"),
     "55P03": _LOCKED,
-    "57": _AWAY,
+    "57": _UNREACHABLE,
 }
 _RETRYABLE = ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR", "08", "53100", "53300", "55P03", "57")
-_WRITERS = 0x77687972  # "whyr": the advisory lock that those who write take
+_WRITE_LOCK = 0x77687972  # "whyr": the advisory lock that writing transactions take
 
 _JSON = sa.JSON(none_as_null=True)
 SCHEMA = sa.MetaData()
@@ -64,7 +64,7 @@ def _key(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Text, primary_key=True)
 
 
-# Columns bear the names of the fields in recsys/types.py: rows and nouns turn into each other as they are.
+# Columns have the names of the fields in recsys/types.py, so that rows and objects convert directly.
 USERS = sa.Table(
     "users",
     SCHEMA,
@@ -92,7 +92,7 @@ INTERACTIONS = sa.Table(
     _key("item_id"),
     sa.Column("timestamp", sa.Double, primary_key=True),
     sa.Column("rating", sa.Double),
-    sa.Column("context", _JSON),  # NULL where there is none: quicker than to parse 100,000 times "{}"
+    sa.Column("context", _JSON),  # NULL if empty: faster than parsing "{}" for every event
     sa.Column("sequence", sa.BigInteger, nullable=False),
     sa.ForeignKeyConstraint(["domain", "user_id"], ["users.domain", "users.id"]),
     sa.ForeignKeyConstraint(["domain", "item_id"], ["items.domain", "items.id"]),
@@ -109,11 +109,11 @@ IMPORTS = sa.Table(
 API_KEYS = sa.Table(
     "api_keys",
     SCHEMA,
-    _key("id"),  # the part of the key that is shown
+    _key("id"),  # the public part of the key
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("scopes", _JSON, nullable=False),
-    sa.Column("rate", sa.Text),  # "600/minute"; NULL for that of the settings
+    sa.Column("rate", sa.Text),  # such as "600/minute"; NULL for the rate of the settings
     sa.Column("created", sa.Double, nullable=False),  # seconds since 1970, as are the next two
     sa.Column("expires", sa.Double),
     sa.Column("revoked", sa.Double),
@@ -129,7 +129,7 @@ AUDIT_LOG = sa.Table(
     sa.Column("details", _JSON, nullable=False),
 )
 
-# What the service keeps; times are seconds since 1970.
+# Written by the service; times are seconds since 1970.
 TRACES = sa.Table(
     "traces",
     SCHEMA,
@@ -157,13 +157,13 @@ FEEDBACK = sa.Table(
     sa.Index("feedback_of_user", "domain", "user_id"),
 )
 EXPOSURES = sa.Table(
-    "exposures",  # which arm of each scenario made a list, for whom; kept when its trace is gone
+    "exposures",  # the arm of each scenario that produced a list; outlives the trace
     SCHEMA,
     _key("domain"),
     _key("recommendation_id"),
     _key("scenario"),
     sa.Column("arm", sa.Text, nullable=False),
-    sa.Column("unit", sa.Text, nullable=False),  # a digest of who was assigned: a user or a session
+    sa.Column("unit", sa.Text, nullable=False),  # digest of the assigned user or session
     sa.Column("user_id", sa.Text),
     sa.Column("time", sa.Double, nullable=False),
     sa.Index("exposures_in_time", "domain", "scenario", "time"),
@@ -181,7 +181,7 @@ SESSIONS = sa.Table(
 IDEMPOTENCY = sa.Table(
     "idempotency",
     SCHEMA,
-    _key("key"),  # SHA-256 of who sent it, where to, and the key
+    _key("key"),  # SHA-256 of sender, address and Idempotency-Key
     sa.Column("body_hash", sa.Text, nullable=False),
     sa.Column("status", sa.Integer),  # NULL while the first request runs
     sa.Column("answer", _JSON),
@@ -189,16 +189,45 @@ IDEMPOTENCY = sa.Table(
 )
 
 
-def open_database(url: str, busy_timeout: float) -> sa.Engine:
-    """An engine for a SQLAlchemy URL; the folders of an SQLite file are made.
+def parse_url(url: str) -> sa.URL:
+    """Parse a SQLAlchemy URL.
 
-    `busy_timeout` is how many seconds to wait for another process that writes. Raises StoreError
-    for a URL that is wrong or of another database, MissingDependency if its driver is not installed.
+    Raises:
+        StoreError: It cannot be read. The message does not quote it: it may hold a password.
     """
     try:
-        parsed = sa.make_url(url)
-    except (SQLAlchemyError, ValueError):  # which may quote a password, so neither is shown
+        return sa.make_url(url)
+    except (SQLAlchemyError, ValueError):
         raise StoreError("the URL of the store cannot be read", hint=EXAMPLES) from None
+
+
+def sqlite_file(url: str) -> str | None:
+    """Return the file that an SQLite URL names; None for other databases and for none."""
+    return parse_url(url).database or None if url.startswith("sqlite") else None
+
+
+def display_url(url: str) -> str:
+    """Return a URL with its password hidden."""
+    return parse_url(url).render_as_string(hide_password=True)
+
+
+def url_password(url: str) -> str:
+    """Return the password in a URL, "" if there is none."""
+    return str(parse_url(url).password or "")
+
+
+def open_database(url: str, busy_timeout: float) -> sa.Engine:
+    """Return an engine for a SQLAlchemy URL; folders of an SQLite file are created.
+
+    Args:
+        url: An SQLite or PostgreSQL URL.
+        busy_timeout: Seconds to wait for another process that writes.
+
+    Raises:
+        StoreError: The URL is wrong, or names another kind of database.
+        MissingDependency: The driver is not installed.
+    """
+    parsed = parse_url(url)
     backend = parsed.get_backend_name()
     if backend not in _INSERT:
         raise StoreError(f"a store cannot be kept in '{backend}'", hint=EXAMPLES)
@@ -206,11 +235,12 @@ def open_database(url: str, busy_timeout: float) -> sa.Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     options: dict[str, Any] = {"json_serializer": partial(json.dumps, ensure_ascii=False)}
     if backend == "sqlite":
-        _make_folder(parsed)
-        # No isolation level: the driver would begin at the first write, `_begin` does so before all reads.
+        _create_folder(parsed)
+        # Without an isolation level the driver does not begin at the first write: `_begin_sqlite` begins
+        # before the first read.
         options["connect_args"] = {"timeout": busy_timeout, "isolation_level": None}
     else:
-        options["pool_pre_ping"] = True  # a server that was restarted has left dead connections behind
+        options["pool_pre_ping"] = True  # a server that was restarted leaves dead connections behind
         options["connect_args"] = {"connect_timeout": max(2, round(busy_timeout))}
     try:
         engine = sa.create_engine(parsed, **options)
@@ -222,40 +252,46 @@ def open_database(url: str, busy_timeout: float) -> sa.Engine:
     except SQLAlchemyError as error:
         raise StoreError(f"the URL of the store cannot be used: {error}", hint=EXAMPLES) from error
     if backend == "sqlite":
-        sa.event.listen(engine, "connect", _prepare)
-        sa.event.listen(engine, "begin", partial(_begin, busy_timeout))
+        sa.event.listen(engine, "connect", _set_pragmas)
+        sa.event.listen(engine, "begin", partial(_begin_sqlite, busy_timeout))
     else:
-        sa.event.listen(engine, "begin", partial(_queue, busy_timeout))
+        sa.event.listen(engine, "begin", partial(_lock_postgresql, busy_timeout))
     return engine
 
 
 @contextmanager
 def transaction(
-    engine: sa.Engine, *, writes: bool = False, wait: float | None = None, alone: bool = True
+    engine: sa.Engine, *, writes: bool = False, wait: float | None = None, exclusive: bool = True
 ) -> Iterator[sa.Connection]:
-    """All or nothing; one that `writes` waits for other writers before it reads, `wait` seconds at most if given.
+    """Open a transaction: all of its changes are kept, or none.
 
-    Not `alone`: its rows are its own, and in PostgreSQL others like it may write at the same time.
+    Args:
+        engine: From `open_database`.
+        writes: Whether it writes. If so, it waits for other writers before it reads.
+        wait: Seconds to wait for other writers, if less than the busy timeout.
+        exclusive: False for a transaction whose rows no other touches: in PostgreSQL several of
+            them may write at the same time.
 
-    Raises StoreError for whatever the database has to say, and for rows that cannot be read.
+    Raises:
+        StoreError: The database reported an error, or holds a row that cannot be read.
     """
     try:
         with watched("store", writes=writes), engine.connect() as connection:
-            connection.execution_options(writes=writes, wait=wait, alone=alone)
+            connection.execution_options(writes=writes, wait=wait, exclusive=exclusive)
             if connection.dialect.name == "postgresql":
-                # As in SQLite: who reads sees one moment, who writes what those before have written.
+                # As in SQLite: a reader sees one snapshot, a writer sees what writers before it committed.
                 level = "READ COMMITTED" if writes else "REPEATABLE READ"
                 connection.execution_options(isolation_level=level)
             with connection.begin():
                 yield connection
     except (SQLAlchemyError, sqlite3.Error, json.JSONDecodeError, ValidationError, UnicodeError) as error:
-        raise _explained(engine.url, error) from error
+        raise _store_error(engine.url, error) from error
 
 
 def upsert(
     connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], updated: Sequence[str]
 ) -> None:
-    """Insert rows; where the primary key is taken, set the `updated` columns instead."""
+    """Insert rows; where the primary key exists, set the `updated` columns instead."""
     insert = _INSERT[connection.dialect.name](table)
     statement = insert.on_conflict_do_update(
         index_elements=list(table.primary_key), set_={name: insert.excluded[name] for name in updated}
@@ -263,7 +299,15 @@ def upsert(
     connection.execute(statement, rows)
 
 
-def _make_folder(url: sa.URL) -> None:
+def unreadable_row(url: sa.URL) -> StoreError:
+    """Return the error for a stored row that is not what this version can read."""
+    return StoreError(
+        f"{_database_name(url)}: the database holds a row that cannot be read",
+        hint="import again into a new one",
+    )
+
+
+def _create_folder(url: sa.URL) -> None:
     if not url.database or url.database.startswith((":memory:", "file:")):
         return
     try:
@@ -273,28 +317,26 @@ def _make_folder(url: sa.URL) -> None:
         raise StoreError(problem, hint="check the path and your rights") from error
 
 
-def _prepare(connection: sqlite3.Connection, _: object) -> None:
-    with suppress(
-        sqlite3.OperationalError
-    ):  # another process is about to set it, or the file may only be read
+def _set_pragmas(connection: sqlite3.Connection, _: object) -> None:
+    with suppress(sqlite3.OperationalError):  # another process is setting it, or the file is read-only
         connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
+    connection.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten
 
 
-def _begin(busy_timeout: float, connection: sa.Connection) -> None:
+def _begin_sqlite(busy_timeout: float, connection: sa.Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA busy_timeout = {_wait_ms(busy_timeout, connection)}")
     writes = connection.get_execution_options().get("writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _queue(busy_timeout: float, connection: sa.Connection) -> None:
+def _lock_postgresql(busy_timeout: float, connection: sa.Connection) -> None:
     options = connection.get_execution_options()
     if options.get("writes"):
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_wait_ms(busy_timeout, connection)}")
-        lock = "pg_advisory_xact_lock" if options.get("alone") else "pg_advisory_xact_lock_shared"
-        connection.exec_driver_sql(f"SELECT {lock}({_WRITERS})")
+        lock = "pg_advisory_xact_lock" if options.get("exclusive") else "pg_advisory_xact_lock_shared"
+        connection.exec_driver_sql(f"SELECT {lock}({_WRITE_LOCK})")
 
 
 def _wait_ms(busy_timeout: float, connection: sa.Connection) -> int:
@@ -302,27 +344,29 @@ def _wait_ms(busy_timeout: float, connection: sa.Connection) -> int:
     return round(1000 * (busy_timeout if wait is None else min(wait, busy_timeout)))
 
 
-def _explained(url: sa.URL, error: Exception) -> StoreError:
-    name = url.database or url.get_backend_name()
+def _store_error(url: sa.URL, error: Exception) -> StoreError:
     if isinstance(error, json.JSONDecodeError | ValidationError):
-        return StoreError(
-            f"{name}: the database holds a row that cannot be read", hint="import again into a new one"
-        )
+        return unreadable_row(url)
+    name = _database_name(url)
     cause = getattr(error, "orig", None) or error
-    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or _code(error)
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or _sqlstate(error)
     for prefix, (problem, hint) in _PROBLEMS.items():
         if code.startswith(prefix):
-            explained = StoreError(f"{name}: the database {problem}", hint=hint)
-            explained.retryable = prefix in _RETRYABLE
-            return explained
+            store_error = StoreError(f"{name}: the database {problem}", hint=hint)
+            store_error.retryable = prefix in _RETRYABLE
+            return store_error
     reason = str(cause).partition("\n")[0]
     return StoreError(
         f"{name}: the database failed: {reason}", hint="check that it can be reached and written"
     )
 
 
-def _code(error: Exception) -> str:
-    """A SQLSTATE for what a driver finds by itself, without one."""
+def _database_name(url: sa.URL) -> str:
+    return url.database or url.get_backend_name()
+
+
+def _sqlstate(error: Exception) -> str:
+    """Return a SQLSTATE for an error that the driver raises without one."""
     if isinstance(error, OperationalError):
         return "08"
     return "22" if isinstance(error, DataError) else "23" if isinstance(error, IntegrityError) else ""

@@ -1,4 +1,4 @@
-"""A person taken out of everything that is kept of them, and what was learnt from them named."""
+"""Deletion of a person: all rows about them, and all that was fitted on their events."""
 
 from __future__ import annotations
 
@@ -11,50 +11,53 @@ import sqlalchemy as sa
 from recsys.config import Domain, Settings
 from recsys.context import pii
 from recsys.data.database import INTERACTIONS, SCHEMA, USERS
-from recsys.data.store import UNKNOWN_TIME, Store, note_import
+from recsys.data.store import UNKNOWN_TIME, Store, refresh_data_hash
 from recsys.engine.adapters import list_adapters
 from recsys.errors import StoreError
 from recsys.utils import sanitize
 from recsys.utils.files import remove_folder
 
 KEPT_CHANNELS = ("text",)
-"""Of a retriever's folder: fitted on items alone."""
+"""Parts of a retriever's folder that are fitted on items only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was deleted. `rows` counts per table those with any; `refit` names the parts of the
-    retriever that are fitted anew at the next load; `adapters` are those whose training may
-    have read the person's events: they stay, and are to be tuned anew or removed.
-    """
+    """What was deleted, and what may still know of the person."""
 
-    rows: dict[str, int]
-    refit: tuple[str, ...]
-    adapters: tuple[str, ...]
+    rows: dict[str, int]  # deleted rows by table; tables without any are left out
+    refit: tuple[str, ...]  # parts of the retriever that are fitted again at the next load
+    adapters: tuple[str, ...]  # may be trained on the person's events: fine-tune them again or remove them
 
 
 def delete_user(store: Store, domain: Domain, user_id: str, settings: Settings) -> Deletion:
-    """Delete a person: rows of every table that has any of theirs, and what was fitted on their events.
+    """Delete a person from every table, and delete what was fitted on their events.
 
-    The rows go in one transaction, or none. A running process forgets them with the rows, but for
-    the sums in its retriever, until it loads it anew. Files that a domain is imported from are
-    not touched: an import from them brings the person back.
-    Raises UnknownUser, and StoreError, also where fitted files cannot be removed: delete again then.
+    All rows are deleted in one transaction. A running process keeps the sums in its retriever until it
+    loads it again. Files that the domain is imported from are not changed: importing them again
+    brings the person back.
+
+    Raises:
+        UnknownUser: The user does not exist.
+        StoreError: Also if fitted files cannot be removed; then delete again.
     """
     adapters = trained_on(store, domain, user_id, settings)
     with store.transaction(writes=True) as connection:
         rows = _delete_rows(connection, domain.name, user_id)
-        note_import(connection, domain.name)
+        refresh_data_hash(connection, domain.name)
     pii.clear_cache()
     sanitize.forget()
     return Deletion(rows, remove_fitted(domain, settings) if rows.get(INTERACTIONS.name) else (), adapters)
 
 
 def trained_on(store: Store, domain: Domain, user_id: str, settings: Settings) -> tuple[str, ...]:
-    """Adapters of the domain that may have read this person's events: made after the first of them.
+    """Return the adapters of a domain that were created after the first event of a user.
 
-    When an event arrived is not kept, only when it happened, so an adapter may be listed that
-    was made between the two; none is left out. Raises UnknownUser.
+    They may be trained on the user's events. The time at which an event arrived is not stored, only
+    when it happened: an adapter that was created in between is listed too, none is left out.
+
+    Raises:
+        UnknownUser: The user does not exist.
     """
     store.user(domain.name, user_id)
     of_user = (INTERACTIONS.c.domain == domain.name) & (INTERACTIONS.c.user_id == user_id)
@@ -65,30 +68,36 @@ def trained_on(store: Store, domain: Domain, user_id: str, settings: Settings) -
     return tuple(
         adapter.ref
         for adapter in list_adapters(settings, domain.name, domain.folder)
-        if first == UNKNOWN_TIME or _made(adapter.published().created) >= first
+        if first == UNKNOWN_TIME or _seconds(adapter.published().created) >= first
     )
 
 
 def remove_fitted(domain: Domain, settings: Settings) -> tuple[str, ...]:
-    """Remove what the domain's retriever learnt from events, in caches of evaluations too; what went.
+    """Remove what a domain's retriever fitted on events, also in caches of evaluations.
 
-    Weights of the channels stay: a handful of numbers. Raises StoreError.
+    The weights of the channels stay: they are a handful of numbers.
+
+    Returns:
+        The names of the channels that were removed.
+
+    Raises:
+        StoreError: A folder cannot be removed.
     """
     folder = settings.retriever_folder(domain.name)
-    gone = [path for path in sorted(folder.glob("[!.]*/")) if path.name not in KEPT_CHANNELS]
+    removed = [path for path in sorted(folder.glob("[!.]*/")) if path.name not in KEPT_CHANNELS]
     evaluations = settings.cache_dir / "evaluation" / domain.name
-    for path in (*gone, evaluations):
+    for path in (*removed, evaluations):
         _remove(path)
-    return tuple(path.name for path in gone)
+    return tuple(path.name for path in removed)
 
 
 def _delete_rows(connection: sa.Connection, domain: str, user_id: str) -> dict[str, int]:
     rows: dict[str, int] = {}
-    for table in reversed(SCHEMA.sorted_tables):  # those that refer to others first
+    for table in reversed(SCHEMA.sorted_tables):  # tables that refer to others come first
         column = USERS.c.id if table is USERS else table.c.get("user_id")
         if column is not None:
-            theirs = (table.c.domain == domain) & (column == user_id)
-            rows[table.name] = connection.execute(sa.delete(table).where(theirs)).rowcount
+            of_user = (table.c.domain == domain) & (column == user_id)
+            rows[table.name] = connection.execute(sa.delete(table).where(of_user)).rowcount
     return {name: count for name, count in rows.items() if count}
 
 
@@ -101,8 +110,8 @@ def _remove(folder: Path) -> None:
         ) from error
 
 
-def _made(created: str) -> float:
-    """Seconds since 1970 of an ISO 8601 time; far in the future where it cannot be read."""
+def _seconds(created: str) -> float:
+    """Convert an ISO 8601 time to seconds since 1970, infinity if it cannot be read."""
     try:
         moment = dt.datetime.fromisoformat(created)
     except ValueError:

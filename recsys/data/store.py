@@ -1,7 +1,7 @@
-"""Users, items and interactions in one database, several domains side by side.
+"""Users, items and interactions of several domains in one database.
 
-SQLite file by default, PostgreSQL by URL. Order in time is (timestamp, order of arrival):
-events of the same moment stay as they came, events of unknown time come before all others.
+An SQLite file by default, PostgreSQL by URL. Events are ordered by (timestamp, order of arrival):
+events with equal timestamps keep their order of arrival, events of unknown time come first.
 """
 
 from __future__ import annotations
@@ -21,31 +21,44 @@ import sqlalchemy as sa
 
 from recsys.data import migrations
 from recsys.data.batch import Changes, ImportBatch, ImportResult, ItemChange, Progress
-from recsys.data.database import IMPORTS, INTERACTIONS, ITEMS, USERS, open_database, transaction, upsert
-from recsys.errors import RequestError, UnknownItem, UnknownUser
+from recsys.data.database import (
+    IMPORTS,
+    INTERACTIONS,
+    ITEMS,
+    USERS,
+    open_database,
+    transaction,
+    unreadable_row,
+    upsert,
+)
+from recsys.errors import RequestError, StoreError, UnknownItem, UnknownUser
 from recsys.types import Interaction, Item, User
 
-UNKNOWN_TIME = -1e18  # stands for no timestamp, as NULL would not take part in the primary key
+UNKNOWN_TIME = -1e18  # stored for an unknown timestamp: NULL cannot be part of the primary key
 CHUNK = 10_000  # rows per statement
-MAX_COMPARED = 5_000  # items looked through for a suggestion
-MAX_ID = 60  # characters of a wrong id in a message
+MAX_COMPARED = 5_000  # items compared with a misspelt name
+MAX_ID = 60  # characters of a wrong id that a message quotes
 
 Row = dict[str, Any]
 
-_IN_TIME = (INTERACTIONS.c.timestamp, INTERACTIONS.c.sequence)
+_OLDEST_FIRST = (INTERACTIONS.c.timestamp, INTERACTIONS.c.sequence)
 
 
 class Store:
-    """A database of users, items and interactions. A context manager; `close` is safe to repeat.
+    """A database of users, items and interactions.
 
-    `url` is a SQLAlchemy URL. A missing SQLite file and its folders are made, an older database
-    is brought up to date. All methods raise StoreError if the database cannot be read or written;
-    another process that writes is waited for `busy_timeout` seconds first.
+    A context manager; `close` may be called more than once. A missing SQLite file is created with its
+    folders, an older database is brought up to date. All methods raise StoreError if the database
+    cannot be read or written.
+
+    Args:
+        url: A SQLAlchemy URL.
+        busy_timeout: Seconds to wait for another process that writes.
     """
 
     def __init__(self, url: str, *, busy_timeout: float = 15.0) -> None:
         self._engine = open_database(url, busy_timeout)
-        self._mine = threading.local()  # the connection of `atomic`, in the thread that is in it
+        self._local = threading.local()  # `connection`: that of `atomic`, in the thread that is inside it
         with self.transaction() as connection:
             up_to_date = migrations.revision(connection) == migrations.HEAD
         if not up_to_date:
@@ -61,119 +74,143 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close all connections to the database."""
         self._engine.dispose()
 
     def transaction(
-        self, *, writes: bool = False, wait: float | None = None, alone: bool = True
+        self, *, writes: bool = False, wait: float | None = None, exclusive: bool = True
     ) -> AbstractContextManager[sa.Connection]:
-        """A connection for work on tables that `Store` has no methods for, see `recsys.data.database.transaction`."""
-        mine: sa.Connection | None = getattr(self._mine, "connection", None)
-        if mine is not None:
-            return nullcontext(mine)
-        return transaction(self._engine, writes=writes, wait=wait, alone=alone)
+        """Open a transaction, see `recsys.data.database.transaction`; inside `atomic`, join its own."""
+        connection: sa.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            return nullcontext(connection)
+        return transaction(self._engine, writes=writes, wait=wait, exclusive=exclusive)
 
     @contextmanager
     def atomic(self) -> Iterator[sa.Connection]:
-        """One transaction that writes, which all others of this thread are part of while it lasts: all or nothing.
+        """Open a writing transaction that all others of this thread join while it lasts.
 
-        What the database refuses is raised as StoreError at its end, whoever asked.
+        Everything is kept, or nothing. What the database refuses at the end is raised as StoreError here.
         """
         with transaction(self._engine, writes=True) as connection:
-            self._mine.connection = connection
+            self._local.connection = connection
             try:
                 yield connection
             finally:
-                self._mine.connection = None
+                self._local.connection = None
+
+    def unreadable_row(self) -> StoreError:
+        """Return the error for a row whose content the caller cannot read."""
+        return unreadable_row(self._engine.url)
 
     def import_batch(self, domain: str, batch: ImportBatch, progress: Progress | None = None) -> ImportResult:
-        """Add what is new and update what changed, in one transaction; nothing is deleted.
+        """Add rows that are new and update rows that differ, in one transaction; delete nothing.
 
-        An event is the same one if user, item and timestamp are equal. The same batch again
-        changes nothing. `progress` is called with ("storing items", rows done, rows in all).
+        Two events are the same if user, item and timestamp are equal. Importing a batch again changes
+        nothing. `progress` is called with ("storing items", rows done, rows in all).
         """
         with self.transaction(writes=True) as connection:
             merge = partial(_merge, connection, domain, progress=progress)
-            newest = sa.select(sa.func.max(INTERACTIONS.c.sequence)).where(INTERACTIONS.c.domain == domain)
-            events = enumerate(batch.interactions, start=(connection.scalar(newest) or 0) + 1)
+            events = enumerate(batch.interactions, start=next_sequence(connection, domain))
             items = merge(ITEMS, map(_item_row, batch.items))
             users = merge(USERS, (user.model_dump(mode="json") for user in batch.users))
             interactions = merge(INTERACTIONS, (_event_row(event, sequence) for sequence, event in events))
             if any(changes.added or changes.updated for changes in (items, users, interactions)):
-                note_import(connection, domain)
-            return ImportResult(items, users, interactions, _stored_hash(connection, domain))
+                refresh_data_hash(connection, domain)
+            return ImportResult(items, users, interactions, _data_hash(connection, domain))
 
     def put_items(self, domain: str, items: Sequence[Item]) -> ItemChange:
-        """Add items, and replace those of the same ids, in one transaction.
+        """Add items, replacing those with the same ids, in one transaction.
 
-        Raises RequestError for an item without id or title, or two of one id.
+        Raises:
+            RequestError: An item lacks an id or a title, or two items have the same id.
         """
-        for place, item in enumerate(items):
+        for number, item in enumerate(items, start=1):
             if not item.id.strip() or not item.title.strip():
-                shown = item.id[:MAX_ID] or f"number {place + 1}"
-                raise RequestError(f"item {shown!r} lacks an id or a title", hint="give both")
+                name = item.id[:MAX_ID] or f"number {number}"
+                raise RequestError(f"item {name!r} lacks an id or a title", hint="give both")
         if len({item.id for item in items}) < len(items):
-            raise RequestError("two items have one id", hint="every id must be used once")
+            raise RequestError("two items have the same id", hint="use every id once")
         with self.transaction(writes=True) as connection:
-            before = _stored_hash(connection, domain)
+            before = _data_hash(connection, domain)
             changes = _merge(connection, domain, ITEMS, map(_item_row, items), None)
             if changes.added or changes.updated:
-                note_import(connection, domain)
-            return ItemChange(changes, 0, before, _stored_hash(connection, domain))
+                refresh_data_hash(connection, domain)
+            return ItemChange(changes, 0, before, _data_hash(connection, domain))
 
     def remove_items(self, domain: str, item_ids: Iterable[str]) -> ItemChange:
-        """Delete items, in one transaction; their events stay. An import that has them brings them back.
+        """Delete items in one transaction; events that refer to them stay.
 
-        An item that events refer to leaves its id alone, which nothing reads but they. Raises
-        UnknownItem for an id that is not there, RequestError if no item would be left.
+        Of an item with events the id alone is kept, and only the events refer to it. Importing an
+        item again brings it back.
+
+        Raises:
+            UnknownItem: An id does not exist.
+            RequestError: No item would be left.
         """
-        gone = list(dict.fromkeys(item_ids))
+        removed = list(dict.fromkeys(item_ids))
         with self.transaction(writes=True) as connection:
-            before = _stored_hash(connection, domain)
-            there = set(connection.scalars(sa.select(ITEMS.c.id).where(_of(ITEMS, domain))))
-            for one in gone:
-                if one not in there:
-                    hint = _suggestion(connection, domain, one[:MAX_ID])
-                    raise UnknownItem(f"no item {one[:MAX_ID]!r} in '{domain}'", hint=hint)
-            if len(gone) == len(there):
+            before = _data_hash(connection, domain)
+            existing = set(connection.scalars(sa.select(ITEMS.c.id).where(_in_domain(ITEMS, domain))))
+            for item_id in removed:
+                if item_id not in existing:
+                    raise _unknown_item(connection, domain, item_id)
+            if len(removed) == len(existing):
                 raise RequestError("no item would be left", hint="add others first")
-            for start in range(0, len(gone), CHUNK):
-                _remove(connection, domain, gone[start : start + CHUNK])
-            if gone:
-                note_import(connection, domain)
-            return ItemChange(Changes(), len(gone), before, _stored_hash(connection, domain))
+            for start in range(0, len(removed), CHUNK):
+                _remove(connection, domain, removed[start : start + CHUNK])
+            if removed:
+                refresh_data_hash(connection, domain)
+            return ItemChange(Changes(), len(removed), before, _data_hash(connection, domain))
+
+    def put_user(self, domain: str, user: User) -> bool:
+        """Add or replace a user, and return whether the user is new."""
+        same_id = (USERS.c.domain == domain) & (USERS.c.id == user.id)
+        with self.transaction(writes=True) as connection:
+            new = connection.scalar(sa.select(USERS.c.id).where(same_id)) is None
+            row = {"domain": domain} | user.model_dump(mode="json")
+            upsert(connection, USERS, [row], ["profile", "home"])
+            return new
 
     def counts(self, domain: str) -> dict[str, int]:
-        """How many "items", "users" and "interactions" there are."""
+        """Return the numbers of "items", "users" and "interactions"."""
         with self.transaction() as connection:
             return _counts(connection, domain)
 
     def data_hash(self, domain: str) -> str:
-        """SHA-256, in hex, of all items and interactions; "" when nothing was imported."""
+        """Return the SHA-256, in hex, of all items and interactions; "" before the first import."""
         with self.transaction() as connection:
-            return _stored_hash(connection, domain)
+            return _data_hash(connection, domain)
 
     def items(self, domain: str) -> list[Item]:
-        """The catalogue, sorted by id."""
+        """Return all items, sorted by id."""
         with self.transaction() as connection:
-            found = [Item.model_validate(row) for row in _rows(connection, ITEMS, domain)]
-        return sorted(found, key=lambda item: item.id)
+            items = [Item.model_validate(row) for row in _rows(connection, ITEMS, domain)]
+        return sorted(items, key=lambda item: item.id)
 
     def item(self, domain: str, item_id: str) -> Item:
-        """One item. Raises UnknownItem; its hint names items that may have been meant."""
+        """Return one item.
+
+        Raises:
+            UnknownItem: It does not exist; the hint names similar items.
+        """
         with self.transaction() as connection:
             for row in _rows(connection, ITEMS, domain, ITEMS.c.id == item_id):
                 return Item.model_validate(row)
-            hint = _suggestion(connection, domain, item_id[:MAX_ID])
-        raise UnknownItem(f"no item {item_id[:MAX_ID]!r} in '{domain}'", hint=hint)
+            error = _unknown_item(connection, domain, item_id)
+        raise error
 
     def users(self, domain: str) -> list[str]:
-        """Ids of all users, sorted."""
+        """Return the ids of all users, sorted."""
         with self.transaction() as connection:
             return sorted(connection.scalars(sa.select(USERS.c.id).where(USERS.c.domain == domain)))
 
     def user(self, domain: str, user_id: str) -> User:
-        """One user. Raises UnknownUser; its hint shows what ids look like."""
+        """Return one user.
+
+        Raises:
+            UnknownUser: The user does not exist; the hint shows some ids.
+        """
         with self.transaction() as connection:
             for row in _rows(connection, USERS, domain, USERS.c.id == user_id):
                 return User.model_validate(row)
@@ -183,39 +220,71 @@ class Store:
         raise UnknownUser(f"no user {user_id[:MAX_ID]!r} in '{domain}'", hint=hint)
 
     def history(self, domain: str, user_id: str, *, limit: int | None = None) -> list[Interaction]:
-        """What a user did, oldest first; with a `limit` the newest so many. Unknown users did nothing."""
+        """Return a user's events, oldest first; with a `limit`, only that many of the newest.
+
+        An unknown user has no events.
+        """
         if limit is not None and limit < 0:
-            raise RequestError(f"a history of {limit} events cannot be", hint="limit is 0 or more")
-        newest_first = [column.desc() for column in _IN_TIME]
+            raise RequestError(f"a history cannot have {limit} events", hint="limit is 0 or more")
+        newest_first = [column.desc() for column in _OLDEST_FIRST]
         with self.transaction() as connection:
             of_user = INTERACTIONS.c.user_id == user_id
             rows = _rows(connection, INTERACTIONS, domain, of_user, order=newest_first, limit=limit)
-            return [_event(row) for row in rows][::-1]
+            return [interaction_of(row) for row in rows][::-1]
 
     def interactions(self, domain: str) -> list[Interaction]:
-        """All events, oldest first."""
+        """Return all events, oldest first."""
         with self.transaction() as connection:
-            return [_event(row) for row in _rows(connection, INTERACTIONS, domain, order=_IN_TIME)]
+            return [
+                interaction_of(row) for row in _rows(connection, INTERACTIONS, domain, order=_OLDEST_FIRST)
+            ]
 
     def popularity(self, domain: str) -> dict[str, int]:
-        """Interactions per item id; items that nobody met are left out."""
+        """Return the number of interactions per item id; items without any are left out."""
         item_id = INTERACTIONS.c.item_id
         events = sa.select(item_id, sa.func.count()).where(INTERACTIONS.c.domain == domain)
         with self.transaction() as connection:
             return {row[0]: row[1] for row in connection.execute(events.group_by(item_id))}
 
 
-def _of(table: sa.Table, domain: str) -> sa.ColumnElement[bool]:
-    """The rows of a domain. An item without a title is one that was removed, see `_remove`."""
+def next_sequence(connection: sa.Connection, domain: str) -> int:
+    """Return the number of the next event to arrive in a domain."""
+    newest = sa.select(sa.func.max(INTERACTIONS.c.sequence)).where(INTERACTIONS.c.domain == domain)
+    return (connection.scalar(newest) or 0) + 1
+
+
+def refresh_data_hash(connection: sa.Connection, domain: str) -> None:
+    """Store the hash and counts of a domain's data as it is now: other processes see the change by them."""
+    digest = sha256()
+    for row in sorted(_rows(connection, ITEMS, domain), key=itemgetter("id")):
+        digest.update(repr(row if row["site"] else {k: v for k, v in row.items() if k != "site"}).encode())
+    for row in _rows(connection, INTERACTIONS, domain, order=_OLDEST_FIRST):
+        digest.update(repr(row).encode())
+    values = {
+        "data_hash": digest.hexdigest(),
+        "counts": _counts(connection, domain),
+        "time": dt.datetime.now(dt.UTC),
+    }
+    upsert(connection, IMPORTS, [{"domain": domain} | values], list(values))
+
+
+def interaction_of(row: Row) -> Interaction:
+    """Build the event that a row of the interactions table holds."""
+    timestamp = None if row["timestamp"] == UNKNOWN_TIME else row["timestamp"]
+    return Interaction.model_validate(row | {"timestamp": timestamp, "context": row["context"] or {}})
+
+
+def _in_domain(table: sa.Table, domain: str) -> sa.ColumnElement[bool]:
+    """Select the rows of a domain. An item without a title was removed, see `_remove`."""
     rows = table.c.domain == domain
     return rows & (table.c.title != "") if table is ITEMS else rows
 
 
 def _remove(connection: sa.Connection, domain: str, ids: Sequence[str]) -> None:
-    """Empty the rows of these items, and delete those that no event refers to."""
-    of_domain = INTERACTIONS.c.domain == domain
-    met = sa.select(INTERACTIONS.c.item_id).distinct().where(of_domain, INTERACTIONS.c.item_id.in_(ids))
-    kept = set(connection.scalars(met))
+    """Clear the rows of these items, and delete the rows that no event refers to."""
+    in_domain = INTERACTIONS.c.domain == domain
+    referred = sa.select(INTERACTIONS.c.item_id).distinct().where(in_domain, INTERACTIONS.c.item_id.in_(ids))
+    kept = set(connection.scalars(referred))
     rows = (ITEMS.c.domain == domain) & ITEMS.c.id.in_(ids)
     connection.execute(
         sa.update(ITEMS).where(rows).values(title="", year=None, attributes={}, description="", site=None)
@@ -226,15 +295,19 @@ def _remove(connection: sa.Connection, domain: str, ids: Sequence[str]) -> None:
 def _merge(
     connection: sa.Connection, domain: str, table: sa.Table, rows: Iterable[Row], progress: Progress | None
 ) -> Changes:
-    """Write the rows that are new or differ from what is there."""
+    """Write the rows that are new or differ from the stored ones."""
     key = itemgetter(*(column.name for column in table.primary_key if column.name != "domain"))
     content = [column.name for column in table.c if not column.primary_key and column.name != "sequence"]
     fields = itemgetter(*content)
     incoming = {key(row): row for row in rows}
-    # Compared as text: the order of attributes counts, which == on dictionaries does not see.
-    before = {key(row): repr(fields(row)) for row in _rows(connection, table, domain)}
-    same = {one: before[one] == repr(fields(row)) for one, row in incoming.items() if one in before}
-    written = [{"domain": domain} | row for one, row in incoming.items() if not same.get(one)]
+    # Compared as text, because the order of attributes counts and == on dictionaries ignores it.
+    stored = {key(row): repr(fields(row)) for row in _rows(connection, table, domain)}
+    same = {
+        row_key: stored[row_key] == repr(fields(row))
+        for row_key, row in incoming.items()
+        if row_key in stored
+    }
+    written = [{"domain": domain} | row for row_key, row in incoming.items() if not same.get(row_key)]
     for start in range(0, len(written), CHUNK):
         if progress:
             progress(f"storing {table.name}", start, len(written))
@@ -245,21 +318,6 @@ def _merge(
     return Changes(len(incoming) - len(same), len(same) - unchanged, unchanged)
 
 
-def note_import(connection: sa.Connection, domain: str) -> None:
-    """Hash the data of a domain as it is now, so that others see that it changed."""
-    digest = sha256()
-    for row in sorted(_rows(connection, ITEMS, domain), key=itemgetter("id")):
-        digest.update(repr(row if row["site"] else {k: v for k, v in row.items() if k != "site"}).encode())
-    for row in _rows(connection, INTERACTIONS, domain, order=_IN_TIME):
-        digest.update(repr(row).encode())
-    noted = {
-        "data_hash": digest.hexdigest(),
-        "counts": _counts(connection, domain),
-        "time": dt.datetime.now(dt.UTC),
-    }
-    upsert(connection, IMPORTS, [{"domain": domain} | noted], list(noted))
-
-
 def _rows(
     connection: sa.Connection,
     table: sa.Table,
@@ -268,9 +326,9 @@ def _rows(
     order: Sequence[sa.ColumnElement[Any]] = (),
     limit: int | None = None,
 ) -> Iterator[Row]:
-    """Rows as the fields of a noun: without domain and sequence, which no noun knows of."""
+    """Yield rows with the fields of their type: without the columns domain and sequence."""
     columns = [column for column in table.c if column.name not in ("domain", "sequence")]
-    query = sa.select(*columns).where(_of(table, domain), *conditions).order_by(*order).limit(limit)
+    query = sa.select(*columns).where(_in_domain(table, domain), *conditions).order_by(*order).limit(limit)
     names = [column.name for column in columns]
     for row in connection.execute(query):
         yield dict(zip(names, row, strict=True))
@@ -286,34 +344,37 @@ def _event_row(event: Interaction, sequence: int) -> Row:
     return event.model_dump(mode="json") | stored
 
 
-def _event(row: Row) -> Interaction:
-    timestamp = None if row["timestamp"] == UNKNOWN_TIME else row["timestamp"]
-    return Interaction.model_validate(row | {"timestamp": timestamp, "context": row["context"] or {}})
-
-
 def _counts(connection: sa.Connection, domain: str) -> dict[str, int]:
     return {
-        table.name: connection.scalar(sa.select(sa.func.count()).where(_of(table, domain))) or 0
+        table.name: connection.scalar(sa.select(sa.func.count()).where(_in_domain(table, domain))) or 0
         for table in (ITEMS, USERS, INTERACTIONS)
     }
 
 
-def _stored_hash(connection: sa.Connection, domain: str) -> str:
+def _data_hash(connection: sa.Connection, domain: str) -> str:
     return connection.scalar(sa.select(IMPORTS.c.data_hash).where(IMPORTS.c.domain == domain)) or ""
 
 
+def _unknown_item(connection: sa.Connection, domain: str, item_id: str) -> UnknownItem:
+    name = item_id[:MAX_ID]
+    return UnknownItem(f"no item {name!r} in '{domain}'", hint=_suggestion(connection, domain, name))
+
+
 def _suggestion(connection: sa.Connection, domain: str, text: str) -> str:
-    """Items whose title holds the text, else those whose id or title looks like it."""
-    query = sa.select(ITEMS.c.title, ITEMS.c.id).where(_of(ITEMS, domain))
-    holds = query.where(ITEMS.c.title.icontains(text, autoescape=True))
-    found: list[tuple[str, str]] = [(title, one) for title, one in connection.execute(holds.limit(3))]
-    if not found:
-        some = {
-            name.casefold(): (title, one)
-            for title, one in connection.execute(query.limit(MAX_COMPARED))
-            for name in (title, one)
+    """Name items whose title contains the text, else items with a similar id or title."""
+    query = sa.select(ITEMS.c.title, ITEMS.c.id).where(_in_domain(ITEMS, domain))
+    containing = query.where(ITEMS.c.title.icontains(text, autoescape=True))
+    similar: list[tuple[str, str]] = [
+        (title, item_id) for title, item_id in connection.execute(containing.limit(3))
+    ]
+    if not similar:
+        by_name = {
+            name.casefold(): (title, item_id)
+            for title, item_id in connection.execute(query.limit(MAX_COMPARED))
+            for name in (title, item_id)
         }
-        found = [some[name] for name in difflib.get_close_matches(text.casefold(), some)]
-    if not found:
+        similar = [by_name[name] for name in difflib.get_close_matches(text.casefold(), by_name)]
+    if not similar:
         return "see the ids in the catalogue, or import the domain first"
-    return "did you mean " + ", ".join(f"{one} ({title})" for title, one in dict.fromkeys(found)) + "?"
+    names = ", ".join(f"{item_id} ({title})" for title, item_id in dict.fromkeys(similar))
+    return f"did you mean {names}?"

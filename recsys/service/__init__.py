@@ -1,5 +1,6 @@
-"""The HTTP service: `recsys serve`. Routes parse a request, call the library and return its nouns; nothing else.
+"""The HTTP service: `recsys serve`.
 
-app.py puts it together; gate.py bounds the work, middleware.py what every request passes,
-problems.py turns errors into RFC 9457, records.py keeps events, sessions and traces.
+Routes parse a request, call the library and return its objects. `app` assembles the service, `state` has
+what routes share; `api/` has the JSON routes and the MCP tools, `pages/` the HTML, `security/` keys, scopes
+and rates, `transport/` what every request passes, `observability/` logs, metrics and traces.
 """

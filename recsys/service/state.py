@@ -1,4 +1,4 @@
-"""What the routes share: the recommenders, the gate, the metrics; and how a route asks for them."""
+"""What routes share, and the dependencies by which they get it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Request
 
+from recsys.config import Domain
+from recsys.data.store import Store
 from recsys.errors import RecsysError, RequestError, UnknownDomain
 from recsys.recommender.experiments import Scenarios
 from recsys.recommender.recommender import Recommender
 from recsys.service.observability.metrics import Metrics
 from recsys.service.options import ServiceOptions
 from recsys.service.security.auth import Authenticator
-from recsys.service.transport.gate import Gate
+from recsys.service.transport.concurrency import ConcurrencyLimiter
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -28,18 +30,20 @@ class Service:
         if not recommenders:
             raise RequestError("no domain to serve", hint="recsys serve --domain movies")
         self.recommenders = dict(recommenders)
-        self.scenarios = {one.domain.name: Scenarios(one) for one in self.recommenders.values()}
+        self.scenarios = {
+            recommender.domain.name: Scenarios(recommender) for recommender in self.recommenders.values()
+        }
         self.options = options
         self.authenticator = Authenticator(self.recommender(None).store, options.rate)
         self.metrics = Metrics()
-        self.gate = Gate(options.concurrency, options.queue, self.metrics.shed.inc)
-        self.metrics.waiting.set_function(lambda: self.gate.waiting)
-        self.metrics.running.set_function(lambda: self.gate.running)
-        self.metrics.in_flight.set_function(lambda: self.gate.waiting + self.gate.running)
-        self.warming: list[threading.Thread] = []
+        self.limiter = ConcurrencyLimiter(options.concurrency, options.queue, self.metrics.shed.inc)
+        self.metrics.waiting.set_function(lambda: self.limiter.waiting)
+        self.metrics.running.set_function(lambda: self.limiter.running)
+        self.metrics.in_flight.set_function(lambda: self.limiter.waiting + self.limiter.running)
+        self._warming: list[threading.Thread] = []
 
     def recommender(self, domain: str | None) -> Recommender:
-        """Raises UnknownDomain for one that is not served."""
+        """Return the recommender of a domain, the default one for None. Raises UnknownDomain."""
         name = domain if domain is not None else next(iter(self.recommenders))
         try:
             return self.recommenders[name]
@@ -47,33 +51,37 @@ class Service:
             served = ", ".join(self.recommenders)
             raise UnknownDomain(f"'{name[:60]}' is not served", hint=f"served are: {served}") from None
 
-    def serving(self, recommender: Recommender, user: str | None, session: str | None = None) -> Recommender:
-        """The recommender of the arms that this person is in, where the domain has scenarios."""
+    def recommender_for(
+        self, recommender: Recommender, user: str | None, session: str | None = None
+    ) -> Recommender:
+        """Return the recommender of the arms that a user or session is in, if the domain has scenarios."""
         return self.scenarios[recommender.domain.name].serving(user, session)
 
     def warm(self) -> None:
-        """Start the engines in the background. One that does not start leaves the service degraded, not down."""
+        """Start the engines in the background. If one fails, answers are degraded."""
         for name, recommender in self.recommenders.items():
             starts = recommender.engine, *self.scenarios[recommender.domain.name].starts
-            self.warming.append(threading.Thread(target=_warm, args=(name, *starts), daemon=True))
-            self.warming[-1].start()
+            self._warming.append(threading.Thread(target=_start_engines, args=(name, *starts), daemon=True))
+            self._warming[-1].start()
 
     @property
     def is_warm(self) -> bool:
-        return not any(thread.is_alive() for thread in self.warming)
+        """Whether no engine is just starting."""
+        return not any(thread.is_alive() for thread in self._warming)
 
     async def run(self, request: Request, work: Callable[[], T]) -> T:
-        """Do work that uses the engine or the index. Raises Overloaded beyond the queue."""
-        return await self.gate.run(work, request.receive)
+        """Run work that uses the engine or the index. Raises Overloaded if the queue is full."""
+        return await self.limiter.run(work, request.receive)
 
     def close(self) -> None:
+        """Close all recommenders."""
         for scenarios in self.scenarios.values():
             scenarios.close()
         for recommender in self.recommenders.values():
             recommender.close()
 
 
-def _warm(name: str, *starts: Callable[[], object]) -> None:
+def _start_engines(name: str, *starts: Callable[[], object]) -> None:
     for start in starts:
         try:
             start()
@@ -82,20 +90,38 @@ def _warm(name: str, *starts: Callable[[], object]) -> None:
 
 
 def service_of(request: Request) -> Service:
-    found: Service = request.app.state.service
-    return found
+    """Return the service of the app."""
+    service: Service = request.app.state.service
+    return service
 
 
-TheService = Annotated[Service, Depends(service_of)]
+ServiceDep = Annotated[Service, Depends(service_of)]
 
 
 def recommender_of(
-    service: TheService,
+    service: ServiceDep,
     domain: Annotated[
         str | None, Query(description="by default the first that is served", max_length=60)
     ] = None,
 ) -> Recommender:
+    """Return the recommender of `?domain=`."""
     return service.recommender(domain)
 
 
-TheRecommender = Annotated[Recommender, Depends(recommender_of)]
+RecommenderDep = Annotated[Recommender, Depends(recommender_of)]
+
+
+def store_of(recommender: RecommenderDep) -> Store:
+    """Return the store of the domain."""
+    return recommender.store
+
+
+StoreDep = Annotated[Store, Depends(store_of)]
+
+
+def domain_of(recommender: RecommenderDep) -> Domain:
+    """Return the domain of the request."""
+    return recommender.domain
+
+
+DomainDep = Annotated[Domain, Depends(domain_of)]

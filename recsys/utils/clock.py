@@ -1,7 +1,7 @@
-"""Lifetimes by two clocks, the wall's and the process's own: where they differ, what is kept lives longer.
+"""Time for what expires, safe when the wall clock is set: in doubt, it lives longer.
 
-A wall clock may be set while the process runs, forward or back; the process's own never jumps, but
-means nothing to other processes, and stays wrong where the wall clock was wrong at the start.
+The wall clock may be set while the process runs, forward or back. The process's own clock never jumps,
+but is unknown to other processes, and stays wrong if the wall clock was wrong at the start.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ elapsed: Callable[[], float] = time.monotonic
 _STARTED = time.time() - elapsed()
 
 
-def surely() -> float:
-    """Seconds since 1970 that have passed by both clocks: what ends by then has ended."""
+def earliest_now() -> float:
+    """Return the time by the clock that is behind, seconds since 1970: to tell what has expired."""
     return min(time.time(), _STARTED + elapsed())
 
 
-def at_most() -> float:
-    """Seconds since 1970 by the clock that is ahead: what lasts from then lasts at least so long."""
+def latest_now() -> float:
+    """Return the time by the clock that is ahead, seconds since 1970: to set when something expires."""
     return max(time.time(), _STARTED + elapsed())

@@ -88,7 +88,7 @@ def test_a_change_that_is_interrupted_leaves_the_store_as_it_was(
         raise KeyboardInterrupt
 
     before = (store.items("films"), store.data_hash("films"))
-    monkeypatch.setattr(store_module, "note_import", interrupted)
+    monkeypatch.setattr(store_module, "refresh_data_hash", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.put_items("films", [Item(id="d", title="D")])
     with pytest.raises(KeyboardInterrupt):

@@ -117,7 +117,7 @@ def test_traces_do_not_wait_for_each_other_but_for_who_must_be_alone(
     recommender: Recommender, client: TestClient
 ) -> None:
     store = recommender.store
-    with store.transaction(writes=True, alone=False):
+    with store.transaction(writes=True, exclusive=False):
         assert ask(client).json()["degraded"] == []
     with store.transaction(writes=True):
         (note,) = ask(client).json()["degraded"]

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from recsys.data import audit
 from recsys.data.batch import ImportBatch
 from recsys.data.database import AUDIT_LOG, USERS
 from recsys.data.store import CHUNK, Store
 from recsys.errors import StoreError
-from recsys.service.security import audit
 from recsys.types import Interaction, Item, User
 from tests.postgres.server import PostgresServer
 

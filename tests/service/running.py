@@ -22,11 +22,12 @@ from tests.fakes import write_films
 SERVE = """
 import sys
 from recsys.cli import main
-from recsys import engine, pipeline
-from recsys.engine import weights
+from recsys import engine
+from recsys.engine.checkpoints import weights
+from recsys.recommender import recommender
 from tests.fakes import FakeTokenizer
 from tests.retrieval.contract import HashEmbedder
-pipeline.SentenceEmbedder = lambda name: HashEmbedder()
+recommender.SentenceEmbedder = lambda name: HashEmbedder()
 engine.load_tokenizer = lambda model: FakeTokenizer()  # else a minute goes into importing transformers
 weights.prepare_model = lambda *_: "model"
 sys.argv = ["recsys", "serve", "--domain", sys.argv[1], "--port", sys.argv[2]]
@@ -34,9 +35,9 @@ main()
 """
 # Waits that are long for people are short here.
 HASTY = """
-from recsys.engine import holder
+from recsys.engine import manager
 from recsys.data.store import Store
-holder.FIRST_PAUSE = holder.LONGEST_PAUSE = 0.2
+manager.FIRST_PAUSE = manager.LONGEST_PAUSE = 0.2
 Store.__init__.__kwdefaults__["busy_timeout"] = 0.5
 """
 DEADLINE_S = 500.0  # of whatever is waited for; nothing that works comes near it

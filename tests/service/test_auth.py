@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from recsys.cli import app as cli
 from recsys.config import Settings
+from recsys.data import audit
 from recsys.data.store import Store
 from recsys.errors import ConfigError, MissingDependency, RequestError
 from recsys.service.observability.logs import JsonLines
-from recsys.service.security import audit
 from recsys.service.security import keys as keys_module
 from recsys.service.security.auth import Authenticator, Principal, check_bind, is_loopback, require
 from recsys.service.security.keys import KeyRing
@@ -85,9 +85,9 @@ def test_a_key_is_recognised_and_its_text_is_not_kept(tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path / 'keys.db'}") as store:
         text, key = KeyRing(store).create("app", ["write", "read"])
         assert KeyRing(store).recognise(text) == key
-    assert text.startswith(key.shown)
+    assert text.startswith(key.prefix)
     assert key.scopes == ("read", "write")
-    secret = text.removeprefix(key.shown)
+    secret = text.removeprefix(key.prefix)
     assert len(secret) >= 43, "256 bits"
     files = b"".join(path.read_bytes() for path in tmp_path.glob("keys.db*"))
     assert secret.encode() not in files
@@ -120,12 +120,12 @@ def test_anything_but_the_whole_key_is_refused(ring: KeyRing, alter: object) -> 
 
 def test_the_secret_of_one_key_does_not_open_another(ring: KeyRing) -> None:
     (one, first), (other, second) = ring.create("one"), ring.create("other")
-    assert ring.recognise(first.shown + other.removeprefix(second.shown)) is None
+    assert ring.recognise(first.prefix + other.removeprefix(second.prefix)) is None
     assert ring.recognise(one) == first
 
 
 def test_a_key_ends_when_it_was_said_to(ring: KeyRing, clock: Clock) -> None:
-    text, key = ring.create("app", lasts=60)
+    text, key = ring.create("app", lifetime=60)
     clock.now += 59
     assert ring.recognise(text) == key
     clock.now += 1
@@ -144,7 +144,7 @@ def test_a_revoked_key_is_refused_at_once_by_everybody(store: Store, ring: KeyRi
 
 
 def test_after_a_rotation_both_keys_hold_for_a_while(ring: KeyRing, clock: Clock) -> None:
-    old, key = ring.create("app", ["read", "admin"], lasts=1000, rate="5/minute")
+    old, key = ring.create("app", ["read", "admin"], lifetime=1000, rate="5/minute")
     new, successor = ring.rotate(key.id, grace=100)
     assert (successor.name, successor.scopes, successor.rate) == ("app", ("read", "admin"), "5/minute")
     assert successor.expires == clock.now + 1000
@@ -157,7 +157,7 @@ def test_after_a_rotation_both_keys_hold_for_a_while(ring: KeyRing, clock: Clock
 
 
 def test_a_rotation_makes_no_key_live_longer(ring: KeyRing, clock: Clock) -> None:
-    old, key = ring.create("app", lasts=50)
+    old, key = ring.create("app", lifetime=50)
     ring.rotate(key.id, grace=1000)
     clock.now += 50
     assert ring.recognise(old) is None
@@ -181,7 +181,7 @@ def test_a_key_that_cannot_be_is_not_made(
     ring: KeyRing, name: str, scopes: list[str], lasts: float | None, rate: str | None
 ) -> None:
     with pytest.raises(RequestError):
-        ring.create(name, scopes, lasts=lasts, rate=rate)
+        ring.create(name, scopes, lifetime=lasts, rate=rate)
     assert ring.keys() == []
 
 

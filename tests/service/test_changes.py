@@ -13,11 +13,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recsys.config import Domain
+from recsys.data import idempotency
 from recsys.engine import manager
 from recsys.errors import EngineError, StoreError
 from recsys.recommender import recommender as recommender_module
 from recsys.recommender.recommender import Recommender
-from recsys.service.api import idempotency
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
 from recsys.service.security.keys import KeyRing
@@ -271,7 +271,7 @@ def test_an_engine_that_does_not_start_is_left_alone_for_as_long_when_the_clock_
 # --- keys and their work ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["_claim", "_keep"])
+@pytest.mark.parametrize("step", ["claim", "keep_answer"])
 def test_an_event_whose_answer_was_lost_is_not_kept_twice(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -312,7 +312,7 @@ def test_items_whose_answer_could_not_be_kept_are_there_and_said(
     def gone(*_: Any) -> Any:
         raise StoreError("the database has no room to grow")
 
-    monkeypatch.setattr(idempotency, "_keep", gone)
+    monkeypatch.setattr(idempotency, "keep_answer", gone)
     body = {"items": [{"id": "f50", "title": "Solaris"}]}
     done = client.post("/v1/items", json=body, headers={"Idempotency-Key": "one"})
     assert done.json()["added"] == 1

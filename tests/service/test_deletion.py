@@ -16,15 +16,13 @@ from typer.testing import CliRunner
 from recsys.cli import app
 from recsys.config import Domain, Privacy, Settings
 from recsys.context import pii
-from recsys.data import erasure
+from recsys.data import audit, erasure, traces
 from recsys.data.batch import ImportBatch
 from recsys.data.database import FEEDBACK, SCHEMA, TRACES, USERS
 from recsys.data.erasure import delete_user, remove_fitted, trained_on
 from recsys.data.store import Store
 from recsys.errors import StoreError, UnknownUser
-from recsys.service.api import records
 from recsys.service.api.schemas import RecommendationResponse
-from recsys.service.security import audit
 from recsys.types import Context, Interaction, Item, User
 from recsys.utils import sanitize
 from tests.adapter_files import World
@@ -171,8 +169,8 @@ def test_a_request_that_ends_after_its_person_was_deleted_leaves_no_trace(
         recommendation_id="r-late",
     )
     delete_user(store, films, "ann", settings)
-    records.add_trace(store, answer, {"user": asked} if asked else {}, "q", keep=100)
-    assert (records.trace(store, "films", "r-late") is not None) is kept
+    traces.add_trace(store, "r-late", answer, {"user": asked} if asked else {}, "q", keep=100)
+    assert (traces.find_trace(store, "films", "r-late") is not None) is kept
     assert of(contents(store)["traces"], "films", "ann") == []
 
 
@@ -183,7 +181,7 @@ def test_a_deletion_that_fails_in_the_middle_deletes_nothing(
         raise KeyboardInterrupt
 
     before = contents(store)
-    monkeypatch.setattr(erasure, "note_import", interrupted)
+    monkeypatch.setattr(erasure, "refresh_data_hash", interrupted)
     with pytest.raises(KeyboardInterrupt):
         delete_user(store, films, "ann", settings)
     assert contents(store) == before

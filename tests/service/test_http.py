@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from recsys.data import audit, traces
 from recsys.errors import EngineDead, StoreError
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import RequestOptions
-from recsys.service.api import records
 from recsys.service.api.schemas import RecommendationRequest, RecommendationResponse
-from recsys.service.security import audit
 from recsys.types import Recommendations
 from recsys.utils import clock
 from tests.fakes import ScriptedEngine
@@ -211,10 +210,10 @@ class TestFeedback:
     def test_store_that_cannot_keep_a_trace_costs_the_trace_alone(
         self, client: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*_: Any) -> None:
+        def full(*_: Any, **__: Any) -> None:
             raise StoreError("the database has no room to grow")
 
-        monkeypatch.setattr(records, "add_trace", full)
+        monkeypatch.setattr(traces, "add_trace", full)
         found = recommend(client, user="ann", k=1, reasons=False)
         assert RecommendationResponse.model_validate(found)
         assert any(note.startswith("trace: ") for note in found["degraded"])

@@ -11,7 +11,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from recsys.recommender.recommender import Recommender
-from recsys.service.api.mcp import build
+from recsys.service.api.mcp import build_server
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
 from recsys.service.security.keys import KeyRing
@@ -25,7 +25,7 @@ def call(recommender: Recommender, tool: str, **arguments: Any) -> Any:
     """What a tool returns in memory: its structured content, or the text of its error."""
 
     async def ask() -> Any:
-        async with Client(build(Service({"films": recommender}, ServiceOptions()))) as client:
+        async with Client(build_server(Service({"films": recommender}, ServiceOptions()))) as client:
             done = await client.call_tool(tool, arguments)
             return done.content[0].text if done.is_error else done.structured_content  # type: ignore[union-attr]
 
@@ -34,7 +34,7 @@ def call(recommender: Recommender, tool: str, **arguments: Any) -> Any:
 
 def test_every_verb_is_listed_with_a_description(recommender: Recommender) -> None:
     async def ask() -> list[Any]:
-        async with Client(build(Service({"films": recommender}, ServiceOptions()))) as client:
+        async with Client(build_server(Service({"films": recommender}, ServiceOptions()))) as client:
             return list((await client.list_tools()).tools)
 
     tools = anyio.run(ask)

@@ -39,7 +39,7 @@ class Watched:
         provider.add_span_processor(SimpleSpanProcessor(self.kept))
         app = create_app({"films": recommender}, ServiceOptions(**options))
         self.client = TestClient(
-            telemetry.Traced(app, provider),
+            telemetry.TracingMiddleware(app, provider),
             "http://localhost",
             raise_server_exceptions=False,
             client=("127.0.0.1", 5000),
@@ -226,11 +226,12 @@ def test_probes_have_no_span_and_no_watcher_stays(watched: Watched) -> None:
 def test_unless_asked_nothing_is_loaded() -> None:
     code = """
 import os, sys
-from recsys.service import app, telemetry
+from recsys.service import app
+from recsys.service.observability import telemetry
 endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 for asked in ({}, endpoint | {"OTEL_SDK_DISABLED": "true"}, endpoint | {"OTEL_TRACES_EXPORTER": "none"}):
     os.environ.update(asked)
-    assert telemetry.exporting() is None, asked
+    assert telemetry.create_provider() is None, asked
     for name in asked:
         del os.environ[name]
 print([name for name in sys.modules if name.startswith("opentelemetry.sdk") or ".otlp" in name])
@@ -244,7 +245,7 @@ def test_another_protocol_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(telemetry.ENDPOINTS[1], "http://127.0.0.1:4317")
     monkeypatch.setenv(telemetry.PROTOCOLS[1], "grpc")
     with pytest.raises(ConfigError) as caught:
-        telemetry.exporting()
+        telemetry.create_provider()
     assert "4318" in caught.value.hint
 
 

@@ -1,7 +1,7 @@
-"""The schema of the database, step by step: each file in `versions` leads from one revision to the next.
+"""The schema of the database in steps: each file in `versions/` leads from one revision to the next.
 
-Made with `alembic revision --autogenerate -m "what it does"`; `HEAD` names the last. Opening a
-store brings its database there. `alembic` (configured in pyproject.toml) works on it by hand too.
+A step is made with `alembic revision --autogenerate -m "what it does"`, and `HEAD` names the last one.
+Opening a store upgrades its database. `alembic`, configured in pyproject.toml, also works by hand.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 HEAD = "0005"
 VERSION_TABLE = "alembic_version"
 
-_one_at_a_time = threading.Lock()  # alembic keeps what it works on in globals
+_lock = threading.Lock()  # alembic keeps its state in globals
 
 
 def revision(connection: sa.Connection) -> str | None:
-    """What a database was last brought to; None for an empty one, and for those from before revisions."""
+    """Return the revision of a database, None if it is empty or older than the first revision."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     version: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
@@ -32,17 +32,18 @@ def revision(connection: sa.Connection) -> str | None:
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Bring a database to `HEAD` within the transaction of `connection`, which must wait for other writers.
+    """Upgrade a database to `HEAD` within the transaction of `connection`, which must be a writing one.
 
-    Raises StoreError for a database that a newer version has written.
+    Raises:
+        StoreError: A newer version of whyrec has written the database.
     """
     from alembic import command
     from alembic.util import CommandError
 
-    with _one_at_a_time:
+    with _lock:
         config = configuration(connection)
-        if revision(connection) is None and (found := _before_revisions(connection)):
-            command.stamp(config, found)
+        if revision(connection) is None and (unmarked := _unmarked_revision(connection)):
+            command.stamp(config, unmarked)
         try:
             command.upgrade(config, HEAD)
         except CommandError as error:
@@ -53,7 +54,7 @@ def upgrade(connection: sa.Connection) -> None:
 
 
 def configuration(connection: sa.Connection) -> Config:
-    """Alembic's configuration for work on an open connection."""
+    """Return Alembic's configuration for an open connection."""
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
@@ -61,8 +62,8 @@ def configuration(connection: sa.Connection) -> Config:
     return config
 
 
-def _before_revisions(connection: sa.Connection) -> str | None:
-    """The revision that matches a database whose tables were made before there were any."""
+def _unmarked_revision(connection: sa.Connection) -> str | None:
+    """Return the revision of a database whose tables are older than the version table."""
     inspector = sa.inspect(connection)
     if not inspector.has_table("imports"):
         return None

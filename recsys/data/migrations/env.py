@@ -1,4 +1,4 @@
-"""What alembic runs: on the connection it is handed, or from its command line on the configured store."""
+"""The script that alembic runs: on the connection it is given, or by hand on the configured store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _migrate() -> None:
             context.config.attributes["connection"] = connection
             _migrate()
         return
-    # SQLite cannot alter most of a table: a batch makes a new one and copies.
+    # SQLite cannot alter most of a table: a batch creates a new table and copies the rows.
     context.configure(connection=connection, target_metadata=SCHEMA, render_as_batch=True)
     context.run_migrations()
 

@@ -1,4 +1,4 @@
-"""`/v1/adapters`: which tuned adapter a domain is served with. Only those of the registry, never a path."""
+"""`/v1/adapters`: which fine-tuned adapter of the registry a domain is served with."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field
 
+from recsys.data import audit
 from recsys.engine.adapters import BASE, check_files, default_adapter, find_adapter, promote, rollback, scan
 from recsys.errors import ModelError
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import AdapterChange, AdapterInfo
-from recsys.service.security import audit
-from recsys.service.security.guard import Admin, needs
-from recsys.service.state import TheRecommender
+from recsys.service.security.auth import Admin, requires
+from recsys.service.state import RecommenderDep
 from recsys.service.transport.problems import ServiceError
 from recsys.types import StrictModel
 
@@ -22,7 +22,7 @@ REF = r"[a-z0-9][a-z0-9_-]{0,60}@[0-9a-f]{4,64}"
 
 
 class LoadRequest(StrictModel):
-    """What this process serves from now on, until it ends: an adapter, the domain's default, or the base model alone."""
+    """What this process serves until it ends: an adapter, "default", or "none" for the base model."""
 
     ref: Annotated[str, Field(pattern=rf"^({REF}|default|none)$")]
 
@@ -31,12 +31,12 @@ class PromoteRequest(StrictModel):
     """The adapter that becomes the default of its domain, in every process."""
 
     ref: Annotated[str, Field(pattern=rf"^{REF}$")]
-    force: bool = Field(False, description="even if it was not shown to be better; that is recorded")
+    force: bool = Field(False, description="even if it is not shown to be better; that is recorded")
 
 
-@router.get("", dependencies=needs("read"))
-def list_adapters(recommender: TheRecommender) -> list[AdapterInfo]:
-    """The adapters of a domain, the oldest first."""
+@router.get("", dependencies=requires("read"))
+def list_adapters(recommender: RecommenderDep) -> list[AdapterInfo]:
+    """List the adapters of a domain, the oldest first."""
     domain, settings = recommender.domain, recommender.settings
     adapters, _ = scan(settings, domain.name, domain.folder)
     default = default_adapter(domain.name, settings, domain.folder)
@@ -58,14 +58,16 @@ def list_adapters(recommender: TheRecommender) -> list[AdapterInfo]:
 
 
 @router.post("/load")
-def load_adapter(body: LoadRequest, recommender: TheRecommender, principal: Admin) -> AdapterChange:
-    """Serve another adapter from this process. Requests go on with the old one until the new one has started."""
+def load_adapter(body: LoadRequest, recommender: RecommenderDep, principal: Admin) -> AdapterChange:
+    """Serve another adapter from this process; the old one answers until the new one has started."""
     settings = recommender.settings
     if settings.engine.startswith(("http://", "https://")):
-        raise ModelError("the engine's own server holds the adapters", hint="name one there by WHYREC_MODEL")
+        raise ModelError(
+            "the adapters are loaded by the engine's server", hint="name one there by WHYREC_MODEL"
+        )
     ref = "" if body.ref == "default" else body.ref
     if ref not in ("", "none"):
-        adapter = find_adapter(_own(recommender, ref), settings, recommender.domain.folder)
+        adapter = find_adapter(_of_domain(recommender, ref), settings, recommender.domain.folder)
         check_files(adapter)
         ref = adapter.ref
     recommender.use_adapter(ref)
@@ -74,33 +76,35 @@ def load_adapter(body: LoadRequest, recommender: TheRecommender, principal: Admi
 
 
 @router.post("/promote")
-def promote_adapter(body: PromoteRequest, recommender: TheRecommender, principal: Admin) -> AdapterChange:
-    """Make an adapter the default, if it was shown to be better. Processes that serve it change over by themselves."""
+def promote_adapter(body: PromoteRequest, recommender: RecommenderDep, principal: Admin) -> AdapterChange:
+    """Make an adapter the default of its domain, in every process, if it is shown to be better."""
     domain = recommender.domain
-    made = promote(_own(recommender, body.ref), recommender.settings, domain.folder, force=body.force)
+    promotion = promote(
+        _of_domain(recommender, body.ref), recommender.settings, domain.folder, force=body.force
+    )
     audit.record(
         recommender.store,
         principal.name,
         "adapters.promote",
-        made.ref,
-        replaced=made.replaced,
-        forced=made.forced,
+        promotion.ref,
+        replaced=promotion.replaced,
+        forced=promotion.forced,
     )
-    return AdapterChange(domain=domain.name, adapter=made.ref, objections=list(made.objections))
+    return AdapterChange(domain=domain.name, adapter=promotion.ref, objections=list(promotion.objections))
 
 
 @router.post("/rollback")
-def roll_back(recommender: TheRecommender, principal: Admin) -> AdapterChange:
+def roll_back(recommender: RecommenderDep, principal: Admin) -> AdapterChange:
     """Undo the last promotion of a domain."""
     domain = recommender.domain
-    now = rollback(domain.name, recommender.settings, domain.folder)
-    ref = now.ref if now else BASE
+    current = rollback(domain.name, recommender.settings, domain.folder)
+    ref = current.ref if current else BASE
     audit.record(recommender.store, principal.name, "adapters.rollback", f"{domain.name}:{ref}")
     return AdapterChange(domain=domain.name, adapter=ref)
 
 
-def _own(recommender: Recommender, ref: str) -> str:
-    """Raises ServiceError for an adapter of another domain."""
+def _of_domain(recommender: Recommender, ref: str) -> str:
+    """Return the reference. Raises ServiceError for an adapter of another domain."""
     if not ref.startswith(f"{recommender.domain.name}@"):
         raise ServiceError(
             422, f"{ref} is not an adapter of '{recommender.domain.name}'", hint="name its domain by ?domain="

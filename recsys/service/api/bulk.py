@@ -1,4 +1,4 @@
-"""Bulk import: JSON lines of items, users and interactions, checked together and stored in one transaction."""
+"""Bulk import: JSON lines of items, users and interactions, validated and stored together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recsys.data.batch import Changes, ImportBatch
 from recsys.data.importers.item_lines import parse_item_line
 from recsys.errors import DataError
 from recsys.recommender.recommender import Recommender
-from recsys.service.api.schemas import Changed, Event, ImportResponse, NewUser
+from recsys.service.api.schemas import ChangeCounts, ImportResponse, InteractionInput, UserInput
 from recsys.types import Interaction, Item, User
 
 SOURCE = "import"
@@ -20,12 +20,16 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def import_lines(recommender: Recommender, data: bytes) -> ImportResponse:
-    """Store all lines or none; people who are not known yet are added. Raises DataError naming the line."""
+    """Store all lines or none; users of interactions who do not exist are added.
+
+    Raises:
+        DataError: A line is invalid; the error names it.
+    """
     store, domain = recommender.store, recommender.domain.name
     items: dict[str, Item] = {}
     users: dict[str, User] = {}
     events: dict[tuple[str, str, float | None], Interaction] = {}
-    at: dict[str, int] = {}  # the first line that names an item
+    first_line: dict[str, int] = {}  # of the interactions with an item
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -34,13 +38,13 @@ def import_lines(recommender: Recommender, data: bytes) -> ImportResponse:
             item = parse_item_line(SOURCE, number, json.dumps(fields))
             items[item.id] = item
         elif kind == "user":
-            users[str(fields.get("id"))] = User(**_checked(number, NewUser, fields).model_dump())
+            users[str(fields.get("id"))] = User(**_validate(number, UserInput, fields).model_dump())
         else:
-            event = Interaction(**_checked(number, Event, fields).model_dump())
+            event = Interaction(**_validate(number, InteractionInput, fields).model_dump())
             events[event.user_id, event.item_id, event.timestamp] = event
-            at.setdefault(event.item_id, number)
+            first_line.setdefault(event.item_id, number)
     recommender.live.refresh()
-    for item_id, number in at.items():
+    for item_id, number in first_line.items():
         if item_id not in items and recommender.catalog.get(item_id) is None:
             raise DataError(
                 SOURCE,
@@ -49,19 +53,22 @@ def import_lines(recommender: Recommender, data: bytes) -> ImportResponse:
                 f"no item '{item_id[:60]}'",
                 hint="send the item too, or before; nothing was kept",
             )
-    known = set(store.users(domain))
-    strangers = {event.user_id for event in events.values()} - known - set(users)
-    users |= {one: User(id=one) for one in sorted(strangers)}
+    new_ids = {event.user_id for event in events.values()} - set(store.users(domain)) - set(users)
+    users |= {user_id: User(id=user_id) for user_id in sorted(new_ids)}
     batch = ImportBatch(tuple(items.values()), tuple(users.values()), tuple(events.values()))
-    done = store.import_batch(domain, batch)
+    result = store.import_batch(domain, batch)
     return ImportResponse(
-        items=changed(done.items), users=changed(done.users), interactions=changed(done.interactions)
+        items=change_counts(result.items),
+        users=change_counts(result.users),
+        interactions=change_counts(result.interactions),
     )
 
 
-def changed(changes: Changes, removed: int = 0) -> Changed:
-    """The same counts as an answer."""
-    return Changed(added=changes.added, updated=changes.updated, unchanged=changes.unchanged, removed=removed)
+def change_counts(changes: Changes, removed: int = 0) -> ChangeCounts:
+    """Convert the counts of the store to a response."""
+    return ChangeCounts(
+        added=changes.added, updated=changes.updated, unchanged=changes.unchanged, removed=removed
+    )
 
 
 def _parse(number: int, line: bytes) -> tuple[str, dict[str, Any]]:
@@ -79,9 +86,9 @@ def _parse(number: int, line: bytes) -> tuple[str, dict[str, Any]]:
     raise DataError(SOURCE, number, None, problem, hint=f"such as {EXAMPLE}")
 
 
-def _checked(number: int, noun: type[M], fields: dict[str, Any]) -> M:
+def _validate(number: int, model: type[M], fields: dict[str, Any]) -> M:
     try:
-        return noun.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or None

@@ -1,4 +1,4 @@
-"""Is it alive, may it be sent requests, what does it measure, which version is it, which domains does it serve?"""
+"""Health, readiness, metrics, version, and the domains that are served."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import recsys
 from recsys.service.api.schemas import DomainInfo
-from recsys.service.security.guard import needs
-from recsys.service.state import Service, TheService
+from recsys.service.security.auth import requires
+from recsys.service.state import Service, ServiceDep
 from recsys.service.transport.problems import ServiceError
 
 router = APIRouter()
@@ -19,13 +19,16 @@ router = APIRouter()
 
 @router.get("/healthz", tags=["operation"])
 async def healthz() -> dict[str, str]:
-    """The process answers. Says nothing of the database or the engine."""
+    """Report that the process answers; says nothing about database or engine."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", tags=["operation"])
-def readyz(service: TheService) -> dict[str, str]:
-    """The store can be read and the engine is not just starting. Without an engine it is ready: it degrades."""
+def readyz(service: ServiceDep) -> dict[str, str]:
+    """Report whether the store can be read and no engine is starting.
+
+    Without an engine the service is ready: its answers are degraded.
+    """
     if not service.is_warm:
         raise ServiceError(503, "the engine is starting", hint="wait for it")
     for name, recommender in service.recommenders.items():
@@ -34,25 +37,25 @@ def readyz(service: TheService) -> dict[str, str]:
 
 
 @router.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
-def metrics(service: TheService) -> PlainTextResponse:
-    """Prometheus' text format."""
+def metrics(service: ServiceDep) -> PlainTextResponse:
+    """Return the metrics in Prometheus' text format."""
     return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/version", tags=["operation"])
 def version() -> dict[str, str]:
-    """Which whyrec this is."""
+    """Return the versions of whyrec, Python and the API."""
     return {"whyrec": recsys.__version__, "python": platform.python_version(), "api": "v1"}
 
 
-@router.get("/v1/domains", dependencies=needs("read"), tags=["domains"])
-def domains(service: TheService) -> list[DomainInfo]:
-    """What is served, the default first."""
+@router.get("/v1/domains", dependencies=requires("read"), tags=["domains"])
+def domains(service: ServiceDep) -> list[DomainInfo]:
+    """List the domains that are served, the default first."""
     return [domain_info(service, name) for name in service.recommenders]
 
 
 def domain_info(service: Service, name: str) -> DomainInfo:
-    """A domain and what it holds. Raises UnknownDomain."""
+    """Describe a domain that is served. Raises UnknownDomain."""
     recommender = service.recommender(name)
     domain = recommender.domain
     return DomainInfo(

@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a POST that is sent again with the same key is done once, and answered alike.
 
-Only for requests that write, whose answers hold counts and ids; a recommendation is found by its
-key among the traces. Draft: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+It is for requests that write and are answered with counts and ids; recommendations are found by their key
+among the traces. Draft: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
-import sqlalchemy as sa
-from fastapi import Header, Request
+from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 
-from recsys.data.database import IDEMPOTENCY
+from recsys.data import idempotency
 from recsys.data.store import Store
-from recsys.errors import StoreError
+from recsys.errors import KeyInUse, KeyReused, StoreError
+from recsys.service.state import ServiceDep, StoreDep
 from recsys.service.transport.problems import ServiceError
-from recsys.utils import clock
 
 log = logging.getLogger(__name__)
-STUCK_S = 120  # a first request that did not end by then has died with its process
 M = TypeVar("M", bound=BaseModel)
 Key = Annotated[
     str | None,
@@ -36,83 +34,81 @@ Key = Annotated[
 ]
 
 
-def fingerprint(*parts: object) -> str:
-    """SHA-256, in hex, of what tells one request from another."""
+def digest(*parts: object) -> str:
+    """Return the SHA-256, in hex, of what distinguishes a request."""
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()
 
 
-def scoped(request: Request, key: str | None) -> str | None:
-    """The key of this client for this address, if one came: other clients may use the same words."""
+def scoped_key(request: Request, key: str | None) -> str | None:
+    """Return a digest of client, address and key: other clients may send the same key."""
     if not key:
         return None
-    state = request.scope.get("state", {})
-    return fingerprint(state.get("principal", ""), request.method, request.url.path, request.url.query, key)
+    principal = request.scope.get("state", {}).get("principal", "")
+    return digest(principal, request.method, request.url.path, request.url.query, key)
 
 
-def once(
-    store: Store,
-    key: str | None,
-    body: str,
-    answer: type[M],
-    work: Callable[[], M],
-    hours: int,
-    *,
-    atomic: bool = False,
-) -> M:
-    """Do the work, or return what it returned when the same key came before.
+class IdempotentRequest:
+    """A request that may have an Idempotency-Key."""
 
-    `key` is one of `scoped`. `atomic` is for work in this store alone: it is kept together with its
-    key, or neither is, whatever happens in between. Other work must do no harm when it is done
-    again, which happens where its answer could not be kept.
-    Raises ServiceError: 422 for the same key with another body, 409 while the first is still being
-    done. Work that raised is forgotten and may be tried again.
-    """
-    if key is None:
-        return work()
-    content = fingerprint(body)
-    if atomic:
-        with store.atomic() as connection:
-            found = _claim(connection, key, content, hours)
-            if found is not None:
-                return answer.model_validate(found)
+    def __init__(self, request: Request, store: Store, key: str | None, hours: int) -> None:
+        self._request, self._store, self._key, self._hours = request, store, key, hours
+
+    def once(self, body: str, response: type[M], work: Callable[[], M], *, atomic: bool = False) -> M:
+        """Do the work, or return the response to the request that came with the same key before.
+
+        Args:
+            body: The body of the request, or a digest of it.
+            response: The type of the response.
+            work: What the request does. If it raises, the key is free again.
+            atomic: For work in the store only: work and key are stored in one transaction. Other work
+                must be harmless when repeated, which happens if its response could not be stored.
+
+        Raises:
+            ServiceError: 422, the key came with another body; 409, the first request has not ended.
+        """
+        key = scoped_key(self._request, self._key)
+        if key is None:
+            return work()
+        if atomic:
+            with self._store.atomic():
+                earlier = self._claim(key, digest(body))
+                if earlier is not None:
+                    return response.model_validate(earlier)
+                done = work()
+                self._keep(key, done)
+            return done
+        earlier = self._claim(key, digest(body))
+        if earlier is not None:
+            return response.model_validate(earlier)
+        try:
             done = work()
-            _keep(connection, key, done)
+        except BaseException:
+            with suppress(StoreError):
+                idempotency.release(self._store, key)
+            raise
+        try:
+            self._keep(key, done)
+        except StoreError as error:  # the work is done, so the response is sent
+            log.warning("the answer of a key was not kept: %s", error.message)
         return done
-    with store.transaction(writes=True) as connection:
-        found = _claim(connection, key, content, hours)
-    if found is not None:
-        return answer.model_validate(found)
-    try:
-        done = work()
-    except BaseException:
-        with suppress(StoreError), store.transaction(writes=True) as connection:
-            connection.execute(sa.delete(IDEMPOTENCY).where(IDEMPOTENCY.c.key == key))
-        raise
-    try:
-        with store.transaction(writes=True) as connection:
-            _keep(connection, key, done)
-    except StoreError as error:  # what is done is done, and said
-        log.warning("the answer of a key was not kept: %s", error.message)
-    return done
+
+    def _claim(self, key: str, body_digest: str) -> Any:
+        try:
+            return idempotency.claim(self._store, key, body_digest, self._hours)
+        except KeyReused as error:
+            raise ServiceError(422, error.message, hint=error.hint) from error
+        except KeyInUse as error:
+            raise ServiceError(409, error.message, hint=error.hint) from error
+
+    def _keep(self, key: str, done: BaseModel) -> None:
+        idempotency.keep_answer(self._store, key, done.model_dump(mode="json"))
 
 
-def _claim(connection: sa.Connection, key: str, content: str, hours: int) -> Any:
-    """The answer of this key; None where there is none yet, and the key is the caller's now."""
-    row, now = IDEMPOTENCY.c, clock.surely()
-    old = (row.time < now - hours * 3600) | (row.status.is_(None) & (row.time < now - STUCK_S))
-    connection.execute(sa.delete(IDEMPOTENCY).where(old))
-    found = connection.execute(sa.select(IDEMPOTENCY).where(row.key == key)).first()
-    if found is None:
-        new = {"key": key, "body_hash": content, "status": None, "answer": None, "time": clock.at_most()}
-        connection.execute(sa.insert(IDEMPOTENCY), [new])
-        return None
-    if found.body_hash != content:
-        raise ServiceError(422, "this Idempotency-Key came with another body", hint="use a new key")
-    if found.status is None:
-        raise ServiceError(409, "the first request of this key is not done yet", hint="ask again soon")
-    return found.answer
+def idempotent_request(
+    request: Request, store: StoreDep, service: ServiceDep, key: Key = None
+) -> IdempotentRequest:
+    """Return the request with its key, if it has one."""
+    return IdempotentRequest(request, store, key, service.options.idempotency_hours)
 
 
-def _keep(connection: sa.Connection, key: str, done: BaseModel) -> None:
-    kept = {"status": 200, "answer": done.model_dump(mode="json")}
-    connection.execute(sa.update(IDEMPOTENCY).where(IDEMPOTENCY.c.key == key).values(**kept))
+IdempotencyDep = Annotated[IdempotentRequest, Depends(idempotent_request)]

@@ -1,6 +1,6 @@
-"""The service's verbs as tools of the Model Context Protocol: over stdio (`recsys mcp`), and over HTTP at /mcp.
+"""The service as tools of the Model Context Protocol: over stdio (`recsys mcp`), and over HTTP at /mcp.
 
-Tools take and return what the HTTP routes take and return. Over HTTP each call is checked for a key as a route is.
+Tools take and return what the HTTP routes do. Over HTTP each call is authorized as a route is.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import recsys
 from recsys.errors import RecsysError
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.health import domain_info
-from recsys.service.api.items import keep_events
-from recsys.service.api.recommendations import Job, explanation, similar_items
+from recsys.service.api.items import store_events
+from recsys.service.api.recommendations import RecommendationJob, explanation, similar_items
 from recsys.service.api.schemas import (
     DomainInfo,
     Events,
+    EventsStored,
     ExplanationRequest,
     Name,
     RecommendationRequest,
     RecommendationResponse,
     SimilarRequest,
-    Stored,
 )
-from recsys.service.security.auth import admitted
+from recsys.service.security.auth import authorize
 from recsys.service.security.keys import Scope
 from recsys.service.state import Service
 from recsys.service.transport.problems import ServiceError
@@ -42,68 +42,86 @@ InDomain = Annotated[str | None, Field(description="by default the first that is
 INSTRUCTIONS = "Explained recommendations. `domains` says what there is; an item is named by id or title."
 
 
-def build(service: Service) -> MCPServer:
-    """A server whose tools use `service`, its gate and its keys."""
-    server = MCPServer("whyrec", version=recsys.__version__, instructions=INSTRUCTIONS)
+class Tools:
+    """The tools, over the recommenders, the concurrency limit and the keys of a service."""
 
-    async def run(context: Context, scope: Scope, domain: str | None, work: Callable[[Recommender], T]) -> T:
-        try:
-            await to_thread.run_sync(_allow, service, context, scope)
-            recommender = service.recommender(domain)
-            return await service.gate.run(lambda: work(recommender))
-        except RecsysError as error:
-            raise ToolError(str(error)) from error
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
-    @server.tool()
-    async def domains(context: Context) -> list[DomainInfo]:
-        """What can be recommended here, and which attributes its items have."""
-        return await run(
-            context, "read", None, lambda _: [domain_info(service, name) for name in service.recommenders]
+    async def domains(self, context: Context) -> list[DomainInfo]:
+        """List what can be recommended here, and the attributes that items have."""
+        names = self._service.recommenders
+        return await self._run(
+            context, "read", None, lambda _: [domain_info(self._service, name) for name in names]
         )
 
-    @server.tool()
     async def recommend(
-        request: RecommendationRequest, context: Context, domain: InDomain = None
+        self, request: RecommendationRequest, context: Context, domain: InDomain = None
     ) -> RecommendationResponse:
-        """The best items for a known user, or for anybody described by what they like or wish for, with true reasons."""
+        """Recommend items, with true reasons, to a known user or to anybody described by likes and a wish."""
 
         def work(recommender: Recommender) -> RecommendationResponse:
             if request.users is not None:
                 raise ServiceError(422, "one user at a time", hint="call once for each")
-            return Job(service, recommender, request, "mcp").answer(request.user)
+            return RecommendationJob(self._service, recommender, request, "mcp").answer(request.user)
 
-        return await run(context, "read", domain, work)
+        return await self._run(context, "read", domain, work)
 
-    @server.tool()
-    async def explain(request: ExplanationRequest, context: Context, domain: InDomain = None) -> Why:
-        """Why an item comes where it does for somebody, what would change it, and why not another."""
-        return await run(context, "read", domain, lambda r: explanation(service, r, request))
+    async def explain(self, request: ExplanationRequest, context: Context, domain: InDomain = None) -> Why:
+        """Explain the rank of an item for somebody, what would change it, and why not another item."""
+        return await self._run(context, "read", domain, lambda r: explanation(self._service, r, request))
 
-    @server.tool()
-    async def similar(request: SimilarRequest, context: Context, domain: InDomain = None) -> list[Candidate]:
-        """What is like an item."""
-        return await run(context, "read", domain, lambda r: similar_items(r, request))
+    async def similar(
+        self, request: SimilarRequest, context: Context, domain: InDomain = None
+    ) -> list[Candidate]:
+        """Return items similar to an item."""
+        return await self._run(context, "read", domain, lambda r: similar_items(r, request))
 
-    @server.tool()
-    async def item(name: Name, context: Context, domain: InDomain = None) -> Item:
-        """One item by its id or title."""
-        return await run(context, "read", domain, lambda r: r.catalog.find_any(name))
+    async def item(self, name: Name, context: Context, domain: InDomain = None) -> Item:
+        """Return one item by its id or title."""
+        return await self._run(context, "read", domain, lambda r: r.catalog.find_any(name))
 
-    @server.tool()
-    async def user(user_id: Name, context: Context, domain: InDomain = None) -> User:
-        """One known user."""
-        return await run(context, "read", domain, lambda r: r.store.user(r.domain.name, user_id))
+    async def user(self, user_id: Name, context: Context, domain: InDomain = None) -> User:
+        """Return one known user."""
+        return await self._run(context, "read", domain, lambda r: r.store.user(r.domain.name, user_id))
 
-    @server.tool()
-    async def add_events(events: Events, context: Context, domain: InDomain = None) -> Stored:
-        """Keep what people did, and feedback on a recommendation_id. The next answer knows it."""
-        return await run(context, "write", domain, lambda r: keep_events(service, r, events))
+    async def add_events(self, events: Events, context: Context, domain: InDomain = None) -> EventsStored:
+        """Store what people did, and feedback on a recommendation_id. The next answer uses it."""
+        return await self._run(context, "write", domain, lambda r: store_events(self._service, r, events))
 
+    async def _run(
+        self, context: Context, scope: Scope, domain: str | None, work: Callable[[Recommender], T]
+    ) -> T:
+        try:
+            await to_thread.run_sync(_authorize, self._service, context, scope)
+            recommender = self._service.recommender(domain)
+            return await self._service.limiter.run(lambda: work(recommender))
+        except RecsysError as error:
+            raise ToolError(str(error)) from error
+
+
+def build_server(service: Service) -> MCPServer:
+    """Return a server with the tools of a service."""
+    server = MCPServer("whyrec", version=recsys.__version__, instructions=INSTRUCTIONS)
+    tools = Tools(service)
+    for tool in (
+        tools.domains,
+        tools.recommend,
+        tools.explain,
+        tools.similar,
+        tools.item,
+        tools.user,
+        tools.add_events,
+    ):
+        server.add_tool(tool)
     return server
 
 
 def http_app(server: MCPServer) -> Starlette:
-    """The server over streamable HTTP, to be mounted. Names of hosts are checked with the keys, see `_allow`."""
+    """Return an app that serves the tools over streamable HTTP, to be mounted.
+
+    Host names are checked together with the keys, see `recsys.service.security.auth`.
+    """
     return server.streamable_http_app(
         streamable_http_path="/",
         stateless_http=True,
@@ -112,11 +130,11 @@ def http_app(server: MCPServer) -> Starlette:
     )
 
 
-def _allow(service: Service, context: Context, scope: Scope) -> None:
-    """Raise as `auth.require` does, for a call that came over HTTP; stdio is this machine's own user."""
+def _authorize(service: Service, context: Context, scope: Scope) -> None:
+    """Raise as `auth.authorize` does for a call over HTTP; stdio is used by this machine's own user."""
     request: Any = context.request_context.request
     if request is None:
         return
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     sent = key.strip() if kind.lower() == "bearer" else None
-    admitted(service.authenticator, request, sent, scope, f"it lacks '{scope}'")
+    authorize(service.authenticator, request, sent, scope, f"it lacks '{scope}'")

@@ -1,4 +1,4 @@
-"""Lists in pages: a limit, and an opaque cursor that says where the page before ended."""
+"""Lists in pages: a limit, and an opaque cursor for where the previous page ended."""
 
 from __future__ import annotations
 
@@ -15,38 +15,44 @@ from recsys.service.api.schemas import MAX_PAGE, Name, Page
 T = TypeVar("T")
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="how many at once")]
-Cursor = Annotated[Name | None, Query(description="`next_cursor` of the page before", max_length=400)]
+Cursor = Annotated[Name | None, Query(description="`next_cursor` of the previous page", max_length=400)]
 
 
-def cursor_of(last: Any) -> str:
-    """A cursor that says where the page ended. Opaque to clients."""
-    return base64.urlsafe_b64encode(str(last).encode()).decode().rstrip("=")
+def page_of(rows: Sequence[T], limit: int, position: Callable[[T], Any]) -> Page[T]:
+    """Return a page of the first `limit` rows.
+
+    If there are more rows, its cursor is the `position` of the last row on the page.
+    """
+    last = _cursor_of(position(rows[limit - 1])) if len(rows) > limit else None
+    return Page(data=list(rows[:limit]), next_cursor=last)
 
 
-def page_of(found: Sequence[T], limit: int, place: Callable[[T], Any]) -> Page[T]:
-    """The first `limit` of what was found; one row more says that there is another page, after its `place`."""
-    last = cursor_of(place(found[limit - 1])) if len(found) > limit else None
-    return Page(data=list(found[:limit]), next_cursor=last)
-
-
-def after(cursor: str | None) -> str | None:
-    """Where the page before ended. Raises RequestError for what is no cursor of ours."""
+def text_after(cursor: str | None) -> str | None:
+    """Decode a cursor; None stays None. Raises RequestError."""
     if cursor is None:
         return None
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         text = raw.decode()
     except (binascii.Error, ValueError):
-        raise RequestError("that is no cursor", hint="send next_cursor as it came") from None
+        raise _invalid_cursor() from None
     if "\0" in text:
-        raise RequestError("that is no cursor", hint="send next_cursor as it came")
+        raise _invalid_cursor()
     return text
 
 
 def number_after(cursor: str | None, kind: Callable[[str], T]) -> T | None:
-    """The same where pages are ordered by a number."""
-    text = after(cursor)
+    """Decode the cursor of a list that is ordered by a number. Raises RequestError."""
+    text = text_after(cursor)
     try:
         return None if text is None else kind(text)
     except ValueError:
-        raise RequestError("that is no cursor", hint="send next_cursor as it came") from None
+        raise _invalid_cursor() from None
+
+
+def _cursor_of(position: Any) -> str:
+    return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
+
+
+def _invalid_cursor() -> RequestError:
+    return RequestError("that is no cursor", hint="send next_cursor as it came")

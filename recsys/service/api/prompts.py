@@ -1,4 +1,4 @@
-"""`/v1/prompts`: the templates, and what exactly a request would show the model."""
+"""`/v1/prompts`: the templates, and the prompts that a request sends to the model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 
+from recsys.prompting.inspection import list_templates, unified_diff
 from recsys.prompting.library import PromptTemplate
-from recsys.recommender.inspection import difference, listing, rendered, tokens_engine
+from recsys.recommender.inspection import rendered, tokens_engine
 from recsys.recommender.recommender import Recommender
-from recsys.service.api.recommendations import filled
+from recsys.service.api.recommendations import with_session_preferences
 from recsys.service.api.schemas import (
     Name,
     PromptDiff,
@@ -18,61 +19,62 @@ from recsys.service.api.schemas import (
     RenderedPrompts,
     TemplateInfo,
 )
-from recsys.service.security.guard import needs
-from recsys.service.state import Service, TheRecommender, TheService
+from recsys.service.security.auth import requires
+from recsys.service.state import RecommenderDep, Service, ServiceDep
 from recsys.service.transport.problems import ServiceError
 
-router = APIRouter(prefix="/v1/prompts", dependencies=needs("read"), tags=["prompts"])
+router = APIRouter(prefix="/v1/prompts", dependencies=requires("read"), tags=["prompts"])
 
 
 @router.get("")
-def list_prompts(recommender: TheRecommender) -> list[TemplateInfo]:
-    """Every template with its task, version and hash."""
-    return [TemplateInfo.model_validate(one) for one in listing(recommender.prompts)]
+def list_prompts(recommender: RecommenderDep) -> list[TemplateInfo]:
+    """List the templates with task, version and hash."""
+    return [TemplateInfo.model_validate(info) for info in list_templates(recommender.prompts)]
 
 
 @router.get("/diff")
 def diff_prompts(
-    a: Annotated[Name, Query()], b: Annotated[Name, Query()], recommender: TheRecommender
+    a: Annotated[Name, Query()], b: Annotated[Name, Query()], recommender: RecommenderDep
 ) -> PromptDiff:
-    """What differs between two templates, as the lines of a unified diff."""
-    one, other = _template(recommender, a), _template(recommender, b)
-    return PromptDiff(a=a, b=b, diff=difference(one.source, other.source, a, b))
+    """Compare two templates by a unified diff."""
+    old, new = _template(recommender, a), _template(recommender, b)
+    return PromptDiff(a=a, b=b, diff=unified_diff(old.source, new.source, a, b))
 
 
 @router.post("/render")
 async def render_prompt(
-    body: PromptRequest, request: Request, recommender: TheRecommender, service: TheService
+    body: PromptRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
 ) -> RenderedPrompts:
-    """The text and tokens that a request would send. Nothing is sent."""
-    return await _rendered(service, request, recommender, body, run=False)
+    """Render the prompts of a request, with their tokens; nothing is sent to the model."""
+    return await _render(service, request, recommender, body, run=False)
 
 
 @router.post("/run")
 async def run_prompt(
-    body: PromptRequest, request: Request, recommender: TheRecommender, service: TheService
+    body: PromptRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
 ) -> RenderedPrompts:
-    """The same, and what the model answered: raw, and as it was read. 503 where there is no model."""
-    return await _rendered(service, request, recommender, body, run=True)
+    """Render the prompts, send them, and return the model's raw and parsed output; 503 without a model."""
+    return await _render(service, request, recommender, body, run=True)
 
 
 @router.get("/{name:path}")
-def get_prompt(name: Annotated[Name, Path()], recommender: TheRecommender) -> PromptSource:
-    """The source of one template."""
+def get_prompt(name: Annotated[Name, Path()], recommender: RecommenderDep) -> PromptSource:
+    """Return the source of a template."""
     template = _template(recommender, name)
     return PromptSource(name=name, hash=template.hash, source=template.source, **template.meta.model_dump())
 
 
-async def _rendered(
+async def _render(
     service: Service, request: Request, recommender: Recommender, body: PromptRequest, *, run: bool
 ) -> RenderedPrompts:
     def work() -> RenderedPrompts:
         _template(recommender, body.name)
-        prepared = recommender.prepare(body.user, k=1, **filled(recommender, body).asked())
+        options = with_session_preferences(recommender, body).recommender_options()
+        prepared = recommender.prepare(body.user, k=1, **options)
         engine = recommender.engine() if run else tokens_engine(recommender)
         prompts = recommender.render(body.name, prepared, engine)
-        found: dict[str, Any] = rendered(recommender, prompts, prepared, run=run)
-        return RenderedPrompts.model_validate(found)
+        report: dict[str, Any] = rendered(recommender, prompts, prepared, run=run)
+        return RenderedPrompts.model_validate(report)
 
     return await service.run(request, work)
 

@@ -1,4 +1,4 @@
-"""`/v1/recommendations`, `/v1/explanations` and `/v1/similar`: the questions that the service is for."""
+"""`/v1/recommendations`, `/v1/explanations` and `/v1/similar`."""
 
 from __future__ import annotations
 
@@ -9,45 +9,43 @@ from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from recsys.context.pii import mask, mask_facts, names_of
+from recsys.data import traces
 from recsys.errors import RecsysError, StoreError, UnknownUser
 from recsys.recommender.experiments import unit_of
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.response import last_answer
-from recsys.service.api import records
-from recsys.service.api.idempotency import Key, fingerprint, scoped
-from recsys.service.api.paging import Cursor, Limit, number_after, page_of
+from recsys.service.api.idempotency import Key, digest, scoped_key
 from recsys.service.api.schemas import (
     BatchResponse,
-    Described,
     ExplanationRequest,
-    Failed,
-    Name,
-    Page,
+    FailedRecommendation,
     RecommendationRequest,
     RecommendationResponse,
+    RequestBase,
     SimilarRequest,
-    Trace,
 )
+from recsys.service.api.sessions import require_session
+from recsys.service.api.traces import find_trace
 from recsys.service.observability import telemetry
-from recsys.service.security.guard import needs
-from recsys.service.state import Service, TheRecommender, TheService
+from recsys.service.security.auth import requires
+from recsys.service.state import RecommenderDep, Service, ServiceDep
 from recsys.service.transport.problems import ServiceError, problem_of, request_id_of
-from recsys.service.transport.streams import SSE, Steps, events, sse
+from recsys.service.transport.streams import SSE, Steps, format_sse, sse_events
 from recsys.types import Candidate, Recommendations, StreamEvent, User, Why
 
 router = APIRouter(prefix="/v1")
 log = logging.getLogger(__name__)
-D = TypeVar("D", bound=Described)
+R = TypeVar("R", bound=RequestBase)
 
 
 @router.post(
     "/recommendations",
-    dependencies=needs("read"),
+    dependencies=requires("read"),
     tags=["recommendations"],
     response_model=RecommendationResponse | BatchResponse,
     responses={200: {"content": {SSE: {"schema": {"type": "string"}}}}},
@@ -55,97 +53,84 @@ D = TypeVar("D", bound=Described)
 async def recommend(
     body: RecommendationRequest,
     request: Request,
-    recommender: TheRecommender,
-    service: TheService,
+    recommender: RecommenderDep,
+    service: ServiceDep,
     key: Key = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Any:
-    """The best items for a person, described or known, with true reasons.
+    """Recommend items, with reasons, to a known user or to a person that the request describes.
 
-    With `Accept: text/event-stream` the list comes first (`ranked`), then each reason as it is
-    checked (`reason`), then the whole (`done`), or a problem (`error`). When the model is gone the
-    retriever's order and template sentences come, and `degraded` says so. The same
-    Idempotency-Key gives the same answer for as long as its trace is kept.
+    With `Accept: text/event-stream` the list comes first (`ranked`), then each reason once it is
+    verified (`reason`), then the whole answer (`done`), or a problem (`error`). If the model is
+    unavailable, items are in the retriever's order with template sentences, and `degraded` says so.
+    The same Idempotency-Key returns the same answer for as long as its trace is kept.
     """
-    job = Job(service, recommender, body, request_id_of(request), scoped(request, key))
+    job = RecommendationJob(service, recommender, body, request_id_of(request), scoped_key(request, key))
     if body.users is None:
         if accept.partition(";")[0].strip().lower() == SSE:
-            return EventStream(job, request)
+            return EventStreamResponse(job)
         return await service.run(request, lambda: job.answer(body.user))
-    answers: list[RecommendationResponse | Failed] = []
+    answers: list[RecommendationResponse | FailedRecommendation] = []
     for user in body.users:
         try:
             answers.append(await service.run(request, partial(job.answer, user)))
         except RecsysError as error:
-            answers.append(Failed(user=user, problem=problem_of(error, job.request_id)))
+            answers.append(FailedRecommendation(user=user, problem=problem_of(error, job.request_id)))
     return BatchResponse(answers=answers)
 
 
-@router.get("/recommendations", dependencies=needs("admin"), tags=["recommendations"])
-def list_traces(recommender: TheRecommender, limit: Limit = 20, cursor: Cursor = None) -> Page[Trace]:
-    """What was recommended lately, the newest first."""
-    before = number_after(cursor, float)
-    found = records.traces_before(recommender.store, recommender.domain.name, before, limit + 1)
-    return page_of(found, limit, lambda trace: trace.time)
-
-
-@router.get("/recommendations/{recommendation_id}", dependencies=needs("read"), tags=["recommendations"])
-def get_trace(
-    recommendation_id: Annotated[Name, Path(description="of an answer")], recommender: TheRecommender
-) -> Trace:
-    """One recommendation that was given, and what was asked."""
-    found = records.trace(recommender.store, recommender.domain.name, recommendation_id)
-    if found is None:
-        raise ServiceError(404, "no such recommendation is kept", hint="only the newest are")
-    return found
-
-
-@router.post("/explanations", dependencies=needs("read"), tags=["recommendations"])
+@router.post("/explanations", dependencies=requires("read"), tags=["recommendations"])
 async def explain(
-    body: ExplanationRequest, request: Request, recommender: TheRecommender, service: TheService
+    body: ExplanationRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
 ) -> Why:
-    """Why an item comes where it does, what would change it, and why not another."""
-
+    """Explain the rank of an item, what would change it, and how it compares with another item."""
     return await service.run(request, lambda: explanation(service, recommender, body))
 
 
-@router.post("/similar", dependencies=needs("read"), tags=["recommendations"])
+@router.post("/similar", dependencies=requires("read"), tags=["recommendations"])
 async def similar(
-    body: SimilarRequest, request: Request, recommender: TheRecommender, service: TheService
+    body: SimilarRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
 ) -> list[Candidate]:
-    """What is like an item, by the retriever: its texts, and who chose what. No model is asked."""
-
+    """Return items similar to an item by the retriever: by text and by who chose them."""
     return await service.run(request, lambda: similar_items(recommender, body))
 
 
 def explanation(service: Service, recommender: Recommender, body: ExplanationRequest) -> Why:
-    """Answer a question for reasons, and count it."""
-    serving = service.serving(recommender, body.user, body.session).pinned()
-    whole = filled(serving, body)
+    """Explain an item, and count the explanation."""
+    serving = service.recommender_for(recommender, body.user, body.session).pinned()
+    options = with_session_preferences(serving, body).recommender_options()
     why = serving.explain(
         body.user,
         body.item,
         instead_of=body.instead_of,
         language=body.language,
         style=body.style,
-        **whole.asked(),
+        **options,
     )
-    service.metrics.explained(why)
-    telemetry.answered(why)
+    service.metrics.count_explanation(why)
+    telemetry.record_answer(why)
     return why
 
 
 def similar_items(recommender: Recommender, body: SimilarRequest) -> list[Candidate]:
-    """The retriever's candidates for somebody who likes this item above all."""
+    """Return the retriever's candidates for a person who likes this item."""
     recommender = recommender.pinned()
-    asked = filled(recommender, body).asked()
-    asked["liked"] = [*asked["liked"], body.item]
-    prepared = recommender.prepare(body.user, k=body.k, **asked)
+    options = with_session_preferences(recommender, body).recommender_options()
+    options["liked"] = [*options["liked"], body.item]
+    prepared = recommender.prepare(body.user, k=body.k, **options)
     return list(prepared.request.candidates[: body.k])
 
 
-class Job:
-    """One request for recommendations: what is asked, and what is done with each answer."""
+class RecommendationJob:
+    """A request for recommendations: computes answers, counts them and stores their traces.
+
+    Args:
+        service: The service.
+        recommender: Of the domain.
+        body: What is requested.
+        request_id: Id of the HTTP request.
+        key: The scoped Idempotency-Key, if there is one.
+    """
 
     def __init__(
         self,
@@ -160,15 +145,15 @@ class Job:
         self._key = key
 
     def answer(self, user: str | None) -> RecommendationResponse:
-        """The whole answer at once. Runs in a thread that has a place."""
-        if kept := self._kept(user):
-            return kept
+        """Return the whole answer. Runs in a thread that has a slot."""
+        if earlier := self._earlier_answer(user):
+            return earlier
         return self.finish(user, last_answer(self.events(user)))
 
     def events(self, user: str | None) -> Iterator[StreamEvent]:
-        """The answer step by step. Raises before the first."""
-        serving = self.service.serving(self.recommender, user, self.body.session).pinned()
-        body = filled(serving, self.body)
+        """Yield the answer step by step. An invalid request raises before the first step."""
+        serving = self.service.recommender_for(self.recommender, user, self.body.session).pinned()
+        body = with_session_preferences(serving, self.body)
         return serving.stream(
             user,
             k=body.k,
@@ -176,78 +161,85 @@ class Job:
             reasons=body.reasons,
             language=body.language,
             style=body.style,
-            **body.asked(),
+            **body.recommender_options(),
         )
 
-    def finish(self, user: str | None, given: Recommendations) -> RecommendationResponse:
-        """Count the answer and keep its trace; where that cannot be done, the answer says so."""
-        answer = RecommendationResponse(**given.__dict__, recommendation_id=self._id(user))
+    def finish(self, user: str | None, recommendations: Recommendations) -> RecommendationResponse:
+        """Count the answer and store its trace; if that fails, the answer says so in `degraded`."""
+        answer = RecommendationResponse(**recommendations.__dict__, recommendation_id=self._id(user))
         unit = unit_of(user, self.body.session)
-        self.service.metrics.answered(answer)
+        self.service.metrics.count_answer(answer)
         if unit is not None:
-            self.service.metrics.exposed(answer)
-        telemetry.answered(answer)
+            self.service.metrics.count_exposure(answer)
+        telemetry.record_answer(answer)
         keep = self.service.options.traces
         try:
             if keep:
-                asked_for = self._asked_for(user)
-                records.add_trace(self.recommender.store, answer, asked_for, self.request_id, keep, unit)
+                traces.add_trace(
+                    self.recommender.store,
+                    answer.recommendation_id,
+                    answer,
+                    self._masked_request(user),
+                    self.request_id,
+                    keep=keep,
+                    unit=unit,
+                )
         except StoreError as error:
             log.warning("a trace was not kept: %s", error.message)
             note = f"trace: {error.message}; feedback cannot refer to this answer"
             answer = answer.model_copy(update={"degraded": (*answer.degraded, note)})
         return answer
 
-    def _asked_for(self, user: str | None) -> dict[str, Any]:
-        """What is kept of the request: masked, and not the session, which is as good as a key."""
+    def _masked_request(self, user: str | None) -> dict[str, Any]:
+        """Return what is stored of the request: masked, without the session, which is as good as a key."""
         privacy = self.recommender.domain.privacy
-        names = names_of(_known(self.recommender, user), privacy)
+        names = names_of(_find_user(self.recommender, user), privacy)
         masked = {
             "wish": mask(self.body.wish, privacy, names),
             "extra": mask_facts(self.body.extra, privacy, names),
         }
         body = self.body.model_copy(update=masked)
-        asked_for = body.model_dump(mode="json", exclude_defaults=True, exclude={"users", "session"})
-        return asked_for | ({"user": user} if user is not None else {})
+        request = body.model_dump(mode="json", exclude_defaults=True, exclude={"users", "session"})
+        return request | ({"user": user} if user is not None else {})
 
     def _id(self, user: str | None) -> str:
-        return fingerprint(self._key, user)[:32] if self._key else uuid.uuid4().hex
+        return digest(self._key, user)[:32] if self._key else uuid.uuid4().hex
 
-    def _kept(self, user: str | None) -> RecommendationResponse | None:
-        """What the same key was answered before. Raises ServiceError if it asked something else."""
+    def _earlier_answer(self, user: str | None) -> RecommendationResponse | None:
+        """Return the answer to the same key. Raises ServiceError if it came with another request."""
         if self._key is None:
             return None
-        found = records.trace(self.recommender.store, self.recommender.domain.name, self._id(user))
-        if found is None:
+        trace = find_trace(self.recommender.store, self.recommender.domain.name, self._id(user))
+        if trace is None:
             return None
-        if found.request != self._asked_for(user):
+        if trace.request != self._masked_request(user):
             raise ServiceError(422, "this Idempotency-Key came with another body", hint="use a new key")
-        return found.answer
+        return trace.answer
 
 
-class EventStream(Response):
-    """Server-sent events of one answer. What is wrong before the first is an ordinary problem."""
+class EventStreamResponse(Response):
+    """An answer as server-sent events. An error before the first event is an ordinary problem."""
 
-    def __init__(self, job: Job, request: Request) -> None:
+    def __init__(self, job: RecommendationJob) -> None:
         super().__init__(media_type=SSE)
-        self._job, self._gate = job, job.service.gate
+        self._job, self._limiter = job, job.service.limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._gate.place(receive):
+        async with self._limiter.slot(receive):
             user = self._job.body.user
-            steps = await self._gate.thread(lambda: self._job.events(user))
+            steps = await self._limiter.run_in_thread(lambda: self._job.events(user))
             stream = StreamingResponse(
-                self._written(user, steps), media_type=SSE, headers={"Cache-Control": "no-store"}
+                self._encoded(user, steps), media_type=SSE, headers={"Cache-Control": "no-store"}
             )
             await stream(scope, receive, send)
 
-    async def _written(self, user: str | None, steps: Iterator[StreamEvent]) -> AsyncIterator[bytes]:
+    async def _encoded(self, user: str | None, steps: Iterator[StreamEvent]) -> AsyncIterator[bytes]:
         try:
-            async with aclosing(events(self._gate, self._steps(user, steps))) as made:
-                async for event in made:
+            async with aclosing(sse_events(self._limiter, self._steps(user, steps))) as events:
+                async for event in events:
                     yield event
         except RecsysError as error:
-            yield sse("error", problem_of(error, self._job.request_id).model_dump_json())
+            yield format_sse("error", problem_of(error, self._job.request_id).model_dump_json())
 
     def _steps(self, user: str | None, steps: Iterator[StreamEvent]) -> Steps:
         try:
@@ -260,21 +252,21 @@ class EventStream(Response):
             getattr(steps, "close", lambda: None)()
 
 
-def filled(recommender: Recommender, body: D) -> D:
-    """The request with what its session has collected."""
+def with_session_preferences(recommender: Recommender, body: R) -> R:
+    """Return the request with the preferences of its session added."""
     if body.session is None:
         return body
-    kept = records.session(recommender.store, recommender.domain.name, body.session)
-    there = recommender.catalog.get  # an item may be gone since
+    session = require_session(recommender.store, recommender.domain.name, body.session)
+    exists = recommender.catalog.get  # an item may have been removed since
     return body.model_copy(
         update={
-            "liked": [*(name for name in kept.liked if there(name)), *body.liked],
-            "disliked": [*(name for name in kept.disliked if there(name)), *body.disliked],
+            "liked": [*(item_id for item_id in session.liked if exists(item_id)), *body.liked],
+            "disliked": [*(item_id for item_id in session.disliked if exists(item_id)), *body.disliked],
         }
     )
 
 
-def _known(recommender: Recommender, user: str | None) -> User | None:
+def _find_user(recommender: Recommender, user: str | None) -> User | None:
     try:
         return recommender.store.user(recommender.domain.name, user) if user is not None else None
     except UnknownUser:

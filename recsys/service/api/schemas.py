@@ -1,6 +1,6 @@
-"""What clients send that is no noun of the library, and the answers that hold more than one.
+"""Request and response bodies, as far as they are not types of the library.
 
-Bounds stand here, so that the OpenAPI document tells them.
+Bounds are declared here, so that the OpenAPI document states them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_
 
 from recsys.config import Style
 from recsys.config.ranking import Strategy
+from recsys.data.events import FEEDBACK_ONLY
 from recsys.recommender.request import RequestOptions
 from recsys.service.transport.problems import Problem
 from recsys.types import Filter, Interaction, Item, Place, Recommendations, StrictModel, User
@@ -26,66 +27,66 @@ MAX_PAGE = 1000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def _storable(text: str) -> str:
+def _require_storable_text(text: str) -> str:
     if _UNSTORABLE.search(text):
         raise ValueError("holds a NUL byte or half a character")
     return text
 
 
-def require_plain(value: Any) -> Any:
-    """The value, unless some text or number in it cannot be stored and sent again. Raises ValueError."""
+def require_storable(value: Any) -> Any:
+    """Return the value. Raises ValueError if a text or number in it cannot be stored and sent again."""
     match value:
         case str():
-            _storable(value)
+            _require_storable_text(value)
         case float() if not math.isfinite(value):
             raise ValueError("holds a number that is not finite")
         case dict():
-            require_plain([*value, *value.values()])
+            require_storable([*value, *value.values()])
         case list() | tuple() | set() | frozenset():
             for entry in value:
-                require_plain(entry)
+                require_storable(entry)
         case BaseModel():
-            require_plain(value.model_dump())
+            require_storable(value.model_dump())
     return value
 
 
-Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_storable)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
+Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_require_storable_text)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_require_storable_text)]
 Names = Annotated[list[Name], Field(max_length=MAX_LIST)]
 K = Annotated[int, Field(ge=1, le=MAX_K, description="how many are returned")]
 
 
-class Described(StrictModel):
-    """Who is asking, a known user, a session, or neither, and what may be said of them and the moment.
+class RequestBase(StrictModel):
+    """A user, a session, or neither, with preferences and the context.
 
-    The rest is `recsys.recommender.request.RequestOptions` with bounds.
+    Its fields are those of `recsys.recommender.request.RequestOptions`, with bounds.
     """
 
     user: Name | None = None
-    session: Name | None = Field(None, description="its likes are added to those of the request")
+    session: Name | None = Field(None, description="its preferences are added to those of the request")
     liked: Names = Field(default=[], description="titles or ids")
     disliked: Names = Field(default=[], description="titles or ids")
     at: Annotated[str, Field(max_length=100, description="ISO 8601, or 'Friday 21:00'")] | None = None
-    place: Annotated[Text | Place, AfterValidator(require_plain)] | None = None
+    place: Annotated[Text | Place, AfterValidator(require_storable)] | None = None
     wish: Text = ""
-    extra: dict[Name, Text] = Field(default={}, max_length=20, description="further facts of the moment")
-    rule: Annotated[Filter, AfterValidator(require_plain)] | None = None
+    extra: dict[Name, Text] = Field(default={}, max_length=20, description="further facts of the context")
+    rule: Annotated[Filter, AfterValidator(require_storable)] | None = None
     n_candidates: int | None = Field(None, ge=1, le=MAX_RANKED, description="how many the model ranks")
 
-    def asked(self) -> RequestOptions:
-        """As keyword arguments of `Recommender.prepare`."""
+    def recommender_options(self) -> RequestOptions:
+        """Return the keyword arguments of `Recommender.prepare`."""
         return cast(RequestOptions, {name: getattr(self, name) for name in RequestOptions.__annotations__})
 
 
-class Worded(Described):
-    """How reasons are worded; the domain's own way by default."""
+class ReasonRequestBase(RequestBase):
+    """A request whose answer has reasons; by default they are written as the domain says."""
 
     language: str | None = Field(None, pattern=r"^[a-z]{2}(-[a-z]+)?$")
     style: Style | None = None
 
 
-class RecommendationRequest(Worded):
-    """One list, or one for each of `users` who are asked about alike."""
+class RecommendationRequest(ReasonRequestBase):
+    """A request for one list, or for one list per user."""
 
     users: list[Name] | None = Field(None, min_length=1, max_length=MAX_USERS)
     k: K = 5
@@ -93,58 +94,58 @@ class RecommendationRequest(Worded):
     reasons: bool = True
 
     @model_validator(mode="after")
-    def _one_way(self) -> RecommendationRequest:
+    def _users_come_alone(self) -> RecommendationRequest:
         if self.users is not None and (self.user is not None or self.session is not None):
             raise ValueError("users comes alone: leave out user and session")
         return self
 
 
-class ExplanationRequest(Worded):
-    """Why this item, and why not that."""
+class ExplanationRequest(ReasonRequestBase):
+    """A request to explain an item, and to compare it with another."""
 
     item: Name = Field(description="title or id")
     instead_of: Name | None = Field(None, description="another item, to compare with")
 
 
-class SimilarRequest(Described):
-    """What is like this item."""
+class SimilarRequest(RequestBase):
+    """A request for items similar to an item."""
 
     item: Name = Field(description="title or id")
     k: K = 10
 
 
-class PromptRequest(Described):
-    """A request whose prompts are looked at."""
+class PromptRequest(RequestBase):
+    """A request whose prompts are rendered."""
 
     name: Name = Field("rank/pointwise", description="a rank/ template, or explain/reason")
     n_candidates: int | None = Field(5, ge=1, le=MAX_RANKED)
 
 
 class RecommendationResponse(Recommendations):
-    """The list, and the id that feedback refers to."""
+    """A list, and the id that feedback refers to."""
 
     recommendation_id: str
 
 
-class Failed(StrictModel):
-    """What one of several users got instead of a list."""
+class FailedRecommendation(StrictModel):
+    """The error for one of several users."""
 
     user: str
     problem: Problem
 
 
 class BatchResponse(StrictModel):
-    """A list for each user, in their order."""
+    """A list for each user, in the order of the request."""
 
-    answers: list[RecommendationResponse | Failed]
+    answers: list[RecommendationResponse | FailedRecommendation]
 
 
 FeedbackKind = Literal["shown", "clicked", "liked", "disliked", "dismissed", "chosen"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Event(Interaction):
-    """Something a person did; `timestamp` in seconds since 1970."""
+class InteractionInput(Interaction):
+    """An event; `timestamp` is in seconds since 1970."""
 
     user_id: Name
     item_id: Name
@@ -153,73 +154,69 @@ class Event(Interaction):
     context: dict[Name, Text] = Field(default={}, max_length=20)
 
 
-class UserEvent(Event):
-    """The same, now unless `timestamp` says when.
+class UserEvent(InteractionInput):
+    """An event that happens now unless `timestamp` says when.
 
     With a `recommendation_id` it is also feedback on that list. "shown", "clicked" and "dismissed"
-    are feedback alone: they do not enter the history. "liked" and "disliked" stand for a rating
-    that the domain counts so, where none is given.
+    are feedback only and do not enter the history. "liked" and "disliked" stand for the domain's
+    rating thresholds if no rating is given.
     """
 
     event: FeedbackKind | None = None
     recommendation_id: Name | None = None
 
     @model_validator(mode="after")
-    def _says_to_what(self) -> UserEvent:
-        if self.only_feedback and self.recommendation_id is None:
+    def _feedback_names_its_list(self) -> UserEvent:
+        if self.event in FEEDBACK_ONLY and self.recommendation_id is None:
             raise ValueError(f"'{self.event}' is feedback on a list: give its recommendation_id")
         return self
 
-    @property
-    def only_feedback(self) -> bool:
-        return self.event in ("shown", "clicked", "dismissed")
-
 
 class Events(StrictModel):
-    """Events that are kept all together or not at all."""
+    """Events that are stored all together or not at all."""
 
     events: list[UserEvent] = Field(min_length=1, max_length=MAX_EVENTS)
 
 
-class Stored(StrictModel):
-    """What became of events: new, replaced (same user, item and time), and feedback."""
+class EventsStored(StrictModel):
+    """Numbers of events that were added and replaced (same user, item and time), and of feedback."""
 
     added: int
     updated: int
     feedback: int
 
 
-class NewUser(User):
-    """A user whose id is none too long and whose texts can be stored."""
+class UserInput(User):
+    """A user whose id is short and whose texts can be stored."""
 
     id: Name
-    _plain = model_validator(mode="after")(require_plain)
+    _storable = model_validator(mode="after")(require_storable)
 
 
 class Items(StrictModel):
-    """Items that are added, or replace those of the same ids, all together or not at all."""
+    """Items to add or replace, all together or not at all."""
 
     items: list[Item] = Field(min_length=1, max_length=MAX_EVENTS)
 
 
-class Taste(StrictModel):
-    """What somebody without an account likes; added to what the session has."""
+class Preferences(StrictModel):
+    """Items that an anonymous person likes and dislikes, by title or id."""
 
     liked: Names = Field(default_factory=list)
     disliked: Names = Field(default_factory=list)
 
 
 class Session(StrictModel):
-    """An anonymous person's likes so far, kept until `expires` (seconds since 1970)."""
+    """The preferences of an anonymous person, as item ids."""
 
     id: str
     liked: list[str]
     disliked: list[str]
-    expires: float
+    expires: float = Field(description="seconds since 1970")
 
 
-class Changed(StrictModel):
-    """Rows that a request added, updated, found as they were, and removed."""
+class ChangeCounts(StrictModel):
+    """Numbers of rows that a request added, updated, left unchanged and removed."""
 
     added: int = 0
     updated: int = 0
@@ -228,36 +225,36 @@ class Changed(StrictModel):
 
 
 class ImportResponse(StrictModel):
-    """What a bulk import did to each kind of rows."""
+    """What a bulk import changed, by kind of row."""
 
-    items: Changed
-    users: Changed
-    interactions: Changed
+    items: ChangeCounts
+    users: ChangeCounts
+    interactions: ChangeCounts
 
 
 T = TypeVar("T")
 
 
 class Page(BaseModel, Generic[T]):
-    """Some of a list; `next_cursor` asks for those after it, None at the end."""
+    """A part of a list."""
 
     data: list[T]
-    next_cursor: str | None = None
+    next_cursor: str | None = Field(None, description="requests the next page; null at the end")
 
 
 class Trace(StrictModel):
-    """A recommendation that was given, and what was asked. Texts of people are masked."""
+    """A recommendation that was given, and its request. Personal data in texts is masked."""
 
     recommendation_id: str
     user: str | None
-    time: float
+    time: float = Field(description="seconds since 1970")
     request_id: str
     request: dict[str, Any]
     answer: RecommendationResponse
 
 
 class DomainInfo(StrictModel):
-    """A domain that is served. `attributes` are those its items have, `counts` rows in the store."""
+    """A domain that is served."""
 
     name: str
     title: str
@@ -266,12 +263,12 @@ class DomainInfo(StrictModel):
     licence: str
     strategy: str
     language: str
-    counts: dict[str, int]
-    attributes: list[str]
+    counts: dict[str, int] = Field(description="rows in the store")
+    attributes: list[str] = Field(description="attributes that items have")
 
 
 class TemplateInfo(StrictModel):
-    """A template, by what it says of itself."""
+    """A template, as its metadata describes it."""
 
     name: str
     hash: str
@@ -283,13 +280,13 @@ class TemplateInfo(StrictModel):
 
 
 class PromptSource(TemplateInfo):
-    """A template with its words."""
+    """A template with its source."""
 
     source: str
 
 
 class PromptDiff(StrictModel):
-    """Lines of a unified diff; none where both are alike."""
+    """Lines of a unified diff; none if both templates are the same."""
 
     a: str
     b: str
@@ -313,19 +310,19 @@ class RenderedPrompts(StrictModel):
 
 
 class AdapterInfo(StrictModel):
-    """A tuned adapter of the registry, with its figures on validation."""
+    """A fine-tuned adapter of the registry."""
 
     ref: str
     default: bool
     base_model: str
     template: str
     created: str
-    metrics: dict[str, float]
+    metrics: dict[str, float] = Field(description="measured on validation data")
 
 
 class AdapterChange(StrictModel):
-    """What a domain is served with now; `objections` are those that were overridden."""
+    """What a domain is served with now."""
 
     domain: str
     adapter: str
-    objections: list[str] = Field(default_factory=list)
+    objections: list[str] = Field(default_factory=list, description="objections that were overridden")

@@ -1,4 +1,4 @@
-"""Logs as JSON lines with the id of the request. What is logged is chosen field by field: no body, key or query."""
+"""Logs as JSON lines with the request id. Bodies, keys and queries are never logged."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line; fields passed as `extra={"fields": {...}}` stand beside the message."""
+    """Formats a record as one JSON object; `extra={"fields": {...}}` adds fields to it."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line for a record."""
         line: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if found := request_id.get():
-            line["request_id"] = found
+        if current := request_id.get():
+            line["request_id"] = current
         line |= getattr(record, "fields", {})
         if traceback := record.exc_text or (record.exc_info and self.formatException(record.exc_info)):
             line["traceback"] = traceback

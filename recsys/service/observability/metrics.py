@@ -1,4 +1,4 @@
-"""Prometheus metrics of one server process: what was done, how long it took, what went wrong."""
+"""Prometheus metrics of one server process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ODDS = (-8, -6, -4, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 6, 8)
 
 
 class Metrics:
-    """The metrics, in a registry of their own. Labels are few and never hold text of a client."""
+    """The metrics, in a registry of their own. Labels have few values, none from the text of a client."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -83,13 +83,13 @@ class Metrics:
         self.shed = Counter("whyrec_shed", "Requests answered 503 because the queue was full.", registry=r)
         self.waiting = Gauge("whyrec_queue_length", "Requests that wait for a place.", registry=r)
         self.running = Gauge("whyrec_running", "Requests that use the engine.", registry=r)
-        # The sum of both, for the autoscaler: it takes one metric.
+        # The sum of both: the autoscaler takes one metric.
         self.in_flight = Gauge(
             "whyrec_in_flight", "Requests that wait for a place or use the engine.", registry=r
         )
 
-    def answered(self, answer: Recommendations) -> None:
-        """Count one answer."""
+    def count_answer(self, answer: Recommendations) -> None:
+        """Count a list of recommendations."""
         domain = answer.domain
         for stage, seconds in answer.timings.items():
             self.stage.labels(domain, stage).observe(seconds)
@@ -105,7 +105,7 @@ class Metrics:
             self.parses.labels(domain, answer.parse.category).inc()
         if answer.usage.label_mass is not None:
             self.label_mass.labels(domain).observe(answer.usage.label_mass)
-        self._degraded(answer)
+        self._count_degraded(answer)
         for line in answer:
             if line.log_odds is not None:
                 self.log_odds.labels(domain).observe(line.log_odds)
@@ -114,30 +114,30 @@ class Metrics:
                 for failure in line.explanation.failures:
                     self.grounding.labels(domain, _kind(failure)).inc()
 
-    def exposed(self, answer: Recommendations) -> None:
-        """Count an answer to somebody in particular for the arms that made it."""
+    def count_exposure(self, answer: Recommendations) -> None:
+        """Count an answer to a user or session for the arms that produced it."""
         for scenario, arm in answer.arms.items():
             self.arm_answers.labels(answer.domain, scenario, arm).inc()
 
-    def fed_back(self, domain: str, event: str, arms: Mapping[str, str]) -> None:
-        """Count feedback, on an answer that these arms made."""
+    def count_feedback(self, domain: str, event: str, arms: Mapping[str, str]) -> None:
+        """Count feedback, also for the arms that produced the answer it is about."""
         self.feedback.labels(domain, event).inc()
         for scenario, arm in arms.items():
             self.arm_feedback.labels(domain, scenario, arm, event).inc()
 
-    def explained(self, why: Why) -> None:
-        """Count one explanation."""
-        self._degraded(why)
+    def count_explanation(self, why: Why) -> None:
+        """Count an explanation."""
+        self._count_degraded(why)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def _degraded(self, answer: Recommendations | Why) -> None:
+    def _count_degraded(self, answer: Recommendations | Why) -> None:
         for note in answer.degraded:
             self.fallbacks.labels(answer.domain, _kind(note)).inc()
 
 
 def _kind(note: str) -> str:
-    """ "engine: it is gone; ..." -> "engine": only the part that is one of a few words."""
+    """Return the part of a note that has few values: "engine: it is gone; ..." -> "engine"."""
     return note.partition(":")[0].strip()[:40]

@@ -1,13 +1,13 @@
-"""Who asks, and whether they may: keys in the `Authorization` header, checked before a route is run."""
+"""Authentication and scopes: the key in the `Authorization` header, checked before a route runs."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from recsys.data.store import Store
@@ -17,7 +17,7 @@ from recsys.service.security.limits import RateLimiter
 from recsys.service.transport.problems import ServiceError
 
 LOCAL = "local"
-"""The name of whoever asks a service without keys, which only this machine can reach."""
+"""Name and key id of the client of a service without keys, which only this machine can reach."""
 
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
 _bearer = HTTPBearer(auto_error=False, description="a key of `recsys keys create`")
@@ -25,15 +25,15 @@ _bearer = HTTPBearer(auto_error=False, description="a key of `recsys keys create
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the name and id of their key (both "local" without keys), and what it allows."""
+    """Who sent a request."""
 
-    name: str
-    scopes: frozenset[Scope]
+    name: str  # of their key
+    scopes: frozenset[Scope]  # what the key allows
     key_id: str = LOCAL
 
 
 class Unauthorized(ServiceError):
-    """There is no key, or none that is valid."""
+    """There is no key, or it is invalid."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(401, message, hint=hint)
@@ -41,38 +41,50 @@ class Unauthorized(ServiceError):
 
 
 class Authenticator:
-    """Tells who sent a request, and counts what they ask. Without any key, loopback alone is served."""
+    """Recognises keys and counts their requests. While no key exists, only loopback is served."""
 
     def __init__(self, store: Store, rate: str = "600/minute") -> None:
         self._keys = KeyRing(store)
         self._limits = RateLimiter(rate)
 
     def principal(self, key: str | None, address: str | None, host: str) -> Principal:
-        """Who sends `key` from `address` (None: a Unix socket) to us under the name `host`.
+        """Return who sent a request, and count it.
 
-        The name matters where there are no keys: a web page can make a browser on this
-        machine ask us under a name of its own (DNS rebinding). Raises Unauthorized, RateLimited.
+        Args:
+            key: The key that was sent.
+            address: The client's IP address, None for a Unix socket.
+            host: The Host header. Without keys it must name this machine: a web page can make a browser
+                on this machine call the service under a name of its own (DNS rebinding).
+
+        Raises:
+            Unauthorized: The key is missing or invalid.
+            RateLimited: The key has sent too many requests.
         """
         if key is None:
             if self._keys.any():
                 raise Unauthorized("a key is needed", "send `Authorization: Bearer <key>`")
-            if not (address is None or is_loopback(address)) or not is_loopback(_name_of(host)):
+            if not (address is None or is_loopback(address)) or not is_loopback(_host_name(host)):
                 raise Unauthorized(
                     "only this machine is served without keys", "`recsys keys create` makes one"
                 )
             return Principal(LOCAL, frozenset(SCOPES))
-        known = self._keys.recognise(key)
-        if known is None:
-            raise Unauthorized("this key is not valid", "it may have ended: `recsys keys list`")
-        self._limits.count(known.id, known.rate)
-        return Principal(known.name, frozenset(known.scopes), known.id)
+        info = self._keys.recognise(key)
+        if info is None:
+            raise Unauthorized("this key is not valid", "it may have expired: `recsys keys list`")
+        self._limits.count(info.id, info.rate)
+        return Principal(info.name, frozenset(info.scopes), info.id)
+
+
+def authenticator_of(request: Request) -> Authenticator:
+    """Return the authenticator of the app, which is at `app.state.authenticator`."""
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator
 
 
 def require(scope: Scope) -> Callable[..., Principal]:
-    """A FastAPI dependency: the principal, if their key has this scope. Of the three none implies another.
+    """Return a FastAPI dependency: the principal, if their key has this scope. No scope implies another.
 
-    The app keeps its `Authenticator` at `app.state.authenticator`. The key's id is left at
-    `request.state.principal`. Raises Unauthorized, RateLimited, and ServiceError 403.
+    It leaves the id of the key at `request.state.principal`, and raises as `authorize` does.
     """
 
     def principal(
@@ -80,25 +92,41 @@ def require(scope: Scope) -> Callable[..., Principal]:
     ) -> Principal:
         key = sent.credentials if sent else None
         hint = f"use one with the scope '{scope}'"
-        return admitted(request.app.state.authenticator, request, key, scope, hint)
+        return authorize(authenticator_of(request), request, key, scope, hint)
 
     return principal
 
 
-def admitted(
+def authorize(
     authenticator: Authenticator, request: Request, key: str | None, scope: Scope, hint: str
 ) -> Principal:
-    """The principal of a key that came with a request. Sets and raises as `require`; `hint` is the 403's."""
+    """Return the principal of a key that came with a request.
+
+    Raises:
+        Unauthorized: The key is missing or invalid.
+        RateLimited: The key has sent too many requests.
+        ServiceError: 403, with this `hint`: the key lacks the scope.
+    """
     address = request.client.host if request.client else None
-    found = authenticator.principal(key, address, request.headers.get("host", ""))
-    if scope not in found.scopes:
-        raise ServiceError(403, f"the key '{found.name}' may not {scope}", hint=hint)
-    request.state.principal = found.key_id
-    return found
+    principal = authenticator.principal(key, address, request.headers.get("host", ""))
+    if scope not in principal.scopes:
+        raise ServiceError(403, f"the key '{principal.name}' may not {scope}", hint=hint)
+    request.state.principal = principal.key_id
+    return principal
+
+
+_CHECKS = {scope: require(scope) for scope in SCOPES}
+Admin = Annotated[Principal, Depends(_CHECKS["admin"])]
+"""The principal of a route that needs the scope "admin"."""
+
+
+def requires(scope: Scope) -> list[Any]:
+    """Return the dependencies of a route that needs this scope."""
+    return [Depends(_CHECKS[scope])]
 
 
 def check_bind(host: str, store: Store) -> None:
-    """Raise ConfigError where a service would answer others than this machine without asking for a key."""
+    """Raise ConfigError if other machines could reach the service at `host` without a key."""
     if not is_loopback(host) and not KeyRing(store).any():
         raise ConfigError(
             f"on {host or 'all addresses'} anybody could ask, as there is no key",
@@ -107,7 +135,7 @@ def check_bind(host: str, store: Store) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name reaches this machine alone. Names are not looked up."""
+    """Return whether an address or name reaches only this machine. Names are not looked up."""
     if host.lower() in _LOCAL_NAMES:
         return True
     try:
@@ -118,6 +146,6 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
-def _name_of(host: str) -> str:
-    """The name in a Host header, without its port."""
+def _host_name(host: str) -> str:
+    """Return the name in a Host header, without its port."""
     return host.partition("]")[0] if host.startswith("[") else host.partition(":")[0]

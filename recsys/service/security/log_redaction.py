@@ -1,4 +1,4 @@
-"""What no log may hold: keys, passwords, and what tells who somebody is."""
+"""Redaction of logs: keys, passwords and personal data are masked."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 from recsys.config import Privacy, Settings
 from recsys.context.pii import mask_json
+from recsys.data.database import url_password
 
 HIDDEN = "[secret]"
 EVERYTHING = Privacy(mask=("name", "mail", "phone", "card", "iban", "ip"))
 
 _SECRETS = (
-    re.compile(r"(?<!\w)whyrec_[0-9a-f]{12}_()[\w-]{20,}"),  # our own keys
-    re.compile(r"(?<!\w)(?:hf_|sk-|ghp_|glpat-)()[\w-]{16,}"),  # tokens of others, by how they begin
+    re.compile(r"(?<!\w)whyrec_[0-9a-f]{12}_()[\w-]{20,}"),  # API keys of this service
+    re.compile(r"(?<!\w)(?:hf_|sk-|ghp_|glpat-)()[\w-]{16,}"),  # tokens of other services, by prefix
     re.compile(r"(?i)((?:bearer|basic)\s+)[\w.~+/=-]{8,}"),
     re.compile(r"(://[^/\s:@]*:)[^@\s/]+(?=@)"),  # the password of a URL
     re.compile(
@@ -27,27 +28,34 @@ _SECRETS = (
 
 
 class Redactor(logging.Filter):
-    """Takes secrets and personal data out of records: message, traceback, and the fields beside them.
+    """Removes secrets and personal data from log records: message, traceback and extra fields.
 
-    `secrets` are texts that are one whatever they look like. A filter for a handler.
+    It is a filter for a handler.
+
+    Args:
+        secrets: Texts that are secret whatever they look like.
+        privacy: Which personal data is masked.
     """
 
     def __init__(self, secrets: tuple[str, ...] = (), privacy: Privacy = EVERYTHING) -> None:
         super().__init__()
-        self._secrets = tuple(sorted((one for one in secrets if len(one) >= 4), key=len, reverse=True))
+        self._secrets = tuple(
+            sorted((secret for secret in secrets if len(secret) >= 4), key=len, reverse=True)
+        )
         self._privacy = privacy
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self.text(_message(record)), None
+        """Redact a record in place; keep every record."""
+        record.msg, record.args = self.redact(_message(record)), None
         if record.exc_info and record.exc_info[0]:
-            record.exc_text = self.text("".join(traceback.format_exception(*record.exc_info)).rstrip())
-            record.exc_info = None  # a formatter would write it out anew
+            record.exc_text = self.redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
+            record.exc_info = None  # else a formatter would format it again
         if isinstance(fields := getattr(record, "fields", None), Mapping):
-            record.fields = self._plain(fields)
+            record.fields = self._redact_all(fields)
         return True
 
-    def text(self, text: str) -> str:
-        """A text without secrets and personal data."""
+    def redact(self, text: str) -> str:
+        """Mask the secrets and personal data in a text."""
         masked: str = mask_json(self._without_secrets(text), self._privacy)
         return masked
 
@@ -58,22 +66,19 @@ class Redactor(logging.Filter):
             text = pattern.sub(lambda match: f"{match[1]}{HIDDEN}", text)
         return text
 
-    def _plain(self, value: Any) -> Any:
+    def _redact_all(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.text(value)
+            return self.redact(value)
         if isinstance(value, Mapping):
-            return {name: self._plain(inner) for name, inner in value.items()}
+            return {name: self._redact_all(inner) for name, inner in value.items()}
         if isinstance(value, list | tuple):
-            return [self._plain(inner) for inner in value]
+            return [self._redact_all(inner) for inner in value]
         return value
 
 
 def install(settings: Settings) -> Redactor:
-    """Redact what all loggers send to the present handlers of the root logger."""
-    from sqlalchemy import make_url
-
-    password = make_url(settings.database_url).password
-    redactor = Redactor(tuple(filter(None, (settings.api_key, str(password or "")))))
+    """Redact what all loggers send to the current handlers of the root logger."""
+    redactor = Redactor(tuple(filter(None, (settings.api_key, url_password(settings.database_url)))))
     for handler in logging.getLogger().handlers:
         handler.addFilter(redactor)
     return redactor
@@ -82,5 +87,5 @@ def install(settings: Settings) -> Redactor:
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError):  # a wrong call of the logger, which must not raise here
+    except (TypeError, ValueError):  # the logger was called wrongly, which must not raise here
         return str(record.msg)

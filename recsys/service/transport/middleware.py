@@ -1,4 +1,4 @@
-"""What every request passes: an id, bounds on size and number, ETags, metrics and one log line. Plain ASGI."""
+"""Middleware for every request: id, bounds on size and number, ETag, metrics, a log line (plain ASGI)."""
 
 from __future__ import annotations
 
@@ -15,75 +15,78 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.service.observability import logs
 from recsys.service.observability.metrics import Metrics
-from recsys.service.options import ALIVE, QUIET, ServiceOptions
-from recsys.service.transport.draining import Draining, Traffic
+from recsys.service.options import ALWAYS_SERVED, PROBES, ServiceOptions
 from recsys.service.transport.problems import Overloaded, ServiceError, problem_of, response_of
+from recsys.service.transport.shutdown import Draining, DrainState
 
 _ID = re.compile(r"[\w.:-]{1,64}")
 HEADER = "X-Request-Id"
 log = logging.getLogger("recsys.service.access")
 
 
-class Envelope:
-    """The outermost layer. An id that the client sent is kept if it is short and plain."""
+class RequestMiddleware:
+    """The outermost layer. A request id that the client sent is kept if it is short and plain."""
 
-    def __init__(self, app: ASGIApp, options: ServiceOptions, metrics: Metrics, traffic: Traffic) -> None:
+    def __init__(self, app: ASGIApp, options: ServiceOptions, metrics: Metrics, drain: DrainState) -> None:
         self._app = app
         self._options = options
         self._metrics = metrics
-        self._traffic = traffic
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        asked = headers.get(HEADER, "")
-        request_id = asked if _ID.fullmatch(asked) else uuid.uuid4().hex
+        client_id = headers.get(HEADER, "")
+        request_id = client_id if _ID.fullmatch(client_id) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         token = logs.request_id.set(request_id)
-        begun, status = time.perf_counter(), 500
+        start, status = time.perf_counter(), 500
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                sent = MutableHeaders(scope=message)
-                sent[HEADER] = request_id
-                sent.setdefault("X-Content-Type-Options", "nosniff")
+                response_headers = MutableHeaders(scope=message)
+                response_headers[HEADER] = request_id
+                response_headers.setdefault("X-Content-Type-Options", "nosniff")
             await send(message)
 
-        self._traffic.in_flight += 1
+        self._drain.in_flight += 1
         try:
-            await self._bounded(scope, headers, receive, answer)
+            await self._admit(scope, headers, receive, send_with_headers)
         finally:
-            self._traffic.in_flight -= 1
-            self._report(scope, status, time.perf_counter() - begun)
+            self._drain.in_flight -= 1
+            self._report(scope, status, time.perf_counter() - start)
             logs.request_id.reset(token)
 
-    async def _bounded(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _admit(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         path, request_id = scope["path"], scope["state"]["request_id"]
-        most = self._options.import_mb << 20 if path == "/v1/import" else self._options.body_kb << 10
+        max_bytes = self._options.import_mb << 20 if path == "/v1/import" else self._options.body_kb << 10
         refused: ServiceError | None = None
-        if self._traffic.draining and path not in ALIVE:
+        if self._drain.draining and path not in ALWAYS_SERVED:
             refused = Draining()
-        elif self._traffic.in_flight > self._options.in_flight and path not in QUIET:
+        elif self._drain.in_flight > self._options.in_flight and path not in PROBES:
             self._metrics.shed.inc()
             refused = Overloaded()
-        elif (length := headers.get("content-length", "")).isdecimal() and int(length) > most:
-            refused = ServiceError(413, f"the body has more than {most >> 10} KiB", hint="send less at once")
+        elif (length := headers.get("content-length", "")).isdecimal() and int(length) > max_bytes:
+            refused = ServiceError(
+                413, f"the body has more than {max_bytes >> 10} KiB", hint="send less at once"
+            )
         if refused:
-            headers_sent = {"Connection": "close"} if self._traffic.draining else None
-            await response_of(problem_of(refused, request_id), headers_sent)(scope, receive, send)
+            extra = {"Connection": "close"} if self._drain.draining else None
+            await response_of(problem_of(refused, request_id), extra)(scope, receive, send)
         else:
             reads = scope["method"] in ("GET", "HEAD") and path.startswith("/v1/")
-            await self._app(scope, _at_most(receive, most), _tagging(headers, send) if reads else send)
+            limited = _limit_body(receive, max_bytes)
+            await self._app(scope, limited, _add_etag(headers, send) if reads else send)
 
     def _report(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "")  # the template: an id of a person is not logged
+        route = getattr(scope.get("route"), "path", "")  # the template: ids are not logged
         self._metrics.requests.labels(scope["method"], route, str(status)).inc()
         self._metrics.latency.labels(route).observe(seconds)
-        if scope["path"] not in QUIET:
+        if scope["path"] not in PROBES:
             fields = {
                 "method": scope["method"],
                 "route": route,
@@ -94,50 +97,50 @@ class Envelope:
             log.info("request", extra={"fields": fields})
 
 
-def _at_most(receive: Receive, most: int) -> Receive:
-    """`receive` that raises 413 once more than `most` bytes came, whatever the headers said."""
-    had = 0
+def _limit_body(receive: Receive, max_bytes: int) -> Receive:
+    """Return a `receive` that raises 413 once a body is too long, whatever its Content-Length says."""
+    received = 0
 
     async def bounded() -> Message:
-        nonlocal had
+        nonlocal received
         message = await receive()
-        had += len(message.get("body", b""))
-        if had > most:
-            raise HTTPException(413, f"the body has more than {most >> 10} KiB")
+        received += len(message.get("body", b""))
+        if received > max_bytes:
+            raise HTTPException(413, f"the body has more than {max_bytes >> 10} KiB")
         return message
 
     return bounded
 
 
-def _tagging(headers: Headers, send: Send) -> Send:
-    """`send` that gives an answer 200 in JSON its ETag, and leaves it out where the client has it."""
-    begun: Message | None = None
+def _add_etag(headers: Headers, send: Send) -> Send:
+    """Return a `send` that adds an ETag to 200 responses in JSON; 304 if the client has the content."""
+    start: Message | None = None
     body = b""
-    known: Callable[[str], bool] = {
+    cached: Callable[[str], bool] = {
         tag.strip().removeprefix("W/") for tag in headers.get("if-none-match", "").split(",")
     }.__contains__
 
-    async def tagging(message: Message) -> None:
-        nonlocal begun, body
+    async def send_with_etag(message: Message) -> None:
+        nonlocal start, body
         if message["type"] == "http.response.start":
             kind = Headers(raw=message["headers"]).get("content-type", "")
             if message["status"] == 200 and kind.startswith("application/json"):
-                begun = message
+                start = message
                 return
-        elif begun is not None and message["type"] == "http.response.body":
+        elif start is not None and message["type"] == "http.response.body":
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-            sent = MutableHeaders(scope=begun)
-            sent["ETag"] = tag
-            sent["Cache-Control"] = "private, no-cache"
-            if known(tag) or known("*"):
-                begun["status"], body = 304, b""
-                del sent["content-length"], sent["content-type"]
-            await send(begun)
+            response_headers = MutableHeaders(scope=start)
+            response_headers["ETag"] = tag
+            response_headers["Cache-Control"] = "private, no-cache"
+            if cached(tag) or cached("*"):
+                start["status"], body = 304, b""
+                del response_headers["content-length"], response_headers["content-type"]
+            await send(start)
             await send({"type": "http.response.body", "body": body})
             return
         await send(message)
 
-    return tagging
+    return send_with_etag

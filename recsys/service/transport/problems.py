@@ -1,11 +1,11 @@
-"""Errors as `application/problem+json` (RFC 9457), with the hint that every RecsysError has."""
+"""Errors as `application/problem+json` (RFC 9457), with the hint of every RecsysError."""
 
 from __future__ import annotations
 
 import http
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_S = 2
-SHOWN = 8  # of the faults of one request
+RETRY_S = 2  # value of Retry-After
+MAX_FAULTS = 8  # of one request that are reported
 log = logging.getLogger(__name__)
 
-# The first that fits holds. What the client asked for is 4xx; 503 is what waiting or an operator mends.
+# The first that matches holds. 4xx: the request is wrong; 503: waiting or an operator helps.
 _STATUS: tuple[tuple[type[RecsysError], int], ...] = (
     (errors.UnknownDomain, 404),
     (errors.UnknownUser, 404),
@@ -41,9 +41,9 @@ _STATUS: tuple[tuple[type[RecsysError], int], ...] = (
 
 
 class Problem(BaseModel):
-    """What went wrong, and what to do next. `type` tells a program which error it is."""
+    """What went wrong, and what to do next."""
 
-    type: str
+    type: str  # which error it is, for programs
     title: str
     status: int
     detail: str
@@ -53,7 +53,7 @@ class Problem(BaseModel):
 
 
 class ServiceError(RecsysError):
-    """Something only the service can say, with its own status."""
+    """An error of the service itself, with its HTTP status."""
 
     def __init__(self, status: int, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -62,28 +62,28 @@ class ServiceError(RecsysError):
 
 
 class Overloaded(ServiceError):
-    """More requests than the queue holds."""
+    """More requests than the queue takes."""
 
     def __init__(self) -> None:
         super().__init__(503, "the service is busy", hint="try again after the seconds of Retry-After")
 
 
 class ClientGone(ServiceError):
-    """Nobody is there any more to read the answer."""
+    """The client disconnected before its answer was computed."""
 
     def __init__(self) -> None:
         super().__init__(499, "the client went away")
 
 
 def status_of(error: RecsysError) -> int:
-    """The HTTP status of an error: 4xx if the request is to blame, 503 for what may pass, else 500."""
+    """Return the HTTP status: 4xx if the request is wrong, 503 if the error may pass, else 500."""
     if isinstance(error, ServiceError):
         return error.status
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
 def problem_of(error: RecsysError, request_id: str = "") -> Problem:
-    """An error in the words of RFC 9457."""
+    """Convert an error to the fields of RFC 9457."""
     status = status_of(error)
     return Problem(
         type=f"urn:whyrec:error:{type(error).__name__}",
@@ -97,7 +97,7 @@ def problem_of(error: RecsysError, request_id: str = "") -> Problem:
 
 
 def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The problem as an answer; one that may pass says when to come back."""
+    """Build the response; with Retry-After if the error may pass."""
     retry = {"Retry-After": str(RETRY_S)} if problem.status in (429, 503) else {}
     return JSONResponse(
         problem.model_dump(),
@@ -108,48 +108,49 @@ def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> J
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the app with a problem."""
+    """Let the app answer every error with a problem."""
 
-    async def known(request: Request, error: Exception) -> Response:
+    async def recsys_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, RecsysError)
         problem = problem_of(error, request_id_of(request))
         if problem.status >= 500:
             log.warning("%s: %s", type(error).__name__, error.message)
         return response_of(problem, getattr(error, "headers", None))
 
-    async def invalid(request: Request, error: Exception) -> Response:
+    async def invalid_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         faults = [
             f"{'.'.join(map(str, fault['loc'][1:])) or fault['loc'][0]}: {fault['msg']}"
-            for fault in error.errors()[:SHOWN]
+            for fault in error.errors()[:MAX_FAULTS]
         ]
-        wrong = ServiceError(422, "; ".join(faults), hint="see /docs for what a request holds")
-        return response_of(problem_of(wrong, request_id_of(request)))
+        service_error = ServiceError(422, "; ".join(faults), hint="see /docs for what a request holds")
+        return response_of(problem_of(service_error, request_id_of(request)))
 
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        wrong = ServiceError(error.status_code, str(error.detail))
-        return response_of(problem_of(wrong, request_id_of(request)), error.headers)
+        service_error = ServiceError(error.status_code, str(error.detail))
+        return response_of(problem_of(service_error, request_id_of(request)), error.headers)
 
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        log.exception("unforeseen", exc_info=error)
-        wrong = ServiceError(500, "the service failed", hint="its log says more under this request id")
-        return response_of(problem_of(wrong, request_id_of(request)))
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.exception("unexpected error", exc_info=error)
+        service_error = ServiceError(
+            500, "the service failed", hint="its log says more under this request id"
+        )
+        return response_of(problem_of(service_error, request_id_of(request)))
 
-    app.add_exception_handler(RecsysError, known)
-    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(RecsysError, recsys_error)
+    app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(Exception, unforeseen)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def request_id_of(request: Request) -> str:
-    """The id that the middleware gave the request."""
-    found: Any = request.scope.get("state", {}).get("request_id", "")
-    return str(found)
+    """Return the id that the middleware gave the request."""
+    return str(request.scope.get("state", {}).get("request_id", ""))
 
 
 def _phrase(status: int) -> str:
     try:
         return http.HTTPStatus(status).phrase
-    except ValueError:  # 499, which only logs know
+    except ValueError:  # 499, which appears only in logs
         return "Client Closed Request"

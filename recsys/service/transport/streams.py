@@ -1,4 +1,4 @@
-"""Server-sent events, made step by step in a thread of the gate."""
+"""Server-sent events, computed step by step in a thread."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import AsyncGenerator, Generator
 import anyio
 from fastapi.sse import format_sse_event
 
-from recsys.service.transport.gate import Gate
+from recsys.service.transport.concurrency import ConcurrencyLimiter
 
 SSE = "text/event-stream"
 
 Steps = Generator[tuple[str, str]]
-"""(event, data), one after the other."""
+"""Yields (event, data)."""
 
 
-async def events(gate: Gate, steps: Steps) -> AsyncGenerator[bytes]:
-    """Each step as an event, for somebody who has a place. What a step raises is raised here.
+async def sse_events(limiter: ConcurrencyLimiter, steps: Steps) -> AsyncGenerator[bytes]:
+    """Yield each step as an event, for a request that has a slot; what a step raises is raised here.
 
-    Whoever goes away ends the work after the step that is made.
+    When the client disconnects, the work ends after the current step.
     """
     try:
-        while step := await gate.thread(lambda: next(steps, None)):
-            yield sse(*step)
+        while step := await limiter.run_in_thread(lambda: next(steps, None)):
+            yield format_sse(*step)
     finally:
-        with anyio.CancelScope(shield=True):  # nobody may be there: what the steps hold is let go
-            await gate.thread(steps.close)
+        with anyio.CancelScope(shield=True):  # the client may be gone; the steps are closed all the same
+            await limiter.run_in_thread(steps.close)
 
 
-def sse(event: str, data: str) -> bytes:
-    """One event; every line of the data is kept."""
+def format_sse(event: str, data: str) -> bytes:
+    """Format one event; every line of the data is kept."""
     return format_sse_event(data_str=data, event=event)

@@ -1,4 +1,4 @@
-"""Keys of the service, and the log of what administrators did."""
+"""API keys, and the audit log."""
 
 from __future__ import annotations
 

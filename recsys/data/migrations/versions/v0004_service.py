@@ -1,4 +1,4 @@
-"""Traces of recommendations, feedback on them, sessions, and keys of requests that may come twice."""
+"""Traces, feedback, sessions and idempotency keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which arm of which scenario made a recommendation, and for whom."""
+"""Exposures: which arm of which scenario produced a recommendation, and for whom."""
 
 from __future__ import annotations
 

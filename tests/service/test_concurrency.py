@@ -15,7 +15,7 @@ from starlette.types import Message
 from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
-from recsys.service.transport.gate import Gate
+from recsys.service.transport.concurrency import ConcurrencyLimiter
 from recsys.service.transport.problems import ClientGone, Overloaded
 from tests.fakes import ScriptedEngine
 
@@ -31,22 +31,22 @@ def test_beyond_places_and_queue_it_refuses_and_counts() -> None:
     release = threading.Event()
 
     async def main() -> list[str]:
-        gate = Gate(1, 1, lambda: shed.append(1))
+        limiter = ConcurrencyLimiter(1, 1, lambda: shed.append(1))
         done: list[str] = []
 
         async def work(name: str) -> None:
-            await gate.run(release.wait)
+            await limiter.run(release.wait)
             done.append(name)
 
         async with anyio.create_task_group() as group:
             group.start_soon(work, "runs")
-            await until(lambda: gate.running == 1)
+            await until(lambda: limiter.running == 1)
             group.start_soon(work, "waits")
-            await until(lambda: gate.waiting == 1)
+            await until(lambda: limiter.waiting == 1)
             with pytest.raises(Overloaded):
-                await gate.run(lambda: None)
+                await limiter.run(lambda: None)
             release.set()
-        assert (gate.running, gate.waiting) == (0, 0)
+        assert (limiter.running, limiter.waiting) == (0, 0)
         return done
 
     assert anyio.run(main) == ["runs", "waits"]
@@ -55,14 +55,14 @@ def test_beyond_places_and_queue_it_refuses_and_counts() -> None:
 
 def test_a_queue_of_none_still_lets_in_whom_there_is_a_place_for() -> None:
     async def main() -> int:
-        return await Gate(1, 0).run(lambda: 7)
+        return await ConcurrencyLimiter(1, 0).run(lambda: 7)
 
     assert anyio.run(main) == 7
 
 
 def test_client_that_leaves_the_queue_frees_its_place() -> None:
     async def main() -> None:
-        gate, leave, release = Gate(1, 1), anyio.Event(), threading.Event()
+        limiter, leave, release = ConcurrencyLimiter(1, 1), anyio.Event(), threading.Event()
 
         async def receive() -> Message:
             await leave.wait()
@@ -70,27 +70,27 @@ def test_client_that_leaves_the_queue_frees_its_place() -> None:
 
         async def leaves() -> None:
             with pytest.raises(ClientGone):
-                await gate.run(lambda: pytest.fail("it ran for nobody"), receive)
+                await limiter.run(lambda: pytest.fail("it ran for nobody"), receive)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(gate.run, release.wait)
-            await until(lambda: gate.running == 1)
+            group.start_soon(limiter.run, release.wait)
+            await until(lambda: limiter.running == 1)
             group.start_soon(leaves)
-            await until(lambda: gate.waiting == 1)
+            await until(lambda: limiter.waiting == 1)
             leave.set()
-            await until(lambda: gate.waiting == 0)
+            await until(lambda: limiter.waiting == 0)
             release.set()
-        assert await gate.run(lambda: "free again") == "free again"
+        assert await limiter.run(lambda: "free again") == "free again"
 
     anyio.run(main)
 
 
 def test_work_that_fails_gives_its_place_back() -> None:
     async def main() -> str:
-        gate = Gate(1, 0)
+        limiter = ConcurrencyLimiter(1, 0)
         with pytest.raises(ZeroDivisionError):
-            await gate.run(lambda: 1 // 0)
-        return await gate.run(lambda: "free")
+            await limiter.run(lambda: 1 // 0)
+        return await limiter.run(lambda: "free")
 
     assert anyio.run(main) == "free"
 
@@ -115,7 +115,7 @@ def test_full_service_answers_503_with_retry_after_and_loses_nothing(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
     app = create_app({"films": recommender}, ServiceOptions(concurrency=1, queue=1, warm=False))
-    gate = app.state.service.gate
+    limiter = app.state.service.limiter
     body = {"user": "ann", "k": 1, "reasons": False}
 
     async def main() -> tuple[list[Any], Any, Any]:
@@ -129,9 +129,9 @@ def test_full_service_answers_503_with_retry_after_and_loses_nothing(
             with held(scripted) as release:
                 async with anyio.create_task_group() as group:
                     group.start_soon(ask)
-                    await until(lambda: gate.running == 1)
+                    await until(lambda: limiter.running == 1)
                     group.start_soon(ask)
-                    await until(lambda: gate.waiting == 1)
+                    await until(lambda: limiter.waiting == 1)
                     refused = await client.post("/v1/recommendations", json=body)
                     alive = await client.get("/healthz")
                     metrics = (await client.get("/metrics")).text
@@ -151,7 +151,7 @@ def test_stream_that_nobody_reads_any_more_frees_its_place(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
     app = create_app({"films": recommender}, ServiceOptions(concurrency=1, queue=0, warm=False))
-    gate = app.state.service.gate
+    limiter = app.state.service.limiter
     gone = anyio.Event()
     sent: list[Message] = []
     body = b'{"user": "ann", "k": 3}'
@@ -189,7 +189,7 @@ def test_stream_that_nobody_reads_any_more_frees_its_place(
             "asgi": {"version": "3.0", "spec_version": "2.3"},
         }
         await app(scope, receive, send)
-        assert (gate.running, gate.waiting) == (0, 0)
+        assert (limiter.running, limiter.waiting) == (0, 0)
 
     anyio.run(main)
     text = b"".join(message.get("body", b"") for message in sent).decode()

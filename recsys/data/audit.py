@@ -1,4 +1,4 @@
-"""What administrators did, kept in the store: who, when, what, to what. Nothing here takes an entry back."""
+"""The audit log: what administrators did, when, to what. Nothing here deletes an entry."""
 
 from __future__ import annotations
 
@@ -17,43 +17,52 @@ from recsys.data.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One act. `time` is seconds since 1970, `action` such as "keys.create"."""
+class AuditEntry:
+    """One action of an administrator."""
 
     id: int
-    time: float
-    actor: str
-    action: str
+    time: float  # seconds since 1970
+    actor: str  # name of a key, or account of a command
+    action: str  # such as "keys.create"
     target: str
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def record(store: Store, actor: str, action: str, target: str = "", **details: Any) -> None:
-    """Write an act down. `details` are JSON values; neither keys nor what tells who a user is belong there."""
+    """Add an entry. `details` are JSON values without secrets and without ids of users."""
     row = {"time": time.time(), "actor": actor, "action": action, "target": target, "details": details}
     with store.transaction(writes=True) as connection:
         connection.execute(sa.insert(AUDIT_LOG), [row])
 
 
 def record_command(action: str, target: str, **details: Any) -> None:
-    """Write down an act of a command, in the configured store."""
+    """Add an entry for an action of a command, in the configured store."""
     with Store(load_settings().database_url) as store:
         record(store, operator(), action, target, **details)
 
 
-def entries(store: Store, *, limit: int = 50, before: int | None = None, action: str = "") -> list[Entry]:
-    """The newest acts first, those before the id `before`, of actions that begin with `action`."""
+def entries(
+    store: Store, *, limit: int = 50, before: int | None = None, action: str = ""
+) -> list[AuditEntry]:
+    """Return entries, the newest first.
+
+    Args:
+        store: Where the log is.
+        limit: How many at most.
+        before: Id of an entry; only older ones are returned.
+        action: How the actions begin, such as "keys.".
+    """
     query = sa.select(AUDIT_LOG).order_by(AUDIT_LOG.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(AUDIT_LOG.c.id < before)
     if action:
         query = query.where(AUDIT_LOG.c.action.startswith(action, autoescape=True))
     with store.transaction() as connection:
-        return [Entry(**row) for row in connection.execute(query).mappings()]
+        return [AuditEntry(**row) for row in connection.execute(query).mappings()]
 
 
 def operator() -> str:
-    """The actor of a command: the account it runs under."""
+    """Return the actor of a command: the account it runs under."""
     try:
         return f"cli:{getpass.getuser()}"
     except (OSError, KeyError):  # an account without a name, as in many containers
@@ -61,5 +70,5 @@ def operator() -> str:
 
 
 def pseudonym(domain: str, user_id: str) -> str:
-    """A user in the log: whoever knows the id can find the entry, the entry does not tell the id."""
+    """Return a user's name in the log: it can be found by the id, but does not reveal it."""
     return f"{domain}:{sha256(f'{domain}/{user_id}'.encode()).hexdigest()[:16]}"
