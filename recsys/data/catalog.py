@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from recsys.config import Feedback
 from recsys.errors import RequestError, UnknownItem
@@ -28,6 +29,15 @@ class Catalog:
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self._by_id.values())
+
+    @cached_property
+    def attributes(self) -> Mapping[str, frozenset[str]]:
+        """Return attribute -> all its values, as they are written."""
+        values: dict[str, set[str]] = defaultdict(set)
+        for item in self:
+            for name, own in item.attributes.items():
+                values[name].update(own)
+        return {name: frozenset(of) for name, of in values.items()}
 
     def get(self, item_id: str) -> Item | None:
         """Return the item with an id, if there is one."""
@@ -72,13 +82,25 @@ class Catalog:
         return self._by_id.get(title_or_id) or self.find(title_or_id)
 
     def entries(self, events: Iterable[Interaction], feedback: Feedback) -> tuple[HistoryEntry, ...]:
-        """Return events as a history, without those of items that no longer exist."""
+        """Return events as a history: each item once: where it came last, as it was rated last.
+
+        Events of items that no longer exist are left out.
+        """
+        latest: dict[str, Interaction] = {}
+        for event in events:
+            if event.item_id not in self._by_id:
+                continue
+            before = latest.pop(event.item_id, None)  # so that it moves to the end
+            rating = before.rating if before is not None and event.rating is None else event.rating
+            latest[event.item_id] = event.model_copy(update={"rating": rating})
         return tuple(
             HistoryEntry(
-                item=item, liked=feedback.liked(event.rating), rating=event.rating, timestamp=event.timestamp
+                item=self._by_id[event.item_id],
+                liked=feedback.liked(event.rating),
+                rating=event.rating,
+                timestamp=event.timestamp,
             )
-            for event in events
-            if (item := self.get(event.item_id)) is not None
+            for event in latest.values()
         )
 
     def history_of(self, liked: Sequence[str], disliked: Sequence[str] = ()) -> tuple[HistoryEntry, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from recsys.config import Feedback
 from recsys.data.catalog import Catalog
 from recsys.errors import RequestError, UnknownItem
+from recsys.types import Interaction
 from tests.fakes import film
 
 ITEMS = (
@@ -107,3 +109,30 @@ def test_history_is_dislikes_then_likes(catalog: Catalog) -> None:
 def test_items_keep_their_order(catalog: Catalog) -> None:
     assert [item.id for item in catalog] == [item.id for item in ITEMS]
     assert len(catalog) == len(ITEMS)
+
+
+@pytest.mark.parametrize(
+    ("rated", "history"),
+    [
+        ([("1", 1.0), ("2", 5.0), ("1", 5.0)], [("2", True), ("1", True)]),
+        ([("1", 5.0), ("1", 1.0)], [("1", False)]),
+        ([("1", 5.0), ("2", 5.0), ("1", None)], [("2", True), ("1", True)]),
+        ([("1", None), ("1", 1.0)], [("1", False)]),
+        ([("1", 4.0)] * 12 + [("gone", 5.0)], [("1", True)]),
+    ],
+)
+def test_the_last_rating_of_an_item_holds_and_it_stands_in_the_history_once(
+    catalog: Catalog, rated: list[tuple[str, float | None]], history: list[tuple[str, bool]]
+) -> None:
+    """An item that was rated twice stood in the prompt as liked and as disliked."""
+    events = [
+        Interaction(user_id="u", item_id=item, rating=rating, timestamp=float(n))
+        for n, (item, rating) in enumerate(rated)
+    ]
+    entries = catalog.entries(events, Feedback(liked_at_least=4, disliked_at_most=2))
+    assert [(entry.item.id, entry.liked) for entry in entries] == history
+
+
+def test_ten_thousand_events_of_one_person_are_read_at_once(catalog: Catalog) -> None:
+    events = [Interaction(user_id="u", item_id=str(1 + n % 7), timestamp=float(n)) for n in range(12_000)]
+    assert len(catalog.entries(events, Feedback())) == 7
