@@ -35,6 +35,7 @@ from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explain.explainer import Explained, Explainer
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.recommender.filter_check import check_filter
 from recsys.recommender.history_filter import without_noise
 from recsys.recommender.request import (
     Prepared,
@@ -174,7 +175,7 @@ class Recommender:
             return self
         self.live.refresh()
         catalog, state = self.live.snapshot()
-        return self.with_state(catalog=catalog, retriever=self.retriever.at(state))
+        return self.with_state(catalog=catalog, retriever=self.retriever.at_state(state))
 
     def use_adapter(self, ref: str) -> None:
         """Serve another adapter from the next start on: domain@sha, "none", or "" for the default."""
@@ -288,13 +289,15 @@ class Recommender:
         """Do everything before ranking: who asks, when, where, and which candidates there are."""
         n_candidates = candidates_wanted(k, options.get("n_candidates"), self.domain.ranker.n_candidates)
         pinned, watch = self.pinned(), Stopwatch()
+        rule = options.get("rule") or Filter()
+        check_filter(rule, pinned.catalog)
         with watch.stage("context"):
             described = any(options.get(name) for name in ("liked", "disliked", "wish"))
             known, notes = known_user(self.store, self.domain.name, user, described)
             context = pinned._context(known, options)
             past, seen, history_notes = pinned._history(known, options)
         with watch.stage("retrieve"):
-            query = Query(past, context.wish, seen, options.get("rule") or Filter(), context)
+            query = Query(past, context.wish, seen, rule, context)
             candidates = pinned.retriever.retrieve(query, n_candidates)
         notes += history_notes
         if len(candidates) < k:
