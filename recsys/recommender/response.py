@@ -11,7 +11,7 @@ from recsys.engine import Engine
 from recsys.explain.explainer import Explained
 from recsys.knowledge.rules import RerankedList
 from recsys.ranking import Ranking
-from recsys.ranking.base import summed
+from recsys.ranking.base import softmax, summed
 from recsys.ranking.reranking import rerank
 from recsys.recommender.request import Prepared, retriever_order
 from recsys.types import (
@@ -154,12 +154,12 @@ def recommended_items(
     rule hides it, ranks last.
     """
     order = top if order is None else order
-    total = sum(candidate.score for candidate in candidates) or 1.0
+    scores = ranking.scores if ranking else retriever_probabilities(candidates)
     return tuple(
         Recommendation(
             item=candidates[position].item,
             rank=order.index(position) + 1 if position in order else len(candidates),
-            score=ranking.scores[position] if ranking else candidates[position].score / total,
+            score=scores[position],
             log_odds=ranking.log_odds[position] if ranking else None,
             retriever_score=candidates[position].score,
             source=candidates[position].source,
@@ -168,6 +168,11 @@ def recommended_items(
         )
         for number, position in enumerate(top)
     )
+
+
+def retriever_probabilities(candidates: Sequence[Candidate]) -> tuple[float, ...]:
+    """Return the softmax of the retriever's scores, on which an answer without a model stands."""
+    return softmax([candidate.score for candidate in candidates]) if candidates else ()
 
 
 def usage_by_stage(ranking: Ranking | None, explained: Explained) -> dict[str, Usage]:
