@@ -1,9 +1,9 @@
-"""Is every claim of a finished sentence supported? Whoever wrote it: model, template, or free text.
+"""Checks of a finished sentence, whoever wrote it: every claim needs evidence.
 
-The sentence is read the other way round: what stands for evidence is put back into
-placeholders, longest first. What is left may be words of the language's own vocabulary
-(`[words]` and the forms of `grammar.toml`), each only beside the kind of evidence that
-it needs: "liked" where a liked item is cited. Any other word is a claim that nothing carries.
+The check reads backwards: texts that stand for evidence are replaced by placeholders, longest first.
+The remaining words must belong to the language's vocabulary (`[words]` and the forms of
+`grammar.toml`), each only with the kind of evidence it needs: "liked" needs a liked item. Any other
+word is an unsupported claim.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from weakref import WeakKeyDictionary
 from recsys.data.catalog import Catalog
 from recsys.explain.evidence import TITLE_LIMIT, ReasonCase, attribute_values
 from recsys.explain.grammar import PLACEHOLDER, TITLED, Grammar, against_slots
-from recsys.explain.verifier import false_links
+from recsys.explain.verifier import placeholder_failures
 from recsys.types import Evidence, Item
 from recsys.utils.sanitize import clean_text
 
-# A clock time, a number, one Chinese or Japanese character, a word, or any other sign.
-_TOKEN = re.compile(
-    r"\d{1,2}:\d{2}|\d+|[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff\d_])\w)+(?:['\u2019-](?:(?![\u3040-\u30ff\u3400-\u9fff\d_])\w)+)*|\S"
-)
-_ENDS = frozenset(".!?。\uff01\uff1f:\uff1a")  # a capital after one of these says nothing
+# A clock time, a number, one Chinese or Japanese character, a word, or any other character.
+_CJK = r"\u3040-\u30ff\u3400-\u9fff"
+_LETTER = rf"(?:(?![{_CJK}\d_])\w)"
+_TOKEN = re.compile(rf"\d{{1,2}}:\d{{2}}|\d+|[{_CJK}]|{_LETTER}+(?:['\u2019-]{_LETTER}+)*|\S")
+_ENDS = frozenset(".!?。\uff01\uff1f:\uff1a")  # a capital letter after one of these does not mark a name
 _QUOTES = frozenset('"“”\u2018«»「」《》')
 _REFS = r"\{\w+\}(?:(?:, \{\w+\})* (?:and|和|、) ?\{\w+\}| ?[和、] ?\{\w+\})?"
 _YEARS = range(1850, 2100)
@@ -42,33 +42,33 @@ def tokens_of(text: str) -> Tokens:
 
 
 def folded(text: str) -> Tokens:
-    """Tokens without regard to case, as many as there are with it."""
+    """Return the case-folded tokens, as many as `tokens_of` returns."""
     return tuple(token.casefold() for token in tokens_of(text))
 
 
 class Phrases:
-    """Token sequences, each with a label; the longest that begins at a place is found in one look-up."""
+    """Labelled token sequences, indexed by their first token."""
 
     def __init__(self, entries: Iterable[tuple[Tokens, str]]) -> None:
         self._by_first: dict[str, list[tuple[Tokens, str]]] = defaultdict(list)
         for tokens, label in dict.fromkeys(entries):
             if tokens:
                 self._by_first[tokens[0]].append((tokens, label))
-        for found in self._by_first.values():
-            found.sort(key=lambda entry: -len(entry[0]))
+        for phrases in self._by_first.values():
+            phrases.sort(key=lambda entry: -len(entry[0]))
 
-    def at(self, tokens: Tokens, place: int) -> list[tuple[int, str]]:
-        """(length, label) of all phrases that begin at `place`, longest first."""
-        here = self._by_first.get(tokens[place], ())
+    def starting_at(self, tokens: Tokens, index: int) -> list[tuple[int, str]]:
+        """Return (length, label) of all phrases that start at `index`, longest first."""
+        phrases = self._by_first.get(tokens[index], ())
         return [
-            (len(phrase), label) for phrase, label in here if tokens[place : place + len(phrase)] == phrase
+            (len(phrase), label) for phrase, label in phrases if tokens[index : index + len(phrase)] == phrase
         ]
 
 
 class Lexicon:
-    """Titles and attribute values of a catalogue, found in running text without regard to case; years by id."""
+    """Titles, attribute values and years of a catalogue, to name what is wrong with a claim."""
 
-    _made: ClassVar[WeakKeyDictionary[Catalog, Lexicon]] = WeakKeyDictionary()
+    _by_catalog: ClassVar[WeakKeyDictionary[Catalog, Lexicon]] = WeakKeyDictionary()
 
     def __init__(self, items: Iterable[Item]) -> None:
         self.items = tuple(items)
@@ -76,35 +76,35 @@ class Lexicon:
 
     @cached_property
     def phrases(self) -> Phrases:
-        """Read only to name a fault, so made at the first."""
+        """Titles and attribute values, labelled by the failure they are where nothing cites them."""
         values = dict.fromkeys(value for item in self.items for value in attribute_values(item))
         entries = [(folded(clean_text(item.title, TITLE_LIMIT)), "invented_title") for item in self.items]
         return Phrases([*entries, *((folded(value), "wrong_attribute") for value in values)])
 
     @classmethod
     def of(cls, catalog: Catalog) -> Lexicon:
-        """Built once for each state of a catalogue."""
-        if catalog not in cls._made:
-            cls._made[catalog] = cls(catalog)
-        return cls._made[catalog]
+        """Return the lexicon of a state of the catalogue, built once."""
+        if catalog not in cls._by_catalog:
+            cls._by_catalog[catalog] = cls(catalog)
+        return cls._by_catalog[catalog]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a language may say beside evidence. A phrase's label names the kinds it needs, by comma."""
+    """The words a language allows in a reason besides evidence."""
 
     grammar: Grammar
-    phrases: Phrases
+    phrases: Phrases  # labels: the kinds of evidence that a phrase needs, separated by commas
     time: frozenset[str]
     numbers: frozenset[str]
     places: frozenset[str]
-    claims: tuple[tuple[re.Pattern[str], frozenset[str]], ...]
+    claims: tuple[tuple[re.Pattern[str], frozenset[str]], ...]  # pattern, kinds that its evidence may be of
     orders: re.Pattern[str]
 
     @staticmethod
     @lru_cache(maxsize=16)
     def read(path: Path) -> Vocabulary:
-        """Of a `grammar.toml`."""
+        """Read the vocabulary of a `grammar.toml`."""
         grammar = Grammar.read(path)
         words = grammar.table["words"]
         entries = [(piece, "") for piece in _pieces(words["neutral"])]
@@ -148,40 +148,46 @@ _KINDS: Mapping[str, str] = {
     "V": "counter",
 }
 
-
 _AGAINST = {"against", "rare", "counter"}
-_BESIDE = {"item", "context", "profile", "other"}  # no reason by themselves
+_NO_REASON = {"item", "context", "profile", "other"}  # kinds that are no reason by themselves
 
 
 def _pieces(text: str) -> list[Tokens]:
-    """Words, or in a language without spaces phrases, out of a list or a regular expression."""
+    """Split a word list or regular expression into words, or phrases in a language without spaces."""
     return [folded(piece) for piece in re.split(r"[\s()|?\\.,\uff0c。、;:]+", text) if piece]
 
 
-def unsupported(
+def claim_failures(
     text: str,
     case: ReasonCase,
     path: Path,
     lexicon: Lexicon | None = None,
     cited: Collection[str] | None = None,
 ) -> tuple[str, ...]:
-    """Kinds of failure in a finished sentence about `case`; () means that every claim holds.
+    """Return the kinds of failure in a finished sentence about `case`; () means every claim holds.
 
-    `path` is the language's grammar, `cited` the ids that the sentence claims to stand on, in
-    its order (default: all of the case); the item's own attributes may always be named. Beside those of `false_links`:
+    Besides those of `placeholder_failures`:
 
-    - `invented_title`, `wrong_attribute`: of the catalogue or made up, but not of what is cited
+    - `invented_title`, `wrong_attribute`: in the catalogue or made up, but not in the evidence
     - `wrong_year`, `wrong_number`, `wrong_time`, `wrong_place`
-    - `instruction_echo`: an order, such as one out of a description
-    - `false_claim`: evidence in a place where it says what is not known ("you liked" the item)
-    - `uncited_claim`: any other word that nothing cited carries
-    - `unspecific`: nothing but the item's name tells the sentence from one about another item
+    - `instruction_echo`: an order, such as one from an item's description
+    - `false_claim`: evidence in a role it does not have ("you liked" the item)
+    - `uncited_claim`: any other word without evidence
+    - `unspecific`: only the item's name distinguishes the sentence from one about another item
+
+    Args:
+        text: The sentence as it is shown.
+        case: The item and its evidence.
+        path: The `grammar.toml` of the language.
+        lexicon: Names failures more precisely.
+        cited: Ids the sentence claims to rest on, in its order; None: all of the case. The item's own
+            attributes may always be named.
     """
-    return _ClaimReading(text, case, Vocabulary.read(path), lexicon, cited).failures()
+    return _ClaimChecker(text, case, Vocabulary.read(path), lexicon, cited).failures()
 
 
-class _ClaimReading:
-    """One sentence, its evidence put back into placeholders: `named` has them by token place."""
+class _ClaimChecker:
+    """One sentence with its evidence replaced by placeholders."""
 
     def __init__(
         self,
@@ -204,118 +210,113 @@ class _ClaimReading:
             }
         self.kinds |= {"item": "item"} | ({"other": "other"} if case.other else {})
         self.items = {e.id: e.item_id for e in kept if e.kind in TITLED}
-        self.told = {
-            t
+        self.context_words = {
+            token
             for e in kept
             if e.kind == "context"
-            for t in folded(vocabulary.grammar.localize(e.kind, e.text))
+            for token in folded(vocabulary.grammar.localize(e.kind, e.text))
         }
         self.order = {name: n for n, name in enumerate(dict.fromkeys(cited or self.kinds))}
-        self.named: dict[int, str] = {}
+        self.names: dict[int, str] = {}  # token index -> the evidence id that the token is part of
         self.masked = self._mask()
 
     def failures(self) -> tuple[str, ...]:
-        found = list(false_links(self.masked, self.case))
+        failures = list(placeholder_failures(self.masked, self.case))
         for pattern, allowed in self.vocabulary.claims:
             for match in pattern.finditer(self.masked):
                 if any(self.kinds.get(name) not in allowed for name in PLACEHOLDER.findall(match[1])):
-                    found.append("false_claim")
-        left = (" " if place in self.named else token for place, token in enumerate(self.folded))
-        if self.vocabulary.orders.search(" ".join(left)):
-            found.append("instruction_echo")
-        found += self._strange()
-        told = {self.kinds[name] for name in self.named.values()}
-        if not told - _BESIDE - (set() if self.case.net_negative else _AGAINST):
-            found.append("unspecific")
-        return tuple(dict.fromkeys(found))
+                    failures.append("false_claim")
+        remaining = (" " if index in self.names else token for index, token in enumerate(self.folded))
+        if self.vocabulary.orders.search(" ".join(remaining)):
+            failures.append("instruction_echo")
+        failures += self._word_failures()
+        kinds = {self.kinds[name] for name in self.names.values()}
+        if not kinds - _NO_REASON - (set() if self.case.net_negative else _AGAINST):
+            failures.append("unspecific")
+        return tuple(dict.fromkeys(failures))
 
     def _mask(self) -> str:
-        """The sentence with placeholders; a title counts only as it is written."""
+        """Replace evidence by placeholders; titles must match case, other texts need not."""
         texts = {k: v for k, v in self.vocabulary.grammar.texts(self.case).items() if k in self.kinds}
         exact = {"item", "other", *self.items}
         titles = Phrases((tokens_of(text), name) for name, text in texts.items() if name in exact)
         facts = Phrases((folded(text), name) for name, text in texts.items() if name not in exact)
-        shown, place = "", 0
-        while place < len(self.tokens):
-            found = [*titles.at(self.tokens, place), *facts.at(self.folded, place)]
-            if not place:  # a title at the very start may have got a capital
+        masked, index = "", 0
+        while index < len(self.tokens):
+            matches = [*titles.starting_at(self.tokens, index), *facts.starting_at(self.folded, index)]
+            if not index:  # the first letter of a sentence is capitalised, a title's too
                 lowered = self.tokens[0][:1].lower() + self.tokens[0][1:]
-                found += titles.at((lowered, *self.tokens[1:]), 0)
-            if not found:
-                sign = self.tokens[place]
-                shown += sign if re.fullmatch(r"[^\w(]", sign) else f" {sign}"
-                place += 1
+                matches += titles.starting_at((lowered, *self.tokens[1:]), 0)
+            if not matches:
+                token = self.tokens[index]
+                masked += token if re.fullmatch(r"[^\w(]", token) else f" {token}"
+                index += 1
                 continue
-            length = max(one[0] for one in found)
-            same = dict.fromkeys(name for size, name in found if size == length)
+            length = max(size for size, _ in matches)
+            longest = dict.fromkeys(name for size, name in matches if size == length)
             name = min(
-                same, key=lambda name: (name in self.named.values(), self.order.get(name, len(self.order)))
+                longest,
+                key=lambda name: (name in self.names.values(), self.order.get(name, len(self.order))),
             )
-            self.named |= dict.fromkeys(range(place, place + length), name)
-            shown += f" {{{name}}}"
-            place += length
-        return shown.strip()
+            self.names |= dict.fromkeys(range(index, index + length), name)
+            masked += f" {{{name}}}"
+            index += length
+        return masked.strip()
 
-    def _strange(self) -> list[str]:
-        """A fault for every stretch of words that neither evidence nor vocabulary has."""
-        found: list[str] = []
-        place = 0
-        while place < len(self.tokens):
+    def _word_failures(self) -> list[str]:
+        """List a failure for every stretch of words in neither evidence nor vocabulary."""
+        failures: list[str] = []
+        index = 0
+        while index < len(self.tokens):
             length = 1
-            if place not in self.named and self.folded[place][0].isalnum():
-                length = self._allowed(place)
+            if index not in self.names and self.folded[index][0].isalnum():
+                length = self._allowed_length(index)
                 if not length:
-                    fault, length = self._fault(place)
-                    found.append(fault)
-            place += length
-        return found
+                    failure, length = self._word_failure(index)
+                    failures.append(failure)
+            index += length
+        return failures
 
-    def _allowed(self, place: int) -> int:
-        """Tokens of the longest phrase that may stand here, 0 for none; mid-sentence a capital is a name."""
-        word = self.folded[place]
-        if word in self.told or (word.isdigit() and self._is_year(place)):
+    def _allowed_length(self, index: int) -> int:
+        """Return how many words at `index` are allowed, 0 for none; a capital within a sentence is a name."""
+        word = self.folded[index]
+        if word in self.context_words or (word.isdigit() and self._is_year(index)):
             return 1
-        if self._is_name(place) and word != "i":
+        if self._is_name(index) and word != "i":
             return 0
-        kinds = {self.kinds[name] for name in self.named.values()}
-        for length, needs in self.vocabulary.phrases.at(self.folded, place):
+        kinds = {self.kinds[name] for name in self.names.values()}
+        for length, needs in self.vocabulary.phrases.starting_at(self.folded, index):
             if kinds.issuperset(filter(None, needs.split(","))) and not any(
-                place + n in self.named for n in range(length)
+                index + n in self.names for n in range(length)
             ):
                 return length
         return 0
 
-    def _is_name(self, place: int) -> bool:
-        starts = place == 0 or self.tokens[place - 1] in _ENDS
-        quoted = place > 0 and self.tokens[place - 1] in _QUOTES and place - 1 not in self.named
-        return quoted or (self.tokens[place] != self.folded[place] and not starts)
+    def _is_name(self, index: int) -> bool:
+        """Return whether a token is quoted, or capitalised within a sentence."""
+        quoted = index > 0 and self.tokens[index - 1] in _QUOTES and index - 1 not in self.names
+        return quoted or (self.tokens[index] != self.folded[index] and not self._starts_sentence(index))
 
-    def _is_year(self, place: int) -> bool:
-        """ "Alien (1979)": the year of the item that was named last, else of the one explained."""
-        before = [self.named[n] for n in range(place) if self.named.get(n) in {"item", "other", *self.items}]
+    def _starts_sentence(self, index: int) -> bool:
+        return index == 0 or self.tokens[index - 1] in _ENDS
+
+    def _is_year(self, index: int) -> bool:
+        """Return whether a number is the year of the item named last, else of the explained one."""
+        before = [self.names[n] for n in range(index) if self.names.get(n) in {"item", "other", *self.items}]
         name = before[-1] if before else "item"
         item = {"item": self.case.item, "other": self.case.other}.get(name)
-        year = (
-            item.year
-            if item
-            else self.lexicon.years.get(self.items.get(name) or "")
-            if self.lexicon
-            else None
-        )
-        return self.tokens[place] == str(year)
+        if item:
+            year = item.year
+        else:
+            year = self.lexicon.years.get(self.items.get(name) or "") if self.lexicon else None
+        return self.tokens[index] == str(year)
 
-    def _fault(self, place: int) -> tuple[str, int]:
-        """What is wrong with the word at `place`, and how many tokens belong to it."""
-        word, words = self.folded[place], self.vocabulary
+    def _word_failure(self, index: int) -> tuple[str, int]:
+        """Return what is wrong with the word at `index`, and the number of tokens it spans."""
+        word, words = self.folded[index], self.vocabulary
         if not word.isdigit() and word[0].isdigit():
             return "wrong_time", 1
-        lexicon = self.lexicon.phrases.at(self.folded, place) if self.lexicon else []
-        starts = place == 0 or self.tokens[place - 1] in _ENDS
-        known = [
-            (size, kind)
-            for size, kind in lexicon
-            if kind != "invented_title" or starts or self._is_name(place)
-        ]
+        known = self._in_lexicon(index)
         if known and (known[0][0] > 1 or word not in words.time):
             return known[0][1], known[0][0]
         if word.isdigit():
@@ -324,16 +325,22 @@ class _ClaimReading:
             return "wrong_time", 1
         if word in words.numbers:
             return "wrong_number", 1
-        if not self._is_name(place):
+        if not self._is_name(index):
             return "uncited_claim", 1
         size = 1
-        while place + size < len(self.tokens) and self.tokens[place + size][0].isupper():
+        while index + size < len(self.tokens) and self.tokens[index + size][0].isupper():
             size += 1
-        return ("wrong_place" if place and self.folded[place - 1] in words.places else "invented_title"), size
+        return ("wrong_place" if index and self.folded[index - 1] in words.places else "invented_title"), size
+
+    def _in_lexicon(self, index: int) -> list[tuple[int, str]]:
+        """Return (length, failure) of catalogue phrases at `index`; a title must look like a name."""
+        phrases = self.lexicon.phrases.starting_at(self.folded, index) if self.lexicon else []
+        may_be_title = self._starts_sentence(index) or self._is_name(index)
+        return [(size, kind) for size, kind in phrases if kind != "invented_title" or may_be_title]
 
 
 def _further_attributes(case: ReasonCase) -> list[Evidence]:
-    """Values of the item that the evidence leaves out: true of it, if of nothing else."""
-    told = {entry.text for entry in case.by_kind("attribute")}
-    further = [value for value in dict.fromkeys(attribute_values(case.item)) if value not in told]
+    """Return the item's attribute values that the evidence leaves out: they may be named too."""
+    cited = {entry.text for entry in case.by_kind("attribute")}
+    further = [value for value in dict.fromkeys(attribute_values(case.item)) if value not in cited]
     return [Evidence(id=f"i{n}", kind="attribute", text=value) for n, value in enumerate(further, 1)]

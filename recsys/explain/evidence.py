@@ -1,73 +1,76 @@
-"""What may be said about an item: facts that exist, each with what was measured of it."""
+"""Evidence for one candidate: facts that exist, each with its measured effect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from recsys.explain.ablation import RequestPart
+from recsys.explain.ablation import Kind, RequestPart
+from recsys.knowledge.attributes import matched_attributes
 from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntry, Item
 from recsys.utils.sanitize import clean_text
-from retrieval.channels.attributes import matched_attributes
 
 MEASURE = "log p with and without"
 RETRIEVAL_DEPENDENT = "without it no candidate"
 WISH = RequestPart("wish")
 ATTRIBUTES_SHOWN = 3
-POPULAR = 0.9  # of the catalogue's items, so many must be less popular
 AGAINST_SHOWN = 3
-RARE_AMONG = 10  # "little of what you chose lately has it": of at least so many items
-RARE_SHARE = 0.1  # at most this share
+POPULAR = 0.9  # cite popularity only if at least this share of the catalogue is less popular
+RARE_AMONG = 10  # an attribute can be rare only in a history of at least so many items
+RARE_SHARE = 0.1  # and if at most this share of them has it
 TITLE_LIMIT = 120  # characters of a title in a reason
-ATTRIBUTE_LIMIT = 60  # and of an attribute
+ATTRIBUTE_LIMIT = 60  # characters of an attribute value in a reason
+
+_CONTEXT_KINDS = ("time", "place", "fact")
+_EVIDENCE_KINDS: Mapping[Kind, EvidenceKind] = {
+    "time": "context",
+    "place": "context",
+    "fact": "context",
+    "wish": "wish",
+    "profile": "profile",
+    "popularity": "popularity",
+    "history": "history",
+}
 
 
 @dataclass(frozen=True)
 class ReasonCase:
-    """One item to explain. `shared` tells, for each history id, which attribute ids
-    of the item that history item has too; `nouns` are the domain's own words for an
-    item; `variant` chooses among equal sentences. `against` has what measurably spoke
-    against the item, the strongest first (ids n1, n2 ...), an attribute that the history
-    hardly has among it; of its items `disliked` names those that the person did not like,
-    `alike` those with an attribute of this item. `wish_attributes` has the ids of attributes that the
-    wish names, where the wish is cited, `distinguishing_attributes` of those that another of the explained items
-    lacks. `listed` says whether the item is one of those recommended, `rank` where it came;
-    `other` is the item ranked next, for comparative reasons. `parts` tells what an id is of the
-    request."""
+    """One item to explain and everything a reason for it may cite."""
 
     item: Item
     evidence: tuple[Evidence, ...]
-    shared: Mapping[str, tuple[str, ...]]
-    nouns: tuple[str, str]
-    variant: int = 0
-    against: tuple[Evidence, ...] = ()
-    disliked: frozenset[str] = frozenset()
-    alike: frozenset[str] = frozenset()
-    wish_attributes: frozenset[str] = frozenset()
-    distinguishing_attributes: frozenset[str] = frozenset()
-    listed: bool = True
+    shared: Mapping[str, tuple[str, ...]]  # history id -> ids of the item's attributes that it has too
+    nouns: tuple[str, str]  # the domain's word for an item: singular, plural
+    variant: int = 0  # chooses among equally true sentences
+    against: tuple[Evidence, ...] = ()  # measured against the item, strongest first: n1, n2 ...
+    disliked: frozenset[str] = frozenset()  # ids in `against` of history items that the person disliked
+    alike: frozenset[str] = frozenset()  # ids in `against` of history items that share an attribute
+    wish_attributes: frozenset[str] = frozenset()  # ids of attributes that a cited wish names
+    distinguishing_attributes: frozenset[str] = frozenset()  # ids of those that not every other item has
+    listed: bool = True  # whether the item is recommended
     rank: int = 1
-    other: Item | None = None
-    parts: Mapping[str, RequestPart] = field(default_factory=dict)
+    other: Item | None = None  # the item ranked next, for comparative reasons
+    parts: Mapping[str, RequestPart] = field(default_factory=dict)  # evidence id -> part of the request
 
     def by_kind(self, kind: str) -> list[Evidence]:
         return [entry for entry in self.evidence if entry.kind == kind]
 
     @property
     def has_content(self) -> bool:
-        """Whether there is something to say; situation and profile alone make no sentence."""
+        """Whether a sentence can be written: context and profile alone are not enough."""
         return self.net_negative or any(entry.kind not in ("context", "profile") for entry in self.evidence)
 
     @property
     def net_negative(self) -> bool:
-        """Whether it is not recommended, and something spoke more strongly against it than anything for it."""
+        """Whether an unlisted item has stronger evidence against it than for it."""
         worst = min((entry.contribution or 0.0 for entry in self.against), default=0.0)
         return not self.listed and worst < min(0.0, -self._strongest)
 
     @property
     def major_counter_evidence(self) -> tuple[Evidence, ...]:
-        """Of `against`, what weighs at least half as much as the strongest that speaks for the item."""
+        """The part of `against` at least half as strong as the strongest supporting evidence."""
         return tuple(e for e in self.against if -2 * (e.contribution or 0.0) >= self._strongest)
 
     @property
@@ -75,137 +78,185 @@ class ReasonCase:
         return max((entry.contribution or 0.0 for entry in self.evidence), default=0.0)
 
 
-def collect_evidence(
-    candidate: Candidate,
-    history: Sequence[HistoryEntry],
-    context: Context,
-    effects: Mapping[RequestPart, float],
-    *,
-    nouns: tuple[str, str],
-    history_shown: int,
-    top_rank: int,
-    noise: float = 0.0,
-    measure: str = MEASURE,
-    variant: int = 0,
-    listed: bool = True,
-    rank: int = 1,
-    history_effect: float = 0.0,
-    retrieval_dependent: bool = False,
-) -> ReasonCase:
-    """Everything that may be cited for one candidate, strongest first.
+@dataclass(frozen=True)
+class MeasuredCandidate:
+    """One candidate with the effect of every part of the request on it."""
 
-    `effects` is what each part of the request did to the item (nats), `history_effect` what all of
-    the history together did: what did no more than `noise` is not cited. Liked items are history;
-    those that nobody said anything of are cited where people who chose them choose this item
-    too. A wish needs to name an attribute of the item, or the text channel to have put it among its
-    first `top_rank`; what it names is also cited where the item would not be a candidate without it
-    (`retrieval_dependent`), whatever it did among those that are: without a contribution then. Popularity is
-    cited only where nothing else speaks for the item and hardly any item is more popular (`POPULAR`). Against it is what did less than -`noise`; where the history as a whole did, also
-    an attribute that hardly any of it has.
+    candidate: Candidate
+    history: Sequence[HistoryEntry]
+    context: Context
+    effects: Mapping[RequestPart, float]  # nats; log p with the part less log p without it
+    nouns: tuple[str, str]
+    history_shown: int  # most history items cited of a kind
+    top_rank: int  # a wish that names no attribute is cited up to this rank of the text channel
+    noise: float = 0.0  # nats; an effect up to this size is not cited
+    measure: str = MEASURE
+    variant: int = 0
+    listed: bool = True
+    rank: int = 1
+    history_effect: float = 0.0  # nats; of the whole history at once
+    retrieval_dependent: bool = False  # without the wish the item would not be a candidate
+
+    @cached_property
+    def by_id(self) -> dict[str, HistoryEntry]:
+        return {entry.item.id: entry for entry in self.history}
+
+    @cached_property
+    def wish_matches(self) -> list[str]:
+        """Attribute values of the item that a wish with an effect names."""
+        wished = self.retrieval_dependent or self.effects.get(WISH, 0.0) > self.noise
+        return matched_attributes(self.context.wish, attribute_values(self.candidate.item)) if wished else []
+
+    @property
+    def is_wish_result(self) -> bool:
+        """Whether the item is a candidate only because of a wish that names an attribute of it."""
+        return self.retrieval_dependent and bool(self.wish_matches)
+
+
+def collect_evidence(measured: MeasuredCandidate) -> ReasonCase:
+    """Collect everything that may be cited for one candidate, strongest first.
+
+    - An effect of at most `noise` is not cited; one below -`noise` is evidence against the item.
+    - Liked items are cited as history; unrated ones where people who chose them also choose this item.
+    - A wish is cited if it names an attribute of the item, or the text channel ranks the item high
+      enough. If the item is a candidate only because of the wish, the wish is cited whatever its
+      effect among the candidates was, without a contribution where that is not above the noise.
+    - Popularity is cited only where nothing else supports the item and few items are more popular.
+    - If the history as a whole has a negative effect, an attribute that is rare in it counts against
+      the item.
     """
-    by_id = {entry.item.id: entry for entry in history}
+    item = measured.candidate.item
+    supporting, opposing = _supporting_parts(measured), _opposing_parts(measured)
+    cited = {prefix: _evidence(measured, prefix, parts) for prefix, parts in supporting.items()}
+    counter = _evidence(measured, "n", opposing)
+    liked = [(entry, measured.by_id[part.name].item) for entry, part in cited["h"]]
+    attributes = _attribute_evidence(item, [other for _, other in liked], measured.wish_matches)
+    shared = {
+        entry.id: tuple(a.id for a in attributes if a.text in attribute_values(other))
+        for entry, other in liked
+    }
+    against = [entry for entry, _ in counter]
+    against += _rare_attribute(measured, attributes, shared, number=len(against) + 1)
+    past = {entry.id: measured.by_id[entry.item_id or ""] for entry in against if entry.kind == "history"}
+    own_values = set(attribute_values(item))
+    ordered = {prefix: [entry for entry, _ in pairs] for prefix, pairs in cited.items()}
+    return ReasonCase(
+        item=item,
+        evidence=(*ordered.pop("h"), *attributes, *(entry for group in ordered.values() for entry in group)),
+        shared=shared,
+        nouns=measured.nouns,
+        variant=measured.variant,
+        against=tuple(against),
+        disliked=frozenset(name for name, entry in past.items() if entry.liked is False),
+        alike=frozenset(
+            name for name, entry in past.items() if own_values.intersection(attribute_values(entry.item))
+        ),
+        wish_attributes=frozenset(a.id for a in attributes if a.text in measured.wish_matches),
+        listed=measured.listed,
+        rank=measured.rank,
+        parts={entry.id: part for pairs in (*cited.values(), counter) for entry, part in pairs},
+    )
+
+
+def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart]]:
+    """Return the parts to cite by the first letter of their evidence ids, in the order of citing."""
+    candidate, effects = measured.candidate, measured.effects
     strong = sorted(
-        (part for part, effect in effects.items() if effect > noise and part.name != candidate.item.id),
+        (
+            part
+            for part, effect in effects.items()
+            if effect > measured.noise and part.name != candidate.item.id
+        ),
         key=lambda part: (-effects[part], part.name),
     )
-    past = [part for part in strong if part.kind == "history" and part.name in by_id]
-    liked = [part for part in past if by_id[part.name].liked][:history_shown]
-    co_consumed = [p for p in past if by_id[p.name].liked is None and p.name in candidate.co_consumed][
-        :history_shown
-    ]
-    event_context = [part for part in strong if part.kind in ("time", "place", "fact")]
-    wish = [part for part in strong if part.kind == "wish"]
-    profile = [part for part in strong if part.kind == "profile"]
-    popular = [part for part in strong if part.kind == "popularity"]
+    past = [part for part in strong if part.kind == "history" and part.name in measured.by_id]
+    liked = [part for part in past if measured.by_id[part.name].liked]
+    unrated = [part for part in past if measured.by_id[part.name].liked is None]
+    co_consumed = [part for part in unrated if part.name in candidate.co_consumed]
+    found = {
+        "h": liked[: measured.history_shown],
+        "t": co_consumed[: measured.history_shown],
+        "w": _of_kinds(strong, "wish"),
+        "c": _of_kinds(strong, *_CONTEXT_KINDS),
+        "f": _of_kinds(strong, "profile"),
+        "p": _of_kinds(strong, "popularity"),
+    }
+    if measured.is_wish_result:
+        found["w"] = [WISH]
+    if (
+        not measured.wish_matches
+        and candidate.channels.get("text", measured.top_rank + 1) > measured.top_rank
+    ):
+        found["w"] = []
+    popular = (candidate.popularity or 0.0) >= POPULAR
+    if found["h"] or found["t"] or measured.context.wish or not popular:
+        found["p"] = []
+    return found
+
+
+def _opposing_parts(measured: MeasuredCandidate) -> list[RequestPart]:
+    """Return the parts with the strongest negative effects."""
+    effects = measured.effects
     weak = sorted(
-        (part for part, effect in effects.items() if effect < -noise and part.name != candidate.item.id),
+        (
+            part
+            for part, effect in effects.items()
+            if effect < -measured.noise and part.name != measured.candidate.item.id
+        ),
         key=lambda part: (effects[part], part.kind, part.name),
     )
-    weak = [part for part in weak if part.kind != "popularity"]
-    named = (
-        matched_attributes(context.wish, attribute_values(candidate.item))
-        if wish or retrieval_dependent
-        else []
-    )
-    retrieval_dependent = retrieval_dependent and bool(named)
-    if retrieval_dependent:
-        wish = [WISH]
-        weak = [part for part in weak if part != WISH]
-    if not named and candidate.channels.get("text", top_rank + 1) > top_rank:
-        wish = []
-    if liked or co_consumed or context.wish or (candidate.popularity or 0.0) < POPULAR:
-        popular = []
+    excluded = ("popularity", "wish") if measured.is_wish_result else ("popularity",)
+    return [part for part in weak if part.kind not in excluded][:AGAINST_SHOWN]
 
-    def figures(part: RequestPart) -> dict[str, Any]:
-        if part != WISH or not retrieval_dependent:
-            return {"contribution": effects[part], "measure": measure}
-        if effects.get(part, 0.0) > noise:
-            return {"contribution": effects[part], "measure": f"{measure}; {RETRIEVAL_DEPENDENT}"}
-        return {"measure": RETRIEVAL_DEPENDENT}
 
-    def evidence(letter: str, found: Sequence[RequestPart]) -> list[Evidence]:
-        described = [
-            (part, kind, text) for part in found for kind, text in describe_part(part, by_id, context, nouns)
-        ]
-        parts.update({f"{letter}{n}": part for n, (part, _, _) in enumerate(described, 1)})
-        return [
+def _of_kinds(parts: Iterable[RequestPart], *kinds: str) -> list[RequestPart]:
+    return [part for part in parts if part.kind in kinds]
+
+
+def _evidence(
+    measured: MeasuredCandidate, prefix: str, parts: Sequence[RequestPart]
+) -> list[tuple[Evidence, RequestPart]]:
+    """Describe parts as evidence with ids `prefix`1, `prefix`2 ...; parts without a text are left out."""
+    described = [
+        (part, kind, text)
+        for part in parts
+        for kind, text in describe_part(part, measured.by_id, measured.context, measured.nouns)
+    ]
+    return [
+        (
             Evidence(
-                id=f"{letter}{n}",
-                kind="co_consumed" if letter == "t" else kind,
+                id=f"{prefix}{number}",
+                kind="co_consumed" if prefix == "t" else kind,
                 text=text,
                 item_id=part.name if part.kind == "history" else None,
-                **figures(part),
-            )
-            for n, (part, kind, text) in enumerate(described, 1)
-        ]
+                **_figures(measured, part),
+            ),
+            part,
+        )
+        for number, (part, kind, text) in enumerate(described, 1)
+    ]
 
-    parts: dict[str, RequestPart] = {}
-    chosen = evidence("h", liked)
-    attributes = _attribute_evidence(candidate.item, [by_id[part.name].item for part in liked], named)
-    shared = {
-        fact.id: tuple(a.id for a in attributes if a.text in attribute_values(by_id[part.name].item))
-        for fact, part in zip(chosen, liked, strict=True)
-    }
-    unshared = [fact for fact in attributes if not any(fact.id in held for held in shared.values())]
-    against = evidence("n", weak[:AGAINST_SHOWN])
-    if history_effect < -noise and (rare := _rare(unshared, history)):
-        rare = rare.model_copy(update={"id": f"n{len(against) + 1}", "contribution": history_effect})
-        against.append(rare.model_copy(update={"measure": measure}))
-    past_of = {entry.id: by_id[entry.item_id or ""] for entry in against if entry.kind == "history"}
-    mine = set(attribute_values(candidate.item))
-    return ReasonCase(
-        item=candidate.item,
-        evidence=(
-            *chosen,
-            *attributes,
-            *evidence("t", co_consumed),
-            *evidence("w", wish),
-            *evidence("c", event_context),
-            *evidence("f", profile),
-            *evidence("p", popular),
-        ),
-        shared=shared,
-        nouns=nouns,
-        variant=variant,
-        against=tuple(against),
-        disliked=frozenset(name for name, entry in past_of.items() if entry.liked is False),
-        alike=frozenset(
-            name for name, entry in past_of.items() if mine.intersection(attribute_values(entry.item))
-        ),
-        wish_attributes=frozenset(fact.id for fact in attributes if fact.text in named),
-        listed=listed,
-        rank=rank,
-        parts=parts,
-    )
+
+def _figures(measured: MeasuredCandidate, part: RequestPart) -> dict[str, Any]:
+    """Return `contribution` and `measure` of a part."""
+    if part != WISH or not measured.is_wish_result:
+        return {"contribution": measured.effects[part], "measure": measured.measure}
+    effect = measured.effects.get(part, 0.0)
+    if effect > measured.noise:
+        return {"contribution": effect, "measure": f"{measured.measure}; {RETRIEVAL_DEPENDENT}"}
+    return {"measure": RETRIEVAL_DEPENDENT}
 
 
 def describe_part(
     part: RequestPart, history: Mapping[str, HistoryEntry], context: Context, nouns: tuple[str, str]
 ) -> list[tuple[EvidenceKind, str]]:
-    """A part of a request in words: [(kind, text)], empty where there is nothing to say of it."""
+    """Describe a part of a request in words.
+
+    Returns:
+        [(kind, text)], or nothing where the part has no text.
+    """
     place = context.place.name if context.place else ""
     when = " ".join(filter(None, (context.weekday, context.part_of_day if context.weekday else None)))
-    kind: EvidenceKind = part.kind if part.kind not in ("time", "place", "fact") else "context"  # type: ignore[assignment]
     text = {
         "time": f"a {when}" if when else "",
         "place": f"being in {place}" if place else "",
@@ -216,35 +267,49 @@ def describe_part(
     }.get(part.kind, "")
     if part.kind == "history" and part.name in history:
         text = shown_title(history[part.name].item, nouns[0])
-    return [(kind, clean_text(text))] if text else []
+    return [(_EVIDENCE_KINDS[part.kind], clean_text(text))] if text else []
 
 
-def _attribute_evidence(item: Item, liked: Sequence[Item], named: Sequence[str]) -> list[Evidence]:
-    """The item's attribute values: first those that a wish names, then those that liked items have too."""
+def _attribute_evidence(item: Item, liked: Sequence[Item], wish_matches: Sequence[str]) -> list[Evidence]:
+    """List the item's attribute values: those the wish names first, then those of most liked items."""
     votes = {
         value: sum(value in attribute_values(other) for other in liked) for value in attribute_values(item)
     }
-    values = sorted(votes, key=lambda value: (value not in named, -votes[value]))[:ATTRIBUTES_SHOWN]
+    values = sorted(votes, key=lambda value: (value not in wish_matches, -votes[value]))[:ATTRIBUTES_SHOWN]
     return [
         Evidence(id=f"a{n}", kind="attribute", text=value, item_id=item.id)
         for n, value in enumerate(values, 1)
     ]
 
 
-def _rare(attributes: Sequence[Evidence], history: Sequence[HistoryEntry]) -> Evidence | None:
-    """The first of the attributes that hardly anything in a long history has."""
-    for fact in attributes if len(history) >= RARE_AMONG else ():
+def _rare_attribute(
+    measured: MeasuredCandidate,
+    attributes: Sequence[Evidence],
+    shared: Mapping[str, Sequence[str]],
+    number: int,
+) -> list[Evidence]:
+    """Return, as counter-evidence, the first attribute that is rare in a long history; [] if none is."""
+    history = measured.history
+    if measured.history_effect >= -measured.noise or len(history) < RARE_AMONG:
+        return []
+    unshared = [fact for fact in attributes if not any(fact.id in held for held in shared.values())]
+    for fact in unshared:
         if sum(fact.text in attribute_values(entry.item) for entry in history) <= RARE_SHARE * len(history):
-            return fact
-    return None
+            update = {
+                "id": f"n{number}",
+                "contribution": measured.history_effect,
+                "measure": measured.measure,
+            }
+            return [fact.model_copy(update=update)]
+    return []
 
 
 def shown_title(item: Item, noun: str) -> str:
-    """An item's title as a reason may show it; of one that has nothing to show, its id."""
+    """Return an item's title as reasons show it; if nothing of it is visible, noun and id."""
     return clean_text(item.title, TITLE_LIMIT) or clean_text(f"{noun} {item.id}", TITLE_LIMIT)
 
 
 def attribute_values(item: Item) -> list[str]:
-    """Attribute values as they are shown; what cleaning leaves nothing of is none."""
+    """Return the item's attribute values as they are shown, without those that cleaning empties."""
     cleaned = [clean_text(value, ATTRIBUTE_LIMIT) for values in item.attributes.values() for value in values]
     return [value for value in cleaned if value]

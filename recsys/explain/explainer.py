@@ -1,4 +1,4 @@
-"""From a ranking to reasons: what moved it is measured, put into words, and told in figures."""
+"""Explanations of a ranking: measure effects, collect evidence, write and check, add figures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from recsys.explain import (
     MEASURE,
     Ablation,
     Lexicon,
+    MeasuredCandidate,
     ReasonCase,
     RequestPart,
     collect_evidence,
@@ -23,7 +24,7 @@ from recsys.explain import (
     drained,
     write_each,
 )
-from recsys.explain.ablation import Kind, parts_of
+from recsys.explain.ablation import Kind, request_parts
 from recsys.explain.evidence import WISH
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, Ranking, RankRequest
@@ -40,10 +41,10 @@ from recsys.types import (
 )
 from retrieval import HybridRetriever, Query
 
-OFFERED = 30  # of a history, the newest: each costs the retriever one question
-TOP_PART = 10  # a reason may call an item close to a wish in the first tenth of the catalogue
-EXPLAINED = 2  # times the budget where one or two items are explained by themselves: each part costs less
-WHOLE_REFERENCE = 2  # items asked of beside one explained, when all that its reason cites is left out
+MAX_ABLATED_HISTORY = 30  # newest history items that are ablated: each costs one retriever query
+TOP_PART = 10  # "close to a wish" means in the first tenth of the catalogue
+SINGLE_ITEM_BUDGET = 2  # times the ablation budget for one or two items: each ablation costs less there
+WHOLE_REFERENCE = 2  # reference items when everything that one reason cites is left out
 RETRIEVAL_MEASURE = "log p of retrieval with and without"
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "history": ("history",),
@@ -64,48 +65,40 @@ INFLUENCES = {
 
 @dataclass(frozen=True)
 class Explained:
-    """Explanations in the order asked, and what they cost: generations, and the usage of ablations.
-
-    `effects` is what moved the first, the strongest first. `engine_died` says that the engine is gone for good.
-    """
+    """Explanations in the order of the explained candidates, and what they cost."""
 
     explanations: list[Explanation] = field(default_factory=list)
     generations: list[Generation] = field(default_factory=list)
     degraded: tuple[str, ...] = ()
-    engine_died: bool = False
-    effects: tuple[Effect, ...] = ()
-    ablated: Usage = field(default_factory=Usage)
+    engine_died: bool = False  # the engine cannot be used again
+    effects: tuple[Effect, ...] = ()  # on the first candidate, strongest first
+    ablated: Usage = field(default_factory=Usage)  # engine work of the ablations
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds of evidence and reasons
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A ranking with what each part of its request did; `listed` are the candidates that are recommended,
-    `retrieval_dependent` those of them that would not be candidates without the wish.
-
-    `served` is False where another strategy than pointwise ranked: then only the retriever
-    that brought the candidates was measured, and nothing can be said of served ranks.
-    """
+    """A ranking with the effect of each part of its request."""
 
     query: Query
     request: RankRequest
-    top: tuple[int, ...]
-    parts: tuple[RequestPart, ...]
+    top: tuple[int, ...]  # positions of the candidates to explain
+    parts: tuple[RequestPart, ...]  # parts that were measured one by one
     ablation: Ablation
-    listed: frozenset[int]
-    retrieval_dependent: frozenset[int] = frozenset()
-    served: bool = True
+    listed: frozenset[int]  # positions of the recommended candidates
+    retrieval_dependent: frozenset[int] = frozenset()  # of `listed`, those that only the wish retrieved
+    served: bool = True  # False: another strategy ranked, and only the retriever was measured
     degraded: tuple[str, ...] = ()
     engine_died: bool = False
 
     @property
     def history(self) -> tuple[HistoryEntry, ...]:
-        return self.query.history[-OFFERED:]
+        return self.query.history[-MAX_ABLATED_HISTORY:]
 
     @cached_property
     def every(self) -> list[RequestPart]:
-        """All parts of the request, those too that were not measured one by one."""
-        return parts_of(self.query, self.request)
+        """All parts of the request, including those not measured one by one."""
+        return request_parts(self.query, self.request)
 
     @property
     def context(self) -> Context:
@@ -116,18 +109,25 @@ class Measured:
         return MEASURE if self.served else RETRIEVAL_MEASURE
 
     def effects(self, position: int) -> dict[RequestPart, float]:
-        """What each part did to the candidate at `position`, nats."""
+        """Return the effect of each measured part on the candidate at `position`, nats."""
         return {part: float(self.ablation.effect(part)[position]) for part in self.parts}
 
     @cached_property
     def past(self) -> frozenset[RequestPart]:
-        """All of the history."""
+        """The whole history."""
         return frozenset(part for part in self.every if part.kind == "history")
+
+    @property
+    def history_effects(self) -> tuple[float, ...]:
+        """Effect of the whole history on each candidate of `top`, nats; 0 where it is not measured."""
+        if not self.ablation.is_measured(self.past):
+            return (0.0,) * len(self.top)
+        return tuple(float(self.ablation.effect(*self.past)[position]) for position in self.top)
 
 
 @dataclass(frozen=True)
 class Explainer:
-    """What reasons of one domain are made with."""
+    """Explains rankings of one domain."""
 
     domain: Domain
     prompts: PromptLibrary
@@ -147,23 +147,24 @@ class Explainer:
         ranker: Ranker | None = None,
         listed: Collection[int] | None = None,
     ) -> Measured:
-        """Leave out what the candidates at `top` may owe something to. Never raises EngineError.
+        """Ablate the request for the candidates at `top`. Never raises EngineError.
 
-        Without a ranking, or a ranker to ask again, only the retriever is measured. `listed` are
-        those of `top` that are recommended, all of them if None.
+        Args:
+            query: What the retriever was asked.
+            request: What was ranked.
+            top: Positions of the candidates to explain.
+            ranking: What `ranker` returned. Without both, only the retriever is measured.
+            ranker: The ranker to score ablated requests with.
+            listed: Positions of the recommended candidates; None: all of `top`.
         """
-        pointwise = isinstance(ranker, PointwiseRanker)
+        pointwise = ranker if isinstance(ranker, PointwiseRanker) else None
         ablation = Ablation(
-            query,
-            request,
-            self.retriever,
-            ranking=ranking if pointwise else None,
-            ranker=ranker if isinstance(ranker, PointwiseRanker) else None,
+            query, request, self.retriever, ranking=ranking if pointwise else None, ranker=pointwise
         )
-        every = parts_of(query, request)
-        history = [part for part in every if part.kind == "history"][:OFFERED]
+        every = request_parts(query, request)
+        history = [part for part in every if part.kind == "history"][:MAX_ABLATED_HISTORY]
         recommended = frozenset(top if listed is None else listed)
-        found = Measured(
+        measured = Measured(
             query,
             request,
             tuple(top),
@@ -173,74 +174,83 @@ class Explainer:
             retrieval_dependent=ablation.retrieval_dependent(WISH) & recommended
             if WISH in every
             else frozenset(),
-            served=ranking is None or pointwise,
+            served=ranking is None or pointwise is not None,
         )
-        ablation.score_with_retriever([frozenset(), *(frozenset([part]) for part in found.parts)])
-        budget = self.domain.reasons.ablations * (EXPLAINED if listed is not None else 1)
-        if ablation.ranker is None or not budget:
-            return found
-        sets = [frozenset([part]) for part in ablation.choose(top, budget)]
-        if not found.listed.issuperset(top):  # what the history as a whole did is said of those alone
-            sets.append(found.past)
+        ablation.score_with_retriever([frozenset(), *(frozenset([part]) for part in measured.parts)])
+        budget = self.domain.reasons.ablations * (SINGLE_ITEM_BUDGET if listed is not None else 1)
+        return self._score_with_model(measured, budget) if ablation.ranker and budget else measured
+
+    @staticmethod
+    def _score_with_model(measured: Measured, budget: int) -> Measured:
+        """Score the most telling ablations with the model; a failure is noted in the result."""
+        ablation, top = measured.ablation, measured.top
+        sets = [frozenset([part]) for part in ablation.choose_parts(top, budget)]
+        if not measured.listed.issuperset(top):  # only unlisted items mention the history as a whole
+            sets.append(measured.past)
         try:
             ablation.score_with_model(sets, top)
         except EngineError as error:
             note = f"evidence: {error.message}; only the retriever was measured"
-            return dataclasses.replace(found, degraded=(note,), engine_died=isinstance(error, EngineDead))
-        return found
+            return dataclasses.replace(measured, degraded=(note,), engine_died=isinstance(error, EngineDead))
+        return measured
 
     def cases(self, measured: Measured) -> list[ReasonCase]:
-        """What may be said of each candidate at `top`."""
-        ablation, past = measured.ablation, tuple(measured.past)
+        """Collect the evidence for each candidate at `top`."""
         return [
             collect_evidence(
-                measured.request.candidates[position],
-                measured.history,
-                measured.context,
-                measured.effects(position),
-                noise=ablation.noise,
-                measure=measured.measure,
-                nouns=self.nouns,
-                history_shown=self.domain.reasons.history_shown,
-                top_rank=max(1, len(self.catalog) // TOP_PART),
-                variant=number,
-                listed=position in measured.listed,
-                rank=ablation.rank(position),
-                retrieval_dependent=position in measured.retrieval_dependent,
-                history_effect=float(ablation.effect(*past)[position])
-                if ablation.exact(measured.past)
-                else 0.0,
+                MeasuredCandidate(
+                    measured.request.candidates[position],
+                    measured.history,
+                    measured.context,
+                    measured.effects(position),
+                    noise=measured.ablation.noise,
+                    measure=measured.measure,
+                    nouns=self.nouns,
+                    history_shown=self.domain.reasons.history_shown,
+                    top_rank=max(1, len(self.catalog) // TOP_PART),
+                    variant=number,
+                    listed=position in measured.listed,
+                    rank=measured.ablation.rank(position),
+                    retrieval_dependent=position in measured.retrieval_dependent,
+                    history_effect=history_effect,
+                )
             )
-            for number, position in enumerate(measured.top)
+            for number, (position, history_effect) in enumerate(
+                zip(measured.top, measured.history_effects, strict=True)
+            )
         ]
 
     def explain(self, measured: Measured, engine: Engine | None) -> Explained:
-        """`explain_each`, when all are done."""
+        """Run `explain_each` to its end."""
         return drained(self.explain_each(measured, engine))
 
     def explain_each(
         self, measured: Measured, engine: Engine | None
     ) -> Generator[tuple[int, Explanation], None, Explained]:
-        """A reason for each candidate at `top`, and at the end its figures. Never raises EngineError.
+        """Write a reason for each candidate at `top`. Never raises EngineError.
 
-        Gives (its number, the reason) as soon as one is written and checked, yet without figures.
+        Yields:
+            (number within `top`, reason) as soon as a reason is written and checked, without figures.
+
+        Returns:
+            All reasons with their figures.
         """
         cases = self.cases(measured)
         healthy = None if measured.engine_died else engine
         reasons = yield from write_each(
             cases, healthy, self.prompts, self.domain.reasons, Lexicon.of(self.catalog)
         )
-        cited = [self._cited(case, one) for case, one in zip(cases, reasons.explanations, strict=True)]
+        cited = [_cited(case, reason) for case, reason in zip(cases, reasons.explanations, strict=True)]
         degraded, died = reasons.degraded, measured.engine_died or reasons.engine_died
         if self.domain.reasons.ablations and not died:
             try:
-                measured.ablation.score_each_with_model(self._wholes(measured, cited), WHOLE_REFERENCE)
+                measured.ablation.score_each_with_model(_cited_sets(measured, cited), WHOLE_REFERENCE)
             except EngineError as error:
                 degraded += (f"evidence: {error.message}; the cited set was not measured as a whole",)
                 died = isinstance(error, EngineDead)
         explanations = [
-            self._with_figures(measured, position, one, ids)
-            for position, one, ids in zip(measured.top, reasons.explanations, cited, strict=True)
+            _with_figures(measured, position, reason, parts)
+            for position, reason, parts in zip(measured.top, reasons.explanations, cited, strict=True)
         ]
         return Explained(
             explanations=explanations,
@@ -251,35 +261,17 @@ class Explainer:
             ablated=measured.ablation.usage,
         )
 
-    @staticmethod
-    def _cited(case: ReasonCase, one: Explanation) -> dict[str, RequestPart]:
-        """What the reason stands on: what it cites; where it only says what spoke against the item, that."""
-        stands = one.evidence if not case.net_negative else case.against
-        return {entry.id: case.parts[entry.id] for entry in stands if entry.id in case.parts}
-
-    @staticmethod
-    def _wholes(
-        measured: Measured, cited: Sequence[Mapping[str, RequestPart]]
-    ) -> dict[frozenset[RequestPart], list[int]]:
-        """What to leave out of which candidate's request: all it stands on, and all else of the history."""
-        questions: dict[frozenset[RequestPart], list[int]] = {}
-        for position, ids in zip(measured.top, cited, strict=True):
-            if parts := frozenset(ids.values()):
-                for found in (parts, measured.past - parts):
-                    questions.setdefault(found, []).append(position)
-        return questions
-
     def _effects(self, measured: Measured) -> tuple[Effect, ...]:
-        """Everything that moved the first of `top`, or the second if there is one, beyond noise."""
+        """List the parts whose effect on the first of `top`, or on the second, exceeds the noise."""
         first, *others = measured.top
         ablation = measured.ablation
-        found = []
+        effects = []
         for part in measured.parts:
             effect = ablation.effect(part)
-            for kind, text in self._described(measured, part):
+            for kind, text in self._describe(measured, part):
                 if max(abs(effect[position]) for position in measured.top[:2]) > ablation.noise:
                     other = float(effect[others[0]]) if others else None
-                    found.append(
+                    effects.append(
                         Effect(
                             kind=kind,
                             text=text,
@@ -288,54 +280,72 @@ class Explainer:
                             rank_without=ablation.rank(first, part),
                         )
                     )
-        return tuple(sorted(found, key=lambda one: -abs(one.contribution)))
+        return tuple(sorted(effects, key=lambda effect: -abs(effect.contribution)))
 
-    def _described(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:
+    def _describe(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:
         by_id = {entry.item.id: entry for entry in measured.history}
         return describe_part(part, by_id, measured.context, self.nouns)
 
-    @staticmethod
-    def _with_figures(
-        measured: Measured, position: int, one: Explanation, cited: Mapping[str, RequestPart]
-    ) -> Explanation:
-        """Probabilities only where the model was asked without just these parts."""
-        figures: dict[str, object] = {"influences": influences(measured, position)}
-        ablation = measured.ablation
-        if cited and measured.served:
 
-            def lost(parts: frozenset[RequestPart]) -> float | None:
-                p = ablation.probability()[position] - ablation.probability(*parts)[position]
-                return float(p) if ablation.exact(parts) else None
+def _cited(case: ReasonCase, reason: Explanation) -> dict[str, RequestPart]:
+    """Map evidence ids to the parts a reason rests on: supporting ones, or for a net negative opposing."""
+    entries = reason.evidence if not case.net_negative else case.against
+    return {entry.id: case.parts[entry.id] for entry in entries if entry.id in case.parts}
 
-            parts = frozenset(cited.values())
-            figures |= {"comprehensiveness": lost(parts), "sufficiency": lost(measured.past - parts)}
-            contributions = {entry.id: entry.contribution or 0.0 for entry in (*one.evidence, *one.against)}
-            strongest = max(cited, key=lambda name: abs(contributions[name]))
-            if contributions[strongest]:
-                figures["counterfactual"] = Counterfactual(
-                    without=(strongest,),
-                    rank=ablation.rank(position),
-                    rank_without=ablation.rank(position, cited[strongest]),
-                )
-        return one.model_copy(update=figures)
+
+def _cited_sets(
+    measured: Measured, cited: Sequence[Mapping[str, RequestPart]]
+) -> dict[frozenset[RequestPart], list[int]]:
+    """Map sets to leave out to positions: all that a reason cites, and all history that it does not."""
+    sets: dict[frozenset[RequestPart], list[int]] = {}
+    for position, by_id in zip(measured.top, cited, strict=True):
+        if parts := frozenset(by_id.values()):
+            for removed in (parts, measured.past - parts):
+                sets.setdefault(removed, []).append(position)
+    return sets
+
+
+def _with_figures(
+    measured: Measured, position: int, reason: Explanation, cited: Mapping[str, RequestPart]
+) -> Explanation:
+    """Add influences, and where the cited set was measured, the change of probability without it."""
+    figures: dict[str, object] = {"influences": influences(measured, position)}
+    ablation = measured.ablation
+    if cited and measured.served:
+
+        def lost(parts: frozenset[RequestPart]) -> float | None:
+            p = ablation.probability()[position] - ablation.probability(*parts)[position]
+            return float(p) if ablation.is_measured(parts) else None
+
+        parts = frozenset(cited.values())
+        figures |= {"comprehensiveness": lost(parts), "sufficiency": lost(measured.past - parts)}
+        contributions = {entry.id: entry.contribution or 0.0 for entry in (*reason.evidence, *reason.against)}
+        strongest = max(cited, key=lambda name: abs(contributions[name]))
+        if contributions[strongest]:
+            figures["counterfactual"] = Counterfactual(
+                without=(strongest,),
+                rank=ablation.rank(position),
+                rank_without=ablation.rank(position, cited[strongest]),
+            )
+    return reason.model_copy(update=figures)
 
 
 def influences(measured: Measured, position: int) -> tuple[Influence, ...]:
-    """The main parameters of a score, by how far each moved it (nats, whatever the sign).
+    """Return the main factors of a score with their shares, by absolute effect in nats.
 
-    With a model, retrieval is the retriever's half of the score and the rest what the model
-    made of each group; without one, each group is what the retriever made of it.
+    With a model, retrieval is the retriever's share of the score, and the other factors are the
+    model's effects. Without one, they are the retriever's effects.
     """
     ablation = measured.ablation
-    modelled = ablation.ranker is not None
-    effect = ablation.model_effect if modelled else ablation.effect
-    moved = {"retrieval": abs(ablation.halves(position)[0]) if modelled else 0.0}
+    has_model = ablation.ranker is not None
+    effect = ablation.model_effect if has_model else ablation.effect
+    sizes = {"retrieval": abs(ablation.score_shares(position)[0]) if has_model else 0.0}
     for name, kinds in GROUPS.items():
         if parts := [part for part in measured.every if part.kind in kinds]:
-            moved[name] = abs(float(effect(*parts)[position]))
-    moved = {name: size for name, size in moved.items() if size > ablation.noise} or {"retrieval": 1.0}
-    total = sum(moved.values())
+            sizes[name] = abs(float(effect(*parts)[position]))
+    sizes = {name: size for name, size in sizes.items() if size > ablation.noise} or {"retrieval": 1.0}
+    total = sum(sizes.values())
     return tuple(
         Influence(name=name, share=size / total, text=INFLUENCES[name])
-        for name, size in sorted(moved.items(), key=lambda entry: -entry[1])
+        for name, size in sorted(sizes.items(), key=lambda entry: -entry[1])
     )

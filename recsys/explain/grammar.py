@@ -1,8 +1,8 @@
 """The sentences a reason may be, as one regular expression per case.
 
-The forms live in `prompts/explain/grammar.toml` (other languages in a folder beside
-it); here their slots are filled with the placeholders that are true together. A model
-chooses evidence, form and words; it has no way to say something that no evidence supports.
+The sentence forms are in `prompts/explain/grammar.toml` (other languages in a folder next to it).
+Their slots are filled with combinations of placeholders that are true together. A model chooses
+evidence, form and words; it cannot write a sentence without evidence.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from recsys.types import Evidence
 PLACEHOLDER = re.compile(r"\{([a-z]+\d*)\}")
 STYLES: tuple[Style, ...] = get_args(Style)
 TITLED = ("history", "co_consumed")  # kinds of evidence whose text is a title
-_FORMS_AT_ONCE = 2  # of a kind's forms, so that neighbouring reasons differ
+_FORMS_AT_ONCE = 2  # forms offered of a kind, so that neighbouring reasons differ
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """One language: a parsed `grammar.toml`."""
+    """The grammar of one language."""
 
-    table: dict[str, Any]
+    table: dict[str, Any]  # a parsed `grammar.toml`
 
     @staticmethod
     @lru_cache(maxsize=16)
@@ -42,54 +42,58 @@ class Grammar:
         return text
 
     def sections(self) -> Iterator[list[str]]:
-        """The forms of every section, those that end a sentence included."""
+        """Yield the forms of every section, endings included."""
         for part in self.table.values():
             if isinstance(part, dict) and "forms" in part:
                 yield [*part["forms"], *part.get("listed", ())]
 
     def forms(self, section: str, listed: bool) -> list[str]:
-        """The forms of a section; those that say the item was chosen only of one that was."""
+        """Return the forms of a section; `listed` adds those that call the item recommended."""
         part = self.table[section]
         return [*part["forms"], *(part.get("listed", ()) if listed else ())]
 
     def localize(self, kind: str, text: str) -> str:
-        """Evidence of that kind in this language: `say` of the grammar is done one after the other."""
+        """Translate evidence of a kind by the grammar's `say` replacements, applied in order."""
         for pattern, replacement in self.table.get("say", {}).get(kind, ()):
             text = re.sub(pattern, replacement, text)
         return self.titled(text) if kind in TITLED else text
 
     def titled(self, title: str) -> str:
+        """Return a title as the language marks it."""
         framed: str = self.table["title"].replace("{}", title)
         return framed
 
     def texts(self, case: ReasonCase) -> dict[str, str]:
-        """What stands for each placeholder of the case."""
+        """Map each placeholder of the case to its text."""
         noun = case.nouns[0]
-        found = {entry.id: self.localize(entry.kind, entry.text) for entry in (*case.evidence, *case.against)}
-        found["item"] = self.titled(shown_title(case.item, noun))
+        texts = {entry.id: self.localize(entry.kind, entry.text) for entry in (*case.evidence, *case.against)}
+        texts["item"] = self.titled(shown_title(case.item, noun))
         if case.other is not None:
-            found["other"] = self.titled(shown_title(case.other, noun))
-        return found
+            texts["other"] = self.titled(shown_title(case.other, noun))
+        return texts
 
     def fill(self, sentence: str, case: ReasonCase) -> str:
-        """Put catalogue text in place of the placeholders, and a capital at the start."""
+        """Replace the placeholders by their texts, and capitalise the sentence."""
         texts = self.texts(case)
         filled = PLACEHOLDER.sub(lambda match: texts.get(match.group(1), ""), sentence.strip())
         return filled[:1].upper() + filled[1:]
 
 
 def sentence_pattern(case: ReasonCase, path: Path, attempt: int | None = None, style: Style = "short") -> str:
-    """The regular expression of all sentences of a style that are true of `case`.
+    """Build the regular expression of all sentences of a style that are true of `case`.
 
-    With `attempt`, only some of the forms, chosen by `case.variant + attempt`: what
-    generation is given, for variety. Without, all of them: what the check accepts.
-    A style that the case has nothing for is short.
+    Args:
+        case: The item and its evidence.
+        path: A `grammar.toml`.
+        attempt: With it, only the forms chosen by `case.variant + attempt`, which vary what is
+            generated. Without it, all forms, which is what the check accepts.
+        style: A style the case has no evidence for falls back to short.
     """
-    return _Sentences(case, Grammar.read(path), attempt, style).pattern()
+    return _PatternBuilder(case, Grammar.read(path), attempt, style).pattern()
 
 
 @dataclass(frozen=True)
-class _Sentences:
+class _PatternBuilder:
     case: ReasonCase
     grammar: Grammar
     attempt: int | None
@@ -97,7 +101,11 @@ class _Sentences:
 
     @cached_property
     def attributes(self) -> list[str]:
-        return _braced(self.case.by_kind("attribute"))
+        return self._names("attribute")
+
+    def _names(self, kind: str) -> list[str]:
+        """Return the placeholders of a kind of evidence."""
+        return _placeholders(self.case.by_kind(kind))
 
     def pattern(self) -> str:
         stop = re.escape(self.grammar.table["stop"])
@@ -109,64 +117,74 @@ class _Sentences:
         return rf"^({'|'.join(bodies)})$"
 
     def _bodies(self) -> Iterator[tuple[str, set[str]]]:
-        """(regular expression of a first sentence, the placeholders it may name), one a form."""
+        """Yield (regular expression of a first sentence, the placeholders it may name) by form."""
         case, every = self.case, self.attributes
         if case.net_negative:
             yield from self._body("against", every, **against_slots(case, case.against))
-            return
-        wish, past = _braced(case.by_kind("wish")), _braced(case.by_kind("history"))
-        co_consumed, popular = _braced(case.by_kind("co_consumed")), _braced(case.by_kind("popularity"))
-        if case.wish_attributes:  # of a wish that is cited
-            yield from self._body("wish_named", every, lead=case.wish_attributes, W=wish)
-            for liked, common in self._links(past):
-                if shared := [name for name in common if name.strip("{}") in case.wish_attributes]:
-                    yield from self._body("wish_liked", shared, H=[liked], W=wish)
-        elif wish:
+        elif case.wish_attributes:  # the wish is cited
+            yield from self._wish_bodies()
+        elif wish := self._names("wish"):
             yield from self._body("wish", every, W=wish)
-        elif past:
-            for liked, common in self._links(past):
-                kind = "history_shared" if common else "history"
-                several = len(PLACEHOLDER.findall(liked)) > 1
-                number = {"them": ["them" if several else "it"], "were": ["were" if several else "was"]}
-                yield from self._body(kind, common, H=[liked], **number)
-        elif co_consumed:
+        elif past := self._names("history"):
+            yield from self._history_bodies(past)
+        elif co_consumed := self._names("co_consumed"):
             yield from self._body("co_consumed", every, T=co_consumed)
-        elif popular:
+        elif popular := self._names("popularity"):
             yield from self._body("popularity", every, P=popular)
         elif every:
             yield from self._body("attribute", every)
 
+    def _wish_bodies(self) -> Iterator[tuple[str, set[str]]]:
+        """Yield first sentences about a wish that names attributes, also with liked items that share them."""
+        case, wish = self.case, self._names("wish")
+        yield from self._body("wish_named", self.attributes, lead=case.wish_attributes, W=wish)
+        for liked, common in self._links(self._names("history")):
+            if shared := [name for name in common if name.strip("{}") in case.wish_attributes]:
+                yield from self._body("wish_liked", shared, H=[liked], W=wish)
+
+    def _history_bodies(self, past: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
+        """Yield first sentences about liked items, with the attributes they share if there are any."""
+        for liked, common in self._links(past):
+            kind = "history_shared" if common else "history"
+            several = len(PLACEHOLDER.findall(liked)) > 1
+            number = {"them": ["them" if several else "it"], "were": ["were" if several else "was"]}
+            yield from self._body(kind, common, H=[liked], **number)
+
     def _body(
         self, kind: str, attributes: Sequence[str], lead: Collection[str] = (), **slots: Sequence[str]
     ) -> Iterator[tuple[str, set[str]]]:
-        """With `lead`, one of these attributes comes first, if possible with one that others lack."""
-        told = kind != "against" and self.style == "comparative"
+        """Yield the bodies of a section.
+
+        With `lead`, one of these attributes comes first, if possible followed by one that others lack.
+        """
+        comparative = kind != "against" and self.style == "comparative"
         contrast = self._pairs([a for a in attributes if a in self._contrast()], lead)
-        if told and contrast:
+        if comparative and contrast:
             kind, slots = f"{kind}_comparative", {**slots, "D": contrast}
         choices = self._pairs(attributes, lead)
-        if lead:  # what was wished for is everybody's on the list: it tells no item from another
-            apart = [
-                c for c in choices if self.case.distinguishing_attributes.intersection(PLACEHOLDER.findall(c))
-            ]
-            choices = apart or [c for c in choices if c not in attributes] or choices
+        if lead:  # every listed item may have what was wished for: alone it does not tell them apart
+            distinguishing = self.case.distinguishing_attributes
+            specific = [c for c in choices if distinguishing.intersection(PLACEHOLDER.findall(c))]
+            choices = specific or [c for c in choices if c not in attributes] or choices
         for body in self._some(self._filled(kind, A=choices, **slots)):
             yield body, set(PLACEHOLDER.findall(body.replace("\\", "")))
 
     def _some(self, forms: Sequence[str]) -> Sequence[str]:
-        """With an attempt, `_FORMS_AT_ONCE` of the forms."""
+        """Select `_FORMS_AT_ONCE` of the forms if this is an attempt."""
         if self.attempt is None or not forms:
             return forms
         start = self.case.variant + self.attempt * _FORMS_AT_ONCE
         return [forms[(start + n) % len(forms)] for n in range(min(_FORMS_AT_ONCE, len(forms)))]
 
     def _contrast(self) -> list[str]:
-        """Attributes of the item that the other item lacks."""
-        return [f"{{{name}}}" for name in lacking(self.case)]
+        """Return the item's attributes that the other item lacks."""
+        return [f"{{{name}}}" for name in contrast_attributes(self.case)]
 
     def _further(self, used: set[str]) -> list[str]:
-        """Second sentences, of what the first does not name."""
+        """Return second sentences, about evidence that the first does not name."""
         case = self.case
+        if case.net_negative:
+            return []
         named = {entry.item_id for entry in case.evidence if entry.id in used and entry.item_id}
         slots = {
             "H": [e for e in case.by_kind("history") if e.id not in used],
@@ -174,16 +192,20 @@ class _Sentences:
             "T": [e for e in case.by_kind("co_consumed") if e.id not in used and e.item_id not in named],
             "P": [e for e in case.by_kind("popularity") if e.id not in used],
         }
-        if case.net_negative:
-            return []
-        return self._filled("detailed", **{k: self._pairs(_braced(v)) for k, v in slots.items()})
+        return self._filled(
+            "detailed", **{slot: self._pairs(_placeholders(entries)) for slot, entries in slots.items()}
+        )
 
     def _ending(self) -> str:
-        """What follows: the situation if it mattered; and what may: a profile, what speaks against the item, or for it."""
+        """Return what follows the body.
+
+        The context if it has an effect; optionally the profile, and major counter-evidence. For a net
+        negative case, optionally what supports the item.
+        """
         case = self.case
         if case.net_negative:
-            return _optional(self._filled("yet", H=_braced(case.by_kind("history"))))
-        fitting = {"C": _braced(case.by_kind("context")), "F": _braced(case.by_kind("profile"))}
+            return _optional(self._filled("yet", H=self._names("history")))
+        fitting = {"C": self._names("context"), "F": self._names("profile")}
         event_context = self._filled("situation", **fitting)
         although = _optional(self._filled("although", **against_slots(case, case.major_counter_evidence)))
         if not fitting["C"]:
@@ -192,32 +214,31 @@ class _Sentences:
         return f"({'|'.join(citing)}){although}"
 
     def _filled(self, section: str, **slots: Sequence[str]) -> list[str]:
-        """The forms of a section that have something for each of their slots."""
+        """Return the forms of a section whose slots can all be filled."""
         forms = self.grammar.forms(section, self.case.listed)
-        return [text for form in forms if (text := self._slots(form, **slots))]
+        return [text for form in forms if (text := self._fill_slots(form, **slots))]
 
     def _links(self, past: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
-        """("{h1} and {h2}", the attributes all of them share with the item), strongest first.
+        """List ("{h1} and {h2}", the attributes all of them share with the item), strongest first.
 
         Where any link shares something, links that share nothing are left out: they say less.
         """
-        found = []
+        links = []
         for size in (2, 1):
             for group in permutations(past, size):
                 held = [set(self.case.shared[name.strip("{}")]) for name in group]
                 common = sorted(set.intersection(*held))
-                found.append((self.grammar.joined(group), [f"{{{name}}}" for name in common]))
-        major_counter_evidence = [link for link in found if link[1]]
-        return major_counter_evidence or found
+                links.append((self.grammar.joined(group), [f"{{{name}}}" for name in common]))
+        return [link for link in links if link[1]] or links
 
     def _pairs(self, names: Sequence[str], lead: Collection[str] = ()) -> list[str]:
-        """Each name, and each two of them in either order: "{a1}", "{a1} and {a2}"; one of `lead` first, if any."""
+        """List names and ordered pairs: "{a1}", "{a1} and {a2}"; with `lead`, those that start in it."""
         groups = [(name,) for name in names] + list(permutations(names, 2))
         return [self.grammar.joined(group) for group in groups if not lead or group[0].strip("{}") in lead]
 
     @staticmethod
-    def _slots(form: str, **slots: Sequence[str]) -> str:
-        """Fill the slots of a form; "" if one has nothing to be filled with."""
+    def _fill_slots(form: str, **slots: Sequence[str]) -> str:
+        """Fill the slots of a form; "" if one of them has no choice."""
         text = form
         for slot, choices in slots.items():
             marker = f"{{{slot}}}"
@@ -225,12 +246,12 @@ class _Sentences:
                 if not choices:
                     return ""
                 text = text.replace(marker, f"({'|'.join(choices)})")
-        # What is left in braces are placeholders: literal in a regular expression.
+        # Braces that are left are placeholders: literal in a regular expression.
         return PLACEHOLDER.sub(r"\\{\1\\}", text)
 
 
-def lacking(case: ReasonCase) -> list[str]:
-    """Ids of the item's attributes that the other item lacks; none where nothing is known of the other."""
+def contrast_attributes(case: ReasonCase) -> list[str]:
+    """Return ids of the item's attributes that the other item lacks; [] if it has no known attributes."""
     if case.other is None:
         return []
     theirs = attribute_values(case.other)
@@ -238,7 +259,7 @@ def lacking(case: ReasonCase) -> list[str]:
 
 
 def against_slots(case: ReasonCase, entries: Sequence[Evidence]) -> dict[str, list[str]]:
-    """Placeholders of some that speaks against the item, by the slot of the grammar that each may stand in."""
+    """Sort placeholders of counter-evidence by the grammar's slot that each may fill."""
     slots: dict[str, list[str]] = {slot: [] for slot in "NXLRKV"}
     for entry in entries:
         if entry.kind == "history":
@@ -253,5 +274,5 @@ def _optional(forms: Sequence[str]) -> str:
     return f"({'|'.join(forms)})?" if forms else ""
 
 
-def _braced(entries: Iterable[Evidence]) -> list[str]:
+def _placeholders(entries: Iterable[Evidence]) -> list[str]:
     return [f"{{{entry.id}}}" for entry in entries]

@@ -1,4 +1,4 @@
-"""Is the sentence supported by what it cites? Checked before anything is shown."""
+"""Checks of a sentence against the evidence it cites, before it is shown."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recsys.explain.evidence import ReasonCase, attribute_values
-from recsys.explain.grammar import PLACEHOLDER, STYLES, lacking, sentence_pattern
+from recsys.explain.grammar import PLACEHOLDER, STYLES, contrast_attributes, sentence_pattern
 from recsys.types import Evidence
 
 
-def ungrounded(sentence: str, case: ReasonCase, grammar: Path) -> tuple[str, ...]:
-    """Kinds of failure found in a sentence with placeholders; () means it holds.
+def grounding_failures(sentence: str, case: ReasonCase, grammar: Path) -> tuple[str, ...]:
+    """Return the kinds of failure in a sentence with placeholders; () means it is grounded.
 
-    - those of `false_links`
-    - `uncited_claim`: words outside the grammar, so a claim that no evidence carries
+    - those of `placeholder_failures`
+    - `uncited_claim`: words outside the grammar, a claim without evidence
     """
-    failures = false_links(sentence, case)
+    failures = placeholder_failures(sentence, case)
     if not any(re.fullmatch(sentence_pattern(case, grammar, style=style), sentence) for style in STYLES):
         failures += ("uncited_claim",)
     return failures
 
 
-def false_links(text: str, case: ReasonCase) -> tuple[str, ...]:
-    """Failures that can be read off the placeholders alone, whatever the words.
+def placeholder_failures(text: str, case: ReasonCase) -> tuple[str, ...]:
+    """Return the kinds of failure that the placeholders alone show, whatever the words.
 
-    - `unknown_evidence`: a placeholder that names nothing
-    - `not_about_item`: `{item}` missing or said twice
+    - `unknown_evidence`: a placeholder without evidence
+    - `not_about_item`: `{item}` missing or repeated
     - `repeated`: the same evidence twice
-    - `false_link`: an attribute in one sentence with a history item that does not have it,
-      or with the other item, which has it too
+    - `false_link`: an attribute in one sentence with a history item that lacks it, or with the other
+      item, which has it too
     """
     used = PLACEHOLDER.findall(text)
     cited = [name for name in used if name != "item"]
@@ -42,20 +42,20 @@ def false_links(text: str, case: ReasonCase) -> tuple[str, ...]:
         failures.append("not_about_item")
     if len(set(cited)) != len(cited):
         failures.append("repeated")
-    holders = {**case.shared, "other": tuple(lacking(case))}
+    linkable = {**case.shared, "other": tuple(contrast_attributes(case))}
     for sentence in re.split(r"(?<=[.!?。\uff01\uff1f])", text):
         names = set(PLACEHOLDER.findall(sentence))
         attributes = {entry.id for entry in case.by_kind("attribute")} & names
-        if any(not attributes.issubset(holders[name]) for name in names if name in holders):
+        if any(not attributes.issubset(linkable[name]) for name in names if name in linkable):
             failures.append("false_link")
             break
     return tuple(failures)
 
 
 def fits_all(cited: Sequence[Evidence], others: Sequence[ReasonCase]) -> bool:
-    """The swap test: whether everything cited holds for every one of the others as well.
+    """Return whether everything cited also holds for every one of the others (the swap test).
 
-    Such a sentence says nothing of its item. False where there are no others.
+    A sentence that fits all others is not specific to its item. False where there are no others.
     """
 
     def holds(entry: Evidence, case: ReasonCase) -> bool:

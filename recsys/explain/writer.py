@@ -1,4 +1,4 @@
-"""Evidence into one sentence: the model writes, the check decides, a template stands by."""
+"""Reasons in words: the model writes, the check decides, a template sentence is the fallback."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from recsys.config import ReasonConfig, Style
-from recsys.engine.base import Engine, Generation, Tokenizer
+from recsys.engine.base import Engine, Generation, GenerationRequest, Tokenizer
 from recsys.errors import EngineDead, EngineError, PromptError
-from recsys.explain.claims import Lexicon, unsupported
+from recsys.explain.claims import Lexicon, claim_failures
 from recsys.explain.evidence import ReasonCase, attribute_values
-from recsys.explain.grammar import PLACEHOLDER, Grammar, against_slots, lacking, sentence_pattern
-from recsys.explain.verifier import fits_all, ungrounded
+from recsys.explain.grammar import (
+    PLACEHOLDER,
+    Grammar,
+    against_slots,
+    contrast_attributes,
+    sentence_pattern,
+)
+from recsys.explain.verifier import fits_all, grounding_failures
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.prompting.parsing import parse_reason
 from recsys.types import Explanation
@@ -32,37 +38,40 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class Reasons:
-    """Explanations in the order of the cases, and what they cost. `engine_died` says
-    that the engine is gone for good."""
+    """Explanations in the order of the cases, and what they cost."""
 
     explanations: list[Explanation] = field(default_factory=list)
     generations: list[Generation] = field(default_factory=list)
     degraded: tuple[str, ...] = ()
-    engine_died: bool = False
+    engine_died: bool = False  # the engine cannot be used again
 
 
 def in_language(name: str, language: str, prompts: PromptLibrary) -> str:
-    """ "explain/reason" -> "explain/zh/reason". Raises PromptError for a language without a folder."""
+    """Return the name of a file in a language: "explain/reason" -> "explain/zh/reason".
+
+    Raises:
+        PromptError: There is no folder for the language.
+    """
     if language == DEFAULT_LANGUAGE:
         return name
     folder, _, file = name.rpartition("/")
     if language not in (known := languages(prompts)):
         raise PromptError(
             f"no reasons in the language '{language}'",
-            hint=f"there are: {', '.join(known)}; another is a folder of prompts/explain",
+            hint=f"use one of: {', '.join(known)}; to add another, add a folder to prompts/explain",
         )
     return f"{folder}/{language}/{file}"
 
 
 def languages(prompts: PromptLibrary) -> list[str]:
-    """Every language that reasons can be written in, sorted."""
+    """List the languages that reasons can be written in, sorted."""
     folder, _, file = GRAMMAR.rpartition("/")
     found = {path.parent.name for top in prompts.folders for path in (top / folder).glob(f"*/{file}")}
     return sorted({DEFAULT_LANGUAGE, *found})
 
 
-class Window(Protocol):
-    """What a prompt must know of an engine: how it counts tokens, and how many it takes."""
+class TokenWindow(Protocol):
+    """The part of an engine that rendering needs: its tokenizer and the length of its context."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -72,29 +81,29 @@ class Window(Protocol):
 
 
 def render_reason(
-    case: ReasonCase, engine: Window, prompts: PromptLibrary, config: ReasonConfig
+    case: ReasonCase, engine: TokenWindow, prompts: PromptLibrary, config: ReasonConfig
 ) -> RenderedPrompt:
-    """The exact prompt that asks for one reason."""
+    """Render the exact prompt for one reason."""
     variables = {
         "noun": case.nouns[0],
         "evidence": case.evidence,
         "shared": case.shared,
         "against": case.against,
-        "lacking": lacking(case),
+        "contrast_attributes": contrast_attributes(case),
         "wish_attributes": sorted(case.wish_attributes),
         "style": config.style,
         "net_negative": case.net_negative,
     }
     name = in_language(REASON_TEMPLATE, config.language, prompts)
     return prompts.render(
-        name, engine.tokenizer, variables, max_tokens=engine.max_model_len - _tokens(config)
+        name, engine.tokenizer, variables, max_tokens=engine.max_model_len - _max_tokens(config)
     )
 
 
 def reason_schema(
     case: ReasonCase, grammar: Path, attempt: int = 0, style: Style = "short"
 ) -> dict[str, Any]:
-    """Evidence ids are an enum, the sentence one the grammar holds true."""
+    """Build the JSON schema: evidence ids are an enum, the sentence matches the grammar."""
     ids = [entry.id for entry in (*case.evidence, *case.against)]
     return {
         "type": "object",
@@ -107,8 +116,8 @@ def reason_schema(
     }
 
 
-def _tokens(config: ReasonConfig) -> int:
-    """Two sentences need twice as many."""
+def _max_tokens(config: ReasonConfig) -> int:
+    """Return the token limit of a generation: two sentences get twice as many."""
     return config.max_tokens * (2 if config.style == "detailed" else 1)
 
 
@@ -119,12 +128,12 @@ def write_reasons(
     config: ReasonConfig,
     lexicon: Lexicon | None = None,
 ) -> Reasons:
-    """`write_each`, when all of them are done."""
+    """Run `write_each` to its end."""
     return drained(write_each(cases, engine, prompts, config, lexicon))
 
 
 def drained(steps: Generator[Any, None, _Result]) -> _Result:
-    """What a generator returns, whatever it yields before."""
+    """Run a generator to its end and return its return value."""
     while True:
         try:
             next(steps)
@@ -140,68 +149,85 @@ def write_each(
     config: ReasonConfig,
     lexicon: Lexicon | None = None,
 ) -> Generator[tuple[int, Explanation], None, Reasons]:
-    """One explanation per case, in rank order, and (its number, itself) as soon as it is checked.
+    """Write one explanation per case.
 
-    Never raises for what a model writes: a sentence that fails its check is asked for once more
-    (`config.retries`), then replaced by a template sentence that lists what failed. Without an
-    engine, or when it fails, all are template sentences and `degraded` says why. `lexicon` names
-    faults better. Raises PromptError for a language that has no folder.
+    Never raises for model output: a sentence that fails its check is generated again
+    (`config.retries` times), then replaced by a template sentence that lists the failures. Without an
+    engine, or when it fails, all reasons are template sentences and `degraded` says why.
+
+    Args:
+        cases: Items and their evidence, in rank order.
+        engine: The model to write with; None: template sentences only.
+        prompts: Templates and grammar.
+        config: Style, language and limits.
+        lexicon: Names failures more precisely.
+
+    Yields:
+        (number of the case, explanation) as soon as it is checked.
+
+    Returns:
+        All explanations in the order of the cases.
+
+    Raises:
+        PromptError: There is no folder for the language.
     """
     grammar = prompts.file(in_language(GRAMMAR, config.language, prompts))
     if config.style == "comparative":
-        cases = _beside_the_next(cases)
-    cases = _apart(cases)
-    found: dict[int, Explanation] = {}
+        cases = _with_next_item(cases)
+    cases = _with_distinguishing_attributes(cases)
+    written: dict[int, Explanation] = {}
     failures: dict[int, tuple[str, ...]] = {}
     result = Reasons()
-    open_cases = [number for number, case in enumerate(cases) if case.has_content] if engine else []
+    pending = [number for number, case in enumerate(cases) if case.has_content] if engine else []
     try:
         for attempt in range(1 + config.retries):
-            if not open_cases or engine is None:
+            if not pending or engine is None:
                 break
-            asked = [cases[number] for number in open_cases]
-            for place, answer in _ask(asked, engine, prompts, config, grammar, attempt):
-                number = open_cases[place]
-                result.generations.append(answer)
+            batch = [cases[number] for number in pending]
+            for index, generation in _generate(batch, engine, prompts, config, grammar, attempt):
+                number = pending[index]
+                result.generations.append(generation)
                 others = [*cases[:number], *cases[number + 1 :]]
-                explanation, wrong = _judge(answer, cases[number], others, grammar, config.language, lexicon)
+                explanation, wrong = _check(
+                    generation, cases[number], others, grammar, config.language, lexicon
+                )
                 failures[number] = failures.get(number, ()) + wrong
                 if explanation is not None:
-                    found[number] = explanation.model_copy(update={"failures": failures[number]})
-                    yield number, found[number]
-            open_cases = [number for number in open_cases if number not in found]
+                    written[number] = explanation.model_copy(update={"failures": failures[number]})
+                    yield number, written[number]
+            pending = [number for number in pending if number not in written]
     except (EngineError, PromptError) as error:
         result.degraded = (f"reasons: {error.message}; template sentences instead",)
         result.engine_died = isinstance(error, EngineDead)
     for number, case in enumerate(cases):
-        if number not in found:
-            found[number] = template_reason(case, prompts, failures.get(number, ()), config)
-            yield number, found[number]
-    result.explanations = [found[number] for number in range(len(cases))]
+        if number not in written:
+            written[number] = template_reason(case, prompts, failures.get(number, ()), config)
+            yield number, written[number]
+    result.explanations = [written[number] for number in range(len(cases))]
     return result
 
 
-def _beside_the_next(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
-    """Each case against the item of the next, unless that one came before it."""
+def _with_next_item(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
+    """Set each case's `other` to the item of the next case, unless that is ranked higher."""
     following: list[ReasonCase | None] = [*cases[1:], None]
     return [
-        dataclasses.replace(case, other=then.item if then and then.rank >= case.rank else None)
-        for case, then in zip(cases, following, strict=True)
+        dataclasses.replace(case, other=after.item if after and after.rank >= case.rank else None)
+        for case, after in zip(cases, following, strict=True)
     ]
 
 
-def _apart(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
-    """Each case with those of its attributes that not every other item has."""
+def _with_distinguishing_attributes(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
+    """Set each case's attributes that not every other item has."""
     values = [attribute_values(case.item) for case in cases]
-    found = []
+    updated = []
     for number, case in enumerate(cases):
         others = [*values[:number], *values[number + 1 :]]
-        apart = (e.id for e in case.by_kind("attribute") if not all(e.text in other for other in others))
-        found.append(dataclasses.replace(case, distinguishing_attributes=frozenset(apart)))
-    return found
+        ids = (e.id for e in case.by_kind("attribute") if not all(e.text in other for other in others))
+        updated.append(dataclasses.replace(case, distinguishing_attributes=frozenset(ids)))
+    return updated
 
 
-def _ask(
+def _generate(
     cases: Sequence[ReasonCase],
     engine: Engine,
     prompts: PromptLibrary,
@@ -211,37 +237,43 @@ def _ask(
 ) -> Iterator[tuple[int, Generation]]:
     rendered = [render_reason(case, engine, prompts, config) for case in cases]
     return engine.stream(
-        [prompt.token_ids[0] for prompt in rendered],
-        max_tokens=_tokens(config),
-        schemas=[reason_schema(case, grammar, attempt, config.style) for case in cases],
-        temperature=_TEMPERATURE,
-        seed=attempt,
+        GenerationRequest(
+            [prompt.token_ids[0] for prompt in rendered],
+            max_tokens=_max_tokens(config),
+            schemas=[reason_schema(case, grammar, attempt, config.style) for case in cases],
+            temperature=_TEMPERATURE,
+            seed=attempt,
+        )
     )
 
 
-def _judge(
-    answer: Generation,
+def _check(
+    generation: Generation,
     case: ReasonCase,
     others: Sequence[ReasonCase],
     grammar: Path,
     language: str,
     lexicon: Lexicon | None,
 ) -> tuple[Explanation | None, tuple[str, ...]]:
-    """Its placeholders, then the sentence as it would be shown, then the swap test."""
+    """Check the placeholders, then the sentence as shown, then whether it fits all other items.
+
+    Returns:
+        (explanation, ()) or (None, kinds of failure).
+    """
     known = {entry.id for entry in (*case.evidence, *case.against)}
-    sentence, _, report = parse_reason(answer.text, known, truncated=answer.truncated)
+    sentence, _, report = parse_reason(generation.text, known, truncated=generation.truncated)
     if not sentence or report.category == "truncated":
         return None, (report.category,)
     explanation = _explanation(sentence, case, "llm", grammar, language)
     cited = PLACEHOLDER.findall(sentence)
-    wrong = ungrounded(sentence, case, grammar)
-    if not wrong or (lexicon is not None and wrong == ("uncited_claim",)):
-        wrong = unsupported(explanation.text, case, grammar, lexicon, cited) or wrong
+    failures = grounding_failures(sentence, case, grammar)
+    if not failures or (lexicon is not None and failures == ("uncited_claim",)):
+        failures = claim_failures(explanation.text, case, grammar, lexicon, cited) or failures
     offered = (*case.evidence, *(case.against if case.net_negative else ()))
-    told = [entry for entry in offered if entry.id in cited]
-    if not wrong and fits_all(told, others) and not fits_all(offered, others):
-        wrong = ("unspecific",)  # and the case has what would tell it apart
-    return (None, wrong) if wrong else (explanation, ())
+    used = [entry for entry in offered if entry.id in cited]
+    if not failures and fits_all(used, others) and not fits_all(offered, others):
+        failures = ("unspecific",)  # although the case has evidence that would be specific
+    return (None, failures) if failures else (explanation, ())
 
 
 def template_reason(
@@ -250,52 +282,62 @@ def template_reason(
     failures: tuple[str, ...] = (),
     config: ReasonConfig | None = None,
 ) -> Explanation:
-    """A sentence of the same evidence that no model wrote."""
+    """Write a sentence from the same evidence without a model."""
     config = config or ReasonConfig()
+    name = in_language(FALLBACK, config.language, prompts)
+    grammar = prompts.file(in_language(GRAMMAR, config.language, prompts))
+    sentence = prompts.render_block(name, "shared", _template_variables(case, config.style))
+    return _explanation(sentence, case, "template", grammar, config.language, failures)
+
+
+def _template_variables(case: ReasonCase, style: Style) -> dict[str, Any]:
+    """Choose what the fallback template names."""
 
     def ids(kind: str) -> list[str]:
         return [entry.id for entry in case.by_kind(kind)]
 
-    def placeholders(names: Sequence[str]) -> list[str]:
-        return [f"{{{name}}}" for name in names]
-
-    past, every, contrast = ids("history"), ids("attribute"), lacking(case)
-    if case.wish_attributes:  # beside the first, one that others lack
-        every[1:] = sorted(every[1:], key=lambda name: name not in case.distinguishing_attributes)
-    liked = past[:2]
-    common = [a for a in every if liked and all(a in case.shared[name] for name in liked)]
-    if liked and not common and case.shared[liked[0]]:  # one link that holds beats two that do not
-        liked, common = liked[:1], list(case.shared[liked[0]])
-    if config.style == "comparative" and contrast:
+    past, contrast = ids("history"), contrast_attributes(case)
+    liked, common, attributes = _liked_and_attributes(case, past)
+    if style == "comparative" and contrast:
         common = [a for a in common if a in contrast]
-        every = contrast
-    shown = common[:2] if liked and common and not ids("wish") else every[:2]
-    other = ["{other}"] if config.style == "comparative" and shown and contrast else []
-    detailed = config.style == "detailed"
-    variables = {
+        attributes = contrast
+    named = common[:2] if liked and common and not ids("wish") else attributes[:2]
+    detailed = style == "detailed"
+    against = case.against[:1] if case.net_negative else case.major_counter_evidence
+    return {
         "plural": case.nouns[1],
-        "liked": placeholders(liked),
-        "common": placeholders(common[:2]),
-        "attributes": placeholders(every[:2]),
-        "situation": placeholders(ids("context")[:1] + ids("profile")[:1]),
-        "wish": placeholders(ids("wish")),
-        "named": every[:1] if every and every[0] in case.wish_attributes else [],
-        "co_consumed": placeholders(ids("co_consumed")[:1]),
-        "popular": placeholders(ids("popularity")),
-        "against": against_slots(
-            case, case.against[:1] if case.net_negative else case.major_counter_evidence
-        ),
+        "liked": _placeholders(liked),
+        "common": _placeholders(common[:2]),
+        "attributes": _placeholders(attributes[:2]),
+        "situation": _placeholders(ids("context")[:1] + ids("profile")[:1]),
+        "wish": _placeholders(ids("wish")),
+        "wish_attributes": attributes[:1] if attributes and attributes[0] in case.wish_attributes else [],
+        "co_consumed": _placeholders(ids("co_consumed")[:1]),
+        "popular": _placeholders(ids("popularity")),
+        "against": against_slots(case, against),
         "net_negative": case.net_negative,
-        "other": other,
-        "also_liked": placeholders([h for h in past if h not in liked][:1] if detailed else []),
-        "also_has": placeholders([a for a in every if a not in shown][:1] if detailed else []),
+        "other": ["{other}"] if style == "comparative" and named and contrast else [],
+        "also_liked": _placeholders([h for h in past if h not in liked][:1] if detailed else []),
+        "also_has": _placeholders([a for a in attributes if a not in named][:1] if detailed else []),
         "listed": case.listed,
         "variant": case.variant,
     }
-    name = in_language(FALLBACK, config.language, prompts)
-    grammar = prompts.file(in_language(GRAMMAR, config.language, prompts))
-    sentence = prompts.render_block(name, "shared", variables)
-    return _explanation(sentence, case, "template", grammar, config.language, failures)
+
+
+def _liked_and_attributes(case: ReasonCase, past: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return ids of liked items, of the attributes all of them share, and of all attributes."""
+    attributes = [entry.id for entry in case.by_kind("attribute")]
+    if case.wish_attributes:  # after the first, those that other items lack
+        attributes[1:] = sorted(attributes[1:], key=lambda name: name not in case.distinguishing_attributes)
+    liked = list(past[:2])
+    common = [a for a in attributes if liked and all(a in case.shared[name] for name in liked)]
+    if liked and not common and case.shared[liked[0]]:  # one true link is better than two unlinked items
+        liked, common = liked[:1], list(case.shared[liked[0]])
+    return liked, common, attributes
+
+
+def _placeholders(names: Sequence[str]) -> list[str]:
+    return [f"{{{name}}}" for name in names]
 
 
 def _explanation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from recsys.explain import ReasonCase, RequestPart, collect_evidence
+from recsys.explain import MeasuredCandidate, ReasonCase, RequestPart, collect_evidence
 from recsys.explain.writer import GRAMMAR
 from recsys.prompting.library import PromptLibrary
 from recsys.types import Context, HistoryEntry, Item, Place
@@ -42,20 +42,22 @@ def case_of(
     channels = channels or {"text": 1}
     event_context = (RequestPart("time"), RequestPart("place"), RequestPart("fact", "weather"))
     return collect_evidence(
-        candidate(item, channels=channels, popularity=popularity),
-        [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked],
-        context,
-        {RequestPart("history", name): share for name, share in shares.items()}
-        | dict.fromkeys(event_context, effect or 0.0)
-        | ({RequestPart("wish"): 1.0} if context.wish else {})
-        | {RequestPart("popularity"): 1.0, RequestPart("profile"): profile},
-        nouns=("film", "films"),
-        history_shown=shown,
-        top_rank=5,
-        noise=noise,
-        variant=variant,
-        listed=listed,
-        history_effect=history_effect,
+        MeasuredCandidate(
+            candidate(item, channels=channels, popularity=popularity),
+            [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked],
+            context,
+            {RequestPart("history", name): share for name, share in shares.items()}
+            | dict.fromkeys(event_context, effect or 0.0)
+            | ({RequestPart("wish"): 1.0} if context.wish else {})
+            | {RequestPart("popularity"): 1.0, RequestPart("profile"): profile},
+            nouns=("film", "films"),
+            history_shown=shown,
+            top_rank=5,
+            noise=noise,
+            variant=variant,
+            listed=listed,
+            history_effect=history_effect,
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""What moved a score: a planted cause is found, with its sign, the same every time and within the budget."""
+"""Ablation finds a planted cause with its sign, every time the same and within the budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.config.ranking import MODEL_ALONE, Weights
-from recsys.explain.ablation import REFERENCE, Ablation, RequestPart, parts_of, without
+from recsys.explain.ablation import REFERENCE, Ablation, RequestPart, remove_parts, request_parts
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.recommender.recommender import Recommender
 from retrieval import Query
@@ -34,12 +34,12 @@ def ablation_of(
     return Ablation(query, request, recommender.retriever, ranking=ranker.rank(request), ranker=ranker)
 
 
-def planted(sign: float, cause: str, on: str) -> ScriptedEngine:
-    """Its log-odds move by `sign` where the prompt shows the cause and is about the item."""
+def causal_engine(sign: float, cause: str, title: str) -> ScriptedEngine:
+    """An engine whose log-odds move by `sign` where the prompt shows the cause and asks about the item."""
 
     def score(text: str, label: str) -> float:
         shared, _, about = text.partition("Will this person")
-        return sign if label == "Yes" and cause in shared and on in about else 0.0
+        return sign if label == "Yes" and cause in shared and title in about else 0.0
 
     return ScriptedEngine(score=score)
 
@@ -52,38 +52,40 @@ def position(ablation: Ablation, title: str) -> int:
 def test_planted_history_item_is_the_strongest_and_its_sign_right(
     recommender: Recommender, scripted: ScriptedEngine, sign: float
 ) -> None:
-    scripted.score = planted(sign, "Alien", "Metropolis").score
+    scripted.score = causal_engine(sign, "Alien", "Metropolis").score
     ablation = ablation_of(recommender)
-    place = position(ablation, "Metropolis")
-    parts = parts_of(ablation.query, ablation.request)
-    ablation.score_with_model([frozenset([part]) for part in parts], [place])
-    effects = {part: float(ablation.effect(part)[place]) for part in parts}
+    metropolis = position(ablation, "Metropolis")
+    parts = request_parts(ablation.query, ablation.request)
+    ablation.score_with_model([frozenset([part]) for part in parts], [metropolis])
+    effects = {part: float(ablation.effect(part)[metropolis]) for part in parts}
     assert max(effects, key=lambda part: abs(effects[part])) == RequestPart("history", "f3")
     assert np.sign(effects[RequestPart("history", "f3")]) == np.sign(sign)
     assert all(abs(value) < ablation.noise for part, value in effects.items() if part.name != "f3")
 
 
 def test_rank_without_the_cause_is_lower(recommender: Recommender, scripted: ScriptedEngine) -> None:
-    scripted.score = planted(2.0, "Alien", "Metropolis").score
+    scripted.score = causal_engine(2.0, "Alien", "Metropolis").score
     ablation = ablation_of(recommender)
-    place, cause = position(ablation, "Metropolis"), RequestPart("history", "f3")
-    ablation.score_with_model([frozenset([cause])], [place])
-    assert ablation.rank(place) == 1
-    assert ablation.rank(place, cause) == place + 1  # all equal: the retriever's order
-    assert ablation.probability()[place] > ablation.probability(cause)[place]
+    metropolis, cause = position(ablation, "Metropolis"), RequestPart("history", "f3")
+    ablation.score_with_model([frozenset([cause])], [metropolis])
+    assert ablation.rank(metropolis) == 1
+    assert ablation.rank(metropolis, cause) == metropolis + 1  # all scores equal: the retriever's order
+    assert ablation.probability()[metropolis] > ablation.probability(cause)[metropolis]
 
 
-def test_what_lifts_all_items_alike_has_no_effect(recommender: Recommender, scripted: ScriptedEngine) -> None:
+def test_a_part_that_lifts_all_items_alike_has_no_effect(
+    recommender: Recommender, scripted: ScriptedEngine
+) -> None:
     scripted.score = lambda text, label: 3.0 if label == "Yes" and "Friday" in text else 0.0
     ablation = ablation_of(recommender)
     ablation.score_with_model([frozenset([RequestPart("time")])], [0, 1])
     assert np.abs(ablation.effect(RequestPart("time"))).max() < 1e-9
 
 
-def test_what_lifts_the_explained_items_alone_has_an_effect(
+def test_a_part_that_lifts_only_the_explained_items_has_an_effect(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
-    """Against each other the explained ones do not move: others have to be asked."""
+    """Relative to each other they do not move: only reference items show it."""
     titles = ("Metropolis", "Fargo")
     scripted.score = lambda text, label: (
         2.0
@@ -98,10 +100,10 @@ def test_what_lifts_the_explained_items_alone_has_an_effect(
     assert (ablation.effect(RequestPart("time"))[top] > ablation.noise).all()
 
 
-def test_without_its_wish_a_request_is_weighed_like_one_that_has_none(
+def test_without_its_wish_a_request_has_the_weights_of_one_without_a_wish(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
-    """The wish's effect on every item is the difference to what would be served had it not been said."""
+    """The wish's effect on an item is the difference to the score served without the wish."""
     ablation = ablation_of(
         recommender,
         wish="something old",
@@ -112,38 +114,37 @@ def test_without_its_wish_a_request_is_weighed_like_one_that_has_none(
     wish, request = RequestPart("wish"), ablation.request
     ablation.score_with_model([frozenset([wish])], range(len(request.candidates)))
 
-    query, unsaid = without(ablation.query, request, [wish])
-    brought = recommender.retriever.rescore(query, [item.id for item in request.items])
-    unsaid = dataclasses.replace(unsaid, candidates=tuple(brought))
+    query, wishless = remove_parts(ablation.query, request, [wish])
+    rescored = recommender.retriever.rescore(query, [item.id for item in request.items])
+    wishless = dataclasses.replace(wishless, candidates=tuple(rescored))
     assert ablation.ranker is not None
-    served, other = (np.log(ablation.ranker.rank(one).scores) for one in (request, unsaid))
+    served, other = (np.log(ablation.ranker.rank(r).scores) for r in (request, wishless))
     assert np.abs(served - other).max() > 0.1
     assert ablation.effect(wish) == pytest.approx(served - other, abs=1e-5)
 
 
-def test_who_owes_its_place_among_the_candidates_to_a_wish(recommender: Recommender) -> None:
+def test_items_that_only_the_wish_retrieves_are_retrieval_dependent(recommender: Recommender) -> None:
     ablation = ablation_of(recommender, wish="something old")
-    every = len(ablation.request.candidates)
+    assert len(ablation.request.candidates) > 1
     assert (
         ablation.retrieval_dependent(RequestPart("wish")) == frozenset()
-    )  # the small catalogue brings all it has
+    )  # the small catalogue is retrieved whole
 
-    few = dataclasses.replace(ablation.request, candidates=ablation.request.candidates[:1])
-    query, _ = without(ablation.query, few, [RequestPart("wish")])
+    single = dataclasses.replace(ablation.request, candidates=ablation.request.candidates[:1])
+    query, _ = remove_parts(ablation.query, single, [RequestPart("wish")])
     [first] = recommender.retriever.retrieve(query, 1)
     for candidate in ablation.request.candidates:
-        one = dataclasses.replace(few, candidates=(candidate,))
-        retrieval_dependent = Ablation(ablation.query, one, recommender.retriever).retrieval_dependent(
+        alone = dataclasses.replace(single, candidates=(candidate,))
+        dependent = Ablation(ablation.query, alone, recommender.retriever).retrieval_dependent(
             RequestPart("wish")
         )
-        assert retrieval_dependent == (frozenset() if candidate.item.id == first.item.id else {0})
-    assert every > 1
+        assert dependent == (frozenset() if candidate.item.id == first.item.id else {0})
 
 
 def test_same_request_gives_the_same_effects(recommender: Recommender) -> None:
     def effects() -> list[list[float]]:
         ablation = ablation_of(recommender, weights=Weights(model=1, retriever=1))
-        chosen = ablation.choose([0, 1], 5)
+        chosen = ablation.choose_parts([0, 1], 5)
         ablation.score_with_model([frozenset([part]) for part in chosen], [0, 1])
         return [ablation.effect(part).tolist() for part in chosen]
 
@@ -151,10 +152,10 @@ def test_same_request_gives_the_same_effects(recommender: Recommender) -> None:
 
 
 @pytest.mark.parametrize("budget", [0, 1, 3, 6])
-def test_budget_is_held(recommender: Recommender, scripted: ScriptedEngine, budget: int) -> None:
+def test_budget_is_kept(recommender: Recommender, scripted: ScriptedEngine, budget: int) -> None:
     ablation = ablation_of(recommender)
     before = len(scripted.prompts)
-    chosen = ablation.choose([0, 1], budget)
+    chosen = ablation.choose_parts([0, 1], budget)
     ablation.score_with_model([frozenset([part]) for part in chosen], [0, 1])
     assert len(chosen) <= budget
     assert len(scripted.prompts) - before <= budget * (2 + REFERENCE)
@@ -164,7 +165,7 @@ def test_budget_is_held(recommender: Recommender, scripted: ScriptedEngine, budg
 def test_without_the_model_the_retriever_alone_is_measured(recommender: Recommender) -> None:
     whole = ablation_of(recommender)
     ablation = Ablation(whole.query, whole.request, recommender.retriever)
-    everything = [part for part in parts_of(whole.query, whole.request) if part.kind == "history"]
+    everything = [part for part in request_parts(whole.query, whole.request) if part.kind == "history"]
     assert np.abs(ablation.effect(*everything)).max() > ablation.noise
     ablation.score_with_model([frozenset(everything)], [0])
     assert ablation.usage.prompt_tokens == 0
@@ -174,14 +175,14 @@ def test_rescoring_the_same_query_gives_the_retrieved_scores(recommender: Recomm
     ablation = ablation_of(recommender)
     served = [candidate.score for candidate in ablation.request.candidates]
     ids = [candidate.item.id for candidate in ablation.request.candidates]
-    again = recommender.retriever.rescore(ablation.query, ids)
-    assert [one.score for one in again] == pytest.approx(served, abs=1e-5)
+    rescored = recommender.retriever.rescore(ablation.query, ids)
+    assert [candidate.score for candidate in rescored] == pytest.approx(served, abs=1e-5)
 
 
-def test_what_the_prompt_left_out_stays_out_of_every_question(
+def test_history_left_out_of_the_prompt_stays_out_of_every_ablation(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
-    """An old entry may go to fill blocks of the cache: without another one it must not come back."""
+    """The oldest entry may be trimmed to fill cache blocks; removing another must not bring it back."""
     request = recommender.prepare("ann", at=AT, n_candidates=8).request
     oldest = recommender.catalog.by_id(request.candidates[-1].item.id)
     past = (*seen(oldest), *request.history, *request.history)
@@ -196,6 +197,6 @@ def test_what_the_prompt_left_out_stays_out_of_every_question(
     assert ablation.ranker is not None
     assert ablation.ranker.parts.max_history_trim == 0
     del scripted.calls[:]
-    ablation.score_with_model([frozenset([part]) for part in parts_of(query, request)], [0])
+    ablation.score_with_model([frozenset([part]) for part in request_parts(query, request)], [0])
     assert scripted.prompts
     assert not any(oldest.title in prompt for prompt in scripted.prompts)

@@ -18,12 +18,13 @@ from recsys.data.importers import read_domain
 from recsys.errors import PromptError
 from recsys.explain import (
     Lexicon,
+    MeasuredCandidate,
     ReasonCase,
     RequestPart,
+    claim_failures,
     collect_evidence,
+    grounding_failures,
     template_reason,
-    ungrounded,
-    unsupported,
     write_reasons,
 )
 from recsys.explain.grammar import STYLES, Grammar, sentence_pattern
@@ -71,17 +72,21 @@ def told(items: list[Item], draw: random.Random) -> Iterator[Told]:
         item, *liked = draw.sample(items, draw.choice((1, 3, 4)))
         event_context = [RequestPart("time"), RequestPart("place")] if draw.random() < 0.5 else []
         case = collect_evidence(
-            candidate(item, popularity=1.0),
-            seen(*liked),
-            Context(
-                weekday=draw.choice(WEEKDAYS), part_of_day="evening", place=Place(city=draw.choice(PLACES))
-            ),
-            {RequestPart("history", one.id): draw.random() for one in liked}
-            | dict.fromkeys([*event_context, RequestPart("popularity")], 1.0),
-            nouns=("film", "films"),
-            history_shown=3,
-            top_rank=5,
-            variant=variant,
+            MeasuredCandidate(
+                candidate(item, popularity=1.0),
+                seen(*liked),
+                Context(
+                    weekday=draw.choice(WEEKDAYS),
+                    part_of_day="evening",
+                    place=Place(city=draw.choice(PLACES)),
+                ),
+                {RequestPart("history", one.id): draw.random() for one in liked}
+                | dict.fromkeys([*event_context, RequestPart("popularity")], 1.0),
+                nouns=("film", "films"),
+                history_shown=3,
+                top_rank=5,
+                variant=variant,
+            )
         )
         yield Told(case, template_reason(case, PROMPTS).text)
         sentence = first_match(sentence_pattern(case, GRAMMAR_FILE, 0))
@@ -127,7 +132,7 @@ def test_true_sentences_pass(true_sentences: list[Told], lexicon: Lexicon) -> No
     wrong = {
         one.text: found
         for one in true_sentences
-        if (found := unsupported(one.text, one.case, GRAMMAR_FILE, lexicon))
+        if (found := claim_failures(one.text, one.case, GRAMMAR_FILE, lexicon))
     }
     assert len(true_sentences) == 1000
     assert len(wrong) <= 10, list(wrong.items())[:5]
@@ -141,7 +146,7 @@ def test_planted_faults_are_caught(true_sentences: list[Told], lexicon: Lexicon,
         for kind, text in faults(one, items, draw):
             if text != one.text:
                 planted[kind] += 1
-                if not unsupported(text, one.case, GRAMMAR_FILE, lexicon):
+                if not claim_failures(text, one.case, GRAMMAR_FILE, lexicon):
                     missed.append((kind, text))
     assert planted.total() >= 1000
     assert set(planted) == {"title", "year", "weekday", "place", "genre", "claim"}
@@ -161,7 +166,7 @@ def test_sentences_of_every_language_and_style_pass(language: str, style: str) -
             texts.append(
                 Grammar.read(path).fill(first_match(sentence_pattern(case, path, 0, config.style)), case)
             )
-        found = [(text, unsupported(text, case, path)) for text in texts]
+        found = [(text, claim_failures(text, case, path)) for text in texts]
         wrong += [entry for entry in found if entry[1] and (case.has_content or entry[1] != ("unspecific",))]
     assert wrong == []
 
@@ -186,7 +191,7 @@ def test_sentences_of_every_language_and_style_pass(language: str, style: str) -
 def test_each_kind_of_fault_has_its_name(text: str, failure: str) -> None:
     case = CASES["two liked, both share"]
     lexicon = Lexicon([case.item, Item(id="x", title="Heat", attributes={"genre": ("Comedy",)})])
-    assert failure in unsupported(text, case, GRAMMAR_FILE, lexicon)
+    assert failure in claim_failures(text, case, GRAMMAR_FILE, lexicon)
 
 
 def test_comparison_is_against_the_next_item_by_what_only_one_has() -> None:
@@ -204,19 +209,21 @@ def test_comparison_is_against_the_next_item_by_what_only_one_has() -> None:
     with_other = dataclasses.replace(case, other=following.item)
     said = "{item} comes before {other} as it shares {a2} with {h1}, which you liked."
     assert {e.id: e.text for e in case.evidence}["a2"] == "Drama"
-    assert "false_link" in ungrounded(said, with_other, GRAMMAR_FILE)
+    assert "false_link" in grounding_failures(said, with_other, GRAMMAR_FILE)
 
 
 def mixed(effect: float) -> ReasonCase:
     return collect_evidence(
-        candidate(film("x", "Dune", "Sci-Fi")),
-        (*seen(BRAZIL), *seen(ALIEN, liked=False)),
-        Context(),
-        {RequestPart("history", "h2"): 1.0, RequestPart("history", "h1"): effect},
-        nouns=("film", "films"),
-        history_shown=3,
-        top_rank=5,
-        noise=0.1,
+        MeasuredCandidate(
+            candidate(film("x", "Dune", "Sci-Fi")),
+            (*seen(BRAZIL), *seen(ALIEN, liked=False)),
+            Context(),
+            {RequestPart("history", "h2"): 1.0, RequestPart("history", "h1"): effect},
+            nouns=("film", "films"),
+            history_shown=3,
+            top_rank=5,
+            noise=0.1,
+        )
     )
 
 
@@ -225,9 +232,9 @@ def test_mixed_reason_says_what_speaks_against() -> None:
     assert [(entry.text, entry.contribution) for entry in case.against] == [("Alien", -0.5)]
     told = template_reason(case, PROMPTS)
     assert "although you did not like Alien" in told.text
-    assert unsupported(told.text, case, GRAMMAR_FILE) == ()
+    assert claim_failures(told.text, case, GRAMMAR_FILE) == ()
     swapped = told.text.replace("Alien", "@").replace("Brazil", "Alien").replace("@", "Brazil")
-    assert "false_claim" in unsupported(swapped, case, GRAMMAR_FILE)
+    assert "false_claim" in claim_failures(swapped, case, GRAMMAR_FILE)
 
 
 @pytest.mark.parametrize("effect", [0.5, 0.0, -0.1])
@@ -285,7 +292,7 @@ def test_item_that_was_held_back_is_told_by_what_held_it_back(case: ReasonCase, 
     told = template_reason(case, PROMPTS)
     cited = [entry.id for entry in (*case.against, *case.evidence)]
     assert told.text == text
-    assert unsupported(told.text, case, GRAMMAR_FILE, cited=cited) == ()
+    assert claim_failures(told.text, case, GRAMMAR_FILE, cited=cited) == ()
     (written,) = write_reasons([case], ScriptedEngine(), PROMPTS, ReasonConfig()).explanations
     assert (written.source, written.failures) == ("llm", ())
     listed = dataclasses.replace(case, listed=True)
@@ -315,10 +322,10 @@ def test_profile_is_cited_exactly_where_it_mattered(language: str) -> None:
         told = template_reason(case, PROMPTS, config=config)
         assert [entry.id for entry in told.evidence if entry.kind == "profile"] == ["f1"] * cited
         assert (said in told.text) == cited
-        assert unsupported(told.text, case, path) == ()
+        assert claim_failures(told.text, case, path) == ()
     said = "You liked Brazil, and Dune suits your profile."  # which spoke against it, then did nothing
-    assert "false_claim" in unsupported(said, case, GRAMMAR_FILE)
-    assert "uncited_claim" in unsupported(said, case_of(DUNE, BRAZIL), GRAMMAR_FILE)
+    assert "false_claim" in claim_failures(said, case, GRAMMAR_FILE)
+    assert "uncited_claim" in claim_failures(said, case_of(DUNE, BRAZIL), GRAMMAR_FILE)
 
 
 def test_fault_is_named_exactly_where_the_catalogue_is_known() -> None:

@@ -1,4 +1,4 @@
-"""What may be cited: facts that exist and were measured."""
+"""Evidence cites facts that exist and have a measured effect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from recsys.explain import ReasonCase, RequestPart, collect_evidence
+from recsys.explain import MeasuredCandidate, ReasonCase, RequestPart, collect_evidence
 from recsys.types import Context
 from tests.explain.cases import (
     ALIEN,
@@ -29,19 +29,21 @@ class TestEvidence:
         assert [entry.item_id for entry in case.by_kind("history")] == ["h2", "h1"]
 
     @pytest.mark.parametrize("liked", [False, None])
-    def test_item_that_nobody_said_they_liked_is_no_reason(self, liked: bool | None) -> None:
+    def test_history_item_without_a_like_is_not_cited_as_liked(self, liked: bool | None) -> None:
         case = collect_evidence(
-            candidate(DUNE),
-            seen(ALIEN, liked=liked),
-            Context(),
-            {RequestPart("history", "h1"): 1.0},
-            nouns=("film", "films"),
-            history_shown=3,
-            top_rank=5,
+            MeasuredCandidate(
+                candidate(DUNE),
+                seen(ALIEN, liked=liked),
+                Context(),
+                {RequestPart("history", "h1"): 1.0},
+                nouns=("film", "films"),
+                history_shown=3,
+                top_rank=5,
+            )
         )
         assert not case.by_kind("history")
 
-    def test_no_more_history_than_asked_for(self) -> None:
+    def test_history_is_cited_up_to_the_configured_number(self) -> None:
         assert texts(case_of(DUNE, ALIEN, BRAZIL, shown=1), "history") == ["Brazil"]
         assert not case_of(DUNE, ALIEN, BRAZIL, shown=0).by_kind("history")
 
@@ -64,27 +66,27 @@ class TestEvidence:
         ("effect", "cited"),
         [(None, False), (-1.0, False), (0.1, False), (0.11, True), (2.0, True)],
     )
-    def test_context_is_cited_only_where_it_measurably_mattered(
-        self, effect: float | None, cited: bool
-    ) -> None:
+    def test_context_is_cited_only_above_the_noise(self, effect: float | None, cited: bool) -> None:
         case = case_of(DUNE, ALIEN, effect=effect, noise=0.1)
         expected = ["a Friday evening", "being in Minneapolis", "weather rain"] if cited else []
         assert texts(case, "context") == expected
         assert all(entry.contribution == effect for entry in case.by_kind("context"))
 
-    def test_nothing_is_said_of_a_context_that_is_not_known(self) -> None:
+    def test_unknown_context_is_not_cited(self) -> None:
         assert not case_of(DUNE, ALIEN, context=Context(), effect=2.0).by_kind("context")
 
-    def test_what_nobody_said_anything_of_is_cited_where_people_choose_both(self) -> None:
+    def test_unrated_item_is_cited_where_people_choose_both(self) -> None:
         def case(*co_consumed: str, liked: bool | None = None) -> ReasonCase:
             return collect_evidence(
-                candidate(DUNE, co_consumed=dict.fromkeys(co_consumed, 1.0)),
-                seen(ALIEN, liked=liked),
-                Context(),
-                {RequestPart("history", "h1"): 1.0},
-                nouns=("film", "films"),
-                history_shown=3,
-                top_rank=5,
+                MeasuredCandidate(
+                    candidate(DUNE, co_consumed=dict.fromkeys(co_consumed, 1.0)),
+                    seen(ALIEN, liked=liked),
+                    Context(),
+                    {RequestPart("history", "h1"): 1.0},
+                    nouns=("film", "films"),
+                    history_shown=3,
+                    top_rank=5,
+                )
             )
 
         assert [(e.id, e.text, e.item_id) for e in case("h1").by_kind("co_consumed")] == [
@@ -97,7 +99,7 @@ class TestEvidence:
     def test_an_item_is_no_reason_for_itself(self) -> None:
         assert not case_of(DUNE, DUNE, shares={"d": 1.0}).by_kind("history")
 
-    def test_every_measured_id_tells_its_part(self) -> None:
+    def test_every_measured_id_has_its_part(self) -> None:
         case = case_of(DUNE, ALIEN, BRAZIL, effect=1.0)
         measured = [entry for entry in case.evidence if entry.contribution is not None]
         assert set(case.parts) == {entry.id for entry in measured}
@@ -114,7 +116,7 @@ class TestEvidence:
         assert bool(case.by_kind("wish")) == cited
 
     @pytest.mark.parametrize(
-        ("wish", "asked"),
+        ("wish", "named"),
         [
             ("something with sci-fi", ["Sci-Fi"]),
             ("Adventures, sci-fi please", ["Adventure", "Sci-Fi"]),
@@ -123,14 +125,14 @@ class TestEvidence:
             ("dark", []),
         ],
     )
-    def test_what_a_wish_names_comes_first_and_is_cited_wherever_text_search_put_the_item(
-        self, wish: str, asked: list[str]
+    def test_attributes_that_a_wish_names_come_first_whatever_the_text_rank(
+        self, wish: str, named: list[str]
     ) -> None:
         item = film("x", "X", "Drama", "Comedy", "War", "Adventure", "Sci-Fi")
         case = case_of(item, BIG, shares={"h3": 1.0}, channels={"text": 99}, context=Context(wish=wish))
-        assert bool(case.by_kind("wish")) == bool(asked)
-        assert [one.text for one in case.by_kind("attribute") if one.id in case.wish_attributes] == asked
-        assert texts(case, "attribute")[: len(asked)] == asked
+        assert bool(case.by_kind("wish")) == bool(named)
+        assert [one.text for one in case.by_kind("attribute") if one.id in case.wish_attributes] == named
+        assert texts(case, "attribute")[: len(named)] == named
 
     @pytest.mark.parametrize(
         ("wish", "effect", "measure"),
@@ -141,27 +143,29 @@ class TestEvidence:
             ("dark", 0.1, None),
         ],
     )
-    def test_what_would_be_no_candidate_without_its_wish_owes_it_that(
+    def test_item_that_only_the_wish_retrieves_cites_the_wish(
         self, wish: str, effect: float, measure: str | None
     ) -> None:
-        """Among candidates that a wish brought all together it moves none."""
+        """A wish that retrieved all candidates has no effect among them."""
 
-        def found(retrieval_dependent: bool) -> ReasonCase:
+        def collected(retrieval_dependent: bool) -> ReasonCase:
             return collect_evidence(
-                candidate(DUNE),
-                (),
-                Context(wish=wish),
-                {RequestPart("wish"): effect},
-                nouns=("film", "films"),
-                history_shown=3,
-                top_rank=5,
-                noise=0.2,
-                retrieval_dependent=retrieval_dependent,
+                MeasuredCandidate(
+                    candidate(DUNE),
+                    (),
+                    Context(wish=wish),
+                    {RequestPart("wish"): effect},
+                    nouns=("film", "films"),
+                    history_shown=3,
+                    top_rank=5,
+                    noise=0.2,
+                    retrieval_dependent=retrieval_dependent,
+                )
             )
 
-        assert bool(found(retrieval_dependent=False).by_kind("wish")) == (effect > 0.2)
-        assert bool(found(retrieval_dependent=False).against) == (effect < -0.2)
-        case = found(retrieval_dependent=True)
+        assert bool(collected(retrieval_dependent=False).by_kind("wish")) == (effect > 0.2)
+        assert bool(collected(retrieval_dependent=False).against) == (effect < -0.2)
+        case = collected(retrieval_dependent=True)
         [*evidence] = case.by_kind("wish")
         assert [one.measure for one in evidence] == ([measure] if measure else [])
         if measure:
@@ -169,38 +173,40 @@ class TestEvidence:
             assert case.parts == {"w1": RequestPart("wish")}
             assert not case.against
 
-    def test_a_wish_that_moved_nothing_changes_no_evidence(self) -> None:
-        found = [
+    def test_a_wish_without_effect_changes_no_evidence(self) -> None:
+        cases = [
             collect_evidence(
-                candidate(film("x", "X", "Drama", "Sci-Fi")),
-                seen(film("h9", "Y", "Drama"), liked=True),
-                Context(wish=wish),
-                {RequestPart("history", "h9"): 1.0, RequestPart("wish"): 0.1},
-                nouns=("film", "films"),
-                history_shown=3,
-                top_rank=5,
-                noise=0.2,
+                MeasuredCandidate(
+                    candidate(film("x", "X", "Drama", "Sci-Fi")),
+                    seen(film("h9", "Y", "Drama"), liked=True),
+                    Context(wish=wish),
+                    {RequestPart("history", "h9"): 1.0, RequestPart("wish"): 0.1},
+                    nouns=("film", "films"),
+                    history_shown=3,
+                    top_rank=5,
+                    noise=0.2,
+                )
             )
             for wish in ("sci-fi", "")
         ]
-        assert found[0].evidence == found[1].evidence
-        assert not found[0].wish_attributes
+        assert cases[0].evidence == cases[1].evidence
+        assert not cases[0].wish_attributes
 
     @pytest.mark.parametrize(("popularity", "cited"), [(0.99, True), (0.9, True), (0.89, False)])
-    def test_popular_is_said_only_of_the_most_popular(self, popularity: float, cited: bool) -> None:
+    def test_popularity_is_cited_only_for_the_most_popular(self, popularity: float, cited: bool) -> None:
         assert bool(case_of(popularity=popularity).by_kind("popularity")) == cited
 
-    def test_first_of_what_is_left_by_popularity_is_not_yet_popular(self) -> None:
+    def test_first_of_the_popularity_channel_is_not_popular_by_itself(self) -> None:
         case = case_of(
             channels={"popularity": 1}, popularity=0.7
-        )  # who saw the most popular films is left others
+        )  # the most popular films are in the history
         assert not case.by_kind("popularity")
 
-    def test_popular_is_not_said_where_history_or_a_wish_speak(self) -> None:
+    def test_popularity_is_not_cited_next_to_history_or_a_wish(self) -> None:
         assert not case_of(DUNE, ALIEN, popularity=1.0).by_kind("popularity")
         assert not case_of(popularity=1.0, context=Context(wish="dark")).by_kind("popularity")
 
-    def test_attribute_of_nothing_but_invisible_signs_is_none(self) -> None:
+    def test_invisible_attribute_is_not_cited(self) -> None:
         assert not case_of(film("x", "X", "\u200b", "\u202e")).evidence
 
     def test_ids_are_unique(self) -> None:

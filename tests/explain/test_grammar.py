@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys.explain import ungrounded
+from recsys.explain import grounding_failures
 from recsys.explain.grammar import Grammar, sentence_pattern
 from tests.explain.cases import (
     BRAZIL,
@@ -30,7 +30,7 @@ class TestGrammar:
         @given(st.from_regex(sentence_pattern(case, GRAMMAR_FILE, attempt), fullmatch=True))
         def check(sentence: str) -> None:
             sentence = sentence.rstrip("\n")  # `$` allows one
-            assert ungrounded(sentence, case, GRAMMAR_FILE) == ()
+            assert grounding_failures(sentence, case, GRAMMAR_FILE) == ()
             told = Grammar.read(GRAMMAR_FILE).fill(sentence, case)
             assert not re.search(r"[{}]|\s\s|\s[.,]|\(\)|\|", told)
             assert told.endswith(".")
@@ -75,7 +75,7 @@ class TestGrammar:
     GOOD = "You liked {h1} and {h2}, and {item} has {a1} too."
 
     def test_sentence_that_the_faults_are_planted_in_is_sound(self) -> None:
-        assert ungrounded(self.GOOD, CASES["two liked, both share"], GRAMMAR_FILE) == ()
+        assert grounding_failures(self.GOOD, CASES["two liked, both share"], GRAMMAR_FILE) == ()
 
     @pytest.mark.parametrize(
         ("sentence", "failure"),
@@ -99,4 +99,4 @@ class TestGrammar:
     def test_planted_fault_is_caught(self, sentence: str, failure: str) -> None:
         case = CASES["two liked, both share"]
         assert texts(case, "attribute")[0] == "Sci-Fi"
-        assert failure in ungrounded(sentence, case, GRAMMAR_FILE)
+        assert failure in grounding_failures(sentence, case, GRAMMAR_FILE)

@@ -12,7 +12,7 @@ import pytest
 from recsys.config import ReasonConfig
 from recsys.errors import EngineDead, EngineError
 from recsys.explain import template_reason, write_reasons
-from recsys.explain.verifier import false_links
+from recsys.explain.verifier import placeholder_failures
 from recsys.explain.writer import FALLBACK
 from recsys.types import Context, Place
 from tests.explain.cases import (
@@ -63,7 +63,7 @@ class TestFallback:
         monkeypatch.setattr(PROMPTS, "render_block", remember)
         for case in grid():
             template_reason(case, PROMPTS)
-            assert false_links(sentences[-1], case) == (), sentences[-1]
+            assert placeholder_failures(sentences[-1], case) == (), sentences[-1]
 
     def test_item_of_which_nothing_is_known_is_called_that(self) -> None:
         case = case_of(film("x", "Untold"), channels={"popularity": 99})
