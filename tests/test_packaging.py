@@ -15,8 +15,11 @@ from types import ModuleType
 import pytest
 from packaging.requirements import Requirement
 
+import recsys
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"recsys", "retrieval", "finetune", "prompts"}
+METADATA = f"whyrec-{recsys.__version__}.dist-info"
 HEAVY = ("torch", "vllm", "transformers", "faiss", "sentence_transformers", "pandas", "peft")
 
 
@@ -74,16 +77,17 @@ def test_wheel_holds_code_templates_pages_and_domains(wheel: Path) -> None:
 
 def test_wheel_holds_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.partition("/")[0] for name in names} == PACKAGES | {"whyrec-0.1.0.dist-info"}
+    assert {name.partition("/")[0] for name in names} == PACKAGES | {METADATA}
     assert [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".db"))] == []
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 15_000_000
 
 
 def test_wheel_names_the_command_and_light_dependencies(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        points = archive.read("whyrec-0.1.0.dist-info/entry_points.txt").decode()
-        metadata = HeaderParser().parsestr(archive.read("whyrec-0.1.0.dist-info/METADATA").decode())
+        points = archive.read(f"{METADATA}/entry_points.txt").decode()
+        metadata = HeaderParser().parsestr(archive.read(f"{METADATA}/METADATA").decode())
     assert "recsys = recsys.cli:main" in points
+    assert metadata["Version"] == recsys.__version__
     assert metadata["Requires-Python"] == ">=3.11"
     base = [
         Requirement(line).name for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
@@ -136,8 +140,9 @@ def test_lock_satisfies_pyproject(lock: ModuleType, text: str) -> None:
     """A dependency that was added or raised without `make lock` is found here."""
     pins = lock.pinned(text)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    for wish in lock.own_requirements(project, lock.EXTRAS):
-        assert wish.specifier.contains(pins[lock.canonicalize_name(wish.name)], prereleases=True), str(wish)
+    for requirement in lock.own_requirements(project, lock.EXTRAS):
+        pin = pins[lock.canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pin, prereleases=True), str(requirement)
 
 
 def test_lock_is_exact_sorted_and_of_no_machine(lock: ModuleType, text: str) -> None:
@@ -171,9 +176,9 @@ def test_graph_is_walked_through_extras_and_markers(
         "data": {"version": "5", "requires_dist": ["never"]},
         "heavy": {"version": "6", "requires_dist": ["never"]},
     }
-    # `web` is met without its extra first: it must be walked again with it.
-    found = lock.reached([Requirement("web"), Requirement("app")], packages)
-    assert found == {"app": "1", "data": "5", "quick": "3", "under-score": "4", "web": "2"}
+    # `web` is first reached without its extra: it must be walked again with it.
+    versions = lock.prune([Requirement("web"), Requirement("app")], packages)
+    assert versions == {"app": "1", "data": "5", "quick": "3", "under-score": "4", "web": "2"}
 
 
 # --- the clone's scripts -----------------------------------------------------------
