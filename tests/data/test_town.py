@@ -16,8 +16,8 @@ from recsys.context.geo import minute_of_week, parse_hours
 from recsys.data.event_contexts import event_contexts
 from recsys.data.importers import import_domain, read_domain
 from recsys.data.store import Store
-from recsys.data.synthetic import town_facts
 from recsys.data.synthetic.town import Town, files, town
+from recsys.data.synthetic.town_facts import FACTS
 from recsys.types import Context
 
 
@@ -46,7 +46,7 @@ def test_it_has_the_size_that_its_description_promises(made: Town) -> None:
     assert (len(made.places), len(made.residents)) == (251, 300)
     assert 11_000 < len(made.visits) < 13_000
     assert len({place.title for place in made.places}) == len(made.places)
-    assert {place.category.name for place in made.places} == {one.name for one in town_facts.CATEGORIES}
+    assert {place.category.name for place in made.places} == {category.name for category in FACTS.categories}
 
 
 def test_nobody_goes_to_a_closed_place_or_twice_to_one(made: Town) -> None:
@@ -89,7 +89,7 @@ def test_visits_are_as_likely_as_the_optimum_says(made: Town) -> None:
 
 
 def context(hour: int, weather: str = "sunny", place: str = "Old Quay") -> Context:
-    at = dt.datetime(2025, 7, 4, hour, tzinfo=ZoneInfo(town_facts.TIMEZONE))  # a Friday
+    at = dt.datetime(2025, 7, 4, hour, tzinfo=ZoneInfo(FACTS.timezone))  # a Friday
     return build_context(at=at, place=place, extra={"weather": weather}, domain=load_domain("places"))
 
 
@@ -139,8 +139,8 @@ def test_the_domain_reads_what_the_town_wrote(made: Town, elsewhere: Path) -> No
         assert item.site is not None
         assert (item.site.latitude, item.site.longitude, item.site.hours) == (*place.point, place.hours)
     assert domain.locality is not None
-    assert domain.locality.areas == {name: point for name, (point, _) in town_facts.AREAS.items()}
-    assert (domain.locality.name, domain.locality.timezone) == (town_facts.NAME, town_facts.TIMEZONE)
+    assert domain.locality.areas == {name: area.centre for name, area in FACTS.areas.items()}
+    assert (domain.locality.name, domain.locality.timezone) == (FACTS.name, FACTS.timezone)
     for user, resident in zip(batch.users, made.residents, strict=True):
         assert user.home is not None
         assert (user.home.latitude, user.home.longitude) == resident.home

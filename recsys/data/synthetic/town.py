@@ -1,18 +1,19 @@
-"""A generated town: places, residents and visits whose truth is known. All of it is invented.
+"""A generated town whose true preferences are known. All of it is invented.
 
 A resident who goes out at some moment, from some point, in some weather, chooses among the
-open places not yet visited with probability softmax(utility), where utility (nats) is
+open places not yet visited with probability softmax(utility), where the utility (nats) is
 
     taste(category) + price taste * price + hour(category, time of day) + weekend(category)
     + weather(setting) - PER_KM * distance + quality
 
-and a closed place is impossible. Nothing else has any effect, so `Town.optimum` is the best
-that any recommender can do. `domains/places/README.md` describes how the parts are drawn.
+and a closed place is impossible. Nothing else has an effect, so no recommender can beat
+`Town.optimum`. `domains/places/README.md` describes how the parts are sampled.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime as dt
 import hashlib
 import os
@@ -26,21 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.context.geo import DAY, WEEK, distance_km, minute_of_week, parse_hours
-from recsys.data.synthetic.town_facts import (
-    AREAS,
-    CATEGORIES,
-    CENTRE,
-    FIRST_DAY,
-    HOUSEHOLDS,
-    NAMES,
-    OUTDOOR_EFFECT,
-    PRICES,
-    STARTS,
-    TIMEZONE,
-    WEATHER,
-    WEATHER_CHANGE,
-    Category,
-)
+from recsys.data.synthetic.town_facts import FACTS, FILE, Category, Point
 from recsys.types import Context
 from recsys.utils.files import staged_folder
 
@@ -49,8 +36,11 @@ RESIDENTS = 300
 DAYS = 182
 VISITS = (28, 52)  # of a resident: fewest, most
 PER_KM = 0.8
-TASTE = 1.1  # deviation of a resident's own taste for a category
-QUALITY = 0.5  # deviation of a place's quality
+TASTE = 1.1  # standard deviation of a resident's own taste for a category
+QUALITY = 0.5  # standard deviation of the quality of places
+
+FIRST_DAY = dt.datetime.combine(FACTS.first_day, dt.time())
+WEATHER = list(FACTS.weather)
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -58,49 +48,49 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TownPlace:
-    """One place of the town; price from 0 (free) to 3."""
+    """One place of the town."""
 
     id: str
     title: str
     category: Category
-    price: int
+    price: int  # from 0 (free) to 3
     area: str
-    point: tuple[float, float]
+    point: Point
     hours: str
 
 
 @dataclass(frozen=True)
 class Resident:
-    """One person; `start` and `work` are points in degrees."""
+    """One person who lives in the town."""
 
     id: str
     age: int
     household: str
-    home: tuple[float, float]
-    work: tuple[float, float]
+    home: Point
+    work: Point
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A resident (number) went from `start` to a place (number) at a local time, in some weather."""
+    """A resident went to a place."""
 
-    resident: int
-    place: int
-    time: dt.datetime
-    start: tuple[float, float]
+    resident: int  # index in `Town.residents`
+    place: int  # index in `Town.places`
+    time: dt.datetime  # local
+    start: Point  # where the resident came from
     weather: str
 
 
 class Town:
-    """The town of a seed: the same one on every call."""
+    """The town of a seed."""
 
     def __init__(self, seed: int = SEED) -> None:
         self._random = np.random.default_rng(seed)
-        self.places = self._make_places()
-        self.residents = self._make_residents()
-        self._number = {resident.id: number for number, resident in enumerate(self.residents)}
-        self._row = {place.id: row for row, place in enumerate(self.places)}
-        categories = list(CATEGORIES)
+        self.places = self._sample_places()
+        self.residents = self._sample_residents()
+        self._resident_index = {resident.id: index for index, resident in enumerate(self.residents)}
+        self._place_index = {place.id: index for index, place in enumerate(self.places)}
+        categories = FACTS.categories
         self._category = np.array([categories.index(place.category) for place in self.places])
         self._outdoor = np.array([place.category.outdoor for place in self.places], dtype=float)
         self._points = np.array([place.point for place in self.places])
@@ -108,35 +98,40 @@ class Town:
         for row, place in enumerate(self.places):
             for first, last in parse_hours(place.hours).spans:
                 self._open[first:last, row] = True
-        self._hour = np.array([_by_minute(category) for category in categories])  # (categories, minutes)
+        self._time_effect = np.array([_time_effect(category) for category in categories])  # (c, minutes)
         self._weekend = np.array([category.weekend for category in categories])
-        self._fixed = self._make_taste()
-        self.visits = self._make_visits()
+        self._constant = self._sample_constant_utility()
+        self.visits = self._sample_visits()
 
     def optimum(self, resident: str, context: Context, visited: Collection[str] = ()) -> dict[str, float]:
-        """log p of every place for a resident's next visit in this situation, -inf where it cannot be.
+        """Return the true log p of every place as the next visit; -inf where it is impossible.
 
-        What the context does not say has no effect. Raises KeyError for an unknown resident.
+        What the context does not say has no effect.
+
+        Args:
+            resident: Id of the resident.
+            context: Time, place and `extra["weather"]`.
+            visited: Ids of places that are excluded.
+
+        Raises:
+            KeyError: The resident does not exist.
         """
-        minute, here = minute_of_week(context), context.place
-        known = here is not None and here.latitude is not None and here.longitude is not None
+        minute, start = minute_of_week(context), context.place
+        point = [start.latitude, start.longitude] if start else [None, None]
+        weather = context.extra.get("weather", "")
         utility = self._utility(
-            np.array([self._number[resident]]),
+            np.array([self._resident_index[resident]]),
             np.array([-1 if minute is None else minute]),
-            np.array(
-                [[here.latitude, here.longitude]] if known and here else [[np.nan, np.nan]], dtype=float
-            ),
-            np.array([list(WEATHER).index(weather)])
-            if (weather := context.extra.get("weather")) in WEATHER
-            else np.array([-1]),
+            np.array([[np.nan, np.nan] if None in point else point], dtype=float),
+            np.array([WEATHER.index(weather) if weather in WEATHER else -1]),
         )[0]
-        utility[[self._row[place] for place in visited if place in self._row]] = -np.inf
+        utility[[self._place_index[place] for place in visited if place in self._place_index]] = -np.inf
         peak = utility.max()
         total = peak + np.log(np.exp(utility - peak).sum()) if np.isfinite(peak) else 0.0
-        return {place.id: float(utility[row] - total) for row, place in enumerate(self.places)}
+        return {place.id: float(utility[index] - total) for index, place in enumerate(self.places)}
 
     def write(self, folder: Path) -> None:
-        """places.csv, residents.csv and visits.csv."""
+        """Write places.csv, residents.csv and visits.csv."""
         _write(
             folder / "places.csv",
             ("id", "title", "category", "setting", "price", "area", "latitude", "longitude", "hours"),
@@ -146,7 +141,7 @@ class Town:
                     place.title,
                     place.category.name,
                     "outdoor" if place.category.outdoor else "indoor",
-                    PRICES[place.price],
+                    FACTS.prices[place.price],
                     place.area,
                     *place.point,
                     place.hours,
@@ -157,7 +152,10 @@ class Town:
         _write(
             folder / "residents.csv",
             ("id", "age", "household", "home"),
-            ((one.id, one.age, one.household, _written(one.home)) for one in self.residents),
+            (
+                (resident.id, resident.age, resident.household, _format(resident.home))
+                for resident in self.residents
+            ),
         )
         _write(
             folder / "visits.csv",
@@ -167,203 +165,205 @@ class Town:
                     self.residents[visit.resident].id,
                     self.places[visit.place].id,
                     round(visit.time.timestamp()),
-                    _written(visit.start),
+                    _format(visit.start),
                     visit.weather,
                 )
                 for visit in self.visits
             ),
         )
 
-    def _make_places(self) -> list[TownPlace]:
-        random, made = self._random, []
-        names = {kind: [str(one) for one in random.permutation(words)] for kind, words in NAMES.items()}
-        areas = list(AREAS)
-        for category in CATEGORIES:
+    def _sample_places(self) -> list[TownPlace]:
+        random, drafts = self._random, []
+        names = {kind: list(map(str, random.permutation(words))) for kind, words in FACTS.names.items()}
+        areas, shares = list(FACTS.areas), [part.share for part in FACTS.areas.values()]
+        for category in FACTS.categories:
             for number in range(category.count):
-                area = areas[random.choice(len(areas), p=[AREAS[name][1] for name in areas])]
-                first = names[category.words][number % len(names[category.words])]
-                title = category.titles[int(random.integers(len(category.titles)))].format(first, area)
-                made.append(
-                    (
-                        title,
-                        category,
-                        int(random.choice(category.prices)),
-                        area,
-                        self._point_near(AREAS[area][0]),
-                        str(random.choice(category.hours)),
-                    )
-                )
-        order = random.permutation(len(made))
+                area = areas[random.choice(len(areas), p=shares)]
+                name = names[category.words][number % len(names[category.words])]
+                title = category.titles[int(random.integers(len(category.titles)))].format(name, area)
+                price = int(random.choice(category.prices))
+                point = self._point_near(FACTS.areas[area].centre)
+                hours = str(random.choice(category.hours))
+                drafts.append(TownPlace("", title, category, price, area, point, hours))
         titles: set[str] = set()
         places = []
-        for number, (title, category, price, area, point, hours) in enumerate(made[row] for row in order):
-            unique = title if title not in titles else f"{title} at {area}"
-            while unique in titles:
-                unique = f"{unique} II"
-            titles.add(unique)
-            places.append(TownPlace(f"p{number + 1:03}", unique, category, price, area, point, hours))
+        for number, draft in enumerate(drafts[index] for index in random.permutation(len(drafts))):
+            title = draft.title if draft.title not in titles else f"{draft.title} at {draft.area}"
+            while title in titles:
+                title = f"{title} II"
+            titles.add(title)
+            places.append(dataclasses.replace(draft, id=f"p{number + 1:03}", title=title))
         return places
 
-    def _make_residents(self) -> list[Resident]:
-        random, areas, kinds = self._random, list(AREAS), list(HOUSEHOLDS)
-        made = []
+    def _sample_residents(self) -> list[Resident]:
+        random, kinds = self._random, list(FACTS.households)
+        shares = [household.share for household in FACTS.households.values()]
+        centres = [area.centre for area in FACTS.areas.values()]
+        residents = []
         for number in range(RESIDENTS):
-            household = kinds[random.choice(len(kinds), p=[HOUSEHOLDS[kind].share for kind in kinds])]
-            youngest, oldest = HOUSEHOLDS[household].ages
-            home, work = (AREAS[areas[place]][0] for place in random.integers(len(areas), size=2))
-            made.append(
-                Resident(
-                    f"r{number + 1:03}",
-                    int(random.integers(youngest, oldest + 1)),
-                    household,
-                    self._point_near(home),
-                    self._point_near(work),
-                )
-            )
-        return made
+            kind = kinds[random.choice(len(kinds), p=shares)]
+            youngest, oldest = FACTS.households[kind].ages
+            home, work = (centres[index] for index in random.integers(len(centres), size=2))
+            age = int(random.integers(youngest, oldest + 1))
+            points = self._point_near(home), self._point_near(work)
+            residents.append(Resident(f"r{number + 1:03}", age, kind, *points))
+        return residents
 
-    def _make_taste(self) -> Array:
-        """What of a utility depends on neither time nor point: (residents, places)."""
-        random, categories = self._random, CATEGORIES
-        own = random.normal(0, TASTE, (RESIDENTS, len(categories)))
+    def _sample_constant_utility(self) -> Array:
+        """Sample the part of the utility without time, point and weather: (residents, places)."""
+        random = self._random
+        households = [FACTS.households[resident.household] for resident in self.residents]
+        own = random.normal(0, TASTE, (RESIDENTS, len(FACTS.categories)))
         shared = np.array(
             [
-                [HOUSEHOLDS[resident.household].tastes.get(category.name, 0.0) for category in categories]
-                for resident in self.residents
+                [household.tastes.get(category.name, 0.0) for category in FACTS.categories]
+                for household in households
             ]
         )
         prices = np.array([place.price for place in self.places], dtype=float)
-        thrift = random.normal([HOUSEHOLDS[one.household].price for one in self.residents], 0.25)
+        price_taste = random.normal([household.price for household in households], 0.25)
         quality = random.normal(0, QUALITY, len(self.places))
-        fixed: Array = (own + shared)[:, self._category] + thrift[:, None] * prices + quality
-        return fixed
+        utility: Array = (own + shared)[:, self._category] + price_taste[:, None] * prices + quality
+        return utility
 
-    def _make_visits(self) -> list[Visit]:
-        """Each resident's visits, each to a place that is new to them, oldest first."""
-        random, zone = self._random, ZoneInfo(TIMEZONE)
+    def _sample_visits(self) -> list[Visit]:
+        """Sample each resident's visits, each to a new place; oldest first."""
+        random, zone = self._random, ZoneInfo(FACTS.timezone)
         counts = random.integers(VISITS[0], VISITS[1] + 1, RESIDENTS)
-        weather = self._make_weather()
-        moments = [np.sort(self._moments(int(count))) for count in counts]
+        weather_of_quarter = self._sample_weather()
+        minutes = [np.sort(self._sample_minutes(int(count))) for count in counts]
         visited = np.zeros((RESIDENTS, len(self.places)), dtype=bool)
         visits = []
         for step in range(counts.max()):
-            who = np.flatnonzero(counts > step)
-            minute = np.array([moments[one][step] for one in who])
+            residents = np.flatnonzero(counts > step)
+            minute = np.array([minutes[resident][step] for resident in residents])
             start = np.array(
-                [self._start(self.residents[one], int(at)) for one, at in zip(who, minute, strict=True)]
+                [
+                    self._sample_start(self.residents[resident], int(at))
+                    for resident, at in zip(residents, minute, strict=True)
+                ]
             )
-            sky = weather[minute // (DAY // 4)]
-            utility = self._utility(who, (minute + FIRST_DAY.weekday() * DAY) % WEEK, start, sky)
-            utility[visited[who]] = -np.inf
+            weather = weather_of_quarter[minute // (DAY // 4)]
+            utility = self._utility(residents, (minute + FIRST_DAY.weekday() * DAY) % WEEK, start, weather)
+            utility[visited[residents]] = -np.inf
             chosen = np.argmax(utility + random.gumbel(size=utility.shape), axis=1)
-            visited[who, chosen] = True
+            visited[residents, chosen] = True
             visits += [
                 Visit(
-                    int(one),
+                    int(resident),
                     int(place),
                     (FIRST_DAY + dt.timedelta(minutes=int(at))).replace(tzinfo=zone),
                     (float(point[0]), float(point[1])),
-                    list(WEATHER)[sky_now],
+                    WEATHER[kind],
                 )
-                for one, place, at, point, sky_now in zip(who, chosen, minute, start, sky, strict=True)
+                for resident, place, at, point, kind in zip(
+                    residents, chosen, minute, start, weather, strict=True
+                )
             ]
         return sorted(visits, key=lambda visit: (visit.time, visit.resident))
 
     def _utility(self, residents: Rows, minute: Rows, start: Array, weather: Rows) -> Array:
-        """(n, places) for n situations; minute of the week and weather -1, points NaN where unknown."""
-        far = distance_km(start[:, :1], start[:, 1:], self._points[:, 0], self._points[:, 1])
-        utility: Array = self._fixed[residents] - PER_KM * np.nan_to_num(far)
-        sky = np.where(weather < 0, 0.0, np.array(OUTDOOR_EFFECT)[weather])
-        utility = utility + sky[:, None] * self._outdoor
+        """Return the utility of every place in n situations, shape (n, places).
+
+        Unknown are minute of the week and weather where they are -1, points where they are NaN.
+        """
+        distance = distance_km(start[:, :1], start[:, 1:], self._points[:, 0], self._points[:, 1])
+        utility: Array = self._constant[residents] - PER_KM * np.nan_to_num(distance)
+        outdoor_effect = np.array([kind.outdoor for kind in FACTS.weather.values()])
+        weather_effect = np.where(weather < 0, 0.0, outdoor_effect[weather])
+        utility = utility + weather_effect[:, None] * self._outdoor
         timed = minute >= 0
         weekend = minute >= 5 * DAY
-        timely = self._hour[self._category][:, minute % DAY].T + np.outer(
+        time_effect = self._time_effect[self._category][:, minute % DAY].T + np.outer(
             weekend, self._weekend[self._category]
         )
-        utility[timed] += timely[timed]
+        utility[timed] += time_effect[timed]
         utility[timed] = np.where(self._open[minute[timed]], utility[timed], -np.inf)
         return utility
 
-    def _moments(self, count: int) -> Rows:
-        """Minutes since the first day's midnight, at most one every two hours, none with everything closed."""
+    def _sample_minutes(self, count: int) -> Rows:
+        """Sample departures in minutes since the first midnight, at most one a day."""
         random = self._random
         day = random.choice(DAYS, size=count, replace=False)
         weekend = (day + FIRST_DAY.weekday()) % 7 >= 5
-        centres, spread, weights = (np.array(column, dtype=float) for column in zip(*STARTS, strict=True))
+        mean = np.array([departure.hour for departure in FACTS.departures])
+        spread = np.array([departure.spread for departure in FACTS.departures])
+        weights = np.array([departure.weight for departure in FACTS.departures])
         kind = np.where(
             weekend,
-            random.choice(len(STARTS), size=count, p=weights[::-1] / weights.sum()),
-            random.choice(len(STARTS), size=count, p=weights / weights.sum()),
+            random.choice(len(weights), size=count, p=weights[::-1] / weights.sum()),
+            random.choice(len(weights), size=count, p=weights / weights.sum()),
         )
-        hour = np.clip(random.normal(centres[kind], spread[kind]), 6.5, 23.9)
+        hour = np.clip(random.normal(mean[kind], spread[kind]), 6.5, 23.9)
         minutes: Rows = (day * DAY + np.round(hour * 12) * 5).astype(np.int64)
         return minutes
 
-    def _start(self, resident: Resident, minute: int) -> tuple[float, float]:
-        """From home, on working days until the evening also from work, else from somewhere in town."""
+    def _sample_start(self, resident: Resident, minute: int) -> Point:
+        """Sample where a resident comes from: home, work in working hours, or anywhere in town."""
         weekday = (minute // DAY + FIRST_DAY.weekday()) % 7 < 5
         chance = self._random.random()
         if weekday and 9 * 60 <= minute % DAY < 18 * 60 and chance < 0.6:
             return resident.work
         if chance < 0.75:
             return resident.home
-        areas = [point for point, _ in AREAS.values()]
-        return self._point_near(areas[int(self._random.integers(len(areas)))])
+        centres = [area.centre for area in FACTS.areas.values()]
+        return self._point_near(centres[int(self._random.integers(len(centres)))])
 
-    def _make_weather(self) -> Rows:
-        """Of every quarter of every day: mostly what it was before."""
-        random, shares = self._random, list(WEATHER.values())
+    def _sample_weather(self) -> Rows:
+        """Sample the weather of every quarter of every day, which is mostly that of the last one."""
+        random, shares = self._random, [kind.share for kind in FACTS.weather.values()]
         draws = random.choice(len(WEATHER), size=4 * DAYS, p=shares)
-        changes = random.random(4 * DAYS) < WEATHER_CHANGE
+        changes = random.random(4 * DAYS) < FACTS.weather_change
         changes[0] = True
         last = np.maximum.accumulate(np.where(changes, np.arange(4 * DAYS), 0))
         weather: Rows = draws[last].astype(np.int64)
         return weather
 
-    def _point_near(self, centre: tuple[float, float]) -> tuple[float, float]:
-        """A point some 400 m from a centre, to the 11 m that four decimals tell."""
-        north, east = self._random.normal(0, 0.4, 2) / 111.2
-        wide = np.cos(np.radians(CENTRE[0]))
-        return round(centre[0] + float(north), 4), round(centre[1] + float(east / wide), 4)
+    def _point_near(self, centre: Point) -> Point:
+        """Sample a point about 400 m from a centre, rounded to four decimals (11 m)."""
+        north, east = self._random.normal(0, 0.4, 2) / 111.2  # km to degrees of latitude
+        narrowing = np.cos(np.radians(FACTS.centre[0]))
+        return round(centre[0] + float(north), 4), round(centre[1] + float(east / narrowing), 4)
 
 
 @lru_cache(maxsize=1)
 def town() -> Town:
-    """The shipped town, made once per process."""
+    """Return the shipped town, generated once per process."""
     return Town()
 
 
 def files(folder: Path) -> Path:
-    """The folder, under `folder`, that holds the town's files; they are made where it is missing.
+    """Return the folder inside `folder` with the town's files, and write them if it is missing.
 
-    Its name bears the hash of the generator, so that a changed one makes new files; it appears whole.
+    Its name contains a hash of the generator, so that a changed generator writes new files.
     """
     here = Path(__file__)
-    code = b"".join(path.read_bytes() for path in (here, here.with_name("town_facts.py")))
-    made = folder / f"town-{hashlib.sha256(code).hexdigest()[:12]}"
-    if not made.is_dir():
-        with staged_folder(made) as new:
+    sources = (here, here.with_name("town_facts.py"), FILE)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    target = folder / f"town-{digest[:12]}"
+    if not target.is_dir():
+        with staged_folder(target) as new:
             town().write(new)
             try:
-                os.rename(new, made)
+                os.rename(new, target)
             except OSError:
-                if not made.is_dir():  # no other process was faster: a real failure
+                if not target.is_dir():  # no other process was faster: a real failure
                     raise
-    return made
+    return target
 
 
-def _by_minute(category: Category) -> Array:
-    """What the time of day adds to a category, for each minute of a day: the highest of its bumps."""
+def _time_effect(category: Category) -> Array:
+    """Return the effect of the time on a category for each minute of a day: its highest bump."""
     minutes = np.arange(DAY) / 60
     bumps = [
         height * np.exp(-0.5 * (((minutes - hour + 12) % 24 - 12) / width) ** 2)
         for hour, width, height in category.peaks
     ]
-    found: Array = np.max(bumps, axis=0)
-    return found
+    effect: Array = np.max(bumps, axis=0)
+    return effect
 
 
-def _written(point: tuple[float, float]) -> str:
+def _format(point: Point) -> str:
     return f"{point[0]}, {point[1]}"
 
 
