@@ -1,6 +1,6 @@
-"""Looks at every part an installation needs, one by one, and names the fix of each that fails.
+"""Checks every part of an installation, and names the fix of each that fails.
 
-Nothing is printed and nothing is repaired here; `recsys doctor` shows the checks.
+Nothing is printed or repaired here; `recsys doctor` prints the checks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from recsys.config import Domain, Settings, load_domain
 from recsys.errors import IndexDamaged, RecsysError
 from recsys.types import StrictModel
@@ -25,12 +27,12 @@ from recsys.utils import system
 
 Status = Literal["ok", "warn", "fail"]
 Finding = tuple[Status, str, str]
-"""Status, detail, fix: a check before it has its name."""
+"""Status, detail, fix: a `Check` without its name."""
 
 GIB = 2**30
 
 INSTALL = "`make setup` in a clone, or pip install 'whyrec[cpu]' ('whyrec[gpu]' where there is a GPU)"
-REPORT = "this is a fault of whyrec: please report it with the command that led here"
+REPORT = "this is a bug in whyrec: please report it with the command that led here"
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 REMOVE_COMPANIONS = f"pip uninstall -y {' '.join(COMPANIONS)}"
 
@@ -38,51 +40,54 @@ REQUIRED = ("torch", "transformers", "sentence_transformers", "faiss", "vllm", "
 
 
 class Check(StrictModel):
-    """One finding. `fix` is the next step; a failed check always has one."""
+    """The outcome of one check."""
 
     name: str
     status: Status
     detail: str
-    fix: str = ""
+    fix: str = Field("", description="the next step; never empty for a failed check")
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """What the checks look at."""
+class Environment:
+    """What the checks inspect."""
 
     settings: Settings
-    domain: str | None
-    imports: Mapping[str, system.ModuleImport]
+    domain: str | None  # name or folder
+    imports: Mapping[str, system.ModuleImport]  # by module
 
     @property
     def domain_name(self) -> str:
+        """The name of the domain, also where a folder was given."""
         try:
             return load_domain(self.domain or "").name
-        except RecsysError:  # the check of the data says it
+        except RecsysError:  # reported by the check of the data
             return self.domain or ""
 
     @property
     def remote(self) -> bool:
+        """Whether the model runs in another process."""
         return self.settings.engine.startswith(("http://", "https://"))
 
     @property
     def gpu(self) -> str:
+        """The name of the GPU that torch uses; empty without one."""
         return self.imports.get("torch", system.ModuleImport()).gpu
 
 
 def run_checks(settings: Settings, domain: str | None, start_engine: bool) -> list[Check]:
-    """All checks, cheapest first. Takes seconds; with `start_engine` as long as the engine does."""
+    """Run all checks, which takes seconds, or as long as the engine needs with `start_engine`."""
     return list(each_check(settings, domain, start_engine))
 
 
 def each_check(settings: Settings, domain: str | None, start_engine: bool) -> Iterator[Check]:
-    """The same, one by one as they are done. A check that fails never stops the others."""
-    case = Inspection(settings, domain, {})
-    yield _attempt("python", _python, case)
-    yield _attempt("torch companions", _companions, case)
-    case = Inspection(settings, domain, _imports(REQUIRED))
+    """Yield the checks as they are done, cheapest first. A failed check does not stop the others."""
+    environment = Environment(settings, domain, {})
+    yield _run_check("python", _python, environment)
+    yield _run_check("torch companions", _companions, environment)
+    environment = Environment(settings, domain, _imports(REQUIRED))
     for module in REQUIRED:
-        yield _attempt(module, partial(_module, module=module), case)
+        yield _run_check(module, partial(_module, module=module), environment)
     for name, check in (
         ("model", _model),
         ("adapter", _adapter),
@@ -95,17 +100,17 @@ def each_check(settings: Settings, domain: str | None, start_engine: bool) -> It
         ("memory", _memory),
         ("disk", _disk),
     ):
-        yield _attempt(name, check, case)
-    if start_engine:  # last: it takes longest, and the others say why it may fail
-        yield _attempt("engine", _engine, case)
+        yield _run_check(name, check, environment)
+    if start_engine:  # last: it is slowest, and the others say why it may fail
+        yield _run_check("engine", _engine, environment)
 
 
-def _attempt(name: str, check: Callable[[Inspection], Finding], case: Inspection) -> Check:
+def _run_check(name: str, check: Callable[[Environment], Finding], environment: Environment) -> Check:
     try:
-        status, detail, fix = check(case)
+        status, detail, fix = check(environment)
     except RecsysError as error:
         status, detail, fix = fail(error.message, error.hint or REPORT)
-    except Exception as error:  # whatever is wrong with this part, the others still want a look
+    except Exception as error:  # whatever is wrong here, the other checks go on
         status, detail, fix = fail(f"{type(error).__name__}: {error}", REPORT)
     return Check(name=name, status=status, detail=detail, fix=fix)
 
@@ -113,156 +118,158 @@ def _attempt(name: str, check: Callable[[Inspection], Finding], case: Inspection
 def _imports(modules: Sequence[str]) -> dict[str, system.ModuleImport]:
     try:
         return system.import_each(modules)
-    except Exception as error:  # no process can be started, or it answers nonsense
+    except Exception as error:  # no process can be started, or its output is malformed
         return {module: system.ModuleImport(error=f"cannot be tried: {error}") for module in modules}
 
 
 def ok(detail: str) -> Finding:
+    """Return a finding without a problem."""
     return "ok", detail, ""
 
 
 def warn(detail: str, fix: str) -> Finding:
+    """Return a problem that does not keep the program from working."""
     return "warn", detail, fix
 
 
 def fail(detail: str, fix: str) -> Finding:
+    """Return a problem that keeps the program from working."""
     return "fail", detail, fix
 
 
-def _python(_case: Inspection) -> Finding:
-    found = f"{platform.python_version()} in {sys.prefix}"
+def _python(_environment: Environment) -> Finding:
+    detail = f"{platform.python_version()} in {sys.prefix}"
     if sys.version_info[:2] != (3, 11):
-        return warn(found, "the locked packages are tested on Python 3.11")
-    return ok(found)
+        return warn(detail, "the locked packages are tested on Python 3.11")
+    return ok(detail)
 
 
-def _companions(_case: Inspection) -> Finding:
-    """Builds for another torch make `import transformers` fail, with a message about an operator."""
+def _companions(_environment: Environment) -> Finding:
+    """Find builds for another torch, which make `import transformers` fail over an operator."""
     torch = _version("torch")
     strays = [
-        f"{name} {found}"
+        f"{name} {installed}"
         for name in COMPANIONS
-        if (found := _version(name)) and torch.endswith("+cpu") and not found.endswith("+cpu")
+        if (installed := _version(name)) and torch.endswith("+cpu") and not installed.endswith("+cpu")
     ]
     if strays:
         return fail(f"{', '.join(strays)} beside torch {torch}: built for another torch", REMOVE_COMPANIONS)
-    return ok("none that clashes with torch")
+    return ok("none conflicts with torch")
 
 
-def _module(case: Inspection, *, module: str) -> Finding:
-    found = case.imports[module]
-    if not found.error:
-        return ok(found.version)
-    if module in ("vllm", "peft") and case.remote:
-        return ok(f"{found.error}; not needed: engine is {case.settings.engine}")
-    strays = any(_version(name) for name in COMPANIONS) and not found.missing
+def _module(environment: Environment, *, module: str) -> Finding:
+    result = environment.imports[module]
+    if not result.error:
+        return ok(result.version)
+    if module in ("vllm", "peft") and environment.remote:
+        return ok(f"{result.error}; not needed: engine is {environment.settings.engine}")
+    strays = any(_version(name) for name in COMPANIONS) and not result.missing
     fix = f"{REMOVE_COMPANIONS}; if that does not help: {INSTALL}" if strays else INSTALL
-    return fail(found.error, fix)
+    return fail(result.error, fix)
 
 
-def _model(case: Inspection) -> Finding:
+def _model(environment: Environment) -> Finding:
     from recsys.engine.checkpoints.gguf import PACKAGE_OF
     from recsys.engine.checkpoints.weights import inspect_packaged, model_fingerprint, prepare_model
 
-    name = case.settings.model
+    name = environment.settings.model
     if name in PACKAGE_OF:
-        folder, damage = inspect_packaged(case.settings)
+        folder, damage = inspect_packaged(environment.settings)
         if not damage:
             return ok(f"{name} in {folder}")
         if not folder.exists():
             return ok(f"{name}: installed, unpacked at first use (15 s, 270 MB)")
-        return warn(f"{folder}: {damage}", "nothing to do: the next start unpacks it anew")
-    found = prepare_model(case.settings)
-    if isinstance(found, str) and not case.remote and model_fingerprint(found).startswith("name-"):
+        return warn(f"{folder}: {damage}", "nothing to do: the next start unpacks it again")
+    model = prepare_model(environment.settings)
+    if isinstance(model, str) and not environment.remote and model_fingerprint(model).startswith("name-"):
         return warn(
-            f"{found} is not on this machine yet", f"start once with a network, or: hf download {found}"
+            f"{model} is not on this machine yet", f"start once with a network, or: hf download {model}"
         )
-    return ok(str(found))
+    return ok(str(model))
 
 
-def _adapter(case: Inspection) -> Finding:
+def _adapter(environment: Environment) -> Finding:
     from recsys.engine.adapters import check_files, named_adapter, resolve_adapter
 
-    if case.remote:
-        return ok(case.settings.adapter or "none")
+    if environment.remote:
+        return ok(environment.settings.adapter or "none")
     adapter = (
-        resolve_adapter(load_domain(case.domain), case.settings)
-        if case.domain
-        else named_adapter(case.settings)
+        resolve_adapter(load_domain(environment.domain), environment.settings)
+        if environment.domain
+        else named_adapter(environment.settings)
     )
     if adapter is None:
         return ok("none")
     check_files(adapter)
-    return ok(adapter.ref if case.gpu else f"{adapter.ref}: merged into the model at first use")
+    return ok(adapter.ref if environment.gpu else f"{adapter.ref}: merged into the model at first use")
 
 
-def _embedder(case: Inspection) -> Finding:
+def _embedder(environment: Environment) -> Finding:
     from retrieval.embedding import SentenceEmbedder
 
-    return ok(SentenceEmbedder(case.settings.embedder).name)
+    return ok(SentenceEmbedder(environment.settings.embedder).name)
 
 
-def _data(case: Inspection) -> Finding:
-    if case.domain is None:
-        return ok("no domain asked for")
+def _data(environment: Environment) -> Finding:
+    if environment.domain is None:
+        return ok("no domain given")
     from recsys.data.importers.readers import data_file
 
-    domain = load_domain(case.domain)
+    domain = load_domain(environment.domain)
     missing = [path for file in _files(domain) if not (path := data_file(domain, file)).is_file()]
     if missing:
         package = domain.source.package
         return fail(
-            f"not there: {', '.join(map(str, missing))}",
+            f"missing: {', '.join(map(str, missing))}",
             f"pip install --no-deps --force-reinstall {package}"
             if package
-            else f"put them there, or correct {domain.folder / 'domain.toml'}",
+            else f"put the files there, or correct {domain.folder / 'domain.toml'}",
         )
     where = f"package {domain.source.package}" if domain.source.package else str(domain.folder)
     return ok(f"{domain.title or domain.name} in {where}")
 
 
-def _store(case: Inspection) -> Finding:
+def _store(environment: Environment) -> Finding:
     from recsys.data.database import display_url, sqlite_file
     from recsys.data.store import Store
 
-    url = case.settings.database_url
+    url = environment.settings.database_url
     file = sqlite_file(url)
     if file and file != ":memory:" and not Path(file).exists():
         _require_writable(Path(file), "WHYREC_DATA_DIR")
-        return ok(f"{file}: made at first use")
+        return ok(f"{file}: created at first use")
     with Store(url) as store:
-        counts = store.counts(case.domain_name) if case.domain else {}
-    held = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    shown = file or display_url(url)
-    if case.domain:
-        held = held or f"nothing of '{case.domain_name}' yet"
-    return ok(f"{shown}: {held or 'opens'}")
+        counts = store.counts(environment.domain_name) if environment.domain else {}
+    content = ", ".join(f"{count:,} {table}" for table, count in counts.items() if count)
+    if environment.domain:
+        content = content or f"nothing of '{environment.domain_name}' yet"
+    return ok(f"{file or display_url(url)}: {content or 'opens'}")
 
 
-def _index(case: Inspection) -> Finding:
-    if case.domain is None:
-        return ok("no domain asked for")
+def _index(environment: Environment) -> Finding:
+    if environment.domain is None:
+        return ok("no domain given")
     from retrieval.embedding import SentenceEmbedder
     from retrieval.text_index import files
 
-    folder = case.settings.retriever_folder(case.domain_name) / "text"
+    folder = environment.settings.retriever_folder(environment.domain_name) / "text"
     if not folder.exists():
         return ok(f"{folder}: built at first use")
     try:
-        index = files.read(folder, embedder_name=SentenceEmbedder(case.settings.embedder).name)
+        index = files.read(folder, embedder_name=SentenceEmbedder(environment.settings.embedder).name)
     except IndexDamaged as error:
         return warn(error.message, "nothing to do: it is rebuilt")
     return ok(f"{len(index):,} items in {folder}")
 
 
-def _cpu(case: Inspection) -> Finding:
+def _cpu(environment: Environment) -> Finding:
     from recsys.engine.vllm_local import available_cores
 
     cores, quota = len(available_cores()), system.cpu_quota()
     bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "")
     detail = f"{cores} cores, " + (f"VLLM_CPU_OMP_THREADS_BIND={bound}" if bound else "all bound")
     flags = system.cpu_flags()
-    if case.gpu or case.remote:
+    if environment.gpu or environment.remote:
         return ok(f"{cores} cores; the model runs elsewhere")
     if quota and quota < cores and not bound:
         return warn(
@@ -282,14 +289,14 @@ def _cpu(case: Inspection) -> Finding:
     wide = "AVX-512" if "avx512f" in flags else "AVX2"
     return warn(
         f"{detail}; {wide} without bfloat16 instructions: slower",
-        "nothing is broken; try WHYREC_DTYPE=float32, or a processor with avx512_bf16 or amx_bf16",
+        "it works; for more speed try WHYREC_DTYPE=float32, or a processor with avx512_bf16 or amx_bf16",
     )
 
 
-def _gpu(case: Inspection) -> Finding:
-    if case.gpu:
-        return ok(case.gpu)
-    if system.has_nvidia_driver() and not case.remote:
+def _gpu(environment: Environment) -> Finding:
+    if environment.gpu:
+        return ok(environment.gpu)
+    if system.has_nvidia_driver() and not environment.remote:
         return warn(
             f"there is an NVIDIA driver, but torch {_version('torch') or '(none)'} cannot use it",
             "pip install 'whyrec[gpu]' in a fresh environment",
@@ -297,20 +304,20 @@ def _gpu(case: Inspection) -> Finding:
     return ok("none: the CPU is used")
 
 
-def _memory(case: Inspection) -> Finding:
+def _memory(environment: Environment) -> Finding:
     free = system.available_memory()
-    if case.remote or case.gpu:
+    if environment.remote or environment.gpu:
         return ok(f"{free / GIB:.1f} GiB available")
-    needed = max(1, math.ceil(case.settings.kv_cache_gb)) + 2  # vLLM counts in whole GiB
+    needed = max(1, math.ceil(environment.settings.kv_cache_gb)) + 2  # vLLM reserves whole GiB
     detail = f"{free / GIB:.1f} GiB available, about {needed} needed"
     if free < needed * GIB:
-        fix = "close other programs, or lower WHYREC_KV_CACHE_GB (now {:g}; 1 will do for one user)"
-        return fail(detail, fix.format(case.settings.kv_cache_gb))
+        fix = "close other programs, or lower WHYREC_KV_CACHE_GB (now {:g}; 1 is enough for one user)"
+        return fail(detail, fix.format(environment.settings.kv_cache_gb))
     return ok(detail)
 
 
-def _disk(case: Inspection) -> Finding:
-    cache = case.settings.cache_dir.expanduser()
+def _disk(environment: Environment) -> Finding:
+    cache = environment.settings.cache_dir.expanduser()
     _require_writable(cache, "WHYREC_CACHE_DIR")
     free = shutil.disk_usage(_existing(cache)).free / GIB
     detail = f"{free:.1f} GiB free for {cache}"
@@ -319,12 +326,12 @@ def _disk(case: Inspection) -> Finding:
     return ok(detail)
 
 
-def _engine(case: Inspection) -> Finding:
+def _engine(environment: Environment) -> Finding:
     from recsys.engine import open_engine
     from recsys.engine.labels import probe
 
     begin = time.perf_counter()
-    engine = open_engine(case.settings)
+    engine = open_engine(environment.settings)
     started = time.perf_counter()
     try:
         scores = probe(engine)
@@ -332,7 +339,8 @@ def _engine(case: Inspection) -> Finding:
     finally:
         engine.close()
     detail = (
-        f"{case.settings.model} started in {started - begin:.0f} s, answered in {answered - started:.1f} s "
+        f"{environment.settings.model} started in {started - begin:.0f} s, "
+        f"answered in {answered - started:.1f} s "
         f"(log p of Yes, No: {', '.join(f'{value:.1f}' for value in scores.logprobs)})"
     )
     if not all(math.isfinite(value) for value in scores.logprobs):
@@ -353,7 +361,7 @@ def _files(domain: Domain) -> list[str]:
 
 
 def _existing(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that exists."""
+    """Return the path itself, or the nearest folder above it that exists."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
@@ -361,5 +369,6 @@ def _require_writable(path: Path, variable: str) -> None:
     folder = _existing(path)
     if not os.access(folder, os.W_OK):
         raise RecsysError(
-            f"{folder} cannot be written", hint=f"set {variable} to a folder of yours, or correct its rights"
+            f"{folder} cannot be written",
+            hint=f"set {variable} to a folder of yours, or correct its permissions",
         )
