@@ -1,4 +1,4 @@
-"""What a domain decides about its items: rules, and which feedback means what."""
+"""Options of a domain's knowledge: business rules, and the meaning of ratings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from recsys.types import StrictModel
 
 
 class Feedback(StrictModel):
-    """Which ratings count as liked and as disliked; between them neither."""
+    """Which ratings count as liked and as disliked; those between are neither."""
 
     liked_at_least: float | None = None
     disliked_at_most: float | None = None
 
     def liked(self, rating: float | None) -> bool | None:
+        """Return whether a rating means liked (True) or disliked (False); None for neither."""
         if rating is None:
             return None
         if self.liked_at_least is not None and rating >= self.liked_at_least:
@@ -26,18 +27,17 @@ class Feedback(StrictModel):
 
 
 class Rule(StrictModel):
-    """What is done with some items of every list, whatever the scores: see `recsys.knowledge.rules`.
+    """An action on some items of every list, whatever their scores: see `recsys.knowledge.rules`."""
 
-    It is about items with one of the values of every attribute in `where`, and about `items` by id.
-    """
-
-    name: str = Field(min_length=1, description="named in the answer, beside each item it acted on")
+    name: str = Field(min_length=1, description="shown in the answer with each item it acted on")
     do: Literal["pin", "boost", "bury", "quota", "hide"]
-    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    items: frozenset[str] = frozenset()
-    first: int = Field(1, ge=1, description="pin: the place; quota: the first so many places")
-    n: int = Field(1, ge=0, description="quota: how many may stand there")
-    factor: float = Field(2.0, gt=1, description="boost: of the score")
+    where: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="acts on items that have one of these values of every attribute"
+    )
+    items: frozenset[str] = Field(frozenset(), description="acts on items with these ids")
+    first: int = Field(1, ge=1, description="pin: the rank; quota: how many of the first ranks")
+    n: int = Field(1, ge=0, description="quota: most items in these ranks")
+    factor: float = Field(2.0, gt=1, description="boost: multiplies the score")
 
     @model_validator(mode="after")
     def _about_something(self) -> Rule:

@@ -1,4 +1,4 @@
-"""Options of ranking: who scores the candidates, how, and what a score is made of.
+"""Options of ranking: the strategy and the parts of a score.
 
 `[ranker]` in a `domain.toml`; unknown keys are errors.
 """
@@ -18,13 +18,13 @@ Windows = Literal["anchored", "sliding"]
 
 
 class Weights(StrictModel):
-    """What a score is the sum of: so many times the model's log-odds (nats), and the retriever's score."""
+    """Weights of the weighted sum that is a candidate's score."""
 
-    model: float = Field(ge=0)
-    retriever: float = Field(ge=0)
+    model: float = Field(ge=0, description="of the model's log-odds (nats)")
+    retriever: float = Field(ge=0, description="of the retriever's score")
 
     def at(self, temperature: float) -> Weights:
-        """Of the same score, divided by the temperature."""
+        """Return the weights of the same score divided by the temperature."""
         return Weights(model=self.model / temperature, retriever=self.retriever / temperature)
 
 
@@ -32,45 +32,47 @@ MODEL_ALONE = Weights(model=1, retriever=0)
 
 
 class RankerConfig(StrictModel):
+    """How candidates are ranked."""
+
     strategy: Strategy = "pointwise"
     n_candidates: int = Field(20, ge=1, le=1000)
     history_length: int = Field(15, ge=0)
     max_history_trim: int = Field(
         2,
         ge=0,
-        description="pointwise: so many of the oldest entries, one in five at most, may be left out of the prompt "
-        "where that saves tokens: a fifth of those computed",
+        description="pointwise: how many of the oldest history entries, one in five at most, may be left "
+        "out of the prompt where that saves computed tokens (a fifth of them)",
     )
     max_prompt_tokens: int = Field(1536, ge=128)
     facts: tuple[Fact, ...] = Field(
-        (), description="what is known of a candidate in this request that the model is told"
+        (), description="facts about a candidate in this request that the prompt shows"
     )
     model_weight: float = Field(1.0, ge=0, description="of the model's log-odds in the score")
     retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score in the score")
     wish_weights: Weights | None = Field(
-        None, description="both weights where the request has a wish; the two above while this is unset"
+        None, description="both weights for requests with a wish; unset: the two above"
     )
-    temperature: float = Field(1.0, gt=0, description="the score is divided by it: calibrates probabilities")
+    temperature: float = Field(1.0, gt=0, description="divides the score, to calibrate probabilities")
     isotonic: tuple[tuple[float, float], ...] = Field(
         (),
-        description="points (score, what it turned out to mean) that calibrate after the temperature, both "
-        "rising between 0 and 1; `recsys evaluate --part validation` finds them while this is unset",
+        description="points (score, observed frequency) that calibrate after the temperature, both "
+        "rising between 0 and 1; `recsys evaluate --part validation` reports them while this is unset",
     )
     exact: bool = Field(
         False,
-        description="pointwise: the same request gives the same scores to the last bit, in whatever order its "
-        "candidates come; slower, for each request has the engine to itself and an empty cache",
+        description="pointwise: the same request gives bit-identical scores, whatever the order of its "
+        "candidates; slower, as each request has the engine to itself and an empty cache",
     )
     windows: Windows = Field(
         "anchored",
-        description="listwise, where candidates outnumber the letters: all windows at once, joined by the "
-        "candidates they share; or one after another from the end (RankGPT)",
+        description="listwise, for more candidates than letters: all windows at once, joined by the "
+        "candidates they share; or sliding, one after another from the end (RankGPT)",
     )
     window: int = Field(20, ge=2, le=26, description="candidates in a window")
     permutations: int = Field(1, ge=1, le=16, description="listwise: orders of the list that are averaged")
-    diversity: float = Field(0.0, ge=0, lt=1, description="weight of being unlike what stands above (MMR)")
+    diversity: float = Field(0.0, ge=0, lt=1, description="weight of differing from the items above (MMR)")
     long_tail: float = Field(
-        0.0, ge=0, description="nats that an item nobody met gains over the most popular one, in the order"
+        0.0, ge=0, description="nats that an item without interactions gains over the most popular one"
     )
 
     @field_validator("isotonic")
@@ -83,6 +85,6 @@ class RankerConfig(StrictModel):
         return points
 
     def weights(self, wish: bool = False) -> Weights:
-        """What a score is made of, at the temperature, in a request with a wish or without one."""
+        """Return the score's weights at the temperature, for requests with or without a wish."""
         plain = Weights(model=self.model_weight, retriever=self.retriever_weight)
         return ((wish and self.wish_weights) or plain).at(self.temperature)

@@ -1,4 +1,4 @@
-"""What a business decides about a list: applied last, and named in the answer."""
+"""Business rules about lists: applied last, and named in the answer."""
 
 from __future__ import annotations
 
@@ -8,57 +8,63 @@ from dataclasses import dataclass
 from recsys.config import Rule
 from recsys.types import Candidate, Item
 
-_IN_TURN = ("hide", "boost", "bury", "quota", "pin")
+_ACTION_ORDER = ("hide", "boost", "bury", "quota", "pin")
 
 
 @dataclass(frozen=True)
 class RerankedList:
-    """Positions best first without those that are hidden; the rules that acted on each, hidden ones too."""
+    """The final order, and the rules that acted on each candidate."""
 
-    order: list[int]
-    rules: Mapping[int, tuple[str, ...]]
+    order: list[int]  # positions best first, without hidden ones
+    rules: Mapping[int, tuple[str, ...]]  # position, also of hidden ones -> names of rules
 
 
 def apply_rules(
     rules: Sequence[Rule], candidates: Sequence[Candidate], order: Sequence[int], scores: Sequence[float]
 ) -> RerankedList:
-    """The order after all rules: what is hidden stays so, and what is pinned comes where it is pinned.
+    """Apply the rules of all kinds, in the order hide, boost, bury, quota, pin.
 
-    `hide` takes out; `boost` multiplies the score (0 to 1, one per candidate) by `factor` for the
-    order alone; `bury` puts behind all others; `quota` leaves `n` among the `first` and puts
-    the surplus behind these; `pin` puts at place `first`, several one after another. Rules of
-    one kind act as they are written, pins by place. Scores stay what the model said.
+    `hide` removes items; `boost` multiplies the score by `factor`, for the order alone; `bury` moves
+    items behind all others; `quota` keeps `n` items among the `first` and moves the surplus behind
+    these; `pin` puts items at rank `first`, several one after another. Rules of one kind apply as
+    written, pins by rank. Scores stay as they are.
+
+    Args:
+        rules: The rules of the domain.
+        candidates: In the order of the request.
+        order: Positions best first.
+        scores: From 0 to 1, one per candidate.
     """
-    found: list[int] = list(order)
-    acted: dict[int, tuple[str, ...]] = {}
-    for rule in sorted(rules, key=_turn):
-        hit = {position for position in found if matches(rule, candidates[position].item)}
-        moved = set(hit)
-        others = [position for position in found if position not in hit]
-        chosen = [position for position in found if position in hit]
+    ranked: list[int] = list(order)
+    applied: dict[int, tuple[str, ...]] = {}
+    for rule in sorted(rules, key=_precedence):
+        matched = {position for position in ranked if matches(rule, candidates[position].item)}
+        moved = set(matched)
+        others = [position for position in ranked if position not in matched]
+        chosen = [position for position in ranked if position in matched]
         match rule.do:
             case "hide":
-                found = others
+                ranked = others
             case "boost":
-                found = _boosted(found, hit, scores, rule.factor)
+                ranked = _boost(ranked, matched, scores, rule.factor)
             case "bury":
-                found = others + chosen
+                ranked = others + chosen
             case "quota":
-                found, moved = _limited(found, hit, rule.n, rule.first)
+                ranked, moved = _limit(ranked, matched, rule.n, rule.first)
             case "pin":
-                place = rule.first - 1
-                found = others[:place] + chosen + others[place:]
+                index = rule.first - 1
+                ranked = others[:index] + chosen + others[index:]
         for position in moved:
-            acted[position] = (*acted.get(position, ()), rule.name)
-    return RerankedList(found, acted)
+            applied[position] = (*applied.get(position, ()), rule.name)
+    return RerankedList(ranked, applied)
 
 
-def _turn(rule: Rule) -> tuple[int, int]:
-    return _IN_TURN.index(rule.do), rule.first if rule.do == "pin" else 0
+def _precedence(rule: Rule) -> tuple[int, int]:
+    return _ACTION_ORDER.index(rule.do), rule.first if rule.do == "pin" else 0
 
 
 def matches(rule: Rule, item: Item) -> bool:
-    """Whether a rule is about this item: one of its ids, or one of the values of every attribute named."""
+    """Return whether a rule is about an item: by id, or by a value of every attribute in `where`."""
     if item.id in rule.items:
         return True
     held = {
@@ -70,21 +76,21 @@ def matches(rule: Rule, item: Item) -> bool:
     )
 
 
-def _boosted(order: list[int], hit: set[int], scores: Sequence[float], factor: float) -> list[int]:
-    """Each boosted one moves up past those it now outscores; the others stay in their order, whatever made it."""
-    score = {position: scores[position] * (factor if position in hit else 1) for position in order}
-    found: list[int] = []
+def _boost(order: list[int], matched: set[int], scores: Sequence[float], factor: float) -> list[int]:
+    """Move each matched position up past those it now outscores; the others keep their order."""
+    boosted = {position: scores[position] * (factor if position in matched else 1) for position in order}
+    result: list[int] = []
     for position in order:
-        weaker = (place for place, other in enumerate(found) if score[other] < score[position])
-        found.insert(next(weaker, len(found)) if position in hit else len(found), position)
-    return found
+        weaker = (index for index, other in enumerate(result) if boosted[other] < boosted[position])
+        result.insert(next(weaker, len(result)) if position in matched else len(result), position)
+    return result
 
 
-def _limited(order: list[int], hit: set[int], n: int, first: int) -> tuple[list[int], set[int]]:
-    """At most n of `hit` among the `first`, where there are others to take their places."""
+def _limit(order: list[int], matched: set[int], n: int, first: int) -> tuple[list[int], set[int]]:
+    """Keep at most n of `matched` among the `first`, as far as others can replace them."""
     kept: list[int] = []
     surplus: list[int] = []
     for position in order:
-        full = len(kept) < first and position in hit and sum(one in hit for one in kept) >= n
+        full = len(kept) < first and position in matched and sum(p in matched for p in kept) >= n
         (surplus if full else kept).append(position)
     return kept[:first] + surplus + kept[first:], set(surplus)

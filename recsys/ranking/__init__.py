@@ -1,4 +1,4 @@
-"""Strategies that order candidates, behind one `Ranker` protocol."""
+"""Ranking strategies behind one `Ranker` protocol."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ STRATEGIES: dict[str, Callable[[RankerParts], Ranker]] = {
 
 
 def make_ranker(strategy: str, parts: RankerParts) -> Ranker:
-    """The ranker of that name; names are the keys of `STRATEGIES`."""
+    """Create the ranker of a strategy, a key of `STRATEGIES`."""
     return STRATEGIES[strategy](parts)

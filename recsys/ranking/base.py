@@ -1,4 +1,4 @@
-"""One protocol for every way to rank, and what all of them share."""
+"""The `Ranker` protocol and what all strategies share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScor
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.types import Candidate, Context, HistoryEntry, Item, ParseReport, Usage
 
-_Asked = TypeVar("_Asked")
-_Answer = TypeVar("_Answer")
+_Prompt = TypeVar("_Prompt")
+_Response = TypeVar("_Response")
 
 
 @dataclass(frozen=True)
 class RankRequest:
-    """Everything a ranker may read: the person, the situation and the candidates."""
+    """Everything a ranker may read: candidates, history, context and profile."""
 
     candidates: tuple[Candidate, ...]
     history: tuple[HistoryEntry, ...]
@@ -35,80 +35,72 @@ class RankRequest:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Scores of the candidates, in the order of the request.
+    """Scores of the candidates, in the order of the request."""
 
-    `scores` sum to 1, or where `isotonic` calibrates them to the chance that the next one is
-    among the candidates. `log_odds` (nats) is None where a strategy has none. `prompt` is what
-    `render` gives, `baseline` what was asked beside it without the person, if anything was.
-    """
-
-    scores: tuple[float, ...]
-    log_odds: tuple[float | None, ...]
-    prompt: RenderedPrompt
+    scores: tuple[float, ...]  # sum to 1; calibrated by `isotonic`, to p(the next item is a candidate)
+    log_odds: tuple[float | None, ...]  # nats; None where the strategy has none
+    prompt: RenderedPrompt  # as `Ranker.render` returns it
     report: ParseReport
     usage: Usage
-    raw: tuple[str, ...] = ()
-    baseline: RenderedPrompt | None = None
+    raw: tuple[str, ...] = ()  # generated text
+    baseline: RenderedPrompt | None = None  # the same prompt without the person, if it was scored
 
     def order(self) -> list[int]:
-        """Positions best first; equal scores keep the retriever's order."""
+        """Return positions best first; equal scores keep the retriever's order."""
         return sorted(range(len(self.scores)), key=lambda position: (-self.scores[position], position))
 
 
 class Ranker(Protocol):
-    """Orders candidates for one person in one situation, the same request always alike.
+    """Orders candidates for one request, deterministically. Safe to call from several threads.
 
-    `render` is the exact prompt `rank` sends; where a later prompt depends on an earlier
-    answer (sliding windows), the first. Safe to call from several threads. Raises EngineError
-    if the engine fails and RequestError for a request it cannot rank.
+    Ranking raises EngineError if the engine fails, and RequestError for a request it cannot rank.
     """
 
     name: str
 
-    def render(self, request: RankRequest) -> RenderedPrompt: ...
+    def render(self, request: RankRequest) -> RenderedPrompt:
+        """Render the exact prompt that `rank` sends; with sliding windows, the first one."""
+        ...
 
     def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """Rank several requests with as few calls of the engine as one of them takes."""
+        """Rank several requests with as few engine calls as one of them takes."""
         ...
 
     def rank(self, request: RankRequest) -> Ranking:
+        """Rank one request."""
         return self.rank_many([request])[0]
 
     async def rank_async(self, request: RankRequest) -> Ranking:
-        """The same in a thread, so that an event loop goes on."""
+        """Rank one request in a thread, so as not to block the event loop."""
         return await asyncio.to_thread(self.rank, request)
 
 
 @dataclass(frozen=True)
 class RankerParts:
-    """What every strategy is made of. `noun` and `plural` are the domain's words.
+    """The engine, prompts and options that every strategy is built from.
 
-    `facts` names what a candidate's prompt tells of what retrieval knows.
-    A candidate's score is what the model says of it (log-odds, nats) and the retriever's score,
-    each times its weight; `wish_weights`, if any, hold where the request has a wish. A list that is too long
-    for one prompt is asked about in `windows` of `window` candidates; `permutations` is in how
-    many orders a list is shown. `exact` is for `PointwiseRanker`, and so is `max_history_trim`, how
-    many of the oldest entries of a history may go to fill whole blocks of the engine's cache. `isotonic` calibrates the scores: `recsys.ranking.calibration`.
+    A candidate's score is the model's log-odds (nats) plus the retriever's score, each times its
+    weight.
     """
 
     engine: Engine
     prompts: PromptLibrary
-    noun: str
+    noun: str  # the domain's word for an item
     plural: str
     max_prompt_tokens: int
-    facts: tuple[Fact, ...] = ()
+    facts: tuple[Fact, ...] = ()  # retrieval facts in a candidate's prompt
     weights: Weights = MODEL_ALONE
-    wish_weights: Weights | None = None
-    windows: Windows = "anchored"
-    window: int = 20
-    permutations: int = 1
-    exact: bool = False
-    max_history_trim: int = 0
-    isotonic: tuple[tuple[float, float], ...] = ()
+    wish_weights: Weights | None = None  # weights for requests with a wish, if they differ
+    windows: Windows = "anchored"  # how a list that is too long for one prompt is split
+    window: int = 20  # candidates in a window
+    permutations: int = 1  # listwise: orders of the list to average over
+    exact: bool = False  # pointwise: bit-identical scores whatever the batch
+    max_history_trim: int = 0  # pointwise: oldest history entries dropped to fill whole cache blocks
+    isotonic: tuple[tuple[float, float], ...] = ()  # calibrates scores: `recsys.ranking.calibration`
 
     @classmethod
     def of(cls, engine: Engine, prompts: PromptLibrary, domain: Domain) -> RankerParts:
-        """As a domain configures them."""
+        """Create the parts as a domain configures them."""
         config = domain.ranker
         return cls(
             engine,
@@ -128,28 +120,28 @@ class RankerParts:
         )
 
     def weights_for(self, wish: str) -> Weights:
-        """Those of a request with this wish, which may be empty."""
+        """Return the weights of a request with this wish, which may be empty."""
         return (self.wish_weights if wish.strip() else None) or self.weights
 
-    def scores(self, request: RankRequest, model: Sequence[float]) -> tuple[float, ...]:
-        """The probability of each candidate, from what the model says of it (nats)."""
+    def scores(self, request: RankRequest, log_odds: Sequence[float]) -> tuple[float, ...]:
+        """Compute each candidate's probability from the model's scores (nats)."""
         weights = self.weights_for(request.context.wish)
-        found = softmax(
+        probabilities = softmax(
             [
-                weights.model * said + weights.retriever * candidate.score
-                for said, candidate in zip(model, request.candidates, strict=True)
+                weights.model * odds + weights.retriever * candidate.score
+                for odds, candidate in zip(log_odds, request.candidates, strict=True)
             ]
         )
-        return calibrated(found, self.isotonic)
+        return apply_isotonic(probabilities, self.isotonic)
 
     def budget(self, reserve: int = 1) -> int:
-        """Tokens a prompt may have, leaving `reserve` of the window for the answer."""
+        """Return the most tokens a prompt may have, with `reserve` left for the answer."""
         return min(self.max_prompt_tokens, self.engine.max_model_len - reserve)
 
     def render(
         self, name: str, request: RankRequest, suffixes: Sequence[Mapping[str, Any]], *, reserve: int = 1
     ) -> RenderedPrompt:
-        """Render within the budget."""
+        """Render a template within the token budget."""
         return self.prompts.render(
             name,
             self.engine.tokenizer,
@@ -160,7 +152,7 @@ class RankerParts:
 
 
 def rank_variables(request: RankRequest, noun: str, plural: str) -> dict[str, Any]:
-    """What every ranking template may show of a request."""
+    """Return the request variables of every ranking template."""
     return {
         "noun": noun,
         "plural": plural,
@@ -171,7 +163,7 @@ def rank_variables(request: RankRequest, noun: str, plural: str) -> dict[str, An
 
 
 def softmax(values: Sequence[float]) -> tuple[float, ...]:
-    """Probabilities that sum to 1; -inf counts as 0, all -inf as uniform."""
+    """Return probabilities that sum to 1; -inf gives 0, all -inf gives uniform ones."""
     peak = max(values)
     if peak == -math.inf:
         return tuple(1 / len(values) for _ in values)
@@ -180,40 +172,45 @@ def softmax(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(value / total for value in exponentials)
 
 
-def calibrated(probabilities: Sequence[float], points: Sequence[tuple[float, float]]) -> tuple[float, ...]:
-    """Each probability on the line through (0, 0), the rising `points` and (1, 1); without points as it is."""
+def apply_isotonic(
+    probabilities: Sequence[float], points: Sequence[tuple[float, float]]
+) -> tuple[float, ...]:
+    """Map probabilities by the line through (0, 0), the rising `points` and (1, 1).
+
+    Without points they stay as they are.
+    """
     if not points:
         return tuple(probabilities)
     line = [(0.0, 0.0), *points, (1.0, 1.0)]
 
     def on_line(probability: float) -> float:
-        place = min(max(1, bisect.bisect_left(line, (probability,))), len(line) - 1)
-        (x0, y0), (x1, y1) = line[place - 1], line[place]
+        right = min(max(1, bisect.bisect_left(line, (probability,))), len(line) - 1)
+        (x0, y0), (x1, y1) = line[right - 1], line[right]
         return y0 + (y1 - y0) * (probability - x0) / (x1 - x0)
 
     return tuple(map(on_line, probabilities))
 
 
 def prefix_first(
-    ask: Callable[[list[_Asked]], list[_Answer]], groups: Sequence[Sequence[_Asked]]
-) -> list[list[_Answer]]:
-    """Ask for groups of prompts, each with a prefix of its own, in two calls.
+    score: Callable[[list[_Prompt]], list[_Response]], groups: Sequence[Sequence[_Prompt]]
+) -> list[list[_Response]]:
+    """Score groups of prompts, each group with a shared prefix, in two calls.
 
-    The first of each group fills the prefix cache that the rest then read.
+    The first prompt of each group fills the prefix cache that the others then hit.
     """
-    firsts = ask([group[0] for group in groups])
-    rest = iter(ask([one for group in groups for one in group[1:]]))
+    firsts = score([group[0] for group in groups])
+    rest = iter(score([prompt for group in groups for prompt in group[1:]]))
     return [[first, *(next(rest) for _ in group[1:])] for first, group in zip(firsts, groups, strict=True)]
 
 
 def log_odds(probability: float) -> float:
-    """log p / (1 - p), nats; finite also for 0 and 1."""
+    """Return log p / (1 - p) in nats; finite also for 0 and 1."""
     bounded = min(max(probability, 1e-12), 1 - 1e-12)
     return math.log(bounded) - math.log1p(-bounded)
 
 
 def label_usage(scores: Sequence[LabelScores]) -> Usage:
-    """Engine work of scoring labels."""
+    """Sum the engine work of scoring labels."""
     return Usage(
         prompt_tokens=sum(score.prompt_tokens for score in scores),
         cached_tokens=sum(score.cached_tokens for score in scores),
@@ -223,7 +220,7 @@ def label_usage(scores: Sequence[LabelScores]) -> Usage:
 
 
 def continuation_usage(scores: Sequence[ContinuationScores]) -> Usage:
-    """Engine work of scoring continuations."""
+    """Sum the engine work of scoring continuations."""
     return Usage(
         prompt_tokens=sum(score.prompt_tokens for score in scores),
         cached_tokens=sum(score.cached_tokens for score in scores),
@@ -232,10 +229,10 @@ def continuation_usage(scores: Sequence[ContinuationScores]) -> Usage:
 
 
 def summed(work: Iterable[Usage | Generation]) -> Usage:
-    """Engine work together, without a label mass."""
-    every = list(work)
+    """Sum engine work, without label masses."""
+    entries = list(work)
     return Usage(
-        prompt_tokens=sum(one.prompt_tokens for one in every),
-        cached_tokens=sum(one.cached_tokens for one in every),
-        generated_tokens=sum(one.generated_tokens for one in every),
+        prompt_tokens=sum(entry.prompt_tokens for entry in entries),
+        cached_tokens=sum(entry.cached_tokens for entry in entries),
+        generated_tokens=sum(entry.generated_tokens for entry in entries),
     )

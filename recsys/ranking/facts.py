@@ -1,10 +1,9 @@
-"""What is known of a candidate in this request, in a few words that a small model can read.
+"""Facts about a candidate in this request, in a few words for a small model.
 
-A language model cannot count who met what; the retriever did. `match` tells how the
-retriever sees the candidate against the best it brought, `popularity` how many know it,
-`with` which item of the history it is most often met together with. An item that nobody
-met has none of these. Nor can it measure a map or read a clock: `distance` is how far the
-candidate is from where the person is, `open` whether it is open at the time of the request.
+A language model cannot count interactions; the retriever did. `match` compares the retriever's score
+with that of its best candidate, `popularity` is a decile, `with` the history item it co-occurs with
+most. An item without interactions has none of these. Nor can the model measure distances or read
+clocks: `distance` is from the person to the candidate, `open` its opening at the time of the request.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from recsys.config.ranking import Fact
 from recsys.context.geo import DAY, distance_km, hours_of, minute_of_week
 from recsys.types import Candidate, Context, HistoryEntry, Site
 
-BEST = 99
+BEST = 99  # match points of the best candidate
 PER_NAT = 10  # match points per nat of the retriever's score
 
 
@@ -25,16 +24,16 @@ def candidate_facts(
     wanted: Sequence[Fact],
     context: Context | None = None,
 ) -> list[dict[str, str]]:
-    """The wanted facts of each candidate, as name -> short text; what is not known is left out."""
+    """Return the wanted facts of each candidate as name -> short text, without unknown ones."""
     names = {entry.item.id: entry.item.name for entry in history}
-    found = [
-        _retrieved(candidate, names) | _situated(candidate.item.site, context or Context())
+    known = [
+        _retrieval_facts(candidate, names) | _site_facts(candidate.item.site, context or Context())
         for candidate in candidates
     ]
-    return [{name: facts[name] for name in wanted if facts.get(name)} for facts in found]
+    return [{name: facts[name] for name in wanted if facts.get(name)} for facts in known]
 
 
-def _retrieved(candidate: Candidate, names: Mapping[str, str]) -> dict[str, str]:
+def _retrieval_facts(candidate: Candidate, names: Mapping[str, str]) -> dict[str, str]:
     if candidate.popularity is None:
         return {}
     return {
@@ -44,25 +43,25 @@ def _retrieved(candidate: Candidate, names: Mapping[str, str]) -> dict[str, str]
     }
 
 
-def _situated(site: Site | None, context: Context) -> dict[str, str]:
-    return (
-        {} if site is None else {"distance": distance_text(site, context), "open": open_text(site, context)}
-    )
+def _site_facts(site: Site | None, context: Context) -> dict[str, str]:
+    if site is None:
+        return {}
+    return {"distance": distance_text(site, context), "open": open_text(site, context)}
 
 
 def distance_text(site: Site, context: Context) -> str:
-    """ "1.2 km" from where the person is; "" where either is unknown."""
-    here = context.place
-    if here is None or here.latitude is None or here.longitude is None:
+    """Return the distance from the person, such as "1.2 km"; "" where either place is unknown."""
+    origin = context.place
+    if origin is None or origin.latitude is None or origin.longitude is None:
         return ""
     if site.latitude is None or site.longitude is None:
         return ""
-    far = float(distance_km(here.latitude, here.longitude, site.latitude, site.longitude))
-    return f"{far:.1f} km" if far < 10 else f"{far:,.0f} km"
+    km = float(distance_km(origin.latitude, origin.longitude, site.latitude, site.longitude))
+    return f"{km:.1f} km" if km < 10 else f"{km:,.0f} km"
 
 
 def open_text(site: Site, context: Context) -> str:
-    """ "now", "at 17:00" (later today) or "not today"; "" where hours or clock time are unknown."""
+    """Return "now", "at 17:00" (later today) or "not today"; "" where hours or time are unknown."""
     hours, now = hours_of(site), minute_of_week(context)
     if hours is None or now is None:
         return ""

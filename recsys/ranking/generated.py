@@ -1,4 +1,4 @@
-"""The model writes the whole order as JSON. Slow; kept as the comparison."""
+"""Ranking by generation: the model writes the order as JSON. Slow; kept for comparison."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recsys.engine.base import Generation
+from recsys.engine.base import Generation, GenerationRequest
 from recsys.prompting.library import RenderedPrompt
 from recsys.prompting.parsing import parse_json, parse_order
 from recsys.ranking.base import Ranker, RankerParts, Ranking, RankRequest, summed
-from recsys.ranking.windows import by_rank, slide
+from recsys.ranking.windows import rank_by_sliding_windows, reciprocal_rank_scores
 from recsys.types import ParseReport
 
-AT_ONCE = 26  # candidates of one prompt, as many as listwise has letters
+AT_ONCE = 26  # most candidates in one prompt, as many as listwise has letters
 
 
 @dataclass(frozen=True)
 class GeneratedRanker(Ranker):
-    """A list of numbers, best first. A longer list goes through sliding windows.
+    """Generates a list of numbers, best first; longer lists take sliding windows.
 
-    Score = 1 / rank, normalised: a written order carries no probabilities.
+    Score = 1 / rank, normalised: a generated order has no probabilities.
     """
 
     parts: RankerParts
@@ -34,22 +34,24 @@ class GeneratedRanker(Ranker):
         return self.parts.render(self.template, request, [{"candidates": candidates}], reserve=reserve)
 
     def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        return slide(requests, self.parts.window, AT_ONCE, self._at_once)
+        return rank_by_sliding_windows(requests, self.parts.window, AT_ONCE, self._rank_at_once)
 
-    def _at_once(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+    def _rank_at_once(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         prompts = [self.render(request) for request in requests]
         sizes = [len(request.candidates) for request in requests]
         answers = self.parts.engine.generate(
-            [prompt.token_ids[0] for prompt in prompts],
-            max_tokens=max(map(self.answer_tokens, sizes)),
-            schemas=[self.schema(n) for n in sizes],
+            GenerationRequest(
+                [prompt.token_ids[0] for prompt in prompts],
+                max_tokens=max(map(self.answer_tokens, sizes)),
+                schemas=[self.schema(n) for n in sizes],
+            )
         )
         return [self._ranking(*one) for one in zip(sizes, prompts, answers, strict=True)]
 
     def _ranking(self, n: int, prompt: RenderedPrompt, answer: Generation) -> Ranking:
         order, report = self.parse(answer, n)
         return Ranking(
-            scores=by_rank(order),
+            scores=reciprocal_rank_scores(order),
             log_odds=(None,) * n,
             prompt=prompt,
             report=report,
@@ -59,31 +61,33 @@ class GeneratedRanker(Ranker):
 
     @staticmethod
     def schema(n: int) -> dict[str, Any]:
-        """A list of exactly n of the numbers 1..n. JSON schema grammars cannot ask for
-        distinct ones, so the parser still has to look."""
+        """Return the schema of a list of exactly n of the numbers 1..n.
+
+        A JSON schema grammar cannot require distinct ones, so the parser checks that.
+        """
         return {"type": "array", "items": {"enum": list(range(1, n + 1))}, "minItems": n, "maxItems": n}
 
     @staticmethod
     def parse(answer: Generation, n: int) -> tuple[list[int], ParseReport]:
-        """Positions best first, whatever was written."""
+        """Return positions best first, whatever was generated."""
         return parse_order(answer.text, n, truncated=answer.truncated)
 
     @staticmethod
     def answer_tokens(n: int) -> int:
-        """Room for the longest answer."""
+        """Return the token limit that the longest answer needs."""
         return 4 * n + 8
 
 
 @dataclass(frozen=True)
 class ScoredListRanker(GeneratedRanker):
-    """A list of objects with number and score, ordered by score: how chat models are often asked to rank."""
+    """Generates objects with number and score: a common way to rank with chat models."""
 
     name: str = "generated-scores"
     template: str = "rank/generated-scores"
 
     @staticmethod
     def schema(n: int) -> dict[str, Any]:
-        """Exactly n of {"id": 1..n, "score": 0..99}."""
+        """Return the schema of exactly n objects {"id": 1..n, "score": 0..99}."""
         entry = {
             "type": "object",
             "properties": {
@@ -97,7 +101,7 @@ class ScoredListRanker(GeneratedRanker):
 
     @staticmethod
     def parse(answer: Generation, n: int) -> tuple[list[int], ParseReport]:
-        """As written, then by score: what has none, or is not named, comes last."""
+        """Return positions by score, then as generated; those without a score come last."""
         order, report = GeneratedRanker.parse(answer, n)
         value, _ = parse_json(answer.text, truncated=answer.truncated)
         scores: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""One letter out of all candidates: a single prefill ranks the list."""
+"""Listwise ranking: one prefill gives log p of every candidate's letter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recsys.ranking.base import (
     rank_variables,
     softmax,
 )
-from recsys.ranking.windows import anchored, joined, slide
+from recsys.ranking.windows import anchored_windows, join_windows, rank_by_sliding_windows
 from recsys.types import ParseReport
 
 TEMPLATE = "rank/listwise"
@@ -36,16 +36,26 @@ def render_listwise(
     max_tokens: int,
     windows: Sequence[Sequence[int]] | None = None,
 ) -> RenderedPrompt:
-    """One prompt that gives every candidate its letter; with `windows` one for the positions in each.
+    """Render one prompt that gives every candidate a letter, or one prompt per window.
 
-    Raises RequestError for more than there are letters.
+    Args:
+        prompts: The templates.
+        tokenizer: Counts tokens.
+        request: What is ranked.
+        noun: The domain's word for an item.
+        plural: Its plural.
+        max_tokens: Most tokens of a prompt.
+        windows: Positions of the candidates in each prompt; None: one prompt for all.
+
+    Raises:
+        RequestError: A window has more candidates than there are letters.
     """
     letters = prompts.get(TEMPLATE).meta.labels
     windows = [range(len(request.items))] if windows is None else windows
-    if (most := max(map(len, windows))) > len(letters):
+    if (longest := max(map(len, windows))) > len(letters):
         raise RequestError(
-            f"a prompt names at most {len(letters)} candidates, not {most}",
-            hint="lower n_candidates, or ask in windows",
+            f"a prompt names at most {len(letters)} candidates, not {longest}",
+            hint="lower n_candidates, or use windows",
         )
     items = request.items
     suffixes = [{"candidates": [items[p] for p in window], "letters": letters} for window in windows]
@@ -58,17 +68,17 @@ def render_listwise(
 class ListwiseRanker(Ranker):
     """Score = p(letter), normalised over the letters in use (LlamaRec, arXiv 2311.02089).
 
-    Fast, but a small untuned model prefers some letters whatever stands behind them: several
-    `permutations` average over that. More candidates than letters are asked about in windows.
-    `log_odds` is log p / (1 - p) within the list.
+    Fast, but a small model that is not fine-tuned prefers some letters whatever they stand for;
+    `permutations` average over that. More candidates than letters are split into windows. `log_odds`
+    is log p / (1 - p) within the list.
     """
 
     parts: RankerParts
     name: str = "listwise"
 
     def render(self, request: RankRequest) -> RenderedPrompt:
-        parts, n, at_once = self.parts, len(request.candidates), len(self._letters)
-        if parts.windows == "sliding" and n > at_once:
+        parts = self.parts
+        if parts.windows == "sliding" and len(request.candidates) > len(self._letters):
             request = dataclasses.replace(request, candidates=request.candidates[-parts.window :])
         return render_listwise(
             parts.prompts,
@@ -82,41 +92,43 @@ class ListwiseRanker(Ranker):
 
     def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         if self.parts.windows == "sliding":
-            return slide(requests, self.parts.window, len(self._letters), self._at_once)
-        return self._at_once(requests)
+            return rank_by_sliding_windows(
+                requests, self.parts.window, len(self._letters), self._rank_at_once
+            )
+        return self._rank_at_once(requests)
 
-    def _at_once(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """All windows of all requests in two calls."""
+    def _rank_at_once(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """Score all windows of all requests in two calls."""
         engine = self.parts.engine
         prompts = [self.render(request) for request in requests]
         windows = [self._windows(request) for request in requests]
-        longest = max((len(window) for of in windows for window in of), default=0)
+        longest = max((len(window) for split in windows for window in split), default=0)
         letters = label_ids(engine.tokenizer, self._letters[:longest])
-        found = prefix_first(
+        responses = prefix_first(
             lambda ids: engine.label_logprobs(ids, letters), [prompt.token_ids for prompt in prompts]
         )
-        return [self._ranking(*one) for one in zip(requests, prompts, windows, found, strict=True)]
+        return [self._ranking(*one) for one in zip(requests, prompts, windows, responses, strict=True)]
 
     def _ranking(
         self,
         request: RankRequest,
         prompt: RenderedPrompt,
         windows: Sequence[Sequence[int]],
-        answers: Sequence[LabelScores],
+        responses: Sequence[LabelScores],
     ) -> Ranking:
-        logprobs = [a.logprobs[: len(window)] for a, window in zip(answers, windows, strict=True)]
-        said = joined(len(request.candidates), windows, logprobs)
+        logprobs = [r.logprobs[: len(window)] for r, window in zip(responses, windows, strict=True)]
+        scores = join_windows(len(request.candidates), windows, logprobs)
         return Ranking(
-            scores=self.parts.scores(request, said),
-            log_odds=tuple(map(log_odds, softmax(said))),
+            scores=self.parts.scores(request, scores),
+            log_odds=tuple(map(log_odds, softmax(scores))),
             prompt=prompt,
             report=ParseReport(category="ok"),
-            usage=label_usage(answers),
+            usage=label_usage(responses),
         )
 
     def _windows(self, request: RankRequest) -> list[list[int]]:
         parts = self.parts
-        return anchored(len(request.candidates), parts.window, len(self._letters), parts.permutations)
+        return anchored_windows(len(request.candidates), parts.window, len(self._letters), parts.permutations)
 
     @property
     def _letters(self) -> tuple[str, ...]:

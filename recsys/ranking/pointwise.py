@@ -1,4 +1,4 @@
-"""Yes or No for each candidate over one shared prefix."""
+"""Pointwise ranking: log-odds of Yes for each candidate, over one shared prefix."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ def render_pointwise(
     max_tokens: int,
     spare: int = 0,
 ) -> RenderedPrompt:
-    """One prompt per candidate over a shared prefix: the same for ranking and for tuning."""
-    known = candidate_facts(request.candidates, request.history, facts, request.context)
-    suffixes = [{"candidate": item, "facts": about} for item, about in zip(request.items, known, strict=True)]
+    """Render one prompt per candidate over a shared prefix, for ranking and fine-tuning."""
+    by_candidate = candidate_facts(request.candidates, request.history, facts, request.context)
+    suffixes = [
+        {"candidate": item, "facts": known} for item, known in zip(request.items, by_candidate, strict=True)
+    ]
     variables = rank_variables(request, noun, plural)
     return prompts.render(TEMPLATE, tokenizer, variables, suffixes, max_tokens=max_tokens, spare=spare)
 
@@ -45,11 +47,10 @@ def render_pointwise(
 class PointwiseRanker(Ranker):
     """log-odds = log p(Yes) - log p(No) after "will this person enjoy X?".
 
-    No candidate sees another, so the order in which they come does not matter, but for
-    rounding: what else is in the batch and what is in the cache moves a log-odds by some
-    hundredths of a nat. With `exact` neither does: the prompts go in the order of the items'
-    ids, each request by itself. The first prompt goes alone and fills the prefix cache that
-    the rest then read.
+    Candidates are scored independently, so their order does not matter except for rounding: the rest
+    of the batch and the state of the cache change log-odds by some hundredths of a nat. `exact`
+    prevents that: each request is scored by itself, in the order of item ids. The first prompt goes
+    alone and fills the prefix cache that the others then hit.
     """
 
     parts: RankerParts
@@ -74,31 +75,34 @@ class PointwiseRanker(Ranker):
         engine, prompts = self.parts.engine, [self.render(request) for request in requests]
         yes_no = label_ids(engine.tokenizer, prompts[0].template.meta.labels)
         if self.parts.exact:
-            found = [self._exactly(*both, yes_no) for both in zip(requests, prompts, strict=True)]
+            responses = [
+                self._score_exactly(request, prompt, yes_no)
+                for request, prompt in zip(requests, prompts, strict=True)
+            ]
         else:
-            found = prefix_first(
+            responses = prefix_first(
                 lambda ids: engine.label_logprobs(ids, yes_no), [prompt.token_ids for prompt in prompts]
             )
         rankings = []
-        for request, prompt, answers in zip(requests, prompts, found, strict=True):
-            log_odds = tuple(answer.logprobs[0] - answer.logprobs[1] for answer in answers)
+        for request, prompt, scores in zip(requests, prompts, responses, strict=True):
+            log_odds = tuple(score.logprobs[0] - score.logprobs[1] for score in scores)
             rankings.append(
                 Ranking(
                     scores=self.parts.scores(request, log_odds),
                     log_odds=log_odds,
                     prompt=prompt,
                     report=ParseReport(category="ok"),
-                    usage=label_usage(answers),
+                    usage=label_usage(scores),
                 )
             )
         return rankings
 
-    def _exactly(
+    def _score_exactly(
         self, request: RankRequest, prompt: RenderedPrompt, yes_no: Sequence[int]
     ) -> list[LabelScores]:
-        """Scores in the order of the request, asked for in one that does not depend on it."""
-        order = sorted(range(len(request.items)), key=lambda place: request.items[place].id)
-        asked = [prompt.token_ids[place] for place in order]
-        answers = self.parts.engine.label_logprobs(asked, yes_no, exact=True)
-        found = dict(zip(order, answers, strict=True))
-        return [found[place] for place in range(len(order))]
+        """Score in the order of item ids; return scores in the order of the request."""
+        order = sorted(range(len(request.items)), key=lambda position: request.items[position].id)
+        prompts = [prompt.token_ids[position] for position in order]
+        scores = self.parts.engine.label_logprobs(prompts, yes_no, exact=True)
+        by_position = dict(zip(order, scores, strict=True))
+        return [by_position[position] for position in range(len(order))]

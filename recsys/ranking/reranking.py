@@ -1,4 +1,4 @@
-"""From the ranker's scores to the order that is shown: long tail, diversity, and the domain's rules."""
+"""Reranking: long tail, diversity and the domain's rules, applied to the ranker's order."""
 
 from __future__ import annotations
 
@@ -18,65 +18,79 @@ Floats = npt.NDArray[np.float64]
 def rerank(
     candidates: Sequence[Candidate], order: Sequence[int], scores: Sequence[float] | None, domain: Domain
 ) -> RerankedList:
-    """The order that is shown, out of the ranker's `order` (positions best first) and its scores.
+    """Apply the long-tail boost, then diversity, then the domain's rules.
 
-    The long tail is lifted first, then the list is made diverse, and the domain's rules come
-    last. Scores None: nothing but the retriever ranked, and its scores count instead.
+    Args:
+        candidates: In the order of the request.
+        order: The ranker's order, positions best first.
+        scores: The ranker's scores; None: only the retriever ranked, and its scores are used.
+        domain: Strengths and rules.
     """
     if not order:
         return RerankedList([], {})
     config = domain.ranker
-    probable = softmax([candidate.score for candidate in candidates]) if scores is None else scores
-    found = list(order)
+    relevance = softmax([candidate.score for candidate in candidates]) if scores is None else scores
+    positions = list(order)
     if config.long_tail:
-        probable = with_long_tail(candidates, probable, config.long_tail)
-        found.sort(key=lambda position: -probable[position])
+        relevance = boost_long_tail(candidates, relevance, config.long_tail)
+        positions.sort(key=lambda position: -relevance[position])
     if config.diversity:
-        found = diversified(found, probable, similarities([c.item for c in candidates]), config.diversity)
-    return apply_rules(domain.rules, candidates, found, probable)
+        similarity = attribute_similarity([candidate.item for candidate in candidates])
+        positions = diversify(positions, relevance, similarity, config.diversity)
+    return apply_rules(domain.rules, candidates, positions, relevance)
 
 
-def with_long_tail(
+def boost_long_tail(
     candidates: Sequence[Candidate], scores: Sequence[float], strength: float
 ) -> tuple[float, ...]:
-    """Scores after every candidate gained `strength` nats times the share of items that more people met."""
+    """Add `strength` nats times the share of more popular items to every candidate's score."""
     with np.errstate(divide="ignore"):
         logs = np.log(np.asarray(scores, dtype=np.float64))
     rare = [1.0 - (candidate.popularity or 0.0) for candidate in candidates]
     return softmax([float(log) + strength * share for log, share in zip(logs, rare, strict=True)])
 
 
-def diversified(order: Sequence[int], scores: Sequence[float], alike: Floats, weight: float) -> list[int]:
-    """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
+def diversify(order: Sequence[int], scores: Sequence[float], similarity: Floats, weight: float) -> list[int]:
+    """Order by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
 
-    Each place goes to the candidate with the most of (1 - weight) * score - weight * the highest
-    similarity to one above; `alike` is (n, n), 0 to 1. Scores count relative to the best, so
-    that they are of the size of similarities. Ties keep the order.
+    Each rank goes to the candidate with the largest (1 - weight) * score - weight * highest similarity
+    to a candidate above. Scores are divided by the best one, to be on the scale of similarities. Ties
+    keep the order.
+
+    Args:
+        order: Positions best first.
+        scores: One per candidate, shape (n,).
+        similarity: From 0 to 1, shape (n, n).
+        weight: Of being different, from 0 to 1.
     """
-    left = np.array(order, dtype=np.int64)
+    remaining = np.array(order, dtype=np.int64)
     relevance = np.asarray(scores, dtype=np.float64) / (max(scores, default=0.0) or 1.0)
     nearest = np.zeros(len(relevance))
-    found: list[int] = []
-    while len(left):
-        gain = (1 - weight) * relevance[left] - weight * nearest[left]
-        best = int(left[np.argmax(gain)])
-        found.append(best)
-        left = left[left != best]
-        nearest = np.maximum(nearest, alike[best])
-    return found
+    diverse: list[int] = []
+    while len(remaining):
+        gain = (1 - weight) * relevance[remaining] - weight * nearest[remaining]
+        best = int(remaining[np.argmax(gain)])
+        diverse.append(best)
+        remaining = remaining[remaining != best]
+        nearest = np.maximum(nearest, similarity[best])
+    return diverse
 
 
-def similarities(items: Sequence[Item]) -> Floats:
-    """Jaccard similarity of the items' attribute values, (n, n); two items without any have nothing in common."""
+def attribute_similarity(items: Sequence[Item]) -> Floats:
+    """Return the Jaccard similarity of the items' attribute values, shape (n, n).
+
+    Items without attributes have similarity 0 to all.
+    """
     values = [
-        {(name, value.casefold()) for name, of in item.attributes.items() for value in of} for item in items
+        {(name, value.casefold()) for name, held in item.attributes.items() for value in held}
+        for item in items
     ]
     column = {value: number for number, value in enumerate(sorted(set().union(*values)))}
     held = np.zeros((len(items), max(1, len(column))))
-    for row, of in enumerate(values):
-        held[row, [column[value] for value in of]] = 1
+    for row, own in enumerate(values):
+        held[row, [column[value] for value in own]] = 1
     both = held @ held.T
     sizes = held.sum(axis=1)
     either = sizes[:, None] + sizes[None, :] - both
-    found: Floats = both / np.maximum(either, 1)
-    return found
+    similarity: Floats = both / np.maximum(either, 1)
+    return similarity

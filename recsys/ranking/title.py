@@ -1,4 +1,4 @@
-"""How much likelier does knowing the person make each title?"""
+"""Ranking by titles: how much knowing the person raises log p of each title."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATE = "rank/title"
 
 
 def title_text(item: Item) -> str:
-    """The title that is scored; of one without a visible sign the id."""
+    """Return the title to score; the id if no character of it is visible."""
     return clean_text(item.name) or clean_text(item.id) or "-"
 
 
@@ -24,10 +24,10 @@ def title_text(item: Item) -> str:
 class TitleRanker(Ranker):
     """Score = mean over the title's tokens of log p(token | person) - log p(token), nats.
 
-    The second term, from the same prompt without the person, takes off what makes a title
-    likely for anybody: fame, common words (domain-conditional PMI: Holtzman et al., EMNLP
-    2021). No candidate sees another, so their order cannot matter. Tuned by the
-    objective "title".
+    The second term, from the same prompt without the person, removes what makes a title likely for
+    everyone, such as fame and common words (domain-conditional PMI: Holtzman et al., EMNLP 2021).
+    Candidates are scored independently, so their order does not matter. The objective "title"
+    fine-tunes for it.
     """
 
     parts: RankerParts
@@ -44,15 +44,15 @@ class TitleRanker(Ranker):
         )
 
     def rank_many(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        told = [self.render(request) for request in requests]
-        untold = [self.render(RankRequest(request.candidates, (), Context(), {})) for request in requests]
+        personal = [self.render(request) for request in requests]
+        baselines = [self.render(RankRequest(request.candidates, (), Context(), {})) for request in requests]
         groups = [
             list(zip(prompt.token_ids, self._titles(request), strict=True))
-            for request, prompt in zip((*requests, *requests), (*told, *untold), strict=True)
+            for request, prompt in zip((*requests, *requests), (*personal, *baselines), strict=True)
         ]
-        answers = prefix_first(self._ask, groups)
+        scores = prefix_first(self._score, groups)
         return [
-            self._ranking(request, told[n], untold[n], answers[n], answers[len(told) + n])
+            self._ranking(request, personal[n], baselines[n], scores[n], scores[len(personal) + n])
             for n, request in enumerate(requests)
         ]
 
@@ -61,28 +61,28 @@ class TitleRanker(Ranker):
         request: RankRequest,
         prompt: RenderedPrompt,
         baseline: RenderedPrompt,
-        told: Sequence[ContinuationScores],
-        untold: Sequence[ContinuationScores],
+        scores: Sequence[ContinuationScores],
+        baseline_scores: Sequence[ContinuationScores],
     ) -> Ranking:
         gains = tuple(
-            (sum(known.logprobs) - sum(unknown.logprobs)) / len(known.logprobs)
-            for known, unknown in zip(told, untold, strict=True)
+            (sum(personal.logprobs) - sum(general.logprobs)) / len(personal.logprobs)
+            for personal, general in zip(scores, baseline_scores, strict=True)
         )
         return Ranking(
             scores=self.parts.scores(request, gains),
             log_odds=gains,
             prompt=prompt,
             report=ParseReport(category="ok"),
-            usage=continuation_usage([*told, *untold]),
+            usage=continuation_usage([*scores, *baseline_scores]),
             baseline=baseline,
         )
 
     def _titles(self, request: RankRequest) -> list[list[int]]:
-        """Token ids of each title, as tuning encodes them."""
+        """Return the token ids of each title, as fine-tuning encodes them."""
         encode = self.parts.engine.tokenizer.encode
         return [encode(title_text(item), add_special_tokens=False) for item in request.items]
 
-    def _ask(self, asked: Sequence[tuple[TokenIds, TokenIds]]) -> list[ContinuationScores]:
+    def _score(self, prompts: Sequence[tuple[TokenIds, TokenIds]]) -> list[ContinuationScores]:
         return self.parts.engine.continuation_logprobs(
-            [ids[: len(ids) - len(title)] for ids, title in asked], [title for _, title in asked]
+            [ids[: len(ids) - len(title)] for ids, title in prompts], [title for _, title in prompts]
         )

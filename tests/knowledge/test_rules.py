@@ -1,4 +1,4 @@
-"""A domain's rules act on what is answered, by whatever it was ranked, and are named there."""
+"""A domain's rules apply to every answer, whatever ranked it, and are named in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def scripted() -> ScriptedEngine:
 
 
 @pytest.fixture
-def ruled(tmp_path: Path, settings: Settings, scripted: ScriptedEngine) -> Iterator[Recommender]:
+def recommender_with_rules(
+    tmp_path: Path, settings: Settings, scripted: ScriptedEngine
+) -> Iterator[Recommender]:
     domain = load_domain(write_films(tmp_path / "ruled", toml=DOMAIN + RULES))
     with build_recommender(domain, settings, scripted) as recommender:
         yield recommender
@@ -44,16 +46,18 @@ def check(recommender: Recommender) -> None:
     assert [line.rank for line in answer] == list(range(1, len(answer) + 1))
 
 
-def test_rules_hold_for_what_the_model_ranked(ruled: Recommender) -> None:
-    check(ruled)
+def test_rules_apply_to_the_models_ranking(recommender_with_rules: Recommender) -> None:
+    check(recommender_with_rules)
 
 
-def test_rules_hold_when_the_engine_is_gone(ruled: Recommender, scripted: ScriptedEngine) -> None:
+def test_rules_apply_without_the_engine(
+    recommender_with_rules: Recommender, scripted: ScriptedEngine
+) -> None:
     scripted.fail_in["labels"] = EngineDead("gone")
-    check(ruled)
+    check(recommender_with_rules)
 
 
-def test_why_names_the_rule_that_hides_an_item(ruled: Recommender) -> None:
-    why = ruled.explain("ann", "f1")
+def test_explanation_names_the_rule_that_hides_an_item(recommender_with_rules: Recommender) -> None:
+    why = recommender_with_rules.explain("ann", "f1")
     assert why.item.rules == ("no comedies",)
     assert why.item.rank == why.candidates

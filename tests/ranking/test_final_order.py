@@ -1,4 +1,4 @@
-"""From scores to the order that is shown: long tail, diversity, rules, and what probabilities mean."""
+"""The final order: long tail, diversity, rules and calibration."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from recsys.config import Domain, Rule, load_domain
 from recsys.errors import ConfigError
 from recsys.knowledge.rules import RerankedList, apply_rules, matches
-from recsys.ranking.base import calibrated
-from recsys.ranking.calibration import fit_isotonic, fit_temperature, tempered
-from recsys.ranking.reranking import diversified, rerank, similarities, with_long_tail
+from recsys.ranking.base import apply_isotonic
+from recsys.ranking.calibration import apply_temperature, fit_isotonic, fit_temperature
+from recsys.ranking.reranking import attribute_similarity, boost_long_tail, diversify, rerank
 from recsys.types import Candidate
 from tests.fakes import DOMAIN, candidate, film, write_films
 
@@ -63,14 +63,14 @@ class TestRules:
         assert found.order == order
         assert {position for position, names in found.rules.items() if one.name in names} == acted
 
-    def test_what_is_hidden_stays_hidden_and_a_pin_comes_last(self) -> None:
+    def test_hidden_items_stay_hidden_and_pins_apply_last(self) -> None:
         found = ruled(rule("pin", "Comedy"), rule("bury", "Comedy"), rule("hide", items=["c2"]))
         assert found.order == [5, 0, 1, 3, 4]
         assert found.rules == {2: ("hide",), 5: ("bury", "pin")}
 
-    def test_each_pin_gets_its_place_whatever_order_they_are_written_in(self) -> None:
+    def test_each_pin_gets_its_rank_in_any_order_of_rules(self) -> None:
         for pins in ([(3, "c5"), (1, "c4")], [(1, "c4"), (3, "c5")]):
-            found = ruled(*(rule("pin", items=[item], first=place) for place, item in pins))
+            found = ruled(*(rule("pin", items=[item], first=rank) for rank, item in pins))
             assert found.order == [4, 0, 5, 1, 2, 3]
 
     def test_names_and_values_are_compared_without_case_and_all_attributes_must_match(self) -> None:
@@ -89,7 +89,7 @@ class TestRules:
             {"do": "boost", "items": ["a"], "factor": 1},
         ],
     )
-    def test_rules_that_mean_nothing_are_refused(self, wrong: dict[str, Any]) -> None:
+    def test_invalid_rules_are_refused(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
             Rule.model_validate({"name": "r"} | wrong)
 
@@ -102,32 +102,32 @@ class TestRules:
 class TestDiversity:
     def test_items_are_alike_by_the_attribute_values_they_share(self) -> None:
         items = [film("a", "", "Drama", "War"), film("b", "", "drama"), film("c"), film("d")]
-        assert similarities(items)[0].tolist() == [1, 0.5, 0, 0]
-        assert similarities(items)[2].tolist() == [0, 0, 0, 0]
+        assert attribute_similarity(items)[0].tolist() == [1, 0.5, 0, 0]
+        assert attribute_similarity(items)[2].tolist() == [0, 0, 0, 0]
 
-    def test_weight_pushes_down_what_is_like_those_above(self) -> None:
-        alike = similarities([one.item for one in LIST])
-        assert diversified(ORDER, SCORES, alike, 0.0) == ORDER
-        assert diversified(ORDER, SCORES, alike, 0.5)[:3] == [0, 2, 4]
+    def test_weight_moves_similar_items_down(self) -> None:
+        alike = attribute_similarity([one.item for one in LIST])
+        assert diversify(ORDER, SCORES, alike, 0.0) == ORDER
+        assert diversify(ORDER, SCORES, alike, 0.5)[:3] == [0, 2, 4]
 
     @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 0.99))
     def test_it_is_always_a_permutation_with_the_best_first(self, scores: list[float], weight: float) -> None:
         order = sorted(range(len(scores)), key=lambda n: -scores[n])
         alike = np.ones((len(scores), len(scores)))
-        found = diversified(order, scores, alike, weight)
+        found = diversify(order, scores, alike, weight)
         assert sorted(found) == list(range(len(scores)))
         assert found[0] == order[0]
 
-    def test_long_tail_lifts_what_few_have_met(self) -> None:
-        flat = with_long_tail(LIST, [1 / 6] * 6, 2.0)
+    def test_long_tail_raises_items_with_few_interactions(self) -> None:
+        flat = boost_long_tail(LIST, [1 / 6] * 6, 2.0)
         assert math.fsum(flat) == pytest.approx(1)
         assert list(flat) == sorted(flat)
         assert math.log(flat[5] / flat[0]) == pytest.approx(2.0 * 0.5)
         unknown = candidate(film("u"), popularity=None)
-        assert with_long_tail([LIST[0], unknown], [0.5, 0.5], 1.0)[1] > 0.5
+        assert boost_long_tail([LIST[0], unknown], [0.5, 0.5], 1.0)[1] > 0.5
 
 
-class TestShown:
+class TestReranking:
     def domain(self, tmp_path: Path, ranker: str = "", rules: str = "") -> Domain:
         return load_domain(write_films(tmp_path, toml=DOMAIN + ranker + rules))
 
@@ -147,14 +147,14 @@ class TestShown:
         scored = [Candidate(item=one.item, score=-n, source="text") for n, one in enumerate(LIST)]
         assert rerank(scored, ORDER, None, self.domain(tmp_path, "", rules)).order == [1, 2, 3, 4, 5]
 
-    def test_nothing_to_show_is_no_fault(self, tmp_path: Path) -> None:
+    def test_empty_list_stays_empty(self, tmp_path: Path) -> None:
         domain = self.domain(tmp_path, "diversity = 0.5\nlong_tail = 1\n")
         assert rerank([], [], (), domain) == RerankedList([], {})
 
 
 class TestTemperature:
-    def drawn(self, temperature: float, lists: int = 4000) -> tuple[list[list[float]], list[int]]:
-        """Lists whose targets are drawn by the softmax of scores / temperature."""
+    def sample(self, temperature: float, lists: int = 4000) -> tuple[list[list[float]], list[int]]:
+        """Draw targets by the softmax of scores / temperature."""
         random = np.random.default_rng(0)
         scores = random.normal(0, 2, (lists, 10))
         chances = np.exp(scores / temperature)
@@ -162,55 +162,55 @@ class TestTemperature:
         return scores.tolist(), [int(random.choice(10, p=chance)) for chance in chances]
 
     @pytest.mark.parametrize("truth", [0.5, 1.0, 3.0])
-    def test_it_finds_the_temperature_that_the_targets_were_drawn_at(self, truth: float) -> None:
-        assert fit_temperature(*self.drawn(truth)) == pytest.approx(truth, rel=0.1)
+    def test_fit_recovers_the_temperature_of_the_targets(self, truth: float) -> None:
+        assert fit_temperature(*self.sample(truth)) == pytest.approx(truth, rel=0.1)
 
     def test_without_lists_it_changes_nothing(self) -> None:
         assert fit_temperature([], []) == 1.0
 
     def test_tempered_probabilities_keep_their_order_and_what_is_impossible(self) -> None:
-        found = tempered((0.7, 0.3, 0.0), 2.0)
+        found = apply_temperature((0.7, 0.3, 0.0), 2.0)
         assert math.fsum(found) == pytest.approx(1)
         assert found[0] / found[1] == pytest.approx(math.sqrt(0.7 / 0.3))
         assert found[2] == 0
-        assert tempered((0.7, 0.3), 1.0) == pytest.approx((0.7, 0.3))
+        assert apply_temperature((0.7, 0.3), 1.0) == pytest.approx((0.7, 0.3))
 
 
 class TestIsotonic:
-    def drawn(self, n: int = 20_000) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Probabilities that are said, and what happens: with their square for a chance."""
+    def sample(self, n: int = 20_000) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Draw predictions, and outcomes that happen with their squared probability."""
         random = np.random.default_rng(0)
-        said = random.uniform(0, 1, n)
-        return said, random.uniform(0, 1, n) < said**2
+        predicted = random.uniform(0, 1, n)
+        return predicted, random.uniform(0, 1, n) < predicted**2
 
-    def test_it_finds_what_probabilities_mean(self) -> None:
-        said, happened = self.drawn()
-        points = fit_isotonic(said.tolist(), happened.tolist())
+    def test_fit_recovers_the_calibration_map(self) -> None:
+        predicted, happened = self.sample()
+        points = fit_isotonic(predicted.tolist(), happened.tolist())
         for probability in (0.1, 0.3, 0.5, 0.7, 0.9):
-            (found,) = calibrated([probability], points)
+            (found,) = apply_isotonic([probability], points)
             assert found == pytest.approx(probability**2, abs=0.05)
 
     def test_line_rises_so_that_the_order_stays(self) -> None:
-        said, happened = self.drawn(500)
-        points = fit_isotonic(said.tolist(), happened.tolist())
-        found = calibrated(sorted(said.tolist()), points)
+        predicted, happened = self.sample(500)
+        points = fit_isotonic(predicted.tolist(), happened.tolist())
+        found = apply_isotonic(sorted(predicted.tolist()), points)
         assert all(low < high for low, high in itertools.pairwise(found))
         assert all(0 < probability < 1 for probability in found)
-        assert calibrated((0.0, 1.0), points) == (0.0, 1.0)
+        assert apply_isotonic((0.0, 1.0), points) == (0.0, 1.0)
 
     def test_few_pairs_make_nothing_certain(self) -> None:
-        ((said, means),) = fit_isotonic([0.2, 0.2], [False, False])
-        assert said == 0.2
-        assert means == pytest.approx(0.2 / 3, rel=1e-4)
+        ((predicted, calibrated),) = fit_isotonic([0.2, 0.2], [False, False])
+        assert predicted == 0.2
+        assert calibrated == pytest.approx(0.2 / 3, rel=1e-4)
         assert fit_isotonic([], []) == ()
 
     def test_scores_that_fall_where_probabilities_rise_are_one_value(self) -> None:
-        said = np.linspace(0.01, 0.99, 1000)
-        ((_, means),) = fit_isotonic(said.tolist(), (said < 0.5).tolist())
-        assert means == pytest.approx(0.5, abs=0.01)
+        predicted = np.linspace(0.01, 0.99, 1000)
+        ((_, calibrated),) = fit_isotonic(predicted.tolist(), (predicted < 0.5).tolist())
+        assert calibrated == pytest.approx(0.5, abs=0.01)
 
     def test_without_points_probabilities_stay(self) -> None:
-        assert calibrated((0.7, 0.3), ()) == (0.7, 0.3)
+        assert apply_isotonic((0.7, 0.3), ()) == (0.7, 0.3)
 
     def test_domain_refuses_points_that_do_not_rise(self, tmp_path: Path) -> None:
         def domain(points: str) -> Domain:

@@ -1,4 +1,4 @@
-"""Every strategy keeps the ranker's promises, and each its own."""
+"""Every strategy fulfils the ranker contract and its own properties."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ranker(strategy: str, engine: ScriptedEngine, max_tokens: int = 1536, **opti
     return make_ranker(strategy, RankerParts(engine, PromptLibrary(), "film", "films", max_tokens, **options))
 
 
-def reordered(request: RankRequest) -> RankRequest:
+def reversed_candidates(request: RankRequest) -> RankRequest:
     return RankRequest(request.candidates[::-1], request.history, request.context, request.profile)
 
 
@@ -39,10 +39,10 @@ class TestPointwise(RankerContract):
 
     def test_order_of_the_candidates_does_not_matter(self) -> None:
         request = rank_request()
-        there = ranker("pointwise", ScriptedEngine()).rank(request)
-        back = ranker("pointwise", ScriptedEngine()).rank(reordered(request))
-        assert there.log_odds == back.log_odds[::-1]
-        assert there.scores == pytest.approx(back.scores[::-1])
+        forward = ranker("pointwise", ScriptedEngine()).rank(request)
+        backward = ranker("pointwise", ScriptedEngine()).rank(reversed_candidates(request))
+        assert forward.log_odds == backward.log_odds[::-1]
+        assert forward.scores == pytest.approx(backward.scores[::-1])
 
     def test_identical_candidates_score_alike_and_keep_the_retrievers_order(self) -> None:
         request = rank_request(1)
@@ -58,29 +58,29 @@ class TestPointwise(RankerContract):
         shared = len(ranking.prompt.head_ids) // 16 * 16
         assert ranking.usage.cached_tokens >= 4 * shared > 0
 
-    def test_exact_asks_for_each_request_by_itself_in_the_order_of_the_ids(self) -> None:
+    def test_exact_scores_each_request_by_itself_in_the_order_of_ids(self) -> None:
         engine, request = ScriptedEngine(), rank_request(5)
         exact = ranker("pointwise", engine, exact=True)
-        there, back = exact.rank_many([request, reordered(request)])
-        assert there.log_odds == back.log_odds[::-1]
-        assert there.scores == back.scores[::-1]
+        forward, backward = exact.rank_many([request, reversed_candidates(request)])
+        assert forward.log_odds == backward.log_odds[::-1]
+        assert forward.scores == backward.scores[::-1]
         first, second = engine.calls
         assert first.exact
         assert first.token_ids == second.token_ids
-        by_id = sorted(range(5), key=lambda place: request.items[place].id)
-        assert first.token_ids == tuple(tuple(there.prompt.token_ids[place]) for place in by_id)
+        by_id = sorted(range(5), key=lambda position: request.items[position].id)
+        assert first.token_ids == tuple(tuple(forward.prompt.token_ids[position]) for position in by_id)
 
-    def test_plain_ranking_asks_for_nothing_exact(self) -> None:
+    def test_ranking_is_not_exact_by_default(self) -> None:
         engine = ScriptedEngine()
         ranker("pointwise", engine).rank(rank_request(3))
         assert not any(call.exact for call in engine.calls)
 
     def test_isotonic_points_calibrate_the_scores(self) -> None:
         plain = ranker("pointwise", ScriptedEngine()).rank(rank_request(4))
-        mended = ranker("pointwise", ScriptedEngine(), isotonic=((0.5, 0.1),)).rank(rank_request(4))
-        assert mended.log_odds == plain.log_odds
-        assert mended.order() == plain.order()
-        for before, after in zip(plain.scores, mended.scores, strict=True):
+        calibrated = ranker("pointwise", ScriptedEngine(), isotonic=((0.5, 0.1),)).rank(rank_request(4))
+        assert calibrated.log_odds == plain.log_odds
+        assert calibrated.order() == plain.order()
+        for before, after in zip(plain.scores, calibrated.scores, strict=True):
             assert after == pytest.approx(before / 5 if before <= 0.5 else 0.1 + (before - 0.5) * 1.8)
 
     def test_log_odds_are_yes_less_no_in_nats(self) -> None:
@@ -98,11 +98,11 @@ class TestPointwise(RankerContract):
 class TestListwise(RankerContract):
     strategy = "listwise"
 
-    def test_tuning_is_refused_more_candidates_than_letters(self) -> None:
+    def test_one_prompt_refuses_more_candidates_than_letters(self) -> None:
         with pytest.raises(RequestError, match="at most 26"):
             render_listwise(PromptLibrary(), FakeTokenizer(), rank_request(27), "film", "films", 4000)
 
-    def test_more_candidates_than_letters_are_asked_about_in_windows_at_once(self) -> None:
+    def test_more_candidates_than_letters_are_scored_in_windows_at_once(self) -> None:
         engine = ScriptedEngine()
         ranking = ranker("listwise", engine).rank(rank_request(50))
         assert [len(call.texts) for call in engine.calls] == [1, 2]
@@ -110,7 +110,7 @@ class TestListwise(RankerContract):
         assert ranking.usage.cached_tokens > 0
 
     def test_windows_give_the_order_that_one_prompt_would(self) -> None:
-        """The model prefers each choice by its own strength: 37 is best, wherever it stands."""
+        """The model prefers choices by a strength of their own: 37 is best at any position."""
 
         def strength(text: str, label: str) -> float:
             choice = re.search(rf"^{label}\. Choice (\d+)", text, re.MULTILINE)
@@ -132,7 +132,7 @@ class TestListwise(RankerContract):
         assert ranking.usage.prompt_tokens == sum(len(ids) for call in engine.calls for ids in call.token_ids)
         assert list(engine.calls[0].token_ids[0]) == ranking.prompt.token_ids[0]
 
-    def test_two_orders_cancel_a_liking_for_the_first_letters(self) -> None:
+    def test_two_orders_cancel_a_bias_for_the_first_letters(self) -> None:
         engine = ScriptedEngine(score=lambda _, label: -float(ord(label)))
         once = ranker("listwise", engine).rank(rank_request(5))
         twice = ranker("listwise", engine, permutations=2).rank(rank_request(5))
@@ -154,7 +154,7 @@ class TestListwise(RankerContract):
             assert log_odds is not None
             assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(score)
 
-    def test_a_letter_that_cannot_come_scores_zero(self) -> None:
+    def test_an_impossible_letter_scores_zero(self) -> None:
         engine = ScriptedEngine(score=lambda _, label: -math.inf if label == "B" else 0.0)
         ranking = ranker("listwise", engine).rank(rank_request(3))
         assert ranking.scores == pytest.approx((0.5, 0, 0.5))
@@ -164,11 +164,11 @@ class TestListwise(RankerContract):
 class TestGenerated(RankerContract):
     strategy = "generated"
 
-    def written(self, text: str, n: int = 3, **options: Any) -> Any:
+    def rank(self, text: str, n: int = 3, **options: Any) -> Any:
         return ranker("generated", ScriptedEngine(write=lambda *_: text, **options)).rank(rank_request(n))
 
-    def test_written_order_is_the_ranking(self) -> None:
-        ranking = self.written("[3, 1, 2]")
+    def test_generated_order_is_the_ranking(self) -> None:
+        ranking = self.rank("[3, 1, 2]")
         assert ranking.order() == [2, 0, 1]
         assert ranking.scores == pytest.approx((3 / 11, 2 / 11, 6 / 11))
         assert ranking.log_odds == (None, None, None)
@@ -177,16 +177,16 @@ class TestGenerated(RankerContract):
 
     @pytest.mark.parametrize("text", ["", "I'm sorry, I cannot do that.", "no idea", "[" * 2000])
     def test_unusable_text_keeps_the_retrievers_order_and_says_so(self, text: str) -> None:
-        ranking = self.written(text)
+        ranking = self.rank(text)
         assert ranking.order() == [0, 1, 2]
         assert ranking.report.category not in ("ok", "repaired")
 
     def test_cut_off_text_is_reported(self) -> None:
-        ranking = self.written("[2, 3", truncates=True)
+        ranking = self.rank("[2, 3", truncates=True)
         assert ranking.order() == [1, 2, 0]
         assert ranking.report.category == "truncated"
 
-    def test_schema_asks_for_each_number(self) -> None:
+    def test_schema_lists_the_numbers(self) -> None:
         schemas: list[Mapping[str, Any] | None] = []
 
         def write(_: str, schema: Mapping[str, Any] | None) -> str:
@@ -206,24 +206,24 @@ class TestGenerated(RankerContract):
 class TestScoredList(RankerContract):
     strategy = "generated-scores"
 
-    def written(self, value: object) -> Any:
+    def rank(self, value: object) -> Any:
         engine = ScriptedEngine(write=lambda *_: json.dumps(value))
         return ranker("generated-scores", engine).rank(rank_request(3))
 
-    def test_scores_order_what_was_written(self) -> None:
-        ranking = self.written([{"id": 1, "score": 5}, {"id": 3, "score": 80}, {"id": 2, "score": 30}])
+    def test_scores_order_the_generated_list(self) -> None:
+        ranking = self.rank([{"id": 1, "score": 5}, {"id": 3, "score": 80}, {"id": 2, "score": 30}])
         assert ranking.order() == [2, 1, 0]
         assert ranking.report.category == "ok"
 
-    def test_equal_scores_keep_the_written_order(self) -> None:
-        assert self.written([{"id": n, "score": 9} for n in (2, 3, 1)]).order() == [1, 2, 0]
+    def test_equal_scores_keep_the_generated_order(self) -> None:
+        assert self.rank([{"id": n, "score": 9} for n in (2, 3, 1)]).order() == [1, 2, 0]
 
     @pytest.mark.parametrize(
         "value",
         [[{"id": 3}], [{"id": 9, "score": 1}], ["3"], {"id": 3}, [[3]], [{"id": "x", "score": math.nan}], 3],
     )
     def test_odd_values_never_raise(self, value: object) -> None:
-        assert sorted(self.written(value).order()) == [0, 1, 2]
+        assert sorted(self.rank(value).order()) == [0, 1, 2]
 
 
 class TestTitle(RankerContract):
@@ -239,7 +239,7 @@ class TestTitle(RankerContract):
         assert ranking.log_odds == pytest.approx((0, 0, 2 / tokens, 0))
         assert ranking.order() == [2, 0, 1, 3]
 
-    def test_a_title_that_anybody_would_name_gains_nothing(self) -> None:
+    def test_a_title_that_is_likely_for_everyone_gains_nothing(self) -> None:
         engine = ScriptedEngine(say=lambda text, _: -0.1 if "Choice 1" in text else -5.0)
         assert ranker("title", engine).rank(rank_request(3)).log_odds == pytest.approx((0, 0, 0))
 
@@ -250,12 +250,12 @@ class TestTitle(RankerContract):
         assert [text.endswith("Choice 1 (1941)") for text in ranking.prompt.texts] == [False, True]
 
     def test_order_of_the_candidates_does_not_matter(self) -> None:
-        there = ranker("title", ScriptedEngine()).rank(rank_request())
-        back = ranker("title", ScriptedEngine()).rank(reordered(rank_request()))
-        assert there.log_odds == back.log_odds[::-1]
+        forward = ranker("title", ScriptedEngine()).rank(rank_request())
+        backward = ranker("title", ScriptedEngine()).rank(reversed_candidates(rank_request()))
+        assert forward.log_odds == backward.log_odds[::-1]
 
-    def test_prompt_is_the_one_that_tuning_uses(self) -> None:
-        """Tokens of prompt and title are encoded apart, as `finetune` packs them."""
+    def test_prompt_is_the_one_that_fine_tuning_uses(self) -> None:
+        """Prompt and title are tokenised separately, as `finetune` packs them."""
         engine, request = ScriptedEngine(), rank_request(2)
         ranking = ranker("title", engine).rank(request)
         prompt = PromptLibrary().render(
@@ -264,7 +264,7 @@ class TestTitle(RankerContract):
         title = engine.tokenizer.encode("Choice 0 (1940)")
         assert ranking.prompt.token_ids[0] == [*prompt.token_ids[0], *title]
 
-    def test_a_title_without_a_visible_sign_is_scored_by_its_id(self) -> None:
+    def test_an_invisible_title_is_scored_by_its_id(self) -> None:
         blank = film("c7", "\u200b")
         request = rank_request(1)
         request = RankRequest(
@@ -274,8 +274,8 @@ class TestTitle(RankerContract):
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
-def test_prompt_never_outgrows_the_window_of_the_model(strategy: str) -> None:
-    """The budget of the domain may be larger than what the model can read."""
+def test_prompt_never_exceeds_the_context_of_the_model(strategy: str) -> None:
+    """The domain's budget may be larger than the model's context."""
     request = rank_request(4)
     long = RankRequest(request.candidates, request.history * 40, request.context, request.profile)
     engine = ScriptedEngine(max_model_len=400)
@@ -285,7 +285,7 @@ def test_prompt_never_outgrows_the_window_of_the_model(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["pointwise", "listwise"])
-def test_label_of_several_tokens_is_a_fault_of_the_model(strategy: str) -> None:
+def test_label_of_several_tokens_is_a_model_error(strategy: str) -> None:
     class Letters(FakeTokenizer):
         def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
             return [token for sign in text for token in super(Letters, self).encode(sign)] * 2
@@ -317,7 +317,7 @@ def test_softmax_sums_to_one_and_keeps_the_order(values: list[float]) -> None:
     assert all(scores[a] <= scores[b] for a, b in pairwise(ranked))
 
 
-def test_the_retrievers_score_counts_by_its_weight_and_log_odds_stay_the_models_own() -> None:
+def test_scores_are_weighted_sums_and_log_odds_stay_the_models() -> None:
     engine = ScriptedEngine()
     request = rank_request(4)
     alone = ranker("pointwise", engine).rank(request)
@@ -335,7 +335,7 @@ def test_the_retrievers_score_counts_by_its_weight_and_log_odds_stay_the_models_
     assert fused.scores == pytest.approx(expected)
 
 
-def test_beside_a_wish_a_score_has_weights_of_its_own(tmp_path: Path) -> None:
+def test_requests_with_a_wish_have_weights_of_their_own(tmp_path: Path) -> None:
     toml = (
         f"{DOMAIN}model_weight = 0.5\nretriever_weight = 1\ntemperature = 2\n"
         "wish_weights = { model = 4, retriever = 0.5 }\n"
@@ -359,10 +359,10 @@ def test_temperature_flattens_the_scores_and_keeps_their_order(tmp_path: Path) -
     at = [
         load_domain(write_films(tmp_path / str(t), toml=f"{DOMAIN}temperature = {t}\n")) for t in (1.0, 4.0)
     ]
-    plain, calm = (
+    plain, flat = (
         make_ranker("pointwise", RankerParts.of(engine, PromptLibrary(), domain)).rank(request)
         for domain in at
     )
-    assert calm.order() == plain.order()
-    assert calm.log_odds == plain.log_odds
-    assert calm.scores == pytest.approx(softmax([(odds or 0.0) / 4 for odds in plain.log_odds]))
+    assert flat.order() == plain.order()
+    assert flat.log_odds == plain.log_odds
+    assert flat.scores == pytest.approx(softmax([(odds or 0.0) / 4 for odds in plain.log_odds]))
