@@ -1,7 +1,7 @@
-"""The one render path: finds, renders, budgets and hashes prompts.
+"""The only render path: finds, renders, budgets and hashes prompts.
 
-Ranking, `recsys prompt render` and (later) tuning and the web inspector all call
-`PromptLibrary.render`, so what is inspected is what is sent.
+Ranking, fine-tuning, `recsys prompt render` and the web inspector all call `PromptLibrary.render`, so
+the inspected prompt is the one that is sent.
 
 A template is a Jinja file with TOML front matter and three blocks:
 
@@ -15,9 +15,9 @@ A template is a Jinja file with TOML front matter and three blocks:
     {% block shared %}   the same for every candidate of a request   {% endblock %}
     {% block suffix %}   what differs                                {% endblock %}
 
-`shared` and `suffix` together are the user's turn in the model's own chat
-template. They are tokenised apart, so that the shared part is the same tokens
-in every prompt and the engine's prefix cache can hold it.
+`shared` and `suffix` together are the user's turn in the model's chat template. They are tokenised
+separately, so that the shared part has the same tokens in every prompt and hits the engine's prefix
+cache.
 """
 
 from __future__ import annotations
@@ -42,46 +42,42 @@ from recsys.utils.sanitize import clean_text
 BLOCKS = ("system", "shared", "suffix")
 
 _FRONT_MATTER = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n?", re.DOTALL)
-_SPLIT = "\u241e"  # marks where the user's turn goes in a rendered chat template
+_USER_TURN = "\u241e"  # stands for the user's turn in a rendered chat template
 
 
 class FrontMatter(BaseModel):
-    """What a template says of itself."""
+    """The metadata at the top of a template."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: str
     version: int = Field(ge=1)
     variables: tuple[str, ...]
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # answers whose log-probabilities are scored
     description: str = ""
 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """One template: where it is, what it says of itself, what its words hash to."""
+    """One template with its metadata."""
 
     name: str
     path: Path
     source: str
     meta: FrontMatter
-    hash: str
+    hash: str  # of its source and of all partials that it includes
 
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """Prompts of one request that share a prefix: `head` + one of `tails`.
-
-    `head` and `tails` are text; `head_ids` and `tail_ids` their tokens. `dropped`
-    is how many history entries did not fit, oldest first.
-    """
+    """Prompts of one request that share a prefix: `head` + one of `tails`."""
 
     template: PromptTemplate
     head: str
     tails: tuple[str, ...]
-    head_ids: tuple[int, ...]
-    tail_ids: tuple[tuple[int, ...], ...]
-    dropped: int = 0
+    head_ids: tuple[int, ...]  # tokens of `head`
+    tail_ids: tuple[tuple[int, ...], ...]  # tokens of each of `tails`
+    dropped: int = 0  # history entries, oldest first, that were left out
     variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -98,20 +94,22 @@ class RenderedPrompt:
         return len(self.head_ids) + max(map(len, self.tail_ids))
 
 
-def listed(names: Sequence[str]) -> str:
-    """["a", "b", "c"] -> "a, b and c"."""
+def english_list(names: Sequence[str]) -> str:
+    """Join names as a list in a sentence: "a, b and c". The filter `listed` of templates."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def braced(name: str) -> str:
-    """h1 -> "{h1}": how templates show the model a placeholder."""
+def placeholder(name: str) -> str:
+    """Return the placeholder of an id: "{h1}". The filter `braced` of templates."""
     return f"{{{name}}}"
 
 
 class PromptLibrary:
-    """Templates by name ("rank/pointwise"); a domain's own folder wins over the shipped one.
+    """Templates by name ("rank/pointwise").
 
-    `clean` is what makes text of people and items harmless; another only to measure what it does.
+    Args:
+        overrides: A domain's own folder, searched before the shipped one.
+        clean: Makes text of people and items harmless. Replaced only to measure its effect.
     """
 
     environment: type[jinja2.Environment] = jinja2.Environment
@@ -127,12 +125,12 @@ class PromptLibrary:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            autoescape=False,  # plain text for a model; clean_text guards what goes in
+            autoescape=False,  # plain text for a model; `clean` sanitises what goes in
         )
-        self._environment.filters |= {"clean": clean, "listed": listed, "braced": braced}
+        self._environment.filters |= {"clean": clean, "listed": english_list, "braced": placeholder}
 
     def names(self) -> list[str]:
-        """Every template with front matter, sorted (partials have none)."""
+        """List every template, sorted; partials, which have no front matter, are none."""
         found = {
             path.relative_to(folder).with_suffix("").as_posix()
             for folder in self.folders
@@ -142,13 +140,17 @@ class PromptLibrary:
         return sorted(found)
 
     def get(self, name: str) -> PromptTemplate:
-        """One template. Raises PromptError if it is missing or its front matter is wrong."""
+        """Return a template.
+
+        Raises:
+            PromptError: It is missing, or its front matter is wrong.
+        """
         if name not in self._templates:
             self._templates[name] = self._parse(name)
         return self._templates[name]
 
     def render_block(self, name: str, block: str, variables: Mapping[str, Any]) -> str:
-        """One block of a template as text; "" if it has none."""
+        """Render one block of a template; "" if it has no such block."""
         template = self.get(name)
         try:
             compiled = self._environment.get_template(name)
@@ -157,7 +159,7 @@ class PromptLibrary:
             context = compiled.new_context(dict(variables))
             return "".join(compiled.blocks[block](context)).strip("\n")
         except jinja2.TemplateError as error:
-            raise PromptError(f"{template.path}: {error}", hint="mend the template") from error
+            raise PromptError(f"{template.path}: {error}", hint="fix the template") from error
 
     def render(
         self,
@@ -171,22 +173,33 @@ class PromptLibrary:
     ) -> RenderedPrompt:
         """Render one prompt per entry of `suffixes`, all sharing one prefix.
 
-        `variables["history"]`, oldest first, is cut from its old end until the
-        longest prompt has at most `max_tokens` tokens. Up to `spare` more entries, one in five
-        at most, go where the prefix then ends nearer behind a whole block of the engine's cache:
-        what is beyond it is computed again for every suffix. Raises PromptError if it
-        does not fit even without history, or naming every missing variable at once.
+        Args:
+            name: Of the template.
+            tokenizer: Of the model.
+            variables: For all blocks. `history`, oldest first, is cut at its old end until the longest
+                prompt fits.
+            suffixes: Variables of each suffix.
+            max_tokens: Most tokens of a prompt.
+            spare: Most further history entries to leave out, one in five at most, where the prefix then
+                ends closer to a whole block of the engine's cache: tokens beyond it are computed again
+                for every suffix.
+
+        Raises:
+            PromptError: Variables are missing (all are named), or a prompt does not fit even without
+                history.
         """
         template = self.get(name)
         missing = sorted(set(template.meta.variables) - set(variables) - set(suffixes[0]))
         if missing:
             raise PromptError(
                 f"{template.path}: missing variables: {', '.join(missing)}",
-                hint="pass them, or drop them from the front matter",
+                hint="pass them, or remove them from the front matter",
             )
         history = list(variables.get("history", ()))
         before, after = _chat_frame(tokenizer, self.render_block(name, "system", variables))
-        tails = tuple(self.render_block(name, "suffix", {**variables, **one}) + after for one in suffixes)
+        tails = tuple(
+            self.render_block(name, "suffix", {**variables, **differing}) + after for differing in suffixes
+        )
         tail_ids = tuple(tuple(tokenizer.encode(tail, add_special_tokens=False)) for tail in tails)
 
         def with_history(kept: int) -> RenderedPrompt:
@@ -201,7 +214,7 @@ class PromptLibrary:
                 template, head, tails, head_ids, tail_ids, dropped=len(history) - kept, variables=used
             )
 
-        best = _within(max_tokens, with_history, len(history))
+        best = _longest_fit(max_tokens, with_history, len(history))
         if best.tokens > max_tokens:
             raise PromptError(
                 f"{template.path}: {best.tokens} tokens without any history, the budget is {max_tokens}",
@@ -219,56 +232,60 @@ class PromptLibrary:
             raise PromptError(f"{path}: no front matter", hint="start it with +++, TOML, +++")
         try:
             meta = FrontMatter.model_validate(tomllib.loads(match.group(1)))
-            used = self._words(name)
+            sources = self._sources(name)
         except (tomllib.TOMLDecodeError, ValidationError) as error:
             raise PromptError(
                 f"{path}: front matter: {error}", hint="it needs task, version, variables"
             ) from error
         except jinja2.TemplateSyntaxError as error:
             raise PromptError(
-                f"{path}, line {error.lineno}: {error.message}", hint="mend the template"
+                f"{path}, line {error.lineno}: {error.message}", hint="fix the template"
             ) from error
-        digest = hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()[:12]
         return PromptTemplate(name=name, path=path, source=source, meta=meta, hash=digest)
 
-    def _words(self, name: str) -> dict[str, str]:
-        """Sources of a template and of every partial it pulls in: what its hash covers."""
+    def _sources(self, name: str) -> dict[str, str]:
+        """Return the sources of a template and its partials, all of which its hash covers."""
         sources: dict[str, str] = {}
-        waiting = [name]
-        while waiting:
-            current = waiting.pop()
+        pending = [name]
+        while pending:
+            current = pending.pop()
             if current in sources:
                 continue
             sources[current] = self._find(current).read_text(encoding="utf-8")
             tree = self._environment.parse(_FRONT_MATTER.sub("", sources[current]))
-            waiting += [found for found in jinja2.meta.find_referenced_templates(tree) if found]
+            pending += filter(None, jinja2.meta.find_referenced_templates(tree))
         return sources
 
     def file(self, name: str) -> Path:
-        """A file beside the templates; the domain's own folder is searched first."""
+        """Return the path of a file next to the templates; overrides come first."""
         for folder in self.folders:
             path = (folder / name).resolve()
             if path.is_file() and path.is_relative_to(folder.resolve()):
                 return path
-        raise PromptError(f"no file '{name}' in {', '.join(map(str, self.folders))}", hint="restore it")
+        raise PromptError(f"no file '{name}' in {', '.join(map(str, self.folders))}", hint="restore the file")
 
     def _find(self, name: str) -> Path:
         try:
             return self.file(f"{name}.j2")
         except PromptError:
-            raise PromptError(f"no template '{name}'", hint=f"there are: {', '.join(self.names())}") from None
+            raise PromptError(
+                f"no template '{name}'", hint=f"use one of: {', '.join(self.names())}"
+            ) from None
 
     def _load_source(self, name: str) -> str:
         return _FRONT_MATTER.sub("", self._find(name).read_text(encoding="utf-8"))
 
 
-def _within(max_tokens: int, with_history: Callable[[int], RenderedPrompt], length: int) -> RenderedPrompt:
-    """The prompt with the most of `length` entries that fits; without any, if none does."""
-    whole = with_history(length)
-    if whole.tokens <= max_tokens:
-        return whole
-    low, high = 0, length  # the most history that fits lies in [low, high)
-    best = with_history(0)  # may be longer than a short history: it says that nothing is known
+def _longest_fit(
+    max_tokens: int, with_history: Callable[[int], RenderedPrompt], length: int
+) -> RenderedPrompt:
+    """Find the most of `length` history entries that fit, by bisection; 0 entries if none do."""
+    full = with_history(length)
+    if full.tokens <= max_tokens:
+        return full
+    low, high = 0, length  # the largest number that fits is in [low, high)
+    best = with_history(0)  # may be longer than with a short history: it says that there is none
     while high - low > 1:
         middle = (low + high) // 2
         attempt = with_history(middle)
@@ -280,12 +297,12 @@ def _within(max_tokens: int, with_history: Callable[[int], RenderedPrompt], leng
 
 
 def _chat_frame(tokenizer: Tokenizer, system: str) -> tuple[str, str]:
-    """What the model's own chat template puts before and after the user's turn."""
+    """Return the text that the model's chat template puts before and after the user's turn."""
     messages = ([{"role": "system", "content": system}] if system else []) + [
-        {"role": "user", "content": _SPLIT}
+        {"role": "user", "content": _USER_TURN}
     ]
     if not tokenizer.chat_template:
         return (system + "\n\n" if system else ""), "\nAnswer: "
     text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    before, _, after = text.partition(_SPLIT)
+    before, _, after = text.partition(_USER_TURN)
     return before, after

@@ -1,7 +1,6 @@
-"""Model text -> typed result and a parse report. Never raises on model output.
+"""Parsing of model output into a typed result and a report, without ever raising.
 
-An engine error is not model output: it is raised by the engine and never reaches
-a parser, so it cannot be mistaken for a ranking.
+Engine errors are raised by the engine and never reach a parser, so none is mistaken for a ranking.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _REFUSAL = re.compile(
 
 
 def parse_json(text: str, *, truncated: bool = False) -> tuple[Any, ParseReport]:
-    """The JSON value in `text`, repaired if need be; (None, report) if there is none."""
+    """Parse the JSON value in `text`, repaired if necessary; (None, report) if there is none."""
     stripped = text.strip()
     if not stripped:
         return None, _report("empty", "the model wrote nothing")
@@ -39,7 +38,7 @@ def parse_json(text: str, *, truncated: bool = False) -> tuple[Any, ParseReport]
 
     try:
         value = json_repair.loads(stripped)
-    except Exception as error:  # whatever a repair library trips over, the model's text is at fault
+    except Exception as error:  # whatever the repair library raises, the model's text caused it
         return None, _report("wrong_format", f"{type(error).__name__} while repairing")
     if not isinstance(value, dict | list) or not value:
         return None, _report("truncated" if truncated else "wrong_format", f"no JSON in {stripped[:80]!r}")
@@ -49,11 +48,11 @@ def parse_json(text: str, *, truncated: bool = False) -> tuple[Any, ParseReport]
 
 
 def parse_order(text: str, n: int, *, truncated: bool = False) -> tuple[list[int], ParseReport]:
-    """An order of the numbers 1..n out of model text, as 0-based positions, best first.
+    """Parse an order of the numbers 1..n, as 0-based positions, best first.
 
-    Accepts a JSON list, an object that holds one, or plain text such as "3 > 1 > 2".
-    Unknown and repeated numbers are dropped, missing ones appended in the order
-    given, and the report names the worst of it: the result is always a permutation.
+    Accepts a JSON list, an object with one, or plain text such as "3 > 1 > 2". Unknown and repeated
+    numbers are dropped and missing ones appended in their given order, so the result is always a
+    permutation. The report names the worst fault.
     """
     value, report = parse_json(text, truncated=truncated)
     if report.category in ("empty", "refusal"):
@@ -62,7 +61,7 @@ def parse_order(text: str, n: int, *, truncated: bool = False) -> tuple[list[int
         value = next((entry for entry in value.values() if isinstance(entry, list)), None)
     numbers = [_integer(entry) for entry in value] if isinstance(value, list) else []
     if not isinstance(value, list):
-        numbers = [int(found) for found in re.findall(r"(?<![\d.])\d{1,4}(?!\d|\.(?!\s*\Z))", text)]
+        numbers = [int(number) for number in re.findall(r"(?<![\d.])\d{1,4}(?!\d|\.(?!\s*\Z))", text)]
         if not numbers:
             return list(range(n)), _report("wrong_format", f"no order in {text.strip()[:80]!r}")
         report = ParseReport(
@@ -90,7 +89,7 @@ def parse_order(text: str, n: int, *, truncated: bool = False) -> tuple[list[int
 def parse_reason(
     text: str, allowed: Collection[str], *, truncated: bool = False
 ) -> tuple[str, tuple[str, ...], ParseReport]:
-    """(sentence, cited evidence ids, report) from {"evidence": [...], "sentence": "..."}."""
+    """Parse {"evidence": [...], "sentence": "..."} into (sentence, cited ids, report)."""
     value, report = parse_json(text, truncated=truncated)
     if not isinstance(value, dict):
         return "", (), report if report.category != "ok" else _report("wrong_format", "not a JSON object")
@@ -103,8 +102,8 @@ def parse_reason(
     unknown = [entry for entry in cited if not isinstance(entry, str) or entry not in allowed]
     known = tuple(dict.fromkeys(entry for entry in cited if isinstance(entry, str) and entry in allowed))
     if unknown:
-        named = unknown[0] if isinstance(unknown[0], str) else type(unknown[0]).__name__
-        report = _report("unknown_id", f"cites {named[:40]!r}")
+        first = unknown[0] if isinstance(unknown[0], str) else type(unknown[0]).__name__
+        report = _report("unknown_id", f"cites {first[:40]!r}")
     return sentence.strip(), known, report
 
 
@@ -116,8 +115,8 @@ def _integer(value: object) -> int | None:
     if isinstance(value, str) and value.strip().isdecimal() and len(value.strip()) <= 6:
         return int(value.strip())
     if isinstance(value, dict):  # [{"id": 3, "score": 0.9}, ...]
-        plain = (_integer(entry) for entry in value.values() if not isinstance(entry, dict))
-        return next((found for found in plain if found is not None), None)
+        numbers = (_integer(entry) for entry in value.values() if not isinstance(entry, dict))
+        return next((number for number in numbers if number is not None), None)
     return None
 
 

@@ -1,8 +1,8 @@
-"""Templates that somebody edits in a page, rendered where they can do no harm.
+"""Safe rendering of templates that are edited in the web pages.
 
-Jinja's sandbox keeps a template from reaching Python; a process of its own, without the
-environment of this one and with limits of memory, time and output, keeps it from using the
-machine up. Everything else (budget, tokens, chat format, hash) is `PromptLibrary`.
+Jinja's sandbox keeps a template from reaching Python. A separate process, without this one's
+environment and with limits on memory, time and output, keeps it from exhausting the machine.
+Everything else (budget, tokens, chat format, hash) is `PromptLibrary`.
 """
 
 from __future__ import annotations
@@ -35,18 +35,26 @@ _LENGTH = struct.Struct("!I")
 
 
 class EditedLibrary(PromptLibrary):
-    """A library in which one template has another source. Close it: it holds a process and a folder.
+    """A library in which one template has another source.
 
-    Raises PromptError for a source that is too long or no template, and at rendering for one
-    that takes too long, too much memory or more than it may.
+    It holds a process and a folder: close it. Rendering raises PromptError for a template that takes
+    too much time or memory, or does something forbidden.
+
+    Args:
+        base: The library to take all other templates from.
+        name: Of the edited template.
+        source: Its new source.
+
+    Raises:
+        PromptError: The source is too long.
     """
 
-    def __init__(self, beside: PromptLibrary, name: str, source: str) -> None:
+    def __init__(self, base: PromptLibrary, name: str, source: str) -> None:
         if len(source) > MAX_SOURCE:
             raise PromptError(f"the template has more than {MAX_SOURCE} characters", hint="shorten it")
         self._folder = tempfile.TemporaryDirectory(prefix="whyrec-template-")
         super().__init__(Path(self._folder.name))
-        self.folders = [Path(self._folder.name), *beside.folders]
+        self.folders = [Path(self._folder.name), *base.folders]
         self._worker: _Worker | None = None
         path = self.folders[0] / f"{name}.j2"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,18 +69,20 @@ class EditedLibrary(PromptLibrary):
         self.close()
 
     def close(self) -> None:
+        """End the process and delete the folder."""
         if self._worker:
             self._worker.close()
         self._folder.cleanup()
 
     def get(self, name: str) -> PromptTemplate:
+        """Return a template, as `PromptLibrary.get`."""
         try:
             return super().get(name)
         except RecursionError as error:
-            raise PromptError(f"{name}: nested too deeply", hint="write it flatter") from error
+            raise PromptError(f"{name}: nested too deeply", hint="nest it less deeply") from error
 
     def render_block(self, name: str, block: str, variables: Mapping[str, Any]) -> str:
-        """The block, rendered in the other process."""
+        """Render a block in the worker process."""
         self.get(name)
         if self._worker is None:
             self._worker = _Worker(self.folders)
@@ -80,7 +90,10 @@ class EditedLibrary(PromptLibrary):
 
 
 class _Worker:
-    """The other process: pickled requests in (ours, so safe), JSON out (its own, so only text)."""
+    """The worker process.
+
+    Requests are pickled, as this process is trusted. Responses are JSON, as the worker is not.
+    """
 
     def __init__(self, folders: list[Path]) -> None:
         root = Path(__file__).resolve().parents[2]
@@ -102,27 +115,28 @@ class _Worker:
         request = pickle.dumps((name, block, variables))
         stdin = self._process.stdin
         assert stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # what became of it is said below
+        with contextlib.suppress(BrokenPipeError):  # reading the response reports why the worker ended
             stdin.write(_LENGTH.pack(len(request)) + request)
             stdin.flush()
-        answer = self._read(BLOCK_S, "render")
-        if problem := answer.get("problem"):
-            raise PromptError(str(problem), hint="mend the template")
-        return str(answer["text"])
+        response = self._read(BLOCK_S, "render")
+        if problem := response.get("problem"):
+            raise PromptError(str(problem), hint="fix the template")
+        return str(response["text"])
 
-    def _read(self, seconds: float, what: str) -> dict[str, Any]:
+    def _read(self, seconds: float, action: str) -> dict[str, Any]:
+        """Read one response; end the worker if none comes in time."""
         stdout = self._process.stdout
         assert stdout is not None
         with selectors.DefaultSelector() as waiting:
             waiting.register(stdout, selectors.EVENT_READ)
-            begun = waiting.select(seconds)
-        line = stdout.readline(MAX_TEXT * 8) if begun else b""
+            ready = waiting.select(seconds)
+        line = stdout.readline(MAX_TEXT * 8) if ready else b""
         if not line.endswith(b"\n"):
             self.close()
-            took = "the memory or the time it may use" if begun else f"more than {seconds:.0f} s"
-            raise PromptError(f"the template took {took} to {what}", hint="make it do less")
-        found: dict[str, Any] = json.loads(line)
-        return found
+            used = "more memory or time than allowed" if ready else f"more than {seconds:.0f} s"
+            raise PromptError(f"the template took {used} to {action}", hint="simplify the template")
+        response: dict[str, Any] = json.loads(line)
+        return response
 
     def close(self) -> None:
         self._process.kill()
@@ -133,47 +147,45 @@ class _Sandboxed(PromptLibrary):
     environment: type[jinja2.Environment] = ImmutableSandboxedEnvironment
 
 
-def _serve(folders: list[Path], requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer until the pipe is closed."""
+def _serve(folders: list[Path], requests: IO[bytes], responses: IO[bytes]) -> None:
+    """Render blocks until the pipe is closed."""
     library = _Sandboxed(folders[0])
     library.folders = folders
 
-    def answer(**fields: str) -> None:
-        answers.write(json.dumps(fields).encode() + b"\n")
-        answers.flush()
+    def respond(**fields: str) -> None:
+        responses.write(json.dumps(fields).encode() + b"\n")
+        responses.flush()
 
-    answer(text="")
+    respond(text="")
     while head := requests.read(_LENGTH.size):
         name, block, variables = pickle.loads(requests.read(*_LENGTH.unpack(head)))
         try:
             text = library.render_block(name, block, variables)
         except PromptError as error:
-            answer(problem=f"{name}: {str(error.message).rpartition('.j2: ')[2]}"[:500])
+            respond(problem=f"{name}: {str(error.message).rpartition('.j2: ')[2]}"[:500])
         except (MemoryError, RecursionError, OverflowError):
-            answer(problem=f"{name}: it takes more memory than it may, or calls itself without end")
-        except Exception as error:  # whatever a template may do with the objects it is given
-            answer(problem=f"{name}: {type(error).__name__}: {error}"[:500])
+            respond(problem=f"{name}: it takes more memory than allowed, or recurses without end")
+        except Exception as error:  # a template may do anything with the objects it gets
+            respond(problem=f"{name}: {type(error).__name__}: {error}"[:500])
         else:
-            too_long = len(text) > MAX_TEXT
-            answer(
-                **{"problem": f"{name}: a block of more than {MAX_TEXT} characters"}
-                if too_long
-                else {"text": text}
-            )
+            if len(text) > MAX_TEXT:
+                respond(problem=f"{name}: a block of more than {MAX_TEXT} characters")
+            else:
+                respond(text=text)
 
 
 def _limit() -> None:
-    """No more memory, time, files or output than rendering needs. POSIX only; elsewhere time alone is bounded."""
+    """Limit memory, time and files of this process; only on POSIX, elsewhere time alone is limited."""
     with contextlib.suppress(ImportError):
         import resource
 
-        for what, most in (
+        for limit, most in (
             (resource.RLIMIT_AS, MEMORY_MB << 20),
             (resource.RLIMIT_CPU, CPU_S),
             (resource.RLIMIT_FSIZE, 0),
             (resource.RLIMIT_CORE, 0),
         ):
-            resource.setrlimit(what, (most, most))
+            resource.setrlimit(limit, (most, most))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Wishes in plain words: an item asked for by what it is, its title withheld.
+"""Synthetic wishes: an item described by its attributes, without its title.
 
-The words come from the item's own facts through a template of prompts/, which is also
-where fine-tuning takes its wishes from.
+The words come from the item's attributes through a template of prompts/, for evaluation and
+fine-tuning alike.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ VALUES = 2  # attribute values named in a wish
 
 
 def wish_for(item: Item, domain: Domain, prompts: PromptLibrary, draw: random.Random) -> str:
-    """Words that ask for an item without its title; "" where no words can."""
-    values = sorted({one for those in item.attributes.values() for one in those if not says(one, item.title)})
-    few = draw.sample(values, min(len(values), draw.randint(1, VALUES)))
+    """Write a wish for an item that does not contain its title; "" where that is impossible."""
+    every = {value for values in item.attributes.values() for value in values}
+    candidates = sorted(value for value in every if not contains_title(value, item.title))
+    values = draw.sample(candidates, min(len(candidates), draw.randint(1, VALUES)))
     first = draw.randrange(FORMS)
     for form in range(first, first + FORMS):
-        variables = {"plural": domain.plural, "item": item, "values": few, "form": form % FORMS}
+        variables = {"plural": domain.plural, "item": item, "values": values, "form": form % FORMS}
         wish = prompts.render_block(TEMPLATE, "suffix", variables).strip()
-        if not says(wish, item.title):
+        if not contains_title(wish, item.title):
             return wish
     return ""
 
 
-def says(text: str, title: str) -> bool:
-    """Whether the words of a title stand side by side in a text, whatever their case and punctuation."""
+def contains_title(text: str, title: str) -> bool:
+    """Return whether the words of a title occur in a row in a text, ignoring case and punctuation."""
     return f" {' '.join(_words(title))} " in f" {' '.join(_words(text))} "
 
 

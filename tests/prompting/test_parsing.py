@@ -1,4 +1,4 @@
-"""Model text is read for what it is worth, and never raises."""
+"""Parsing extracts what model text contains, and never raises."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ like_json = st.text(alphabet='[]{}",:0123456789 .eE-truefalsn\\u', max_size=60)
         ('{"a":' * 100_000, [0, 1, 2], "wrong_format"),
     ],
 )
-def test_order_out_of_text(text: str, order: list[int], category: ParseCategory) -> None:
+def test_order_is_parsed(text: str, order: list[int], category: ParseCategory) -> None:
     found, report = parse_order(text, 3)
     assert (found, report.category) == (order, category)
     assert report.repaired == (category == "repaired")
@@ -82,7 +82,7 @@ def test_well_formed_order_is_read_as_it_stands(numbers: list[int]) -> None:
 @pytest.mark.parametrize("depth", [50, 300, 600, 900, 5000])
 @pytest.mark.parametrize(("left", "right"), [("[", "]"), ('{"a":', "}")])
 def test_nesting_of_any_depth_raises_nothing(depth: int, left: str, right: str) -> None:
-    """An entry nested some 400 deep once outran Python's stack after it had been read."""
+    """An entry nested some 400 deep once exceeded Python's stack after parsing."""
     nested = left * depth + "1" + right * depth
     assert sorted(parse_order(f"[{nested}]", 3)[0]) == [0, 1, 2]
     assert parse_reason(f'{{"evidence": [{nested}], "sentence": "S"}}', ["h1"])[1] == ()
@@ -109,9 +109,7 @@ def test_nesting_of_any_depth_raises_nothing(depth: int, left: str, right: str) 
         ("I am unable to say", "", (), "refusal"),
     ],
 )
-def test_reason_out_of_text(
-    text: str, sentence: str, cited: tuple[str, ...], category: ParseCategory
-) -> None:
+def test_reason_is_parsed(text: str, sentence: str, cited: tuple[str, ...], category: ParseCategory) -> None:
     found = parse_reason(text, ["h1", "a1"])
     assert (found[0], found[1], found[2].category) == (sentence, cited, category)
 
@@ -134,6 +132,6 @@ def test_any_text_gives_a_reason_or_none_and_cites_only_what_is_allowed(text: st
     "text", ["I'm sorry \ud800", "no \ud800 idea", "[\ud800", '{"evidence": ["\\ud800"], "sentence": "x"}']
 )
 def test_report_of_broken_unicode_can_be_sent_on(text: str) -> None:
-    """The report quoted a refusal raw; half a surrogate pair cannot be written as UTF-8."""
+    """A refusal was once quoted raw, and half a surrogate pair cannot be encoded as UTF-8."""
     for report in (parse_json(text)[1], parse_order(text, 2)[1], parse_reason(text, ["h1"])[2]):
         report.model_dump_json().encode()

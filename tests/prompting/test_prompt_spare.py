@@ -1,4 +1,4 @@
-"""Old entries go where the shared part then ends nearer behind a whole block of the cache."""
+"""Oldest entries are dropped where the shared part then ends closer to a whole cache block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.prompting.test_prompting import render_pointwise
 
 @pytest.mark.parametrize("history", [0, 4, 5, 9, 10, 14, 15, 30])
 @pytest.mark.parametrize("spare", [0, 1, 2, 9])
-def test_the_fewest_go_that_leave_the_least_beyond_a_block(
+def test_the_fewest_entries_are_dropped_that_leave_the_least_beyond_a_block(
     tokenizer: FakeTokenizer, history: int, spare: int
 ) -> None:
     prompt = render_pointwise(tokenizer, history=history, spare=spare)
@@ -25,7 +25,7 @@ def test_the_fewest_go_that_leave_the_least_beyond_a_block(
     assert shown == list(range(prompt.dropped, history))
 
 
-def test_it_never_helps_a_prompt_over_its_budget(tokenizer: FakeTokenizer) -> None:
+def test_prompt_stays_within_its_budget(tokenizer: FakeTokenizer) -> None:
     whole = render_pointwise(tokenizer, history=15).tokens
     prompt = render_pointwise(tokenizer, history=15, spare=2, max_tokens=whole - 1)
     assert prompt.tokens < whole

@@ -1,4 +1,4 @@
-"""The one render path: front matter, budget, prefix, overrides, and what hostile text cannot do."""
+"""The render path: front matter, budget, prefix, overrides, and hostile text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recsys.errors import PromptError
-from recsys.prompting.library import PromptLibrary, RenderedPrompt, braced, listed
+from recsys.prompting.library import PromptLibrary, RenderedPrompt, english_list, placeholder
 from recsys.types import Context, Evidence
 from recsys.utils.sanitize import clean_text
 from tests.fakes import FakeTokenizer, film, seen
 
 HEAD = '+++\ntask = "t"\nversion = 1\nvariables = {variables}\n+++\n'
-BODY = "{% block system %}Be brief.{% endblock %}{% block shared %}%s{% endblock %}{% block suffix %}%s{% endblock %}"
+BODY = (
+    "{% block system %}Be brief.{% endblock %}"
+    "{% block shared %}%s{% endblock %}{% block suffix %}%s{% endblock %}"
+)
 
 
 def library(folder: Path, **templates: str) -> PromptLibrary:
@@ -73,7 +76,9 @@ class TestTemplates:
         ],
         ids=["none", "no TOML", "no version", "version 0", "unknown key", "no end", "no such partial"],
     )
-    def test_broken_template_is_named_with_its_fault(self, tmp_path: Path, text: str, complaint: str) -> None:
+    def test_broken_template_is_an_error_with_its_path(
+        self, tmp_path: Path, text: str, complaint: str
+    ) -> None:
         with pytest.raises(PromptError, match=complaint) as caught:
             library(tmp_path, broken=text).get("broken")
         if complaint != "nowhere":
@@ -87,7 +92,7 @@ class TestTemplates:
         assert str(tmp_path / "t.j2") in str(caught.value)
 
     @pytest.mark.parametrize("shared", ["{{ undeclared }}", "{{ thing.nothing }}"])
-    def test_undefined_name_inside_a_template_is_an_error_and_no_blank(
+    def test_undefined_name_in_a_template_is_an_error(
         self, tmp_path: Path, tokenizer: FakeTokenizer, shared: str
     ) -> None:
         with pytest.raises(PromptError, match=r"t\.j2.*(undefined|no attribute)"):
@@ -118,7 +123,7 @@ class TestTemplates:
         with pytest.raises(PromptError, match="no template"):
             PromptLibrary(tmp_path / "inside").get("link")
 
-    def test_unknown_name_lists_those_there_are(self) -> None:
+    def test_unknown_name_lists_the_known_ones(self) -> None:
         with pytest.raises(PromptError) as caught:
             PromptLibrary().get("rank/nothing")
         assert "rank/pointwise" in caught.value.hint
@@ -152,11 +157,11 @@ class TestPrefix:
         first, second = prompt.token_ids
         shared = len(prompt.head_ids)
         assert first[:shared] == second[:shared] == list(prompt.head_ids)
-        assert first[shared] == second[shared]  # "Will this person ...": the question starts alike
+        assert first[shared] == second[shared]  # both suffixes start with "Will this person"
         assert [tokenizer.decode(ids) for ids in prompt.token_ids] == list(prompt.texts)
         assert prompt.tokens == max(len(first), len(second))
 
-    def test_candidate_stands_behind_all_that_is_shared(self, tokenizer: FakeTokenizer) -> None:
+    def test_candidate_comes_after_everything_shared(self, tokenizer: FakeTokenizer) -> None:
         prompt = render_pointwise(tokenizer, "Fargo")
         assert "Fargo" not in prompt.head
         assert "Fargo" in prompt.tails[0]
@@ -200,7 +205,7 @@ class TestBudget:
         whole = render_pointwise(tokenizer, history=8).tokens
         assert render_pointwise(tokenizer, history=8, max_tokens=whole).dropped == 0
 
-    def test_history_may_go_altogether(self, tmp_path: Path, tokenizer: FakeTokenizer) -> None:
+    def test_history_may_be_dropped_entirely(self, tmp_path: Path, tokenizer: FakeTokenizer) -> None:
         words = "{% for entry in history %}{{ entry.item.title }} {% endfor %}"
         prompts = library(tmp_path, t=template(words, variables='["history"]'))
         bare = prompts.render("t", tokenizer, {"history": ()}, max_tokens=99).tokens
@@ -257,7 +262,7 @@ HOSTILE: Mapping[str, str] = {
 
 
 def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedPrompt]:
-    """Every shipped template with `title` wherever people's or items' text can come in."""
+    """Render every shipped template with `title` in place of all text of people and items."""
     item = film("c1", title, title, "Noir", plot=title)
     variables: dict[str, Any] = {
         "noun": "film",
@@ -274,7 +279,7 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         "evidence": evidence,
         "shared": {"h1": ("a1",)},
         "against": evidence[:1],
-        "lacking": ["a1"],
+        "contrast_attributes": ["a1"],
         "wish_attributes": ["a1"],
         "style": "comparative",
         "net_negative": False,
@@ -335,7 +340,7 @@ def test_hostile_text_is_made_harmless(name: str) -> None:
 @example("a\u200b\u0301", 300)
 @example("…" * 9, 10)
 def test_clean_text_is_one_harmless_line_and_cleaning_again_changes_nothing(text: str, limit: int) -> None:
-    """A removed mark once left its halves to close up: "<<s>|" became "<|"."""
+    """Removing a mark once joined its halves: "<<s>|" became "<|"."""
     cleaned = clean_text(text, limit)
     assert len(cleaned) <= limit
     assert not {"Cc", "Cf", "Cs", "Zl", "Zp"}.intersection(map(unicodedata.category, cleaned))
@@ -376,8 +381,8 @@ def test_long_text_is_cut_and_shows_it() -> None:
     ("names", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
 )
 def test_lists_read_as_lists(names: list[str], text: str) -> None:
-    assert listed(names) == text
+    assert english_list(names) == text
 
 
 def test_placeholder_is_a_name_in_braces() -> None:
-    assert braced("h1") == "{h1}"
+    assert placeholder("h1") == "{h1}"
