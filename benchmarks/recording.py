@@ -1,8 +1,8 @@
-"""The engine's calls, written down as a service makes them, and made again without the service.
+"""Recording of the engine calls that a service makes, and their replay without the service.
 
     python -m benchmarks.recording calls.jsonl serve --domain movies
 
-is `recsys serve --domain movies` that adds a line to calls.jsonl for each call to its engine.
+runs `recsys serve --domain movies` and appends a line to calls.jsonl for each engine call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recsys.engine import Engine
+from recsys.engine import Engine, GenerationRequest
 from recsys.service.observability.logs import request_id
 
 CALLS = ("label_logprobs", "continuation_logprobs", "generate", "stream")
@@ -27,7 +27,7 @@ Call = tuple[str, list[Any], dict[str, Any]]
 
 
 class Recorder:
-    """An engine that appends what it is asked to a file: [request id, method, arguments, options] a line."""
+    """An engine that appends [request id, method, arguments, options] of each call to a file."""
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
@@ -35,10 +35,10 @@ class Recorder:
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._engine, name)
-        return partial(self._noted, name, found) if name in CALLS else found
+        attribute = getattr(self._engine, name)
+        return partial(self._recorded, name, attribute) if name in CALLS else attribute
 
-    def _noted(self, name: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _recorded(self, name: str, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         line = json.dumps([request_id.get(), name, args, options], default=_plain)
         with self._lock:
             self._file.write(line + "\n")
@@ -46,30 +46,32 @@ class Recorder:
 
 
 def read_calls(path: Path) -> dict[str, list[Call]]:
-    """The calls of each request, in order."""
-    found: dict[str, list[Call]] = {}
+    """Read the calls of each request, in order."""
+    calls: dict[str, list[Call]] = {}
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             request, name, args, options = json.loads(line)
-            found.setdefault(request, []).append((name, args, options))
-    return found
+            calls.setdefault(request, []).append((name, args, options))
+    return calls
 
 
 def replay(
     engine: Engine, requests: Sequence[Sequence[Call]], callers: int
 ) -> tuple[list[float], float, Counter[str]]:
-    """Make the calls of each request one after the other, so many requests at once.
+    """Repeat the calls of each request in order, with so many requests at once.
 
-    Returns seconds of each request, of all together, and tokens.
+    Returns:
+        Seconds of each request, elapsed seconds, and tokens.
     """
     tokens: Counter[str] = Counter()
     lock = threading.Lock()
 
-    def one(calls: Sequence[Call]) -> float:
+    def replay_request(calls: Sequence[Call]) -> float:
         begun = time.perf_counter()
         for name, args, options in calls:
-            done = list(getattr(engine, name)(*args, **options))
-            answers = [answer for _, answer in done] if name == "stream" else done
+            arguments = [GenerationRequest(**args[0])] if name in ("generate", "stream") else args
+            results = list(getattr(engine, name)(*arguments, **options))
+            answers = [answer for _, answer in results] if name == "stream" else results
             with lock:
                 for answer in answers:
                     tokens["prompt_tokens"] += answer.prompt_tokens
@@ -79,11 +81,13 @@ def replay(
 
     with ThreadPoolExecutor(callers) as pool:
         begun = time.perf_counter()
-        seconds = list(pool.map(one, requests))
+        seconds = list(pool.map(replay_request, requests))
         return seconds, time.perf_counter() - begun, tokens
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, GenerationRequest):
+        return vars(value)
     return dict(value) if isinstance(value, Mapping) else list(value)
 
 
@@ -92,10 +96,10 @@ def main() -> None:
 
     path, *rest = sys.argv[1:]
     pipeline: Any = importlib.import_module("recsys.recommender.recommender")
-    opened = pipeline.open_engine
+    open_engine = pipeline.open_engine
 
     def open_recorded(*args: Any, **options: Any) -> Any:
-        return Recorder(opened(*args, **options), Path(path))
+        return Recorder(open_engine(*args, **options), Path(path))
 
     pipeline.open_engine = open_recorded
     sys.argv = ["recsys", *rest]

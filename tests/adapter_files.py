@@ -16,31 +16,60 @@ from recsys.engine.checkpoints.weights import model_fingerprint
 LAYER = "model.layers.0.self_attn.q_proj"
 CONFIG: dict[str, Any] = {
     "peft_type": "LORA",
+    "task_type": "CAUSAL_LM",
+    "target_modules": ["q_proj"],
     "r": 2,
     "lora_alpha": 4,
     "bias": "none",
     "init_lora_weights": True,
 }
+MODEL: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "dtype": "float32",
+    "hidden_size": 4,
+    "intermediate_size": 4,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 3,
+    "vocab_size": 8,
+    "tie_word_embeddings": True,
+}
+SHAPES = {
+    "model.embed_tokens": (8, 4),
+    "model.layers.0.input_layernorm": (4,),
+    "model.layers.0.mlp.down_proj": (4, 4),
+    "model.layers.0.mlp.gate_proj": (4, 4),
+    "model.layers.0.mlp.up_proj": (4, 4),
+    "model.layers.0.post_attention_layernorm": (4,),
+    "model.layers.0.self_attn.k_proj": (3, 4),
+    "model.layers.0.self_attn.o_proj": (4, 6),
+    LAYER: (6, 4),
+    "model.layers.0.self_attn.v_proj": (3, 4),
+    "model.norm": (4,),
+}
 
 
-def write_base(folder: Path, *, width: int = 4, seed: int = 0) -> Path:
-    """A checkpoint of two weights that passes the checks of a model folder."""
+def write_base(folder: Path, *, seed: int = 0) -> Path:
+    """Write a Llama of one layer, as transformers saves it."""
     folder.mkdir(parents=True)
-    draw = np.random.default_rng(seed)
-    weights = {f"{LAYER}.weight": (6, width), "model.norm.weight": (width,)}
-    tensors = {name: draw.normal(size=shape).astype(np.float32) for name, shape in weights.items()}
+    generator = np.random.default_rng(seed)
+    tensors = {
+        f"{name}.weight": generator.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()
+    }
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps(MODEL))
     (folder / "tokenizer.json").write_text("{}")
     return folder
 
 
 def write_lora(folder: Path, *, width: int = 4, seed: int = 0, scale: float = 1.0, **config: Any) -> Path:
-    """A rank-2 LoRA as PEFT saves it, for one weight of `write_base`."""
+    """Write a rank-2 LoRA for one weight of `write_base`, as PEFT saves it."""
     folder.mkdir(parents=True)
-    draw = np.random.default_rng(seed)
-    a = draw.normal(size=(2, width)).astype(np.float32)
-    b = (scale * draw.normal(size=(6, 2))).astype(np.float32)
+    generator = np.random.default_rng(seed)
+    a = generator.normal(size=(2, width)).astype(np.float32)
+    b = (scale * generator.normal(size=(6, 2))).astype(np.float32)
     name = f"base_model.model.{LAYER}"
     save_file({f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}, folder / "adapter_model.safetensors")
     (folder / "adapter_config.json").write_text(json.dumps(CONFIG | config))
@@ -48,8 +77,8 @@ def write_lora(folder: Path, *, width: int = 4, seed: int = 0, scale: float = 1.
 
 
 def draft(base: Path, **fields: Any) -> AdapterDraft:
-    """What the tuning would say of such an adapter."""
-    known: dict[str, Any] = {
+    """Describe such an adapter as fine-tuning would."""
+    defaults: dict[str, Any] = {
         "domain": "films",
         "base_model": str(base),
         "base_fingerprint": model_fingerprint(base),
@@ -61,16 +90,16 @@ def draft(base: Path, **fields: Any) -> AdapterDraft:
         "options": {"r": 2},
         "metrics": {"ndcg@10": {"value": 0.3, "low": 0.2, "high": 0.4, "n": 90.0}},
         "versions": {"peft": "0.21"},
-        "command": "recsys tune",
+        "command": "recsys finetune",
         "created": "2026-01-01T00:00:00+00:00",
         "seconds": 1.5,
         "seed": 0,
     }
-    return AdapterDraft(**known | fields)
+    return AdapterDraft(**defaults | fields)
 
 
 def better_than(incumbent: str, low: float = 0.01) -> dict[str, Any]:
-    """The comparison that promotion asks for."""
+    """Make a comparison that passes the gate of promotion."""
     return {"incumbent": incumbent, "metric": "ndcg@10", "value": low + 0.01, "low": low, "high": low + 0.02}
 
 

@@ -9,7 +9,7 @@ import math
 
 import pytest
 
-from recsys.engine.base import Engine
+from recsys.engine.base import Engine, GenerationRequest
 from recsys.engine.labels import label_ids
 from recsys.errors import EngineDead, EngineError
 from recsys.prompting.library import PromptLibrary
@@ -49,56 +49,59 @@ class EngineContract:
         labels = label_ids(engine.tokenizer, ("Yes", "No", "A"))
         forth = engine.label_logprobs(encoded(engine), labels)
         back = engine.label_logprobs(encoded(engine), labels[::-1])
-        for one, other in zip(forth, back, strict=True):
-            assert one.logprobs == pytest.approx(other.logprobs[::-1], abs=self.tolerance)
-            assert len(set(one.logprobs)) == 3
+        for scores, reversed_scores in zip(forth, back, strict=True):
+            assert scores.logprobs == pytest.approx(reversed_scores.logprobs[::-1], abs=self.tolerance)
+            assert len(set(scores.logprobs)) == 3
 
     def test_no_prompts_give_no_answers(self, engine: Engine) -> None:
         assert engine.label_logprobs([], label_ids(engine.tokenizer, ("Yes", "No"))) == []
         assert engine.continuation_logprobs([], []) == []
-        assert engine.generate([], max_tokens=4) == []
+        assert engine.generate(GenerationRequest([], max_tokens=4)) == []
 
     def test_a_batch_answers_as_its_prompts_do_one_by_one(self, engine: Engine) -> None:
         labels = label_ids(engine.tokenizer, ("Yes", "No"))
-        together = engine.label_logprobs(encoded(engine), labels)
-        for prompt, answer in zip(encoded(engine), together, strict=True):
+        batch = engine.label_logprobs(encoded(engine), labels)
+        for prompt, answer in zip(encoded(engine), batch, strict=True):
             (alone,) = engine.label_logprobs([prompt], labels)
             assert alone.logprobs == pytest.approx(answer.logprobs, abs=self.tolerance)
             assert alone.prompt_tokens == answer.prompt_tokens == len(prompt)
 
     def test_each_token_of_a_continuation_has_a_log_probability(self, engine: Engine) -> None:
         prompts = encoded(engine)
-        said = encoded(engine, (" Yes", " It is not", " Heat was a good film"))
-        together = engine.continuation_logprobs(prompts, said)
-        for prompt, tokens, answer in zip(prompts, said, together, strict=True):
-            (alone,) = engine.continuation_logprobs([prompt], [tokens])  # the second time: out of the cache
+        continuations = encoded(engine, (" Yes", " It is not", " Heat was a good film"))
+        batch = engine.continuation_logprobs(prompts, continuations)
+        for prompt, tokens, answer in zip(prompts, continuations, batch, strict=True):
+            (alone,) = engine.continuation_logprobs([prompt], [tokens])  # the second time: from the cache
             assert len(answer.logprobs) == len(tokens)
             assert all(logprob <= 0 for logprob in answer.logprobs)
             assert alone.logprobs == pytest.approx(answer.logprobs, abs=self.tolerance)
             assert answer.prompt_tokens == len(prompt) + len(tokens)
 
     def test_text_is_held_to_a_schema_where_there_is_one(self, engine: Engine) -> None:
-        answers = engine.generate(encoded(engine), max_tokens=24, schemas=[COLOUR] * len(PROMPTS))
+        answers = engine.generate(
+            GenerationRequest(encoded(engine), max_tokens=24, schemas=[COLOUR] * len(PROMPTS))
+        )
         assert len(answers) == len(PROMPTS)
         for answer in answers:
             assert json.loads(answer.text)["colour"] in ("blue", "green")
             assert not answer.truncated
 
     def test_text_is_free_without_a_schema(self, engine: Engine) -> None:
-        (answer,) = engine.generate(encoded(engine)[:1], max_tokens=4)
+        (answer,) = engine.generate(GenerationRequest(encoded(engine)[:1], max_tokens=4))
         assert isinstance(answer.text, str)
         assert not answer.text.startswith('{"colour"')
         assert 0 < answer.generated_tokens <= 4
 
     def test_same_question_and_seed_give_the_same_text(self, engine: Engine) -> None:
-        first = engine.generate(encoded(engine)[:1], max_tokens=8, seed=3)
-        assert engine.generate(encoded(engine)[:1], max_tokens=8, seed=3)[0].text == first[0].text
+        request = GenerationRequest(encoded(engine)[:1], max_tokens=8, seed=3)
+        (first,), (second,) = engine.generate(request), engine.generate(request)
+        assert first.text == second.text
 
     def test_streamed_answers_are_those_of_one_call(self, engine: Engine) -> None:
-        whole = engine.generate(encoded(engine), max_tokens=8, schemas=[COLOUR, None, None])
-        streamed = dict(engine.stream(encoded(engine), max_tokens=8, schemas=[COLOUR, None, None]))
-        assert [streamed[n].text for n in range(len(PROMPTS))] == [answer.text for answer in whole]
-        assert list(engine.stream([], max_tokens=4)) == []
+        request = GenerationRequest(encoded(engine), max_tokens=8, schemas=[COLOUR, None, None])
+        answers, streamed = engine.generate(request), dict(engine.stream(request))
+        assert [streamed[n].text for n in range(len(PROMPTS))] == [answer.text for answer in answers]
+        assert list(engine.stream(GenerationRequest([], max_tokens=4))) == []
 
     def test_it_says_what_it_is(self, engine: Engine) -> None:
         assert engine.model
@@ -116,9 +119,9 @@ def check_closed(engine: Engine) -> None:
     with pytest.raises(EngineDead):
         engine.continuation_logprobs(prompts, prompts)
     with pytest.raises(EngineDead):
-        engine.generate(prompts, max_tokens=4)
+        engine.generate(GenerationRequest(prompts, max_tokens=4))
     with pytest.raises(EngineDead):
-        list(engine.stream(prompts, max_tokens=4))
+        list(engine.stream(GenerationRequest(prompts, max_tokens=4)))
 
 
 def rank_request(n: int = 6) -> RankRequest:
@@ -161,13 +164,13 @@ class RankerContract:
     def test_several_requests_rank_as_they_do_alone(self) -> None:
         requests = [rank_request(n) for n in (3, 40, 1, 26)]
         requests[0] = dataclasses.replace(requests[0], history=(), profile={})
-        together = self.make(ScriptedEngine()).rank_many(requests)
-        for request, found in zip(requests, together, strict=True):
+        rankings = self.make(ScriptedEngine()).rank_many(requests)
+        for request, ranking in zip(requests, rankings, strict=True):
             alone = self.make(ScriptedEngine()).rank(request)
-            assert found.scores == pytest.approx(alone.scores, rel=1e-9)
-            assert found.order() == alone.order()
-            assert found.prompt.texts == alone.prompt.texts
-            assert found.usage.prompt_tokens == alone.usage.prompt_tokens
+            assert ranking.scores == pytest.approx(alone.scores, rel=1e-9)
+            assert ranking.order() == alone.order()
+            assert ranking.prompt.texts == alone.prompt.texts
+            assert ranking.usage.prompt_tokens == alone.usage.prompt_tokens
         assert self.make(ScriptedEngine()).rank_many([]) == []
 
     def test_several_requests_take_no_more_calls_than_the_longest(self) -> None:
@@ -196,8 +199,8 @@ class RankerContract:
         ranking = ranker.rank(rank_request())
         sent = [list(ids) for call in engine.calls for ids in call.token_ids]
         assert rendered.token_ids == ranking.prompt.token_ids
-        told = rendered.token_ids + (ranking.baseline.token_ids if ranking.baseline else [])
-        assert sorted(sent) == sorted(told)
+        expected = rendered.token_ids + (ranking.baseline.token_ids if ranking.baseline else [])
+        assert sorted(sent) == sorted(expected)
         texts = rendered.texts + (ranking.baseline.texts if ranking.baseline else ())
         assert sorted(engine.prompts) == sorted(texts)
         if ranking.baseline is None:
@@ -208,8 +211,8 @@ class RankerContract:
         engine = ScriptedEngine()
         request = rank_request()
         self.make(engine).rank(request)
-        told = "\n".join(engine.prompts)
-        wanted = [item.name for item in request.items] + [
+        text = "\n".join(engine.prompts)
+        words = [item.name for item in request.items] + [
             "Alien",
             "Heat",
             "Big",
@@ -217,7 +220,7 @@ class RankerContract:
             "Friday",
             "24",
         ]
-        assert [word for word in wanted if word not in told] == []
+        assert [word for word in words if word not in text] == []
 
     def test_same_request_gives_the_same_scores(self) -> None:
         assert self.rank(6).scores == self.rank(6).scores

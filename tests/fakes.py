@@ -1,4 +1,4 @@
-"""Stand-ins that record what they are asked: a tokenizer, an engine, and a small world of films."""
+"""Stand-ins that record their calls: a tokenizer, an engine, and a small catalogue of films."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
 from recsys.data.importers import import_domain
 from recsys.data.store import Store
-from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds
+from recsys.engine.base import ContinuationScores, Generation, GenerationRequest, LabelScores, TokenIds
 from recsys.errors import EngineDead, EngineError
 from recsys.recommender.recommender import Recommender
 from recsys.types import Candidate, HistoryEntry, Item, Place
@@ -43,7 +43,7 @@ SPECIAL_TOKENS = (
 
 
 class FakeTokenizer:
-    """Words of up to eight letters, single signs, and special tokens; `decode` undoes `encode`."""
+    """Splits words of up to eight letters, single signs and special tokens; `decode` undoes `encode`."""
 
     def __init__(self, chat_template: str | None = "chatml") -> None:
         self.chat_template = chat_template
@@ -90,38 +90,32 @@ class Call:
 
 
 def hashed_score(text: str, label: str) -> float:
-    """A logit between -2 and 2 that depends on nothing but the prompt and the label."""
+    """Compute a logit between -2 and 2 from the prompt and the label alone."""
     digest = hashlib.sha256(f"{label}\0{text}".encode(errors="replace")).digest()
     return int.from_bytes(digest[:4], "big") / 2**30 - 2
 
 
 def hashed_logprob(text: str, token: str) -> float:
-    """A log p between -4 and 0 that depends on nothing but what stands before, and the token."""
+    """Compute a log p between -4 and 0 from the text before and the token alone."""
     return hashed_score(text, token) - 2
 
 
 def obedient(text: str, schema: Mapping[str, Any] | None) -> str:
-    """The plainest answer that the schema allows."""
+    """Write the simplest answer that the schema allows."""
     return "an answer" if schema is None else json.dumps(instance_of(schema))
 
 
 @dataclass
 class ScriptedEngine:
-    """Answers by three functions and remembers every call.
+    """Answers by three functions and records every call. After an EngineDead it stays dead."""
 
-    `score(text, label)` gives logits, `say(text, token)` log p of a token after the text,
-    `write(text, schema)` what is generated. The
-    call numbered n (from 0) raises `fail_at[n]`, any call of a kind `fail_in[kind]`;
-    after an EngineDead it stays dead.
-    """
-
-    score: Callable[[str, str], float] = hashed_score
-    write: Callable[[str, Mapping[str, Any] | None], str] = obedient
-    say: Callable[[str, str], float] = hashed_logprob
+    score: Callable[[str, str], float] = hashed_score  # (text, label) -> logit
+    write: Callable[[str, Mapping[str, Any] | None], str] = obedient  # (text, schema) -> generated text
+    say: Callable[[str, str], float] = hashed_logprob  # (text, token) -> log p of the token after the text
     tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
     max_model_len: int = 4096
-    fail_at: dict[int, EngineError] = field(default_factory=dict)
-    fail_in: dict[str, EngineError] = field(default_factory=dict)
+    fail_at: dict[int, EngineError] = field(default_factory=dict)  # by number of the call, from 0
+    fail_in: dict[str, EngineError] = field(default_factory=dict)  # by kind of the call
     truncates: bool = False
     label_mass: float = 0.9
     model: str = "scripted"
@@ -129,7 +123,7 @@ class ScriptedEngine:
     kind: str = "scripted"
     calls: list[Call] = field(default_factory=list)
     closed: bool = False
-    _asked: int = 0
+    _n_calls: int = 0
     _cache: set[tuple[int, ...]] = field(default_factory=set)
 
     @property
@@ -144,7 +138,7 @@ class ScriptedEngine:
         self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
     ) -> list[LabelScores]:
         labels = tuple(self.tokenizer.decode([i]) for i in label_ids)
-        call = self._record(Call("labels", *self._both(prompts), labels=labels, exact=exact))
+        call = self._record(Call("labels", *self._texts_and_ids(prompts), labels=labels, exact=exact))
         return [
             LabelScores(self._logprobs(text, labels), self.label_mass, len(ids), self._cached(ids))
             for text, ids in zip(call.texts, call.token_ids, strict=True)
@@ -154,12 +148,12 @@ class ScriptedEngine:
         self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
     ) -> list[ContinuationScores]:
         whole = [[*ids, *tokens] for ids, tokens in zip(prompts, continuations, strict=True)]
-        call = self._record(Call("continuations", *self._both(whole)))
+        call = self._record(Call("continuations", *self._texts_and_ids(whole)))
         return [
             ContinuationScores(
                 tuple(
-                    self.say(self.tokenizer.decode(ids[:place]), self.tokenizer.decode([ids[place]]))
-                    for place in range(len(ids) - len(tokens), len(ids))
+                    self.say(self.tokenizer.decode(ids[:position]), self.tokenizer.decode([ids[position]]))
+                    for position in range(len(ids) - len(tokens), len(ids))
                 ),
                 len(ids),
                 self._cached(ids),
@@ -167,39 +161,33 @@ class ScriptedEngine:
             for ids, tokens in zip(call.token_ids, continuations, strict=True)
         ]
 
-    def generate(
-        self,
-        prompts: Sequence[TokenIds],
-        *,
-        max_tokens: int,
-        schemas: Sequence[Mapping[str, Any] | None] | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> list[Generation]:
-        held_to = tuple(schemas or [None] * len(prompts))
+    def generate(self, request: GenerationRequest) -> list[Generation]:
+        schemas = tuple(schema for _, schema in request.pairs())
         call = self._record(
             Call(
                 "generate",
-                *self._both(prompts),
-                schemas=held_to,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                seed=seed,
+                *self._texts_and_ids(request.prompts),
+                schemas=schemas,
+                max_tokens=request.max_tokens,
+                temperature=request.temperature,
+                seed=request.seed,
             )
         )
-        answers = [self.write(text, schema) for text, schema in zip(call.texts, held_to, strict=True)]
+        answers = [self.write(text, schema) for text, schema in zip(call.texts, schemas, strict=True)]
         return [
             Generation(answer, self.truncates, len(ids), self._cached(ids), len(answer.split()))
             for answer, ids in zip(answers, call.token_ids, strict=True)
         ]
 
-    def stream(self, prompts: Sequence[TokenIds], **options: Any) -> Iterator[tuple[int, Generation]]:
-        yield from enumerate(self.generate(prompts, **options))
+    def stream(self, request: GenerationRequest) -> Iterator[tuple[int, Generation]]:
+        yield from enumerate(self.generate(request))
 
     def close(self) -> None:
         self.closed = True
 
-    def _both(self, prompts: Sequence[TokenIds]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    def _texts_and_ids(
+        self, prompts: Sequence[TokenIds]
+    ) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
         return tuple(self.tokenizer.decode(ids) for ids in prompts), tuple(tuple(ids) for ids in prompts)
 
     def _record(self, call: Call) -> Call:
@@ -207,8 +195,8 @@ class ScriptedEngine:
             return call
         if self.closed:
             raise EngineDead("the scripted engine was closed")
-        error = self.fail_at.get(self._asked) or self.fail_in.get(call.kind)
-        self._asked += 1
+        error = self.fail_at.get(self._n_calls) or self.fail_in.get(call.kind)
+        self._n_calls += 1
         if error:
             self.closed = isinstance(error, EngineDead)
             raise error
@@ -224,15 +212,15 @@ class ScriptedEngine:
         return tuple(logit - total + math.log(self.label_mass) for logit in logits)
 
     def _cached(self, ids: tuple[int, ...]) -> int:
-        """Tokens of whole blocks that an earlier prompt began with; remembers this one."""
+        """Count the tokens of whole blocks that an earlier prompt began with; record this one."""
         blocks = [ids[:end] for end in range(_BLOCK, len(ids), _BLOCK)]
-        held = max((len(block) for block in blocks if block in self._cache), default=0)
+        cached = max((len(block) for block in blocks if block in self._cache), default=0)
         self._cache.update(blocks)
-        return held
+        return cached
 
 
 def instance_of(schema: Mapping[str, Any]) -> Any:
-    """A value that a JSON schema of the kind used here allows."""
+    """Build a value that a JSON schema of the kind used here allows."""
     if "enum" in schema:
         return schema["enum"][0]
     if schema["type"] == "array":
@@ -248,7 +236,7 @@ def instance_of(schema: Mapping[str, Any]) -> Any:
 
 
 def first_match(pattern: str) -> str:
-    """The text a regular expression matches when every choice is its first and every option left out."""
+    """Build the text a regular expression matches with first choices and without options."""
     parser = importlib.import_module("re._parser")
 
     def text(tokens: Iterable[Any]) -> str:
@@ -289,7 +277,7 @@ FILMS: tuple[tuple[str, str, str, str, str], ...] = (
     ("f11", "Metropolis", "1927", "Sci-Fi", "The city above, the city below"),
     ("f12", "Casablanca", "1942", "Drama|Romance", "Everybody comes to Rick's"),
 )
-# id, age, home; nobody ever saw what `new` likes.
+# id, age, home; `new` has no interactions.
 VIEWERS = (
     ("ann", "24", "55405"),
     ("bob", "53", "94043"),
@@ -300,11 +288,20 @@ VIEWERS = (
 )
 # user, item, rating, time
 RATINGS = (
-    ("ann", "f3", "5", "100"), ("ann", "f4", "4", "200"), ("ann", "f10", "1", "300"), ("ann", "f2", "3", "400"),
-    ("bob", "f7", "5", "100"), ("bob", "f2", "4", "200"), ("bob", "f1", "5", "300"),
-    ("cat", "f1", "5", "100"), ("cat", "f10", "4", "200"), ("dan", "f1", "4", "100"), ("dan", "f12", "2", "200"),
-    ("eve", "f1", "3", "100"), ("eve", "f2", "5", "200"),
-)  # fmt: skip
+    ("ann", "f3", "5", "100"),
+    ("ann", "f4", "4", "200"),
+    ("ann", "f10", "1", "300"),
+    ("ann", "f2", "3", "400"),
+    ("bob", "f7", "5", "100"),
+    ("bob", "f2", "4", "200"),
+    ("bob", "f1", "5", "300"),
+    ("cat", "f1", "5", "100"),
+    ("cat", "f10", "4", "200"),
+    ("dan", "f1", "4", "100"),
+    ("dan", "f12", "2", "200"),
+    ("eve", "f1", "3", "100"),
+    ("eve", "f2", "5", "200"),
+)
 Row = Sequence[str]
 
 DOMAIN = """
@@ -346,7 +343,7 @@ def write_films(
     events: Iterable[Row] = RATINGS,
     toml: str = DOMAIN,
 ) -> Path:
-    """A domain folder: domain.toml and three tables."""
+    """Write a domain folder: domain.toml and three tables."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "domain.toml").write_text(toml, encoding="utf-8")
     tables = {
@@ -362,7 +359,7 @@ def write_films(
 
 
 def build_recommender(domain: Domain, settings: Settings, engine: ScriptedEngine | None) -> Recommender:
-    """A recommender of that domain's data with made-up vectors; without `engine` it opens its own."""
+    """Build a recommender of a domain's data with hashed vectors; without `engine` it opens its own."""
     store = Store(settings.database_url)
     import_domain(domain, store, resolve_place=lambda text: Place(city="Minneapolis", postal_code=text))
     items = store.items(domain.name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 TokenIds = Sequence[int]
+JsonSchema = Mapping[str, Any]
 
 CACHE_BLOCK = 32
 """Tokens of a prompt that vLLM's prefix cache holds or drops together, on a CPU; on a GPU half as many."""
@@ -17,36 +18,45 @@ CACHE_BLOCK = 32
 
 @dataclass(frozen=True)
 class LabelScores:
-    """log p(label | prompt) in nats for each label, in the order asked for.
+    """Log-probabilities of a fixed set of labels after one prompt."""
 
-    `label_mass` is their summed probability: near 0, the model wants to say
-    something else and its scores mean little.
-    """
-
-    logprobs: tuple[float, ...]
-    label_mass: float
+    logprobs: tuple[float, ...]  # log p(label | prompt) in nats, in the order of the labels
+    label_mass: float  # summed probability of the labels; near 0, the scores mean little
     prompt_tokens: int
     cached_tokens: int
 
 
 @dataclass(frozen=True)
 class ContinuationScores:
-    """log p(token | prompt and the tokens before it) in nats, for each token of one continuation.
+    """Log-probabilities of the tokens of one continuation."""
 
-    `prompt_tokens` counts the continuation too.
-    """
-
-    logprobs: tuple[float, ...]
-    prompt_tokens: int
+    logprobs: tuple[float, ...]  # log p(token | prompt and the tokens before it) in nats
+    prompt_tokens: int  # with those of the continuation
     cached_tokens: int
 
 
 @dataclass(frozen=True)
+class GenerationRequest:
+    """Prompts to continue, and how."""
+
+    prompts: Sequence[TokenIds]
+    max_tokens: int  # of each answer
+    schemas: Sequence[JsonSchema | None] | None = None  # one a prompt: the JSON that its answer must be
+    temperature: float = 0.0
+    seed: int = 0
+
+    def pairs(self) -> list[tuple[TokenIds, JsonSchema | None]]:
+        """Pair each prompt with its schema."""
+        schemas = self.schemas or [None] * len(self.prompts)
+        return list(zip(self.prompts, schemas, strict=True))
+
+
+@dataclass(frozen=True)
 class Generation:
-    """Generated text. `truncated` says that the token limit cut it off."""
+    """Generated text."""
 
     text: str
-    truncated: bool
+    truncated: bool  # whether the token limit cut it off
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
@@ -58,9 +68,13 @@ class Tokenizer(Protocol):
     chat_template: Any
     all_special_tokens: list[str]
 
-    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]: ...
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
+        """Convert text to token ids."""
+        ...
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any: ...
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
+        """Render a conversation as one text."""
+        ...
 
 
 class Engine(Protocol):
@@ -71,28 +85,43 @@ class Engine(Protocol):
     """
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Name of the base model."""
+        ...
 
     @property
-    def adapter(self) -> str | None: ...
+    def adapter(self) -> str | None:
+        """Name of the adapter, None for the base model alone."""
+        ...
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """Where the model runs: "vllm", "remote"."""
+        ...
 
     @property
-    def max_model_len(self) -> int: ...
+    def max_model_len(self) -> int:
+        """Most tokens of a prompt and its answer."""
+        ...
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        ...
 
     def label_logprobs(
         self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
     ) -> list[LabelScores]:
         """Score a fixed set of single-token labels after each prompt; one prefill each.
 
-        `exact`: the same prompts in the same order give the same scores to the last bit, whatever
-        else the engine does or did; a prefix that all of them share is computed once. Raises
-        EngineError (not retryable) where the engine cannot promise that.
+        Args:
+            prompts: Token ids.
+            label_ids: Token ids of the labels.
+            exact: Give the same prompts in the same order the same scores to the last bit, whatever
+                else the engine does or did; a prefix that all of them share is computed once.
+
+        Raises:
+            EngineError: Also, not retryable, where the engine cannot promise `exact`.
         """
         ...
 
@@ -102,28 +131,12 @@ class Engine(Protocol):
         """Score one continuation, of at least one token, after each prompt; one prefill each."""
         ...
 
-    def generate(
-        self,
-        prompts: Sequence[TokenIds],
-        *,
-        max_tokens: int,
-        schemas: Sequence[Mapping[str, Any] | None] | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> list[Generation]:
-        """Continue each prompt, held to its JSON schema where one is given."""
+    def generate(self, request: GenerationRequest) -> list[Generation]:
+        """Continue each prompt; answers in the order of the prompts."""
         ...
 
-    def stream(
-        self,
-        prompts: Sequence[TokenIds],
-        *,
-        max_tokens: int,
-        schemas: Sequence[Mapping[str, Any] | None] | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> Iterator[tuple[int, Generation]]:
-        """The same, as (number of the prompt, answer) each as soon as it is finished where the engine can."""
+    def stream(self, request: GenerationRequest) -> Iterator[tuple[int, Generation]]:
+        """Continue each prompt; yield (index of the prompt, answer) as each is finished."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What is checked of an engine before it is trusted."""
+"""Label tokens, and checks of an engine before it is trusted."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _ADAPTER_EFFECT = 1e-4
 
 
 def label_ids(tokenizer: Tokenizer, labels: Sequence[str]) -> tuple[int, ...]:
-    """The token id of each label.
+    """Look up the token id of each label.
 
-    Raises ModelError if a label is not exactly one token, or two share one: the
-    probability of the label would then not be one number of the model's.
+    Raises:
+        ModelError: A label is not exactly one token, or two share one: its probability
+            would then not be one number of the model's.
     """
     ids: list[int] = []
     for label in labels:
@@ -38,13 +39,13 @@ def require_effect(with_adapter: LabelScores, without: LabelScores, name: str) -
     if change < _ADAPTER_EFFECT:
         raise ModelError(
             f"adapter '{name}' does not change the model's output (largest change {change:.1e} nat)",
-            hint="it may belong to another base model, or name layers this one does not have",
+            hint="it may belong to another base model, or name layers that this one does not have",
         )
 
 
 def probe(
     engine: Engine, text: str = "Is the answer Yes or No?", labels: Sequence[str] = ("Yes", "No")
 ) -> LabelScores:
-    """One tiny label request: shows that the engine answers, and how well it knows the labels."""
+    """Make one tiny label request: it shows that the engine answers, and how well it knows the labels."""
     ids = label_ids(engine.tokenizer, labels)
     return engine.label_logprobs([engine.tokenizer.encode(text, add_special_tokens=False)], ids)[0]

@@ -22,33 +22,38 @@ FIRST_PAUSE, LONGEST_PAUSE = 30.0, 300.0  # seconds between starts that fail; ea
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A start that failed, and when (by the holder's clock) another is tried."""
+    """A start that failed."""
 
     error: RecsysError
-    wanted: str | None
-    pause: float
-    until: float
+    wanted: str | None  # the adapter
+    pause: float  # seconds
+    until: float  # when another start is tried, by the manager's clock
 
-    def again(self, now: float) -> RecsysError:
-        """The same error for another caller, who is told when it is tried again."""
-        same = copy.copy(self.error)
+    def repeated(self, now: float) -> RecsysError:
+        """Copy the error for another caller, with the time of the next start in its hint."""
+        error = copy.copy(self.error)
         seconds = math.ceil(self.until - now)
         when = f"it is tried again in {seconds} s" if seconds > 0 else "it is being tried again"
-        same.hint = f"{same.hint}; {when}" if same.hint else when
-        return same
+        error.hint = f"{error.hint}; {when}" if error.hint else when
+        return error
 
 
 class EngineManager:
-    """Holds one engine for many threads.
+    """Owns one engine for many threads.
 
-    `start` makes an engine with the adapter that is wanted now; `wanted` names that adapter
-    (None: the base model), or raises RecsysError. When it changes, a new engine starts in the background while
-    requests go on with the old one, which is closed when the last request that may use it
-    has ended; for that time there are two in memory.
+    When another adapter is wanted, a new engine starts in the background while requests go on with
+    the old one, which is closed when the last request that may use it has ended; for that time
+    there are two in memory.
 
-    A start that failed is not tried again for a while (by `clock`, in seconds), unless another
-    adapter is wanted meanwhile: whoever asks gets the same error at once. The first start is
-    waited for by all; a later one by the request that tries it, and the others get the error.
+    A start that failed is not tried again for a while, unless another adapter is wanted meanwhile:
+    callers get the same error at once. All callers wait for the first start; for a later one only
+    the request that tries it waits, and the others get the error.
+
+    Args:
+        start: Starts an engine with the adapter that is wanted now.
+        wanted: Names that adapter (None: the base model), or raises RecsysError.
+        engine: One that runs already.
+        clock: Seconds, monotonic.
     """
 
     def __init__(
@@ -66,23 +71,27 @@ class EngineManager:
         self._starting = threading.RLock()  # taken before `_lock`, which is never held while an engine starts
         self._failure: _Failure | None = None
         self._generation = 0
-        self._requests: Counter[int] = Counter()
-        self._retired: dict[int, Engine] = {}
+        self._requests: Counter[int] = Counter()  # running, by the generation that they began in
+        self._retired: dict[int, Engine] = {}  # by generation
         self._replacing: threading.Thread | None = None
-        self._refused: str | None = ""  # an adapter that did not start: not tried for ever
+        self._refused: str | None = ""  # an adapter that did not start, and is not tried again
         self._closed = False
 
     def get(self) -> Engine:
-        """The engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
+        """Return the engine; start it first if need be.
+
+        Raises:
+            EngineError, ModelError, MissingDependency: It does not start.
+        """
         with self._lock:
             if self._engine is not None:
                 if self._replacing is None:
-                    self._look_for_another(self._engine)
+                    self._replace_if_wanted(self._engine)
                 return self._engine
             failure = self._failure
         if not self._starting.acquire(blocking=failure is None):
             assert failure is not None
-            raise failure.again(self._clock()) from failure.error
+            raise failure.repeated(self._clock()) from failure.error
         try:
             return self._started()
         finally:
@@ -90,7 +99,7 @@ class EngineManager:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """While this lasts, no engine that `get` has returned in it is closed for another's sake."""
+        """Keep every engine that `get` returns within open, even if another replaces it."""
         with self._lock:
             generation = self._generation
             self._requests[generation] += 1
@@ -99,12 +108,12 @@ class EngineManager:
         finally:
             with self._lock:
                 self._requests[generation] -= 1
-                over = self._unused()
-            for engine in over:
+                unused = self._pop_unused()
+            for engine in unused:
                 engine.close()
 
     def discard(self, engine: Engine) -> None:
-        """Forget a dead engine, so that the next request starts a new one."""
+        """Close a dead engine, so that the next request starts a new one."""
         with self._lock:
             if self._engine is engine:
                 self._engine = None
@@ -114,9 +123,9 @@ class EngineManager:
         """Close every engine. Safe to call twice; `get` starts a new one."""
         with self._lock:
             self._closed = True
-            waiting = self._replacing
-        if waiting is not None:
-            waiting.join()
+            replacing = self._replacing
+        if replacing is not None:
+            replacing.join()
         with self._starting, self._lock:
             engines = [*self._retired.values(), *([self._engine] if self._engine else [])]
             self._retired.clear()
@@ -125,14 +134,14 @@ class EngineManager:
             engine.close()
 
     def _started(self) -> Engine:
-        """The engine, whoever started it; only one thread at a time gets here."""
+        """Return the engine that another thread has started meanwhile, or start one. `_starting` is held."""
         with self._lock:
             if self._engine is not None:
                 return self._engine
             failure, self._closed = self._failure, False
             wanted = self._wanted_now(failure.wanted if failure else None)
             if failure and failure.wanted == wanted and self._clock() < failure.until:
-                raise failure.again(self._clock()) from failure.error
+                raise failure.repeated(self._clock()) from failure.error
         try:
             engine = self._start()
         except (EngineError, ModelError, MissingDependency) as error:
@@ -144,14 +153,14 @@ class EngineManager:
             self._engine, self._failure = engine, None
         return engine
 
-    def _wanted_now(self, otherwise: str | None) -> str | None:
+    def _wanted_now(self, default: str | None) -> str | None:
         try:
-            return self._wanted() if self._wanted else otherwise
-        except RecsysError as error:  # the registry is being written, or damaged: what runs, runs on
+            return self._wanted() if self._wanted else default
+        except RecsysError as error:  # the registry is being written, or damaged: the engine runs on
             log.warning("which adapter to serve is not known: %s", error.message)
-            return otherwise
+            return default
 
-    def _look_for_another(self, engine: Engine) -> None:
+    def _replace_if_wanted(self, engine: Engine) -> None:
         wanted = self._wanted_now(engine.adapter)
         if wanted in (engine.adapter, self._refused):
             return
@@ -175,11 +184,11 @@ class EngineManager:
                     self._retired[self._generation] = old
                 self._generation += 1
                 self._refused, self._replacing = "", None
-                over = self._unused() + ([new] if self._closed else [])
-        for engine in over:
+                unused = self._pop_unused() + ([new] if self._closed else [])
+        for engine in unused:
             engine.close()
 
-    def _unused(self) -> list[Engine]:
-        """Retired engines that no request can be using any more, taken off the list."""
+    def _pop_unused(self) -> list[Engine]:
+        """Take the retired engines that no running request can use off the list."""
         oldest = min((g for g, n in self._requests.items() if n > 0), default=self._generation)
         return [self._retired.pop(generation) for generation in list(self._retired) if generation < oldest]

@@ -1,6 +1,6 @@
 """A vLLM server elsewhere, through its OpenAI-compatible API.
 
-Prompts travel as token ids, so what a server ranks is what a local engine
+Prompts travel as token ids, so that a server ranks what a local engine
 would rank, to the token.
 """
 
@@ -16,25 +16,40 @@ from typing import Any, TypeVar
 import httpx
 
 from recsys.config import Settings
-from recsys.engine.base import ContinuationScores, Generation, LabelScores, TokenIds, Tokenizer
+from recsys.engine.base import (
+    ContinuationScores,
+    Generation,
+    GenerationRequest,
+    JsonSchema,
+    LabelScores,
+    TokenIds,
+    Tokenizer,
+)
 from recsys.errors import EngineDead, EngineError
 
 _Job = TypeVar("_Job")
 _Answer = TypeVar("_Answer")
 
 _CONCURRENCY = 16
-_CONNECT_S = 5.0  # a host that answers nothing at all is given up on sooner than one that computes
-_LISTED_S = 10.0  # nor does a server compute anything to say what it serves
-_REST_S = 30.0  # a server that did not answer in time is left alone for so long, or for one timeout
+_CONNECT_S = 5.0  # a host that does not answer at all is given up on sooner than one that computes
+_LIST_MODELS_S = 10.0  # a server computes nothing to say what it serves
+_PAUSE_S = 30.0  # without calls after one that was not answered in time, or one timeout if that is less
 _RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
 
 class RemoteEngine:
     """Talks to `vllm serve` (vLLM 0.29 or later) at `settings.engine`.
 
-    `load_tokenizer` is called once the server has said what it serves. Raises EngineError.
     After a call that was not answered in time others fail at once for a while; then one is
-    tried, and with its answer all are again (a circuit breaker: Nygard, Release It!, 2007).
+    tried, and if it is answered, all are again (a circuit breaker: Nygard, Release It!, 2007).
+
+    Args:
+        settings: Address, key, adapter and timeout.
+        load_tokenizer: Called once the server has answered.
+        client: By default one for that address.
+
+    Raises:
+        EngineError: The server does not answer, or does not serve the adapter.
     """
 
     kind = "remote"
@@ -45,43 +60,30 @@ class RemoteEngine:
         load_tokenizer: Callable[[], Tokenizer],
         client: httpx.Client | None = None,
     ) -> None:
-        headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
-        timeout = httpx.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
         self._closed = False
         self._timeout_s = settings.timeout_s
-        self._late_until: float | None = None  # by the monotonic clock; None: the last call was answered
-        self._late = threading.Lock()
-        try:
-            self._client = client or httpx.Client(
-                base_url=settings.engine.rstrip("/"), headers=headers, timeout=timeout
-            )
-        except httpx.InvalidURL as error:
-            raise EngineDead(
-                f"'{settings.engine}' is no URL: {error}",
-                hint="WHYREC_ENGINE takes one like http://host:8000",
-            ) from error
+        self._paused_until: float | None = None  # by the monotonic clock; None: the last call was answered
+        self._pause_lock = threading.Lock()
+        self._client = client or _client(settings)
         self._pool = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="whyrec-remote")
-        listed = self._get("/v1/models").get("data")
-        served = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-        if not served:
-            raise EngineError(f"{settings.engine} serves no model", hint="start it with `vllm serve MODEL`")
-        names = [str(entry.get("id")) for entry in served]
-        adapter = settings.adapter if settings.adapter not in ("", "none") else None
-        wanted = adapter or names[0]
-        if wanted not in names:
-            raise EngineError(
-                f"{settings.engine} does not serve adapter '{wanted}'", hint=f"it serves: {', '.join(names)}"
-            )
+        models = self._models(settings.engine)
+        names = [str(model.get("id")) for model in models]
         self.model = names[0]
-        self.adapter = adapter
-        self._served = wanted
+        self.adapter = settings.adapter if settings.adapter not in ("", "none") else None
+        self._served = self.adapter or self.model
+        if self._served not in names:
+            raise EngineError(
+                f"{settings.engine} does not serve adapter '{self._served}'",
+                hint=f"it serves: {', '.join(names)}",
+            )
         self.tokenizer = load_tokenizer()
-        self.max_model_len = _count(served[0], "max_model_len") or settings.max_model_len
+        self.max_model_len = _count(models[0], "max_model_len") or settings.max_model_len
 
     def label_logprobs(
         self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
     ) -> list[LabelScores]:
-        if exact:  # a server computes whatever else it is asked in the same batch
+        """Score labels after each prompt: see `Engine`. `exact` is refused."""
+        if exact:  # a server computes other requests in the same batch
             refusal = EngineError(
                 "exact scores need the engine in this process",
                 hint="set WHYREC_ENGINE=vllm, or leave out `exact` in domain.toml",
@@ -99,16 +101,17 @@ class RemoteEngine:
                 logprob_token_ids=ids,
                 return_tokens_as_token_ids=True,
             )
-            found = _label_logprobs(body, ids)
-            usage = _usage(body)
-            return LabelScores(found, min(1.0, math.fsum(map(math.exp, found))), usage[0], usage[1])
+            logprobs = _label_logprobs(body, ids)
+            prompt_tokens, cached_tokens, _ = _usage(body)
+            mass = min(1.0, math.fsum(map(math.exp, logprobs)))
+            return LabelScores(logprobs, mass, prompt_tokens, cached_tokens)
 
-        return self._each(score, prompts)
+        return self._map(score, prompts)
 
     def continuation_logprobs(
         self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
     ) -> list[ContinuationScores]:
-        """As the protocol says; a server that is asked for these reads nothing from its prefix cache."""
+        """Score a continuation after each prompt: see `Engine`. Nothing is read from the prefix cache."""
 
         def score(job: tuple[TokenIds, TokenIds]) -> ContinuationScores:
             prompt, tokens = job
@@ -119,71 +122,68 @@ class RemoteEngine:
                 prompt_logprobs=0,
                 return_tokens_as_token_ids=True,
             )
-            usage = _usage(body)
-            return ContinuationScores(_prompt_logprobs(body, tokens), usage[0], usage[1])
+            prompt_tokens, cached_tokens, _ = _usage(body)
+            return ContinuationScores(_prompt_logprobs(body, tokens), prompt_tokens, cached_tokens)
 
-        return self._each(score, list(zip(prompts, continuations, strict=True)))
+        return self._map(score, list(zip(prompts, continuations, strict=True)))
 
-    def generate(
-        self,
-        prompts: Sequence[TokenIds],
-        *,
-        max_tokens: int,
-        schemas: Sequence[Mapping[str, Any] | None] | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> list[Generation]:
-        options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-        held: Sequence[Mapping[str, Any] | None] = schemas or [None] * len(prompts)
-        jobs = list(zip(prompts, held, strict=True))
-        return self._each(lambda job: self._continue(*job, options), jobs)
+    def generate(self, request: GenerationRequest) -> list[Generation]:
+        """Continue each prompt: see `Engine`."""
+        return self._map(lambda pair: self._continue(*pair, request), request.pairs())
 
-    def stream(
-        self,
-        prompts: Sequence[TokenIds],
-        *,
-        max_tokens: int,
-        schemas: Sequence[Mapping[str, Any] | None] | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> Iterator[tuple[int, Generation]]:
-        options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-        held: Sequence[Mapping[str, Any] | None] = schemas or [None] * len(prompts)
+    def stream(self, request: GenerationRequest) -> Iterator[tuple[int, Generation]]:
+        """Continue each prompt; yield answers as they arrive: see `Engine`."""
         self._check_open()
-        waiting = {
-            self._pool.submit(self._continue, prompt, schema, options): number
-            for number, (prompt, schema) in enumerate(zip(prompts, held, strict=True))
+        index_of = {
+            self._pool.submit(self._continue, prompt, schema, request): index
+            for index, (prompt, schema) in enumerate(request.pairs())
         }
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
+        for future in as_completed(index_of):
+            yield index_of[future], future.result()
 
     def close(self) -> None:
+        """Stop calling the server."""
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
-    def _each(self, ask: Callable[[_Job], _Answer], jobs: Sequence[_Job]) -> list[_Answer]:
-        """Ask for all jobs at once; answers in their order."""
+    def _models(self, address: str) -> list[dict[str, Any]]:
+        """List what the server serves: the base model first, then adapters."""
+        timeout = min(_LIST_MODELS_S, self._timeout_s)
+        entries = self._request("GET", "/v1/models", timeout=timeout).get("data")
+        models = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        if not models:
+            raise EngineError(f"{address} serves no model", hint="start it with `vllm serve MODEL`")
+        return models
+
+    def _map(self, call: Callable[[_Job], _Answer], jobs: Sequence[_Job]) -> list[_Answer]:
+        """Make all calls at once; answers in the order of the jobs."""
         self._check_open()
-        return list(self._pool.map(ask, jobs))
+        return list(self._pool.map(call, jobs))
 
     def _check_open(self) -> None:
         if self._closed:
             raise EngineDead("the engine was closed", hint="open a new one: recsys.engine.open_engine")
 
     def _continue(
-        self, prompt: TokenIds, schema: Mapping[str, Any] | None, options: Mapping[str, Any]
+        self, prompt: TokenIds, schema: JsonSchema | None, request: GenerationRequest
     ) -> Generation:
-        held_to = {"structured_outputs": {"json": dict(schema)}} if schema is not None else {}
-        body = self._complete(prompt, **options, **held_to)
+        structured = {"structured_outputs": {"json": dict(schema)}} if schema is not None else {}
+        body = self._complete(
+            prompt,
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            **structured,
+        )
         choice = body["choices"][0]
-        prompt_tokens, cached, generated = _usage(body)
+        prompt_tokens, cached_tokens, generated_tokens = _usage(body)
         return Generation(
             text=str(choice.get("text") or ""),
             truncated=choice.get("finish_reason") == "length",
             prompt_tokens=prompt_tokens,
-            cached_tokens=cached,
-            generated_tokens=generated,
+            cached_tokens=cached_tokens,
+            generated_tokens=generated_tokens,
         )
 
     def _complete(self, prompt: TokenIds, **options: Any) -> dict[str, Any]:
@@ -195,33 +195,12 @@ class RemoteEngine:
             raise EngineError("the server answered without a completion", hint="is it a vLLM server?")
         return body
 
-    def _get(self, path: str) -> dict[str, Any]:
-        return self._request("GET", path, timeout=min(_LISTED_S, self._timeout_s))
-
-    def _check_not_late(self, path: str) -> None:
-        """Raise EngineError while a server that did not answer is left alone, but for one call that tries it."""
-        with self._late:
-            if self._late_until is None:
-                return
-            seconds = self._late_until - time.monotonic()
-            if seconds > 0:
-                raise EngineError(
-                    f"{path}: no answer in time lately",
-                    hint=f"the engine is tried again within {math.ceil(seconds)} s",
-                )
-            self._late_until = time.monotonic() + self._timeout_s
-
-    def _note_late(self, late: bool) -> None:
-        with self._late:
-            rest = min(_REST_S, self._timeout_s)
-            self._late_until = time.monotonic() + rest if late else None
-
     def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        self._check_not_late(path)
+        self._check_pause(path)
         try:
             response = self._client.request(method, path, **options)
         except httpx.TimeoutException as error:
-            self._note_late(True)
+            self._pause()
             raise EngineError(
                 f"{path}: no answer in time", hint="raise WHYREC_TIMEOUT_S, or lower the load"
             ) from error
@@ -230,25 +209,60 @@ class RemoteEngine:
                 f"cannot reach the engine at {self._client.base_url}",
                 hint="start `vllm serve`, or set WHYREC_ENGINE=vllm",
             ) from error
-        self._note_late(False)
-        if response.is_success:
-            try:
-                body = response.json()
-            except ValueError as error:
-                raise EngineError(f"{path}: the answer is not JSON", hint="is it a vLLM server?") from error
-            if isinstance(body, dict):
-                return body
-            raise EngineError(f"{path}: the answer is not a JSON object", hint="is it a vLLM server?")
+        with self._pause_lock:
+            self._paused_until = None
+        return _body(response, path)
+
+    def _check_pause(self, path: str) -> None:
+        """Raise EngineError during a pause. The first call after it is let through, alone for one timeout."""
+        with self._pause_lock:
+            if self._paused_until is None:
+                return
+            seconds = self._paused_until - time.monotonic()
+            if seconds > 0:
+                raise EngineError(
+                    f"{path}: no answer in time lately",
+                    hint=f"the engine is tried again within {math.ceil(seconds)} s",
+                )
+            self._paused_until = time.monotonic() + self._timeout_s
+
+    def _pause(self) -> None:
+        with self._pause_lock:
+            self._paused_until = time.monotonic() + min(_PAUSE_S, self._timeout_s)
+
+
+def _client(settings: Settings) -> httpx.Client:
+    """Open a client for the address in the settings."""
+    headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
+    timeout = httpx.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
+    try:
+        return httpx.Client(base_url=settings.engine.rstrip("/"), headers=headers, timeout=timeout)
+    except httpx.InvalidURL as error:
+        raise EngineDead(
+            f"'{settings.engine}' is no URL: {error}", hint="WHYREC_ENGINE takes one like http://host:8000"
+        ) from error
+
+
+def _body(response: httpx.Response, path: str) -> dict[str, Any]:
+    """Read the JSON object of a response. Raise EngineError for anything else."""
+    if not response.is_success:
         refusal = EngineError(
             f"{path}: HTTP {response.status_code}: {response.text[:200]}",
             hint="check WHYREC_API_KEY" if response.status_code in (401, 403) else "see the server's log",
         )
         refusal.retryable = response.status_code in _RETRYABLE
         raise refusal
+    try:
+        body = response.json()
+    except ValueError as error:
+        raise EngineError(f"{path}: the answer is not JSON", hint="is it a vLLM server?") from error
+    if not isinstance(body, dict):
+        raise EngineError(f"{path}: the answer is not a JSON object", hint="is it a vLLM server?")
+    return body
 
 
 def _label_logprobs(body: Mapping[str, Any], ids: Sequence[int]) -> tuple[float, ...]:
-    """Read the labels' log-probs, keyed "token_id:17" in `top_logprobs`."""
+    """Read the log-probs of the labels, keyed "token_id:17" in `top_logprobs`."""
     try:
         top = body["choices"][0]["logprobs"]["top_logprobs"][0]
         return tuple(float(top[f"token_id:{i}"]) for i in ids)
@@ -271,7 +285,7 @@ def _prompt_logprobs(body: Mapping[str, Any], tokens: Sequence[int]) -> tuple[fl
 
 
 def _usage(body: Mapping[str, Any]) -> tuple[int, int, int]:
-    """(prompt, cached, generated) tokens; 0 where the server does not say."""
+    """Read the numbers of (prompt, cached, generated) tokens; 0 where the server does not say."""
     usage = body.get("usage")
     details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
     return (

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of recommenders."""
+"""Files, locks, text, time and machine: small helpers that every room may use."""

@@ -1,32 +1,39 @@
-"""What must not happen twice at once, in this process or another."""
+"""A lock between the threads and processes of one machine."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 
-@contextlib.contextmanager
-def only_one(lock: Path, waiting: Callable[[], None] | None = None) -> Iterator[bool]:
-    """Wait until no other thread or process holds this lock file; `waiting` is called if one does.
 
-    A process that dies lets go. Where files cannot be locked, or not be written, nobody waits:
-    the value is False then.
+@contextmanager
+def exclusive_lock(path: Path, on_wait: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold a lock file; wait while another thread or process holds it.
+
+    A process that dies releases it. Where files cannot be locked or written nobody waits.
+
+    Args:
+        path: The lock file; it is not removed.
+        on_wait: Called before waiting.
+
+    Yields:
+        Whether the lock is held.
     """
-    with contextlib.ExitStack() as stack:
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock outlives its process
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            import fcntl
-
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            handle = stack.enter_context(lock.open("a"))
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if waiting is not None:
-                    waiting()
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            alone = True
-        except (ImportError, OSError):
-            alone = False
-        yield alone
+            lock.acquire(timeout=0)
+        except Timeout:
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
+    except (NotImplementedError, OSError):
+        pass
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

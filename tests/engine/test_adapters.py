@@ -163,7 +163,7 @@ def test_pickled_files_are_refused(name: str, world: World, tmp_path: Path) -> N
 
 def test_another_base_model_is_refused(world: World, tmp_path: Path) -> None:
     other = write_base(tmp_path / "other", seed=1)
-    with pytest.raises(ModelError, match="was tuned on") as caught:
+    with pytest.raises(ModelError, match="was fine-tuned on") as caught:
         check(world.publish(), other)
     assert "WHYREC_MODEL" in caught.value.hint
 

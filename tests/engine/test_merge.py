@@ -14,7 +14,8 @@ import pytest
 from recsys.config import PACKAGED_MODEL, Settings, load_settings
 from recsys.engine import load_tokenizer, open_engine, vllm_local
 from recsys.engine.adapters import Adapter, load_folder
-from recsys.engine.checkpoints import lora, merge
+from recsys.engine.checkpoints import merge
+from recsys.engine.checkpoints.lora import check_lora
 from recsys.engine.checkpoints.merge import merge_adapter, merged_model
 from recsys.engine.checkpoints.weights import check_folder, prepare_model
 from recsys.engine.labels import label_ids
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_llama(folder: Path, dtype: str = "float32") -> Path:
-    """A random Llama of two layers, as a checkpoint."""
+    """Write a random Llama of two layers."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -48,20 +49,20 @@ def write_llama(folder: Path, dtype: str = "float32") -> Path:
 
 
 def write_peft(base: Path, folder: Path, *, std: float = 0.3, **options: Any) -> Path:
-    """A random LoRA for `base`, saved by PEFT."""
+    """Write a random LoRA for `base`, saved by PEFT."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(1)
-    known: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "r": 4,
         "lora_alpha": 6,
         "target_modules": ["q_proj", "v_proj", "down_proj"],
         "task_type": "CAUSAL_LM",
     }
     model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base, dtype="auto"), LoraConfig(**(known | options))
+        AutoModelForCausalLM.from_pretrained(base, dtype="auto"), LoraConfig(**(defaults | options))
     )
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -113,19 +114,15 @@ def test_merged_logits_are_those_of_peft(options: dict[str, Any], llama: Path, t
     assert (expected - base).abs().max() > 0.1
 
 
-def test_plain_kinds_are_merged_without_peft(
-    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = write_peft(llama, tmp_path / "plain", use_rslora=True)
-    dora = write_peft(llama, tmp_path / "dora", use_dora=True)
+def test_without_peft_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, adapter = write_base(tmp_path / "base"), write_lora(tmp_path / "lora")
     monkeypatch.setitem(sys.modules, "peft", None)
-    merge_adapter(llama, plain, tmp_path / "one")
-    with pytest.raises(MissingDependency, match="use_dora = True") as caught:
-        merge_adapter(llama, dora, tmp_path / "two")
-    assert "whyrec[train]" in caught.value.hint
+    with pytest.raises(MissingDependency, match="PEFT") as caught:
+        merge_adapter(base, adapter, tmp_path / "merged")
+    assert "whyrec[cpu]" in caught.value.hint
 
 
-def test_a_base_in_several_files_is_merged_file_by_file(llama: Path, tmp_path: Path) -> None:
+def test_a_base_in_several_files_is_merged(llama: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -136,8 +133,8 @@ def test_a_base_in_several_files_is_merged_file_by_file(llama: Path, tmp_path: P
     for name, options in {"plain": {}, "dora": {"use_dora": True}}.items():
         adapter = write_peft(llama, tmp_path / name, **options)
         merge_adapter(sharded, adapter, tmp_path / f"{name}-merged")
-        found = logits(load(tmp_path / f"{name}-merged"), [[1, 2, 3]])
-        torch.testing.assert_close(found, logits(load(llama, adapter), [[1, 2, 3]]), rtol=1e-4, atol=1e-5)
+        merged = logits(load(tmp_path / f"{name}-merged"), [[1, 2, 3]])
+        torch.testing.assert_close(merged, logits(load(llama, adapter), [[1, 2, 3]]), rtol=1e-4, atol=1e-5)
 
 
 def test_weights_keep_the_type_of_the_base_and_are_rounded_once(tmp_path: Path) -> None:
@@ -170,7 +167,7 @@ def test_an_adapter_that_changes_nothing_is_refused(
 
 def test_an_adapter_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base")
-    with pytest.raises(ModelError, match="not finite"):
+    with pytest.raises(ModelError, match="NaNs detected"):
         merge_adapter(base, write_lora(tmp_path / "lora", scale=float("nan")), tmp_path / "merged")
 
 
@@ -186,10 +183,10 @@ def test_an_adapter_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_kind_that_is_not_known_is_left_to_peft(field: dict[str, Any], tmp_path: Path) -> None:
+def test_a_kind_that_vllm_cannot_apply_is_recognised(field: dict[str, Any], tmp_path: Path) -> None:
     base, adapter = write_base(tmp_path / "base"), write_lora(tmp_path / "lora", **field)
-    assert next(iter(field)) in lora.read_lora(adapter, base).special
-    assert lora.read_lora(write_lora(tmp_path / "plain"), base).special == ""
+    assert next(iter(field)) in check_lora(adapter, base)
+    assert check_lora(write_lora(tmp_path / "plain"), base) == ""
 
 
 # --- in the cache ----------------------------------------------------------------
@@ -201,10 +198,10 @@ class Case:
     def __init__(self, folder: Path) -> None:
         self.base, self.adapter = write_base(folder / "base"), write_lora(folder / "lora")
         self.settings: Settings = load_settings(cache_dir=folder / "cache", model=str(self.base))
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def merged(self, sha: str = "a" * 12) -> Path:
-        return merged_model(self.base, "f" * 12, self.adapter, sha, self.settings, self.said.append)
+        return merged_model(self.base, "f" * 12, self.adapter, sha, self.settings, self.lines.append)
 
 
 @pytest.fixture
@@ -220,10 +217,10 @@ def test_merging_is_done_once(case: Case) -> None:
     folder = case.merged()
     assert folder == case.settings.cache_dir / "models" / f"base-{'f' * 12}+{'a' * 12}"
     check_folder(folder)
-    assert "merging" in case.said[0]
-    case.said.clear()
+    assert "merging" in case.lines[0]
+    case.lines.clear()
     assert case.merged() == folder
-    assert case.said == []
+    assert case.lines == []
     assert case.merged("b" * 12) != folder
 
 
@@ -233,7 +230,7 @@ def test_a_damaged_merge_is_made_again(case: Case) -> None:
     path.write_bytes(good[:-1] + b"x")
     assert case.merged() == path.parent
     assert path.read_bytes() == good
-    assert "damaged" in case.said[1]
+    assert "damaged" in case.lines[1]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
@@ -264,7 +261,7 @@ def test_no_room_is_noticed_before_anything_is_written(case: Case, monkeypatch: 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from recsys.engine import merge
+from recsys.engine.checkpoints import merge
 from tests.engine.test_merge import Case
 merge.check_folder = lambda _folder: os.kill(os.getpid(), signal.SIGKILL)
 Case(Path(sys.argv[1])).merged()
@@ -322,17 +319,10 @@ def test_on_a_gpu_plain_lora_is_applied_and_other_kinds_are_merged(
     adapter = world.publish()
     engine = opened(world, adapter)
     assert (engine.model, engine.options) == (world.base, {"adapter": adapter.ref, "lora": adapter.folder})
-    merged: list[Path] = []
-    monkeypatch.setattr(
-        merge,
-        "_merge_with_peft",
-        lambda base, _lora, out: merged.append(
-            shutil.copyfile(base / "model.safetensors", out / "model.safetensors")
-        ),
-    )
     dora = load_folder(write_lora(world.folder / "dora", use_dora=True))
-    assert opened(world, dora).options == {"adapter": str(dora.folder), "lora": None}
-    assert len(merged) == 1
+    engine = opened(world, dora)
+    assert engine.options == {"adapter": str(dora.folder), "lora": None}
+    assert engine.model.parent == world.settings.cache_dir / "models"
 
 
 def test_the_setting_is_used_where_no_adapter_is_given(world: World) -> None:
@@ -347,7 +337,7 @@ def test_the_setting_is_used_where_no_adapter_is_given(world: World) -> None:
 def test_an_adapter_of_another_base_is_refused_before_anything_is_made(world: World) -> None:
     adapter = world.publish()
     other = write_base(world.folder / "other", seed=5)
-    with pytest.raises(ModelError, match="was tuned on"):
+    with pytest.raises(ModelError, match="was fine-tuned on"):
         opened(world, adapter, model=str(other))
     assert not (world.settings.cache_dir / "models").exists()
 

@@ -16,6 +16,7 @@ import pytest
 
 from recsys.config import Settings, load_settings
 from recsys.engine import open_engine
+from recsys.engine.base import GenerationRequest
 from recsys.engine.checkpoints.weights import prepare_model
 from recsys.engine.labels import label_ids
 from recsys.engine.vllm_remote import RemoteEngine
@@ -103,7 +104,7 @@ class TestRequests:
             (first, *_) = json.loads(request.content)["prompt"]
             return {"choices": [{"text": str(first)}], "usage": {}}
 
-        answers = Server(echo).engine().generate([[n] for n in range(40)], max_tokens=4)
+        answers = Server(echo).engine().generate(GenerationRequest([[n] for n in range(40)], max_tokens=4))
         assert [answer.text for answer in answers] == [str(n) for n in range(40)]
 
     def test_answer_that_is_ready_does_not_wait_for_the_others(self) -> None:
@@ -114,7 +115,7 @@ class TestRequests:
             assert number or gate.wait(60)
             return {"choices": [{"text": str(number)}], "usage": {}}
 
-        answers = Server(slow_first).engine().stream([[0], [1]], max_tokens=4)
+        answers = Server(slow_first).engine().stream(GenerationRequest([[0], [1]], max_tokens=4))
         assert next(answers)[0] == 1
         gate.set()
         assert [(number, answer.text) for number, answer in answers] == [(0, "0")]
@@ -122,7 +123,7 @@ class TestRequests:
     def test_generation_carries_schema_temperature_and_seed(self) -> None:
         server = Server(WRITTEN)
         (answer,) = server.engine().generate(
-            [[1]], max_tokens=5, schemas=[{"type": "object"}], temperature=0.7, seed=3
+            GenerationRequest([[1]], max_tokens=5, schemas=[{"type": "object"}], temperature=0.7, seed=3)
         )
         (body,) = server.bodies()
         assert body["structured_outputs"] == {"json": {"type": "object"}}
@@ -131,7 +132,7 @@ class TestRequests:
 
     def test_free_text_carries_no_schema(self) -> None:
         server = Server(WRITTEN)
-        server.engine().generate([[1]], max_tokens=5)
+        server.engine().generate(GenerationRequest([[1]], max_tokens=5))
         assert "structured_outputs" not in server.bodies()[0]
 
     def test_model_and_its_length_are_those_the_server_names(self) -> None:
@@ -180,7 +181,7 @@ class TestRequests:
         server = Server()
         engine = server.engine()
         assert engine.label_logprobs([], [7]) == []
-        assert engine.generate([], max_tokens=4) == []
+        assert engine.generate(GenerationRequest([], max_tokens=4)) == []
         assert server.bodies() == []
 
 
@@ -226,7 +227,7 @@ class TestTrouble:
             _ = (
                 engine.label_logprobs([[1]], [7])
                 if call == "labels"
-                else engine.generate([[1]], max_tokens=4)
+                else engine.generate(GenerationRequest([[1]], max_tokens=4))
             )
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Many callers of one vLLM, which here is a stand-in that answers when it is told to."""
+"""Many callers of one vLLM, which here is a stand-in whose steps the test allows one by one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Process:
 
 @dataclass
 class FakeLLM:
-    """Finishes at each step whatever it holds that is not called "slow"; a step waits for `let`."""
+    """Finishes at each step all prompts but those called "slow"; a step waits for `let`."""
 
     request_counter: Counter = field(default_factory=Counter)
     held: dict[str, str] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class FakeLLM:
         self.log.append(("step", *self.held.values()))
         self.held = {name: prompt for name, prompt in self.held.items() if name not in done}
         return [
-            SimpleNamespace(request_id=name, finished=True, said=prompt.upper())
+            SimpleNamespace(request_id=name, finished=True, text=prompt.upper())
             for name, prompt in done.items()
         ]
 
@@ -95,30 +95,30 @@ def process() -> Process:
 
 
 @pytest.fixture
-def driver(llm: FakeLLM, process: Process) -> Iterator[BatchScheduler]:
-    driver = BatchScheduler(llm, [process], SOON)
-    yield driver
-    driver.close()
+def scheduler(llm: FakeLLM, process: Process) -> Iterator[BatchScheduler]:
+    scheduler = BatchScheduler(llm, [process], SOON)
+    yield scheduler
+    scheduler.close()
     llm.let()
 
 
 @pytest.fixture
-def ask(driver: BatchScheduler) -> Iterator[Callable[..., Future[list[str]]]]:
+def ask(scheduler: BatchScheduler) -> Iterator[Callable[..., Future[list[str]]]]:
     """Ask in a thread of its own."""
     with ThreadPoolExecutor(8) as pool:
 
         def answers(*prompts: str, alone: bool = False) -> list[str]:
-            found = dict(driver.answers(prompts, [None] * len(prompts), alone=alone))
-            return [found[number].said for number in range(len(prompts))]
+            outputs = dict(scheduler.answers(prompts, [None] * len(prompts), alone=alone))
+            return [outputs[index].text for index in range(len(prompts))]
 
         yield lambda *prompts, **options: pool.submit(answers, *prompts, **options)
-        driver.close()
+        scheduler.close()
 
 
-def waiting(driver: BatchScheduler, n: int) -> None:
-    """Wait until so many calls have come that have not been let in."""
+def until_queued(scheduler: BatchScheduler, n: int) -> None:
+    """Wait until so many calls are in the queue."""
     ticks = threading.Event()
-    while len(driver._asked) < n:
+    while scheduler.waiting < n:
         ticks.wait(0.001)
 
 
@@ -126,12 +126,12 @@ Ask = Callable[..., Future[list[str]]]
 
 
 def test_calls_that_come_during_a_step_share_the_next_one(
-    driver: BatchScheduler, llm: FakeLLM, ask: Ask
+    scheduler: BatchScheduler, llm: FakeLLM, ask: Ask
 ) -> None:
     first = ask("a", "slow")
     assert llm.entered.get(timeout=SOON) == ("a", "slow")
     others = [ask("b", "c"), ask("d")]
-    waiting(driver, 2)
+    until_queued(scheduler, 2)
     llm.let()
     together = llm.entered.get(timeout=SOON)
     assert together[0] == "slow"
@@ -141,19 +141,19 @@ def test_calls_that_come_during_a_step_share_the_next_one(
     assert not first.done()
 
 
-def test_each_answer_is_handed_out_when_it_is_there(driver: BatchScheduler, llm: FakeLLM) -> None:
+def test_each_answer_is_handed_out_when_it_is_there(scheduler: BatchScheduler, llm: FakeLLM) -> None:
     llm.let()
-    answers = driver.answers(["slow", "a"], [None, None])
+    answers = scheduler.answers(["slow", "a"], [None, None])
     assert next(answers)[0] == 1
 
 
-def test_prompt_that_cannot_be_asked_is_its_callers_fault_alone(
-    driver: BatchScheduler, llm: FakeLLM, ask: Ask
+def test_prompt_that_vllm_refuses_fails_its_caller_alone(
+    scheduler: BatchScheduler, llm: FakeLLM, ask: Ask
 ) -> None:
     first = ask("slow")
     llm.entered.get(timeout=SOON)
     bad, good = ask("bad"), ask("a")
-    waiting(driver, 2)
+    until_queued(scheduler, 2)
     llm.let(None, None)
     with pytest.raises(EngineError, match="too long"):
         bad.result(SOON)
@@ -162,14 +162,14 @@ def test_prompt_that_cannot_be_asked_is_its_callers_fault_alone(
 
 
 def test_caller_who_leaves_frees_the_engine_and_the_others_go_on(
-    driver: BatchScheduler, llm: FakeLLM, ask: Ask
+    scheduler: BatchScheduler, llm: FakeLLM, ask: Ask
 ) -> None:
     llm.let()
-    answers = driver.answers(["a", "slow"], [None, None])
+    answers = scheduler.answers(["a", "slow"], [None, None])
     next(answers)
     llm.entered.get(timeout=SOON)
     other = ask("b")
-    waiting(driver, 1)
+    until_queued(scheduler, 1)
     answers.close()
     llm.let(None, None)
     assert other.result(SOON) == ["B"]
@@ -186,12 +186,12 @@ def test_step_that_fails_fails_those_in_it_and_the_next_call_is_answered(llm: Fa
 
 
 def test_engine_that_dies_is_dead_for_all_who_wait_and_all_who_come(
-    driver: BatchScheduler, llm: FakeLLM, process: Process, ask: Ask
+    scheduler: BatchScheduler, llm: FakeLLM, process: Process, ask: Ask
 ) -> None:
     first = ask("a")
     llm.entered.get(timeout=SOON)
     second = ask("b")
-    waiting(driver, 1)
+    until_queued(scheduler, 1)
     process.kill()
     for call in (first, second, ask("c")):
         with pytest.raises(EngineDead):
@@ -199,23 +199,23 @@ def test_engine_that_dies_is_dead_for_all_who_wait_and_all_who_come(
 
 
 def test_engine_that_hangs_is_killed(llm: FakeLLM, process: Process) -> None:
-    driver = BatchScheduler(llm, [process], timeout_s=0.01)
+    scheduler = BatchScheduler(llm, [process], timeout_s=0.01)
     with pytest.raises(EngineDead, match="no answer within"):
-        next(driver.answers(["a"], [None]))
+        next(scheduler.answers(["a"], [None]))
     assert not process.alive
     llm.let()
 
 
 def test_call_that_uses_up_its_time_is_taken_out_and_the_engine_lives(
-    driver: BatchScheduler, llm: FakeLLM, process: Process, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    scheduler: BatchScheduler, llm: FakeLLM, process: Process, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of a step is shared by all who are in it."""
     clock = [0.0]
     monkeypatch.setattr("recsys.engine.scheduler.time", SimpleNamespace(monotonic=lambda: clock[0]))
     slow = ask("slow")
     llm.entered.get(timeout=SOON)
-    beside = ask("slow")
-    waiting(driver, 1)
+    other = ask("slow")
+    until_queued(scheduler, 1)
     clock[0] += SOON - 1  # of `slow` alone
     llm.let()
     llm.entered.get(timeout=SOON)
@@ -224,29 +224,29 @@ def test_call_that_uses_up_its_time_is_taken_out_and_the_engine_lives(
     with pytest.raises(EngineError, match="not done after"):
         slow.result(SOON)
     assert llm.entered.get(timeout=SOON) == ("slow",)
-    assert not beside.done()
+    assert not other.done()
     assert process.alive
     clock[0] += 1
-    beside.cancel()
+    other.cancel()
 
 
 def test_call_that_must_be_alone_is_merged_with_nothing(
-    driver: BatchScheduler, llm: FakeLLM, ask: Ask
+    scheduler: BatchScheduler, llm: FakeLLM, ask: Ask
 ) -> None:
     first = ask("a", "slow")
     llm.entered.get(timeout=SOON)
     alone = ask("x1", "x2", "x3", alone=True)
-    waiting(driver, 1)
+    until_queued(scheduler, 1)
     after = ask("b")
-    waiting(driver, 2)
+    until_queued(scheduler, 2)
     llm.let()
     assert llm.entered.get(timeout=SOON) == ("slow",)  # neither joins
     llm.held = dict.fromkeys(llm.held, "slowly")
     llm.let(None, None, None, None)
     assert (alone.result(SOON), after.result(SOON)) == (["X1", "X2", "X3"], ["B"])
     assert first.result(SOON) == ["A", "SLOWLY"]
-    begun = llm.log.index("hold back")
-    assert llm.log[begun:] == [
+    start = llm.log.index("hold back")
+    assert llm.log[start:] == [
         "hold back",
         ("enter", "x1"),
         "begin",
@@ -260,15 +260,15 @@ def test_call_that_must_be_alone_is_merged_with_nothing(
     ]
 
 
-def test_closed_driver_answers_nobody(driver: BatchScheduler, llm: FakeLLM, ask: Ask) -> None:
+def test_closed_scheduler_answers_nobody(scheduler: BatchScheduler, llm: FakeLLM, ask: Ask) -> None:
     open_call = ask("slow")
     llm.entered.get(timeout=SOON)
-    driver.close()
+    scheduler.close()
     with pytest.raises(EngineDead, match="closed"):
         open_call.result(SOON)
     with pytest.raises(EngineDead, match="closed"):
         ask("a").result(SOON)
 
 
-def test_nothing_asked_is_nothing_answered(driver: BatchScheduler) -> None:
-    assert list(driver.answers([], [])) == []
+def test_no_prompts_give_no_answers(scheduler: BatchScheduler) -> None:
+    assert list(scheduler.answers([], [])) == []

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from recsys.engine.base import GenerationRequest
 from recsys.errors import EngineDead, EngineError
 from tests.contracts import EngineContract, check_closed, encoded
 from tests.fakes import FakeTokenizer, ScriptedEngine, first_match
@@ -32,20 +33,20 @@ def test_decode_undoes_encode(text: str) -> None:
 
 def test_engine_fails_at_the_call_it_was_told_to_and_recovers() -> None:
     engine = ScriptedEngine(fail_at={1: EngineError("busy")})
-    engine.generate(encoded(engine), max_tokens=4)
+    engine.generate(GenerationRequest(encoded(engine), max_tokens=4))
     with pytest.raises(EngineError, match="busy"):
-        engine.generate(encoded(engine), max_tokens=4)
-    engine.generate(encoded(engine), max_tokens=4)
+        engine.generate(GenerationRequest(encoded(engine), max_tokens=4))
+    engine.generate(GenerationRequest(encoded(engine), max_tokens=4))
     assert len(engine.calls) == 2
 
 
 def test_dead_engine_stays_dead() -> None:
     engine = ScriptedEngine(fail_in={"labels": EngineDead("gone")})
-    engine.generate(encoded(engine), max_tokens=4)
+    engine.generate(GenerationRequest(encoded(engine), max_tokens=4))
     with pytest.raises(EngineDead):
         engine.label_logprobs(encoded(engine), [1])
     with pytest.raises(EngineDead):
-        engine.generate(encoded(engine), max_tokens=4)
+        engine.generate(GenerationRequest(encoded(engine), max_tokens=4))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from finetune.trainer import log_odds
 from recsys.config import load_settings
 from recsys.config.finetuning import FinetuneConfig
 from recsys.engine import open_engine
-from recsys.engine.base import Engine
+from recsys.engine.base import Engine, GenerationRequest
 from recsys.engine.checkpoints.weights import prepare_model
 from recsys.engine.labels import label_ids
 from recsys.errors import EngineDead
@@ -85,7 +85,7 @@ class TestVllm(EngineContract):
         assert ranked(shuffles[0]) == (expected, best_first)
         prompts = [engine.tokenizer.encode("Once upon a time", add_special_tokens=False)] * 3
         with ThreadPoolExecutor(1) as pool:
-            other = pool.submit(engine.generate, prompts, max_tokens=40)
+            other = pool.submit(engine.generate, GenerationRequest(prompts, max_tokens=40))
             assert [ranked(order) for order in shuffles] == [(expected, best_first)] * 3
             assert len(other.result()) == 3
 
@@ -150,12 +150,12 @@ class TestVllm(EngineContract):
         prompts = rendered_prompts(engine.tokenizer)
         labels = label_ids(engine.tokenizer, ("Yes", "No"))
         kept = [one.logprobs for one in engine.label_logprobs(prompts, labels)]
-        assert engine._llm.collective_rpc("head_kept") == [True]
-        engine._llm.collective_rpc("give_head_back")
+        assert engine.llm.collective_rpc("head_kept") == [True]
+        engine.llm.collective_rpc("give_head_back")
         try:
             cast = [one.logprobs for one in engine.label_logprobs(prompts, labels)]
         finally:
-            engine._llm.collective_rpc("keep_head")
+            engine.llm.collective_rpc("keep_head")
         for one, other in zip(kept, cast, strict=True):
             assert one == pytest.approx(other, abs=0.05)  # as equal as two batches are
 
@@ -164,7 +164,7 @@ class TestVllm(EngineContract):
         processes = [psutil.Process(), *(psutil.Process(child.pid) for child in engine_processes)]
         used = {one.pid: one.cpu_times() for one in processes}
         prompt = engine.tokenizer.encode("Once upon a time", add_special_tokens=False)
-        engine.generate([prompt] * 8, max_tokens=60)
+        engine.generate(GenerationRequest([prompt] * 8, max_tokens=60))
         spent = sorted(
             now.user + now.system - used[one.pid].user - used[one.pid].system
             for one in processes
@@ -179,10 +179,10 @@ class TestVllm(EngineContract):
 
     def test_answer_that_is_done_is_handed_out_while_others_decode(self, engine: Engine) -> None:
         prompts = [engine.tokenizer.encode("Once upon a time", add_special_tokens=False)] * 2
-        answers = engine.stream(prompts, max_tokens=200, schemas=[None, COLOUR])
+        answers = engine.stream(GenerationRequest(prompts, max_tokens=200, schemas=[None, COLOUR]))
         assert next(answers)[0] == 1
         del answers  # who leaves holds nobody up
-        assert len(engine.generate(prompts, max_tokens=2)) == 2
+        assert len(engine.generate(GenerationRequest(prompts, max_tokens=2))) == 2
 
 
 def test_engine_that_is_killed_in_mid_use_is_dead_at_once_and_stays_so(engine: Engine) -> None:
@@ -192,7 +192,7 @@ def test_engine_that_is_killed_in_mid_use_is_dead_at_once_and_stays_so(engine: E
 
     def write() -> None:
         try:
-            outcome.append(engine.generate([prompt] * 4, max_tokens=2000))
+            outcome.append(engine.generate(GenerationRequest([prompt] * 4, max_tokens=2000)))
         except BaseException as error:
             outcome.append(error)
 

@@ -8,13 +8,13 @@ import importlib.metadata
 import json
 import threading
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from recsys.config import PACKAGED_MODEL, Settings, load_settings
-from recsys.engine.checkpoints import cache, weights
+from recsys.engine.checkpoints.cache import MANIFEST
 from recsys.engine.checkpoints.weights import check_folder, inspect_packaged, model_fingerprint, prepare_model
 from recsys.errors import MissingDependency, ModelError
 
@@ -31,7 +31,7 @@ def save_checkpoint(folder: Path) -> Path:
 
 
 class Converter:
-    """Stands in for the real conversion: writes a small checkpoint and counts."""
+    """Stands in for the conversion, which takes 15 s: writes a small checkpoint and counts."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -46,14 +46,27 @@ class Converter:
             raise self.error
 
 
+class InstalledFile(PurePosixPath):
+    """A file of an installed package, as `importlib.metadata` lists it."""
+
+    def locate(self) -> Path:
+        return Path(self)
+
+
 @pytest.fixture
-def converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Converter:
-    gguf = tmp_path / "package" / "model.gguf"
-    gguf.parent.mkdir()
-    gguf.write_bytes(b"GGUF weights")
+def gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the installed package."""
+    path = tmp_path / "package" / "model.gguf"
+    path.parent.mkdir()
+    path.write_bytes(b"GGUF weights")
+    monkeypatch.setattr(importlib.metadata, "files", lambda _name: [InstalledFile(path)])
+    return path
+
+
+@pytest.fixture
+def converter(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Converter:
     converter = Converter()
-    monkeypatch.setattr(weights, "packaged_gguf", lambda _name: gguf)
-    monkeypatch.setattr(weights, "_convert", converter)
+    monkeypatch.setattr("recsys.engine.checkpoints.weights.convert_gguf", converter)
     return converter
 
 
@@ -62,8 +75,8 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(cache_dir=tmp_path / "cache", model=PACKAGED_MODEL)
 
 
-def prepared(settings: Settings, said: list[str] | None = None) -> Path:
-    folder = prepare_model(settings, said.append if said is not None else None)
+def prepared(settings: Settings, lines: list[str] | None = None) -> Path:
+    folder = prepare_model(settings, lines.append if lines is not None else None)
     assert isinstance(folder, Path)
     return folder
 
@@ -101,53 +114,50 @@ def test_packaged_model_becomes_a_plain_checkpoint() -> None:
 
 
 def test_second_start_converts_nothing_and_says_nothing(settings: Settings, converter: Converter) -> None:
-    said: list[str] = []
-    first = prepared(settings, said)
-    assert [line for line in said if "once" in line]
-    said.clear()
-    assert prepared(settings, said) == first
-    assert (converter.calls, said) == (1, [])
+    lines: list[str] = []
+    first = prepared(settings, lines)
+    assert [line for line in lines if "once" in line]
+    lines.clear()
+    assert prepared(settings, lines) == first
+    assert (converter.calls, lines) == (1, [])
 
 
-def test_folder_is_named_after_the_gguf(settings: Settings, converter: Converter) -> None:
+def test_folder_is_named_after_the_gguf(settings: Settings, converter: Converter, gguf: Path) -> None:
     """Another version of the package must not be served by the checkpoint of the old one."""
     old = prepared(settings)
-    weights.packaged_gguf(PACKAGED_MODEL).write_bytes(b"GGUF other weights")
+    gguf.write_bytes(b"GGUF other weights")
     new = prepared(settings)
     assert new != old
     assert old.parent == new.parent == settings.cache_dir / "models"
     assert new.name.startswith(f"{PACKAGED_MODEL}-")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", cache.MANIFEST])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", MANIFEST])
 @pytest.mark.parametrize("harm", ["cut", "flip", "remove"])
-def test_damage_is_found_and_made_good(
-    settings: Settings, converter: Converter, name: str, harm: str
-) -> None:
+def test_damage_is_found_and_repaired(settings: Settings, converter: Converter, name: str, harm: str) -> None:
     path = prepared(settings) / name
     good = path.read_bytes()
     if harm == "cut":
-        path.write_bytes(good[:-1] if name != cache.MANIFEST else good[: len(good) // 2])
+        path.write_bytes(good[:-1] if name != MANIFEST else good[: len(good) // 2])
     elif harm == "flip":
         path.write_bytes(bytes([good[0] ^ 1]) + good[1:])
     else:
         path.unlink()
     assert inspect_packaged(settings)[1]
-    said: list[str] = []
-    prepared(settings, said)
+    lines: list[str] = []
+    prepared(settings, lines)
     assert path.read_bytes() == good
-    assert "damaged" in said[0]
+    assert "damaged" in lines[0]
     assert visible(settings.cache_dir / "models") == [path.parent.name]
 
 
-def test_manifest_of_another_format_is_not_believed(
-    settings: Settings, converter: Converter, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_manifest_of_another_format_is_not_believed(settings: Settings, converter: Converter) -> None:
+    path = prepared(settings) / MANIFEST
+    written = path.read_bytes()
+    path.write_text(json.dumps(json.loads(written) | {"format": 0}))
     prepared(settings)
-    monkeypatch.setattr(weights, "FORMAT", weights.FORMAT + 1)
     prepared(settings)
-    prepared(settings)
-    assert converter.calls == 2
+    assert (converter.calls, path.read_bytes()) == (2, written)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bad tensor"), KeyboardInterrupt()])
@@ -228,12 +238,8 @@ def test_package_without_its_file_names_the_command(
     assert "--force-reinstall" in caught.value.hint
 
 
-def test_damaged_gguf_is_an_error_in_words(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gguf = tmp_path / "broken.gguf"
+def test_damaged_gguf_is_an_error_in_words(settings: Settings, gguf: Path) -> None:
     gguf.write_bytes(b"GGUF and then nonsense" * 100)
-    monkeypatch.setattr(weights, "packaged_gguf", lambda _name: gguf)
     with pytest.raises(ModelError):
         prepare_model(settings)
     assert visible(settings.cache_dir / "models") == []
@@ -277,17 +283,17 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "words"),
     [
         ("config.json", "config"),
         ("tokenizer.json", "tokenizer"),
         ("model.safetensors", "safetensors weights"),
     ],
 )
-def test_incomplete_folder_says_what_is_missing(tmp_path: Path, name: str, said: str) -> None:
+def test_incomplete_folder_says_what_is_missing(tmp_path: Path, name: str, words: str) -> None:
     folder = save_checkpoint(tmp_path)
     (folder / name).unlink()
-    with pytest.raises(ModelError, match=f"holds no {said}"):
+    with pytest.raises(ModelError, match=f"holds no {words}"):
         check_folder(folder)
 
 
@@ -331,7 +337,7 @@ def test_missing_shard_is_named(tmp_path: Path) -> None:
 def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
     first, second = save_checkpoint(tmp_path / "a"), save_checkpoint(tmp_path / "b")
     (second / "notes.md").write_text("not part of the model")
-    (second / cache.MANIFEST).write_text("{}")
+    (second / MANIFEST).write_text("{}")
     assert model_fingerprint(first) == model_fingerprint(str(second))
     (second / "config.json").write_text('{"changed": true}')
     assert model_fingerprint(first) != model_fingerprint(second)

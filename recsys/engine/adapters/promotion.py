@@ -1,4 +1,4 @@
-"""Which adapter is a domain's default, how it came to be, and what an adapter must show first."""
+"""Promotion of an adapter to its domain's default: the gate it must pass, and the record."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from recsys.errors import ModelError
 from recsys.utils.files import write_text
 
 BASE = "base"
-"""Stands for the base model alone where an incumbent is named."""
+"""Name of the base model alone where an incumbent is named."""
 
 MIN_REASONS_PASSED = 0.95
 STATE = "promoted.json"
 
 
 class Promotion(BaseModel):
-    """One promotion. `objections` are what `gate` said and force overrode; `replaced` a ref or "base"."""
+    """One promotion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ref: str
-    at: str
-    replaced: str
+    at: str  # ISO 8601
+    replaced: str  # a ref or "base"
     forced: bool = False
-    objections: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()  # of `gate`, overridden by force
 
 
 class Promotions(BaseModel):
-    """The promotions of a domain, the last in force, and those rolled back since."""
+    """The promotions of a domain."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    history: tuple[Promotion, ...] = ()
+    history: tuple[Promotion, ...] = ()  # oldest first; the last is in force
     rolled_back: tuple[Promotion, ...] = ()
 
     @property
@@ -45,11 +45,11 @@ class Promotions(BaseModel):
 
 
 def gate(candidate: Adapter, incumbent: Adapter | None) -> list[str]:
-    """Why an adapter may not become the default; empty if it may.
+    """List what stands against an adapter as the default; empty if nothing does.
 
-    It must be better than the present default (None: the base model alone) on validation,
-    the whole interval above 0, and its reasons must still pass their checks. One that was
-    tuned with items held out is for measuring.
+    It must be better than the incumbent (None: the base model alone) on validation, with the
+    whole interval above 0, and its reasons must pass their checks. One that was fine-tuned
+    with items held out is for measuring only.
     """
     against = incumbent.ref if incumbent else BASE
     if candidate.manifest is None:
@@ -70,13 +70,15 @@ def gate(candidate: Adapter, incumbent: Adapter | None) -> list[str]:
         objections.append(
             f"{reasons.passed} of {reasons.total} reasons passed their checks, {MIN_REASONS_PASSED:.0%} must"
         )
-    if held := candidate.manifest.options.get("examples", {}).get("held_items"):
-        objections.append(f"it was tuned without {held:.0%} of the items: it is for measuring what is new")
+    if share := candidate.manifest.options.get("examples", {}).get("held_items"):
+        objections.append(
+            f"it was fine-tuned without {share:.0%} of the items: it is for measuring new items"
+        )
     return objections
 
 
 def read_promotions(folder: Path) -> Promotions:
-    """The promotions of the domain whose adapters lie in `folder`. Raises ModelError if unreadable."""
+    """Read the promotions of a domain from its adapters' folder. Raise ModelError if unreadable."""
     path = folder / STATE
     try:
         return Promotions.model_validate_json(path.read_bytes())
@@ -89,9 +91,10 @@ def read_promotions(folder: Path) -> Promotions:
 
 
 def write_promotions(folder: Path, promotions: Promotions) -> None:
+    """Replace the record of promotions in `folder`. Raise OSError if it cannot be written."""
     write_text(folder / STATE, promotions.model_dump_json(indent=2) + "\n")
 
 
 def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
+    """Return the time as ISO 8601 in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

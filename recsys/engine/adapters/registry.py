@@ -1,4 +1,4 @@
-"""The adapters on this machine, which of them a domain uses, and what is checked before one is used."""
+"""The adapters on this machine: found, checked before use, and chosen for a domain."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from recsys.engine.adapters.promotion import (
     read_promotions,
     write_promotions,
 )
-from recsys.engine.checkpoints.lora import CONFIG, read_lora
+from recsys.engine.checkpoints.lora import CONFIG, check_lora
 from recsys.engine.checkpoints.weights import model_fingerprint, model_folder
 from recsys.errors import ModelError, RequestError
-from recsys.utils.locks import only_one
+from recsys.utils.locks import exclusive_lock
 
 NONE = "none"
 SHIPPED = "adapter"
-"""Folder inside a domain's own folder for the adapter that comes with it."""
+"""Folder inside a domain's folder for the adapter that ships with it."""
 
 
 def adapters_folder(settings: Settings, domain: str) -> Path:
-    """Where the adapters of a domain are kept."""
+    """Return the folder of the adapters of a domain."""
     return settings.data_dir.expanduser() / "adapters" / domain
 
 
 def list_adapters(
     settings: Settings, domain: str | None = None, domain_folder: Path | None = None
 ) -> list[Adapter]:
-    """All readable adapters of a domain or of all, the shipped ones too, oldest first."""
+    """List the readable adapters of a domain or of all, shipped ones too, oldest first."""
     return scan(settings, domain, domain_folder)[0]
 
 
 def scan(
     settings: Settings, domain: str | None = None, domain_folder: Path | None = None
 ) -> tuple[list[Adapter], list[str]]:
-    """`list_adapters`, and what is wrong with the folders that are none."""
-    found: dict[str, Adapter] = {}
+    """List adapters as `list_adapters` does, and what is wrong with unreadable folders."""
+    adapters: dict[str, Adapter] = {}
     problems = []
     for folder in _folders(settings, domain, domain_folder):
         try:
@@ -51,15 +51,21 @@ def scan(
         except ModelError as error:
             problems.append(error.message)
         else:
-            found.setdefault(adapter.ref, adapter)
-    return sorted(found.values(), key=lambda a: (a.manifest.created if a.manifest else "", a.ref)), problems
+            adapters.setdefault(adapter.ref, adapter)
+    by_age = sorted(adapters.values(), key=lambda a: (a.manifest.created if a.manifest else "", a.ref))
+    return by_age, problems
 
 
 def find_adapter(ref: str, settings: Settings, domain_folder: Path | None = None) -> Adapter:
-    """The adapter of `movies@abc1` (4 digits or more), of `movies` (its default), or in a folder.
+    """Find an adapter by name.
 
-    `domain_folder` is where a shipped adapter is looked for, by default that of the shipped
-    domain. Raises ModelError if there is none, it is unreadable, or several begin so.
+    Args:
+        ref: `movies@abc1` (4 digits or more), `movies` (its default), or a folder.
+        settings: Name the data folder.
+        domain_folder: Where a shipped adapter is looked for, by default the shipped domain.
+
+    Raises:
+        ModelError: There is none, it is unreadable, or the name is ambiguous.
     """
     parsed = parse_ref(ref)
     if parsed is None or (Path(ref) / CONFIG).is_file():
@@ -76,9 +82,9 @@ def find_adapter(ref: str, settings: Settings, domain_folder: Path | None = None
                 hint="see `recsys adapters list` for those it has",
             )
         return default
-    own = adapters_folder(settings, domain) / sha
-    if own.is_dir():  # named in full: no need to look at the others, and it says what is wrong with it
-        return load_adapter(own)
+    folder = adapters_folder(settings, domain) / sha
+    if folder.is_dir():  # named in full: others are not read, and an error says what is wrong with it
+        return load_adapter(folder)
     adapters, problems = scan(settings, domain, domain_folder)
     matches = [adapter for adapter in adapters if adapter.sha.startswith(sha)]
     if len(matches) == 1:
@@ -91,7 +97,7 @@ def find_adapter(ref: str, settings: Settings, domain_folder: Path | None = None
 
 
 def promoted(domain: str, settings: Settings, domain_folder: Path | None = None) -> Adapter | None:
-    """The adapter that was made a domain's default here. Raises ModelError if it is gone."""
+    """Return the adapter that was promoted to a domain's default here. Raise ModelError if it is gone."""
     ref = read_promotions(adapters_folder(settings, domain)).ref
     if not ref:
         return None
@@ -100,21 +106,23 @@ def promoted(domain: str, settings: Settings, domain_folder: Path | None = None)
     except ModelError as error:
         raise ModelError(
             f"the default adapter {ref} cannot be used: {error.message}",
-            hint=f"`recsys adapters rollback --domain {domain}`, or WHYREC_ADAPTER=none for the base model alone",
+            hint=f"`recsys adapters rollback --domain {domain}`, or WHYREC_ADAPTER=none for the base model",
         ) from error
 
 
 def default_adapter(domain: str, settings: Settings, domain_folder: Path | None = None) -> Adapter | None:
-    """The adapter a domain uses unless told otherwise: the promoted, else the shipped, else none."""
+    """Return a domain's default adapter: the promoted, else the shipped, else None."""
     return promoted(domain, settings, domain_folder) or _shipped(domain, domain_folder)
 
 
 def resolve_adapter(domain: Domain, settings: Settings) -> Adapter | None:
-    """The adapter that a domain's requests use under these settings; None for the base model alone.
+    """Return the adapter that a domain's requests use; None for the base model alone.
 
-    A default is left aside where another base model is set than it was tuned on. A remote
-    engine is None too: its server holds the adapters and knows them by name.
-    Raises ModelError for one that does not exist or is unreadable.
+    A default is not used where the settings name another base model than it was fine-tuned on.
+    None for a remote engine too: its server holds the adapters and knows them by name.
+
+    Raises:
+        ModelError: The adapter does not exist or is unreadable.
     """
     if settings.engine.startswith(("http://", "https://")):
         return None
@@ -126,40 +134,50 @@ def resolve_adapter(domain: Domain, settings: Settings) -> Adapter | None:
 
 
 def named_adapter(settings: Settings, domain: Domain | None = None) -> Adapter | None:
-    """The adapter that WHYREC_ADAPTER names, None if it names none. Raises as `find_adapter` does."""
+    """Return the adapter that WHYREC_ADAPTER names, None if it is unset. Raise as `find_adapter` does."""
     if settings.adapter in ("", NONE):
         return None
     parsed = parse_ref(settings.adapter)
-    own = domain is not None and parsed is not None and parsed[0] == domain.name
-    return find_adapter(settings.adapter, settings, domain.folder if domain and own else None)
+    same_domain = domain is not None and parsed is not None and parsed[0] == domain.name
+    return find_adapter(settings.adapter, settings, domain.folder if domain and same_domain else None)
 
 
 def check(adapter: Adapter, base: Path | str, template_hash: str | None = None) -> list[str]:
-    """Refuse an adapter that must not be loaded on `base`; return warnings about one that may.
+    """Check that an adapter may be loaded on a base model.
 
-    `base` is what `prepare_model` returned. Raises ModelError for pickled weights, damaged
-    or altered files, another base model, and shapes that do not fit it.
+    Args:
+        adapter: The adapter.
+        base: What `prepare_model` returned.
+        template_hash: Of the prompt that requests use.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ModelError: Pickled weights, damaged or altered files, another base model, or shapes
+            that do not fit it.
     """
     check_files(adapter)
     folder = model_folder(base)
-    if adapter.manifest and (found := model_fingerprint(base)) != adapter.manifest.base_fingerprint:
+    manifest = adapter.manifest
+    if manifest and (fingerprint := model_fingerprint(base)) != manifest.base_fingerprint:
         raise ModelError(
-            f"{adapter.ref} was tuned on {adapter.manifest.base_model} ({adapter.manifest.base_fingerprint}), "
-            f"not on this base model ({found})",
+            f"{adapter.ref} was fine-tuned on {manifest.base_model} ({manifest.base_fingerprint}), "
+            f"not on this base model ({fingerprint})",
             hint="set WHYREC_MODEL to its base model, or WHYREC_ADAPTER=none for the base model alone",
         )
-    read_lora(adapter.folder, folder)
+    check_lora(adapter.folder, folder)
     warning = template_warning(adapter, template_hash)
     return [warning] if warning else []
 
 
 def template_warning(adapter: Adapter, template_hash: str | None) -> str:
-    """A line if requests use another prompt than the adapter was tuned on; "" if not."""
+    """Warn if requests use another prompt than the adapter was fine-tuned on; "" if not."""
     manifest = adapter.manifest
     if manifest is None or template_hash in (None, manifest.template_hash):
         return ""
     return (
-        f"adapter {adapter.ref} was tuned on prompt {manifest.template} ({manifest.template_hash}), "
+        f"adapter {adapter.ref} was fine-tuned on prompt {manifest.template} ({manifest.template_hash}), "
         f"which is now {template_hash}: its quality is not what was measured"
     )
 
@@ -167,10 +185,11 @@ def template_warning(adapter: Adapter, template_hash: str | None) -> str:
 def promote(
     ref: str, settings: Settings, domain_folder: Path | None = None, *, force: bool = False
 ) -> Promotion:
-    """Make an adapter its domain's default, if `gate` has nothing against it or with `force`.
+    """Make an adapter its domain's default, if `gate` lists no objection or with `force`.
 
-    Raises ModelError that says why not (the adapter stays as it is), or if it is damaged;
-    RequestError if it is the default already.
+    Raises:
+        ModelError: It is not promoted, and why; or it is damaged.
+        RequestError: It is the default already.
     """
     domain = find_adapter(ref, settings, domain_folder).published().domain
     with changing(settings, domain) as folder:
@@ -185,7 +204,7 @@ def promote(
                 f"{candidate.ref} is kept, but not promoted: {'; '.join(objections)}",
                 hint=f"`recsys adapters promote {candidate.ref} --force` overrides that, and records it",
             )
-        made = Promotion(
+        promotion = Promotion(
             ref=candidate.ref,
             at=now(),
             replaced=incumbent.ref if incumbent else BASE,
@@ -193,15 +212,17 @@ def promote(
             objections=tuple(objections),
         )
         state = read_promotions(folder)
-        write_promotions(folder, state.model_copy(update={"history": (*state.history, made)}))
-    return made
+        write_promotions(folder, state.model_copy(update={"history": (*state.history, promotion)}))
+    return promotion
 
 
 def rollback(domain: str, settings: Settings, domain_folder: Path | None = None) -> Adapter | None:
-    """Undo the last promotion of a domain; returns the default after it, None for the base model.
+    """Undo the last promotion of a domain; return the default after it, None for the base model.
 
     Earlier promotions of adapters that are gone or unreadable are undone with it.
-    Raises RequestError if nothing was promoted.
+
+    Raises:
+        RequestError: Nothing was promoted.
     """
     with changing(settings, domain) as folder:
         state = read_promotions(folder)
@@ -220,11 +241,11 @@ def rollback(domain: str, settings: Settings, domain_folder: Path | None = None)
 
 @contextlib.contextmanager
 def changing(settings: Settings, domain: str) -> Iterator[Path]:
-    """The folder of a domain's adapters, while no other process changes it. Raises ModelError for OSError."""
+    """Yield the folder of a domain's adapters, locked. An OSError within becomes a ModelError."""
     folder = adapters_folder(settings, domain)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with only_one(folder.parent / f".{domain}.lock"):
+        with exclusive_lock(folder.parent / f".{domain}.lock"):
             yield folder
     except OSError as error:
         raise ModelError(
@@ -239,12 +260,12 @@ def _shipped(domain: str, domain_folder: Path | None) -> Adapter | None:
 
 
 def _folders(settings: Settings, domain: str | None, domain_folder: Path | None) -> list[Path]:
-    """Folders that should be adapters; half-made ones begin with a dot."""
-    own = adapters_folder(settings, domain or "*")
-    kept = sorted(own.parent.glob(f"{domain or '*'}/[!.]*/"))
+    """List the folders that should be adapters; unfinished ones begin with a dot."""
+    root = adapters_folder(settings, domain or "*").parent
+    published = sorted(root.glob(f"{domain or '*'}/[!.]*/"))
     shipped = (
         [domain_folder / SHIPPED]
         if domain_folder
         else sorted(shipped_domains().glob(f"{domain or '*'}/{SHIPPED}"))
     )
-    return [path for path in (*kept, *shipped) if path.is_dir()]
+    return [path for path in (*published, *shipped) if path.is_dir()]

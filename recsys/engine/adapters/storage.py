@@ -1,4 +1,4 @@
-"""Adapters put into the registry, taken out, and carried between machines. Every change is one step."""
+"""Adapters published into the registry, removed, exported and imported. Every change is one step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,24 +37,27 @@ from recsys.utils.files import (
 )
 
 EVIDENCE = {"metrics", "base_metrics", "paired", "comparison", "reason_checks"}
-"""What may be learnt of an adapter after it was published."""
+"""Fields of a manifest that may be measured after an adapter was published."""
 
 _TAR = (".tar", ".tar.gz", ".tgz")
 _MAX_BYTES, _MAX_FILES = 8 * 1024**3, 1000
-# Beside the weights only what documents them.
+# Files allowed beside the weights: only those that document them.
 _REPORTS = {".json", ".jsonl", ".md", ".txt", ".csv", ".html", ".svg", ".png", ".toml", ".yaml", ".j2"}
 
 
 def publish(staging: Path, draft: AdapterDraft, settings: Settings) -> Adapter:
-    """Take the LoRA in `staging`, with its report files, into the registry; `staging` stays.
+    """Copy the LoRA in `staging`, with its report files, into the registry.
 
     Its name comes from its content; the same content is not written twice. In the
     configuration the name of the base model replaces any path, and lists are sorted, so that
-    the name does not depend on the machine. Raises ModelError for files that are not a
-    LoRA or do not belong beside one, and if the registry cannot be written.
+    the name does not depend on the machine.
+
+    Raises:
+        ModelError: The files are not a LoRA or do not belong beside one, or the registry cannot
+            be written.
     """
     _, config = read_files(staging)
-    with changing(settings, draft.domain) as folder, _staging(folder) as new:
+    with changing(settings, draft.domain) as folder, _unnamed_folder(folder) as new:
         for path in _publishable(staging):
             target = new / path.relative_to(staging)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,8 @@ def publish(staging: Path, draft: AdapterDraft, settings: Settings) -> Adapter:
 def amend(adapter: Adapter, settings: Settings, **evidence: Any) -> Adapter:
     """Write what was measured of a published adapter (see EVIDENCE) into its manifest.
 
-    Raises RequestError for other fields and for an adapter that is not in the registry.
+    Raises:
+        RequestError: The field is another one, or the adapter is not in the registry.
     """
     manifest = adapter.published()
     if unknown := evidence.keys() - EVIDENCE:
@@ -78,8 +82,8 @@ def amend(adapter: Adapter, settings: Settings, **evidence: Any) -> Adapter:
     if adapter.folder != adapters_folder(settings, manifest.domain) / manifest.sha:
         raise RequestError(f"{adapter.ref} is not in the registry", hint="publish or import it first")
     with changing(settings, manifest.domain):
-        known = load_adapter(adapter.folder).published().model_dump()
-        amended = AdapterManifest.model_validate(known | evidence)
+        fields = load_adapter(adapter.folder).published().model_dump()
+        amended = AdapterManifest.model_validate(fields | evidence)
         write_text(adapter.folder / MANIFEST, amended.model_dump_json(indent=2) + "\n")
     return load_adapter(adapter.folder)
 
@@ -87,13 +91,14 @@ def amend(adapter: Adapter, settings: Settings, **evidence: Any) -> Adapter:
 def remove(ref: str, settings: Settings, domain_folder: Path | None = None) -> Adapter:
     """Delete an adapter, and models it was merged into.
 
-    Raises RequestError for the default and for one that is not in the registry.
+    Raises:
+        RequestError: It is the default, or not in the registry.
     """
     adapter = find_adapter(ref, settings, domain_folder)
     domain = adapter.published().domain
     with changing(settings, domain) as folder:
         if adapter.folder != folder / adapter.sha:
-            raise RequestError(f"{adapter.ref} is not in the registry", hint="it came with its domain")
+            raise RequestError(f"{adapter.ref} is not in the registry", hint="it ships with its domain")
         default = default_adapter(domain, settings, domain_folder)
         if default and default.ref == adapter.ref:
             raise RequestError(
@@ -106,9 +111,11 @@ def remove(ref: str, settings: Settings, domain_folder: Path | None = None) -> A
 
 
 def export(ref: str, out: Path, settings: Settings, domain_folder: Path | None = None) -> Path:
-    """Copy an adapter into the file `out` (.tar, .tar.gz) or else the folder `out`, which must be new.
+    """Copy an adapter into a new file `out` (.tar, .tar.gz), or else a new folder.
 
-    Raises ModelError if it is damaged, RequestError if there is something at `out`.
+    Raises:
+        ModelError: The adapter is damaged, or `out` cannot be written.
+        RequestError: `out` exists.
     """
     adapter = find_adapter(ref, settings, domain_folder)
     manifest = adapter.published()
@@ -117,29 +124,26 @@ def export(ref: str, out: Path, settings: Settings, domain_folder: Path | None =
         raise RequestError(f"{out} exists", hint="give a new name")
     names = sorted([*manifest.files, MANIFEST])
     try:
-        with staged_folder(out) as new:
+        with staged_folder(out) as staging:
             if out.name.endswith(_TAR):
-                new = new / out.name
-                with tarfile.open(new, "w" if out.suffix == ".tar" else "w:gz") as archive:
-                    for name in names:
-                        archive.add(adapter.folder / name, f"{adapter.ref}/{name}", filter=_anonymous)
+                _write_archive(staging / out.name, adapter, names)
+                os.rename(staging / out.name, out)
             else:
-                for name in names:
-                    (new / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(adapter.folder / name, new / name)
-            os.rename(new, out)
+                _copy_files(names, adapter.folder, staging)
+                os.rename(staging, out)
     except OSError as error:
         raise ModelError(
-            f"{out} cannot be written: {error.strerror or error}", hint="choose another place"
+            f"{out} cannot be written: {error.strerror or error}", hint="choose another path"
         ) from error
     return out
 
 
 def import_adapter(path: Path, settings: Settings) -> Adapter:
-    """Take an exported adapter, a tar file or a folder, into the registry, checked file by file.
+    """Copy an exported adapter, a tar file or a folder, into the registry, checked file by file.
 
-    Raises ModelError for an archive that holds anything but plain files, for pickled
-    weights, and for files that are not what their manifest says.
+    Raises:
+        ModelError: The archive holds anything but plain files, or pickled weights, or a file
+            is not what the manifest says.
     """
     with tempfile.TemporaryDirectory(prefix="whyrec-import-") as work:
         source = path if path.is_dir() else _unpacked(path, Path(work))
@@ -147,17 +151,15 @@ def import_adapter(path: Path, settings: Settings) -> Adapter:
         check_files(adapter)
         _publishable(source)
         manifest = adapter.published()
-        with changing(settings, manifest.domain) as folder, _staging(folder) as new:
-            for name in (*manifest.files, MANIFEST):
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source / name, new / name)
+        with changing(settings, manifest.domain) as folder, _unnamed_folder(folder) as new:
+            _copy_files((*manifest.files, MANIFEST), source, new)
             check_files(load_adapter(new))
             return _put(new, folder / manifest.sha)
 
 
 @contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    """Yield a folder for an adapter whose name is not yet known. Call it while `changing`."""
+def _unnamed_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder for an adapter whose name is not known yet. Call it within `changing`."""
     unnamed = folder / "adapter"
     remove_leftovers(unnamed)
     with staged_folder(unnamed) as new:
@@ -165,7 +167,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _put(new: Path, folder: Path) -> Adapter:
-    """Move a finished adapter to its place, unless it is there already and undamaged."""
+    """Move a finished adapter to its folder, unless it is there already and undamaged."""
     try:
         present = load_adapter(folder)
         check_files(present)
@@ -182,7 +184,7 @@ def _put(new: Path, folder: Path) -> Adapter:
 
 
 def _publishable(folder: Path) -> list[Path]:
-    """The files of a folder, all of kinds that belong beside an adapter. Raises ModelError."""
+    """List the files of a folder. Raise ModelError if one does not belong beside an adapter."""
     files = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
@@ -198,7 +200,7 @@ def _publishable(folder: Path) -> list[Path]:
 
 
 def _normalised(config: dict[str, Any], base_model: str) -> str:
-    """A PEFT configuration as text: the same for the same LoRA, on any machine."""
+    """Convert a PEFT configuration to text: the same for the same LoRA, on any machine."""
     fields = config | {"base_model_name_or_path": base_model}
     for name, value in fields.items():
         if name.endswith("_modules") and isinstance(value, list):  # PEFT keeps a set
@@ -207,7 +209,7 @@ def _normalised(config: dict[str, Any], base_model: str) -> str:
 
 
 def _unpacked(path: Path, work: Path) -> Path:
-    """The folder in a tar file. Raises ModelError unless it holds plain files only, of sane size."""
+    """Unpack a tar file; return its folder. Raise ModelError unless it holds plain files of sane size."""
     try:
         with tarfile.open(path) as archive:
             members = []
@@ -224,12 +226,24 @@ def _unpacked(path: Path, work: Path) -> Path:
         ) from error
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be unpacked: {error}", hint="export it again") from error
-    folders = [found.parent for found in sorted(work.glob(f"*/{MANIFEST}"))]
+    folders = [manifest.parent for manifest in sorted(work.glob(f"*/{MANIFEST}"))]
     return folders[0] if len(folders) == 1 else work
 
 
+def _copy_files(names: Iterable[str], source: Path, target: Path) -> None:
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+
+
+def _write_archive(path: Path, adapter: Adapter, names: Iterable[str]) -> None:
+    with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as archive:
+        for name in names:
+            archive.add(adapter.folder / name, f"{adapter.ref}/{name}", filter=_anonymous)
+
+
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """A tar entry without the person who made it."""
+    """Remove the user's name from a tar entry."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member

@@ -1,1 +1,1 @@
-"""Model weights on disk: converted, merged, quantised, each once."""
+"""Checkpoints on disk: checked, and made from others once."""

@@ -1,6 +1,6 @@
 """Checkpoints made once in the cache: staged beside their place, hashed, moved there whole.
 
-A manifest of hashes lies in each. What the hashes do not confirm is made again, never used.
+Each has a manifest of hashes. A checkpoint that its hashes do not confirm is made again, never used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.utils.files import remove_leftovers, replace_folder, sha256, staged_folder
-from recsys.utils.locks import only_one
+from recsys.utils.locks import exclusive_lock
 
 MANIFEST = "manifest.json"
 
@@ -43,38 +43,52 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class CheckpointSource:
-    """What a checkpoint is made from. `format` is raised when the way of making it changes."""
+    """What a checkpoint is made from."""
 
     name: str
     sha256: str
-    format: int
+    format: int  # raised when the way of making it changes
 
 
-def make_once(
-    folder: Path, source: CheckpointSource, make: Callable[[Path], None], say: Progress, what: str
+def cached_checkpoint(
+    folder: Path,
+    source: CheckpointSource,
+    make: Callable[[Path], None],
+    progress: Progress,
+    message: str,
 ) -> Path:
-    """`folder`, made by `make` if it is not there as it should be; `say` gets a line if so.
+    """Return `folder`; make it first if it is missing or damaged.
 
     Processes that want the same folder wait for each other. A process that dies leaves
-    nothing that is used. Raises OSError, and what `make` raises.
+    nothing that is used.
+
+    Args:
+        folder: Where the checkpoint belongs.
+        source: What it must have been made from.
+        make: Writes the checkpoint into an empty folder.
+        progress: Gets a line if the checkpoint is made.
+        message: That line.
+
+    Raises:
+        OSError: The folder cannot be written; also what `make` raises.
     """
     if not damage(folder, source):
         return folder
-    with only_one(folder.parent / f".{folder.name}.lock") as alone:
-        found = damage(folder, source)  # another process may have just made it
-        if not found:
+    with exclusive_lock(folder.parent / f".{folder.name}.lock") as exclusive:
+        reason = damage(folder, source)  # another process may have just made it
+        if not reason:
             return folder
         if folder.exists():
-            say(f"{folder} is damaged ({found}): making it anew")
-        say(what)
-        if alone:
+            progress(f"{folder} is damaged ({reason}): making it again")
+        progress(message)
+        if exclusive:
             remove_leftovers(folder)
         _build(folder, source, make)
     return folder
 
 
 def damage(folder: Path, source: CheckpointSource) -> str:
-    """Why a checkpoint cannot be used as it is; "" if it can. Reads every byte (.15 s for 270 MB)."""
+    """Say why a checkpoint cannot be used; "" if it can. Reads every byte (.15 s for 270 MB)."""
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -87,7 +101,7 @@ def damage(folder: Path, source: CheckpointSource) -> str:
 
 
 def altered_file(folder: Path, files: dict[str, FileRecord]) -> str:
-    """Which of the recorded files is not as recorded, and how; "" if all are."""
+    """Name the first file that differs from its record, and how; "" if none does."""
     for name, record in files.items():
         path = folder / name
         try:
@@ -101,7 +115,7 @@ def altered_file(folder: Path, files: dict[str, FileRecord]) -> str:
 
 
 def record_files(folder: Path) -> dict[str, FileRecord]:
-    """Size and hash of every file under `folder`, by path relative to it."""
+    """Measure and hash every file under `folder`, by path relative to it."""
     return {
         path.relative_to(folder).as_posix(): FileRecord(size=path.stat().st_size, sha256=sha256(path))
         for path in sorted(folder.rglob("*"))
@@ -110,9 +124,11 @@ def record_files(folder: Path) -> dict[str, FileRecord]:
 
 
 def safetensors_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor of a safetensors file. No weight is read.
+    """Read the shape of each tensor of a safetensors file, and no weights.
 
-    Raises ValueError unless the file is exactly as long as its header says, OSError.
+    Raises:
+        ValueError: The file is not exactly as long as its header says.
+        OSError: It cannot be read.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -144,5 +160,5 @@ def _build(folder: Path, source: CheckpointSource, make: Callable[[Path], None])
         try:
             os.rename(new, folder)
         except OSError:
-            if damage(folder, source):  # else another process was faster, where files cannot be locked
+            if damage(folder, source):  # otherwise another process was faster, where files cannot be locked
                 replace_folder(new, folder)

