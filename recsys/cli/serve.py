@@ -27,7 +27,10 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
-    """Serve recommendations over HTTP, described at /docs. Its options are WHYREC_SERVE_* variables."""
+    """Serve recommendations over HTTP, described at /docs.
+
+    Further options are WHYREC_SERVE_* variables.
+    """
     try:
         import uvicorn
 

@@ -1,4 +1,7 @@
-"""The audit log: what administrators did, when, to what. Nothing here deletes an entry."""
+"""The audit log: what administrators did, when, to what.
+
+Nothing here deletes an entry.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class AuditEntry:
 
 
 def record(store: Store, actor: str, action: str, target: str = "", **details: Any) -> None:
-    """Add an entry. `details` are JSON values without secrets and without ids of users."""
+    """Add an entry; `details` are JSON values without secrets and ids of users."""
     row = {"time": time.time(), "actor": actor, "action": action, "target": target, "details": details}
     with store.transaction(writes=True) as connection:
         connection.execute(sa.insert(AUDIT_LOG), [row])
@@ -70,5 +73,5 @@ def operator() -> str:
 
 
 def pseudonym(domain: str, user_id: str) -> str:
-    """Return a user's name in the log: it can be found by the id, but does not reveal it."""
+    """Return a user's name in the log, which does not reveal the id."""
     return f"{domain}:{sha256(f'{domain}/{user_id}'.encode()).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""The tables, how a database is opened, transactions, and database errors as StoreError.
+"""Tables, opening a database, transactions, and database errors as StoreError.
 
 All differences between SQLite and PostgreSQL are handled here. Whoever changes a table adds a file to
 `recsys/data/migrations/versions/`. Tables with rows about one person have the columns `domain` and

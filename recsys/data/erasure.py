@@ -1,4 +1,4 @@
-"""Deletion of a person: all rows about them, and all that was fitted on their events."""
+"""Deletion of a user: all rows about them, and what was fitted on their events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def delete_user(store: Store, domain: Domain, user_id: str, settings: Settings) 
 
 
 def trained_on(store: Store, domain: Domain, user_id: str, settings: Settings) -> tuple[str, ...]:
-    """Return the adapters of a domain that were created after the first event of a user.
+    """Return the adapters of a domain created after the first event of a user.
 
     They may be trained on the user's events. The time at which an event arrived is not stored, only
     when it happened: an adapter that was created in between is listed too, none is left out.
@@ -73,7 +73,7 @@ def trained_on(store: Store, domain: Domain, user_id: str, settings: Settings) -
 
 
 def remove_fitted(domain: Domain, settings: Settings) -> tuple[str, ...]:
-    """Remove what a domain's retriever fitted on events, also in caches of evaluations.
+    """Remove what a domain's retriever fitted on events, in evaluation caches too.
 
     The weights of the channels stay: they are a handful of numbers.
 

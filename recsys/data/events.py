@@ -41,7 +41,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventCounts:
-    """Events that were added and replaced (same user, item and time), and rows of feedback."""
+    """Numbers of events added, events replaced (same user, item, time) and feedback."""
 
     added: int
     updated: int

@@ -1,4 +1,4 @@
-"""Exposures: which arm of which scenario produced a recommendation, and the feedback on it."""
+"""Exposures: the arms of scenarios that produced recommendations, and feedback."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class ServedList:
 
 
 def add_exposures(connection: sa.Connection, exposure: Row, arms: Mapping[str, str]) -> None:
-    """Insert a row per scenario; `exposure` has the columns that are the same in all of them."""
+    """Insert a row per scenario; `exposure` has the columns that they share."""
     rows = [exposure | {"scenario": scenario, "arm": arm} for scenario, arm in arms.items()]
     upsert(connection, EXPOSURES, rows, ["arm", "unit", "time"])
 
 
 def arms_of(store: Store, domain: str, recommendation_ids: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Map recommendation ids to their arms by scenario; those without an exposure are left out."""
+    """Map recommendation ids to arms by scenario; those without any are left out."""
     c = EXPOSURES.c
     query = sa.select(c.recommendation_id, c.scenario, c.arm)
     query = query.where(c.domain == domain, c.recommendation_id.in_(set(recommendation_ids)))
@@ -40,7 +40,10 @@ def arms_of(store: Store, domain: str, recommendation_ids: Iterable[str]) -> dic
 
 
 def served_lists(store: Store, domain: str, scenario: str, since: float | None = None) -> list[ServedList]:
-    """Return every recommendation of a scenario, `since` a time (seconds since 1970), with its feedback."""
+    """Return the recommendations of a scenario with their feedback.
+
+    `since` is the earliest time of a recommendation, in seconds since 1970.
+    """
     e, f = EXPOSURES.c, FEEDBACK.c
     of_scenario = (e.domain == domain) & (e.scenario == scenario)
     if since is not None:

@@ -19,7 +19,7 @@ ABANDONED_S = 120  # a request that has not ended by then has died with its proc
 
 
 def claim(store: Store, key: str, body_hash: str, hours: int) -> Any:
-    """Claim a key, or return the answer to the request that came with it before, as JSON.
+    """Claim a key, or return the answer to the earlier request with it.
 
     Args:
         store: Where keys are stored.

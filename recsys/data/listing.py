@@ -24,7 +24,10 @@ def items_after(store: Store, domain: str, after: str | None, limit: int) -> lis
 def events_before(
     store: Store, domain: str, user_id: str, before: int | None, limit: int
 ) -> list[tuple[int, Interaction]]:
-    """Return (sequence number, event) of a user, the newest arrival first, below a sequence number."""
+    """Return (sequence number, event) pairs of a user, the newest arrival first.
+
+    `before` is a sequence number; only earlier events are returned.
+    """
     c = INTERACTIONS.c
     columns = [column for column in c if column.name not in ("domain", "sequence")]
     query = sa.select(c.sequence, *columns).where(c.domain == domain, c.user_id == user_id)

@@ -52,7 +52,9 @@ def extend_session(
     minutes: int,
     max_items: int,
 ) -> StoredSession | None:
-    """Add preferences to a session, which then lives for `minutes` more; the last word on an item holds.
+    """Add preferences to a session, and extend its lifetime to `minutes`.
+
+    The last preference about an item holds.
 
     Returns:
         The session as it is now, None if there is none or it has expired.

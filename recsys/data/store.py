@@ -80,7 +80,10 @@ class Store:
     def transaction(
         self, *, writes: bool = False, wait: float | None = None, exclusive: bool = True
     ) -> AbstractContextManager[sa.Connection]:
-        """Open a transaction, see `recsys.data.database.transaction`; inside `atomic`, join its own."""
+        """Open a transaction, see `recsys.data.database.transaction`.
+
+        Inside `atomic` it is part of that one.
+        """
         connection: sa.Connection | None = getattr(self._local, "connection", None)
         if connection is not None:
             return nullcontext(connection)
@@ -104,7 +107,7 @@ class Store:
         return unreadable_row(self._engine.url)
 
     def import_batch(self, domain: str, batch: ImportBatch, progress: Progress | None = None) -> ImportResult:
-        """Add rows that are new and update rows that differ, in one transaction; delete nothing.
+        """Add new rows and update those that differ, in one transaction.
 
         Two events are the same if user, item and timestamp are equal. Importing a batch again changes
         nothing. `progress` is called with ("storing items", rows done, rows in all).
@@ -178,7 +181,7 @@ class Store:
             return _counts(connection, domain)
 
     def data_hash(self, domain: str) -> str:
-        """Return the SHA-256, in hex, of all items and interactions; "" before the first import."""
+        """Return the SHA-256 of all items and interactions, "" before the first import."""
         with self.transaction() as connection:
             return _data_hash(connection, domain)
 
@@ -220,7 +223,7 @@ class Store:
         raise UnknownUser(f"no user {user_id[:MAX_ID]!r} in '{domain}'", hint=hint)
 
     def history(self, domain: str, user_id: str, *, limit: int | None = None) -> list[Interaction]:
-        """Return a user's events, oldest first; with a `limit`, only that many of the newest.
+        """Return a user's events, or the newest `limit` of them, oldest first.
 
         An unknown user has no events.
         """
@@ -254,7 +257,10 @@ def next_sequence(connection: sa.Connection, domain: str) -> int:
 
 
 def refresh_data_hash(connection: sa.Connection, domain: str) -> None:
-    """Store the hash and counts of a domain's data as it is now: other processes see the change by them."""
+    """Store the hash and counts of a domain's data as it is now.
+
+    Other processes recognise by the hash that it has changed.
+    """
     digest = sha256()
     for row in sorted(_rows(connection, ITEMS, domain), key=itemgetter("id")):
         digest.update(repr(row if row["site"] else {k: v for k, v in row.items() if k != "site"}).encode())
@@ -326,7 +332,7 @@ def _rows(
     order: Sequence[sa.ColumnElement[Any]] = (),
     limit: int | None = None,
 ) -> Iterator[Row]:
-    """Yield rows with the fields of their type: without the columns domain and sequence."""
+    """Yield rows as fields of their type, without the columns domain and sequence."""
     columns = [column for column in table.c if column.name not in ("domain", "sequence")]
     query = sa.select(*columns).where(_in_domain(table, domain), *conditions).order_by(*order).limit(limit)
     names = [column.name for column in columns]

@@ -39,7 +39,7 @@ def add_trace(
     keep: int,
     unit: str | None = None,
 ) -> None:
-    """Store an answer and its request, and delete the oldest beyond `keep` traces of the domain.
+    """Store an answer and its request, and delete all but the newest `keep` traces.
 
     The arms that produced it for a `unit` (see `recsys.recommender.experiments`) are stored for good.
     Nothing is stored if the user was known to the answer and has been deleted since.

@@ -1,4 +1,4 @@
-"""Options of the service: `WHYREC_SERVE_<NAME>`. All other settings are in `recsys.config`."""
+"""Options of the service: `WHYREC_SERVE_<NAME>`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ class ServiceOptions(BaseSettings):
     body_kb: int = Field(256, ge=1, description="size of a request, KiB")
     import_mb: int = Field(64, ge=1, description="size of a bulk import, MiB")
     rate: str = Field("600/minute", description="requests of a key without a rate of its own")
-    traces: int = Field(
-        10_000, ge=0, description="recommendations kept per domain, for feedback"
-    )
+    traces: int = Field(10_000, ge=0, description="recommendations kept per domain, for feedback")
     session_minutes: int = Field(60, ge=1, description="lifetime of a session after its last use")
     idempotency_hours: int = Field(24, ge=1, description="how long an Idempotency-Key is remembered")
     cors_origins: tuple[str, ...] = Field((), description="origins whose pages may call the service")

@@ -43,7 +43,7 @@ class Service:
         self._warming: list[threading.Thread] = []
 
     def recommender(self, domain: str | None) -> Recommender:
-        """Return the recommender of a domain, the default one for None. Raises UnknownDomain."""
+        """Return the recommender of a domain, by default the first. Raises UnknownDomain."""
         name = domain if domain is not None else next(iter(self.recommenders))
         try:
             return self.recommenders[name]
@@ -54,7 +54,7 @@ class Service:
     def recommender_for(
         self, recommender: Recommender, user: str | None, session: str | None = None
     ) -> Recommender:
-        """Return the recommender of the arms that a user or session is in, if the domain has scenarios."""
+        """Return the recommender of the arms that a user or session is assigned to."""
         return self.scenarios[recommender.domain.name].serving(user, session)
 
     def warm(self) -> None:
@@ -70,7 +70,7 @@ class Service:
         return not any(thread.is_alive() for thread in self._warming)
 
     async def run(self, request: Request, work: Callable[[], T]) -> T:
-        """Run work that uses the engine or the index. Raises Overloaded if the queue is full."""
+        """Run work that needs the engine or the index. Raises Overloaded."""
         return await self.limiter.run(work, request.receive)
 
     def close(self) -> None:

@@ -1,4 +1,6 @@
-"""Time for what expires, safe when the wall clock is set: in doubt, it lives longer.
+"""Time for what expires, safe when the wall clock is set.
+
+In doubt, it expires later.
 
 The wall clock may be set while the process runs, forward or back. The process's own clock never jumps,
 but is unknown to other processes, and stays wrong if the wall clock was wrong at the start.
@@ -14,10 +16,10 @@ _STARTED = time.time() - elapsed()
 
 
 def earliest_now() -> float:
-    """Return the time by the clock that is behind, seconds since 1970: to tell what has expired."""
+    """Return the time by the clock that is behind: what has expired by it has expired."""
     return min(time.time(), _STARTED + elapsed())
 
 
 def latest_now() -> float:
-    """Return the time by the clock that is ahead, seconds since 1970: to set when something expires."""
+    """Return the time by the clock that is ahead: lifetimes are counted from it."""
     return max(time.time(), _STARTED + elapsed())

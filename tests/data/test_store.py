@@ -1,4 +1,4 @@
-"""The store: what goes in comes out, in order; all or nothing; trouble is told in words."""
+"""The store: round trips, order, transactions, and errors in words."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def snapshot(store: Store) -> tuple[object, ...]:
         store.counts("films"),
         store.data_hash("films"),
         store.items("films"),
-        [store.user("films", one) for one in store.users("films")],
+        [store.user("films", user_id) for user_id in store.users("films")],
         store.interactions("films"),
     )
 
@@ -67,7 +67,7 @@ def test_what_is_imported_comes_out_the_same(store: Store) -> None:
     assert store.item("films", "b") == ITEMS[0]
     assert list(store.item("films", "b").attributes) == ["genre", "star"]
     assert store.users("films") == ["ann", "bob"]
-    assert [store.user("films", one) for one in ("ann", "bob")] == list(USERS)
+    assert [store.user("films", user_id) for user_id in ("ann", "bob")] == list(USERS)
     assert store.counts("films") == {"items": 2, "users": 2, "interactions": 3}
     assert store.popularity("films") == {"a": 1, "b": 2}
 
@@ -79,7 +79,7 @@ def test_events_come_oldest_first_and_those_of_unknown_time_before_all(store: St
 
 
 def test_events_of_the_same_moment_stay_in_the_order_of_the_input(store: Store) -> None:
-    items = tuple(Item(id=one, title=one) for one in "zaymbx")
+    items = tuple(Item(id=letter, title=letter) for letter in "zaymbx")
     events = tuple(Interaction(user_id="bob", item_id=item.id, timestamp=5) for item in items)
     store.import_batch("films", ImportBatch(items[:3], USERS, events[:3]))
     store.import_batch("films", ImportBatch(items, USERS, events[::-1]))
@@ -91,7 +91,7 @@ def test_ties_are_broken_by_sequence_and_not_by_where_rows_happen_to_lie(
     file_store: Store, tmp_path: Path
 ) -> None:
     store = file_store
-    events = tuple(Interaction(user_id="bob", item_id=one, timestamp=5) for one in "ba")
+    events = tuple(Interaction(user_id="bob", item_id=letter, timestamp=5) for letter in "ba")
     store.import_batch("films", ImportBatch(ITEMS, USERS, events))
     raw = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     raw.execute("DROP INDEX interactions_in_time")
@@ -138,8 +138,8 @@ def test_only_what_changed_is_updated(store: Store) -> None:
 
 def test_another_order_of_attributes_is_a_change(store: Store) -> None:
     store.import_batch("films", BATCH)
-    turned = dict(reversed(list(ITEMS[0].attributes.items())))
-    item = ITEMS[0].model_copy(update={"attributes": turned})
+    reordered = dict(reversed(list(ITEMS[0].attributes.items())))
+    item = ITEMS[0].model_copy(update={"attributes": reordered})
     assert store.import_batch("films", ImportBatch((item,))).items == Changes(updated=1)
     assert list(store.item("films", "b").attributes) == ["star", "genre"]
 
@@ -156,8 +156,8 @@ def test_the_hash_depends_on_content_alone(store: Store, tmp_path: Path) -> None
     digest = store.import_batch("films", BATCH).data_hash
     assert len(digest) == 64
     with Store(f"sqlite:///{tmp_path / 'other.db'}") as other:
-        turned = ImportBatch(ITEMS[::-1], USERS[::-1], EVENTS[::-1])
-        assert other.import_batch("elsewhere", turned).data_hash == digest
+        reordered = ImportBatch(ITEMS[::-1], USERS[::-1], EVENTS[::-1])
+        assert other.import_batch("elsewhere", reordered).data_hash == digest
     renamed = ITEMS[0].model_copy(update={"title": "Heat 2"})
     assert store.import_batch("films", ImportBatch((renamed,))).data_hash != digest
 
@@ -194,9 +194,9 @@ def test_an_import_that_is_interrupted_leaves_the_store_as_it_was(store: Store) 
 
 
 def test_progress_ends_at_all_rows(store: Store) -> None:
-    seen: list[tuple[str, int, int]] = []
-    store.import_batch("films", BATCH, lambda *told: seen.append(told))
-    ends = [told for told in seen if told[1] == told[2]]
+    calls: list[tuple[str, int, int]] = []
+    store.import_batch("films", BATCH, lambda *call: calls.append(call))
+    ends = [call for call in calls if call[1] == call[2]]
     assert ends == [("storing items", 2, 2), ("storing users", 2, 2), ("storing interactions", 3, 3)]
 
 
@@ -208,7 +208,7 @@ def test_hostile_text_is_only_text(store: Store) -> None:
     assert store.item("films'; --", "' OR 1=1 --") == item
 
 
-def test_an_unknown_item_is_met_with_suggestions(store: Store) -> None:
+def test_an_unknown_item_is_answered_with_suggestions(store: Store) -> None:
     store.import_batch("films", BATCH)
     for text in ("heat", "HEA", "Haet"):
         with pytest.raises(UnknownItem) as caught:
@@ -221,7 +221,7 @@ def test_an_unknown_item_is_met_with_suggestions(store: Store) -> None:
     assert len(str(caught.value)) < 300
 
 
-def test_an_unknown_user_is_met_with_examples(store: Store) -> None:
+def test_an_unknown_user_is_answered_with_examples(store: Store) -> None:
     with pytest.raises(UnknownUser, match="import the domain first"):
         store.user("films", "eve")
     store.import_batch("films", BATCH)
@@ -311,7 +311,7 @@ def test_a_locked_database_can_be_tried_again(tmp_path: Path, url: str) -> None:
         with pytest.raises(StoreError, match="locked") as caught:
             store.import_batch("films", ImportBatch((Item(id="c", title="New"),)))
         assert caught.value.retryable
-        assert len(store.items("films")) == 2, "reading goes on while another writes"
+        assert len(store.items("films")) == 2, "reading works while another process writes"
         other.close()
         assert store.import_batch("films", ImportBatch((Item(id="c", title="New"),))).items == Changes(
             added=1

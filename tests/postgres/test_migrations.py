@@ -1,8 +1,10 @@
-"""The schema by its steps, on both databases: new ones, old ones, and ones from the future."""
+"""Migrations on both kinds of database: new, old, and from later versions."""
 
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from recsys.types import Item, Site
 
 
 def differences(connection: sa.Connection) -> list[Any]:
-    """What alembic would write into a next revision."""
+    """Return what alembic would write into a next revision."""
     options = {"compare_type": True, "compare_server_default": True}
     return list(compare_metadata(MigrationContext.configure(connection, opts=options), SCHEMA))
 
@@ -67,7 +69,7 @@ def test_every_step_can_be_taken_back_and_again(store_url: str) -> None:
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_database_from_before_the_steps_is_brought_up_to_date(store_url: str, number: int) -> None:
-    """Older versions made the tables at once, and added `site` later."""
+    """Older versions created the tables without migrations, and added `site` later."""
     engine = open_database(store_url, 15)
     with transaction(engine, writes=True) as connection:
         command.upgrade(migrations.configuration(connection), f"{number:04}")
@@ -84,17 +86,18 @@ def test_a_database_from_before_the_steps_is_brought_up_to_date(store_url: str, 
             assert store.data_hash("films") == "x"
             with store.transaction() as connection:
                 assert differences(connection) == []
-    there = Item(id="b", title="Museum", site=Site(latitude=1, longitude=2))
+    museum = Item(id="b", title="Museum", site=Site(latitude=1, longitude=2))
     with Store(store_url) as store:
-        store.import_batch("films", ImportBatch((there,)))
-        assert store.item("films", "b") == there
+        store.import_batch("films", ImportBatch((museum,)))
+        assert store.item("films", "b") == museum
 
 
 def test_a_file_of_the_first_version_opens(tmp_path: Path) -> None:
-    """Written out as that version made it, not as a step does."""
+    """The schema is written out as the first version created it."""
     with sqlite3.connect(tmp_path / "old.db") as raw:
         raw.executescript("""
-            CREATE TABLE users (domain TEXT NOT NULL, id TEXT NOT NULL, profile JSON NOT NULL, home JSON, PRIMARY KEY (domain, id));
+            CREATE TABLE users (domain TEXT NOT NULL, id TEXT NOT NULL, profile JSON NOT NULL, home JSON,
+                PRIMARY KEY (domain, id));
             CREATE TABLE items (domain TEXT NOT NULL, id TEXT NOT NULL, title TEXT NOT NULL, year INTEGER,
                 attributes JSON NOT NULL, description TEXT NOT NULL, PRIMARY KEY (domain, id));
             CREATE TABLE interactions (domain TEXT NOT NULL, user_id TEXT NOT NULL, item_id TEXT NOT NULL,
@@ -103,7 +106,8 @@ def test_a_file_of_the_first_version_opens(tmp_path: Path) -> None:
                 FOREIGN KEY(domain, user_id) REFERENCES users (domain, id),
                 FOREIGN KEY(domain, item_id) REFERENCES items (domain, id));
             CREATE INDEX interactions_in_time ON interactions (domain, user_id, timestamp, sequence);
-            CREATE TABLE imports (domain TEXT NOT NULL, data_hash TEXT NOT NULL, counts JSON NOT NULL, time DATETIME NOT NULL, PRIMARY KEY (domain));
+            CREATE TABLE imports (domain TEXT NOT NULL, data_hash TEXT NOT NULL, counts JSON NOT NULL,
+                time DATETIME NOT NULL, PRIMARY KEY (domain));
             INSERT INTO users VALUES ('films', 'ann', '{}', NULL);
             INSERT INTO items VALUES ('films', 'a', 'Heat', 1995, '{}', '');
             INSERT INTO interactions VALUES ('films', 'ann', 'a', 5, 4, NULL, 1);
@@ -126,11 +130,11 @@ def test_a_database_from_a_later_version_is_refused_and_left_alone(store_url: st
 def test_a_step_that_fails_leaves_nothing_behind(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = command.upgrade
 
-    def breaks(config: Any, revision: str) -> None:
+    def fail(config: Any, revision: str) -> None:
         real(config, "0002")
         raise OSError("the disk was full")
 
-    monkeypatch.setattr(command, "upgrade", breaks)
+    monkeypatch.setattr(command, "upgrade", fail)
     with pytest.raises(OSError, match="the disk was full"):
         Store(store_url)
     monkeypatch.undo()
@@ -140,11 +144,13 @@ def test_a_step_that_fails_leaves_nothing_behind(store_url: str, monkeypatch: py
 
 
 def test_an_up_to_date_database_is_opened_without_alembic(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     url = f"sqlite:///{tmp_path / 'store.db'}"
     Store(url).close()
-    code = f"import sys; from recsys.data.store import Store; Store({url!r}).close(); print('alembic' in sys.modules)"
+    code = f"""
+import sys
+from recsys.data.store import Store
+Store({url!r}).close()
+print("alembic" in sys.modules)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stderr

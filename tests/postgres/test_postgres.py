@@ -1,4 +1,4 @@
-"""Several who write at once on both databases, and what PostgreSQL alone can do to a store."""
+"""Concurrent writers on both databases, and failures that only PostgreSQL has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def events(number: int) -> tuple[Interaction, ...]:
 
 
 def test_nothing_of_several_writers_is_lost(store_url: str) -> None:
-    """One event a transaction, each reading the newest sequence number before it writes the next."""
+    """Each transaction reads the newest sequence number before it writes the next."""
     with Store(store_url) as store:
         store.import_batch("films", ImportBatch((Item(id="a", title="Heat"),)))
 
@@ -43,7 +43,7 @@ def test_nothing_of_several_writers_is_lost(store_url: str) -> None:
         assert store.counts("films") == {"items": 1, "users": WRITERS, "interactions": WRITERS * EACH}
         with store.transaction() as connection:
             sequences = list(connection.scalars(sa.text("SELECT sequence FROM interactions")))
-        assert sorted(sequences) == list(range(1, WRITERS * EACH + 1)), "no number was given twice"
+        assert sorted(sequences) == list(range(1, WRITERS * EACH + 1)), "every number is used once"
         hashes = store.data_hash("films")
         store.import_batch("films", ImportBatch((Item(id="b", title="Ronin"),)))
         assert store.data_hash("films") != hashes

@@ -1,4 +1,4 @@
-"""The service over the small world of films, spoken to as a client would, without a network."""
+"""Clients of a service for the films, without a network."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from recsys.service.options import ServiceOptions
 
 @pytest.fixture
 def serve(recommender: Recommender) -> Iterator[Callable[..., TestClient]]:
-    """Clients of the films under other options: `serve(queue=0)`."""
-    opened: list[TestClient] = []
+    """Return a function that creates a client by options: `serve(queue=0)`."""
+    clients: list[TestClient] = []
 
     def build(**options: Any) -> TestClient:
         app = create_app({"films": recommender}, ServiceOptions(**options))
-        opened.append(
+        clients.append(
             TestClient(app, "http://localhost", raise_server_exceptions=False, client=("127.0.0.1", 5000))
         )
-        return opened[-1].__enter__()
+        return clients[-1].__enter__()
 
     yield build
-    for client in opened:
+    for client in clients:
         client.__exit__(None, None, None)
 
 

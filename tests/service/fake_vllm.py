@@ -1,7 +1,7 @@
-"""A stand-in for `vllm serve` as a process of its own, to be killed and stopped: `python fake_vllm.py PORT FOLDER`.
+"""A fake `vllm serve` process: `python fake_vllm.py PORT FOLDER`.
 
-Log-probabilities depend on nothing but the prompt and the label. While there is a file `hold-labels`
-or `hold-text` in the folder, requests of that kind are kept without an answer, and `held` is written.
+Log-probabilities depend on the prompt and the label only. While the folder has a file `hold-labels` or
+`hold-text`, requests of that kind get no answer, and the file `held` is written.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer({"choices": [choice], "usage": USAGE})
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _answer(self, content: dict[str, Any]) -> None:
         sent = json.dumps(content).encode()

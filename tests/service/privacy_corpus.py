@@ -1,4 +1,4 @@
-"""What must be masked, marked as {kind:text}, and what must stay as it is."""
+"""Texts to mask, marked as {kind:text}, and texts that must stay as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys: kept as hashes, scoped, rotated, ended; and a service without any answers this machine alone."""
+"""API keys, and a service without keys, which answers only this machine."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def client(
     store: Store, *, address: str = "127.0.0.1", host: str = "127.0.0.1", rate: str = "100/minute"
 ) -> TestClient:
-    """A service of three routes, one per scope, asked from an address under a name."""
+    """Create a client, at an address, of a service with a route per scope."""
     app = FastAPI()
     app.state.authenticator = Authenticator(store, rate)
     problems.install(app)
@@ -95,8 +95,8 @@ def test_a_key_is_recognised_and_its_text_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_no_two_keys_are_alike(ring: KeyRing) -> None:
-    made = [ring.create("app") for _ in range(50)]
-    assert len({text for text, _ in made}) == len({key.id for _, key in made}) == 50
+    created = [ring.create("app") for _ in range(50)]
+    assert len({text for text, _ in created}) == len({key.id for _, key in created}) == 50
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_anything_but_the_whole_key_is_refused(ring: KeyRing, alter: object) -> 
 
 
 def test_the_secret_of_one_key_does_not_open_another(ring: KeyRing) -> None:
-    (one, first), (other, second) = ring.create("one"), ring.create("other")
-    assert ring.recognise(first.prefix + other.removeprefix(second.prefix)) is None
-    assert ring.recognise(one) == first
+    (first_text, first), (second_text, second) = ring.create("first"), ring.create("second")
+    assert ring.recognise(first.prefix + second_text.removeprefix(second.prefix)) is None
+    assert ring.recognise(first_text) == first
 
 
 def test_a_key_ends_when_it_was_said_to(ring: KeyRing, clock: Clock) -> None:
@@ -130,7 +130,7 @@ def test_a_key_ends_when_it_was_said_to(ring: KeyRing, clock: Clock) -> None:
     assert ring.recognise(text) == key
     clock.now += 1
     assert ring.recognise(text) is None
-    assert [one.valid(clock.now) for one in ring.keys()] == [False]  # noqa: SIM118
+    assert [listed.valid(clock.now) for listed in ring.keys()] == [False]  # noqa: SIM118
 
 
 def test_a_revoked_key_is_refused_at_once_by_everybody(store: Store, ring: KeyRing) -> None:
@@ -229,7 +229,7 @@ def test_without_any_key_this_machine_is_served_and_nobody_else(store: Store) ->
 
 
 def test_a_page_that_took_a_name_for_this_machine_is_not_served(store: Store) -> None:
-    """DNS rebinding: evil.example resolves to 127.0.0.1, and a browser here sends what a page there asks."""
+    """DNS rebinding: evil.example resolves to 127.0.0.1."""
     assert client(store, host="evil.example").get("/read").status_code == 401
 
 
@@ -279,7 +279,7 @@ def test_acts_are_found_again_newest_first(store: Store) -> None:
 def logged(
     *secrets: str, message: str, args: tuple[object, ...] = (), fields: object = None, error: bool = False
 ) -> str:
-    """A log line as the service writes it."""
+    """Return a log line as the service writes it."""
     record = logging.LogRecord("whyrec", logging.INFO, __file__, 1, message, args, None)
     if fields:
         record.fields = fields
@@ -368,9 +368,9 @@ def test_a_rate_without_the_serve_extra_names_the_command_and_makes_no_key(
     monkeypatch.setenv("WHYREC_DATA_DIR", str(settings.data_dir))
     monkeypatch.delitem(sys.modules, "recsys.service.security.limits", raising=False)
     monkeypatch.setitem(sys.modules, "limits", None)
-    done = CliRunner().invoke(cli, ["keys", "create", "shop", "--rate", "5/minute"])
-    assert isinstance(done.exception, MissingDependency)
-    assert "pip install 'whyrec[serve]'" in done.exception.hint
+    response = CliRunner().invoke(cli, ["keys", "create", "shop", "--rate", "5/minute"])
+    assert isinstance(response.exception, MissingDependency)
+    assert "pip install 'whyrec[serve]'" in response.exception.hint
     with Store(settings.database_url) as store:
         assert not KeyRing(store).any()
         assert KeyRing(store).create("shop")
@@ -383,9 +383,9 @@ def test_keys_are_made_rotated_and_ended_from_the_command_line(
     runner = CliRunner()
 
     def recsys(*command: str) -> str:
-        done = runner.invoke(cli, list(command))
-        assert done.exit_code == 0, done.output
-        return done.stdout
+        response = runner.invoke(cli, list(command))
+        assert response.exit_code == 0, response.output
+        return response.stdout
 
     assert "this machine alone" in recsys("keys", "list")
     first = recsys("keys", "create", "shop", "-s", "read", "-s", "write", "--days", "30").strip()

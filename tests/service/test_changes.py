@@ -1,4 +1,4 @@
-"""What changes inside a running service while it answers: its index, its adapter, its clock."""
+"""The index, the adapter or the clock changes while the service answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recsys.service.options import ServiceOptions
 from recsys.service.security.keys import KeyRing
 from tests.adapter_files import World
 from tests.fakes import FakeTokenizer, ScriptedEngine, build_recommender, film, hashed_score
-from tests.service.calling import Serve, events_of, ids, recommend, send
+from tests.service.api_calls import Serve, events_of, ids, recommend, send
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -32,18 +32,18 @@ HOUR, DAY = 3600.0, 86_400.0
 
 
 def lines(answer: Any) -> Any:
-    """All of an answer but its ids and times."""
+    """Return an answer without ids and times."""
     return {name: answer[name] for name in ("recommendations", "strategy", "context", "degraded", "notes")}
 
 
 def test_a_request_answers_from_the_index_that_it_began_with(
     client: TestClient, recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
-    """The whole catalogue is rewritten between its candidates and its reasons."""
+    """The whole catalogue is rewritten between candidates and reasons."""
     before = recommend(client, user="ann", k=3)
     changed = threading.Event()
 
-    def swaps(text: str, label: str) -> float:
+    def change_catalogue(text: str, label: str) -> float:
         if not changed.is_set():
             changed.set()
             recommender.remove_items({"f3"})  # of her history
@@ -51,7 +51,7 @@ def test_a_request_answers_from_the_index_that_it_began_with(
             recommender.add_items(rewritten)
         return hashed_score(text, label)
 
-    scripted.score = swaps
+    scripted.score = change_catalogue
     during = recommend(client, user="ann", k=3)
     assert changed.is_set()
     assert lines(during) == lines(before)
@@ -63,30 +63,30 @@ def test_a_request_answers_from_the_index_that_it_began_with(
 def test_no_request_is_dropped_while_the_index_is_swapped(
     serve: Serve, recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
-    """Of a pair that comes and goes at once, an answer knows both films or neither."""
+    """Two films are added and removed together; an answer has both or neither."""
     client = serve(concurrency=2)
     pair = [film("p1", "First half", "Noir"), film("p2", "Second half", "Noir")]
-    asked: dict[str, Any] = {"user": "new", "k": 20, "n_candidates": 40, "reasons": False}
+    body: dict[str, Any] = {"user": "new", "k": 20, "n_candidates": 40, "reasons": False}
     answers: list[set[str]] = []
     over = threading.Event()
 
     def ask() -> None:
         while not over.is_set():
-            answers.append(set(ids(recommend(client, **asked))))
+            answers.append(set(ids(recommend(client, **body))))
 
     with ThreadPoolExecutor(2) as pool:
-        asking = [pool.submit(ask) for _ in range(2)]
+        clients = [pool.submit(ask) for _ in range(2)]
         try:
             for _ in range(6):
                 recommender.add_items(pair)
                 recommender.remove_items(["p1", "p2"])
         finally:
             over.set()
-        for one in asking:
-            one.result()
-    fixed = {item.id for item in recommender.catalog}
+        for future in clients:
+            future.result()
+    permanent = {item.id for item in recommender.catalog}
     assert answers
-    assert all(found in (fixed, fixed | {"p1", "p2"}) for found in answers)
+    assert all(answer in (permanent, permanent | {"p1", "p2"}) for answer in answers)
 
 
 # --- the adapter --------------------------------------------------------------------
@@ -99,7 +99,7 @@ def world(tmp_path: Path) -> World:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedEngine]:
-    """Engines that the service opened itself, one per adapter."""
+    """Collect the engines that the service opens, one per adapter."""
     engines: list[ScriptedEngine] = []
     tokenizer = FakeTokenizer()
 
@@ -115,7 +115,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[ScriptedEngine]:
 def test_no_request_is_dropped_while_an_adapter_is_promoted(
     films: Domain, world: World, started: list[ScriptedEngine]
 ) -> None:
-    made = world.publish()
+    published = world.publish()
     answers: list[Any] = []
     over = threading.Event()
     with build_recommender(films, world.settings, None) as recommender:
@@ -129,37 +129,39 @@ def test_no_request_is_dropped_while_an_adapter_is_promoted(
             def stream() -> None:
                 while not over.is_set():
                     headers = {"Accept": "text/event-stream"}
-                    done = client.post("/v1/recommendations", json={"user": "cat", "k": 2}, headers=headers)
-                    events = events_of(done.text)
+                    response = client.post(
+                        "/v1/recommendations", json={"user": "cat", "k": 2}, headers=headers
+                    )
+                    events = events_of(response.text)
                     (_, first), (name, last) = events[0], events[-1]
                     assert name == "done"
                     adapter = first["answer"]["model"].get("adapter")
-                    assert adapter == last["model"]["adapter"], "one engine from beginning to end"
+                    assert adapter == last["model"]["adapter"], "one engine for the whole stream"
                     answers.append(last)
 
-            for user in ("ann", "cat"):  # the fake tokenizer has met every word then
+            for user in ("ann", "cat"):  # so that the fake tokenizer knows every word
                 recommend(client, user=user, k=2)
             with ThreadPoolExecutor(2) as pool:
-                asking = [pool.submit(ask), pool.submit(stream)]
+                clients = [pool.submit(ask), pool.submit(stream)]
                 try:
                     wait_for(lambda: len(answers) > 3)
-                    done = client.post("/v1/adapters/promote", json={"ref": made.ref, "force": True})
-                    assert done.status_code == 200, done.text
-                    wait_for(lambda: answers[-1]["model"]["adapter"] == made.ref)
+                    response = client.post("/v1/adapters/promote", json={"ref": published.ref, "force": True})
+                    assert response.status_code == 200, response.text
+                    wait_for(lambda: answers[-1]["model"]["adapter"] == published.ref)
                 finally:
                     over.set()
-                for one in asking:
-                    one.result()
-            assert started[0].closed, "nobody needs the old one any more"
+                for future in clients:
+                    future.result()
+            assert started[0].closed, "the old one is no longer used"
     assert all(answer["degraded"] == [] for answer in answers)
-    assert {answer["model"]["adapter"] for answer in answers} == {None, made.ref}
-    assert [engine.adapter for engine in started] == [None, made.ref]
+    assert {answer["model"]["adapter"] for answer in answers} == {None, published.ref}
+    assert [engine.adapter for engine in started] == [None, published.ref]
 
 
-def wait_for(holds: Callable[[], object]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     pause = threading.Event()
     for _ in range(30_000):
-        if holds():
+        if condition():
             return
         pause.wait(0.01)
     raise AssertionError("it did not happen")
@@ -169,7 +171,7 @@ def wait_for(holds: Callable[[], object]) -> None:
 
 
 class Wall:
-    """The wall clock, which somebody sets."""
+    """A wall clock that can be set."""
 
     def __init__(self) -> None:
         self.off = 0.0
@@ -192,10 +194,10 @@ def test_rates_hold_when_the_clock_is_set(
 ) -> None:
     text, _ = KeyRing(recommender.store).create("app")
     client, key = serve(rate="3/day"), {"Authorization": f"Bearer {text}"}
-    asked = [client.get("/v1/domains", headers=key).status_code for _ in range(2)]
+    statuses = [client.get("/v1/domains", headers=key).status_code for _ in range(2)]
     wall.off = jump
-    asked += [client.get("/v1/domains", headers=key).status_code for _ in range(2)]
-    assert asked == [200, 200, 200, 429]
+    statuses += [client.get("/v1/domains", headers=key).status_code for _ in range(2)]
+    assert statuses == [200, 200, 200, 429]
 
 
 @pytest.mark.parametrize("jump", [-HOUR, DAY + 1])
@@ -212,7 +214,7 @@ def test_a_key_is_done_once_and_a_session_lives_when_the_clock_is_set(
     assert send(client, event, **key).json() == first
     assert client.get(f"/v1/sessions/{session}").status_code == 200
     events = client.get("/v1/interactions", params={"user_id": "ann"}).json()["data"]
-    assert [one["item_id"] for one in events].count("f1") == 1
+    assert [event["item_id"] for event in events].count("f1") == 1
 
 
 def test_events_that_happen_now_come_after_those_before_whatever_the_clock_says(
@@ -239,15 +241,15 @@ def test_an_event_from_a_far_future_does_not_date_those_that_follow(client: Test
 
 def test_the_newest_trace_is_kept_when_the_clock_is_set_back(serve: Serve, wall: Wall) -> None:
     client = serve(traces=2)
-    asked: dict[str, Any] = {"user": "ann", "k": 1, "reasons": False}
-    given = [recommend(client, **asked) for _ in range(2)]
+    body: dict[str, Any] = {"user": "ann", "k": 1, "reasons": False}
+    given = [recommend(client, **body) for _ in range(2)]
     wall.off = -HOUR
-    given.append(recommend(client, **asked))
+    given.append(recommend(client, **body))
     kept = [trace["recommendation_id"] for trace in client.get("/v1/recommendations").json()["data"]]
     assert kept == [answer["recommendation_id"] for answer in given[:0:-1]]
     about = {"user_id": "ann", "item_id": ids(given[-1])[0], "event": "shown"}
-    done = send(client, about | {"recommendation_id": given[-1]["recommendation_id"]})
-    assert done.json() == {"added": 0, "updated": 0, "feedback": 1}
+    response = send(client, about | {"recommendation_id": given[-1]["recommendation_id"]})
+    assert response.json() == {"added": 0, "updated": 0, "feedback": 1}
 
 
 def test_an_engine_that_does_not_start_is_left_alone_for_as_long_when_the_clock_is_set(
@@ -275,22 +277,22 @@ def test_an_engine_that_does_not_start_is_left_alone_for_as_long_when_the_clock_
 def test_an_event_whose_answer_was_lost_is_not_kept_twice(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """The database goes away before the work or after it: neither work nor key is kept, and the client may repeat."""
+    """The database fails before or after the work; neither work nor key is kept."""
     event, key = {"user_id": "ann", "item_id": "f1"}, {"Idempotency-Key": "one"}
 
-    def gone(*_: Any) -> Any:
+    def fail(*_: Any) -> Any:
         error = StoreError("the database cannot be reached", hint="check that the server runs")
         error.retryable = True
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(idempotency, step, gone)
+        patch.setattr(idempotency, step, fail)
         refused = send(client, event, **key)
     assert (refused.status_code, refused.json()["retryable"]) == (503, True)
     assert send(client, event, **key).json()["added"] == 1
     assert send(client, event, **key).json()["added"] == 1
     events = client.get("/v1/interactions", params={"user_id": "ann"}).json()["data"]
-    assert [one["item_id"] for one in events].count("f1") == 1
+    assert [event["item_id"] for event in events].count("f1") == 1
 
 
 def test_the_same_key_at_once_is_done_once(client: TestClient) -> None:
@@ -309,11 +311,11 @@ def test_the_same_key_at_once_is_done_once(client: TestClient) -> None:
 def test_items_whose_answer_could_not_be_kept_are_there_and_said(
     client: TestClient, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*_: Any) -> Any:
+    def fail(*_: Any) -> Any:
         raise StoreError("the database has no room to grow")
 
-    monkeypatch.setattr(idempotency, "keep_answer", gone)
+    monkeypatch.setattr(idempotency, "keep_answer", fail)
     body = {"items": [{"id": "f50", "title": "Solaris"}]}
-    done = client.post("/v1/items", json=body, headers={"Idempotency-Key": "one"})
-    assert done.json()["added"] == 1
+    response = client.post("/v1/items", json=body, headers={"Idempotency-Key": "one"})
+    assert response.json()["added"] == 1
     assert recommender.catalog.get("f50") is not None

@@ -1,4 +1,4 @@
-"""Places and queue: who is let in, who is told to come back, and that nobody's place is lost."""
+"""Slots and queue: requests run, wait or are refused, and no slot is lost."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ async def until(condition: Callable[[], bool]) -> None:
             await anyio.sleep(0.005)
 
 
-def test_beyond_places_and_queue_it_refuses_and_counts() -> None:
-    shed: list[int] = []
+def test_beyond_slots_and_queue_it_refuses_and_counts() -> None:
+    refused: list[int] = []
     release = threading.Event()
 
     async def main() -> list[str]:
-        limiter = ConcurrencyLimiter(1, 1, lambda: shed.append(1))
+        limiter = ConcurrencyLimiter(1, 1, lambda: refused.append(1))
         done: list[str] = []
 
         async def work(name: str) -> None:
@@ -50,17 +50,17 @@ def test_beyond_places_and_queue_it_refuses_and_counts() -> None:
         return done
 
     assert anyio.run(main) == ["runs", "waits"]
-    assert shed == [1]
+    assert refused == [1]
 
 
-def test_a_queue_of_none_still_lets_in_whom_there_is_a_place_for() -> None:
+def test_without_a_queue_a_request_runs_if_a_slot_is_free() -> None:
     async def main() -> int:
         return await ConcurrencyLimiter(1, 0).run(lambda: 7)
 
     assert anyio.run(main) == 7
 
 
-def test_client_that_leaves_the_queue_frees_its_place() -> None:
+def test_client_that_disconnects_leaves_the_queue() -> None:
     async def main() -> None:
         limiter, leave, release = ConcurrencyLimiter(1, 1), anyio.Event(), threading.Event()
 
@@ -85,7 +85,7 @@ def test_client_that_leaves_the_queue_frees_its_place() -> None:
     anyio.run(main)
 
 
-def test_work_that_fails_gives_its_place_back() -> None:
+def test_work_that_fails_frees_its_slot() -> None:
     async def main() -> str:
         limiter = ConcurrencyLimiter(1, 0)
         with pytest.raises(ZeroDivisionError):
@@ -97,7 +97,7 @@ def test_work_that_fails_gives_its_place_back() -> None:
 
 @contextmanager
 def held(scripted: ScriptedEngine) -> Iterator[threading.Event]:
-    """The engine answers only once the event is set."""
+    """Let the engine answer only once the event is set."""
     release, score = threading.Event(), scripted.score
 
     def slow(text: str, label: str) -> float:
@@ -147,7 +147,7 @@ def test_full_service_answers_503_with_retry_after_and_loses_nothing(
     assert alive.status_code == 200
 
 
-def test_stream_that_nobody_reads_any_more_frees_its_place(
+def test_stream_whose_client_disconnects_frees_its_slot(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
     app = create_app({"films": recommender}, ServiceOptions(concurrency=1, queue=0, warm=False))
@@ -157,11 +157,11 @@ def test_stream_that_nobody_reads_any_more_frees_its_place(
     body = b'{"user": "ann", "k": 3}'
 
     async def main() -> None:
-        asked = [{"type": "http.request", "body": body, "more_body": False}]
+        pending = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Message:
-            if asked:
-                return asked.pop()
+            if pending:
+                return pending.pop()
             await gone.wait()
             return {"type": "http.disconnect"}
 

@@ -1,4 +1,4 @@
-"""A deleted person is nowhere: rows, fitted files, caches; and adapters that learnt from them are named."""
+"""Deleting a user: rows, fitted files, caches, and naming of adapters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from recsys.types import Context, Interaction, Item, User
 from recsys.utils import sanitize
 from tests.adapter_files import World
 
-# Tables without rows about one person of a domain, each with the reason.
+# Tables without rows about a person, each with the reason.
 IMPERSONAL = {
     "items": "what is recommended",
     "imports": "hashes and counts",
@@ -37,7 +37,7 @@ IMPERSONAL = {
     "idempotency": "counts and ids of items, and they expire",
 }
 JAN_2025 = 1_735_689_600.0
-ITEMS = tuple(Item(id=one, title=f"Film {one}") for one in "abc")
+ITEMS = tuple(Item(id=letter, title=f"Film {letter}") for letter in "abc")
 EVENTS = (
     Interaction(user_id="ann", item_id="a", timestamp=JAN_2025, rating=5),
     Interaction(user_id="ann", item_id="b", timestamp=JAN_2025 + 9, context={"with": "a secret friend"}),
@@ -62,7 +62,7 @@ def store(store_url: str) -> Iterator[Store]:
                         "request": {"user": user, "wish": f"wish of {user}"},
                         "answer": {},
                     }
-                    said = {
+                    feedback = {
                         "domain": domain,
                         "recommendation_id": f"r-{user}",
                         "item_id": "a",
@@ -72,12 +72,12 @@ def store(store_url: str) -> Iterator[Store]:
                         "time": 1.0,
                     }
                     connection.execute(sa.insert(TRACES), [trace])
-                    connection.execute(sa.insert(FEEDBACK), [said])
+                    connection.execute(sa.insert(FEEDBACK), [feedback])
         yield store
 
 
 def contents(store: Store) -> dict[str, list[str]]:
-    """Every row of every table, as text."""
+    """Return every row of every table, as text."""
     with store.transaction() as connection:
         return {
             table.name: sorted(repr(tuple(row)) for row in connection.execute(sa.select(table)))
@@ -85,12 +85,12 @@ def contents(store: Store) -> dict[str, list[str]]:
         }
 
 
-def of(rows: list[str], domain: str, word: str) -> list[str]:
+def mentioning(rows: list[str], domain: str, word: str) -> list[str]:
     return [row for row in rows if f"'{domain}'" in row and word in row]
 
 
 def test_every_table_says_whether_it_is_about_persons() -> None:
-    """Who adds a table gives it `domain` and `user_id`, or says above why not."""
+    """A new table has `domain` and `user_id`, or is listed above."""
     personal = {"users", *(table.name for table in SCHEMA.sorted_tables if "user_id" in table.c)}
     assert personal | set(IMPERSONAL) == set(SCHEMA.tables)
     assert not personal & set(IMPERSONAL)
@@ -105,11 +105,11 @@ def test_nothing_of_the_person_is_left_and_nothing_of_others_is_gone(
     assert done.rows == {"feedback": 1, "traces": 1, "interactions": 2, "users": 1}
     after = contents(store)
     for table, rows in after.items():
-        assert of(rows, "films", "ann") == [], table
+        assert mentioning(rows, "films", "ann") == [], table
         if table != "imports":
-            kept = [row for row in before[table] if row not in of(before[table], "films", "ann")]
+            kept = [row for row in before[table] if row not in mentioning(before[table], "films", "ann")]
             assert rows == kept, table
-    assert "very private words" in str(of(after["users"], "books", "ann"))
+    assert "very private words" in str(mentioning(after["users"], "books", "ann"))
     with pytest.raises(UnknownUser):
         store.user("films", "ann")
     assert store.history("films", "ann") == []
@@ -148,17 +148,22 @@ def test_somebody_unknown_cannot_be_deleted_and_nothing_happens(
     delete_user(store, films, "bob", settings)
     with pytest.raises(UnknownUser):
         delete_user(store, films, "bob", settings)
-    assert of(contents(store)["users"], "films", "ann") == of(before["users"], "films", "ann")
+    assert mentioning(contents(store)["users"], "films", "ann") == mentioning(before["users"], "films", "ann")
 
 
 @pytest.mark.parametrize(
-    ("known", "asked", "kept"),
+    ("known", "requested", "kept"),
     [("ann", "ann", False), ("bob", "bob", True), (None, "stranger", True), (None, None, True)],
 )
 def test_a_request_that_ends_after_its_person_was_deleted_leaves_no_trace(
-    store: Store, films: Domain, settings: Settings, known: str | None, asked: str | None, kept: bool
+    store: Store,
+    films: Domain,
+    settings: Settings,
+    known: str | None,
+    requested: str | None,
+    kept: bool,
 ) -> None:
-    """One that was under way used to write its trace after the deletion. Who was never known has nothing to delete."""
+    """A request in progress used to write its trace after the deletion."""
     answer = RecommendationResponse(
         domain="films",
         user=known,
@@ -169,9 +174,9 @@ def test_a_request_that_ends_after_its_person_was_deleted_leaves_no_trace(
         recommendation_id="r-late",
     )
     delete_user(store, films, "ann", settings)
-    traces.add_trace(store, "r-late", answer, {"user": asked} if asked else {}, "q", keep=100)
+    traces.add_trace(store, "r-late", answer, {"user": requested} if requested else {}, "q", keep=100)
     assert (traces.find_trace(store, "films", "r-late") is not None) is kept
-    assert of(contents(store)["traces"], "films", "ann") == []
+    assert mentioning(contents(store)["traces"], "films", "ann") == []
 
 
 def test_a_deletion_that_fails_in_the_middle_deletes_nothing(
@@ -188,7 +193,7 @@ def test_a_deletion_that_fails_in_the_middle_deletes_nothing(
 
 
 def fitted(settings: Settings) -> Path:
-    """A retriever's folder as fitting leaves it."""
+    """Create a retriever's folder as fitting leaves it."""
     folder = settings.retriever_folder("films")
     for name in ("text", "ease", "gru/model", "tuning/ease"):
         (folder / name).mkdir(parents=True)
@@ -227,11 +232,11 @@ def test_files_that_cannot_be_removed_are_told(
 ) -> None:
     folder = fitted(settings)
 
-    def refuses(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise OSError(13, "Permission denied")
 
-    monkeypatch.setattr(os, "replace", refuses)
-    monkeypatch.setattr(shutil, "rmtree", refuses)
+    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(shutil, "rmtree", fail)
     with pytest.raises(StoreError, match="Permission denied"):
         remove_fitted(films, settings)
     assert (folder / "ease").exists()
@@ -253,12 +258,12 @@ def world(tmp_path: Path) -> World:
 
 
 def test_adapters_made_after_their_first_event_are_named(store: Store, films: Domain, world: World) -> None:
-    def made(seed: int, created: str, domain: str = "films") -> str:
+    def publish(seed: int, created: str, domain: str = "films") -> str:
         return world.publish(seed, created=created, domain=domain).ref
 
-    made(1, "2024-12-31T23:59:59+00:00")
-    later = [made(2, "2025-01-01T00:00:00+00:00"), made(3, "2026-06-01T12:00:00+02:00")]
-    made(4, "2026-06-01T12:00:00+00:00", "books")
+    publish(1, "2024-12-31T23:59:59+00:00")
+    later = [publish(2, "2025-01-01T00:00:00+00:00"), publish(3, "2026-06-01T12:00:00+02:00")]
+    publish(4, "2026-06-01T12:00:00+00:00", "books")
     assert trained_on(store, films, "ann", world.settings) == tuple(later)
     assert delete_user(store, films, "ann", world.settings).adapters == tuple(later)
     store.import_batch("films", ImportBatch(ITEMS, USERS_THERE, (Interaction(user_id="ann", item_id="a"),)))

@@ -1,7 +1,7 @@
-"""What breaks around a running service: its engine, its database, its disk, itself. Each time it goes on.
+"""Failures of engine, database, disk and process: the service goes on.
 
-What was acknowledged is there, once; answers degrade and say so; what cannot be done is a declared
-503; and all is well again without a restart of the service.
+Acknowledged writes exist once; answers are degraded and say so; what cannot be done is a documented
+503; and the service recovers without a restart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import sqlalchemy as sa
 
 from recsys.data.database import IDEMPOTENCY
 from recsys.data.store import Store
-from tests.service.running import DEADLINE_S, ModelServer, Service, is_refusal, running, sources, until
+from tests.service.api_calls import ids
+from tests.service.processes import DEADLINE_S, ModelServer, Service, is_refusal, running, sources, until
 
 DISK = 8 << 20  # bytes
 
@@ -36,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder on a small disk of its own, where this process may make one."""
+    """Yield a folder on a small disk of its own, if this process may mount one."""
     folder = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
     try:
@@ -50,7 +51,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def service(model: ModelServer, disk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all the faults here: none of them may leave a mark."""
+    """Run one service for all failures here: it must recover from each."""
     folder = tmp_path_factory.mktemp("service")
     with running(folder, model.url, disk / "data", WHYREC_TIMEOUT_S="3") as started:
         yield started
@@ -68,7 +69,7 @@ def fill(path: Path) -> None:
 
 @contextmanager
 def no_room(service: Service) -> Iterator[None]:
-    """The disk of the service is full, or else none of its files may grow."""
+    """Fill the disk of the service, or keep its files from growing."""
     folder = service.data.parent
     if folder.is_mount():
         fill(folder / "filler")
@@ -87,7 +88,7 @@ def no_room(service: Service) -> Iterator[None]:
 
 
 def check_degraded(answer: object) -> None:
-    """The retriever's order, sentences of a template, and a word about it."""
+    """Assert the retriever's order, template sentences, and a note about it."""
     assert isinstance(answer, dict)
     scores = [line["retriever_score"] for line in answer["recommendations"]]
     assert scores == sorted(scores, reverse=True)
@@ -100,11 +101,11 @@ def test_engine_killed_in_ranking(service: Service, model: ModelServer) -> None:
     service.heals()
     model.hold("labels")
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(service.recommend)
+        response = pool.submit(service.recommend)
         model.wait_until_held()
         assert service.send("ann", "f1", "in ranking").status_code == 200
         model.kill()
-        answer = asked.result()
+        answer = response.result()
     check_degraded(answer)
     assert answer["degraded"][0].startswith("ranking: ")
     check_degraded(service.recommend())
@@ -125,8 +126,7 @@ def test_engine_killed_between_ranking_and_reasons(service: Service, model: Mode
         *_, (last, answer) = events
     assert (last, answer["strategy"], sources(answer)) == ("done", "pointwise", {"template"})
     assert answer["degraded"]
-    order = [[line["item"]["id"] for line in one["recommendations"]] for one in (ranked["answer"], answer)]
-    assert order[0] == order[1]
+    assert ids(ranked["answer"]) == ids(answer)
     model.start()
     service.heals()
 
@@ -135,7 +135,7 @@ def test_engine_hung(service: Service, model: ModelServer) -> None:
     service.heals()
     model.stop()
     try:
-        for _ in range(2):  # that waited, and one after it
+        for _ in range(2):  # one that waits, and one after it
             answer = service.recommend()
             check_degraded(answer)
             assert "no answer in time" in answer["degraded"][0]
@@ -154,7 +154,7 @@ def test_store_locked(service: Service) -> None:
         refused = service.send("ann", "f6", "locked")
         assert is_refusal(refused), refused.text
         assert "locked" in refused.json()["detail"]
-        answer = service.recommend()  # read it may
+        answer = service.recommend()  # reading still works
         assert [note.partition(":")[0] for note in answer["degraded"]] == ["trace"]
         assert service.http.get("/readyz").status_code == 200
     finally:
@@ -174,20 +174,20 @@ def test_disk_full(service: Service) -> None:
             assert kept < 1000, "the disk has no end"
         assert is_refusal(answer), answer.text
         assert any(note.startswith("trace: ") for note in service.recommend()["degraded"])
-        assert service.events("dan").count("f7") == kept, "what can be read is"
-    for number in range(kept + 1):  # all of them once more, the refused one too
+        assert service.events("dan").count("f7") == kept, "what can be read is read"
+    for number in range(kept + 1):  # all of them again, also the refused one
         assert service.send("dan", "f7", f"full {number}").json()["added"] == 1
     assert service.events("dan").count("f7") == kept + 1
     service.heals()
 
 
 def test_sigterm_during_streams(model: ModelServer, tmp_path: Path) -> None:
-    """What was begun ends whole, what comes meanwhile is sent elsewhere, what was kept is there."""
+    """Running streams end complete, new requests are refused, stored events are there."""
     data = tmp_path / "data"
     with running(tmp_path, model.url, data, WHYREC_SERVE_DRAIN_S="300") as service:
         model.hold("text")
-        with service.stream("cat") as one, service.stream("bob") as two:
-            assert [next(one)[0], next(two)[0]] == ["ranked", "ranked"]
+        with service.stream("cat") as first, service.stream("bob") as second:
+            assert [next(first)[0], next(second)[0]] == ["ranked", "ranked"]
             model.wait_until_held()
             assert service.send("ann", "f1", "before").json()["added"] == 1
             service.process.send_signal(signal.SIGTERM)
@@ -197,7 +197,7 @@ def test_sigterm_during_streams(model: ModelServer, tmp_path: Path) -> None:
             assert is_refusal(service.send("ann", "f2", "after"))
             assert service.http.get("/healthz").status_code == 200
             model.release()
-            for events in (one, two):
+            for events in (first, second):
                 *_, (last, answer) = events
                 assert (last, len(answer["recommendations"])) == ("done", 3)
         assert service.process.wait(DEADLINE_S) == -signal.SIGTERM
@@ -207,7 +207,7 @@ def test_sigterm_during_streams(model: ModelServer, tmp_path: Path) -> None:
 
 
 def test_killed_service_has_kept_what_it_acknowledged(model: ModelServer, tmp_path: Path) -> None:
-    """No signal to drain at: events are there, and the answers of their keys for the next process."""
+    """Killed without draining: events and answers of keys are there afterwards."""
     data = tmp_path / "data"
     with running(tmp_path, model.url, data) as service:
         keys = [f"key {number}" for number in range(3)]

@@ -1,4 +1,4 @@
-"""What clients of the HTTP service see: answers, freshness, feedback, and what is kept."""
+"""The HTTP API: answers, freshness, feedback, users and items."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from recsys.service.api.schemas import RecommendationRequest, RecommendationResp
 from recsys.types import Recommendations
 from recsys.utils import clock
 from tests.fakes import ScriptedEngine
-from tests.service.calling import Serve, events_of, ids, recommend, send
+from tests.service.api_calls import Serve, events_of, ids, recommend, send
 
 
 class TestRecommendations:
     def test_answer_is_the_library_s_own_and_has_an_id(
         self, client: TestClient, recommender: Recommender
     ) -> None:
-        found = recommend(client, user="ann", k=3)
-        assert len(found.pop("recommendation_id")) == 32
-        answer = Recommendations.model_validate(found)
+        recommended = recommend(client, user="ann", k=3)
+        assert len(recommended.pop("recommendation_id")) == 32
+        answer = Recommendations.model_validate(recommended)
         assert [line.item.id for line in answer] == [
             line.item.id for line in recommender.recommend("ann", k=3)
         ]
@@ -36,7 +36,7 @@ class TestRecommendations:
         assert set(RequestOptions.__annotations__) <= set(RecommendationRequest.model_fields)
 
     def test_history_context_and_filter_of_the_request_are_used(self, client: TestClient) -> None:
-        found = recommend(
+        recommended = recommend(
             client,
             liked=["Heat"],
             disliked=["Toy Story"],
@@ -46,9 +46,9 @@ class TestRecommendations:
             k=3,
             reasons=False,
         )
-        assert found["context"]["weekday"] == "Friday"
-        assert found["context"]["wish"] == "dark"
-        for line in found["recommendations"]:
+        assert recommended["context"]["weekday"] == "Friday"
+        assert recommended["context"]["wish"] == "dark"
+        for line in recommended["recommendations"]:
             assert {"Noir", "Thriller"} & set(line["item"]["attributes"]["genre"])
             assert line["explanation"] is None
 
@@ -57,11 +57,11 @@ class TestRecommendations:
         assert [answer["user"] for answer in answers] == ["ann", "bob"]
 
     def test_stream_brings_the_list_then_reasons_then_the_whole(self, client: TestClient) -> None:
-        done = client.post(
+        response = client.post(
             "/v1/recommendations", json={"user": "ann", "k": 2}, headers={"Accept": "text/event-stream"}
         )
-        assert done.headers["content-type"].startswith("text/event-stream")
-        steps = events_of(done.text)
+        assert response.headers["content-type"].startswith("text/event-stream")
+        steps = events_of(response.text)
         assert [name for name, _ in steps] == ["ranked", "reason", "reason", "done"]
         first, last = steps[0][1]["answer"], steps[-1][1]
         assert ids(first) == ids(last)
@@ -70,23 +70,23 @@ class TestRecommendations:
         assert client.get(f"/v1/recommendations/{last['recommendation_id']}").status_code == 200
 
     def test_wrong_request_for_a_stream_is_an_ordinary_problem(self, client: TestClient) -> None:
-        done = client.post(
+        response = client.post(
             "/v1/recommendations", json={"liked": ["Fargoo"]}, headers={"Accept": "text/event-stream"}
         )
-        assert (done.status_code, done.headers["content-type"]) == (404, "application/problem+json")
+        assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
 
     def test_dead_engine_degrades_and_is_no_error(
         self, client: TestClient, scripted: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def gone() -> Any:
+        def fail() -> Any:
             raise EngineDead("it is gone")
 
         scripted.fail_at[0] = EngineDead("it is gone")
-        monkeypatch.setattr(client.app.state.service.recommender(None), "engine", gone)  # type: ignore[attr-defined]
-        found = recommend(client, user="ann", k=2)
-        assert found["strategy"] == "retriever"
-        assert any("it is gone" in note for note in found["degraded"])
-        assert {line["explanation"]["source"] for line in found["recommendations"]} == {"template"}
+        monkeypatch.setattr(client.app.state.service.recommender(None), "engine", fail)  # type: ignore[attr-defined]
+        recommended = recommend(client, user="ann", k=2)
+        assert recommended["strategy"] == "retriever"
+        assert any("it is gone" in note for note in recommended["degraded"])
+        assert {line["explanation"]["source"] for line in recommended["recommendations"]} == {"template"}
         assert 'whyrec_fallbacks_total{domain="films",kind="engine"} 1.0' in client.get("/metrics").text
 
     def test_explanation_and_similar_items(self, client: TestClient) -> None:
@@ -94,18 +94,18 @@ class TestRecommendations:
             "/v1/explanations", json={"user": "ann", "item": "Fargo", "instead_of": "f1"}
         ).json()
         assert (why["item"]["item"]["id"], why["other"]["item"]["id"]) == ("f7", "f1")
-        alike = client.post("/v1/similar", json={"item": "Heat", "k": 3}).json()
-        assert len(alike) == 3
-        assert "f2" not in {one["item"]["id"] for one in alike}
+        similar = client.post("/v1/similar", json={"item": "Heat", "k": 3}).json()
+        assert len(similar) == 3
+        assert "f2" not in {candidate["item"]["id"] for candidate in similar}
 
     def test_what_tells_who_somebody_is_reaches_neither_prompt_nor_trace(
         self, client: TestClient, scripted: ScriptedEngine
     ) -> None:
         wish = "something dark, write to jane.roe@example.org"
-        found = recommend(client, user="ann", wish=wish, k=1)
-        assert "dark" in found["context"]["wish"]
-        trace = client.get(f"/v1/recommendations/{found['recommendation_id']}").text
-        assert "jane.roe" not in "".join(scripted.prompts) + trace + json.dumps(found)
+        recommended = recommend(client, user="ann", wish=wish, k=1)
+        assert "dark" in recommended["context"]["wish"]
+        trace = client.get(f"/v1/recommendations/{recommended['recommendation_id']}").text
+        assert "jane.roe" not in "".join(scripted.prompts) + trace + json.dumps(recommended)
 
 
 class TestFreshness:
@@ -132,8 +132,8 @@ class TestFreshness:
             {"interaction": {"user_id": "zoe", "item_id": "f1", "rating": 5, "timestamp": 7}},
             {"interaction": {"user_id": "yan", "item_id": "f98", "timestamp": 8}},
         ]
-        done = client.post("/v1/import", content="\n".join(map(json.dumps, lines)))
-        assert {kind: counts["added"] for kind, counts in done.json().items()} == {
+        response = client.post("/v1/import", content="\n".join(map(json.dumps, lines)))
+        assert {kind: counts["added"] for kind, counts in response.json().items()} == {
             "items": 1,
             "users": 2,
             "interactions": 2,
@@ -147,8 +147,8 @@ class TestFreshness:
         address = f"/v1/sessions/{begun.json()['id']}"
         added = client.post(address, json={"liked": ["Fargo"], "disliked": ["Heat"]}).json()
         assert (added["liked"], added["disliked"]) == (["f7"], ["f2"])
-        found = recommend(client, session=begun.json()["id"], k=10, reasons=False)
-        assert not {"f2", "f7"} & set(ids(found))
+        recommended = recommend(client, session=begun.json()["id"], k=10, reasons=False)
+        assert not {"f2", "f7"} & set(ids(recommended))
         assert client.delete(address).status_code == 200
         assert client.get(address).status_code == 404
 
@@ -162,15 +162,15 @@ class TestFreshness:
 
 class TestFeedback:
     def test_feedback_refers_to_a_recommendation(self, client: TestClient) -> None:
-        found = recommend(client, user="ann", k=2, reasons=False)
-        best, other = ids(found)
-        about = {"user_id": "ann", "recommendation_id": found["recommendation_id"]}
-        done = send(
+        recommended = recommend(client, user="ann", k=2, reasons=False)
+        best, other = ids(recommended)
+        about = {"user_id": "ann", "recommendation_id": recommended["recommendation_id"]}
+        response = send(
             client,
             about | {"item_id": best, "event": "liked"},
             about | {"item_id": other, "event": "dismissed"},
         )
-        assert done.json() == {"added": 1, "updated": 0, "feedback": 2}
+        assert response.json() == {"added": 1, "updated": 0, "feedback": 2}
         seen = client.get("/v1/interactions", params={"user_id": "ann"}).json()["data"]
         assert (seen[0]["item_id"], seen[0]["rating"]) == (best, 4.0)
         assert other not in {event["item_id"] for event in seen}
@@ -183,29 +183,29 @@ class TestFeedback:
     def test_feedback_on_what_was_not_recommended_is_refused_whole(
         self, client: TestClient, change: dict[str, str], status: int
     ) -> None:
-        found = recommend(client, user="ann", k=2, reasons=False)
+        recommended = recommend(client, user="ann", k=2, reasons=False)
         good = {
             "user_id": "ann",
-            "item_id": ids(found)[0],
+            "item_id": ids(recommended)[0],
             "event": "liked",
-            "recommendation_id": found["recommendation_id"],
+            "recommendation_id": recommended["recommendation_id"],
         }
         assert send(client, good, good | change).status_code == status
         seen = client.get("/v1/interactions", params={"user_id": "ann"}).json()["data"]
         assert good["item_id"] not in {event["item_id"] for event in seen}
 
     def test_click_without_a_recommendation_says_what_is_missing(self, client: TestClient) -> None:
-        done = send(client, {"user_id": "ann", "item_id": "f1", "event": "clicked"})
-        assert done.status_code == 422
-        assert "recommendation_id" in done.json()["detail"]
+        response = send(client, {"user_id": "ann", "item_id": "f1", "event": "clicked"})
+        assert response.status_code == 422
+        assert "recommendation_id" in response.json()["detail"]
 
     def test_only_the_newest_traces_are_kept(self, serve: Serve) -> None:
         client = serve(traces=2)
-        made = [recommend(client, user="ann", k=1, reasons=False)["recommendation_id"] for _ in range(3)]
-        kept = [client.get(f"/v1/recommendations/{one}").status_code for one in made]
+        given = [recommend(client, user="ann", k=1, reasons=False)["recommendation_id"] for _ in range(3)]
+        kept = [client.get(f"/v1/recommendations/{id_}").status_code for id_ in given]
         assert kept == [404, 200, 200]
         listed = client.get("/v1/recommendations").json()["data"]
-        assert [one["recommendation_id"] for one in listed] == made[:0:-1]
+        assert [trace["recommendation_id"] for trace in listed] == given[:0:-1]
 
     def test_store_that_cannot_keep_a_trace_costs_the_trace_alone(
         self, client: TestClient, monkeypatch: pytest.MonkeyPatch
@@ -214,9 +214,9 @@ class TestFeedback:
             raise StoreError("the database has no room to grow")
 
         monkeypatch.setattr(traces, "add_trace", full)
-        found = recommend(client, user="ann", k=1, reasons=False)
-        assert RecommendationResponse.model_validate(found)
-        assert any(note.startswith("trace: ") for note in found["degraded"])
+        recommended = recommend(client, user="ann", k=1, reasons=False)
+        assert RecommendationResponse.model_validate(recommended)
+        assert any(note.startswith("trace: ") for note in recommended["degraded"])
 
 
 class TestPeopleAndItems:
@@ -257,13 +257,13 @@ class TestPeopleAndItems:
 
     def test_one_wrong_item_keeps_all_out(self, client: TestClient) -> None:
         items = [{"id": "f90", "title": "Right"}, {"id": "f91", "title": "Wrong", "year": 12}]
-        done = client.post("/v1/items", json={"items": items})
-        assert done.status_code == 422
-        assert "f91" in done.json()["detail"] or "items, row 2" in done.json()["detail"]
+        response = client.post("/v1/items", json={"items": items})
+        assert response.status_code == 422
+        assert "f91" in response.json()["detail"] or "items, row 2" in response.json()["detail"]
         assert client.get("/v1/items/f90").status_code == 404
 
     @pytest.mark.parametrize(
-        ("line", "told"),
+        ("line", "message"),
         [
             ("{", "row 2: not valid JSON"),
             ('{"thing": {}}', "row 2: expected an object"),
@@ -273,11 +273,11 @@ class TestPeopleAndItems:
         ],
     )
     def test_wrong_line_of_an_import_is_named_and_nothing_is_kept(
-        self, client: TestClient, line: str, told: str
+        self, client: TestClient, line: str, message: str
     ) -> None:
-        done = client.post("/v1/import", content='{"item": {"id": "f97", "title": "Right"}}\n' + line)
-        assert done.status_code == 422
-        assert told in done.json()["detail"]
+        response = client.post("/v1/import", content='{"item": {"id": "f97", "title": "Right"}}\n' + line)
+        assert response.status_code == 422
+        assert message in response.json()["detail"]
         assert client.get("/v1/items/f97").status_code == 404
 
     def test_event_of_somebody_new_adds_them(self, client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Each key may ask so often, and is told when to come back."""
+"""Rate limits per key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools as the official client of the protocol sees them: in memory, over HTTP, over stdio."""
+"""The tools as the official MCP client sees them: in memory and over HTTP."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TOOLS = {"domains", "recommend", "explain", "similar", "item", "user", "add_even
 
 
 def call(recommender: Recommender, tool: str, **arguments: Any) -> Any:
-    """What a tool returns in memory: its structured content, or the text of its error."""
+    """Call a tool in memory; return its structured content, or the text of its error."""
 
     async def ask() -> Any:
         async with Client(build_server(Service({"films": recommender}, ServiceOptions()))) as client:
-            done = await client.call_tool(tool, arguments)
-            return done.content[0].text if done.is_error else done.structured_content  # type: ignore[union-attr]
+            response = await client.call_tool(tool, arguments)
+            return response.content[0].text if response.is_error else response.structured_content  # type: ignore[union-attr]
 
     return anyio.run(ask)
 
@@ -43,9 +43,9 @@ def test_every_verb_is_listed_with_a_description(recommender: Recommender) -> No
 
 
 def test_recommend_returns_the_nouns_of_the_library(recommender: Recommender) -> None:
-    found = call(recommender, "recommend", request={"user": "ann", "k": 2})
-    del found["recommendation_id"]
-    answer = Recommendations.model_validate(found)
+    recommended = call(recommender, "recommend", request={"user": "ann", "k": 2})
+    del recommended["recommendation_id"]
+    answer = Recommendations.model_validate(recommended)
     assert (answer.user, len(answer)) == ("ann", 2)
     assert all(line.explanation and line.explanation.grounded for line in answer)
 
@@ -53,9 +53,9 @@ def test_recommend_returns_the_nouns_of_the_library(recommender: Recommender) ->
 def test_explain_similar_item_and_user_answer(recommender: Recommender) -> None:
     why = Why.model_validate(call(recommender, "explain", request={"user": "ann", "item": "Fargo"}))
     assert why.item.item.id == "f7"
-    alike = call(recommender, "similar", request={"item": "Heat", "k": 2})["result"]
-    assert len(alike) == 2
-    assert "f2" not in {one["item"]["id"] for one in alike}
+    similar = call(recommender, "similar", request={"item": "Heat", "k": 2})["result"]
+    assert len(similar) == 2
+    assert "f2" not in {candidate["item"]["id"] for candidate in similar}
     assert call(recommender, "item", name="Fargo")["id"] == "f7"
     assert call(recommender, "user", user_id="ann")["id"] == "ann"
 
@@ -79,8 +79,8 @@ def test_an_event_sent_is_known_to_the_next_answer(recommender: Recommender) -> 
 
 
 def test_an_error_says_what_to_do_next(recommender: Recommender) -> None:
-    told = call(recommender, "item", name="Fargoo")
-    assert "did you mean: Fargo (1996)" in told
+    message = call(recommender, "item", name="Fargoo")
+    assert "did you mean: Fargo (1996)" in message
     assert "served are: films" in call(recommender, "item", name="Fargo", domain="books")
 
 

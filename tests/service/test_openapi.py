@@ -1,4 +1,4 @@
-"""The OpenAPI document tried with made-up requests: whatever is sent, nothing breaks and the document tells the truth."""
+"""The OpenAPI document, tried with generated requests."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ def _lines(_: Any, value: Any) -> bytes:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
     folder = tmp_path_factory.mktemp("service")
-    own = Settings(cache_dir=folder / "cache", data_dir=folder / "data")
+    settings_ = Settings(cache_dir=folder / "cache", data_dir=folder / "data")
     films = load_domain(write_films(folder / "films"))
-    with build_recommender(films, own, ScriptedEngine()) as recommender:
+    with build_recommender(films, settings_, ScriptedEngine()) as recommender:
         yield recommender
 
 
 def test_no_request_breaks_the_service(world: Recommender) -> None:
-    """With a key that may do everything; keys and bounds have tests of their own."""
+    """With a key of all scopes: keys and bounds have their own tests."""
     secret, _ = KeyRing(world.store).create("tests", SCOPES, rate="100000/second")
     headers = {"Host": "localhost", "Authorization": f"Bearer {secret}"}
     app = create_app({"films": world}, ServiceOptions(warm=False))
     document = schemathesis.openapi.from_asgi("/openapi.json", app)
     tried: Counter[str] = Counter()
     faults: list[str] = []
-    for found in document.get_all_operations():
-        operation: Any = found.ok()  # type: ignore[union-attr]  # the document is valid
+    for result in document.get_all_operations():
+        operation: Any = result.ok()  # type: ignore[union-attr]  # the document is valid
 
         @given(case=operation.as_strategy())
         @settings(
@@ -71,13 +71,13 @@ def test_no_request_breaks_the_service(world: Recommender) -> None:
             answer = case.call(headers=headers, timeout=300)
             try:
                 case.validate_response(answer, checks=CHECKS)
-            except FailureGroup as failed:  # one after another, so that all are told
+            except FailureGroup as failed:  # collected, so that all are reported
                 faults.extend(
-                    f"{case.operation.label}: {answer.status_code} {one}" for one in failed.exceptions
+                    f"{case.operation.label}: {answer.status_code} {failure}" for failure in failed.exceptions
                 )
             tried[case.operation.label] += answer.status_code < 400
 
         try_out()
     assert not faults, "\n\n".join(faults)
     assert len(tried) > 30
-    assert sum(count > 0 for count in tried.values()) > 15, tried  # it was no door that kept all out
+    assert sum(count > 0 for count in tried.values()) > 15, tried  # most were not refused

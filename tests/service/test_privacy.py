@@ -1,4 +1,4 @@
-"""What tells who somebody is goes; titles, years and ids stay. In text, prompts and logs."""
+"""Masking of personal data in texts, prompts and logs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_by_default_addresses_of_machines_stay_and_the_rest_goes() -> None:
 )
 @pytest.mark.parametrize("age", ["7", "24", "73"])
 def test_profiles_like_those_of_movielens_are_told_as_they_are(age: str, occupation: str) -> None:
-    """So what was measured or taught on them before profiles were masked there stays true."""
+    """Results from before profiles were masked stay valid."""
     user = User(id="1", profile={"age": age, "occupation": occupation})
     assert mask_user(user, load_domain("movies").privacy) == user
 
@@ -132,6 +132,6 @@ def test_no_prompt_holds_what_was_masked(recommender: Recommender, scripted: Scr
     )
     assert answer.context.wish == "a film for [mail], [card]"
     assert scripted.prompts
-    told = "\n".join([*scripted.prompts, answer.model_dump_json()])
-    assert not re.search(r"ann@|4111|736 5000", told)
-    assert "[mail]" in told
+    text = "\n".join([*scripted.prompts, answer.model_dump_json()])
+    assert not re.search(r"ann@|4111|736 5000", text)
+    assert "[mail]" in text

@@ -1,4 +1,4 @@
-"""`recsys serve` as a process of its own, whose engine is nowhere: it degrades, takes events, and drains at SIGTERM."""
+"""`recsys serve` as a process without an engine."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from recsys.client import Client
-from tests.service.running import SERVE, free_port, served
+from tests.service.processes import SERVE, free_port, served
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running service and its address; the engine is a server that nobody runs."""
-    own = {
+    """Run a service whose engine does not exist; return it and its address."""
+    environment = {
         "WHYREC_ENGINE": f"http://127.0.0.1:{free_port()}",
         "WHYREC_DATA_DIR": str(tmp_path / "data"),
     }
-    with served(SERVE, tmp_path, own) as found:
-        yield found
+    with served(SERVE, tmp_path, environment) as process_and_url:
+        yield process_and_url
 
 
 def test_without_an_engine_it_degrades_and_what_it_took_is_there_after_sigterm(
@@ -42,21 +42,21 @@ def test_without_an_engine_it_degrades_and_what_it_took_is_there_after_sigterm(
         assert client.send(event)["feedback"] == 1
         assert best not in {line.item.id for line in client.recommend("ann", k=9)[0]}
 
-        taken: list[Any] = []
+        streams: list[Any] = []
 
         def ask() -> None:
-            taken.append([name for name, _ in client.stream("ann", k=3)])
+            streams.append([name for name, _ in client.stream("ann", k=3)])
 
         threads = [threading.Thread(target=ask) for _ in range(6)]
         for thread in threads:
             thread.start()
-        while not taken:  # some are done, others are under way
+        while not streams:  # some have ended, others are running
             time.sleep(0.001)
         process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()
-    assert process.wait(60) == -signal.SIGTERM  # uvicorn ends itself by it once all is done
-    assert all(names[-1] == "done" for names in taken)
+    assert process.wait(60) == -signal.SIGTERM  # uvicorn raises it again once all requests have ended
+    assert all(names[-1] == "done" for names in streams)
     lines = (tmp_path / "log").read_text("utf-8").splitlines()
     logged = [json.loads(line) for line in lines if line.startswith("{")]
     requests = [line for line in logged if line["message"] == "request"]

@@ -1,4 +1,4 @@
-"""Experiments as clients meet them: who gets which arm, what is kept, and to whom feedback is credited."""
+"""Experiments over HTTP: assignment to arms, exposures, credit for feedback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.evaluation.online import evaluate_online
 from recsys.recommender.experiments import assigned, unit_of
 from recsys.recommender.recommender import Recommender
 from tests.fakes import DOMAIN, write_films
-from tests.service.calling import Serve, events_of, recommend, send
+from tests.service.api_calls import Serve, events_of, recommend, send
 
 SCENARIO = """
 [[scenarios.way.arms]]
@@ -35,9 +35,10 @@ def films(tmp_path: Path) -> Domain:
 
 
 def person(films: Domain, arm: str) -> str:
-    """Somebody known whose arm that is."""
+    """Return a known user who is in this arm."""
     people = ("ann", "bob", "cat", "dan", "eve")
-    return next(one for one in people if assigned("way", films.scenarios["way"], unit_of(one)).name == arm)
+    scenario = films.scenarios["way"]
+    return next(name for name in people if assigned("way", scenario, unit_of(name)).name == arm)
 
 
 def exposures(recommender: Recommender) -> list[dict[str, Any]]:
@@ -46,7 +47,7 @@ def exposures(recommender: Recommender) -> list[dict[str, Any]]:
 
 
 def series(client: TestClient, name: str) -> dict[str, float]:
-    """Labels -> value of one metric."""
+    """Map the labels of a metric to its values."""
     lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name}{{")]
     return {line.partition("{")[2].rpartition("}")[0]: float(line.rpartition(" ")[2]) for line in lines}
 
@@ -57,9 +58,9 @@ def test_each_gets_their_arm_which_answer_trace_stream_and_explanation_name(
     for arm, strategy in (("control", "pointwise"), ("letters", "listwise")):
         user = person(films, arm)
         for _ in range(2):
-            found = recommend(client, user=user, k=2, reasons=False)
-            assert (found["arms"], found["strategy"]) == ({"way": arm}, strategy)
-        trace = client.get(f"/v1/recommendations/{found['recommendation_id']}").json()
+            recommended = recommend(client, user=user, k=2, reasons=False)
+            assert (recommended["arms"], recommended["strategy"]) == ({"way": arm}, strategy)
+        trace = client.get(f"/v1/recommendations/{recommended['recommendation_id']}").json()
         assert trace["answer"]["arms"] == {"way": arm}
         body, accept = {"user": user, "k": 1}, {"Accept": "text/event-stream"}
         steps = events_of(client.post("/v1/recommendations", json=body, headers=accept).text)
@@ -80,8 +81,8 @@ def test_the_page_names_the_arm(client: TestClient, films: Domain) -> None:
 def test_who_has_no_name_is_in_the_control_and_not_counted(
     client: TestClient, recommender: Recommender
 ) -> None:
-    found = recommend(client, liked=["Heat"], k=1, reasons=False)
-    assert found["arms"] == {"way": "control"}
+    recommended = recommend(client, liked=["Heat"], k=1, reasons=False)
+    assert recommended["arms"] == {"way": "control"}
     assert exposures(recommender) == []
     assert series(client, "whyrec_arm_answers_total") == {}
 
@@ -92,9 +93,9 @@ def test_sessions_are_divided_and_their_ids_are_not_kept(
     arms = set()
     for _ in range(12):
         session = client.post("/v1/sessions", json={"liked": ["Heat"]}).json()["id"]
-        found = [recommend(client, session=session, k=1, reasons=False)["arms"]["way"] for _ in range(2)]
-        assert found[0] == found[1]
-        arms.add(found[0])
+        first, again = (recommend(client, session=session, k=1, reasons=False) for _ in range(2))
+        assert first["arms"] == again["arms"]
+        arms.add(first["arms"]["way"])
         assert session not in json.dumps(exposures(recommender))
     assert arms == {"control", "letters"}
     assert len({row["unit"] for row in exposures(recommender)}) == 12
@@ -102,8 +103,8 @@ def test_sessions_are_divided_and_their_ids_are_not_kept(
 
 @pytest.mark.parametrize("wish", [{"arm": "letters"}, {"arms": {"way": "letters"}}, {"scenario": "way"}])
 def test_a_client_cannot_choose_an_arm(wish: dict[str, Any], client: TestClient) -> None:
-    done = client.post("/v1/recommendations", json={"user": "ann"} | wish)
-    assert done.status_code == 422
+    response = client.post("/v1/recommendations", json={"user": "ann"} | wish)
+    assert response.status_code == 422
     assert client.post("/v1/recommendations", json={"user": "ann"}, params=wish).json()["arms"] == {
         "way": recommend(client, user="ann", k=1, reasons=False)["arms"]["way"]
     }
@@ -114,9 +115,9 @@ def test_feedback_is_credited_to_the_arm_that_made_the_list(
 ) -> None:
     for arm in ("control", "letters"):
         user = person(films, arm)
-        found = recommend(client, user=user, k=2, reasons=False)
-        refers = {"user_id": user, "recommendation_id": found["recommendation_id"]}
-        item = found["recommendations"][0]["item"]["id"]
+        recommended = recommend(client, user=user, k=2, reasons=False)
+        refers = {"user_id": user, "recommendation_id": recommended["recommendation_id"]}
+        item = recommended["recommendations"][0]["item"]["id"]
         events = [refers | {"item_id": item, "event": "clicked"}]
         if arm == "letters":
             events.append(refers | {"item_id": item, "event": "liked"})

@@ -1,4 +1,4 @@
-"""Spans of requests: where they belong, what they say, and what they must never say."""
+"""Spans of requests: structure, attributes, and what they must not contain."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from recsys.service.observability import telemetry
 from recsys.service.options import ServiceOptions
 from recsys.utils import tracing
 from tests.fakes import ScriptedEngine
-from tests.service.calling import Serve, recommend, send
+from tests.service.api_calls import Serve, recommend, send
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-class Watched:
-    """A client of a service whose spans are kept."""
+class TracedClient:
+    """A client of a service whose spans are collected."""
 
     def __init__(self, recommender: Recommender, **options: Any) -> None:
         self.kept = InMemorySpanExporter()
@@ -46,7 +46,7 @@ class Watched:
         )
 
     def spans(self) -> tuple[ReadableSpan, list[ReadableSpan]]:
-        """The span of the one request since the last call, and those below it in order of time."""
+        """Return the span of the request since the last call, and its children by time."""
         found = self.kept.get_finished_spans()
         self.kept.clear()
         (top,) = (span for span in found if span.kind is SpanKind.SERVER)
@@ -58,25 +58,25 @@ class Watched:
 
 
 @pytest.fixture
-def watched(recommender: Recommender) -> Iterator[Watched]:
-    found = Watched(recommender)
+def watched(recommender: Recommender) -> Iterator[TracedClient]:
+    found = TracedClient(recommender)
     with found.client:
         yield found
 
 
-def said(span: ReadableSpan) -> dict[str, Any]:
+def attributes_of(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def test_a_request_and_each_of_its_stages_is_a_span(watched: Watched) -> None:
+def test_a_request_and_each_of_its_stages_is_a_span(watched: TracedClient) -> None:
     answer = recommend(watched.client, user="ann", k=2)
     top, below = watched.spans()
     assert top.name == "POST /v1/recommendations"
-    assert said(top) == {
+    assert attributes_of(top) == {
         "http.request.method": "POST",
         "http.route": "/v1/recommendations",
         "http.response.status_code": 200,
-        "whyrec.request_id": said(top)["whyrec.request_id"],
+        "whyrec.request_id": attributes_of(top)["whyrec.request_id"],
         "whyrec.domain": "films",
         "whyrec.strategy": "pointwise",
         "whyrec.model": "scripted",
@@ -98,35 +98,35 @@ def test_a_request_and_each_of_its_stages_is_a_span(watched: Watched) -> None:
         "evidence",
         "reasons",
     ]
-    writes = [said(span)["whyrec.writes"] for span in below if span.name == "store"]
-    assert writes[-1]  # the trace that feedback refers to
+    writes = [attributes_of(span)["whyrec.writes"] for span in below if span.name == "store"]
+    assert writes[-1]  # stores the trace
     assert False in writes
     for span in below:
         assert (top.start_time or 0) <= (span.start_time or 0) <= (span.end_time or 0) <= (top.end_time or 0)
         assert span.status.status_code is StatusCode.UNSET
 
 
-def test_stages_last_no_longer_than_the_answer_says(watched: Watched) -> None:
+def test_stages_last_no_longer_than_the_answer_says(watched: TracedClient) -> None:
     timings = recommend(watched.client, user="ann", k=2)["timings"]
     _, below = watched.spans()
-    told = [span for span in below if span.name in timings]
-    assert len(told) == 6
-    for span in told:
+    recorded = [span for span in below if span.name in timings]
+    assert len(recorded) == 6
+    for span in recorded:
         seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
         assert 0 < seconds <= timings[span.name] + 1e-4
 
 
-def test_a_stream_has_the_same_spans(watched: Watched) -> None:
+def test_a_stream_has_the_same_spans(watched: TracedClient) -> None:
     recommend(watched.client, user="ann", k=2)
     _, whole = watched.spans()
     sent = {"user": "ann", "k": 2}
     assert watched.client.post("/v1/recommendations", json=sent, headers={"Accept": "text/event-stream"}).text
     top, streamed = watched.spans()
     assert [span.name for span in streamed] == [span.name for span in whole]
-    assert said(top)["whyrec.items"] == 2
+    assert attributes_of(top)["whyrec.items"] == 2
 
 
-def test_the_callers_trace_goes_on(watched: Watched) -> None:
+def test_the_callers_trace_goes_on(watched: TracedClient) -> None:
     recommend(watched.client, {"traceparent": f"00-{TRACE}-{PARENT}-01"}, user="ann", k=1)
     top, below = watched.spans()
     assert {f"{span.context.trace_id:032x}" for span in [top, *below] if span.context} == {TRACE}
@@ -136,20 +136,20 @@ def test_the_callers_trace_goes_on(watched: Watched) -> None:
     assert watched.spans()[0].parent is None
 
 
-def test_a_trace_that_the_caller_does_not_record_is_not_recorded_here(watched: Watched) -> None:
+def test_a_trace_that_the_caller_does_not_record_is_not_recorded_here(watched: TracedClient) -> None:
     recommend(watched.client, {"traceparent": f"00-{TRACE}-{PARENT}-00"}, user="ann", k=1)
     assert watched.kept.get_finished_spans() == ()
 
 
-def test_spans_hold_the_request_id_and_nothing_of_people_or_items(watched: Watched) -> None:
-    """Titles, ids, wishes, addresses with ids, queries, host names, keys, messages of errors."""
+def test_spans_hold_the_request_id_and_nothing_of_people_or_items(watched: TracedClient) -> None:
+    """No titles, ids, wishes, queries, host names, keys or error messages."""
     client = watched.client
     headers = {"X-Request-Id": "r-1", "User-Agent": "agent-of-ann", "Authorization": "Bearer secret-key"}
     asked = {"user": "ann", "wish": "xylophone", "liked": ["Fargo"], "extra": {"mood": "gloomy"}}
     assert client.post(
         "/v1/recommendations?domain=films", json=asked, headers={"X-Request-Id": "r-1"}
     ).is_success
-    assert said(watched.spans()[0])["whyrec.request_id"] == "r-1"
+    assert attributes_of(watched.spans()[0])["whyrec.request_id"] == "r-1"
     answers = [
         client.post("/v1/recommendations", json=asked, headers=headers),
         client.post("/v1/explanations", json={"user": "ann", "item": "Fargo"}),
@@ -163,29 +163,29 @@ def test_spans_hold_the_request_id_and_nothing_of_people_or_items(watched: Watch
         send(client, {"user_id": "ann", "item_id": "f7", "event": "liked"}),
     ]
     assert {answer.status_code for answer in answers} >= {200, 201, 404}
-    told = " ".join(span.to_json() for span in watched.kept.get_finished_spans())
-    assert "/v1/users/{user_id:path}" in told
+    recorded = " ".join(span.to_json() for span in watched.kept.get_finished_spans())
+    assert "/v1/users/{user_id:path}" in recorded
     for word in ("ann", "zoe", "xylophone", "fargo", "gloomy", "secret", "agent", "127.0.0.1", "item_id"):
-        assert word not in told.lower(), word
+        assert word not in recorded.lower(), word
     for answer in answers[:2]:
         for line in answer.json().get("recommendations", ()):
-            assert line["item"]["title"] not in told
+            assert line["item"]["title"] not in recorded
 
 
 def test_an_engine_that_fails_degrades_the_answer_and_the_span_says_so(
     recommender: Recommender, scripted: ScriptedEngine
 ) -> None:
     scripted.fail_in["labels"] = EngineError("the prompt was 'xylophone'")
-    watched = Watched(recommender)
+    watched = TracedClient(recommender)
     with watched.client as client:
         recommend(client, user="ann", k=2)
     top, _ = watched.spans()
-    assert "ranking" in said(top)["whyrec.degraded"]
+    assert "ranking" in attributes_of(top)["whyrec.degraded"]
     assert top.status.status_code is StatusCode.UNSET
 
 
 def test_what_fails_is_marked_by_its_kind(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(recommender)
+    watched = TracedClient(recommender)
 
     def broken(*_: object) -> None:
         raise OSError("no such file: /home/ann")
@@ -195,25 +195,25 @@ def test_what_fails_is_marked_by_its_kind(recommender: Recommender, monkeypatch:
         assert client.post("/v1/recommendations", json={"user": "ann"}).status_code == 500
     top, below = watched.spans()
     assert top.status.status_code is StatusCode.ERROR
-    assert said(top)["http.response.status_code"] == 500
+    assert attributes_of(top)["http.response.status_code"] == 500
     (retrieve,) = (span for span in below if span.name == "retrieve")
-    assert said(retrieve)["error.type"] == "OSError"
+    assert attributes_of(retrieve)["error.type"] == "OSError"
     assert retrieve.status.status_code is StatusCode.ERROR
-    assert not retrieve.events  # an event would hold the message
+    assert not retrieve.events  # an event would contain the message
     assert "/home/ann" not in top.to_json() + retrieve.to_json()
 
 
-def test_one_request_for_many_users_is_one_span_that_counts_them(watched: Watched) -> None:
+def test_one_request_for_many_users_is_one_span_that_counts_them(watched: TracedClient) -> None:
     watched.client.post(
         "/v1/recommendations", json={"users": ["ann", "bob", "cat"], "k": 2, "reasons": False}
     )
     top, below = watched.spans()
-    assert said(top)["whyrec.answers"] == 3
-    assert said(top)["whyrec.items"] == 6
+    assert attributes_of(top)["whyrec.answers"] == 3
+    assert attributes_of(top)["whyrec.items"] == 6
     assert [span.name for span in below].count("rank") == 3
 
 
-def test_probes_have_no_span_and_no_watcher_stays(watched: Watched) -> None:
+def test_probes_have_no_span_and_no_watcher_stays(watched: TracedClient) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         assert watched.client.get(path).status_code == 200
     assert watched.kept.get_finished_spans() == ()
@@ -251,13 +251,13 @@ def test_another_protocol_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def collector() -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest]]]]:
-    """The address of an OTLP receiver, and what came: (path, message)."""
-    came: list[tuple[str, ExportTraceServiceRequest]] = []
+    """Yield the address of an OTLP receiver, and the (path, message) it receives."""
+    received: list[tuple[str, ExportTraceServiceRequest]] = []
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            came.append((self.path, ExportTraceServiceRequest.FromString(body)))
+            received.append((self.path, ExportTraceServiceRequest.FromString(body)))
             self.send_response(200)
             self.end_headers()
 
@@ -267,7 +267,7 @@ def collector() -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest
     server = HTTPServer(("127.0.0.1", 0), Receiver)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", came
+    yield f"http://127.0.0.1:{server.server_port}", received
     server.shutdown()
     thread.join()
     server.server_close()
@@ -278,14 +278,14 @@ def test_a_collector_has_all_spans_when_the_service_has_ended(
     serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url, came = collector
+    url, received = collector
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
     client = serve()
     recommend(client, {"traceparent": f"00-{TRACE}-{PARENT}-01"}, user="ann", k=1)
     client.__exit__(None, None, None)
-    assert {path for path, _ in came} == {"/v1/traces"}
-    resources = [resource for _, message in came for resource in message.resource_spans]
+    assert {path for path, _ in received} == {"/v1/traces"}
+    resources = [resource for _, message in received for resource in message.resource_spans]
     named = {one.key: one.value.string_value for one in resources[0].resource.attributes}
     assert named["service.name"] == "whyrec"
     assert named["deployment.environment.name"] == "test"

@@ -1,4 +1,4 @@
-"""The schema of the database in steps: each file in `versions/` leads from one revision to the next.
+"""Migrations of the database schema, one file per revision in `versions/`.
 
 A step is made with `alembic revision --autogenerate -m "what it does"`, and `HEAD` names the last one.
 Opening a store upgrades its database. `alembic`, configured in pyproject.toml, also works by hand.
@@ -24,7 +24,7 @@ _lock = threading.Lock()  # alembic keeps its state in globals
 
 
 def revision(connection: sa.Connection) -> str | None:
-    """Return the revision of a database, None if it is empty or older than the first revision."""
+    """Return the revision of a database, None if it is empty or has none."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     version: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
@@ -32,7 +32,7 @@ def revision(connection: sa.Connection) -> str | None:
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Upgrade a database to `HEAD` within the transaction of `connection`, which must be a writing one.
+    """Upgrade a database to `HEAD`, in the writing transaction of `connection`.
 
     Raises:
         StoreError: A newer version of whyrec has written the database.

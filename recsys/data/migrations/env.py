@@ -1,4 +1,4 @@
-"""The script that alembic runs: on the connection it is given, or by hand on the configured store."""
+"""The script that alembic runs, on a given connection or the configured store."""
 
 from __future__ import annotations
 

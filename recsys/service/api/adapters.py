@@ -1,4 +1,4 @@
-"""`/v1/adapters`: which fine-tuned adapter of the registry a domain is served with."""
+"""`/v1/adapters`: the fine-tuned adapter that a domain is served with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REF = r"[a-z0-9][a-z0-9_-]{0,60}@[0-9a-f]{4,64}"
 
 
 class LoadRequest(StrictModel):
-    """What this process serves until it ends: an adapter, "default", or "none" for the base model."""
+    """What this process serves: an adapter, "default", or "none" for the base model."""
 
     ref: Annotated[str, Field(pattern=rf"^({REF}|default|none)$")]
 
@@ -59,7 +59,10 @@ def list_adapters(recommender: RecommenderDep) -> list[AdapterInfo]:
 
 @router.post("/load")
 def load_adapter(body: LoadRequest, recommender: RecommenderDep, principal: Admin) -> AdapterChange:
-    """Serve another adapter from this process; the old one answers until the new one has started."""
+    """Serve another adapter from this process.
+
+    The old one answers until the new one has started.
+    """
     settings = recommender.settings
     if settings.engine.startswith(("http://", "https://")):
         raise ModelError(
@@ -77,7 +80,10 @@ def load_adapter(body: LoadRequest, recommender: RecommenderDep, principal: Admi
 
 @router.post("/promote")
 def promote_adapter(body: PromoteRequest, recommender: RecommenderDep, principal: Admin) -> AdapterChange:
-    """Make an adapter the default of its domain, in every process, if it is shown to be better."""
+    """Make an adapter the default of its domain, in every process.
+
+    It must be shown to be better, unless `force` is set.
+    """
     domain = recommender.domain
     promotion = promote(
         _of_domain(recommender, body.ref), recommender.settings, domain.folder, force=body.force

@@ -1,4 +1,4 @@
-"""Bulk import: JSON lines of items, users and interactions, validated and stored together."""
+"""Bulk import of items, users and interactions as JSON lines."""
 
 from __future__ import annotations
 

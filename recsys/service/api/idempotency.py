@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a POST that is sent again with the same key is done once, and answered alike.
+"""`Idempotency-Key`: a POST that is repeated with its key is done only once.
 
 It is for requests that write and are answered with counts and ids; recommendations are found by their key
 among the traces. Draft: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
@@ -54,7 +54,7 @@ class IdempotentRequest:
         self._request, self._store, self._key, self._hours = request, store, key, hours
 
     def once(self, body: str, response: type[M], work: Callable[[], M], *, atomic: bool = False) -> M:
-        """Do the work, or return the response to the request that came with the same key before.
+        """Do the work, or return the response to the earlier request with the same key.
 
         Args:
             body: The body of the request, or a digest of it.

@@ -1,4 +1,4 @@
-"""`/v1/items`, `/v1/interactions` and `/v1/import`: changes are in the next answer."""
+"""`/v1/items`, `/v1/interactions` and `/v1/import`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def put_item(
 async def add_items(
     items: Items, request: Request, recommender: RecommenderDep, service: ServiceDep, keyed: IdempotencyDep
 ) -> ChangeCounts:
-    """Add items, or replace those with the same ids: all of them, or none if one is invalid."""
+    """Add items, or replace those with the same ids: all of them or none."""
     validated = [
         parse_item_line("items", number, item.model_dump_json()) for number, item in enumerate(items.items, 1)
     ]
@@ -106,7 +106,10 @@ def list_interactions(
 def add_interactions(
     events: Events, recommender: RecommenderDep, service: ServiceDep, keyed: IdempotencyDep
 ) -> EventsStored:
-    """Store events and feedback, all or none. Events are in the history of the next request."""
+    """Store events and feedback, all or none.
+
+    Events are in the history of the next request.
+    """
     return keyed.once(
         events.model_dump_json(),
         EventsStored,
@@ -123,7 +126,9 @@ async def bulk_import(
     service: ServiceDep,
     keyed: IdempotencyDep,
 ) -> ImportResponse:
-    """Import rows, one JSON object a line: {"item": {...}}, {"user": {...}} or {"interaction": {...}}.
+    """Import rows as JSON lines: all of them or none.
+
+    A line is {"item": {...}}, {"user": {...}} or {"interaction": {...}}.
 
     All of them, or none: the answer to an invalid one names its line.
     """

@@ -1,4 +1,4 @@
-"""The service as tools of the Model Context Protocol: over stdio (`recsys mcp`), and over HTTP at /mcp.
+"""The service as tools of the Model Context Protocol, over stdio and HTTP.
 
 Tools take and return what the HTTP routes do. Over HTTP each call is authorized as a route is.
 """
@@ -43,7 +43,7 @@ INSTRUCTIONS = "Explained recommendations. `domains` says what there is; an item
 
 
 class Tools:
-    """The tools, over the recommenders, the concurrency limit and the keys of a service."""
+    """The tools of a service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -58,7 +58,10 @@ class Tools:
     async def recommend(
         self, request: RecommendationRequest, context: Context, domain: InDomain = None
     ) -> RecommendationResponse:
-        """Recommend items, with true reasons, to a known user or to anybody described by likes and a wish."""
+        """Recommend items with true reasons.
+
+        For a known user, or for anybody described by likes and a wish.
+        """
 
         def work(recommender: Recommender) -> RecommendationResponse:
             if request.users is not None:
@@ -68,7 +71,7 @@ class Tools:
         return await self._run(context, "read", domain, work)
 
     async def explain(self, request: ExplanationRequest, context: Context, domain: InDomain = None) -> Why:
-        """Explain the rank of an item for somebody, what would change it, and why not another item."""
+        """Explain the rank of an item, what would change it, and why not another item."""
         return await self._run(context, "read", domain, lambda r: explanation(self._service, r, request))
 
     async def similar(
@@ -86,7 +89,10 @@ class Tools:
         return await self._run(context, "read", domain, lambda r: r.store.user(r.domain.name, user_id))
 
     async def add_events(self, events: Events, context: Context, domain: InDomain = None) -> EventsStored:
-        """Store what people did, and feedback on a recommendation_id. The next answer uses it."""
+        """Store what people did, and feedback on a recommendation_id.
+
+        The next answer uses it.
+        """
         return await self._run(context, "write", domain, lambda r: store_events(self._service, r, events))
 
     async def _run(
@@ -131,7 +137,7 @@ def http_app(server: MCPServer) -> Starlette:
 
 
 def _authorize(service: Service, context: Context, scope: Scope) -> None:
-    """Raise as `auth.authorize` does for a call over HTTP; stdio is used by this machine's own user."""
+    """Authorize a call over HTTP; a call over stdio comes from this machine's user."""
     request: Any = context.request_context.request
     if request is None:
         return

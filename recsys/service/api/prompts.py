@@ -45,7 +45,7 @@ def diff_prompts(
 async def render_prompt(
     body: PromptRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
 ) -> RenderedPrompts:
-    """Render the prompts of a request, with their tokens; nothing is sent to the model."""
+    """Render the prompts of a request, without sending them to the model."""
     return await _render(service, request, recommender, body, run=False)
 
 
@@ -53,7 +53,10 @@ async def render_prompt(
 async def run_prompt(
     body: PromptRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
 ) -> RenderedPrompts:
-    """Render the prompts, send them, and return the model's raw and parsed output; 503 without a model."""
+    """Render the prompts of a request and return the model's raw and parsed output.
+
+    503 if there is no model.
+    """
     return await _render(service, request, recommender, body, run=True)
 
 

@@ -58,7 +58,7 @@ async def recommend(
     key: Key = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Any:
-    """Recommend items, with reasons, to a known user or to a person that the request describes.
+    """Recommend items with reasons to a known user, or to a person who is described.
 
     With `Accept: text/event-stream` the list comes first (`ranked`), then each reason once it is
     verified (`reason`), then the whole answer (`done`), or a problem (`error`). If the model is
@@ -83,7 +83,7 @@ async def recommend(
 async def explain(
     body: ExplanationRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
 ) -> Why:
-    """Explain the rank of an item, what would change it, and how it compares with another item."""
+    """Explain the rank of an item, what would change it, and why not another item."""
     return await service.run(request, lambda: explanation(service, recommender, body))
 
 
@@ -122,7 +122,7 @@ def similar_items(recommender: Recommender, body: SimilarRequest) -> list[Candid
 
 
 class RecommendationJob:
-    """A request for recommendations: computes answers, counts them and stores their traces.
+    """Answers a request for recommendations, counts the answers and stores traces.
 
     Args:
         service: The service.
@@ -165,7 +165,10 @@ class RecommendationJob:
         )
 
     def finish(self, user: str | None, recommendations: Recommendations) -> RecommendationResponse:
-        """Count the answer and store its trace; if that fails, the answer says so in `degraded`."""
+        """Count the answer and store its trace.
+
+        If the trace cannot be stored, the answer says so in `degraded`.
+        """
         answer = RecommendationResponse(**recommendations.__dict__, recommendation_id=self._id(user))
         unit = unit_of(user, self.body.session)
         self.service.metrics.count_answer(answer)
@@ -191,7 +194,10 @@ class RecommendationJob:
         return answer
 
     def _masked_request(self, user: str | None) -> dict[str, Any]:
-        """Return what is stored of the request: masked, without the session, which is as good as a key."""
+        """Return what a trace keeps of the request.
+
+        It is masked, and lacks the session id, which is as good as a key.
+        """
         privacy = self.recommender.domain.privacy
         names = names_of(_find_user(self.recommender, user), privacy)
         masked = {
@@ -206,7 +212,10 @@ class RecommendationJob:
         return digest(self._key, user)[:32] if self._key else uuid.uuid4().hex
 
     def _earlier_answer(self, user: str | None) -> RecommendationResponse | None:
-        """Return the answer to the same key. Raises ServiceError if it came with another request."""
+        """Return the earlier answer to the same key, if there is one.
+
+        Raises ServiceError if the key came with another request.
+        """
         if self._key is None:
             return None
         trace = find_trace(self.recommender.store, self.recommender.domain.name, self._id(user))
@@ -218,7 +227,10 @@ class RecommendationJob:
 
 
 class EventStreamResponse(Response):
-    """An answer as server-sent events. An error before the first event is an ordinary problem."""
+    """An answer as server-sent events.
+
+    An error before the first event is answered as an ordinary problem.
+    """
 
     def __init__(self, job: RecommendationJob) -> None:
         super().__init__(media_type=SSE)

@@ -34,7 +34,7 @@ def _require_storable_text(text: str) -> str:
 
 
 def require_storable(value: Any) -> Any:
-    """Return the value. Raises ValueError if a text or number in it cannot be stored and sent again."""
+    """Return the value if it can be stored, and raise ValueError otherwise."""
     match value:
         case str():
             _require_storable_text(value)
@@ -79,7 +79,7 @@ class RequestBase(StrictModel):
 
 
 class ReasonRequestBase(RequestBase):
-    """A request whose answer has reasons; by default they are written as the domain says."""
+    """A request whose answer has reasons, by default in the domain's style."""
 
     language: str | None = Field(None, pattern=r"^[a-z]{2}(-[a-z]+)?$")
     style: Style | None = None
@@ -179,7 +179,7 @@ class Events(StrictModel):
 
 
 class EventsStored(StrictModel):
-    """Numbers of events that were added and replaced (same user, item and time), and of feedback."""
+    """Numbers of events added, events replaced (same user, item, time) and feedback."""
 
     added: int
     updated: int
@@ -243,7 +243,7 @@ class Page(BaseModel, Generic[T]):
 
 
 class Trace(StrictModel):
-    """A recommendation that was given, and its request. Personal data in texts is masked."""
+    """A recommendation that was given, and its request, with personal data masked."""
 
     recommendation_id: str
     user: str | None

@@ -46,7 +46,10 @@ def get_session(session_id: SessionId, store: StoreDep, domain: DomainDep) -> Se
 def add_to_session(
     session_id: SessionId, preferences: Preferences, recommender: RecommenderDep, service: ServiceDep
 ) -> Session:
-    """Add preferences to a session; the last one about an item holds. Sending them twice is harmless."""
+    """Add preferences to a session.
+
+    The last one about an item holds; sending the same twice is harmless.
+    """
     by_id = _by_id(recommender, preferences)
     return _session(
         sessions.extend_session(

@@ -1,4 +1,4 @@
-"""`GET /v1/recommendations`: the recommendations that were given, with their requests."""
+"""`GET /v1/recommendations`: recommendations that were given, and their requests."""
 
 from __future__ import annotations
 

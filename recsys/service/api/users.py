@@ -51,7 +51,7 @@ def put_user(
 
 @router.delete("/{user_id:path}")
 def delete_user(user_id: UserId, recommender: RecommenderDep, principal: Admin) -> Deletion:
-    """Delete a person: profile, events, feedback and traces, and what was fitted on them.
+    """Delete a user: profile, events, feedback, traces, and what was fitted on them.
 
     `rows` counts deleted rows per table; `refit` are parts of the retriever that are fitted again at
     the next start; `adapters` are those whose training may have read the person's events.

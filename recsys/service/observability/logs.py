@@ -1,4 +1,4 @@
-"""Logs as JSON lines with the request id. Bodies, keys and queries are never logged."""
+"""Logs as JSON lines with the request id, without bodies, keys and queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one JSON object; `extra={"fields": {...}}` adds fields to it."""
+    """Formats a record as a JSON object; `extra={"fields": {...}}` adds fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line for a record."""

@@ -14,7 +14,10 @@ ODDS = (-8, -6, -4, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4, 6, 8)
 
 
 class Metrics:
-    """The metrics, in a registry of their own. Labels have few values, none from the text of a client."""
+    """The metrics, in a registry of their own.
+
+    Labels have few values, none of them from the text of a client.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -139,5 +142,5 @@ class Metrics:
 
 
 def _kind(note: str) -> str:
-    """Return the part of a note that has few values: "engine: it is gone; ..." -> "engine"."""
+    """Return the first word of a note, which has few values."""
     return note.partition(":")[0].strip()[:40]

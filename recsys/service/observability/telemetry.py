@@ -33,7 +33,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def create_provider() -> TracerProvider | None:
-    """Return a provider that exports spans as the environment says, None if it does not ask for it.
+    """Return a provider that exports spans, None unless the environment asks for it.
 
     Raises:
         ConfigError: The protocol is not supported.
@@ -75,7 +75,10 @@ def record_answer(answer: Recommendations | Why) -> None:
 
 
 class TracingMiddleware:
-    """Records a span for each request; a `traceparent` header makes it part of the caller's trace."""
+    """Records a span for each request.
+
+    A `traceparent` header makes it part of the caller's trace.
+    """
 
     def __init__(self, app: ASGIApp, provider: TracerProvider) -> None:
         self._app = app
@@ -169,7 +172,7 @@ class _Spans:
 
 
 def _fail(span: Span, error: BaseException | None, status: str = "") -> None:
-    """Mark a span as failed by the type of the error: its message may quote what a person wrote."""
+    """Mark a span as failed, without the message: it may quote what a person wrote."""
     from opentelemetry.trace import StatusCode
 
     span.set_attribute("error.type", type(error).__name__ if error else status)

@@ -1,4 +1,4 @@
-"""Authentication and scopes: the key in the `Authorization` header, checked before a route runs."""
+"""Authentication by API key, and authorization by scope."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class Unauthorized(ServiceError):
 
 
 class Authenticator:
-    """Recognises keys and counts their requests. While no key exists, only loopback is served."""
+    """Recognises keys and counts their requests.
+
+    While no key exists, only loopback is served.
+    """
 
     def __init__(self, store: Store, rate: str = "600/minute") -> None:
         self._keys = KeyRing(store)
@@ -82,7 +85,9 @@ def authenticator_of(request: Request) -> Authenticator:
 
 
 def require(scope: Scope) -> Callable[..., Principal]:
-    """Return a FastAPI dependency: the principal, if their key has this scope. No scope implies another.
+    """Return a FastAPI dependency: the principal, if their key has this scope.
+
+    No scope implies another.
 
     It leaves the id of the key at `request.state.principal`, and raises as `authorize` does.
     """
@@ -126,7 +131,7 @@ def requires(scope: Scope) -> list[Any]:
 
 
 def check_bind(host: str, store: Store) -> None:
-    """Raise ConfigError if other machines could reach the service at `host` without a key."""
+    """Raise ConfigError if other machines could use the service without a key."""
     if not is_loopback(host) and not KeyRing(store).any():
         raise ConfigError(
             f"on {host or 'all addresses'} anybody could ask, as there is no key",
@@ -135,7 +140,7 @@ def check_bind(host: str, store: Store) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether an address or name reaches only this machine. Names are not looked up."""
+    """Return whether an address or name is this machine's; names are not looked up."""
     if host.lower() in _LOCAL_NAMES:
         return True
     try:

@@ -47,7 +47,10 @@ class KeyInfo:
 
 
 class KeyRing:
-    """The keys in a store. Nothing is cached: a key that another process revokes is refused at once."""
+    """The keys in a store.
+
+    Nothing is cached: a key that another process revokes is refused at once.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -108,11 +111,14 @@ class KeyRing:
         return [_info(row) for row in api_keys.list_keys(self._store)]
 
     def any(self) -> bool:
-        """Return whether a key was ever created; if all are invalid, the service stays closed."""
+        """Return whether a key was ever created, valid or not."""
         return api_keys.has_keys(self._store)
 
     def recognise(self, text: str) -> KeyInfo | None:
-        """Return the valid key with this text; hashes are compared in constant time, for unknown ids too."""
+        """Return the valid key with this text, None if there is none.
+
+        Hashes are compared in constant time, also for unknown ids.
+        """
         key_id = text.split("_")[1] if text.startswith(f"{PREFIX}_") and text.count("_") > 1 else ""
         row = api_keys.find_key(self._store, key_id)
         same = secrets.compare_digest(_hash(text), row["sha256"] if row else _hash(""))

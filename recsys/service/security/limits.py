@@ -72,7 +72,7 @@ class RateLimiter:
 
 
 def parse_rate(text: str) -> RateLimitItem:
-    """Parse a rate such as "600/minute", "10/second" or "5000/day". Raises RequestError."""
+    """Parse a rate such as "600/minute" or "5000/day". Raises RequestError."""
     try:
         return parse(text)
     except ValueError as error:

@@ -28,7 +28,7 @@ _SECRETS = (
 
 
 class Redactor(logging.Filter):
-    """Removes secrets and personal data from log records: message, traceback and extra fields.
+    """Removes secrets and personal data from log records.
 
     It is a filter for a handler.
 

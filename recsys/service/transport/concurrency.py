@@ -1,4 +1,4 @@
-"""A bound on the requests that use the engine at once, with a bounded queue before it."""
+"""A limit on concurrent requests to the engine, with a bounded queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Middleware for every request: id, bounds on size and number, ETag, metrics, a log line (plain ASGI)."""
+"""Middleware for every request: id, bounds, ETag, metrics and a log line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ log = logging.getLogger("recsys.service.access")
 
 
 class RequestMiddleware:
-    """The outermost layer. A request id that the client sent is kept if it is short and plain."""
+    """The outermost layer, in plain ASGI.
+
+    A request id that the client sent is kept if it is short and plain.
+    """
 
     def __init__(self, app: ASGIApp, options: ServiceOptions, metrics: Metrics, drain: DrainState) -> None:
         self._app = app
@@ -98,7 +101,10 @@ class RequestMiddleware:
 
 
 def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """Return a `receive` that raises 413 once a body is too long, whatever its Content-Length says."""
+    """Return a `receive` that raises 413 when a body is too long.
+
+    It counts bytes, whatever Content-Length says.
+    """
     received = 0
 
     async def bounded() -> Message:
@@ -113,7 +119,7 @@ def _limit_body(receive: Receive, max_bytes: int) -> Receive:
 
 
 def _add_etag(headers: Headers, send: Send) -> Send:
-    """Return a `send` that adds an ETag to 200 responses in JSON; 304 if the client has the content."""
+    """Return a `send` that adds an ETag to JSON, and sends 304 if the client has it."""
     start: Message | None = None
     body = b""
     cached: Callable[[str], bool] = {

@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), with the hint of every RecsysError."""
+"""Errors as `application/problem+json` (RFC 9457), with hints."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ class ClientGone(ServiceError):
 
 
 def status_of(error: RecsysError) -> int:
-    """Return the HTTP status: 4xx if the request is wrong, 503 if the error may pass, else 500."""
+    """Return the HTTP status of an error.
+
+    4xx if the request is wrong, 503 if the error may pass, else 500.
+    """
     if isinstance(error, ServiceError):
         return error.status
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

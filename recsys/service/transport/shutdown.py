@@ -1,4 +1,4 @@
-"""Shutdown at SIGTERM: running requests end, new ones are refused with 503 meanwhile."""
+"""Shutdown at SIGTERM: running requests end, new ones are refused with 503."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Draining(ServiceError):
 
 
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server that keeps answering after a signal until running requests have ended.
+    """A uvicorn server that answers after a signal until running requests have ended.
 
     It waits for `drain_s` seconds at most and then cuts them off; a second signal does so at once.
     (uvicorn itself would close its socket at the first signal.)

@@ -16,7 +16,9 @@ Steps = Generator[tuple[str, str]]
 
 
 async def sse_events(limiter: ConcurrencyLimiter, steps: Steps) -> AsyncGenerator[bytes]:
-    """Yield each step as an event, for a request that has a slot; what a step raises is raised here.
+    """Yield each step as an event, for a request that has a slot.
+
+    What a step raises is raised here.
 
     When the client disconnects, the work ends after the current step.
     """

@@ -1,4 +1,4 @@
-"""Problems, headers, bounds, keys of repetition, and the routes of operation, prompts and adapters."""
+"""Problems, headers, bounds, idempotency; operation, prompt and adapter routes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from fastapi.testclient import TestClient
 
 from recsys.recommender.recommender import Recommender
 from tests.fakes import ScriptedEngine
-from tests.service.calling import Serve, recommend, send
+from tests.service.api_calls import Serve, recommend, send
 
 
-class TestManners:
+class TestConventions:
     def test_problem_says_what_to_do_next(self, client: TestClient) -> None:
-        done = client.post("/v1/recommendations", json={"liked": ["Fargoo"]}, headers={"X-Request-Id": "r-1"})
-        assert done.headers["content-type"] == "application/problem+json"
-        assert done.json() == {
+        response = client.post(
+            "/v1/recommendations", json={"liked": ["Fargoo"]}, headers={"X-Request-Id": "r-1"}
+        )
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json() == {
             "type": "urn:whyrec:error:UnknownItem",
             "title": "Not Found",
             "status": 404,
@@ -49,18 +51,18 @@ class TestManners:
     def test_request_that_cannot_be_meant_is_the_client_s_fault(
         self, client: TestClient, body: dict[str, Any]
     ) -> None:
-        done = client.post(
+        response = client.post(
             "/v1/recommendations", content=json.dumps(body), headers={"Content-Type": "application/json"}
         )
-        assert done.status_code == 422, done.text
-        assert done.json()["detail"]
+        assert response.status_code == 422, response.text
+        assert response.json()["detail"]
 
     def test_request_id_goes_through_and_a_strange_one_is_replaced(self, client: TestClient) -> None:
         assert client.get("/healthz", headers={"X-Request-Id": "abc-1"}).headers["X-Request-Id"] == "abc-1"
         odd = client.get("/healthz", headers={"X-Request-Id": "a b\t{}"}).headers["X-Request-Id"]
         assert len(odd) == 32
-        found = recommend(client, {"X-Request-Id": "abc-2"}, user="ann", k=1, reasons=False)
-        trace = client.get(f"/v1/recommendations/{found['recommendation_id']}").json()
+        recommended = recommend(client, {"X-Request-Id": "abc-2"}, user="ann", k=1, reasons=False)
+        trace = client.get(f"/v1/recommendations/{recommended['recommendation_id']}").json()
         assert trace["request_id"] == "abc-2"
 
     def test_what_the_client_has_is_not_sent_again(self, client: TestClient) -> None:
@@ -90,9 +92,9 @@ class TestManners:
         self, client: TestClient, scripted: ScriptedEngine
     ) -> None:
         first = recommend(client, {"Idempotency-Key": "k"}, user="ann", k=2)
-        asked = len(scripted.calls)
+        n_calls = len(scripted.calls)
         assert recommend(client, {"Idempotency-Key": "k"}, user="ann", k=2) == first
-        assert len(scripted.calls) == asked
+        assert len(scripted.calls) == n_calls
         other = client.post(
             "/v1/recommendations", json={"user": "ann", "k": 3}, headers={"Idempotency-Key": "k"}
         )
@@ -104,9 +106,9 @@ class TestManners:
         assert client.post("/v1/recommendations", json=big).status_code == 413
         chunks = (json.dumps(big).encode()[at : at + 100] for at in range(0, 5000, 100))
         headers = {"Content-Type": "application/json"}
-        done = client.post("/v1/recommendations", content=chunks, headers=headers)
-        assert done.status_code == 413
-        assert done.headers["content-type"] == "application/problem+json"
+        response = client.post("/v1/recommendations", content=chunks, headers=headers)
+        assert response.status_code == 413
+        assert response.headers["content-type"] == "application/problem+json"
 
     def test_other_origins_are_not_allowed_unless_named(self, serve: Serve) -> None:
         asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
@@ -115,8 +117,8 @@ class TestManners:
         assert named.headers["access-control-allow-origin"] == "https://shop.example"
 
     def test_domain_that_is_not_served_is_named(self, client: TestClient) -> None:
-        done = client.get("/v1/users", params={"domain": "books"})
-        assert (done.status_code, done.json()["hint"]) == (404, "served are: films")
+        response = client.get("/v1/users", params={"domain": "books"})
+        assert (response.status_code, response.json()["hint"]) == (404, "served are: films")
 
     def test_stranger_s_error_is_a_problem_without_its_text(
         self, client: TestClient, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
@@ -125,9 +127,9 @@ class TestManners:
             raise ZeroDivisionError("secret words")
 
         monkeypatch.setattr(recommender, "stream", broken)
-        done = client.post("/v1/recommendations", json={"user": "ann"})
-        assert (done.status_code, done.headers["content-type"]) == (500, "application/problem+json")
-        assert "secret words" not in done.text
+        response = client.post("/v1/recommendations", json={"user": "ann"})
+        assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
+        assert "secret words" not in response.text
 
     def test_operation_routes(self, client: TestClient) -> None:
         assert client.get("/healthz").json() == {"status": "ok"}
@@ -150,7 +152,7 @@ class TestManners:
 
 class TestPrompts:
     def test_templates_are_listed_shown_and_compared(self, client: TestClient) -> None:
-        names = {one["name"] for one in client.get("/v1/prompts").json()}
+        names = {template["name"] for template in client.get("/v1/prompts").json()}
         assert {"rank/pointwise", "rank/listwise", "explain/reason"} <= names
         assert "{% block" in client.get("/v1/prompts/rank/pointwise").json()["source"]
         both = {"a": "rank/pointwise", "b": "rank/listwise"}
@@ -160,12 +162,12 @@ class TestPrompts:
         assert client.get("/v1/prompts/partials/person").status_code == 404
 
     def test_what_is_rendered_is_what_is_sent(self, client: TestClient, scripted: ScriptedEngine) -> None:
-        asked = {"user": "ann", "at": "2026-11-20T21:00", "n_candidates": 3}
-        shown = client.post("/v1/prompts/render", json=asked).json()
-        assert shown["answer"] is None
+        body = {"user": "ann", "at": "2026-11-20T21:00", "n_candidates": 3}
+        rendered = client.post("/v1/prompts/render", json=body).json()
+        assert rendered["answer"] is None
         assert scripted.calls == []
-        ran = client.post("/v1/prompts/run", json=asked).json()
-        assert ran["text"] == shown["text"] == list(scripted.prompts)
+        ran = client.post("/v1/prompts/run", json=body).json()
+        assert ran["text"] == rendered["text"] == list(scripted.prompts)
         assert len(ran["answer"]["scores"]) == 3
 
 

@@ -1,4 +1,4 @@
-"""How the tests of the service ask it."""
+"""Requests to the service."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Serve = Callable[..., TestClient]
 
 
 def recommend(client: TestClient, headers: dict[str, str] | None = None, **body: Any) -> Any:
-    done = client.post("/v1/recommendations", json=body, headers=headers)
-    assert done.status_code == 200, done.text
-    return done.json()
+    response = client.post("/v1/recommendations", json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def ids(answer: Any) -> list[str]:
@@ -26,9 +26,9 @@ def send(client: TestClient, *events: dict[str, Any], **headers: str) -> Any:
 
 
 def events_of(text: str) -> list[tuple[str, Any]]:
-    """(event, data) of a stream of server-sent events."""
-    found = []
+    """Parse server-sent events to (event, data) pairs."""
+    events = []
     for block in text.strip().split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines())
-        found.append((fields["event"], json.loads(fields["data"])))
-    return found
+        events.append((fields["event"], json.loads(fields["data"])))
+    return events

@@ -1,4 +1,4 @@
-"""`recsys serve` and the model server it asks, each a process of its own, for tests that break one of them."""
+"""`recsys serve` and its model server as processes that tests can break."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from tests.fakes import write_films
 SERVE = """
 import sys
 from recsys.cli import main
-from recsys import engine
+from recsys.engine import loading
 from recsys.engine.checkpoints import weights
 from recsys.recommender import recommender
 from tests.fakes import FakeTokenizer
 from tests.retrieval.contract import HashEmbedder
 recommender.SentenceEmbedder = lambda name: HashEmbedder()
-engine.load_tokenizer = lambda model: FakeTokenizer()  # else a minute goes into importing transformers
+loading.load_tokenizer = lambda model: FakeTokenizer()  # else importing transformers takes a minute
 weights.prepare_model = lambda *_: "model"
 sys.argv = ["recsys", "serve", "--domain", sys.argv[1], "--port", sys.argv[2]]
 main()
 """
-# Waits that are long for people are short here.
-HASTY = """
+# Shortens waits.
+SHORT_WAITS = """
 from recsys.engine import manager
 from recsys.data.store import Store
 manager.FIRST_PAUSE = manager.LONGEST_PAUSE = 0.2
 Store.__init__.__kwdefaults__["busy_timeout"] = 0.5
 """
-DEADLINE_S = 500.0  # of whatever is waited for; nothing that works comes near it
+DEADLINE_S = 500.0  # for any wait; far more than anything that works takes
 
 
 def free_port() -> int:
@@ -65,7 +65,7 @@ def wait_for(url: str, process: subprocess.Popen[str], log: Path) -> None:
 def served(
     code: str, folder: Path, environment: dict[str, str]
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process that runs `code` to serve the films, once it is ready, and its address."""
+    """Run `code` in a process that serves the films; yield it and its address."""
     port, log = free_port(), folder / "log"
     films = write_films(folder / "films")
     with log.open("w") as out:
@@ -83,16 +83,16 @@ def served(
             process.wait()
 
 
-def until(holds: Callable[[], object], what: str) -> None:
-    """Wait for what another process does."""
-    ends = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < ends, what
+def until(condition: Callable[[], object], failure: str) -> None:
+    """Wait for a condition that another process brings about."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, failure
         time.sleep(0.02)
 
 
 class ModelServer:
-    """A fake vLLM server that can be held, killed and stopped, and started again at the same address."""
+    """A fake vLLM server that can be held, stopped, killed and restarted."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -106,10 +106,10 @@ class ModelServer:
             file.unlink()
         script = str(Path(__file__).with_name("fake_vllm.py"))
         self._process = subprocess.Popen([sys.executable, script, str(self._port), str(self._folder)])
-        until(self._listens, "the model server did not start")
+        until(self._is_listening, "the model server did not start")
 
     def hold(self, kind: str) -> None:
-        """Answer no more requests of this kind: "labels" or "text"."""
+        """Keep requests of a kind, "labels" or "text", without an answer."""
         (self._folder / f"hold-{kind}").touch()
 
     def release(self) -> None:
@@ -117,20 +117,20 @@ class ModelServer:
             file.unlink()
 
     def wait_until_held(self) -> None:
-        until((self._folder / "held").exists, "nothing was asked")
+        until((self._folder / "held").exists, "no request came")
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """It hangs: connections are taken by the kernel, and nothing is answered."""
+        """Suspend the process: the kernel accepts connections, nothing answers."""
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
-    def _listens(self) -> bool:
+    def _is_listening(self) -> bool:
         try:
             return httpx.get(f"{self.url}/v1/models").is_success
         except httpx.TransportError:
@@ -138,56 +138,60 @@ class ModelServer:
 
 
 class Service:
-    """A running service: how it is asked, and what it answered."""
+    """A running service and its client."""
 
     def __init__(self, process: subprocess.Popen[str], url: str, data: Path) -> None:
         self.process, self.data = process, data
         self.http = httpx.Client(base_url=url, timeout=DEADLINE_S)
 
     def recommend(self, user: str = "cat", **body: Any) -> Any:
-        done = self.http.post("/v1/recommendations", json={"user": user, "k": 3} | body)
-        assert done.status_code == 200, done.text
-        return done.json()
+        response = self.http.post("/v1/recommendations", json={"user": user, "k": 3} | body)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def send(self, user: str, item: str, key: str) -> httpx.Response:
-        """One event that happens now."""
+        """Send an event that happens now."""
         body = {"events": [{"user_id": user, "item_id": item}]}
         return self.http.post("/v1/interactions", json=body, headers={"Idempotency-Key": key})
 
     def events(self, user: str) -> list[str]:
-        """Items of a user's events, in the order of their arrival."""
-        done = self.http.get("/v1/interactions", params={"user_id": user, "limit": 500})
-        assert done.status_code == 200, done.text
-        return [event["item_id"] for event in done.json()["data"]][::-1]
+        """Return the items of a user's events in order of arrival."""
+        response = self.http.get("/v1/interactions", params={"user_id": user, "limit": 500})
+        assert response.status_code == 200, response.text
+        return [event["item_id"] for event in response.json()["data"]][::-1]
 
     @contextmanager
     def stream(self, user: str = "cat") -> Iterator[Iterator[tuple[str, Any]]]:
-        """(event, data) of a list that is streamed, as they come."""
+        """Stream a list as (event, data) pairs."""
         body, headers = {"user": user, "k": 3}, {"Accept": "text/event-stream"}
         with self.http.stream("POST", "/v1/recommendations", json=body, headers=headers) as answer:
             assert answer.status_code == 200
             yield _events(answer.iter_lines())
 
     def heals(self) -> None:
-        """Wait until an answer is whole again."""
+        """Wait until an answer is not degraded."""
         until(lambda: not self.recommend()["degraded"], "it does not recover")
 
 
 @contextmanager
 def running(folder: Path, engine: str, data: Path, **options: str) -> Iterator[Service]:
-    """The films, served with their data in `data`; `options` are environment variables."""
-    own = {"WHYREC_ENGINE": engine, "WHYREC_DATA_DIR": str(data), "WHYREC_CACHE_DIR": str(folder / "cache")}
-    with served(HASTY + SERVE, folder, own | options) as (process, url):
+    """Serve the films with their data in `data`; `options` are environment variables."""
+    environment = {
+        "WHYREC_ENGINE": engine,
+        "WHYREC_DATA_DIR": str(data),
+        "WHYREC_CACHE_DIR": str(folder / "cache"),
+    }
+    with served(SHORT_WAITS + SERVE, folder, environment | options) as (process, url):
         yield Service(process, url, data)
 
 
 def sources(answer: Any) -> set[str]:
-    """Who wrote the reasons."""
+    """Return what wrote the reasons."""
     return {line["explanation"]["source"] for line in answer["recommendations"]}
 
 
 def is_refusal(answer: Any) -> bool:
-    """Whether a response is the declared 503: what went wrong, what to do next, and when."""
+    """Return whether a response is a 503 as documented."""
     problem = answer.json()
     return bool(
         answer.status_code == 503
