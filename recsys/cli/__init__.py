@@ -1,4 +1,4 @@
-"""The `recsys` command. Commands parse options, call the library and print; nothing else."""
+"""The `recsys` command: parse options, call the library, print."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ app.command("explain")(explain.explain)
 app.command("fit")(fit.fit)
 app.command("finetune")(finetune.finetune)
 app.command("score")(recommend.score)
-app.command("evaluate")(evaluate.evaluate)
 app.command("import")(data.import_data)
 app.command("domains")(data.domains)
 app.command("serve")(serve.serve)
 app.command("mcp")(serve.mcp)
 app.command("audit")(keys.audit_command)
 app.command("doctor")(doctor.doctor)
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(items.app, name="items")
 app.add_typer(prompt.app, name="prompt")
@@ -51,8 +51,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"whyrec {recsys.__version__}")
         raise typer.Exit
 
@@ -60,24 +60,24 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Entry point: errors a user can cause become two lines, not a traceback."""
+    """Run the command; an error that a user can cause prints two lines, no traceback."""
     try:
         app()
     except RecsysError as error:
         from rich.markup import escape
 
-        from recsys.cli.output import errors
+        from recsys.cli.output import error_console
 
-        errors.print(f"[bold red]error:[/] {escape(error.message)}")
+        error_console.print(f"[bold red]error:[/] {escape(error.message)}")
         if error.hint:
-            errors.print(f"  [cyan]->[/] {escape(error.hint)}")
+            error_console.print(f"  [cyan]->[/] {escape(error.hint)}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,73 +1,140 @@
-"""`recsys evaluate`."""
+"""`recsys evaluate`: ranking quality; its subcommands measure the rest."""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
-import sys
+import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
-from recsys.cli.evaluate_online import run_online, show_online
-from recsys.cli.evaluate_reasons import check_options, run_reasons, show_reasons
-from recsys.cli.output import ProgressBars, console, errors, print_json, with_interval
-from recsys.cli.recommend import LanguageOption, StyleOption
+from recsys.cli.evaluate_online import evaluate_online
+from recsys.cli.evaluate_options import (
+    DEFAULT_OUT,
+    ColdOption,
+    LastOption,
+    OutOption,
+    OverwriteOption,
+    PartOption,
+    SeedOption,
+    ShareOption,
+    SplitOption,
+    SplitOptions,
+    SystemsOption,
+    UsersOption,
+    command_line,
+    evaluation_data,
+    system_names,
+)
+from recsys.cli.evaluate_reasons import evaluate_reasons
+from recsys.cli.evaluate_robustness import evaluate_robustness
+from recsys.cli.options import DomainOption, JsonOption
+from recsys.cli.output import ProgressBars, console, error_console, format_with_interval, print_json
 from recsys.errors import RequestError
 
 if TYPE_CHECKING:
+    from recsys.config import Domain
     from recsys.data.batch import ImportBatch
     from recsys.data.splits import Split
     from recsys.evaluation.protocol.tasks import Protocol
 
-SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items"]
-PartName = Literal["test", "validation"]
 ProtocolName = Literal["full", "sampled", "rated"]
 WishName = Literal["none", "with-history", "alone"]
-DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
-SHARE = {"temporal": 0.8, "cold-items": 0.1, "cold-users": 0.5}
-SHOWN = ("ndcg@10", "recall@10", "mrr@10", "auc", "brier")
+SHOWN_METRICS = ("ndcg@10", "recall@10", "mrr@10", "auc", "brier")
+FORMER_FLAGS = {
+    "--reasons": "reasons",
+    "--attack": "robustness --attack",
+    "--noise": "robustness --noise",
+    "--online": "online",
+}
 
 
+class EvaluateGroup(TyperGroup):
+    """Answers a flag that became a subcommand with the name of that command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the subcommand. Raises RequestError for a former flag."""
+        for word in itertools.takewhile(lambda word: word not in self.commands, args):
+            if command := FORMER_FLAGS.get(word):
+                raise RequestError(
+                    f"{word} is a command of its own now", hint=f"use recsys evaluate {command}"
+                )
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=EvaluateGroup)
+app.command("reasons")(evaluate_reasons)
+app.command("robustness")(evaluate_robustness)
+app.command("online")(evaluate_online)
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What systems are asked to rank for the cases of a split."""
+
+    protocol: ProtocolName
+    sampled: int  # items beside the target in the sampled protocol
+    new_only: bool
+    wish: WishName
+    candidates: Path | None
+    seed: int
+
+    def check(self) -> None:
+        """Raise RequestError for options that contradict each other."""
+        if self.candidates is not None and self.protocol != "full":
+            raise RequestError(
+                f"--candidates and --protocol {self.protocol} are two protocols", hint="choose one of them"
+            )
+        if self.new_only and (self.protocol == "rated" or self.candidates is not None):
+            raise RequestError(
+                "--new-only ranks items of the split", hint="use --protocol full or sampled with it"
+            )
+        if self.wish != "none" and self.protocol == "rated":
+            raise RequestError(
+                "rated pairs have nothing to wish for", hint="leave out --wish or --protocol rated"
+            )
+
+    def apply(self, split: Split, batch: ImportBatch, domain: Domain) -> tuple[Split, Protocol]:
+        """Give the cases their wishes and candidates."""
+        from recsys.evaluation.protocol import tasks
+        from recsys.evaluation.protocol.wishes import with_wishes
+
+        if self.wish != "none":
+            by_id = {item.id: item for item in batch.items}
+            split = with_wishes(split, by_id, domain, self.wish, seed=self.seed)
+        ids = [item.id for item in batch.items]
+        if self.new_only:
+            n = self.sampled if self.protocol == "sampled" else None
+            return tasks.among_new_items(split, n, seed=self.seed)
+        if self.candidates is not None:
+            users = {user.id for user in batch.users}
+            return tasks.candidates_from_file(split, self.candidates, users, set(ids), seed=self.seed)
+        if self.protocol == "sampled":
+            return tasks.sampled(split, ids, self.sampled, seed=self.seed)
+        return tasks.rated(split, domain.feedback) if self.protocol == "rated" else (split, tasks.FULL)
+
+
+@app.callback(invoke_without_command=True)
 def evaluate(
     context: typer.Context,
-    domain: Annotated[str, typer.Option("--domain", "-d", help="Name or folder of a domain.")] = "movies",
-    systems: Annotated[
-        str, typer.Option("--systems", "-s", help="Systems to evaluate, by name: 'llm,hybrid'.")
-    ] = "hybrid",
-    users: Annotated[
-        int | None, typer.Option("--users", help="Evaluate so many users, drawn by the seed (default: all).")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of result, report and rankings.")] = Path(
-        "evaluation"
-    ),
-    split: Annotated[
-        SplitName,
-        typer.Option("--split", help="How events are held out; cold-* make users or items new."),
-    ] = "leave-one-out",
-    part: Annotated[PartName, typer.Option("--part", help="validation to tune by, test to report.")] = "test",
-    last: Annotated[
-        int, typer.Option("--last", help="Hold out each user's last so many events, each a target.")
-    ] = 1,
-    cold: Annotated[
-        int, typer.Option("--cold", help="How many first events of a new user are known, for cold-users.")
-    ] = 0,
-    share: Annotated[
-        float | None,
-        typer.Option(
-            "--share",
-            help="temporal: share of the events to learn from (.8); cold-users: share of users made new (.5); "
-            "cold-items: share of items made new (.1).",
-        ),
-    ] = None,
+    domain: DomainOption = "movies",
+    systems: SystemsOption = "hybrid",
+    users: UsersOption = None,
+    out: OutOption = DEFAULT_OUT,
+    split: SplitOption = "leave-one-out",
+    part: PartOption = "test",
+    last: LastOption = 1,
+    cold: ColdOption = 0,
+    share: ShareOption = None,
     protocol: Annotated[
         ProtocolName,
         typer.Option(
             "--protocol",
-            help="full: rank the catalogue; sampled: target + sampled items, which does not compare with full; "
-            "rated: tell liked from disliked.",
+            help="full: rank the catalogue; sampled: target + sampled items, not comparable with full; "
+            "rated: separate liked from disliked items.",
         ),
     ] = "full",
     sampled: Annotated[
@@ -80,8 +147,8 @@ def evaluate(
         WishName,
         typer.Option(
             "--wish",
-            help="Ask for the target in words made of its own facts, title withheld: beside the history, or alone. "
-            "--reasons: for an item of the catalogue, beside.",
+            help="Ask for the target in words made of its attributes, without its title: "
+            "together with the history, or alone.",
         ),
     ] = "none",
     candidates: Annotated[
@@ -89,149 +156,35 @@ def evaluate(
         typer.Option("--candidates", help="Rank these: a JSON file, user id -> list of item ids."),
     ] = None,
     depth: Annotated[int, typer.Option("--depth", help="How many items of the catalogue are ranked.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Of every draw: users, items, resamples.")] = 0,
-    attack: Annotated[
-        bool,
-        typer.Option(
-            "--attack", help="Plant hostile texts, and tell how far they move an item in the served ranking."
-        ),
-    ] = False,
-    noise: Annotated[
-        bool,
-        typer.Option(
-            "--noise", help="Put random items into histories; what is kept, with and without the filter."
-        ),
-    ] = False,
-    reasons: Annotated[
-        bool,
-        typer.Option("--reasons", help="Measure the reasons of what is served instead: are they true?"),
-    ] = False,
-    k: Annotated[int, typer.Option("-k", help="--reasons: of the first so many items.")] = 5,
-    lang: LanguageOption = None,
-    style: StyleOption = None,
-    references: Annotated[
-        Path | None,
-        typer.Option(
-            "--references", help='--reasons: what people wrote, lines of {"item": ID, "text": "..."}.'
-        ),
-    ] = None,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", help="--reasons: ask for so many people at the same time.")
-    ] = 1,
-    online: Annotated[
-        bool,
-        typer.Option(
-            "--online", help="Compare the arms of scenarios instead, by the feedback that the service keeps."
-        ),
-    ] = False,
-    scenario: Annotated[
-        str | None, typer.Option("--scenario", help="--online: this one alone (default: each).")
-    ] = None,
-    since: Annotated[
-        dt.datetime | None,
-        typer.Option("--since", formats=DATES, help="--online: what was served since then, UTC."),
-    ] = None,
+    seed: SeedOption = 0,
     only: Annotated[
-        bool, typer.Option("--only", help="Leave out the baselines that stand in every table.")
+        bool, typer.Option("--only", help="Leave out the baselines that every table has.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew where the folder holds another run.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print result.json.")] = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare recommenders on held-out events, with intervals, leak checks and baselines.
 
-    A run that was stopped goes on where it was. Exits with 1 if a system failed.
+    An interrupted run continues where it stopped. Exits with 1 if a system failed.
+    The commands below measure reasons, robustness and scenarios.
     """
-    check_options(context, "reasons" if reasons else "arms" if online else "rankings")
-    if online:
-        compared = run_online(domain, scenario, since)
-        if as_json:
-            print_json([dataclasses.asdict(one) for one in compared])
-        else:
-            show_online(compared)
+    if context.invoked_subcommand is not None:
+        _refuse_options(context, context.invoked_subcommand)
         return
-    command = " ".join(["recsys", *sys.argv[1:]])
-    if reasons:
-        measured = run_reasons(
-            domain,
-            out,
-            users=users,
-            k=k,
-            seed=seed,
-            lang=lang,
-            style=style,
-            references=references,
-            wish=wish,
-            concurrency=concurrency,
-            overwrite=overwrite,
-            command=command,
-        )
-        if as_json:
-            print_json(measured)
-        else:
-            show_reasons(measured, out)
-        return
-
-    from recsys.cli.evaluate_robustness import run_studies, show_studies
-    from recsys.config import load_domain, load_settings
+    from recsys.config import load_domain
     from recsys.data.importers import read_domain
-    from recsys.data.splits import of_users
-    from recsys.evaluation.protocol.base import EvaluationData
-    from recsys.evaluation.protocol.tasks import among_new
-    from recsys.evaluation.protocol.wishes import wished
-    from recsys.evaluation.runner import evaluate as run
+    from recsys.evaluation import runner
 
-    names = [name for part_ in systems.split(",") if (name := part_.strip())]
-    if candidates is not None and protocol != "full":
-        raise RequestError(
-            f"--candidates and --protocol {protocol} are two protocols", hint="choose one of them"
-        )
-    if new_only and (protocol == "rated" or candidates is not None):
-        raise RequestError(
-            "--new-only ranks items of the split", hint="use --protocol full or sampled with it"
-        )
-    if wish != "none" and protocol == "rated":
-        raise RequestError(
-            "rated pairs have nothing to wish for", hint="leave --wish or --protocol rated out"
-        )
-    found = load_domain(domain)
+    task = TaskOptions(protocol, sampled, new_only, wish, candidates, seed)
+    task.check()
+    options = SplitOptions(split, part, last, cold, share, users, seed)
+    loaded = load_domain(domain)
     with ProgressBars() as progress:
-        batch = read_domain(found, progress)
-        held_out = _split(batch, split, part, last, cold, share, seed)
-        if users is not None:
-            held_out = of_users(held_out, users, seed=seed)
-        if wish != "none":
-            by_id = {item.id: item for item in batch.items}
-            held_out = wished(held_out, by_id, found, wish, seed=seed)
-        if new_only:
-            asked, how = among_new(held_out, sampled if protocol == "sampled" else None, seed=seed)
-        else:
-            asked, how = _protocol(batch, held_out, found.feedback, protocol, sampled, candidates, seed)
-        data = EvaluationData.of(
-            found,
-            batch.items,
-            {user.id: user for user in batch.users},
-            asked,
-            seed=seed,
-            settings=load_settings(),
-            progress=progress,
-        )
-        if attack or noise:
-            asked_for = {"attack": attack, "noise": noise}
-            result = run_studies(data, names, out, overwrite=overwrite, command=command, **asked_for)
-            show_studies(result, out, as_json, **asked_for)
-            return
-        result = run(
-            data,
-            names,
-            out,
-            protocol=how,
-            depth=depth,
-            only=only,
-            overwrite=overwrite,
-            command=command,
-        )
+        batch = read_domain(loaded, progress)
+        cases, how = task.apply(options.split(batch.interactions), batch, loaded)
+        data = evaluation_data(loaded, batch, cases, seed, progress)
+        run = runner.RunOptions(how, depth, not only, overwrite, command_line())
+        result = runner.evaluate(data, system_names(systems), out, run)
     if as_json:
         print_json(result)
     else:
@@ -240,81 +193,64 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _split(
-    batch: ImportBatch, name: SplitName, part: PartName, last: int, cold: int, share: float | None, seed: int
-) -> Split:
-    from recsys.data import splits
-
-    chosen = SHARE.get(name, 0.0) if share is None else share
-    if share is not None and name not in SHARE:
-        raise RequestError(f"--share says nothing of the split {name}", hint=f"it is for {', '.join(SHARE)}")
-    if not 0 < chosen <= 1 and name in SHARE:
-        raise RequestError(f"a share of {chosen} cannot be", hint="choose between 0 and 1")
-    if name == "temporal":
-        return splits.temporal(batch.interactions, share=chosen, part=part)
-    if name == "cold-items":
-        return splits.cold_items(batch.interactions, share=chosen, seed=seed, part=part)
-    whole = splits.leave_one_out(batch.interactions, part, last)
-    return splits.cold_users(whole, cold, seed=seed, share=chosen) if name == "cold-users" else whole
-
-
-def _protocol(
-    batch: ImportBatch,
-    split: Split,
-    feedback: Any,
-    name: ProtocolName,
-    sampled: int,
-    candidates: Path | None,
-    seed: int,
-) -> tuple[Split, Protocol]:
-    from recsys.evaluation.protocol import tasks
-
-    items = [item.id for item in batch.items]
-    if candidates is not None:
-        return tasks.from_file(split, candidates, {user.id for user in batch.users}, set(items), seed=seed)
-    if name == "sampled":
-        return tasks.sampled(split, items, sampled, seed=seed)
-    return tasks.rated(split, feedback) if name == "rated" else (split, tasks.FULL)
+def _refuse_options(context: typer.Context, command: str) -> None:
+    """Raise RequestError for options before the subcommand, which it would not see."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            flag = parameter.opts[0]
+            raise RequestError(
+                f"{flag} stands before '{command}'", hint=f"write recsys evaluate {command} {flag} ..."
+            )
 
 
 def _show(result: Mapping[str, Any], out: Path) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
     run, systems, primary = result["run"], result["systems"], result["primary"]
     order = sorted(systems, key=lambda name: -systems[name]["metrics"][primary]["value"])
-    others = [name for name in order if name not in run["requested"]] or order
-    rival = others[0] if others else ""
-    metrics = [name for name in SHOWN if any(name in found["metrics"] for found in systems.values())]
-    title = f"{run['title']}, {run['part']}, {run['users']:,} users"
-    table = Table(box=None, padding=(0, 1), header_style="dim", title=escape(title), title_justify="left")
-    table.add_column("", no_wrap=True)
-    for name in (*metrics, f"{primary}\nminus\n{rival}"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in order:
-        found = systems[name]["metrics"]
-        cells = [with_interval(found.get(metric)) for metric in metrics]
-        difference = result["paired"].get(f"{name}-{rival}", {}).get(primary)
-        asked = f"[bold cyan]{name}[/]" if name in run["requested"] else name
-        table.add_row(asked, *cells, with_interval(difference, sign="+"))
     if systems:
-        console.print(table)
+        _show_systems(result, order)
     for name in order:
-        if name in run["requested"] and (found := systems[name]["calibration"]):
-            console.print(_calibration(escape(name), found))
+        if name in run["requested"] and (calibration := systems[name]["calibration"]):
+            console.print(_calibration(escape(name), calibration))
     for note in result["notes"]:
         console.print(f"[yellow]note:[/] {escape(note)}")
     for name, message in result["failed"].items():
-        errors.print(f"[bold red]failed:[/] {escape(name)}: {escape(message)}")
+        error_console.print(f"[bold red]failed:[/] {escape(name)}: {escape(message)}")
     console.print(f"report: {escape(str(out / 'report.html'))}", style="dim")
 
 
-def _calibration(name: str, found: Mapping[str, Any]) -> str:
-    """The calibration error as it is, and what would mend it."""
+def _show_systems(result: Mapping[str, Any], order: list[str]) -> None:
+    """Print a row per system, with its difference to the best one that was not requested."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    run, systems, primary = result["run"], result["systems"], result["primary"]
+    rival = next((name for name in order if name not in run["requested"]), order[0])
+    shown = [
+        metric for metric in SHOWN_METRICS if any(metric in system["metrics"] for system in systems.values())
+    ]
+    title = f"{run['title']}, {run['part']}, {run['users']:,} users"
+    table = Table(box=None, padding=(0, 1), header_style="dim", title=escape(title), title_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in (*shown, f"{primary}\nminus\n{rival}"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in order:
+        metrics = systems[name]["metrics"]
+        cells = [format_with_interval(metrics.get(metric)) for metric in shown]
+        difference = result["paired"].get(f"{name}-{rival}", {}).get(primary)
+        label = f"[bold cyan]{name}[/]" if name in run["requested"] else name
+        table.add_row(label, *cells, format_with_interval(difference, sign="+"))
+    console.print(table)
+
+
+def _calibration(name: str, calibration: Mapping[str, Any]) -> str:
+    """The calibration error, and what it is after each recalibration."""
     from recsys.evaluation.results.report import figure
 
     def error(of: Mapping[str, Any]) -> str:
         return f"{figure(of['ece'], 4)} ({figure(of['ece_low'], 4)} to {figure(of['ece_high'], 4)})"
 
-    mended = (f"; after {way} {error(of)}" for way, of in found.get("after", {}).items())
-    return f"[dim]calibration error of[/] {name}: {error(found)}{''.join(mended)}"
+    recalibrated = (f"; after {method} {error(of)}" for method, of in calibration.get("after", {}).items())
+    return f"[dim]calibration error of[/] {name}: {error(calibration)}{''.join(recalibrated)}"

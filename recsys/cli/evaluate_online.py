@@ -1,33 +1,50 @@
-"""`recsys evaluate --online`: the arms of scenarios, compared by what people said of what they were served."""
+"""`recsys evaluate online`."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from recsys.cli.output import console, with_interval
+import typer
+
+from recsys.cli.options import DomainOption, JsonOption
+from recsys.cli.output import console, format_with_interval, print_json
 
 if TYPE_CHECKING:
     from recsys.evaluation.online import OnlineResult
     from recsys.utils.intervals import Interval
 
+DATE_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
-def run_online(domain: str, scenario: str | None, since: dt.datetime | None) -> list[OnlineResult]:
-    """Compare from the store of this machine's settings. `since` is UTC unless it says otherwise."""
+
+def evaluate_online(
+    domain: DomainOption = "movies",
+    scenario: Annotated[str | None, typer.Option("--scenario", help="Only this one (default: each).")] = None,
+    since: Annotated[
+        dt.datetime | None,
+        typer.Option("--since", formats=DATE_FORMATS, help="Only lists served since then, UTC."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the arms of scenarios by the feedback that the service recorded."""
     from recsys.config import load_domain, load_settings
     from recsys.data.store import Store
-    from recsys.evaluation.online import evaluate_online
+    from recsys.evaluation import online
 
-    found = load_domain(domain)
+    loaded = load_domain(domain)
     moment = None if since is None else (since if since.tzinfo else since.replace(tzinfo=dt.UTC)).timestamp()
     with Store(load_settings().database_url) as store:
-        return evaluate_online(store, found, scenario, since=moment)
+        results = online.evaluate_online(store, loaded, scenario, since=moment)
+    if as_json:
+        print_json([dataclasses.asdict(result) for result in results])
+    else:
+        _show(results)
 
 
-def show_online(results: Sequence[OnlineResult]) -> None:
-    """A table for each scenario: an arm a line, and below a rate its interval and its difference to the control."""
+def _show(results: Sequence[OnlineResult]) -> None:
+    """Print a table per scenario: a row per arm, each rate above its difference to the control."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -37,29 +54,29 @@ def show_online(results: Sequence[OnlineResult]) -> None:
         title = escape(f"{result.domain}: {result.scenario}")
         table = Table(box=None, padding=(0, 1), header_style="dim", title=title, title_justify="left")
         table.add_column("arm", no_wrap=True)
-        for name in ("share", "people", "lists", *(rate.replace("_", " ") for rate in RATES)):
-            table.add_column(name, justify="right", no_wrap=True)
+        for heading in ("share", "people", "lists", *(rate.replace("_", " ") for rate in RATES)):
+            table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("feedback")
         for arm in result.arms:
             rates = [_cell(arm.rates.get(rate), arm.differences.get(rate)) for rate in RATES]
-            said = ", ".join(f"{count:,} {event}" for event, count in arm.feedback.items())
+            feedback = ", ".join(f"{count:,} {event}" for event, count in arm.feedback.items())
             counts = f"{arm.share:.0%}", f"{arm.users:,}", f"{arm.served:,}"
-            table.add_row(escape(arm.arm), *counts, *rates, said or "none")
+            table.add_row(escape(arm.arm), *counts, *rates, feedback or "none")
         console.print(table)
         if result.mismatch_p is not None:
-            console.print(f"people as the shares say: p {result.mismatch_p:.3g} (chi-square)", style="dim")
+            console.print(f"people against the shares: p {result.mismatch_p:.3g} (chi-square)", style="dim")
         for note in result.notes:
             console.print(f"[yellow]note:[/] {escape(note)}")
 
 
 def _cell(rate: Interval | None, difference: Interval | None) -> str:
-    """The rate with its interval, then the difference: bold where its interval leaves out 0."""
+    """The rate, then its difference to the control: bold where the interval excludes 0."""
     from recsys.evaluation.results.report import figure
 
-    shown = with_interval(dataclasses.asdict(rate) if rate else None)
+    cell = format_with_interval(dataclasses.asdict(rate) if rate else None)
     if difference is None:
-        return shown
+        return cell
     sign = "+" if difference.value > 0 else ""
     style = "bold" if difference.low > 0 or difference.high < 0 else "dim"
     against = f"{sign}{figure(difference.value)} ({figure(difference.low)} to {figure(difference.high)})"
-    return f"{shown}\n[{style}]{against}[/]"
+    return f"{cell}\n[{style}]{against}[/]"
