@@ -1,9 +1,8 @@
-"""Which events are learned from, and which are asked about.
+"""Splits of the events into a train part and held-out cases.
 
-Events come oldest first; those of the same moment, or of unknown time, stay in order
-of arrival, as `Store.interactions` and `in_time_order` give them. An event is known by
-its user, item and time. Everywhere a target is something new to its user: an event on
-an item that the user met before gives no case.
+Events are ordered oldest first; those of equal or unknown time stay in order of arrival,
+as `Store.interactions` and `in_time_order` return them. An event is identified by its
+user, item and time. A target is always a user's first interaction with its item.
 """
 
 from __future__ import annotations
@@ -28,50 +27,38 @@ NEW = "A target that its user met before gives no case."
 
 @dataclass(frozen=True)
 class Case:
-    """One question to a system: what will this user meet next?
-
-    `history` is oldest first, all of it strictly before `target` in the user's order.
-    `candidates` are the only items to rank; None means the full catalogue. `wish` is what
-    the user asks for in words, empty if nothing.
-    """
+    """One question to a system: which item does this user interact with next?"""
 
     user_id: str
-    history: tuple[Interaction, ...]
+    history: tuple[Interaction, ...]  # oldest first, all strictly before the target
     target: Interaction
-    candidates: tuple[str, ...] | None = None
-    wish: str = ""
+    candidates: tuple[str, ...] | None = None  # the only items to rank; None: the full catalogue
+    wish: str = ""  # what the user asks for in words
 
 
 @dataclass(frozen=True)
 class Split:
-    """Events cut into those that may be learned from and those that are asked about.
-
-    `rule` says in words how. `train` (oldest first) is all that anything may be learned
-    from, `held_out` (oldest first) every other event: targets, events kept for another
-    part, events of users or items that are to be new. `withheld` are ids of items of
-    which train has no event on purpose, `new` those of them that this part asks about.
-    `part` says which figures these are.
-    """
+    """Events divided into a train part and held-out cases."""
 
     name: str
-    rule: str
-    train: tuple[Interaction, ...]
+    rule: str  # how the events are divided, in words
+    train: tuple[Interaction, ...]  # all that may be learned from, oldest first
     cases: tuple[Case, ...]
-    withheld: frozenset[str] = frozenset()
-    held_out: tuple[Interaction, ...] = ()
+    withheld: frozenset[str] = frozenset()  # items without events in train, on purpose
+    held_out: tuple[Interaction, ...] = ()  # every event that is not in train, oldest first
     part: Part = "test"
-    new: frozenset[str] = frozenset()
+    new: frozenset[str] = frozenset()  # the withheld items that this part asks about
 
 
 def event_key(event: Interaction) -> EventKey:
-    """What an event is known by."""
+    """What identifies an event."""
     return (event.user_id, event.item_id, event.timestamp)
 
 
 def in_time_order(events: Iterable[Interaction]) -> list[Interaction]:
-    """Oldest first, ties in the order given; events without a time before all others.
+    """Sort oldest first, ties in the given order; events without a time come first.
 
-    An event that is given twice counts once, as it was given last.
+    Of duplicates the last one is kept.
     """
     distinct = {event_key(event): event for event in events}.values()
     return sorted(distinct, key=lambda event: -math.inf if event.timestamp is None else event.timestamp)
@@ -80,11 +67,17 @@ def in_time_order(events: Iterable[Interaction]) -> list[Interaction]:
 def leave_one_out(
     events: Iterable[Interaction], part: Part = "test", last: int = 1, reserved: int | None = None
 ) -> Split:
-    """Each user's last `last` events are targets, each with all the user's events before it.
+    """Hold out each user's last events, each a target after all of the user's earlier ones.
 
-    Validation does the same after each user's last `reserved` events (default: `last`, which
-    are the targets of the test) are removed. A user's first event is never held out, so
-    that users with few events stay in train; who has one event alone gives no case.
+    A user's first event is never held out, so that users with few events stay in train; a
+    user with a single event gives no case.
+
+    Args:
+        events: In any order.
+        part: Validation removes the reserved events first, then does the same.
+        last: Events to hold out per user.
+        reserved: Last events per user that validation removes. Default: `last`, the
+            targets of the test.
     """
     if last < 1:
         raise RequestError(f"the last {last} events cannot be held out", hint="hold out 1 or more")
@@ -92,10 +85,10 @@ def leave_one_out(
     train_keys: set[EventKey] = set()
     cases: list[Case] = []
     ordered = in_time_order(events)
-    for user, own in sorted(_by_user(ordered).items()):
-        known = own[: max(1, len(own) - reserved)]
+    for user, user_events in sorted(_by_user(ordered).items()):
+        known = user_events[: max(1, len(user_events) - reserved)]
         cut = max(1, len(known) - last)
-        train_keys.update(map(event_key, own[:cut]))
+        train_keys.update(map(event_key, user_events[:cut]))
         cases += _cases(user, known, range(cut, len(known)))
     what = "last event is" if last == 1 else f"last {last} events are"
     before = f" after the last {reserved} were removed" if reserved else ""
@@ -114,12 +107,17 @@ def temporal(
     part: Part = "test",
     every: bool = False,
 ) -> Split:
-    """Learned from: everything before a moment. Asked about: each user's first event from then on.
+    """Train on everything before a moment; each user's first event from then on is a target.
 
-    The moment is `at` (seconds since 1970), or that of the first event after `share` of them.
-    With `every`, every later event is a target. Validation splits the test's train once
-    more, at the same share of it. Raises RequestError if no event has a time, or nothing
-    lies on one side.
+    Args:
+        events: In any order.
+        share: The moment is that of the first event after this share of them.
+        at: The moment in seconds since 1970, instead of `share`.
+        part: Validation splits the train part of the test once more, at the same share.
+        every: Make every later event a target.
+
+    Raises:
+        RequestError: No event has a time, or one side is empty.
     """
     ordered = in_time_order(events)
     moment = _moment(ordered, share) if at is None else at
@@ -131,40 +129,42 @@ def temporal(
     else:
         known = ordered
     if not train or len(train) == len(known):
-        raise RequestError("the moment of the split leaves nothing on one side", hint="choose another")
+        raise RequestError("the moment of the split leaves one side empty", hint="choose another")
     cases: list[Case] = []
-    learned = {user: len(own) for user, own in _by_user(train).items()}
-    for user, own in sorted(_by_user(known).items()):
-        after = list(_cases(user, own, range(max(1, learned.get(user, 0)), len(own))))
-        # Who has no event before the moment is new to every system: `cold_users` asks about them.
-        cases += (after if every else after[:1]) if user in learned else []
+    n_train = {user: len(user_events) for user, user_events in _by_user(train).items()}
+    for user, user_events in sorted(_by_user(known).items()):
+        targets = range(max(1, n_train.get(user, 0)), len(user_events))
+        later = list(_cases(user, user_events, targets))
+        # Users without an event before the moment are new: `cold_users` asks about those.
+        cases += (later if every else later[:1]) if user in n_train else []
     train_keys = set(map(event_key, train))
     what = "Every event" if every else "The first event"
     rule = (
-        f"Train is everything before {moment:.0f} s since 1970, events at that very moment not among it. {what} of "
-        f"each known user from then on is a target, and the history all of the user's own events before it. "
-        f"{TIES} {NEW}"
+        f"Train is everything before {moment:.0f} s since 1970, events at that very moment not among it. "
+        f"{what} of each known user from then on is a target, and the history all of the user's own events "
+        f"before it. {TIES} {NEW}"
     )
     return _split("temporal", rule, ordered, cases, lambda event: event_key(event) in train_keys, part)
 
 
 def cold_users(split: Split, n: int, *, seed: int = 0, share: float = 0.5) -> Split:
-    """A share of the case users made new: no event of theirs in train, their first `n` in the history.
+    """Make a share of the case users new: none of their events in train, `n` in the history.
 
-    Which users is chosen by the seed alone, whatever `n`: figures for several `n` are of
-    the same people and the same targets. Only new users give cases.
+    The seed alone chooses the users, whatever `n`: results for several `n` are about the
+    same users and targets. Only new users give cases.
     """
     if n < 0:
-        raise RequestError(f"a history of {n} events cannot be", hint="keep 0 or more")
-    people = sorted({case.user_id for case in split.cases})
-    new = set(random.Random(f"{seed}/cold users").sample(people, math.ceil(share * len(people))))
+        raise RequestError(f"a history cannot have {n} events", hint="keep 0 or more")
+    users = sorted({case.user_id for case in split.cases})
+    new = set(random.Random(f"{seed}/cold users").sample(users, math.ceil(share * len(users))))
     cases = [
         dataclasses.replace(case, history=case.history[:n]) for case in split.cases if case.user_id in new
     ]
     moved = [event for event in split.train if event.user_id in new]
     rule = (
-        f"{split.rule} Of the users with a case {share:.0%} (seed {seed}) are new: train has no event of theirs, and "
-        f"all that is known is the first {n} of their events. What else they met may be recommended, which counts as wrong."
+        f"{split.rule} Of the users with a case {share:.0%} (seed {seed}) are new: train has no event of "
+        f"theirs, and all that is known is the first {n} of their events. What else they met may be "
+        "recommended, which counts as wrong."
     )
     return dataclasses.replace(
         split,
@@ -177,32 +177,32 @@ def cold_users(split: Split, n: int, *, seed: int = 0, share: float = 0.5) -> Sp
 
 
 def hash_fraction(item_id: str, seed: int = 0) -> float:
-    """A number in [0, 1) that belongs to an item, whatever else is in the catalogue.
+    """Hash an item to a number in [0, 1), whatever else is in the catalogue.
 
-    A share of the items is new to a test, and as large a share after it to the validation;
-    tuning holds out the items below `[finetune.examples] held_items`, of seed 0.
+    The lowest share of the items is new to the test, the next share to the validation;
+    fine-tuning holds out the items below `[finetune.examples] held_items`, of seed 0.
     """
     return _hashed(f"{seed}/cold items/{item_id}") / 2**48
 
 
 def fold_of(user_id: str, folds: int) -> int:
-    """Which of so many folds a user is in, whoever else there is: 0, 1, ... `folds` - 1."""
+    """Hash a user to a fold, 0 to `folds` - 1, whatever other users there are."""
     return _hashed(f"folds/{user_id}") % folds
 
 
 def _hashed(name: str) -> int:
-    """A number of 48 bits that belongs to a name."""
+    """48 bits of the SHA-256 of a name."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:6], "big")
 
 
 def cold_items(
     events: Iterable[Interaction], *, share: float = 0.1, seed: int = 0, part: Part = "test"
 ) -> Split:
-    """A share of the items made new: no event on them in train or in any history.
+    """Make a share of the items new: no event on them in train or in any history.
 
-    The target is the last such item that each user met for the first time; the history is
-    what the user met before it. What users with a case did after their target is held out too. Validation
-    withholds as many of the other items, with those of the test gone altogether.
+    The target is each user's last first interaction with a new item, the history what came
+    before it; what came after it is held out too. Validation withholds as many of the other
+    items and drops those of the test altogether.
     """
     ordered = in_time_order(events)
     fractions = {event.item_id: hash_fraction(event.item_id, seed) for event in ordered}
@@ -211,57 +211,63 @@ def cold_items(
     new = frozenset(item for item in hidden if fractions[item] >= low)
     train_keys: set[EventKey] = set()
     cases: list[Case] = []
-    for user, own in sorted(_by_user(ordered).items()):
-        met_new = [position for position in _first_meetings(own) if own[position].item_id in new]
-        known = [event for event in own[: met_new[-1]] if event.item_id not in hidden] if met_new else []
-        if known:
-            cases.append(Case(user, tuple(known), own[met_new[-1]]))
-        learned = known or [event for event in own if event.item_id not in hidden]
+    for user, user_events in sorted(_by_user(ordered).items()):
+        targets = [
+            position for position in _first_interactions(user_events) if user_events[position].item_id in new
+        ]
+        before = user_events[: targets[-1]] if targets else []
+        history = [event for event in before if event.item_id not in hidden]
+        if history:
+            cases.append(Case(user, tuple(history), user_events[targets[-1]]))
+        learned = history or [event for event in user_events if event.item_id not in hidden]
         train_keys.update(map(event_key, learned))
     rule = (
-        f"{share:.0%} of the items (seed {seed}) are new: train and histories have no event on them. The target is each "
-        f"user's last first meeting with a new item, the history all events on other items before it; what came after it is in "
-        f"no train. {TIES}"
+        f"{share:.0%} of the items (seed {seed}) are new: train and histories have no event on them. The "
+        "target is each user's last first meeting with a new item, the history all events on other items "
+        f"before it; what came after it is in no train. {TIES}"
     )
     split = _split("cold-items", rule, ordered, cases, lambda event: event_key(event) in train_keys, part)
     return dataclasses.replace(split, withheld=hidden, new=new)
 
 
-def of_users(split: Split, n: int, *, seed: int = 0) -> Split:
-    """The cases of `n` users drawn by the seed; train stays whole. All of them if there are fewer."""
+def sample_users(split: Split, n: int, *, seed: int = 0) -> Split:
+    """Keep the cases of `n` users sampled by the seed, or all if there are fewer.
+
+    The train part stays as it is.
+    """
     if n < 1:
         raise RequestError(f"{n} users cannot be evaluated", hint="ask for 1 or more")
-    people = sorted({case.user_id for case in split.cases})
-    sampled = set(random.Random(f"{seed}/users").sample(people, min(n, len(people))))
+    users = sorted({case.user_id for case in split.cases})
+    sampled = set(random.Random(f"{seed}/users").sample(users, min(n, len(users))))
     return dataclasses.replace(split, cases=tuple(case for case in split.cases if case.user_id in sampled))
 
 
 def _by_user(events: Sequence[Interaction]) -> dict[str, list[Interaction]]:
-    own: dict[str, list[Interaction]] = {}
+    by_user: dict[str, list[Interaction]] = {}
     for event in events:
-        own.setdefault(event.user_id, []).append(event)
-    return own
+        by_user.setdefault(event.user_id, []).append(event)
+    return by_user
 
 
-def _cases(user: str, own: Sequence[Interaction], targets: Iterable[int]) -> Iterator[Case]:
-    """A case for each target position whose item the user meets for the first time."""
-    new = set(_first_meetings(own))
+def _cases(user: str, events: Sequence[Interaction], targets: Iterable[int]) -> Iterator[Case]:
+    """A case for each target position that is a first interaction with its item."""
+    first = set(_first_interactions(events))
     for position in targets:
-        if position in new:
-            yield Case(user, tuple(own[:position]), own[position])
+        if position in first:
+            yield Case(user, tuple(events[:position]), events[position])
 
 
-def _first_meetings(own: Sequence[Interaction]) -> list[int]:
-    """The positions at which a user meets an item for the first time."""
+def _first_interactions(events: Sequence[Interaction]) -> list[int]:
+    """The positions of a user's first interaction with each item."""
     first: dict[str, int] = {}
-    for position, event in enumerate(own):
+    for position, event in enumerate(events):
         first.setdefault(event.item_id, position)
     return list(first.values())
 
 
 def _moment(ordered: Sequence[Interaction], share: float) -> float:
     if not 0 < share < 1:
-        raise RequestError(f"a share of {share} leaves nothing on one side", hint="choose between 0 and 1")
+        raise RequestError(f"a share of {share} leaves one side empty", hint="choose between 0 and 1")
     moment = ordered[math.floor(share * len(ordered))].timestamp if ordered else None
     if moment is None:
         raise RequestError(

@@ -1,7 +1,7 @@
-"""Which arm of a scenario people liked better: what the service recommended to them, and their feedback on it.
+"""Comparison of a scenario's arms by the feedback on what the service recommended.
 
-A figure is the mean over people of a share of their lists, so that who comes often counts no more
-than who comes once. People are in one arm only, hence the difference of two arms is that of two
+A rate is the mean over people of a share of their lists, so that frequent visitors count no
+more than others. Every person is in one arm, so the difference of two arms is that of two
 independent samples.
 """
 
@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import sqlalchemy as sa
 
 from recsys.config import Domain, Scenario
-from recsys.data.database import EXPOSURES, FEEDBACK
+from recsys.data.exposures import ServedList, served_lists
 from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.recommender.experiments import shares
@@ -26,7 +25,7 @@ RATES: Mapping[str, frozenset[str]] = {
     "click_rate": frozenset({"clicked", "chosen"}),
     "dislike_rate": frozenset({"disliked", "dismissed"}),
 }
-"""Share of a person's lists of which they said any of these of any item."""
+"""Share of a person's lists with any of these kinds of feedback on any item."""
 
 MISMATCH_P = 0.001  # Kohavi, Tang and Xu: Trustworthy online controlled experiments, 2020, chapter 21
 MIN_EXPECTED = 5  # people in every arm, below which chi-square says nothing
@@ -34,56 +33,47 @@ FEW = 30  # people in an arm, below which a bootstrap is too sure of itself
 
 
 @dataclass(frozen=True)
-class ArmFigures:
-    """What became of one arm. `share` is that of the people it should have; `feedback` counts events by kind.
-
-    `rates` and `differences` (to the control) are as in `RATES`, with their bootstrap 95 % intervals;
-    empty where nobody was there to compare.
-    """
+class ArmResult:
+    """The people, lists and feedback of one arm."""
 
     arm: str
-    share: float
-    served: int
+    share: float  # of the people that it should have
+    served: int  # lists
     users: int
-    feedback: Mapping[str, int]
-    rates: Mapping[str, Interval] = field(default_factory=dict)
-    differences: Mapping[str, Interval] = field(default_factory=dict)
+    feedback: Mapping[str, int]  # events by kind
+    rates: Mapping[str, Interval] = field(default_factory=dict)  # as in `RATES`; empty without people
+    differences: Mapping[str, Interval] = field(default_factory=dict)  # to the control's rates
 
 
 @dataclass(frozen=True)
 class OnlineResult:
-    """The arms of a scenario, the control first.
-
-    `mismatch_p` is the p value of "people came as the shares say" (chi-square), None for too few
-    people. `mismatch` says that they did not: something loses people of one arm, and no figure
-    can be trusted before it is found. `moved` people were in several arms and are left out.
-    """
+    """The compared arms of a scenario."""
 
     domain: str
     scenario: str
-    since: float | None
-    arms: tuple[ArmFigures, ...]
-    mismatch_p: float | None
-    mismatch: bool
-    moved: int
+    since: float | None  # seconds since 1970
+    arms: tuple[ArmResult, ...]  # the control first
+    mismatch_p: float | None  # of the sample ratio mismatch test, None for too few people
+    mismatch: bool  # the arms lost people unequally: no rate can be trusted
+    moved: int  # people who were in several arms and are left out
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _List:
-    """A list that was served, and the kinds of feedback on it."""
-
-    arm: str
-    unit: str
-    events: Counter[str]
 
 
 def evaluate_online(
     store: Store, domain: Domain, scenario: str | None = None, *, since: float | None = None, seed: int = 0
 ) -> list[OnlineResult]:
-    """Compare the arms of one scenario, or of each; of lists served `since` (seconds since 1970).
+    """Compare the arms of one scenario, or of each.
 
-    Raises RequestError for a domain without scenarios or one it does not have, StoreError.
+    Args:
+        store: Where the service keeps lists and feedback.
+        domain: With its scenarios.
+        scenario: Only this one.
+        since: Only lists served since then, in seconds since 1970.
+        seed: Of the resamples.
+
+    Raises:
+        RequestError: The domain has no scenarios, or not this one.
+        StoreError: The store cannot be read.
     """
     if not domain.scenarios:
         raise RequestError(
@@ -100,59 +90,45 @@ def evaluate_online(
 
 def _compare(store: Store, domain: Domain, name: str, since: float | None, seed: int) -> OnlineResult:
     scenario = domain.scenarios[name]
-    every = _served(store, domain.name, name, since)
+    lists = served_lists(store, domain.name, name, since)
     known = {arm.name for arm in scenario.arms}
     arms_of: dict[str, set[str]] = defaultdict(set)
-    for one in every:
-        arms_of[one.unit].add(one.arm)
+    for served in lists:
+        arms_of[served.unit].add(served.arm)
     moved = {unit for unit, arms in arms_of.items() if len(arms) > 1}
-    kept = [one for one in every if one.arm in known and one.unit not in moved]
-    arms = _figures(scenario, kept, seed)
-    p = mismatch([arm.users for arm in arms], [arm.share for arm in arms])
+    kept = [served for served in lists if served.arm in known and served.unit not in moved]
+    arms = _arm_results(scenario, kept, seed)
+    p = ratio_mismatch_p([arm.users for arm in arms], [arm.share for arm in arms])
+    mismatch = p is not None and p < MISMATCH_P
     notes = []
-    if not every:
+    if not lists:
         notes.append("nothing was served yet: the service keeps what it recommends to users and sessions")
-    if gone := sorted({one.arm for one in every} - known):
+    if gone := sorted({served.arm for served in lists} - known):
         notes.append(f"no longer in domain.toml, and left out: {', '.join(gone)}")
     if moved:
         notes.append(f"{len(moved)} people were in several arms and are left out: --since the last change")
-    if every and (few := [arm.arm for arm in arms if arm.users < FEW]):
+    if lists and (few := [arm.arm for arm in arms if arm.users < FEW]):
         notes.append(f"fewer than {FEW} people in {', '.join(few)}: intervals there are too narrow")
-    wrong = p is not None and p < MISMATCH_P
-    if wrong:
+    if mismatch:
         notes.append(
             "people did not come as the shares say: trust no figure before it is known why. "
             "If shares were changed, use --since"
         )
-    return OnlineResult(domain.name, name, since, arms, p, wrong, len(moved), tuple(notes))
+    return OnlineResult(domain.name, name, since, arms, p, mismatch, len(moved), tuple(notes))
 
 
-def _served(store: Store, domain: str, scenario: str, since: float | None) -> list[_List]:
-    """Every list of a scenario with the feedback on it."""
-    e, f = EXPOSURES.c, FEEDBACK.c
-    of = (e.domain == domain) & (e.scenario == scenario)
-    if since is not None:
-        of &= e.time >= since
-    on = (f.domain == e.domain) & (f.recommendation_id == e.recommendation_id)
-    events = sa.select(e.recommendation_id, f.event, sa.func.count()).join_from(EXPOSURES, FEEDBACK, on)
-    events = events.where(of).group_by(e.recommendation_id, f.event)
-    with store.transaction() as connection:
-        lists = connection.execute(sa.select(e.recommendation_id, e.arm, e.unit).where(of))
-        found = {row.recommendation_id: _List(row.arm, row.unit, Counter()) for row in lists}
-        for recommendation_id, event, count in connection.execute(events):
-            found[recommendation_id].events[event] += count
-    return list(found.values())
-
-
-def _figures(scenario: Scenario, lists: Sequence[_List], seed: int) -> tuple[ArmFigures, ...]:
-    """Each arm by itself and against the control. Every arm is drawn anew, for its people are others."""
-    samples = {arm.name: _Sample.of([one for one in lists if one.arm == arm.name]) for arm in scenario.arms}
+def _arm_results(scenario: Scenario, lists: Sequence[ServedList], seed: int) -> tuple[ArmResult, ...]:
+    """Each arm by itself and against the control; arms are resampled apart, as their people are."""
+    samples = {
+        arm.name: _ArmSample.of([served for served in lists if served.arm == arm.name])
+        for arm in scenario.arms
+    }
     draws = {
         name: Resamples(sample.units, seed=seed + number).draws(mean_of(sample.values))
         for number, (name, sample) in enumerate(samples.items())
         if sample.units
     }
-    control, found = scenario.control.name, []
+    control, results = scenario.control.name, []
     for name, share in shares(scenario).items():
         sample, rates, differences = samples[name], {}, {}
         n = len(sample.units)
@@ -164,32 +140,33 @@ def _figures(scenario: Scenario, lists: Sequence[_List], seed: int) -> tuple[Arm
                 draws[name] - draws[control],
                 n + len(samples[control].units),
             )
-        found.append(ArmFigures(name, share, sample.served, n, sample.feedback, rates, differences))
-    return tuple(found)
+        results.append(ArmResult(name, share, sample.served, n, sample.feedback, rates, differences))
+    return tuple(results)
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """The people of an arm: `values` (people, rates) has the share of each one's lists."""
+class _ArmSample:
+    """The people of an arm."""
 
     units: list[str]
-    values: Values
+    values: Values  # rates per person, (people, rates)
     served: int
     feedback: Mapping[str, int]
 
     @classmethod
-    def of(cls, lists: Sequence[_List]) -> _Sample:
-        """From the lists of one arm."""
-        said: dict[str, list[list[bool]]] = defaultdict(list)
+    def of(cls, lists: Sequence[ServedList]) -> _ArmSample:
+        """Collect the lists of one arm by person."""
+        by_unit: dict[str, list[list[bool]]] = defaultdict(list)
         feedback: Counter[str] = Counter()
-        for one in lists:
-            said[one.unit].append([not kinds.isdisjoint(one.events) for kinds in RATES.values()])
-            feedback.update(one.events)
-        values = np.array([np.mean(of_unit, axis=0) for of_unit in said.values()], dtype=np.float64)
-        return cls(list(said), values, len(lists), dict(sorted(feedback.items())))
+        for served in lists:
+            by_unit[served.unit].append([not kinds.isdisjoint(served.feedback) for kinds in RATES.values()])
+            feedback.update(served.feedback)
+        values = np.array([np.mean(rows, axis=0) for rows in by_unit.values()], dtype=np.float64)
+        return cls(list(by_unit), values, len(lists), dict(sorted(feedback.items())))
 
     @property
     def mean(self) -> Values:
+        """The mean of each rate over people."""
         return np.asarray(self.values.mean(axis=0), dtype=np.float64)
 
 
@@ -201,8 +178,8 @@ def _intervals(values: Values, draws: Values, n: int) -> dict[str, Interval]:
     }
 
 
-def mismatch(users: Sequence[int], shares: Sequence[float]) -> float | None:
-    """p of a sample ratio mismatch (chi-square): how odd these numbers are under these shares; None for too few."""
+def ratio_mismatch_p(users: Sequence[int], shares: Sequence[float]) -> float | None:
+    """Test for a sample ratio mismatch by chi-square; p, or None for too few people."""
     from scipy.stats import chisquare
 
     expected = [share * sum(users) for share in shares]

@@ -1,4 +1,4 @@
-"""How sure a figure is: users are drawn again, with all their cases at once."""
+"""Bootstrap intervals and tests over users: all cases of a user are resampled together."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ CELLS = 4_000_000  # numbers held at once while resampling: 32 MB
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its bootstrap 95 % interval; `n` users stand behind it."""
+    """An estimate with its bootstrap 95 % interval."""
 
     value: float
     low: float
     high: float
-    n: int
+    n: int  # users
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One system's figure minus another's on the same cases, with its 95 % interval.
-
-    `p` is two-sided, `p_holm` corrected for all the differences of that metric in the table.
-    """
+    """One system's estimate minus another's on the same cases, with its 95 % interval."""
 
     value: float
     low: float
     high: float
-    p: float
-    p_holm: float
+    p: float  # two-sided
+    p_holm: float  # corrected for all differences of that metric in the table
 
 
 class Resamples:
-    """Samples of users with replacement, the same ones for every figure of one evaluation.
+    """Samples of users with replacement, the same ones for every estimate of an evaluation.
 
-    `users` names the user of each case: several cases of one user are drawn together.
+    Args:
+        users: The user of each case; the cases of one user are resampled together.
+        seed: Of the samples.
+        resamples: How many samples to draw.
     """
 
     def __init__(self, users: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES) -> None:
@@ -53,7 +53,7 @@ class Resamples:
         self.resamples = resamples
 
     def draws(self, statistic: Statistic) -> Values:
-        """The statistic in every sample, shape (resamples, columns)."""
+        """Compute the statistic in every sample, shape (resamples, columns)."""
         return np.concatenate([statistic(weights) for weights in self._weights()])
 
     def _weights(self) -> Iterator[Values]:
@@ -66,26 +66,26 @@ class Resamples:
             yield counts[:, self._row].astype(np.float64)
 
     def sign_flips(self, differences: Values) -> Values:
-        """Two-sided p value for "the mean difference is 0", per column of (cases, columns).
+        """Test "the mean difference is 0", two-sided, per column of (cases, columns).
 
-        The signs of all of a user's differences flip together, at random; the sample itself
-        counts as one of the flips, so p is never 0.
+        The signs of all of a user's differences flip together, at random; the observed
+        sample counts as one of the flips, so p is never 0.
         """
         per_user = np.zeros((self.n, differences.shape[1]))
         np.add.at(per_user, self._row, differences)
-        found = np.abs(per_user.sum(axis=0))
+        observed = np.abs(per_user.sum(axis=0))
         random = np.random.default_rng([self.seed, 1])
         step = max(1, CELLS // self.n)
         as_extreme = np.ones(differences.shape[1])
         for begun in range(0, self.resamples, step):
             signs = random.choice([-1.0, 1.0], size=(min(step, self.resamples - begun), self.n))
-            # Sums that are equal but for rounding are equal.
-            as_extreme += (np.abs(signs @ per_user) >= found - 1e-9).sum(axis=0)
+            # Sums that differ by rounding alone count as equal.
+            as_extreme += (np.abs(signs @ per_user) >= observed - 1e-9).sum(axis=0)
         return np.asarray(as_extreme / (self.resamples + 1), dtype=np.float64)
 
 
 def mean_of(values: Values) -> Statistic:
-    """Weighted means of the columns of (cases, columns)."""
+    """The statistic of weighted means of the columns of (cases, columns)."""
 
     def statistic(weights: Values) -> Values:
         return np.asarray(weights @ values / weights.sum(axis=1, keepdims=True), dtype=np.float64)
@@ -94,14 +94,14 @@ def mean_of(values: Values) -> Statistic:
 
 
 def bounds(draws: Values) -> Values:
-    """Percentile 95 % bounds per column of (resamples, columns), shape (2, columns)."""
+    """Compute percentile 95 % bounds of (resamples, columns), shape (2, columns)."""
     return np.asarray(np.nanpercentile(draws, [2.5, 97.5], axis=0), dtype=np.float64)
 
 
 def bootstrap(
     values: Sequence[float] | Values, users: Sequence[str] | None = None, *, seed: int = 0
 ) -> Interval:
-    """Mean with its interval. Without `users` every value is another user's."""
+    """Compute a mean with its interval. Without `users` each value is a user of its own."""
     column = np.asarray(values, dtype=np.float64)[:, None]
     samples = Resamples(users or [str(number) for number in range(len(column))], seed=seed)
     low, high = bounds(samples.draws(mean_of(column)))[:, 0]
@@ -109,10 +109,10 @@ def bootstrap(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the chance of any false finding among them stays below p."""
+    """Correct p values for multiple tests by Holm's step-down procedure."""
     corrected = [1.0] * len(p_values)
     largest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        largest = max(largest, min(1.0, p_values[place] * (len(p_values) - rank)))
-        corrected[place] = largest
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = largest
     return corrected

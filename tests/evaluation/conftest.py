@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.utils import plots
+from recsys.evaluation.results import plots
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks import report, robustness
 from recsys.config.retrieval import RetrieverConfig
-from recsys.data.splits import leave_one_out, of_users
+from recsys.data.splits import leave_one_out, sample_users
 from recsys.errors import EngineError, RequestError
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.evaluation.robustness import attacks
@@ -37,7 +37,7 @@ Score = Callable[[str, str], float]
 def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., ScriptedEngine]:
     """Systems get an engine that scores so, and channels fitted with made-up vectors."""
 
-    def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
+    def fit_on_train(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
         return build_retriever(data.items, data.log, HashEmbedder(), RetrieverConfig(), tmp_path / "fitted")[
             0
         ]
@@ -47,13 +47,13 @@ def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Scri
         monkeypatch.setattr(recommenders, "open_engine", lambda settings, **options: engine)
         return engine
 
-    monkeypatch.setattr(recommenders, "fitted", fitted)
+    monkeypatch.setattr(recommenders, "fit_on_train", fit_on_train)
     return starting
 
 
 def data_with(items: tuple[Item, ...] | None = None, **ranker: Any) -> EvaluationData:
     """The small world, whose lists the model orders alone."""
-    data = data_of(of_users(leave_one_out(world()), 5), items)
+    data = data_of(sample_users(leave_one_out(world()), 5), items)
     changed = data.domain.ranker.model_copy(update={"n_candidates": 20} | ranker)
     return dataclasses.replace(data, domain=data.domain.model_copy(update={"ranker": changed}))
 
@@ -134,7 +134,7 @@ def test_who_cannot_be_moved_is_not(start: Callable[..., ScriptedEngine], tmp_pa
     assert found["promotion@10"]["value"] == found["undefended_promotion@10"]["value"] == 0
     assert found["ndcg_lost"]["value"] == 0
     assert found["echoes"] == {"value": 0, "low": 0, "high": 0, "n": 15}
-    assert found["rank_lift"]["n"] == 5 * (attacks.PER_USER + attacks.PROFILES)
+    assert found["rank_lift"]["n"] == 5 * (attacks.PER_USER + attacks.PER_PROFILE)
 
 
 def test_who_obeys_is_found_out(start: Callable[..., ScriptedEngine], tmp_path: Path) -> None:
@@ -241,18 +241,20 @@ def test_a_table_of_the_benchmark_is_made_of_it(
     start: Callable[..., ScriptedEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(yes_if(lambda text: False))
-    attacks.study(data_with(), tmp_path, command="recsys evaluate --attack --out x")
+    attacks.study(data_with(), tmp_path, command="recsys evaluate robustness --attack --out x")
     monkeypatch.setattr(sys, "argv", ["robustness", str(tmp_path), "--out", str(tmp_path)])
     robustness.main()
     text = report._attacks(json.loads((tmp_path / "attacks.json").read_text()))
     assert "| rank lift, median, served | 0.000 (0.000 to 0.000) |" in text
-    assert "`recsys evaluate --attack`" in text
+    assert "`recsys evaluate robustness --attack`" in text
 
 
 def test_every_attack_comes_in_every_place() -> None:
-    met = {(attack.number, place) for number in range(60) for attack, place in attacks.dealt(number, 0)[0]}
+    met = {
+        (attack.number, place) for number in range(60) for attack, place in attacks.deal_attacks(number, 0)[0]
+    }
     assert met == {(attack.number, place) for attack in corpus() for place in ("title", "description")}
-    profiles = {attack.number for number in range(200) for attack, _ in attacks.dealt(number, 0)[1]}
+    profiles = {attack.number for number in range(200) for attack, _ in attacks.deal_attacks(number, 0)[1]}
     assert profiles == {attack.number for attack in corpus()}
 
 

@@ -1,4 +1,4 @@
-"""New users and new items: nothing of them reaches what is fitted, and adapters are asked only what they cannot know."""
+"""New users and items: nothing of them reaches what is fitted, or an adapter that is evaluated."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from recsys.data.splits import (
     event_key,
     hash_fraction,
     leave_one_out,
-    of_users,
+    sample_users,
 )
 from recsys.errors import RequestError
 from recsys.evaluation.protocol import leaks, tasks
 from recsys.evaluation.protocol.leaks import LeakError
 from tests.evaluation.world import catalogue, data_of, event, world
-from tests.finetune.world import own_events, tuning, write_shop
+from tests.finetune.world import finetune_job, item_ids_by_user, write_shop
 
 PARTS: list[Part] = ["test", "validation"]
 WHOLE = leave_one_out(world())
@@ -51,7 +51,7 @@ def test_no_event_of_a_new_user_is_fitted_and_their_first_ones_are_all_that_is_t
     new = {case.user_id for case in split.cases}
     assert len(new) == len(split.cases) == 5
     assert {user for user, _ in fitted_events(split)} == {one.user_id for one in world()} - new
-    own = own_events(world())
+    own = item_ids_by_user(world())
     for case in split.cases:
         assert [one.item_id for one in case.history] == own[case.user_id][:known]
         assert case.target.item_id == own[case.user_id][-1 if part == "test" else -2]
@@ -91,20 +91,20 @@ def test_which_items_are_new_depends_on_seed_and_item_alone() -> None:
 
 def test_new_items_are_ranked_among_themselves() -> None:
     split = cold_items(world(), share=SHARE)
-    asked, protocol = tasks.among_new(split)
+    asked, protocol = tasks.among_new_items(split)
     assert protocol.name == "new"
     met = {(one.user_id, one.item_id) for one in world()}
     for case in asked.cases:
         others = {item for item in split.new if (case.user_id, item) not in met}
         assert set(case.candidates or ()) == others | {case.target.item_id}
-    few, protocol = tasks.among_new(split, 2)
+    few, protocol = tasks.among_new_items(split, 2)
     assert protocol.name == "sampled"
     assert all(
         len(case.candidates or ()) <= 3 and set(case.candidates or ()) <= split.new for case in few.cases
     )
     assert any(len(case.candidates or ()) == 3 for case in few.cases)
     with pytest.raises(RequestError, match="no items are new"):
-        tasks.among_new(WHOLE)
+        tasks.among_new_items(WHOLE)
 
 
 # --- adapters --------------------------------------------------------------------
@@ -151,7 +151,7 @@ def test_one_target_that_was_read_is_enough_to_refuse() -> None:
     split = cold_users(leave_one_out(world(), last=2), 1)
     leaks.check_adapter("llm", "small@0123", {"reserved": 2}, split)
     with pytest.raises(LeakError):
-        leaks.check_adapter("llm", "small@0123", READ_ALL, of_users(split, 1))
+        leaks.check_adapter("llm", "small@0123", READ_ALL, sample_users(split, 1))
 
 
 # --- tuning that holds items out -------------------------------------------------
@@ -160,22 +160,27 @@ def test_one_target_that_was_read_is_enough_to_refuse() -> None:
 def test_tuning_knows_nothing_of_the_items_held_out(tmp_path: Path, settings: Settings) -> None:
     shop = write_shop(tmp_path / "films")
     kinds: dict[str, Any] = {"hard": 1, "random": 1, "wish": 1}
-    with tuning(shop, settings) as whole, tuning(shop, settings, {"held_items": 0.3, **kinds}) as ready:
+    with (
+        finetune_job(shop, settings) as whole,
+        finetune_job(shop, settings, {"held_items": 0.3, **kinds}) as ready,
+    ):
         held = {item.id for item in whole.items if hash_fraction(item.id) < 0.3}
         assert 5 < len(held) < 20
         assert {item.id for item in ready.items} == {item.id for item in whole.items} - held
-        for split in (ready.split, ready.later):
+        for split in (ready.train_split, ready.validation_split):
             cases = [one for case in split.cases for one in (*case.history, case.target)]
             assert not held & {one.item_id for one in (*split.train, *split.held_out, *cases)}
         for number in range(60):
-            request = ready.maker.example(number).request
+            request = ready.train_examples.example(number).request
             shown = [*request.items, *(entry.item for entry in request.history)]
             assert not held & {item.id for item in shown}
-        (retriever,) = ready.maker.retrievers
+        (retriever,) = ready.train_examples.retrievers
         assert not held & {item.id for item in retriever.state.table.items}
         assert ready.data_hash != whole.data_hash
         # Of each user no event is read that was reserved when all items counted.
-        read = {event_key(one) for one in (*ready.split.train, *(c.target for c in ready.split.cases))}
+        read = {
+            event_key(one) for one in (*ready.train_split.train, *(c.target for c in ready.train_split.cases))
+        }
         reserved = whole.domain.finetune.examples.reserved
         own: dict[str, list[Any]] = {}
         for one in whole.events:

@@ -61,12 +61,18 @@ class Many(Fake):
 def test_system_that_can_is_asked_about_several_cases_and_a_run_goes_on_between_them(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(runner, "AT_ONCE", 5)
+    monkeypatch.setattr(runner, "BATCH_SIZE", 5)
     data = data_of()
     alone, many = Fake(data), Many(data)
 
     def run(out: Path, system: Fake) -> dict[str, Any]:
-        return runner.evaluate(data, ("fake",), out, only=True, factories={"fake": lambda _data: system})
+        return runner.evaluate(
+            data,
+            ("fake",),
+            out,
+            runner.RunOptions(baselines=False),
+            factories={"fake": lambda _data: system},
+        )
 
     expected = run(tmp_path / "alone", alone)["systems"]["fake"]
     result = run(tmp_path / "many", many)["systems"]["fake"]

@@ -152,6 +152,29 @@ def test_a_domain_where_nobody_met_two_items_says_so(
     assert "no held-out event" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flag", "command"),
+    [
+        ("--reasons", "reasons"),
+        ("--attack", "robustness --attack"),
+        ("--noise", "robustness --noise"),
+        ("--online", "online"),
+    ],
+)
+def test_a_flag_that_became_a_command_is_answered_with_that_command(
+    flag: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--domain", "movies", flag, "--users", "3") == 1
+    assert f"recsys evaluate {command}" in capsys.readouterr().err
+
+
+def test_options_before_a_subcommand_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--domain", "movies", "reasons") == 1
+    assert "recsys evaluate reasons --domain" in capsys.readouterr().err
+
+
 def test_an_unknown_system_is_answered_with_those_there_are(
     shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,7 +46,7 @@ NEW = cold_items(world(), share=0.3)
         (with_case(longer(FIRST.target)), "has the item of the target"),
         (with_case(longer(OWN[-1])), "not before the target"),
         (with_case(longer(event("u05", "i05", 5.0, 5))), "somebody else"),
-        (with_case(longer(event("u00", "i29", 1.0))), "does not know"),
+        (with_case(longer(event("u00", "i29", 1.0))), "the split does not have"),
         (with_case(lambda c: dataclasses.replace(c, history=c.history[::-1])), "not in time order"),
         (with_case(longer(TIES.cases[1].target), TIES), "not before the target"),
         (dataclasses.replace(SPLIT, withheld=frozenset({FIRST.history[0].item_id})), "withheld item"),

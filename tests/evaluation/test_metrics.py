@@ -10,7 +10,7 @@ import pytest
 from recsys.data.dataset import EventLog
 from recsys.evaluation.metrics.beyond_accuracy import beyond_accuracy, gini
 from recsys.evaluation.metrics.calibration import calibration, list_calibration
-from recsys.evaluation.metrics.comparison import MeanFigures, PairFigures
+from recsys.evaluation.metrics.comparison import RankingResults, RatedPairResults
 from recsys.evaluation.metrics.ranking import auc, cutoffs_for, ranking_metrics
 from recsys.evaluation.metrics.segments import popularity_segments
 from recsys.types import Item
@@ -99,7 +99,9 @@ def test_paired_figures_see_a_small_difference_that_single_intervals_hide() -> N
     base = random.random(100)
     better = base + random.normal(0.02, 0.02, 100)
     users = [str(number) for number in range(100)]
-    figures = MeanFigures({"new": {"ndcg@10": better}, "old": {"ndcg@10": base}}, users, seed=0).figures()
+    figures = RankingResults(
+        {"new": {"ndcg@10": better}, "old": {"ndcg@10": base}}, users, seed=0
+    ).estimates()
     assert figures is not None
     new, old = figures.interval("new", "ndcg@10"), figures.interval("old", "ndcg@10")
     assert new.low < old.high  # they overlap
@@ -112,9 +114,9 @@ def test_paired_figures_see_a_small_difference_that_single_intervals_hide() -> N
 
 def test_equal_systems_have_no_difference_and_no_best() -> None:
     same = np.random.default_rng(5).random(50)
-    figures = MeanFigures(
+    figures = RankingResults(
         {"a": {"mrr@5": same}, "b": {"mrr@5": same.copy()}}, [str(n) for n in range(50)], seed=0
-    ).figures()
+    ).estimates()
     assert figures is not None
     (difference,) = figures.differences([("a", "b")], "mrr@5")
     assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
@@ -132,7 +134,7 @@ def test_pairs_are_compared_by_auc_and_by_brier_where_there_are_probabilities() 
     liked = random.random(80) < 0.6
     scores = {"good": np.where(liked, 0.8, 0.3), "bad": random.random(80)}
     users = [str(number) for number in range(80)]
-    figures = PairFigures(scores, liked, frozenset({"good"}), users, seed=0).figures()
+    figures = RatedPairResults(scores, liked, frozenset({"good"}), users, seed=0).estimates()
     assert figures is not None
     assert figures.interval("good", "auc").value == 1
     assert figures.metrics("bad") == ["auc"]

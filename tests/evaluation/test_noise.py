@@ -19,14 +19,14 @@ from recsys.config.retrieval import CooccurrenceConfig, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.data.splits import Case, leave_one_out
 from recsys.errors import RequestError
-from recsys.evaluation.protocol.base import EvaluationData
+from recsys.evaluation.protocol.base import EvaluationData, Ranked
 from recsys.evaluation.robustness.noise import LEVELS, study, with_noise
 from recsys.evaluation.systems import recommenders
 from recsys.recommender import history_filter
 from recsys.recommender.history_filter import MIN_HISTORY, outlier_scores, without_noise
 from recsys.types import HistoryEntry, Item
 from retrieval import build_retriever
-from retrieval.channels.item_item import ItemItem, fit
+from retrieval.channels.item_item import ItemItemChannel, fit_item_item
 from tests.evaluation.world import Fake, data_of, domain, event, ranked, world, write_shop
 from tests.fakes import ScriptedEngine, build_recommender, write_films
 from tests.retrieval.contract import HashEmbedder
@@ -34,7 +34,7 @@ from tests.retrieval.contract import HashEmbedder
 ITEMS = [f"i{number:02}" for number in range(30)]
 
 
-def two_tastes() -> ItemItem:
+def two_tastes() -> ItemItemChannel:
     """Half of the people meet items below 15, the others the rest."""
     chance = random.Random(0)
     events = [
@@ -42,7 +42,7 @@ def two_tastes() -> ItemItem:
         for user in range(40)
         for step, number in enumerate(chance.sample(range(15), 10))
     ]
-    return fit(EventLog.of(events, ITEMS, domain().feedback), CooccurrenceConfig())
+    return fit_item_item(EventLog.of(events, ITEMS, domain().feedback), CooccurrenceConfig())
 
 
 def history(*numbers: int) -> tuple[HistoryEntry, ...]:
@@ -129,13 +129,13 @@ def test_there_is_something_to_inject_into_any_history() -> None:
 
 
 def confused(data: EvaluationData) -> Fake:
-    """Finds the target unless the history holds what its user never met; a domain with the filter is not asked so."""
-    met = {one.user_id: {event.item_id for event in one.history} for one in data.split.cases}
+    """Find the target unless the history holds foreign items and the domain does not filter them."""
+    own = {case.user_id: {event.item_id for event in case.history} for case in data.split.cases}
 
-    def answer(case: Case, depth: int):  # type: ignore[no-untyped-def]
-        odd = {event.item_id for event in case.history} - met[case.user_id]
+    def answer(case: Case, depth: int) -> Ranked:
+        odd = {event.item_id for event in case.history} - own[case.user_id]
         target = case.target.item_id
-        others = [item for item in ITEMS if item != target and item not in met[case.user_id] | odd][:9]
+        others = [item for item in ITEMS if item != target and item not in own[case.user_id] | odd][:9]
         return ranked(others if odd and not data.domain.noise_filter else [target, *others])
 
     return Fake(data, answer=answer)
@@ -198,7 +198,7 @@ def test_a_filtered_item_is_not_told_but_is_not_recommended_either(
     data = dataclasses.replace(data, domain=data.domain.model_copy(update={"noise_filter": 0.5}))
     monkeypatch.setattr(
         recommenders,
-        "fit_retriever",
+        "fit_on_train",
         lambda data, names: build_retriever(
             data.items, data.log, HashEmbedder(), RetrieverConfig(), tmp_path / "fitted"
         )[0],

@@ -53,7 +53,7 @@ def test_a_user_who_met_nearly_everything_gets_the_items_that_are_left() -> None
 def test_candidates_of_a_file_are_ranked_with_the_target_among_them(tmp_path: Path) -> None:
     path = tmp_path / "lists.json"
     path.write_text(json.dumps({"u03": ["i20", "i21"]}))
-    asked, protocol = tasks.from_file(SPLIT, path, USERS, IDS)
+    asked, protocol = tasks.candidates_from_file(SPLIT, path, USERS, IDS)
     assert [(case.user_id, set(case.candidates or ())) for case in asked.cases] == [
         ("u03", {"i20", "i21", case.target.item_id}) for case in SPLIT.cases if case.user_id == "u03"
     ]
@@ -81,14 +81,14 @@ def test_a_wrong_file_of_candidates_is_named_with_its_key(
     path = tmp_path / "lists.json"
     path.write_text(text)
     with pytest.raises(kind) as caught:
-        tasks.from_file(SPLIT, path, USERS, IDS)
+        tasks.candidates_from_file(SPLIT, path, USERS, IDS)
     assert said in str(caught.value)
     assert "lists.json" in str(caught.value)
 
 
 def test_a_file_of_candidates_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"none\.json"):
-        tasks.from_file(SPLIT, tmp_path / "none.json", USERS, IDS)
+        tasks.candidates_from_file(SPLIT, tmp_path / "none.json", USERS, IDS)
 
 
 def test_rated_pairs_are_the_held_out_events_that_were_judged() -> None:

@@ -14,7 +14,7 @@ from recsys.config.retrieval import RetrieverConfig
 from recsys.data.splits import Split, leave_one_out
 from recsys.evaluation.protocol import tasks
 from recsys.evaluation.protocol.base import EvaluationData
-from recsys.evaluation.runner import evaluate
+from recsys.evaluation.runner import RunOptions, evaluate
 from recsys.evaluation.systems import recommenders
 from recsys.types import Candidate, User
 from retrieval import HybridRetriever, Query, build_retriever
@@ -30,7 +30,7 @@ RATED = tasks.rated(WHOLE, domain().feedback)[0]
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ScriptedEngine:
     """A scripted engine, and channels fitted with made-up vectors, where systems ask for theirs."""
 
-    def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
+    def fit_on_train(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
         weights = None if names is None else dict.fromkeys(names, 1.0)
         config = RetrieverConfig()
         return build_retriever(
@@ -38,7 +38,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ScriptedEngine:
         )[0]
 
     engine = ScriptedEngine(score=lambda text, label: 1.5 if label == "Yes" else 0.0)
-    monkeypatch.setattr(recommenders, "fitted", fitted)
+    monkeypatch.setattr(recommenders, "fit_on_train", fit_on_train)
     monkeypatch.setattr(recommenders, "open_engine", lambda settings, **options: engine)
     return engine
 
@@ -117,7 +117,10 @@ def test_rated_pairs_judge_the_model_by_brier_and_the_retriever_by_order(
     engine: ScriptedEngine, tmp_path: Path
 ) -> None:
     result = evaluate(
-        data_of(RATED), ["llm", "hybrid", "linear"], tmp_path / "out", protocol=tasks.RATED, only=True
+        data_of(RATED),
+        ["llm", "hybrid", "linear"],
+        tmp_path / "out",
+        RunOptions(tasks.RATED, baselines=False),
     )
     assert result["failed"] == {}
     found = {name: set(system["metrics"]) for name, system in result["systems"].items()}

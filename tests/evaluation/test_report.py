@@ -51,9 +51,8 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         data,
         ["fake", "popularity"],
         tmp_path_factory.mktemp("out"),
-        only=True,
+        runner.RunOptions(baselines=False, command=HOSTILE),
         factories={"fake": lambda data: Fake(data, probabilities=True)},
-        command=HOSTILE,
     )
 
 

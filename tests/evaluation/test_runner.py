@@ -17,7 +17,7 @@ from recsys.data.splits import Case, leave_one_out
 from recsys.errors import DataError, EngineError, RequestError
 from recsys.evaluation import runner
 from recsys.evaluation.protocol import tasks
-from recsys.evaluation.protocol.base import EvaluationData, Factory, Ranked
+from recsys.evaluation.protocol.base import EvaluationData, Ranked, SystemFactory
 from recsys.evaluation.protocol.leaks import LeakError
 from tests.evaluation.world import Fake, catalogue, data_of, event, ranked, world
 
@@ -32,12 +32,16 @@ def evaluate(
     fakes: dict[str, Fake] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    def of(fake: Fake) -> Factory:
+    def of(fake: Fake) -> SystemFactory:
         return lambda data: fake
 
     factories = {name: of(fake) for name, fake in (fakes or {}).items()}
     return runner.evaluate(
-        data, systems or ("popularity", "random"), out, only=True, factories=factories, **options
+        data,
+        systems or ("popularity", "random"),
+        out,
+        runner.RunOptions(baselines=False, **options),
+        factories=factories,
     )
 
 

@@ -16,7 +16,7 @@ from recsys.data.splits import (
     event_key,
     in_time_order,
     leave_one_out,
-    of_users,
+    sample_users,
     temporal,
 )
 from recsys.errors import RequestError
@@ -55,7 +55,7 @@ def test_no_split_leaks_and_none_loses_an_event(
         cold_items(events, share=0.3, part=part),
         attempt(lambda: temporal(events, share=0.6, part=part)),
         attempt(lambda: temporal(events, at=2.0, every=True)),
-        attempt(lambda: of_users(whole, 2)),
+        attempt(lambda: sample_users(whole, 2)),
     ]
     everything = {event_key(one) for one in events}
     for split in filter(None, made):
@@ -182,12 +182,12 @@ def test_validation_of_new_items_withholds_others_and_sees_nothing_of_the_tests(
 
 def test_users_are_drawn_by_the_seed_and_train_stays() -> None:
     whole = leave_one_out(world())
-    assert of_users(whole, 4, seed=1) == of_users(whole, 4, seed=1)
-    assert len(of_users(whole, 4, seed=1).cases) == 4
-    assert of_users(whole, 4, seed=1).train == whole.train
-    assert of_users(whole, 99).cases == whole.cases
+    assert sample_users(whole, 4, seed=1) == sample_users(whole, 4, seed=1)
+    assert len(sample_users(whole, 4, seed=1).cases) == 4
+    assert sample_users(whole, 4, seed=1).train == whole.train
+    assert sample_users(whole, 99).cases == whole.cases
     with pytest.raises(RequestError, match="0 users"):
-        of_users(whole, 0)
+        sample_users(whole, 0)
 
 
 @pytest.mark.parametrize("last", [0, -1])

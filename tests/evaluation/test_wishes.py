@@ -18,11 +18,11 @@ from recsys.evaluation import runner
 from recsys.evaluation.protocol import leaks, tasks
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.evaluation.protocol.leaks import LeakError
-from recsys.evaluation.protocol.wishes import Told, wished
+from recsys.evaluation.protocol.wishes import WishMode, with_wishes
 from recsys.evaluation.systems import registry
 from recsys.evaluation.systems.recommenders import RetrieverSystem, llm
 from recsys.prompting.library import PromptLibrary
-from recsys.prompting.wishes import says, wish_for
+from recsys.prompting.wishes import contains_title, wish_for
 from recsys.types import Item
 from retrieval import Query
 from tests.evaluation import test_rated
@@ -31,12 +31,13 @@ from tests.fakes import ScriptedEngine
 
 SPLIT = leave_one_out(world())
 ITEMS = {item.id: item for item in catalogue()}
-TOLD: list[Told] = ["with-history", "alone"]
+ONLY = runner.RunOptions(baselines=False)
+TOLD: list[WishMode] = ["with-history", "alone"]
 engine = test_rated.engine  # the fixture
 
 
-def asked(told: Told, split: Split = SPLIT, seed: int = 0) -> Split:
-    return wished(split, ITEMS, domain(), told, seed=seed)
+def asked(told: WishMode, split: Split = SPLIT, seed: int = 0) -> Split:
+    return with_wishes(split, ITEMS, domain(), told, seed=seed)
 
 
 def item(title: str, *genres: str, year: int | None = None) -> Item:
@@ -65,11 +66,11 @@ def test_a_wish_says_facts_and_never_the_title(one: Item) -> None:
     assert "" not in wishes
     assert len(wishes) > 1
     for wish in wishes:
-        assert not says(wish, one.title)
+        assert not contains_title(wish, one.title)
     if one.title == "Fargo":
         assert any("1996" in wish for wish in wishes)
         assert any("1990s" in wish for wish in wishes)
-        assert all(says(wish, "crime") or says(wish, "drama") for wish in wishes)
+        assert all(contains_title(wish, "crime") or contains_title(wish, "drama") for wish in wishes)
 
 
 def test_a_target_that_no_words_can_ask_for_gives_no_case(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_a_target_that_no_words_can_ask_for_gives_no_case(tmp_path: Path) -> Non
     template = PromptLibrary().get("finetune/wish").source
     own.write_text(template[: template.index("{% block")] + "{% block suffix %}\nItem 9\n{% endblock %}\n")
     shop = domain(tmp_path).model_copy(update={"prompts": "prompts"})
-    split = wished(leave_one_out(world(), last=4), ITEMS, shop, "with-history")
+    split = with_wishes(leave_one_out(world(), last=4), ITEMS, shop, "with-history")
     whole = leave_one_out(world(), last=4)
     assert 0 < len(split.cases) < len(whole.cases)
     assert {case.target.item_id for case in split.cases} == {one.target.item_id for one in whole.cases} - {
@@ -87,14 +88,14 @@ def test_a_target_that_no_words_can_ask_for_gives_no_case(tmp_path: Path) -> Non
 
 
 def test_words_of_a_title_side_by_side_are_the_title() -> None:
-    assert says("a kind of HEAT, please", "Heat")
-    assert says("crime, film-noir", "Film Noir")
-    assert not says("crime films", "M")
-    assert not says("theatre", "Heat")
+    assert contains_title("a kind of HEAT, please", "Heat")
+    assert contains_title("crime, film-noir", "Film Noir")
+    assert not contains_title("crime films", "M")
+    assert not contains_title("theatre", "Heat")
 
 
 @pytest.mark.parametrize("told", TOLD)
-def test_every_case_gets_the_same_wish_whoever_else_is_asked(told: Told) -> None:
+def test_every_case_gets_the_same_wish_whoever_else_is_asked(told: WishMode) -> None:
     whole = asked(told)
     assert len(whole.cases) == len(SPLIT.cases)
     assert all(case.wish for case in whole.cases)
@@ -121,8 +122,8 @@ def test_a_wish_that_says_the_title_stops_the_evaluation(tmp_path: Path) -> None
         split.cases[0], wish=f"I want {ITEMS[split.cases[0].target.item_id].title}!"
     )
     data = data_of(dataclasses.replace(split, cases=(leaking, *split.cases[1:])))
-    with pytest.raises(LeakError, match="says the title of its target"):
-        runner.evaluate(data, ["random"], tmp_path, only=True)
+    with pytest.raises(LeakError, match="contains the title of its target"):
+        runner.evaluate(data, ["random"], tmp_path, ONLY)
 
 
 def test_a_system_that_makes_up_a_wish_is_found() -> None:
@@ -135,7 +136,7 @@ def test_a_system_that_makes_up_a_wish_is_found() -> None:
 def test_an_adapter_may_be_asked_for_targets_that_it_never_read() -> None:
     (said,) = leaks.check_adapter("llm", "small@0123", {"reserved": 1}, asked("alone"))
     assert "wishes" in said
-    before = wished(leave_one_out(world(), "validation"), ITEMS, domain(), "with-history")
+    before = with_wishes(leave_one_out(world(), "validation"), ITEMS, domain(), "with-history")
     with pytest.raises(LeakError):
         leaks.check_adapter("llm", "small@0123", {"reserved": 1}, before)
 
@@ -144,7 +145,7 @@ def test_an_adapter_may_be_asked_for_targets_that_it_never_read() -> None:
 
 
 @pytest.mark.parametrize("told", TOLD)
-def test_the_words_reach_retriever_and_model(told: Told, engine: ScriptedEngine) -> None:
+def test_the_words_reach_retriever_and_model(told: WishMode, engine: ScriptedEngine) -> None:
     data = test_rated.data_with(asked(told), n_candidates=4)
     case = data.split.cases[0]
     llm(data).rank(case, 10)
@@ -168,7 +169,7 @@ def test_the_words_reach_retriever_and_model(told: Told, engine: ScriptedEngine)
 
 def test_search_by_words_ranks_by_what_the_wish_says_then_by_popularity() -> None:
     data = data_of(asked("alone"))
-    system = registry.find(["words"])["words"](data)
+    system = registry.find_factories(["words"])["words"](data)
     case = dataclasses.replace(data.split.cases[0], wish="a war DRAMA, please", candidates=None)
     found = system.rank(case, 30).items
     drama = [one for one in found if "drama" in ITEMS[one].attributes["genre"]]
@@ -178,7 +179,7 @@ def test_search_by_words_ranks_by_what_the_wish_says_then_by_popularity() -> Non
     silent = dataclasses.replace(case, wish="")
     assert (
         system.rank(silent, 30).items
-        == registry.find(["popularity"])["popularity"](data).rank(silent, 30).items
+        == registry.find_factories(["popularity"])["popularity"](data).rank(silent, 30).items
     )
 
 
@@ -187,10 +188,10 @@ def test_answers_to_other_wishes_are_not_taken_for_these(tmp_path: Path) -> None
     for told in TOLD:
         data = data_of(asked(told))
         out = tmp_path / told
-        runner.evaluate(data, ["random"], out, only=True)
-        assert runner.evaluate(data, ["random"], out, only=True)["run"]["split"].endswith(told)
+        runner.evaluate(data, ["random"], out, ONLY)
+        assert runner.evaluate(data, ["random"], out, ONLY)["run"]["split"].endswith(told)
     with pytest.raises(RequestError, match="another run"):
-        runner.evaluate(data_of(asked("with-history", seed=1)), ["random"], tmp_path / "whole", only=True)
+        runner.evaluate(data_of(asked("with-history", seed=1)), ["random"], tmp_path / "with-history", ONLY)
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -200,7 +201,7 @@ def test_what_the_adapter_read_stands_in_the_result(tmp_path: Path) -> None:
 
     data = data_of(asked("with-history"))
     for _ in range(2):  # also where every answer was kept
-        result = runner.evaluate(data, ["fake"], tmp_path, only=True, factories={"fake": make})
+        result = runner.evaluate(data, ["fake"], tmp_path, ONLY, factories={"fake": make})
         assert "fake: it read something near." in result["notes"]
 
 

@@ -1,4 +1,4 @@
-"""What accuracy does not show: how much of the catalogue is recommended, and how known it is."""
+"""Metrics beyond accuracy: coverage, novelty, popularity lift, diversity and inequality."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ K = 10
 def beyond_accuracy(
     rankings: Sequence[Sequence[str]], cases: Sequence[Case], items: Mapping[str, Item], log: EventLog
 ) -> dict[str, float | None]:
-    """Figures of the top 10 of each case; None where the data has nothing to go by.
+    """Compute the metrics of the top 10 of each case; None where the data do not allow it.
 
-    - coverage@10: share of the catalogue that is recommended to anybody;
+    - coverage@10: share of the catalogue that is recommended to any user;
     - novelty@10: mean self-information in bits, -log2 of the item's share of train events
       (one added to each item's count, so that new items have one);
-    - popularity_lift@10: mean train count of what is recommended over that of the histories;
+    - popularity_lift@10: mean train count of the recommended items over that of the histories;
     - diversity@10: 1 - mean pairwise Jaccard similarity of the items' attribute values;
     - gini@10: inequality of how often items are recommended; 0 all alike, 1 one item only.
     """
@@ -46,7 +46,7 @@ _NAMES = ("coverage", "novelty", "popularity_lift", "diversity", "gini")
 
 
 def gini(counts: npt.NDArray[np.int64]) -> float:
-    """Gini coefficient of counts, at least one of them above 0."""
+    """Compute the Gini coefficient of counts, at least one of them above 0."""
     ordered = np.sort(counts).astype(np.float64)
     n = len(ordered)
     return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * ordered.sum()))
@@ -56,27 +56,27 @@ def _popularity_lift(tops: Sequence[Sequence[str]], cases: Sequence[Case], log: 
     """Over the cases that have a history."""
 
     def mean_count(ids: Sequence[str]) -> float:
-        return float(log.counts[[log.row_of[one] for one in ids]].mean())
+        return float(log.counts[[log.row_of[item] for item in ids]].mean())
 
     pairs = [
         (mean_count(top), mean_count([event.item_id for event in case.history]))
         for top, case in zip(tops, cases, strict=True)
         if top and case.history
     ]
-    met = sum(pair[1] for pair in pairs)
-    return sum(pair[0] for pair in pairs) / met if met else None
+    of_histories = sum(pair[1] for pair in pairs)
+    return sum(pair[0] for pair in pairs) / of_histories if of_histories else None
 
 
 def _diversity(tops: Sequence[Sequence[str]], items: Mapping[str, Item]) -> float | None:
-    """Over the pairs of items of which attributes are known."""
+    """Over the pairs of items that have attributes."""
     values = {
-        one: frozenset((name, value) for name, values in item.attributes.items() for value in values)
-        for one, item in items.items()
+        id_: frozenset((name, value) for name, values in item.attributes.items() for value in values)
+        for id_, item in items.items()
     }
     lists = []
     for top in tops:
-        known = [values[one] for one in top if values[one]]
-        alike = [len(a & b) / len(a | b) for a, b in itertools.combinations(known, 2)]
-        if alike:
-            lists.append(1 - sum(alike) / len(alike))
+        known = [values[item] for item in top if values[item]]
+        similarities = [len(a & b) / len(a | b) for a, b in itertools.combinations(known, 2)]
+        if similarities:
+            lists.append(1 - sum(similarities) / len(similarities))
     return sum(lists) / len(lists) if lists else None

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say?"""
+"""Calibration: how far predicted probabilities are from observed frequencies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.ranking.base import calibrated
-from recsys.ranking.calibration import Points, equal_bins, fit_isotonic, fit_temperature, tempered
+from recsys.ranking.base import apply_isotonic
+from recsys.ranking.calibration import Points, apply_temperature, equal_bins, fit_isotonic, fit_temperature
 from recsys.utils.intervals import Resamples, Values, bounds
 
 BINS = 10
@@ -18,20 +18,26 @@ RESAMPLES = 2_000
 
 def calibration(
     probabilities: npt.NDArray[np.float64],
-    happened: npt.NDArray[np.bool_],
+    outcomes: npt.NDArray[np.bool_],
     users: Sequence[str] | None = None,
     bins: int = BINS,
 ) -> dict[str, Any]:
-    """Expected calibration error, Brier score and reliability curve of n pairs, both arrays (n,).
+    """Compute expected calibration error, Brier score and reliability curve.
 
-    Bins hold equally many pairs (Nguyen and O'Connor, 2015), equal probabilities never being
-    parted: with most pairs near 0, bins of equal width would be one bin. The error is the mean
-    of |predicted - observed| of the bins, weighted by their pairs. Its interval is of a
-    percentile bootstrap over `users`, of each pair (default: every pair is another's), with the
-    bins as they are: what chance adds to an error that is never negative is in it.
+    Bins hold equally many pairs (Nguyen and O'Connor, 2015) and never separate equal
+    probabilities: with most pairs near 0, bins of equal width would be one bin. The error is
+    the mean of |predicted - observed| over the bins, weighted by their pairs. Its interval is
+    a percentile bootstrap over users with fixed bins; it includes the bias of an error that
+    is never negative.
+
+    Args:
+        probabilities: Predictions, (n,).
+        outcomes: What happened, (n,).
+        users: The user of each pair; by default each pair is a user of its own.
+        bins: Of the reliability curve.
     """
     order = np.argsort(probabilities, kind="stable")
-    predicted, observed = probabilities[order], happened[order].astype(np.float64)
+    predicted, observed = probabilities[order], outcomes[order].astype(np.float64)
     ends = equal_bins(predicted, bins)
     curve = [
         {
@@ -55,8 +61,8 @@ def calibration(
 
 
 def _error_bounds(gaps: Values, of_user: npt.NDArray[np.int64], ends: Sequence[int]) -> tuple[float, float]:
-    """95 % bounds of the error, of n pairs in the order of their bins; `of_user` numbers their users."""
-    sums = np.zeros((int(of_user.max()) + 1, len(ends) + 1))  # of each user's gaps by bin, and their pairs
+    """95 % bounds of the error; pairs in the order of their bins, `of_user` numbers their users."""
+    sums = np.zeros((int(of_user.max()) + 1, len(ends) + 1))  # per user: gaps by bin, and pairs
     np.add.at(sums, (of_user, np.searchsorted(ends, np.arange(len(gaps)), side="right")), gaps)
     sums[:, -1] = np.bincount(of_user, minlength=len(sums))
 
@@ -74,42 +80,49 @@ def _error_bounds(gaps: Values, of_user: npt.NDArray[np.int64], ends: Sequence[i
 def list_calibration(
     lists: Sequence[Sequence[float]], targets: Sequence[int | None], users: Sequence[str]
 ) -> dict[str, Any]:
-    """`calibration` of all the probabilities in some lists, and what would mend them.
+    """Compute the calibration of ranked lists, and what recalibration would change.
 
-    `targets` are the places of what was met, None where it is not listed. `temperature` and
-    `isotonic` are fitted on all lists; `ece_tempered` and `ece_isotonic` are cross-fitted: each
-    half of the users by what was fitted on the other half. `after` holds the `calibration` of
-    both, with their curves. `[ranker] temperature` in domain.toml, times the temperature, makes
-    it so, or `[ranker] isotonic`.
+    `temperature` and `isotonic` are fitted on all lists; `ece_tempered` and `ece_isotonic` are
+    cross-fitted: each half of the users with what was fitted on the other half. `after` holds
+    the calibration of both, with their curves. To apply it, set `[ranker] isotonic` in
+    domain.toml, or multiply `[ranker] temperature` by the temperature.
+
+    Args:
+        lists: The probabilities of each list.
+        targets: The position of the target in each list, None where it is not listed.
+        users: The user of each list.
     """
-    hits = [place for place, target in enumerate(targets) if target is not None and lists[place][target] > 0]
+    hits = [index for index, target in enumerate(targets) if target is not None and lists[index][target] > 0]
     parity = {user: number % 2 for number, user in enumerate(sorted(set(users)))}
     half = [parity[user] for user in users]
 
-    def temperature(places: Sequence[int]) -> float:
-        logs = [[float(np.log(max(p, 1e-300))) for p in lists[place]] for place in places]
-        return fit_temperature(logs, [target for place in places if (target := targets[place]) is not None])
+    def temperature(indices: Sequence[int]) -> float:
+        logs = [[float(np.log(max(p, 1e-300))) for p in lists[index]] for index in indices]
+        return fit_temperature(logs, [target for index in indices if (target := targets[index]) is not None])
 
-    def isotonic(places: Sequence[int]) -> Points:
-        held = [lists[place] for place in places]
-        return fit_isotonic(_flat(held).tolist(), _met(held, [targets[place] for place in places]).tolist())
+    def isotonic(indices: Sequence[int]) -> Points:
+        subset = [lists[index] for index in indices]
+        subset_outcomes = _outcomes(subset, [targets[index] for index in indices])
+        return fit_isotonic(_flat(subset).tolist(), subset_outcomes.tolist())
 
     every = range(len(lists))
-    temperatures = [temperature([place for place in hits if half[place] != side]) for side in (0, 1)]
-    points = [isotonic([place for place in every if half[place] != side]) for side in (0, 1)]
-    met = _met(lists, targets)
-    of_pair = [user for user, scores in zip(users, lists, strict=True) for _ in scores]
-    after = {
-        "temperature": [tempered(lists[place], temperatures[half[place]]) for place in every],
-        "isotonic": [calibrated(lists[place], points[half[place]]) for place in every],
+    temperatures = [temperature([index for index in hits if half[index] != side]) for side in (0, 1)]
+    points = [isotonic([index for index in every if half[index] != side]) for side in (0, 1)]
+    outcomes = _outcomes(lists, targets)
+    user_of_pair = [user for user, scores in zip(users, lists, strict=True) for _ in scores]
+    recalibrated = {
+        "temperature": [apply_temperature(lists[index], temperatures[half[index]]) for index in every],
+        "isotonic": [apply_isotonic(lists[index], points[half[index]]) for index in every],
     }
-    mended = {name: calibration(_flat(better), met, of_pair) for name, better in after.items()}
-    return calibration(_flat(lists), met, of_pair) | {
+    after = {
+        name: calibration(_flat(scores), outcomes, user_of_pair) for name, scores in recalibrated.items()
+    }
+    return calibration(_flat(lists), outcomes, user_of_pair) | {
         "temperature": temperature(hits),
         "isotonic": isotonic(every),
-        "ece_tempered": mended["temperature"]["ece"],
-        "ece_isotonic": mended["isotonic"]["ece"],
-        "after": mended,
+        "ece_tempered": after["temperature"]["ece"],
+        "ece_isotonic": after["isotonic"]["ece"],
+        "after": after,
     }
 
 
@@ -117,11 +130,11 @@ def _flat(lists: Sequence[Sequence[float]]) -> npt.NDArray[np.float64]:
     return np.array([score for scores in lists for score in scores], dtype=np.float64)
 
 
-def _met(lists: Sequence[Sequence[float]], targets: Sequence[int | None]) -> npt.NDArray[np.bool_]:
+def _outcomes(lists: Sequence[Sequence[float]], targets: Sequence[int | None]) -> npt.NDArray[np.bool_]:
     return np.array(
         [
-            place == target
+            index == target
             for scores, target in zip(lists, targets, strict=True)
-            for place in range(len(scores))
+            for index in range(len(scores))
         ]
     )

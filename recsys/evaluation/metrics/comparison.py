@@ -1,4 +1,4 @@
-"""Figures of several systems on the same cases, resampled together so that they can be compared."""
+"""Metrics of several systems on the same cases, resampled together so that they compare."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ Column = tuple[str, str]
 """(system, metric)."""
 
 
-class Figures:
-    """One number per system and metric, its value in every resample, and what differs.
+class MetricEstimates:
+    """Point estimates of metrics per system, their intervals and differences.
 
-    `point` is (columns,), `draws` (resamples, columns); `cases` holds the (cases,) values
-    behind those columns that are means, for the permutation test.
+    Args:
+        columns: The system and metric of each column.
+        point: Estimates, (columns,).
+        draws: Estimates in every resample, (resamples, columns).
+        samples: The resamples.
+        cases: The (cases,) values behind those columns that are means, for the permutation test.
     """
 
     def __init__(
@@ -47,38 +51,40 @@ class Figures:
 
     @property
     def users(self) -> int:
+        """How many users the cases have."""
         return self._samples.n
 
     def metrics(self, system: str) -> list[str]:
-        """Names of what is known of a system."""
+        """Return the names of a system's metrics."""
         return [metric for name, metric in self._column if name == system]
 
     def interval(self, system: str, metric: str) -> Interval:
+        """Return a system's estimate with its interval."""
         number = self._column[system, metric]
         return Interval(
             float(self._point[number]), float(self._low[number]), float(self._high[number]), self.users
         )
 
-    def bounds_of_difference(self, one: str, other: str, metric: str) -> tuple[float, float]:
-        """95 % bounds of one system's figure minus another's."""
-        low, high = bounds(self._difference(one, other, metric)[:, None])[:, 0]
+    def bounds_of_difference(self, system: str, other: str, metric: str) -> tuple[float, float]:
+        """Return 95 % bounds of one system's estimate minus another's."""
+        low, high = bounds(self._difference(system, other, metric)[:, None])[:, 0]
         return float(low), float(high)
 
     def differences(self, pairs: Sequence[tuple[str, str]], metric: str) -> list[Difference]:
-        """One system minus another, per pair; `p_holm` is over all of them."""
+        """Subtract the second system of each pair from the first; `p_holm` is over all pairs."""
         p_values = self._p_values(pairs, metric)
-        found = []
-        for (one, other), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
-            low, high = self.bounds_of_difference(one, other, metric)
-            value = self._point[self._column[one, metric]] - self._point[self._column[other, metric]]
-            found.append(Difference(float(value), low, high, p, p_holm))
-        return found
+        differences = []
+        for (system, other), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
+            low, high = self.bounds_of_difference(system, other, metric)
+            value = self._point[self._column[system, metric]] - self._point[self._column[other, metric]]
+            differences.append(Difference(float(value), low, high, p, p_holm))
+        return differences
 
     def best(self, metric: str) -> tuple[str, str | None, bool] | None:
-        """The best system, the runner-up, and whether the interval between them leaves 0 out."""
+        """Return the best system, the runner-up, and whether their interval excludes 0."""
         sign = 1 if higher_is_better(metric) else -1
         names = sorted(
-            (name for name, found in self._column if found == metric),
+            (system for system, name in self._column if name == metric),
             key=lambda name: -sign * self._point[self._column[name, metric]],
         )
         if len(names) < 2:
@@ -86,9 +92,9 @@ class Figures:
         low, high = self.bounds_of_difference(names[0], names[1], metric)
         return names[0], names[1], low > 0 or high < 0
 
-    def _difference(self, one: str, other: str, metric: str) -> Values:
+    def _difference(self, system: str, other: str, metric: str) -> Values:
         return np.asarray(
-            self._draws[:, self._column[one, metric]] - self._draws[:, self._column[other, metric]]
+            self._draws[:, self._column[system, metric]] - self._draws[:, self._column[other, metric]]
         )
 
     def _p_values(self, pairs: Sequence[tuple[str, str]], metric: str) -> list[float]:
@@ -96,63 +102,75 @@ class Figures:
         if not pairs:
             return []
         if (pairs[0][0], metric) in self._cases:
-            differences = [self._cases[one, metric] - self._cases[other, metric] for one, other in pairs]
+            differences = [
+                self._cases[system, metric] - self._cases[other, metric] for system, other in pairs
+            ]
             return [float(p) for p in self._samples.sign_flips(np.stack(differences, axis=1))]
-        found = []
-        for one, other in pairs:
-            draws = self._difference(one, other, metric)
+        p_values = []
+        for system, other in pairs:
+            draws = self._difference(system, other, metric)
             draws = draws[~np.isnan(draws)]
             tail = min(float((draws <= 0).mean()), float((draws >= 0).mean()))
-            found.append(min(1.0, max(2 * tail, 1 / len(draws))))
-        return found
+            p_values.append(min(1.0, max(2 * tail, 1 / len(draws))))
+        return p_values
 
 
-class MeasuredCases(Protocol):
-    """Results of all systems that can be summed up for any part of the cases."""
+class CaseResults(Protocol):
+    """Results of all systems per case, from which any part of the cases can be estimated."""
 
-    def figures(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> Figures | None:
-        """Of the cases `rows` (default: all); None if nothing can be said of them."""
+    def estimates(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> MetricEstimates | None:
+        """Estimate the metrics on the cases `rows` (default: all); None if that is impossible."""
         ...
 
 
-class MeanFigures:
+class RankingResults:
     """Metrics that are means over cases: system -> metric -> (cases,)."""
 
     def __init__(self, values: Mapping[str, Mapping[str, Values]], users: Sequence[str], seed: int) -> None:
         self._cases = {
-            (system, metric): column for system, found in values.items() for metric, column in found.items()
+            (system, metric): column
+            for system, metrics in values.items()
+            for metric, column in metrics.items()
         }
         self._users, self._seed = np.array(users, dtype=object), seed
 
-    def figures(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> Figures | None:
+    def estimates(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> MetricEstimates | None:
+        """Estimate the metrics on some cases; None if there are none."""
         rows = np.arange(len(self._users)) if rows is None else rows
         if not len(rows) or not self._cases:
             return None
         samples = Resamples(self._users[rows].tolist(), seed=self._seed, resamples=resamples)
         cases = {column: values[rows] for column, values in self._cases.items()}
         table = np.stack(list(cases.values()), axis=1)
-        return Figures(list(cases), table.mean(axis=0), samples.draws(mean_of(table)), samples, cases)
+        return MetricEstimates(list(cases), table.mean(axis=0), samples.draws(mean_of(table)), samples, cases)
 
 
-class PairFigures:
-    """Rated pairs: `scores` system -> (cases,), `liked` (cases,).
+class RatedPairResults:
+    """Scores of rated pairs.
 
-    AUC is over all pairs together, so that knowing who likes everything counts. Systems in
-    `probable` have a Brier score too.
+    AUC is over all pairs together, so that knowing which users like everything counts.
+
+    Args:
+        scores: System -> (cases,).
+        liked: (cases,).
+        probabilistic: Systems that have a Brier score too.
+        users: The user of each case.
+        seed: Of the resamples.
     """
 
     def __init__(
         self,
         scores: Mapping[str, Values],
         liked: npt.NDArray[np.bool_],
-        probable: frozenset[str],
+        probabilistic: frozenset[str],
         users: Sequence[str],
         seed: int,
     ) -> None:
-        self._scores, self._liked, self._probable = scores, liked, probable
+        self._scores, self._liked, self._probabilistic = scores, liked, probabilistic
         self._users, self._seed = np.array(users, dtype=object), seed
 
-    def figures(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> Figures | None:
+    def estimates(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> MetricEstimates | None:
+        """Estimate AUC and Brier score on some cases; None unless both kinds are among them."""
         rows = np.arange(len(self._users)) if rows is None else rows
         liked = self._liked[rows]
         if not self._scores or not liked.any() or liked.all():
@@ -162,12 +180,12 @@ class PairFigures:
         cases = {
             (system, "brier"): (values - liked) ** 2
             for system, values in scores.items()
-            if system in self._probable
+            if system in self._probabilistic
         }
         columns = [*((system, "auc") for system in scores), *cases]
         statistic = _pair_statistic(list(scores.values()), liked, list(cases.values()))
         point = statistic(np.ones((1, len(rows))))[0]
-        return Figures(columns, point, samples.draws(statistic), samples, cases)
+        return MetricEstimates(columns, point, samples.draws(statistic), samples, cases)
 
 
 def _pair_statistic(

@@ -1,4 +1,4 @@
-"""Ranking quality per case, by ir-measures, and quality of scored pairs."""
+"""Ranking metrics per case, by ir-measures, and AUC of scored pairs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ _MEASURES = {"recall": "R", "ndcg": "nDCG", "mrr": "RR"}
 def ranking_metrics(
     rankings: Sequence[Sequence[str]], targets: Sequence[str], cutoffs: Sequence[int] = CUTOFFS
 ) -> dict[str, Values]:
-    """Recall, NDCG and MRR at each cutoff, per case: name -> shape (cases,).
+    """Compute recall, NDCG and MRR at each cutoff for every case.
 
-    `rankings` are item ids, best first; each case has one relevant item, its target. A
-    target that is not in its ranking counts as 0. Raises MissingDependency.
+    Args:
+        rankings: Item ids of each case, best first.
+        targets: The one relevant item of each case; 0 where it is not in the ranking.
+        cutoffs: Lengths at which rankings are cut.
+
+    Returns:
+        Metric name -> values, (cases,).
+
+    Raises:
+        MissingDependency: ir-measures is not installed.
     """
     try:
         import ir_measures
@@ -36,27 +44,30 @@ def ranking_metrics(
         for k in cutoffs
     }
     qrels = [ir_measures.Qrel(str(case), target, 1) for case, target in enumerate(targets)]
-    # trec_eval orders by score, and by document where scores tie: the place itself is handed
-    # over as a score that strictly falls.
+    # trec_eval orders by score and breaks ties by document: a strictly falling score keeps the order.
     run = [
-        ir_measures.ScoredDoc(str(case), item, float(len(ranking) - place))
+        ir_measures.ScoredDoc(str(case), item, float(len(ranking) - rank))
         for case, ranking in enumerate(rankings)
-        for place, item in enumerate(ranking)
+        for rank, item in enumerate(ranking)
     ]
     values = {name: np.zeros(len(targets)) for name in names}
     name_of = {measure: name for name, measure in names.items()}
     if run:
-        for found in ir_measures.iter_calc(list(names.values()), qrels, run):
-            values[name_of[found.measure]][int(found.query_id)] = found.value
+        for result in ir_measures.iter_calc(list(names.values()), qrels, run):
+            values[name_of[result.measure]][int(result.query_id)] = result.value
     return values
 
 
 def auc(scores: Values, liked: npt.NDArray[np.bool_], weights: Values | None = None) -> Values:
-    """Chance that a liked pair has a higher score than a disliked one; a tie counts half.
+    """Compute the probability that a liked pair scores above a disliked one; a tie is half.
 
-    `scores` and `liked` are (n,); `weights` (b, n) counts how often each pair is in each of
-    b samples, one sample of all pairs if left out. Returns (b,), NaN where a sample has
-    only one kind.
+    Args:
+        scores: Scores, (n,).
+        liked: Labels, (n,).
+        weights: How often each pair is in each of b samples, (b, n). Default: one sample of all.
+
+    Returns:
+        AUC per sample, (b,); NaN where a sample has only one label.
     """
     weights = np.ones((1, len(scores))) if weights is None else weights
     order = np.argsort(scores, kind="stable")
@@ -74,14 +85,14 @@ def auc(scores: Values, liked: npt.NDArray[np.bool_], weights: Values | None = N
 
 
 def higher_is_better(metric: str) -> bool:
-    """True for all but the measures of error."""
+    """Return True for all but the error metrics."""
     return metric not in ("brier", "ece")
 
 
 def cutoffs_for(depth: int, sizes: Sequence[int]) -> tuple[int, ...]:
-    """The cutoffs that say something: within the depth, or for lists of given `sizes` short of the longest.
+    """Choose the meaningful cutoffs: within the depth, or below the longest of given lists.
 
-    The first two always stand, so that figures of any run have the same names.
+    The first two are always kept, so that every run has metrics of the same names.
     """
     limit = max(sizes) - 1 if sizes else depth
     return tuple(k for number, k in enumerate(CUTOFFS) if number < 2 or k <= limit)

@@ -1,4 +1,4 @@
-"""Whom a system serves well, and whom not: the same figures for parts of the cases."""
+"""The same metrics for segments of the cases: which users a system serves well."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from recsys.data.dataset import EventLog
 from recsys.data.splits import Case
-from recsys.evaluation.metrics.comparison import MeasuredCases
+from recsys.evaluation.metrics.comparison import CaseResults
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.types import Item, User
 
 Rows = npt.NDArray[np.int64]
 Breakdowns = dict[str, dict[str, Rows]]
-"""Facet -> segment -> numbers of its cases."""
+"""Breakdown -> segment -> indices of its cases."""
 
 HEAD, TORSO = 0.5, 0.9  # of all train events, most popular items first
 MOST_VALUES = 10  # segments of one attribute or profile field
@@ -25,42 +25,46 @@ FEW_VALUES = 30  # a profile field with more of them is no grouping
 RESAMPLES = 2_000
 
 
-def segment_figures(
-    measured: MeasuredCases, data: EvaluationData, systems: Sequence[str], metrics: Sequence[str]
+def segment_metrics(
+    results: CaseResults, data: EvaluationData, systems: Sequence[str], metrics: Sequence[str]
 ) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """system -> breakdown -> segment -> metric -> value, low, high, n."""
-    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {system: {} for system in systems}
+    """Compute system -> breakdown -> segment -> metric -> value, low, high, n."""
+    metrics_of: dict[str, dict[str, dict[str, dict[str, Any]]]] = {system: {} for system in systems}
     for breakdown, parts in breakdowns(data).items():
         for label, rows in parts.items():
-            figures = measured.figures(rows, resamples=RESAMPLES)
-            for system in systems if figures else ():
-                assert figures is not None
-                found[system].setdefault(breakdown, {})[label] = {
-                    metric: vars(figures.interval(system, metric)) for metric in metrics
+            estimates = results.estimates(rows, resamples=RESAMPLES)
+            if estimates is None:
+                continue
+            for system in systems:
+                metrics_of[system].setdefault(breakdown, {})[label] = {
+                    metric: vars(estimates.interval(system, metric)) for metric in metrics
                 }
-    return found
+    return metrics_of
 
 
 def breakdowns(data: EvaluationData) -> Breakdowns:
-    """All the ways in which the cases are cut; breakdowns with one segment say nothing and are left out."""
+    """Divide the cases by history length, popularity, attributes and profile.
+
+    Breakdowns with a single segment are left out.
+    """
     cases = data.split.cases
-    cut = {
+    by_name = {
         "history length": _history_lengths(cases),
         "target popularity": _popularity(cases, data.log),
         **_attributes(cases, data.by_id),
         **_profiles(cases, data.users),
     }
-    return {breakdown: parts for breakdown, parts in cut.items() if len(parts) > 1}
+    return {breakdown: parts for breakdown, parts in by_name.items() if len(parts) > 1}
 
 
 def popularity_segments(log: EventLog) -> dict[str, str]:
-    """Item id -> head, torso, tail or new.
+    """Map item ids to head, torso, tail or new.
 
-    The head is the fewest most popular items that together hold half of all events, head
-    and torso hold 90 %; new items have no event.
+    The head is the fewest most popular items that together have half of all events; head
+    and torso have 90 %; new items have no event.
     """
     order = np.lexsort((np.arange(len(log.items)), -log.counts))
-    # Events on more popular items: an item belongs where the events on it begin.
+    # Events on more popular items: where an item's events begin decides its segment.
     before = np.cumsum(log.counts[order]) - log.counts[order]
     total = max(1, int(log.counts.sum()))
     names = {}
@@ -72,7 +76,7 @@ def popularity_segments(log: EventLog) -> dict[str, str]:
 
 
 def _history_lengths(cases: Sequence[Case]) -> dict[str, Rows]:
-    """Terciles, labelled by the lengths that occur in them."""
+    """Terciles, labelled by the lengths in them."""
     lengths = np.array([len(case.history) for case in cases])
     limits = np.quantile(lengths, [1 / 3, 2 / 3], method="inverted_cdf")
     third = np.searchsorted(limits, lengths, side="left")
@@ -101,8 +105,8 @@ def _attributes(cases: Sequence[Case], items: Mapping[str, Item]) -> Breakdowns:
     """The most frequent values of each attribute of the targets; an item can have several."""
     values: dict[str, dict[str, list[int]]] = {}
     for number, case in enumerate(cases):
-        for name, found in items[case.target.item_id].attributes.items():
-            for value in dict.fromkeys(found):
+        for name, own_values in items[case.target.item_id].attributes.items():
+            for value in dict.fromkeys(own_values):
                 values.setdefault(name, {}).setdefault(value, []).append(number)
     return {f"target: {name}": _most_frequent(rows) for name, rows in values.items()}
 
@@ -110,12 +114,12 @@ def _attributes(cases: Sequence[Case], items: Mapping[str, Item]) -> Breakdowns:
 def _profiles(cases: Sequence[Case], users: Mapping[str, User]) -> Breakdowns:
     values: dict[str, dict[str, list[int]]] = {}
     for number, case in enumerate(cases):
-        known = users.get(case.user_id)
-        for name, value in known.profile.items() if known else ():
+        user = users.get(case.user_id)
+        for name, value in user.profile.items() if user else ():
             values.setdefault(name, {}).setdefault(value, []).append(number)
     return {f"user: {name}": _most_frequent(rows) for name, rows in values.items() if len(rows) <= FEW_VALUES}
 
 
 def _most_frequent(rows: Mapping[str, list[int]]) -> dict[str, Rows]:
-    frequent = Counter({value: len(found) for value, found in rows.items()}).most_common(MOST_VALUES)
+    frequent = Counter({value: len(indices) for value, indices in rows.items()}).most_common(MOST_VALUES)
     return {value: np.array(rows[value]) for value, _ in frequent}

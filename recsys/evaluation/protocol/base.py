@@ -1,8 +1,9 @@
-"""What is evaluated, and on what."""
+"""The contract of a system under evaluation, and the data it is built from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -20,74 +21,68 @@ from recsys.types import Context, Item, User
 if TYPE_CHECKING:
     from recsys.data.batch import Progress
 
-NOTE = "note"  # of a system's `options`, what a reader of its figures must know
+NOTE = "note"  # key of `System.options`: what a reader of its results must know
 
 
 class ContractError(RecsysError):
-    """A system answered with what it may not: its figures would mean nothing."""
+    """A system broke the contract of `System.rank`: its results would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A system's answer: item ids, best first, and the score of each, which never rises."""
+    """A system's answer to one case."""
 
-    items: tuple[str, ...]
-    scores: tuple[float, ...]
+    items: tuple[str, ...]  # ids, best first
+    scores: tuple[float, ...]  # one per item, never rising
 
 
 class System(Protocol):
     """A recommender under evaluation.
 
-    `fitted_on` is `EventLog.hash` of the events it learned from, None if it learned from
-    none. `probabilities` says that scores are meant as p(item | user) over the items
-    listed; where a case has one candidate, as the probability that it is liked.
-
-    Three attributes are optional: `rank_many(cases, depth)` answers several cases at once,
-    `close()` lets go of resources, and `options` (a mapping of texts, such as the hash of an
-    adapter) names whatever else the answers depend on, so that a resumed run does not mix two
-    versions of a system.
+    Three attributes are optional: `rank_many(cases, depth)` ranks several cases at once,
+    `close()` releases resources, and `options` (a mapping of texts, such as the hash of an
+    adapter) names all else that the answers depend on, so that a resumed run does not mix
+    two versions of a system.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def fitted_on(self) -> str | None: ...
+    def fitted_on(self) -> str | None:
+        """`EventLog.hash` of the events it learned from, None if it learned from none."""
+        ...
 
     @property
-    def probabilities(self) -> bool: ...
+    def probabilities(self) -> bool:
+        """Whether scores are p(item | user) over the list; of a single candidate p(liked)."""
+        ...
 
     def rank(self, case: Case, depth: int) -> Ranked:
-        """Rank for one case, knowing nothing but `case.history`, the profile and `data.context_of(case)`.
+        """Rank for one case, from `case.history`, the profile and `data.context_of(case)` alone.
 
-        Without candidates: at most `depth` items of the whole catalogue, of which those of
-        the history, and no others, are left out. With candidates: exactly these, each once,
-        whatever `depth`. Ties must not be ordered by the place of an item among the
-        candidates. Equal cases get equal answers, in whatever order they come.
+        Without candidates: at most `depth` items of the catalogue, of which those of the
+        history, and no others, are left out. With candidates: exactly these, each once,
+        whatever `depth`. Ties must not be ordered by an item's position among the candidates.
+        Equal cases get equal answers, in whatever order they come.
         """
         ...
 
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """All that a system may be built from.
-
-    `log` holds the events of `split.train` over the whole catalogue, and nothing else
-    may be learned from. `users` have the facts that are known of them, by id. `has_event_contexts`
-    says whether systems are told in which situation a case's target was met. `engines` are what
-    the systems of one evaluation share; without them each has its own.
-    """
+    """All that a system may be built from."""
 
     domain: Domain
     items: tuple[Item, ...]
-    users: Mapping[str, User]
+    users: Mapping[str, User]  # by id
     split: Split
-    log: EventLog
+    log: EventLog  # of `split.train` over the whole catalogue; nothing else may be learned from
     seed: int = 0
     settings: Settings | None = None
     progress: Progress | None = None
-    has_event_contexts: bool = False
-    engines: SharedEngines | None = None
+    has_event_contexts: bool = False  # whether systems see the context of a case's target
+    engines: SharedEngines | None = None  # None: each system starts its own
 
     @classmethod
     def of(
@@ -101,26 +96,26 @@ class EvaluationData:
         settings: Settings | None = None,
         progress: Progress | None = None,
     ) -> EvaluationData:
-        """With the log made from the split; situated where the domain is."""
+        """Build the log from the split; contexts are given where the domain has them."""
         log = train_log(split, items, domain)
         return cls(domain, items, users, split, log, seed, settings, progress, domain.has_event_contexts)
 
     def context_of(self, case: Case) -> Context:
-        """What is wished for; when and where the case's target was met, and what else the event says but its outcome.
+        """Return the wish, and the context of the target's event without its outcome.
 
-        The wish alone where systems are not told of situations, or where the event makes no sense.
+        The wish alone where systems see no contexts, or the event's context is invalid.
         """
         user = self.users.get(case.user_id)
-        try:
-            home, names = user.home if user else None, names_of(user, self.domain.privacy)
-            told = event_context(case.target, home, self.domain, names) if self.has_event_contexts else Context()
-        except ContextError:
-            told = Context()
-        return told.model_copy(update={"wish": case.wish})
+        context = Context()
+        if self.has_event_contexts:
+            with suppress(ContextError):
+                home, names = user.home if user else None, names_of(user, self.domain.privacy)
+                context = event_context(case.target, home, self.domain, names)
+        return context.model_copy(update={"wish": case.wish})
 
     @cached_property
     def by_id(self) -> dict[str, Item]:
-        """Item id -> item."""
+        """Items by id."""
         return {item.id: item for item in self.items}
 
     @cached_property
@@ -129,10 +124,10 @@ class EvaluationData:
         return Catalog(self.items)
 
 
-Factory = Callable[[EvaluationData], System]
+SystemFactory = Callable[[EvaluationData], System]
 """Builds (fits, loads) a system from the data."""
 
 
 def train_log(split: Split, items: tuple[Item, ...], domain: Domain) -> EventLog:
-    """The events that may be learned from, as arrays."""
+    """Convert the train events to arrays."""
     return EventLog.of(split.train, [item.id for item in items], domain.feedback)

@@ -1,4 +1,4 @@
-"""One engine for all systems of an evaluation: what one of them asked, the next need not ask again."""
+"""One engine for all systems of an evaluation, which caches label scores."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from recsys.engine import Engine
 from recsys.engine.base import LabelScores, TokenIds
 
 
-class Remembering:
-    """An engine that answers a prompt of labels it has answered before from memory.
+class CachedEngine:
+    """An engine that caches the label scores of prompts.
 
-    `llm` and `fused` put the same questions to the same model, and differ in what they make of
-    the answers. `close` does nothing: others may ask after this one.
+    `llm` and `fused` send the same prompts to the same model and differ in how they use the
+    scores. `close` does nothing: other systems still use the engine.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.inner = engine
-        self._known: dict[bytes, LabelScores] = {}
+        self._cache: dict[bytes, LabelScores] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -29,35 +29,35 @@ class Remembering:
     def label_logprobs(
         self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
     ) -> list[LabelScores]:
-        """As the engine's own; what is `exact` is always asked."""
+        """Score labels as the inner engine does; exact scores are never cached."""
         if exact:
             return self.inner.label_logprobs(prompts, label_ids, exact=True)
         keys = [_key(prompt, label_ids) for prompt in prompts]
-        new = [place for place, key in enumerate(keys) if key not in self._known]
+        new = [index for index, key in enumerate(keys) if key not in self._cache]
         if new:
-            found = self.inner.label_logprobs([prompts[place] for place in new], label_ids)
-            self._known |= {keys[place]: one for place, one in zip(new, found, strict=True)}
-        return [self._known[key] for key in keys]
+            scores = self.inner.label_logprobs([prompts[index] for index in new], label_ids)
+            self._cache |= {keys[index]: score for index, score in zip(new, scores, strict=True)}
+        return [self._cache[key] for key in keys]
 
     def close(self) -> None:
-        """Nothing yet: see `SharedEngines.close`."""
+        """Do nothing: see `SharedEngines.close`."""
 
 
 @dataclass
 class SharedEngines:
-    """The engines of one evaluation, by what they serve."""
+    """The engines of one evaluation, by model or adapter."""
 
-    _running: dict[str, Remembering] = field(default_factory=dict)
+    _running: dict[str, CachedEngine] = field(default_factory=dict)
 
     def get(self, name: str, start: Callable[[], Engine]) -> Engine:
-        """The engine of that name, started at its first use."""
+        """Return the engine of that name, starting it at its first use."""
         if name not in self._running:
-            self._running[name] = Remembering(start())
+            self._running[name] = CachedEngine(start())
         shared: Any = self._running[name]
         return shared  # type: ignore[no-any-return]  # the rest of the protocol is the inner engine's
 
     def close(self) -> None:
-        """End them all."""
+        """Stop all engines."""
         for engine in self._running.values():
             engine.inner.close()
         self._running.clear()

@@ -1,4 +1,4 @@
-"""Nothing that is asked about may be known beforehand: checks that stop an evaluation."""
+"""Checks that stop an evaluation in which a system could know a target beforehand."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, Protocol
 
 from recsys.data.splits import Case, EventKey, Split, event_key, hash_fraction, in_time_order
 from recsys.errors import RecsysError
-from recsys.prompting.wishes import says
+from recsys.prompting.wishes import contains_title
 from recsys.types import Context, HistoryEntry, Interaction, Item
 
-HINT = "figures from this split would be too good: mend the split, never the check"
+HINT = "results on this split would be too good: fix the split, never the check"
 
 
 class LeakError(RecsysError):
-    """What is asked about could be known beforehand."""
+    """A system could know a target beforehand."""
 
 
 class Request(Protocol):
-    """What a system hands to a retriever or a model: a `Query`, a `RankRequest`."""
+    """What a system sends to a retriever or a model: a `Query`, a `RankRequest`."""
 
     @property
     def history(self) -> Sequence[HistoryEntry]: ...
@@ -28,39 +28,41 @@ class Request(Protocol):
 
 
 def check(split: Split) -> None:
-    """Raise LeakError naming the first event that stands where it must not.
+    """Raise LeakError naming the first event that is where it must not be.
 
-    Order within a user is that of train, then that of the events held out.
+    The order of a user's events is that of train, then that of the held-out events.
     """
     train = set(map(event_key, split.train))
     withheld = split.withheld
     for event in split.train:
         if event.item_id in withheld:
-            raise LeakError(f"train has an event on a withheld item: {_shown(event)}", hint=HINT)
+            raise LeakError(f"train has an event on a withheld item: {_describe(event)}", hint=HINT)
     for event in split.held_out:
         if event_key(event) in train:
-            raise LeakError(f"a held-out event is in train: {_shown(event)}", hint=HINT)
-    place = _places(split)
+            raise LeakError(f"a held-out event is in train: {_describe(event)}", hint=HINT)
+    positions = _positions(split)
     for case in split.cases:
         target = event_key(case.target)
         if target in train:
             raise LeakError(
-                f"the target of user '{case.user_id}' is in train: {_shown(case.target)}", hint=HINT
+                f"the target of user '{case.user_id}' is in train: {_describe(case.target)}", hint=HINT
             )
-        if target not in place:
+        if target not in positions:
             raise LeakError(
-                f"the target of user '{case.user_id}' is not among the events held out: {_shown(case.target)}",
+                f"the target of user '{case.user_id}' is not among the events held out: "
+                f"{_describe(case.target)}",
                 hint=HINT,
             )
-        _check_history(case, place, withheld)
+        _check_history(case, positions, withheld)
 
 
 def check_wishes(split: Split, items: Mapping[str, Item]) -> None:
-    """Raise LeakError naming the first case whose wish says the title of its target."""
+    """Raise LeakError naming the first case whose wish contains the title of its target."""
     for case in split.cases:
-        if case.wish and says(case.wish, items[case.target.item_id].title):
+        if case.wish and contains_title(case.wish, items[case.target.item_id].title):
             raise LeakError(
-                f"the wish of user '{case.user_id}' says the title of its target: {_shown(case.target)}",
+                f"the wish of user '{case.user_id}' contains the title of its target: "
+                f"{_describe(case.target)}",
                 hint=HINT,
             )
 
@@ -68,13 +70,13 @@ def check_wishes(split: Split, items: Mapping[str, Item]) -> None:
 def check_requests(
     system: str, case: Case, requests: Iterable[Request], context: Context | None = None
 ) -> None:
-    """Raise LeakError if a system tells anybody more than the case's history and its `context`."""
+    """Raise LeakError if a request knows more than the case's history and its `context`."""
     known = {event.item_id for event in case.history}
     for request in requests:
         if request.context not in (Context(), context):
             raise LeakError(
-                f"system '{system}' told of a situation of user '{case.user_id}' that the case does not have",
-                hint="take it from data.context_of(case), or tell none",
+                f"system '{system}' used a context of user '{case.user_id}' that the case does not have",
+                hint="take it from data.context_of(case), or use none",
             )
         if (wish := getattr(request, "wish", "")) not in ("", case.wish):
             raise LeakError(
@@ -84,94 +86,113 @@ def check_requests(
         for entry in request.history:
             if entry.item.id not in known:
                 raise LeakError(
-                    f"system '{system}' put item '{entry.item.id}' into the history of user '{case.user_id}', "
-                    "which the case does not have",
+                    f"system '{system}' put item '{entry.item.id}', which the case does not have, "
+                    f"into the history of user '{case.user_id}'",
                     hint="build requests from case.history alone",
                 )
 
 
 def check_fitted(system: str, fitted_on: str | None, train: str) -> None:
-    """Raise LeakError if a system was fitted on other events than `train`, the hash of the split's."""
+    """Raise LeakError if a system was fitted on events of another hash than `train`."""
     if fitted_on is not None and fitted_on != train:
         raise LeakError(
-            f"system '{system}' was fitted on events {fitted_on[:12]}, but the train part of the split is {train[:12]}",
+            f"system '{system}' was fitted on events {fitted_on[:12]}, "
+            f"but the train part of the split is {train[:12]}",
             hint="fit it on the events of this split: data.log",
         )
 
 
 def check_adapter(system: str, adapter: str, examples: Mapping[str, Any], split: Split) -> tuple[str, ...]:
-    """What an adapter read that comes near to what is asked; LeakError if it may have read what is asked.
+    """Check that an adapter was not fine-tuned on a target.
 
-    `examples` are the `[finetune.examples]` it was tuned with. Tuning never reads the last
-    `reserved` events of a user, nor any event on the share `held_items` of the items: every
-    target must be one of these, and one on an item that the split withholds one of the latter.
+    Fine-tuning never reads the last `reserved` events of a user, nor any event on the share
+    `held_items` of the items. Every target must be one of these; a target on a withheld item
+    must be one of the latter.
+
+    Args:
+        system: Its name.
+        adapter: The reference of its adapter.
+        examples: The `[finetune.examples]` of the adapter.
+        split: The targets.
+
+    Returns:
+        Notes on what the adapter read that is close to the targets.
+
+    Raises:
+        LeakError: The adapter may have read a target.
     """
     reserved, held_items = int(examples["reserved"]), float(examples.get("held_items", 0.0))
-    own: dict[str, list[EventKey]] = {}
+    by_user: dict[str, list[EventKey]] = {}
     for event in in_time_order((*split.train, *split.held_out)):
-        own.setdefault(event.user_id, []).append(event_key(event))
-    unread = {key for keys in own.values() for key in keys[max(1, len(keys) - reserved) :]}
+        by_user.setdefault(event.user_id, []).append(event_key(event))
+    unread = {key for keys in by_user.values() for key in keys[max(1, len(keys) - reserved) :]}
     for case in split.cases:
         held = hash_fraction(case.target.item_id) < held_items
         if case.target.item_id in split.withheld and not held:
             raise LeakError(
-                f"system '{system}': {adapter} was tuned on events of other people on item "
+                f"system '{system}': {adapter} was fine-tuned on events of other people on item "
                 f"'{case.target.item_id}', which is to be new",
-                hint="set WHYREC_ADAPTER=none, or tune with finetune.examples.held_items and ask with --seed 0",
+                hint="set WHYREC_ADAPTER=none, "
+                "or fine-tune with finetune.examples.held_items and evaluate with --seed 0",
             )
         if event_key(case.target) not in unread and not held:
             raise LeakError(
-                f"system '{system}': {adapter} was tuned on events up to the last {reserved} of each user, "
-                f"and {_shown(case.target)} is none of these",
-                hint="set WHYREC_ADAPTER=none, or tune with more finetune.examples.reserved",
+                f"system '{system}': {adapter} was fine-tuned on events up to the last {reserved} "
+                f"of each user, and {_describe(case.target)} is none of these",
+                hint="set WHYREC_ADAPTER=none, or fine-tune with more finetune.examples.reserved",
             )
     return tuple(_read_by(adapter, reserved, held_items, split))
 
 
 def _read_by(adapter: str, reserved: int, held_items: float, split: Split) -> Iterable[str]:
-    """Why an adapter that passed the check may be asked, where that is not plain."""
+    """Why an adapter that passed the check may be used, where that is not obvious."""
     learned = {event.user_id for event in split.train}
     if any(case.user_id not in learned for case in split.cases):
         yield (
-            f"{adapter} read earlier events of the new users, without their ids and never the last {reserved}: "
-            "they are new to the retriever, their targets to both"
+            f"{adapter} read earlier events of the new users, without their ids "
+            f"and never the last {reserved}: they are new to the retriever, their targets to both"
         )
     if split.withheld:
         yield (
-            f"{adapter} was tuned with {held_items:.0%} of the items held out, the new ones among them; it read "
-            "events of the same people on other items, some later than the target"
+            f"{adapter} was tuned with {held_items:.0%} of the items held out, "
+            "the new ones among them; it read events of the same people on other items, "
+            "some later than the target"
         )
     if any(case.wish for case in split.cases):
         yield f"{adapter} may have been tuned on wishes of the same form, for other events than the targets"
 
 
-def _check_history(case: Case, place: dict[EventKey, int], withheld: frozenset[str]) -> None:
-    whose, target = f"the history of user '{case.user_id}'", place[event_key(case.target)]
+def _check_history(case: Case, positions: dict[EventKey, int], withheld: frozenset[str]) -> None:
+    whose, target = f"the history of user '{case.user_id}'", positions[event_key(case.target)]
     previous = -1
     for event in case.history:
-        here = place.get(event_key(event))
+        position = positions.get(event_key(event))
         if event.user_id != case.user_id:
-            raise LeakError(f"{whose} has an event of somebody else: {_shown(event)}", hint=HINT)
+            raise LeakError(f"{whose} has an event of somebody else: {_describe(event)}", hint=HINT)
         if event.item_id in withheld:
-            raise LeakError(f"{whose} has a withheld item: {_shown(event)}", hint=HINT)
+            raise LeakError(f"{whose} has a withheld item: {_describe(event)}", hint=HINT)
         if event.item_id == case.target.item_id:
-            raise LeakError(f"{whose} has the item of the target: {_shown(event)}", hint=HINT)
-        if here is None:
-            raise LeakError(f"{whose} has an event that the split does not know: {_shown(event)}", hint=HINT)
-        if here >= target or _later(event, case.target):
-            raise LeakError(f"{whose} has an event that is not before the target: {_shown(event)}", hint=HINT)
-        if here <= previous:
-            raise LeakError(f"{whose} is not in time order at {_shown(event)}", hint=HINT)
-        previous = here
+            raise LeakError(f"{whose} has the item of the target: {_describe(event)}", hint=HINT)
+        if position is None:
+            raise LeakError(
+                f"{whose} has an event that the split does not have: {_describe(event)}", hint=HINT
+            )
+        if position >= target or _later(event, case.target):
+            raise LeakError(
+                f"{whose} has an event that is not before the target: {_describe(event)}", hint=HINT
+            )
+        if position <= previous:
+            raise LeakError(f"{whose} is not in time order at {_describe(event)}", hint=HINT)
+        previous = position
 
 
-def _places(split: Split) -> dict[EventKey, int]:
-    """The place of every event; only those of one user are compared.
+def _positions(split: Split) -> dict[EventKey, int]:
+    """The position of every event; only those of one user are compared.
 
-    A split holds out the end of what a user did, or all of it; where it withholds items,
-    no history has an event that was held out.
+    A split holds out the end of a user's events, or all of them; where it withholds items,
+    no history has a held-out event.
     """
-    return {event_key(event): place for place, event in enumerate((*split.train, *split.held_out))}
+    return {event_key(event): position for position, event in enumerate((*split.train, *split.held_out))}
 
 
 def _later(event: Interaction, target: Interaction) -> bool:
@@ -180,6 +201,6 @@ def _later(event: Interaction, target: Interaction) -> bool:
     return event.timestamp > target.timestamp
 
 
-def _shown(event: Interaction) -> str:
+def _describe(event: Interaction) -> str:
     when = "at an unknown time" if event.timestamp is None else f"at {event.timestamp:.0f}"
     return f"user '{event.user_id}', item '{event.item_id}', {when}"

@@ -1,4 +1,4 @@
-"""What the studies of robustness share: a journal to resume from, figures with intervals, `result.json`."""
+"""Shared by all studies: a journal to resume from, estimates with intervals, `result.json`."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from recsys.data.splits import event_key
 from recsys.engine.adapters import resolve_adapter
 from recsys.errors import DataError, RequestError
 from recsys.evaluation.protocol.base import EvaluationData
-from recsys.evaluation.results.provenance import data_hash, digest, run_of
+from recsys.evaluation.results.provenance import data_hash, digest, run_facts
 from recsys.evaluation.results.rankings import OVERWRITE
 from recsys.utils.files import write_text
 from recsys.utils.intervals import RESAMPLES, Resamples, Statistic, Values, bounds, mean_of
 
-Figure = dict[str, float]
-"""`value`, and its bootstrap 95 % interval over users: `low`, `high`; `n` observations."""
+Estimate = dict[str, float]
+"""`value` with its bootstrap 95 % interval over users, `low` and `high`; `n` observations."""
 
 
 class Journal:
-    """One JSON line per key, after a header that names all that they depend on: a killed run goes on.
+    """One JSON line per key, after a header with all that they depend on.
 
-    A file with another header is refused, or begun anew if `overwrite`; a last line that was
-    half written is dropped. Raises RequestError, or DataError for a damaged file.
+    A file with another header is refused, or replaced if `overwrite`; an incomplete last line
+    is dropped. Raises RequestError, or DataError for a damaged file.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -49,37 +49,37 @@ class Journal:
             ) from error
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                found = json.loads(line)
+                entry = json.loads(line)
                 if number > 1:
-                    self.lines[found["key"]] = found["found"]
+                    self.lines[entry["key"]] = entry["found"]
                     continue
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(str(path), number, None, "this line is damaged", hint=OVERWRITE) from error
-            if differing := [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]:
+            if differing := [name for name in {**wanted, **entry} if wanted.get(name) != entry.get(name)]:
                 raise RequestError(f"{path} is of another run: {', '.join(differing)} differ", hint=OVERWRITE)
 
-    def add(self, key: str, found: dict[str, Any]) -> None:
-        """Keep what was found of `key`."""
-        self.lines[key] = found
+    def add(self, key: str, result: dict[str, Any]) -> None:
+        """Append the result of `key`."""
+        self.lines[key] = result
         with self.path.open("ab") as file:
-            file.write(_line({"key": key, "found": found}))
+            file.write(_line({"key": key, "found": result}))
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def study_run(data: EvaluationData, command: str) -> dict[str, Any]:
-    """`run` of a study's result."""
-    return run_of(data, command) | {
+def study_facts(data: EvaluationData, command: str) -> dict[str, Any]:
+    """Describe a study's run: `run` of its result."""
+    return run_facts(data, command) | {
         "data_hash": data_hash(data.items, (*data.split.train, *data.split.held_out)),
         "train_hash": data.log.hash,
         "versions": {"whyrec": recsys.__version__},
     }
 
 
-def header_of(data: EvaluationData, run: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """Whatever the lines of a journal depend on, known before any model is loaded."""
+def journal_header(data: EvaluationData, run: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Collect all that a journal's lines depend on and that is known before a model is loaded."""
     settings = data.settings or load_settings()
     adapter = resolve_adapter(data.domain, settings)
     model = {"model", "embedder", "engine", "dtype", "max_model_len"}
@@ -96,23 +96,25 @@ def header_of(data: EvaluationData, run: Mapping[str, Any], **more: Any) -> dict
 
 def means(
     columns: Mapping[str, Sequence[float]], users: Sequence[str], seed: int, resamples: int = RESAMPLES
-) -> dict[str, Figure]:
-    """The mean of each column of observations; `users` names whose each observation is."""
+) -> dict[str, Estimate]:
+    """Compute the mean of each column of observations; `users` has the user of each."""
     if not columns or not users:
         return {}
     values = np.array(list(columns.values()), dtype=np.float64).T
-    return _figures(columns, values.mean(axis=0), mean_of(values), users, seed, resamples)
+    return _estimates(columns, values.mean(axis=0), mean_of(values), users, seed, resamples)
 
 
-def medians(columns: Mapping[str, Sequence[float]], users: Sequence[str], seed: int) -> dict[str, Figure]:
-    """The median of each column."""
+def medians(columns: Mapping[str, Sequence[float]], users: Sequence[str], seed: int) -> dict[str, Estimate]:
+    """Compute the median of each column of observations."""
     values = np.array(list(columns.values()), dtype=np.float64).T
-    return _figures(columns, np.median(values, axis=0), median_of(values), users, seed, RESAMPLES)
+    return _estimates(columns, np.median(values, axis=0), median_of(values), users, seed, RESAMPLES)
 
 
-def ratio(over: Sequence[float], under: Sequence[float], users: Sequence[str], seed: int) -> Figure:
-    """Sum over sum, of the same observations: how much of a figure is kept."""
-    both = np.array([over, under], dtype=np.float64).T
+def ratio(
+    numerator: Sequence[float], denominator: Sequence[float], users: Sequence[str], seed: int
+) -> Estimate:
+    """Divide one sum by another of the same observations."""
+    both = np.array([numerator, denominator], dtype=np.float64).T
 
     def statistic(weights: Values) -> Values:
         sums = weights @ both
@@ -127,16 +129,19 @@ def ratio(over: Sequence[float], under: Sequence[float], users: Sequence[str], s
 
 
 def median_of(values: Values) -> Statistic:
-    """Weighted medians of the columns of (cases, columns): the first value with half the weight below or at it."""
+    """The statistic of weighted medians of the columns of (cases, columns).
+
+    The median is the first value with half the weight at or below it.
+    """
     order = np.argsort(values, axis=0, kind="stable")
 
     def statistic(weights: Values) -> Values:
-        found = []
-        for column, places in enumerate(order.T):
-            below = np.cumsum(weights[:, places], axis=1)
+        columns = []
+        for column, rows in enumerate(order.T):
+            below = np.cumsum(weights[:, rows], axis=1)
             first = (below >= below[:, -1:] / 2).argmax(axis=1)
-            found.append(values[places[first], column])
-        return np.stack(found, axis=1)
+            columns.append(values[rows[first], column])
+        return np.stack(columns, axis=1)
 
     return statistic
 
@@ -144,9 +149,15 @@ def median_of(values: Values) -> Statistic:
 def write_section(
     out: Path, run: Mapping[str, Any], sections: Mapping[str, Any], *, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Put sections into `out/result.json` beside what other studies of the same data found there.
+    """Add sections to `out/result.json`, next to those of other studies of the same data.
 
-    `run` stands under the first section's name with `_run`. Returns the whole. Raises RequestError for a result of other data, unless `overwrite`.
+    `run` is stored under the first section's name plus `_run`.
+
+    Returns:
+        The whole content of the file.
+
+    Raises:
+        RequestError: The file is of other data, and `overwrite` is not set.
     """
     path = out / "result.json"
     try:
@@ -162,14 +173,14 @@ def write_section(
     return result
 
 
-def _figures(
+def _estimates(
     columns: Mapping[str, Sequence[float]],
     point: Values,
     statistic: Statistic,
     users: Sequence[str],
     seed: int,
     resamples: int,
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     low, high = bounds(Resamples(users, seed=seed, resamples=resamples).draws(statistic))
     return {
         name: {"value": float(point[n]), "low": float(low[n]), "high": float(high[n]), "n": len(users)}

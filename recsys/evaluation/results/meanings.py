@@ -1,14 +1,23 @@
-"""What each measure of reasons says, for tables and reports."""
+"""What each measure of reasons means, for tables and reports."""
 
 from __future__ import annotations
 
-# What each measure says; the key is its name in `result.json`.
 MEANINGS = {
     "statement_precision": "share of the statements in shown sentences that the store's facts bear out",
-    "evidence_validity": "share of cited evidence that exists: the person's item, the item's attribute, a fact of the moment",
-    "ablation_agreement": "share of cited items without which the item loses more log p than without a random other one",
-    "context_precision": "share of the reasons that cite time, place or another fact of the moment whose item measurably owes it to one that they cite",
-    "context_recall": "share of the reasons whose item measurably owes its place to time, place or another fact of the moment that cite one",
+    "evidence_validity": (
+        "share of cited evidence that exists: the person's item, the item's attribute, a fact of the moment"
+    ),
+    "ablation_agreement": (
+        "share of cited items without which the item loses more log p than without a random other one"
+    ),
+    "context_precision": (
+        "share of the reasons that cite time, place or another fact of the moment whose item "
+        "measurably owes it to one that they cite"
+    ),
+    "context_recall": (
+        "share of the reasons whose item measurably owes its place to time, place or another "
+        "fact of the moment that cite one"
+    ),
     "comprehensiveness": "probability lost without the cited items; more is better",
     "comprehensiveness_random": "the same of as many random items of the history",
     "sufficiency": "probability lost with nothing of the history but the cited items; less is better",
@@ -21,10 +30,15 @@ MEANINGS = {
     "div": "attribute values that two reasons have in common, on average; less is better",
     "template_share": "share of reasons that no model wrote",
     "swap_specificity": "share of reasons that would not hold of a random other candidate",
-    "check_failures": "share of reasons of which at least one written sentence failed its check before it was shown",
+    "check_failures": (
+        "share of reasons of which at least one written sentence failed its check before it was shown"
+    ),
     "latency_s": "seconds for evidence and sentence, per reason; of requests at the same time, each its own",
-    "tokens": "computed tokens for evidence and sentence, per reason: those of cached prefixes are not computed",
+    "tokens": (
+        "computed tokens for evidence and sentence, per reason: those of cached prefixes are not computed"
+    ),
     "cost_ratio": "computed tokens of evidence and reasons over those of ranking",
     "reference_similarity": "cosine of a reason's and a reference's embedding",
     "reference_similarity_shuffled": "the same with another item's reference: the floor",
 }
+"""Meaning of each measure, by its name in `result.json`."""

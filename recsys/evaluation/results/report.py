@@ -1,18 +1,19 @@
-"""`result.json` as one page that needs nothing else.
+"""`result.json` as one self-contained page.
 
 A result holds
 
-- `run`: what was asked (domain, split and its rule, part, protocol, seed, hashes, versions, command);
+- `run`: domain, split and its rule, part, protocol, seed, hashes, versions, command;
 - `primary`: the metric that systems are ordered by;
 - `systems`: name -> `metrics` (name -> `value`, `low`, `high`, `n` users), `beyond`,
   `calibration` (None without probabilities), `recall_curve` ([k, recall]), `segments`
-  (breakdown -> segment -> metric -> as in `metrics`), `latency` (None where several cases were asked at once);
+  (breakdown -> segment -> metric -> as in `metrics`), `latency` (None where several cases
+  were ranked at once);
 - `paired`: "a-b" -> metric -> `value` (a minus b), `low`, `high`, `p`, `p_holm`;
-- `best`: metric -> `system`, `runner_up`, and whether the interval between them leaves 0 out (`clear`);
+- `best`: metric -> `system`, `runner_up`, and whether their interval excludes 0 (`clear`);
 - `failed`: name -> message; `notes`.
 
-One of reasons holds `run`, `notes` and `reasons`: name -> `value`, `low`, `high`, `n` users; after a
-colon in a name stands the kind that it is a part of.
+A result of reasons holds `run`, `notes` and `reasons`: name -> `value`, `low`, `high`, `n` users;
+"name:kind" is the part of a measure that belongs to one kind.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recsys.evaluation.results import plots
 from recsys.evaluation.results.meanings import MEANINGS
-from recsys.utils import plots
 
 MAIN = ("ndcg@10", "recall@10", "recall@20", "recall@100", "mrr@10", "auc", "brier")
 
 
 def render(result: Mapping[str, Any]) -> str:
-    """The page. Whatever comes from data is escaped."""
+    """Render the page; all text from data is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -39,8 +40,8 @@ def render(result: Mapping[str, Any]) -> str:
     template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
     systems = result.get("systems", {})
     order = sorted(systems, key=lambda name: -systems[name]["metrics"][result["primary"]]["value"])
-    metrics = list(dict.fromkeys(metric for found in systems.values() for metric in found["metrics"]))
-    drawings = (
+    metrics = list(dict.fromkeys(metric for system in systems.values() for metric in system["metrics"]))
+    figures = (
         {
             "forest": plots.forest(result),
             "recall": plots.recall_curves(result),
@@ -57,9 +58,9 @@ def render(result: Mapping[str, Any]) -> str:
         order=order,
         metrics=metrics,
         main=[metric for metric in MAIN if metric in metrics],
-        beyond=list(dict.fromkeys(key for found in systems.values() for key in found["beyond"])),
-        plots=drawings,
-        few=plots.FEW,
+        beyond=list(dict.fromkeys(key for system in systems.values() for key in system["beyond"])),
+        plots=figures,
+        few=plots.FEW_USERS,
         failed=result.get("failed", {}),
         reasons=result.get("reasons", {}),
         meanings=MEANINGS,
@@ -67,7 +68,7 @@ def render(result: Mapping[str, Any]) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """.123 as the field prints it, "-" for what is not known."""
+    """Format a number without its leading zero, as the field prints it; "-" for None."""
     if value is None:
         return "-"
     text = f"{value:.{digits}f}"
@@ -75,5 +76,5 @@ def figure(value: float | None, digits: int = 3) -> str:
 
 
 def p_value(value: float) -> str:
-    """As far as 10,000 resamples can tell."""
+    """Format a p value, as far as 10,000 resamples can resolve it."""
     return "< .001" if value < 0.001 else figure(value)

@@ -1,4 +1,4 @@
-"""Hostile texts to plant, generated from `attacks.toml`: kinds of attack, each in several variants."""
+"""Adversarial texts, generated from `attacks.toml`: kinds of attack, each in several variants."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _STROKES = "\u0338\u0335\u0347\u0359\u0321\u0322\u0489\u0336"  # strokes above, 
 
 @dataclass(frozen=True)
 class Attack:
-    """One hostile text; `number` is its place in the corpus, from 0."""
+    """One adversarial text."""
 
-    number: int
+    number: int  # position in the corpus, from 0
     kind: str
     text: str
 
@@ -34,7 +34,7 @@ def _table() -> dict[str, Any]:
 
 
 def _selectors(text: str) -> str:
-    """Each byte as a variation selector, which shows nothing, after one visible letter."""
+    """Each byte as an invisible variation selector, after one visible letter."""
     return "x" + "".join(chr(0xFE00 + b if b < 16 else 0xE0100 + b - 16) for b in text.encode())
 
 
@@ -59,20 +59,20 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 
 @lru_cache(maxsize=1)
 def corpus() -> tuple[Attack, ...]:
-    """Every attack, kind by kind."""
+    """Generate every attack, kind by kind."""
     table = _table()
     orders: list[str] = table["orders"]
-    found = [(kind["name"], text) for kind in table["kinds"] for text in _texts(kind, orders)]
-    return tuple(Attack(number, kind, text) for number, (kind, text) in enumerate(found))
+    texts = [(kind["name"], text) for kind in table["kinds"] for text in _texts(kind, orders)]
+    return tuple(Attack(number, kind, text) for number, (kind, text) in enumerate(texts))
 
 
 def neutral_text(tokenizer: Tokenizer, tokens: int, begin: int = 0) -> str:
-    """Harmless words of about so many tokens, from the word numbered `begin` on."""
-    words, said, room = _table()["neutral"].split(), list[str](), tokens
+    """Write harmless words of about so many tokens, from the word numbered `begin` on."""
+    vocabulary, words, room = _table()["neutral"].split(), list[str](), tokens
     while room > 0:
-        said.append(words[(begin + len(said)) % len(words)])
-        room -= len(tokenizer.encode(f" {said[-1]}", add_special_tokens=False))
-    return " ".join(said)
+        words.append(vocabulary[(begin + len(words)) % len(vocabulary)])
+        room -= len(tokenizer.encode(f" {words[-1]}", add_special_tokens=False))
+    return " ".join(words)
 
 
 def _texts(kind: dict[str, Any], orders: list[str]) -> Iterator[str]:

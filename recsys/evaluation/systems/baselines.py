@@ -1,4 +1,4 @@
-"""What any recommender has to beat, learned from the train events and nothing else."""
+"""Baselines, fitted on the train events alone."""
 
 from __future__ import annotations
 
@@ -12,43 +12,40 @@ import numpy.typing as npt
 
 from recsys.data.dataset import DISLIKED, LIKED, EventLog
 from recsys.data.splits import Case
-from recsys.evaluation.protocol.base import EvaluationData, Factory, Ranked
-from recsys.prompting.wishes import says
+from recsys.evaluation.protocol.base import EvaluationData, Ranked, SystemFactory
+from recsys.prompting.wishes import contains_title
 from recsys.types import Interaction, Item
 
 Scores = npt.NDArray[np.float64]
 
-RECENT = 0.1  # the last tenth of train's time
-PRIOR = 2.0  # judged events that the share over everybody counts for
+RECENT = 0.1  # share of the time span of train
+PRIOR = 2.0  # rated events that the overall share counts for
 
 
 @dataclass(frozen=True)
 class ScoredCatalogue:
-    """A system that gives every item of the catalogue a number; ties are ordered by item id.
-
-    `score(case)` has one number for each of `log.items`, whose ids ascend.
-    """
+    """A system that scores every item of the catalogue; ties are ordered by item id."""
 
     name: str
     log: EventLog
-    score: Callable[[Case], Scores]
+    score: Callable[[Case], Scores]  # one score for each of `log.items`, whose ids ascend
     fitted_on: str | None = None
     probabilities: bool = False
 
     def rank(self, case: Case, depth: int) -> Ranked:
-        """All candidates, or the best `depth` items outside the history."""
+        """Rank the candidates, or return the best `depth` items outside the history."""
         scores, ids = self.score(case), self.log.items
         if case.candidates is None:
-            met = {self.log.row_of[event.item_id] for event in case.history}
-            rows = [int(row) for row in np.argsort(-scores, kind="stable") if row not in met][:depth]
+            seen = {self.log.row_of[event.item_id] for event in case.history}
+            rows = [int(row) for row in np.argsort(-scores, kind="stable") if row not in seen][:depth]
         else:
-            wanted = sorted(self.log.row_of[item] for item in case.candidates)
-            rows = [wanted[place] for place in np.argsort(-scores[wanted], kind="stable")]
+            candidates = sorted(self.log.row_of[item] for item in case.candidates)
+            rows = [candidates[index] for index in np.argsort(-scores[candidates], kind="stable")]
         return Ranked(tuple(ids[row] for row in rows), tuple(float(scores[row]) for row in rows))
 
 
 def random_order(data: EvaluationData) -> ScoredCatalogue:
-    """Any order, drawn for each user from seed and user id."""
+    """Rank in random order, from seed and user id."""
 
     def score(case: Case) -> Scores:
         digest = hashlib.sha256(f"{data.seed}/{case.user_id}".encode("utf-8", "surrogatepass")).digest()
@@ -58,13 +55,13 @@ def random_order(data: EvaluationData) -> ScoredCatalogue:
 
 
 def popularity(data: EvaluationData) -> ScoredCatalogue:
-    """Most events in train first."""
+    """Rank by the number of train events."""
     counts = data.log.counts.astype(np.float64)
     return ScoredCatalogue("popularity", data.log, lambda case: counts, data.log.hash)
 
 
 def recent_popularity(data: EvaluationData, share: float = RECENT) -> ScoredCatalogue:
-    """Most events in the last `share` of train's time span first, ties by all of train.
+    """Rank by events in the last `share` of the time span of train, ties by all of train.
 
     Events without a time are the last `share` of train in order of arrival, if none has one.
     """
@@ -75,23 +72,23 @@ def recent_popularity(data: EvaluationData, share: float = RECENT) -> ScoredCata
 
 
 def liked_share(data: EvaluationData) -> ScoredCatalogue:
-    """The share of the user's own judged history that they liked, whatever the item.
+    """Score by the share of the user's rated history that they liked, whatever the item.
 
-    A model that is trained to say "liked" can reach the AUC of this by knowing who likes
-    everything, and nothing of items: what rated pairs are measured against.
+    A model that knows which users like everything, and nothing about items, reaches this
+    AUC: the floor for rated pairs.
     """
     overall, feedback = _overall(data), data.domain.feedback
 
     def score(case: Case) -> Scores:
-        judged = [liked for event in case.history if (liked := feedback.liked(event.rating)) is not None]
-        share = (sum(judged) + PRIOR * overall) / (len(judged) + PRIOR)
+        rated = [liked for event in case.history if (liked := feedback.liked(event.rating)) is not None]
+        share = (sum(rated) + PRIOR * overall) / (len(rated) + PRIOR)
         return np.full(len(data.log.items), share)
 
     return ScoredCatalogue("liked-share", data.log, score, data.log.hash, probabilities=True)
 
 
 def item_liked_share(data: EvaluationData) -> ScoredCatalogue:
-    """The share of an item's judged train events that are liked, whoever asks."""
+    """Score an item by the share of its rated train events that are liked, for every user."""
     log, rows = data.log, len(data.log.items)
     liked = np.bincount(log.item[log.preference == LIKED], minlength=rows)
     disliked = np.bincount(log.item[log.preference == DISLIKED], minlength=rows)
@@ -100,9 +97,9 @@ def item_liked_share(data: EvaluationData) -> ScoredCatalogue:
 
 
 def _overall(data: EvaluationData) -> float:
-    """The liked share of all judged train events; a half if there is none."""
-    judged = data.log.preference[(data.log.preference == LIKED) | (data.log.preference == DISLIKED)]
-    return float((judged == LIKED).mean()) if len(judged) else 0.5
+    """The liked share of all rated train events; a half if there are none."""
+    rated = data.log.preference[(data.log.preference == LIKED) | (data.log.preference == DISLIKED)]
+    return float((rated == LIKED).mean()) if len(rated) else 0.5
 
 
 def _recent(train: Sequence[Interaction], share: float) -> Sequence[Interaction]:
@@ -114,28 +111,31 @@ def _recent(train: Sequence[Interaction], share: float) -> Sequence[Interaction]
 
 
 def words_then_popularity(data: EvaluationData) -> ScoredCatalogue:
-    """By how many of an item's attributes, year and decade the wish says; ties by popularity.
+    """Rank by how many attributes of an item, its year and decade the wish names.
 
-    What a search form does: a model is worth nothing for wishes unless it beats this.
+    Ties are ordered by popularity. A search form does as much: a model that does not beat
+    this is of no use for wishes.
     """
     log = data.log
     facts = [_facts(data.by_id[item]) for item in log.items]
     known = sorted(frozenset().union(*facts))
-    has = np.array([[fact in own for fact in known] for own in facts], dtype=np.float64)
+    has = np.array([[fact in item_facts for fact in known] for item_facts in facts], dtype=np.float64)
     popularity = log.counts / (int(log.counts.max(initial=0)) + 1)
 
     def score(case: Case) -> Scores:
-        return has @ np.array([says(case.wish, fact) for fact in known], dtype=np.float64) + popularity
+        return (
+            has @ np.array([contains_title(case.wish, fact) for fact in known], dtype=np.float64) + popularity
+        )
 
     return ScoredCatalogue("words", log, score, log.hash)
 
 
 def _facts(item: Item) -> frozenset[str]:
     years = (str(item.year), f"{item.year // 10 * 10}s") if item.year else ()
-    return frozenset((*years, *(value for those in item.attributes.values() for value in those)))
+    return frozenset((*years, *(value for values in item.attributes.values() for value in values)))
 
 
-BASELINES: dict[str, Factory] = {
+BASELINES: dict[str, SystemFactory] = {
     "random": random_order,
     "popularity": popularity,
     "recent-popularity": recent_popularity,

@@ -1,7 +1,7 @@
 """Retrieval channels, their fusion, and the LLM behind it, as systems under evaluation.
 
-Everything is fitted anew on the split's train events, in a folder that bears their
-hash: two evaluations on the same events share what was fitted, and no two others do.
+Everything is fitted on the split's train events, in a folder named after their hash:
+evaluations share what was fitted if, and only if, they have the same events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys.data.synthetic.town import Town, town
 from recsys.engine import Engine, open_engine
 from recsys.engine.adapters import BASE, resolve_adapter
 from recsys.errors import RequestError
-from recsys.evaluation.protocol.base import NOTE, EvaluationData, Factory, Ranked, System
+from recsys.evaluation.protocol.base import NOTE, EvaluationData, Ranked, System, SystemFactory
 from recsys.evaluation.protocol.leaks import check_adapter, check_requests
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
@@ -37,30 +37,27 @@ from retrieval import (
     Retriever,
     SentenceEmbedder,
 )
-from retrieval.fit import fit_apart
+from retrieval.fit import fit_retriever
 
 
 @dataclass(frozen=True)
 class RetrieverSystem:
-    """A retriever; items it does not know come last, by id.
-
-    `probabilities` turns its scores into those of the items listed.
-    """
+    """A retriever; items it does not know come last, by id."""
 
     name: str
     retriever: Retriever
     data: EvaluationData
     fitted_on: str
-    probabilities: bool
+    probabilities: bool  # whether the softmax of its scores is p(item | user)
     options: Mapping[str, str] = field(default_factory=dict)
 
     def rank(self, case: Case, depth: int) -> Ranked:
-        """The retriever's list; for given candidates all of them."""
+        """Rank with the retriever; given candidates are all listed."""
         candidates = retrieve(self.name, self.retriever, self.data, case, depth)
         scores = [candidate.score for candidate in candidates]
         if self.probabilities and scores:
             scores = list(softmax(scores))
-        return complete([candidate.item.id for candidate in candidates], scores, case)
+        return append_missing([candidate.item.id for candidate in candidates], scores, case)
 
 
 @dataclass(frozen=True)
@@ -74,47 +71,48 @@ class LlmSystem:
     fitted_on: str
     name: str = "llm"
     probabilities: bool = True
-    adapter_read: tuple[str, ...] = ()
+    adapter_notes: tuple[str, ...] = ()  # what its adapter read that is close to the targets
 
     @property
     def options(self) -> dict[str, str]:
-        """What its answers depend on."""
+        """All that the answers depend on."""
         return {
             "model": self.engine.model,
             "adapter": self.engine.adapter or "",
             "ranker": self.data.domain.ranker.model_dump_json(),
             "retriever": self.retriever.config.model_dump_json(),
-            **({NOTE: "; ".join(self.adapter_read)} if self.adapter_read else {}),
+            **({NOTE: "; ".join(self.adapter_notes)} if self.adapter_notes else {}),
         }
 
     def rank(self, case: Case, depth: int) -> Ranked:
-        """The model's order of the first `n_candidates`, or of all the candidates given."""
+        """Rank the first `n_candidates`, or all given candidates, with the model."""
         return self.rank_many([case], depth)[0]
 
     def rank_many(self, cases: Sequence[Case], depth: int) -> list[Ranked]:
-        """The same for several cases, which share the steps of the engine."""
+        """Rank several cases, which share the steps of the engine."""
         n = self.data.domain.ranker.n_candidates
-        found = [retrieve(self.name, self.retriever, self.data, case, depth) for case in cases]
-        firsts = [
-            brought if case.candidates is not None else brought[:n]
-            for case, brought in zip(cases, found, strict=True)
+        retrieved = [retrieve(self.name, self.retriever, self.data, case, depth) for case in cases]
+        heads = [
+            candidates if case.candidates is not None else candidates[:n]
+            for case, candidates in zip(cases, retrieved, strict=True)
         ]
-        asked = [self.request(case, first) for case, first in zip(cases, firsts, strict=True) if first]
-        rankings = iter(self.ranker.rank_many(asked))
+        requests = [self.request(case, head) for case, head in zip(cases, heads, strict=True) if head]
+        rankings = iter(self.ranker.rank_many(requests))
         answers = []
-        for case, brought, first in zip(cases, found, firsts, strict=True):
-            if not first:
+        for case, candidates, head in zip(cases, retrieved, heads, strict=True):
+            if not head:
                 answers.append(Ranked((), ()))
                 continue
             ranking = next(rankings)
-            rest = brought[len(first) :]
-            items = [first[place].item.id for place in ranking.order()] + [one.item.id for one in rest]
-            answers.append(complete(items, _probabilities(ranking, case) + [0.0] * len(rest), case))
+            tail = candidates[len(head) :]
+            items = [head[index].item.id for index in ranking.order()]
+            items += [candidate.item.id for candidate in tail]
+            answers.append(append_missing(items, _probabilities(ranking, case) + [0.0] * len(tail), case))
         return answers
 
     def request(self, case: Case, candidates: Sequence[Candidate]) -> RankRequest:
-        """The question to the model about some candidates. Raises LeakError."""
-        history = told_history(self.retriever, self.data, case)
+        """Build the request to the model about some candidates. Raises LeakError."""
+        history = visible_history(self.retriever, self.data, case)
         user, context = self.data.users.get(case.user_id), self.data.context_of(case)
         newest = history[max(0, len(history) - self.data.domain.ranker.history_length) :]
         profile = mask_user(user, self.data.domain.privacy).profile if user else {}
@@ -123,50 +121,52 @@ class LlmSystem:
         return request
 
     def close(self) -> None:
+        """Release the engine."""
         self.engine.close()
 
 
 def retrieve(
     system: str, retriever: Retriever, data: EvaluationData, case: Case, depth: int
 ) -> list[Candidate]:
-    """What the retriever brings when it knows the case's history and situation alone.
+    """Retrieve candidates from the case's history and context alone.
 
-    A candidate that is given alone is scored among the whole catalogue: fused scores compare
-    the items of one list, and over one item they say nothing. Raises LeakError if the query
-    knew more.
+    A single given candidate is scored among the whole catalogue: fused scores compare the
+    items of one list, and say nothing about one item. Raises LeakError if the query knows more.
     """
     entries, context = data.catalog.entries(case.history, data.domain.feedback), data.context_of(case)
-    told, alone = told_history(retriever, data, case), _alone(case)
-    if case.candidates is None or alone:
-        met = frozenset(entry.item.id for entry in entries)
-        query = Query(told, case.wish, exclude=met, context=context)
+    history, single = visible_history(retriever, data, case), _is_single(case)
+    if case.candidates is None or single:
+        exclude = frozenset(entry.item.id for entry in entries)
+        query = Query(history, case.wish, exclude=exclude, context=context)
     else:
-        query = Query(told, case.wish, filter=Filter(only=frozenset(case.candidates)), context=context)
-    n = depth if case.candidates is None else len(data.items if alone else case.candidates)
+        query = Query(history, case.wish, filter=Filter(only=frozenset(case.candidates)), context=context)
+    n = depth if case.candidates is None else len(data.items if single else case.candidates)
     check_requests(system, case, [query], context)
-    found = retriever.retrieve(query, n)
-    return [one for one in found if one.item.id in (case.candidates or ())] if alone else found
+    candidates = retriever.retrieve(query, n)
+    if not single:
+        return candidates
+    return [candidate for candidate in candidates if candidate.item.id in (case.candidates or ())]
 
 
-def told_history(retriever: Retriever, data: EvaluationData, case: Case) -> tuple[HistoryEntry, ...]:
-    """The case's history; less its noise where the domain filters it and the retriever can tell."""
+def visible_history(retriever: Retriever, data: EvaluationData, case: Case) -> tuple[HistoryEntry, ...]:
+    """Return the case's history, without noise where the domain filters it."""
     entries = data.catalog.entries(case.history, data.domain.feedback)
     channels = retriever.state.channels if isinstance(retriever, HybridRetriever) else {}
     return without_noise(entries, channels, data.domain.noise_filter)
 
 
-def complete(items: list[str], scores: list[float], case: Case) -> Ranked:
-    """With the candidates that were not brought, by id, at the lowest score there is."""
+def append_missing(items: list[str], scores: list[float], case: Case) -> Ranked:
+    """Append the candidates that were not retrieved, by id, at the lowest score."""
     missing = sorted(set(case.candidates or ()) - set(items))
     lowest = min(scores, default=0.0)
     return Ranked((*items, *missing), (*scores, *([lowest] * len(missing))))
 
 
-def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
-    """The domain's retriever on the split's train events; with `names`, those channels alone."""
+def fit_on_train(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
+    """Fit the domain's retriever on the train events; with `names`, those channels alone."""
     settings = data.settings or load_settings()
     homes = {user_id: user.home for user_id, user in data.users.items()}
-    return fit_apart(
+    return fit_retriever(
         data.domain,
         data.items,
         data.split.train,
@@ -179,40 +179,39 @@ def fitted(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriev
 
 
 def hybrid(data: EvaluationData, *, name: str = "hybrid") -> RetrieverSystem:
-    """All channels with the domain's weights: retriever order. Of liking it has no probability."""
-    retriever = fitted(data, None)
+    """Fit all channels with the domain's weights. The retriever has no p(liked)."""
+    retriever = fit_on_train(data, None)
     weighted = retriever.config.fusion == "weighted" and not _rated(data)
     options = {"retriever": retriever.config.model_dump_json()}
     return RetrieverSystem(name, retriever, data, data.log.hash, weighted, options)
 
 
 def channel(data: EvaluationData, *, name: str, channel: str) -> RetrieverSystem:
-    """One channel alone. Raises RequestError where the data have nothing for it."""
-    retriever = fitted(data, (channel,))
+    """Fit one channel alone. Raises RequestError where the data have nothing for it."""
+    retriever = fit_on_train(data, (channel,))
     state = retriever.state
     if channel not in state.channels:
         raise RequestError(
             f"channel '{channel}' has nothing to learn from in '{data.domain.name}'",
             hint="it needs events with times or contexts",
         )
-    alone = ChannelRetriever(channel, state.channels[channel], ItemRows(data.items))
+    single = ChannelRetriever(channel, state.channels[channel], ItemRows(data.items))
     options = {"retriever": retriever.config.model_dump_json()}
-    return RetrieverSystem(name, alone, data, data.log.hash, False, options)
+    return RetrieverSystem(name, single, data, data.log.hash, False, options)
 
 
 def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSystem:
-    """The model of the settings over the fused retriever's candidates.
+    """Rank the fused retriever's candidates with the model of the settings.
 
-    Ordered by the model's log-odds alone, or with `fuse` as served: the retriever's score
-    added with the domain's weight.
+    By the model's log-odds alone, or with `fuse` as served: plus the weighted retriever score.
     """
-    retriever, domain, settings = fitted(data, None), data.domain, data.settings or load_settings()
+    retriever, domain, settings = fit_on_train(data, None), data.domain, data.settings or load_settings()
     adapter = resolve_adapter(domain, settings)
-    read: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if adapter and adapter.manifest:
-        read = check_adapter(name, adapter.ref, adapter.manifest.options["examples"], data.split)
+        notes = check_adapter(name, adapter.ref, adapter.manifest.options["examples"], data.split)
     elif adapter:
-        read = (f"nothing is known of what {adapter.ref} was tuned on",)
+        notes = (f"nothing is known of what {adapter.ref} was tuned on",)
 
     def start() -> Engine:
         return open_engine(settings, adapter=adapter)
@@ -220,26 +219,26 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
     engine = data.engines.get(adapter.ref if adapter else BASE, start) if data.engines else start()
     parts = RankerParts.of(engine, PromptLibrary(domain.prompt_folder), domain)
     parts = parts if fuse else dataclasses.replace(parts, weights=MODEL_ALONE, wish_weights=None)
-    # The other strategies compare the items of a list: of one item alone they know nothing.
-    judges = domain.ranker.strategy == "pointwise" or not _rated(data)
+    # The other strategies compare the items of a list: they say nothing about a single item.
+    probabilistic = domain.ranker.strategy == "pointwise" or not _rated(data)
     ranker = make_ranker(domain.ranker.strategy, parts)
-    return LlmSystem(data, retriever, engine, ranker, data.log.hash, name, judges, read)
+    return LlmSystem(data, retriever, engine, ranker, data.log.hash, name, probabilistic, notes)
 
 
-def without_context(data: EvaluationData, *, factory: Factory) -> System:
-    """The same system, fitted alike, that is not told in which situation a case is."""
+def without_context(data: EvaluationData, *, factory: SystemFactory) -> System:
+    """Build the same system without the context of a case."""
     return factory(dataclasses.replace(data, has_event_contexts=False))
 
 
-def without_facts(data: EvaluationData, *, factory: Factory) -> System:
-    """The same system, whose prompts tell nothing of what retrieval knows: text only."""
+def without_facts(data: EvaluationData, *, factory: SystemFactory) -> System:
+    """Build the same system without the retriever's facts in prompts: text only."""
     ranker = data.domain.ranker.model_copy(update={"facts": ()})
     return factory(dataclasses.replace(data, domain=data.domain.model_copy(update={"ranker": ranker})))
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The generator of the domain's data itself: nothing that is asked can be answered better."""
+    """The generator of the domain's data itself: no system can rank better."""
 
     data: EvaluationData
     town: Town
@@ -248,39 +247,39 @@ class Optimum:
     probabilities: bool = True
 
     def rank(self, case: Case, depth: int) -> Ranked:
-        """By the probability with which the generator draws each item."""
-        met = {event.item_id for event in case.history}
-        truth = self.town.optimum(case.user_id, self.data.context_of(case), met)
-        asked = case.candidates or [item for item in truth if item not in met]
-        order = sorted(asked, key=lambda item: (-truth[item], item))
+        """Rank by the probability with which the generator draws each item."""
+        seen = {event.item_id for event in case.history}
+        truth = self.town.optimum(case.user_id, self.data.context_of(case), seen)
+        candidates = case.candidates or [item for item in truth if item not in seen]
+        order = sorted(candidates, key=lambda item: (-truth[item], item))
         ranked = tuple(order if case.candidates else order[:depth])
         return Ranked(ranked, tuple(float(np.exp(truth[item])) for item in ranked))
 
 
 def optimum(data: EvaluationData) -> Optimum:
-    """What generated the data. Raises RequestError for data that nobody generated."""
+    """Build the generator. Raises RequestError for data that were not generated."""
     if data.domain.source.generator != "town":
         raise RequestError(
-            f"nobody knows the truth of '{data.domain.name}'",
+            f"the ground truth of '{data.domain.name}' is unknown",
             hint="'optimum' is for generated domains: places",
         )
     return Optimum(data, town())
 
 
-def _alone(case: Case) -> bool:
+def _is_single(case: Case) -> bool:
     return case.candidates is not None and len(case.candidates) == 1
 
 
 def _rated(data: EvaluationData) -> bool:
-    """Whether every case asks about one item: is it liked?"""
-    return all(_alone(case) for case in data.split.cases)
+    """Whether every case has a single candidate: is it liked?"""
+    return all(_is_single(case) for case in data.split.cases)
 
 
 def _probabilities(ranking: Ranking, case: Case) -> list[float]:
-    """p(item | user) in the order of the ranking; of an item that is given alone p(liked)."""
-    if _alone(case) and (log_odds := ranking.log_odds[0]) is not None:
+    """p(item | user) in the order of the ranking; of a single candidate p(liked)."""
+    if _is_single(case) and (log_odds := ranking.log_odds[0]) is not None:
         return [float(expit(log_odds))]
-    return [ranking.scores[place] for place in ranking.order()]
+    return [ranking.scores[index] for index in ranking.order()]
 
 
 _CHANNELS: dict[str, str] = {
@@ -291,13 +290,11 @@ _CHANNELS: dict[str, str] = {
     "ease": "ease",
     "linear": "linear",
     "gru": "gru",
-    "lru": "lru",
-    "sequence": "attention",
     "segment": "segment",
     "nearby": "nearby",
 }
 
-SYSTEMS: dict[str, Factory] = {
+SYSTEMS: dict[str, SystemFactory] = {
     **{name: partial(channel, name=name, channel=kind) for name, kind in _CHANNELS.items()},
     "hybrid": hybrid,
     "llm": llm,

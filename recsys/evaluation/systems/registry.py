@@ -1,19 +1,19 @@
-"""Systems by name, and those that stand in every table."""
+"""Systems by name, and the baselines that every table has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from recsys.errors import RequestError
-from recsys.evaluation.protocol.base import Factory
+from recsys.evaluation.protocol.base import SystemFactory
 from recsys.evaluation.systems.baselines import BASELINES
 
-ALWAYS = ("random", "popularity", "recent-popularity", "cooccurrence", "gru", "hybrid")
-ALWAYS_RATED = ("random", "popularity", "liked-share", "item-liked-share")
+BASELINE_NAMES = ("random", "popularity", "recent-popularity", "cooccurrence", "gru", "hybrid")
+RATED_BASELINE_NAMES = ("random", "popularity", "liked-share", "item-liked-share")
 
 
-def find(names: Iterable[str]) -> dict[str, Factory]:
-    """The factories of some systems. Raises RequestError that lists what there is."""
+def find_factories(names: Iterable[str]) -> dict[str, SystemFactory]:
+    """Look up systems by name. Raises RequestError that lists the known names."""
     wanted = tuple(dict.fromkeys(names))
     if all(name in BASELINES for name in wanted):
         return {name: BASELINES[name] for name in wanted}
@@ -24,9 +24,9 @@ def find(names: Iterable[str]) -> dict[str, Factory]:
     return {name: known[name] for name in wanted}
 
 
-def all_systems() -> Mapping[str, Factory]:
+def all_systems() -> Mapping[str, SystemFactory]:
     """Every system that can be evaluated."""
-    # Retrievers and models, which nobody should wait for who compares baselines.
+    # Retrievers and models take seconds to import, which comparing baselines need not wait for.
     from recsys.evaluation.systems.baselines import words_then_popularity
     from recsys.evaluation.systems.recommenders import SYSTEMS
 
