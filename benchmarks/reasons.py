@@ -1,6 +1,6 @@
-"""Keep what a table needs of a run that measured reasons.
+"""Extract the table of docs/results.md from a run of `recsys evaluate reasons`.
 
-recsys evaluate --domain movies --reasons --users 300 --out runs/reasons
+recsys evaluate reasons --domain movies --users 300 --out runs/reasons
 python -m benchmarks.reasons runs/reasons --out benchmarks/results/reasons.json
 """
 

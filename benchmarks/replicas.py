@@ -1,11 +1,11 @@
-"""How many replicas, and when: the autoscaler of deploy/kubernetes against fixed numbers, simulated.
+"""The autoscaler of deploy/kubernetes against fixed numbers of replicas, simulated.
 
     python -m benchmarks.replicas --days 7
 
-Days of requests with reasons: demand rises and falls once a day, and twice it jumps for some minutes.
-How long a request takes, how requests slow each other and how long a pod takes to start are read from
-what was measured: `service_load.json` where it is there, else `first_run.json`. Thresholds and delays
-are read from deploy/. Writes a JSON file, the picture, and the section of docs/service.md.
+Days of requests with reasons: demand rises and falls once a day, and jumps twice for some minutes.
+How long a request takes, how requests slow each other and how long a pod takes to start come from
+measurements: `service_load.json` if it exists, else `first_run.json`. Thresholds and delays are
+read from deploy/. Writes a JSON file, the picture, and the section of docs/service.md.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ PICTURE = "replicas.svg"
 BEGIN, END = "<!-- replicas: written by `python -m benchmarks.replicas` -->", "<!-- replicas: end -->"
 FIRST_START = ("retriever", "model conversion", "engine start")  # of a pod whose folder is empty
 MOST_FIXED = 8
-STEADY = "in flight of 3"  # shown beside the deployed one
+STEADY = "in flight of 3"  # shown next to the deployed policy
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Of a day, in what one pod can do: least and most of the slow rise and fall, and jumps on top."""
+    """The demand of a day, in busy pods."""
 
     low: float = 0.5
     high: float = 4.0
     peak_h: float = 16.0
-    jump: float = 3.0
+    jump: float = 3.0  # on top of the daily course
     jumps_h: tuple[float, ...] = (11.0, 20.0)
     jump_s: float = 600.0
 
     def at(self, seconds: float) -> float:
-        """How many pods would be busy all the time."""
+        """How many pods would be busy at that time."""
         hour = seconds % DAY_S / 3600
         slow = (1 + math.cos((hour - self.peak_h) * math.pi / 12)) / 2
         jumps = any(begun <= hour < begun + self.jump_s / 3600 for begun in self.jumps_h)
@@ -59,34 +59,35 @@ class Demand:
 
 @dataclass(frozen=True)
 class Work:
-    """How long requests take alone: `seconds` are quantiles at even steps. `speed` as in PodKind."""
+    """How long requests take."""
 
-    source: str
-    seconds: tuple[float, ...]
-    speed: tuple[float, ...]
+    source: str  # file of the measurement
+    seconds: tuple[float, ...]  # quantiles of a request alone, at even steps
+    speed: tuple[float, ...]  # as in `PodKind`
 
     @property
     def mean(self) -> float:
+        """Mean seconds of a request alone."""
         return float(np.trapezoid(self.seconds, dx=1 / (len(self.seconds) - 1)))
 
     @property
     def rate(self) -> float:
-        """Requests that a busy pod ends in a second."""
+        """Requests that a busy pod finishes per second."""
         return self.speed[-1] / self.mean
 
-    def draw(self, chance: Random) -> float:
-        place, part = divmod(chance.random() * (len(self.seconds) - 1), 1)
-        low, high = self.seconds[int(place) : int(place) + 2]
+    def sample(self, rng: Random) -> float:
+        """Sample the seconds of a request by inverting the quantiles."""
+        step, part = divmod(rng.random() * (len(self.seconds) - 1), 1)
+        low, high = self.seconds[int(step) : int(step) + 2]
         return low + part * (high - low)
 
 
-def measured(places: int, results: Path = RESULTS) -> Work:
-    """What is known of the work of a request with reasons, from the best file that is there."""
+def measured_work(places: int, results: Path = RESULTS) -> Work:
+    """Read the work of a request with reasons from the best file that exists."""
     path = results / "service_load.json"
     if path.is_file():
-        levels = {
-            one["callers"]: one for one in json.loads(path.read_text("utf-8"))["levels"] if one["reasons"]
-        }
+        loads = json.loads(path.read_text("utf-8"))["levels"]
+        levels = {load["callers"]: load for load in loads if load["reasons"]}
         alone = levels.get(1, {}).get("seconds", ())
         if len(alone) > 1:
             numbers = sorted(levels)
@@ -99,13 +100,13 @@ def measured(places: int, results: Path = RESULTS) -> Work:
 
 
 def start_s(results: Path = RESULTS) -> float:
-    """Seconds from a new pod to its first answer."""
+    """Read the seconds from a new pod to its first answer."""
     stages = json.loads((results / "first_run.json").read_text("utf-8"))["stages"]
     return float(sum(stages[name]["seconds"] for name in FIRST_START))
 
 
 def deployed(deploy: Path = DEPLOY) -> tuple[Autoscaler, dict[str, str]]:
-    """The autoscaler as it is deployed, and the settings of its pods."""
+    """Read the autoscaler that is deployed, and the settings of its pods."""
 
     def read(name: str) -> Any:
         return yaml.safe_load((deploy / name).read_text(encoding="utf-8"))
@@ -133,8 +134,8 @@ def deployed(deploy: Path = DEPLOY) -> tuple[Autoscaler, dict[str, str]]:
 
 
 def policies(shipped: Autoscaler) -> dict[str, tuple[int, Autoscaler | None]]:
-    """Name -> (pods at first, autoscaler): fixed numbers, the shipped one, others by queue and by requests in flight."""
-    found: dict[str, tuple[int, Autoscaler | None]] = {
+    """Map names to (initial pods, autoscaler): fixed numbers, the shipped one and variants of it."""
+    by_name: dict[str, tuple[int, Autoscaler | None]] = {
         f"fixed {n}": (n, None) for n in range(1, MOST_FIXED + 1)
     }
     for target, in_flight in (
@@ -147,17 +148,17 @@ def policies(shipped: Autoscaler) -> dict[str, tuple[int, Autoscaler | None]]:
         (4.0, True),
     ):
         scaler = dataclasses.replace(shipped, target=target, in_flight=in_flight)
-        found[label_of(scaler)] = (shipped.least, scaler)
-    return found
+        by_name[label_of(scaler)] = (shipped.least, scaler)
+    return by_name
 
 
 def label_of(scaler: Autoscaler) -> str:
-    """What a policy is called in tables."""
+    """Name a policy for tables."""
     return f"{'in flight' if scaler.in_flight else 'queue'} of {scaler.target:g}"
 
 
 def figures(days: Sequence[QueueOutcome]) -> dict[str, Any]:
-    """Means over days with 95 % bootstrap intervals."""
+    """Average over days, with 95 % bootstrap intervals."""
     columns = {
         "wait_p95_s": [float(np.percentile(day.waits, 95)) for day in days],
         "answer_p95_s": [float(np.percentile(day.answers, 95)) for day in days],
@@ -169,45 +170,47 @@ def figures(days: Sequence[QueueOutcome]) -> dict[str, Any]:
 
 
 def simulate(days: int, work: Work, demand: Demand, kind: PodKind, shipped: Autoscaler) -> dict[str, Any]:
-    """Every policy on the same days."""
+    """Simulate every policy on the same days."""
     most = (demand.high + demand.jump) * work.rate
-    found, courses = {}, {}
+    results, courses = {}, {}
     for name, (first, scaler) in track(policies(shipped).items(), description="policies"):
         outcomes = []
         for day in range(days):
-            arrivals = poisson(lambda at: demand.at(at) * work.rate, most, DAY_S, work.draw, day)
-            fresh = dataclasses.replace(scaler) if scaler else None  # it remembers
+            arrivals = poisson(lambda at: demand.at(at) * work.rate, most, DAY_S, work.sample, day)
+            fresh = dataclasses.replace(scaler) if scaler else None  # it has state
             outcomes.append(Simulation(kind, first, fresh, seed=day).run(arrivals, DAY_S))
-        found[name] = figures(outcomes)
+        results[name] = figures(outcomes)
         if name in (label_of(shipped), STEADY):
             courses[name] = [pods for pods in outcomes[0].pods if pods[0] % 300 == 0]
-    return {"policies": found, "courses": courses}
+    return {"policies": results, "courses": courses}
 
 
 def section(result: Mapping[str, Any]) -> str:
-    """The part of docs/service.md between BEGIN and END."""
+    """Write the part of docs/service.md between BEGIN and END."""
     pod, demand, work = result["pod"], result["demand"], result["work"]
     scaler, shipped = result["autoscaler"], result["deployed"]
     rows = []
-    for name, one in result["policies"].items():
+    for name, policy in result["policies"].items():
         label = f"**{name}, as deployed**" if name == shipped else name
-        shed, cut = (_share(one[which]) for which in ("shed", "cut"))
-        rows.append(
-            f"| {label} | {with_interval(one['wait_p95_s'], digits=1)} | {shed} | {cut} | {with_interval(one['pod_hours'], digits=1)} |"
-        )
+        shed, cut = (_share(policy[which]) for which in ("shed", "cut"))
+        wait, hours = (with_interval(policy[which], digits=1) for which in ("wait_p95_s", "pod_hours"))
+        rows.append(f"| {label} | {wait} | {shed} | {cut} | {hours} |")
     return "\n".join(
         [
             BEGIN,
             "## How many pods",
             "",
             (
-                f"Simulated, never run on a cluster: {result['days']} days of requests with reasons. Demand goes from "
-                f"{demand['low']:g} to {demand['high']:g} busy pods and back once a day, and jumps by {demand['jump']:g} for "
-                f"{demand['jump_s'] / 60:g} minutes {len(demand['jumps_h'])} times. A request takes {work['mean']:.1f} s alone "
-                f"(`{work['source']}`), a pod ends {work['rate'] * 60:.1f} a minute, works on {pod['places']} at once, lets "
-                f'{pod["queue"]} wait, and starts in {pod["start_s"]:.0f} s (`first_run.json`). "queue of n" is the autoscaler '
-                f"of `deploy/kubernetes/hpa.yaml` ({scaler['least']} to {scaler['most']} pods) with n as the number waiting "
-                'per pod that it aims at, "in flight of n" the same by the number waiting or running. Clients that are shed do not come back. Means of days, 95 % intervals.'
+                f"Simulated, never run on a cluster: {result['days']} days of requests with reasons. Demand "
+                f"goes from {demand['low']:g} to {demand['high']:g} busy pods and back once a day, and jumps "
+                f"by {demand['jump']:g} for {demand['jump_s'] / 60:g} minutes {len(demand['jumps_h'])} "
+                f"times. A request takes {work['mean']:.1f} s alone (`{work['source']}`), a pod ends "
+                f"{work['rate'] * 60:.1f} a minute, works on {pod['places']} at once, lets {pod['queue']} "
+                f"wait, and starts in {pod['start_s']:.0f} s (`first_run.json`). "
+                '"queue of n" is the autoscaler of '
+                f"`deploy/kubernetes/hpa.yaml` ({scaler['least']} to {scaler['most']} pods) with n as the "
+                'number waiting per pod that it aims at, "in flight of n" the same by the number waiting or '
+                "running. Clients that are shed do not come back. Means of days, 95 % intervals."
             ),
             "",
             f"![Demand and pods over a day; what waiting costs]({PICTURE})",
@@ -222,8 +225,8 @@ def section(result: Mapping[str, Any]) -> str:
     )
 
 
-def written(page: str, part: str) -> str:
-    """The page with its section replaced, or added at the end."""
+def with_section(page: str, part: str) -> str:
+    """Replace the section of the page, or add it at the end."""
     before, begins, rest = page.partition(BEGIN)
     if not begins:
         return f"{page.rstrip()}\n\n{part}\n"
@@ -231,7 +234,7 @@ def written(page: str, part: str) -> str:
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """A day under the deployed autoscaler, and all policies by what they cost and give."""
+    """Plot a day under the deployed autoscaler, and all policies by cost and waiting time."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -246,24 +249,24 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
         label = f"pods, {name}{', as deployed' if name == shipped else ''}"
         colour = "C3" if name == shipped else "C0"
         day.step(hours, [n for _, n, _ in course], colour, where="post", label=label, linewidth=1)
-    every = np.arange(0, 24, 1 / 60)
+    minutes = np.arange(0, 24, 1 / 60)
     day.plot(
-        every,
-        [demand.at(float(hour) * 3600) for hour in every],
+        minutes,
+        [demand.at(float(hour) * 3600) for hour in minutes],
         color="0.3",
         label="demand, in busy pods",
         linewidth=1,
     )
     day.set(xlabel="hour", ylabel="pods", xlim=(0, 24), ylim=(0, None), xticks=range(0, 25, 4))
     day.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=7)
-    for name, one in result["policies"].items():
-        at = one["pod_hours"]["value"], one["wait_p95_s"]["value"]
-        fixed, shed = name.startswith("fixed"), one["shed"]["value"]
-        cost.plot(*at, "o" if fixed else "D", color="0.5" if fixed else "C3" if name == shipped else "C0")
+    for name, policy in result["policies"].items():
+        point = policy["pod_hours"]["value"], policy["wait_p95_s"]["value"]
+        fixed, shed = name.startswith("fixed"), policy["shed"]["value"]
+        cost.plot(*point, "o" if fixed else "D", color="0.5" if fixed else "C3" if name == shipped else "C0")
         label = name.removeprefix("fixed ") + (f"\n{shed:.0%} shed" if shed >= 0.005 else "")
-        place = {"fixed": ((0, 6), "center"), "queue": ((6, -2), "left"), "in": ((-6, -2), "right")}
-        offset, side = place[name.split()[0]]
-        cost.annotate(label, at, xytext=offset, textcoords="offset points", fontsize=7, ha=side)
+        label_at = {"fixed": ((0, 6), "center"), "queue": ((6, -2), "left"), "in": ((-6, -2), "right")}
+        offset, side = label_at[name.split()[0]]
+        cost.annotate(label, point, xytext=offset, textcoords="offset points", fontsize=7, ha=side)
     cost.set(xlabel="pod-hours a day", ylabel="p95 wait, s", xlim=(0, None))
     cost.margins(x=0.1, y=0.15)
     cost.set_ylim(bottom=-8)
@@ -283,7 +286,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "replicas.json")
     options = parser.parse_args()
     shipped, settings = deployed()
-    work, demand = measured(int(settings["WHYREC_SERVE_CONCURRENCY"])), Demand()
+    work, demand = measured_work(int(settings["WHYREC_SERVE_CONCURRENCY"])), Demand()
     kind = PodKind(
         work.speed,
         int(settings["WHYREC_SERVE_QUEUE"]),
@@ -305,7 +308,7 @@ def main() -> None:
     write_json(options.out, result)
     draw(result, DOCS / PICTURE)
     page = DOCS / "service.md"
-    page.write_text(written(page.read_text("utf-8"), section(result)), encoding="utf-8")
+    page.write_text(with_section(page.read_text("utf-8"), section(result)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Render `benchmarks/results/*.json` into docs/results.md: every figure there comes from here.
+"""Render `benchmarks/results/*.json` into docs/results.md.
 
 python -m benchmarks.report
 """
@@ -29,10 +29,13 @@ TARGETS = {
 
 
 def render() -> str:
-    """The whole page."""
+    """Render the whole page."""
     parts = [
         "# Results\n",
-        "Written by `python -m benchmarks.report` from the JSON files in `benchmarks/results`; do not edit by hand.\n",
+        (
+            "Written by `python -m benchmarks.report` from the JSON files in `benchmarks/results`; "
+            "do not edit by hand.\n"
+        ),
     ]
     sections: dict[str, Callable[[dict[str, Any]], str]] = {
         "first_run": _first_run,
@@ -86,8 +89,9 @@ def _first_run(result: dict[str, Any]) -> str:
             "| stage | seconds | peak memory, MiB |\n|---|---|---|",
             *rows,
             (
-                f"\nA warm request ranks 20 candidates and writes 5 reasons, for a user the engine has not seen: median of "
-                f"7 users, {spread['min']:.2f} to {spread['max']:.2f} s. Median per stage: {warm}.\n"
+                "\nA warm request ranks 20 candidates and writes 5 reasons, for a user the engine has not "
+                f"seen: median of 7 users, {spread['min']:.2f} to {spread['max']:.2f} s. "
+                f"Median per stage: {warm}.\n"
             ),
             environment_line(result["environment"]),
         ]
@@ -107,8 +111,14 @@ def _evaluation(result: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"## Retrieval on {result['title']}\n",
-            f"{result['part'].capitalize()}, {result['users']} users. {result['protocol_text']} {result['rule']}\n",
-            "| system | NDCG@10 | Recall@20 | Recall@100 | hybrid minus it, NDCG@10 | coverage@10 | popularity lift |",
+            (
+                f"{result['part'].capitalize()}, {result['users']} users. "
+                f"{result['protocol_text']} {result['rule']}\n"
+            ),
+            (
+                "| system | NDCG@10 | Recall@20 | Recall@100 | hybrid minus it, NDCG@10 | coverage@10 "
+                "| popularity lift |"
+            ),
             "|---|---|---|---|---|---|---|",
             *rows,
             "",
@@ -119,30 +129,32 @@ def _evaluation(result: dict[str, Any]) -> str:
 
 def _retrieval_scale(result: dict[str, Any]) -> str:
     rows, shipped = [], IndexConfig()
-    for size, found in result["sizes"].items():
-        if "not_run" in found:
-            rows.append(f"| {int(size):,} | not run: {found['not_run']} | | | | | |")
-        for kind, system in found.get("systems", {}).items():
+    for size, measured in result["sizes"].items():
+        if "not_run" in measured:
+            rows.append(f"| {int(size):,} | not run: {measured['not_run']} | | | | | |")
+        for kind, system in measured.get("systems", {}).items():
             for run in system["runs"]:
                 if run["filter"] == "none":
                     chosen = {name: run[name] for name in ("ef_search", "nprobe") if name in run}
                     words = [kind, *(f"{name} {value}" for name, value in chosen.items())]
-                    as_shipped = chosen == {name: getattr(shipped, name) for name in chosen}
+                    as_shipped = chosen == {name: getattr(shipped, name, None) for name in chosen}
                     if as_shipped and shipped.kind_for(int(size)) == kind:
                         words.append("(shipped)")
                     rows.append(
-                        f"| {int(size):,} | {' '.join(words)} | {run['recall@100']:.3f} | {run['p50_ms']:.2f} | "
-                        f"{run['p99_ms']:.2f} | {system['build_s']:.0f} | {system['bytes'] / 2**20:.0f} |"
+                        f"| {int(size):,} | {' '.join(words)} | {run['recall@100']:.3f} "
+                        f"| {run['p50_ms']:.2f} | {run['p99_ms']:.2f} | {system['build_s']:.0f} "
+                        f"| {system['bytes'] / 2**20:.0f} |"
                     )
     return "\n".join(
         [
             "## The text index at scale\n",
             (
-                f"{result['dimension']} dimensions, made-up clustered vectors, {result['queries']} queries one at a time on "
-                "one core; building on two. The target at a million items: recall@100 of .95 and p99 of 10 ms. Filters, "
-                "updates and the settings that were tried: the JSON file.\n"
+                f"{result['dimension']} dimensions, made-up clustered vectors, {result['queries']} queries "
+                "one at a time on one core; building on two. The target at a million items: recall@100 of "
+                ".95 and p99 of 10 ms. Filters, updates and the settings that were tried: the JSON file.\n"
             ),
-            "| items | index | recall@100 | p50, ms | p99, ms | build, s | MiB |\n|---|---|---|---|---|---|---|",
+            "| items | index | recall@100 | p50, ms | p99, ms | build, s | MiB |",
+            f"|{'---|' * 7}",
             *rows,
             "",
             environment_line(result["environment"]),
@@ -156,18 +168,22 @@ def _trimming(result: dict[str, Any]) -> str:
 
 def _knobs(result: dict[str, Any]) -> str:
     rows = [
-        f"| {name} | {with_interval(one['ndcg@10'])} | {one['diversity@10']:.2f} | {one['novelty@10']:.2f} | "
-        f"{one['coverage@10']:.2f} | {one['popularity_lift@10']:.2f} |"
-        for name, one in result["settings"].items()
+        f"| {name} | {with_interval(metrics['ndcg@10'])} | {metrics['diversity@10']:.2f} "
+        f"| {metrics['novelty@10']:.2f} | {metrics['coverage@10']:.2f} "
+        f"| {metrics['popularity_lift@10']:.2f} |"
+        for name, metrics in result["settings"].items()
     ]
     return "\n".join(
         [
             "## What diversity and the long tail cost\n",
             (
-                f"{result['domain']}, validation, {result['users']} users, the retriever's first {result['candidates']} ordered "
-                "anew at each setting of `[ranker]`.\n"
+                f"{result['domain']}, validation, {result['users']} users, the retriever's first "
+                f"{result['candidates']} ordered anew at each setting of `[ranker]`.\n"
             ),
-            "| setting | NDCG@10 (95 % interval) | diversity@10 | novelty@10 | coverage@10 | popularity lift |",
+            (
+                "| setting | NDCG@10 (95 % interval) | diversity@10 | novelty@10 | coverage@10 "
+                "| popularity lift |"
+            ),
             f"|{'---|' * 6}",
             *rows,
             "",
@@ -178,17 +194,18 @@ def _knobs(result: dict[str, Any]) -> str:
 
 def _tuned(heading: str, result: dict[str, Any]) -> str:
     rows = []
-    asked = f"The model: {', '.join(those)}. " if (those := result.get("models")) else ""
+    models = f"The model: {', '.join(names)}. " if (names := result.get("models")) else ""
     for name, system in result["systems"].items():
-        shown = with_interval(system["metrics"]["ndcg@10"])
+        ndcg = with_interval(system["metrics"]["ndcg@10"])
         paired = result["paired"].get(f"{result['compared']}-{name}", {}).get("ndcg@10")
-        rows.append(f"| {name} | {shown} | {with_interval(paired, '+') if paired else '-'} |")
+        rows.append(f"| {name} | {ndcg} | {with_interval(paired, '+') if paired else '-'} |")
     return "\n".join(
         [
             f"## {heading}\n",
             (
-                f"{result['title']}, {result['part']}, {result['users']} users drawn by seed {result['seed']}, "
-                f"{result['cases']} cases. {asked}{result['protocol_text']} {result['rule']}\n"
+                f"{result['title']}, {result['part']}, {result['users']} users drawn by seed "
+                f"{result['seed']}, {result['cases']} cases. {models}"
+                f"{result['protocol_text']} {result['rule']}\n"
             ),
             f"| system | NDCG@10 (95 % interval) | {result['compared']} minus it |\n|---|---|---|",
             *rows,
@@ -201,19 +218,19 @@ def _tuned(heading: str, result: dict[str, Any]) -> str:
 def _reasons(heading: str, result: dict[str, Any]) -> str:
     run = result["run"]
     rows = [
-        f"| {name} | {with_interval(found)} | {TARGETS.get(name, '')} | {MEANINGS[name]} |"
-        for name, found in result["measures"].items()
+        f"| {name} | {with_interval(measure)} | {TARGETS.get(name, '')} | {MEANINGS[name]} |"
+        for name, measure in result["measures"].items()
         if name in MEANINGS
     ]
-    parts = {name: found for name, found in result["measures"].items() if name not in MEANINGS}
-    kinds = "; ".join(f"{name.replace(':', ': ')} {found['value']:.3f}" for name, found in parts.items())
+    parts = {name: part for name, part in result["measures"].items() if name not in MEANINGS}
+    kinds = "; ".join(f"{name.replace(':', ': ')} {part['value']:.3f}" for name, part in parts.items())
     return "\n".join(
         [
             f"## {heading}\n",
             (
-                f"{run['title']}, {run['users']} users drawn by seed {run['seed']}, the first {run['k']} items each: "
-                f"{run['reasons']} reasons in the language '{run['language']}', style {run['style']}; {run['model']}. "
-                f"{run['method']}\n"
+                f"{run['title']}, {run['users']} users drawn by seed {run['seed']}, the first {run['k']} "
+                f"items each: {run['reasons']} reasons in the language '{run['language']}', style "
+                f"{run['style']}; {run['model']}. {run['method']}\n"
             ),
             "| measure | value (95 % interval) | to reach | what it is |\n|---|---|---|---|",
             *rows,
@@ -226,18 +243,20 @@ def _reasons(heading: str, result: dict[str, Any]) -> str:
 
 def _finetune_speed(result: dict[str, Any]) -> str:
     rows = [
-        f"| {side} | {rate['median']:.2f} ({rate['low']:.2f} to {rate['high']:.2f}) | {result['peak_gib'][side]:.1f} | "
-        f"{'-' if side not in result['ratio'] else format(result['ratio'][side], '.1f') + ' x'} |"
+        f"| {side} | {rate['median']:.2f} ({rate['low']:.2f} to {rate['high']:.2f}) "
+        f"| {result['peak_gib'][side]:.1f} "
+        f"| {'-' if side not in result['ratio'] else format(result['ratio'][side], '.1f') + ' x'} |"
         for side, rate in result["candidates_per_second"].items()
     ]
     return "\n".join(
         [
             "## Tuning: packed prompts against one candidate a sequence\n",
             (
-                'The same model, LoRA and candidates. "trl" is TRL\'s SFTTrainer as it comes, "trl, fp32" the same '
-                "without gradient checkpointing and bf16; each side a process of its own, in turn.\n"
+                'The same model, LoRA and candidates. "trl" is TRL\'s SFTTrainer as it comes, "trl, fp32" '
+                "the same without gradient checkpointing and bf16; each side a process of its own, in turn.\n"
             ),
-            "| trainer | candidates trained per second | peak memory, GiB | ours is faster by |\n|---|---|---|---|",
+            "| trainer | candidates trained per second | peak memory, GiB | ours is faster by |",
+            "|---|---|---|---|",
             *rows,
             "",
             environment_line(result["environment"]),
@@ -250,7 +269,7 @@ def _service_load(result: dict[str, Any]) -> str:
 
 
 def _attacks(result: dict[str, Any]) -> str:
-    found = result["attack"]
+    measures = result["attack"]
     rows = []
     for label, name in (
         ("rank lift, median", "rank_lift"),
@@ -260,22 +279,23 @@ def _attacks(result: dict[str, Any]) -> str:
         ("share below neutral text", "below_neutral"),
         ("promotion@10", "promotion@10"),
     ):
-        for half, of in (("", "served"), ("model_", "the model alone")):
-            kinds = (found.get(half + kind + name) for kind in ("", "neutral_", "undefended_"))
-            cells = (with_interval(figure) if figure else "-" for figure in kinds)
-            rows.append(f"| {label}, {of} | {' | '.join(cells)} |")
+        for prefix, ranking in (("", "served"), ("model_", "the model alone")):
+            kinds = (measures.get(prefix + kind + name) for kind in ("", "neutral_", "undefended_"))
+            cells = (with_interval(measure) if measure else "-" for measure in kinds)
+            rows.append(f"| {label}, {ranking} | {' | '.join(cells)} |")
     return "\n".join(
         [
             f"## Hostile text on {result['title']}\n",
             (
-                f"{result['attacks']} attacks planted {found['rank_lift']['n']:,} times, {result['users']} users. "
-                f"{result['attack_method']}\n"
+                f"{result['attacks']} attacks planted {measures['rank_lift']['n']:,} times, "
+                f"{result['users']} users. {result['attack_method']}\n"
             ),
             "| | attack | neutral | undefended |\n|---|---|---|---|",
             *rows,
             (
-                f"\nReasons that echo an attack: {with_interval(found['echoes'])} of {found['echoes']['n']}. NDCG@10 "
-                f"{with_interval(found['ndcg@10'])}, of it lost to the defence {with_interval(found['ndcg_lost'])}.\n"
+                f"\nReasons that echo an attack: {with_interval(measures['echoes'])} of "
+                f"{measures['echoes']['n']}. NDCG@10 {with_interval(measures['ndcg@10'])}, "
+                f"of it lost to the defence {with_interval(measures['ndcg_lost'])}.\n"
             ),
             environment_line(result["environment"]),
         ]
@@ -285,8 +305,8 @@ def _attacks(result: dict[str, Any]) -> str:
 def _noise(result: dict[str, Any]) -> str:
     names = ("ndcg@10_{}", "kept_{}", "ndcg@10_{}_filtered", "kept_{}_filtered", "gain_{}")
     rows = [
-        f"| {system} | {level} | {' | '.join(with_interval(found[name.format(level)]) for name in names)} |"
-        for system, found in result["noise"].items()
+        f"| {system} | {level} | {' | '.join(with_interval(metrics[name.format(level)]) for name in names)} |"
+        for system, metrics in result["noise"].items()
         for level in ("0%", "10%", "20%", "30%")
     ]
     return "\n".join(

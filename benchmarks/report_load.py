@@ -10,29 +10,30 @@ MARKS = ("p50_s", "p95_s", "p99_s")
 
 
 def section(result: dict[str, Any]) -> str:
-    """What `benchmarks/service_load.py` found."""
-    asked, found = result["options"], result["levels"]
-    runs = [*found, *([result["shedding"]] if "shedding" in result else [])]
+    """Render the results of `benchmarks/service_load.py`."""
+    options, levels = result["options"], result["levels"]
+    runs = [*levels, *([result["shedding"]] if "shedding" in result else [])]
     counts = {name: sum(run[name] for run in runs) for name in ("answered", "wrong", "lost", "degraded")}
     model = f", {result['model']}" if "model" in result else ""
     return "\n".join(
         [
             "## The service under load\n",
             (
-                f"{result['title']}{model}. `recsys serve` on loopback; every caller asks for one list of {asked['k']} at a time, "
-                f"for {asked['seconds']:g} s a level, each time for another user, on the same cores. Engine alone: the calls "
-                "that the service made to its engine for the same requests, made again by as many callers in a process "
-                "without the service.\n"
+                f"{result['title']}{model}. `recsys serve` on loopback; every caller asks for one list of "
+                f"{options['k']} at a time, for {options['seconds']:g} s a level, each time for another "
+                "user, on the same cores. Engine alone: the calls that the service made to its engine for "
+                "the same requests, made again by as many callers in a process without the service.\n"
             ),
             (
-                "| reasons | callers | answers | p50, s | p95, s | p99, s | answers a second | engine alone: p50, s | a second | "
-                "the service gives |"
+                "| reasons | callers | answers | p50, s | p95, s | p99, s | answers a second "
+                "| engine alone: p50, s | a second | the service gives |"
             ),
             f"|{'---|' * 10}",
-            *map(_row, found),
+            *map(_row, levels),
             (
-                f"\n{counts['answered']} answers checked (user, number, order, duplicates, catalogue, history, reasons, and the "
-                f"copy kept for feedback): {counts['wrong']} wrong, {counts['lost']} lost, {counts['degraded']} degraded.\n"
+                f"\n{counts['answered']} answers checked (user, number, order, duplicates, catalogue, "
+                f"history, reasons, and the copy kept for feedback): {counts['wrong']} wrong, "
+                f"{counts['lost']} lost, {counts['degraded']} degraded.\n"
             ),
             *([_shed(result["shedding"])] if "shedding" in result else []),
             *([soak(result["soak"])] if "soak" in result else []),
@@ -40,20 +41,21 @@ def section(result: dict[str, Any]) -> str:
     )
 
 
-def soak(found: dict[str, Any]) -> str:
-    """What minutes of load did to memory."""
-    samples = found["samples"]
+def soak(result: dict[str, Any]) -> str:
+    """Render what minutes of load do to memory."""
+    samples = result["samples"]
     thirds = [samples[round(part * (len(samples) - 1) / 3)] for part in range(4)]
     parts = []
-    for name, slope in found["slope_mib_per_minute"].items():
+    for name, slope in result["slope_mib_per_minute"].items():
         grows = f"{with_interval(slope, '+', 2)} MiB a minute" if slope else "too short for a slope"
-        held = ", ".join(f"{one[name]:,.0f}" for one in thirds)
+        held = ", ".join(f"{sample[name]:,.0f}" for sample in thirds)
         parts.append(f"the {name.removesuffix('_mib')} {held} MiB at the start and after each third, {grows}")
-    counts = {name: sum(run[name] for run in found["runs"]) for name in ("answered", "wrong", "lost")}
-    apart = f" Run apart: `{found['environment']['command']}`." if "environment" in found else ""
+    counts = {name: sum(run[name] for run in result["runs"]) for name in ("answered", "wrong", "lost")}
+    apart = f" Run apart: `{result['environment']['command']}`." if "environment" in result else ""
     return (
-        f"{found['minutes']:g} minutes with {found['callers']} callers, half of them for reasons: {'; '.join(parts)}. "
-        f"{counts['answered']} answers, {counts['wrong']} wrong, {counts['lost']} lost.{apart}\n"
+        f"{result['minutes']:g} minutes with {result['callers']} callers, half of them for reasons: "
+        f"{'; '.join(parts)}. {counts['answered']} answers, {counts['wrong']} wrong, "
+        f"{counts['lost']} lost.{apart}\n"
     )
 
 
@@ -61,17 +63,17 @@ def _row(level: dict[str, Any]) -> str:
     bare = level.get("bare", {})
     alone = f"{bare['p50_s']:.2f} | {bare['per_s']:.3f}" if "p50_s" in bare else "- | -"
     share = f"{level['per_s'] / bare['per_s']:.0%}" if bare.get("per_s") else "-"
-    clocks = " | ".join(f"{level[mark]:.2f}" if mark in level else "-" for mark in MARKS)
+    times = " | ".join(f"{level[mark]:.2f}" if mark in level else "-" for mark in MARKS)
     return (
-        f"| {'yes' if level['reasons'] else 'no'} | {level['callers']} | {level['answered']} | {clocks} | "
-        f"{level['per_s']:.3f} | {alone} | {share} |"
+        f"| {'yes' if level['reasons'] else 'no'} | {level['callers']} | {level['answered']} | {times} "
+        f"| {level['per_s']:.3f} | {alone} | {share} |"
     )
 
 
-def _shed(found: dict[str, Any]) -> str:
+def _shed(result: dict[str, Any]) -> str:
     return (
-        f"Beyond the queue ({found['callers']} callers without reasons, {found['places']} places, {found['queue']} may wait): "
-        f"{found['answered']} answered, {found['shed']} told to come back with 503, of these "
-        f"{found['without_retry_after']} without Retry-After; {found['wrong']} wrong, {found['lost']} lost; "
-        f"{found['per_s']:.3f} answers a second.\n"
+        f"Beyond the queue ({result['callers']} callers without reasons, {result['places']} places, "
+        f"{result['queue']} may wait): {result['answered']} answered, {result['shed']} told to come back "
+        f"with 503, of these {result['without_retry_after']} without Retry-After; {result['wrong']} wrong, "
+        f"{result['lost']} lost; {result['per_s']:.3f} answers a second.\n"
     )

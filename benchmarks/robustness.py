@@ -1,7 +1,7 @@
-"""Keep what a table needs of the studies of hostile text and noisy histories.
+"""Extract the tables of docs/results.md from runs of `recsys evaluate robustness`.
 
-recsys evaluate --domain movies --attack --users 100 --out runs/robust
-recsys evaluate --domain movies --noise --systems hybrid --out runs/robust
+recsys evaluate robustness --domain movies --attack --users 100 --out runs/robust
+recsys evaluate robustness --domain movies --noise --systems hybrid --out runs/robust
 python -m benchmarks.robustness runs/robust
 """
 
@@ -15,6 +15,18 @@ from typing import Any
 
 from benchmarks.environment import describe, write_json
 
+FACTS = (
+    "domain",
+    "title",
+    "part",
+    "split",
+    "rule",
+    "users",
+    "cases",
+    "seed",
+    "data_hash",
+    "train_hash",
+)
 SECTIONS = {
     "attacks": ("attack", "attack_kinds", "attack_places", "attack_method", "attacks"),
     "noise": ("noise", "noise_method"),
@@ -33,20 +45,8 @@ def main() -> None:
         if keys[0] not in result:
             continue
         run = result[f"{keys[0]}_run"]
-        kept = (
-            "domain",
-            "title",
-            "part",
-            "split",
-            "rule",
-            "users",
-            "cases",
-            "seed",
-            "data_hash",
-            "train_hash",
-        )
         environment = describe() | {"command": re.split(r" (?:--out|-o) ", run["command"])[0]}
-        facts = {key: run[key] for key in kept} | {"environment": environment}
+        facts = {key: run[key] for key in FACTS} | {"environment": environment}
         write_json(options.out / f"{name}.json", facts | {key: result[key] for key in keys})
 
 

@@ -1,14 +1,13 @@
-"""The service under load: latency, throughput, what is shed, and whether its memory stays as it is.
+"""The service under load: latency, throughput, shedding, and growth of memory.
 
     python -m benchmarks.service_load --domain movies --seconds 60 --concurrency 1,2,4,8,16
     python -m benchmarks.service_load --concurrency "" --soak 10 --out benchmarks/results/service_soak.json
 
-`recsys serve` runs as a process of its own on loopback with an empty store, and is asked over HTTP by
-so many callers, each for one list at a time and for a user nobody asked about before. Then it is
-stopped, an engine of the same kind starts here, and is given exactly the calls that the service made
-for those requests, by as many callers: what is between the two is all that is not the engine.
-The callers share the machine's cores with both. Every answer is checked, and looked up again among
-those that the service has kept.
+`recsys serve` runs as a process of its own on loopback with an empty store. So many callers send
+requests over HTTP, each for one list at a time and for a new user. Then the service stops, an engine
+of the same kind starts here, and as many callers repeat exactly the calls that the service made for
+those requests: the difference is all that is not the engine. The callers share the machine's cores
+with both. Every answer is checked, also against the copy that the service keeps.
 """
 
 from __future__ import annotations
@@ -42,28 +41,28 @@ from recsys.engine import Engine
 from recsys.service.options import ServiceOptions
 
 SEED = 7
-BEYOND = 12  # callers more than the service has places and a queue for
+BEYOND = 12  # callers more than the service can run and queue
 SAMPLE_S = 2.0
-ANSWER_S = 600  # whoever waits longer counts as lost
+ANSWER_S = 600  # a request that takes longer counts as lost
 WARM_UP = "load-0"
-START_S = 900  # a service that is not ready by then has failed
+START_S = 900  # until the service is ready
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What is measured: seconds of each level, callers at once; 0 minutes is no soak."""
+    """What is measured."""
 
     domain: str = "movies"
-    seconds: float = 60.0
-    concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)
-    soak: float = 0.0
+    seconds: float = 60.0  # of each level
+    concurrency: tuple[int, ...] = (1, 2, 4, 8, 16)  # callers of each level
+    soak: float = 0.0  # minutes; 0: none
     soak_callers: int = 4
     k: int = 5
     at: str = "Friday 21:00"
 
 
 class Callers:
-    """Clients of one service. Users come in turn, and begin anew when all were asked about."""
+    """Clients of one service, which cycle through the users."""
 
     def __init__(self, client: httpx.AsyncClient, known: KnownIds, options: LoadOptions) -> None:
         self._client, self._known, self._options = client, known, options
@@ -73,7 +72,7 @@ class Callers:
         self._number = itertools.count()
 
     async def load(self, callers: int, seconds: float, *, reasons: bool) -> tuple[Tally, float]:
-        """Ask for so many seconds, each at least once, then wait. Returns what came, and after how long."""
+        """Send requests for so many seconds, one per caller or more; returns outcomes and seconds."""
         tally = Tally()
         begun = time.perf_counter()
 
@@ -90,7 +89,7 @@ class Callers:
         return tally, elapsed
 
     async def ask(self, tally: Tally, user: str, *, reasons: bool) -> None:
-        """One request. Who is told to come back waits as long as that says, and then asks for another."""
+        """Send one request; where the service asks to come back later, wait that long."""
         options, request_id = self._options, f"load-{next(self._number)}"
         body = {"user": user, "k": options.k, "at": options.at, "reasons": reasons}
         begun = time.perf_counter()
@@ -115,29 +114,30 @@ class Callers:
 
 
 async def levels(callers: Callers, options: LoadOptions) -> tuple[list[dict[str, Any]], list[list[str]]]:
-    """Each level's figures, and the ids of the requests behind them."""
+    """Measure each level; returns its figures and the ids of its requests."""
     await callers.load(1, 0.0, reasons=True)  # warm-up: one request
-    found, asked = [], []
+    results, request_ids = [], []
     for reasons in (True, False):
         for number in options.concurrency:
             tally, elapsed = await callers.load(number, options.seconds, reasons=reasons)
-            found.append({"reasons": reasons, "callers": number, **tally.figures(elapsed)})
-            asked.append([request for request, _, _ in tally.given.values()])
-            print(_line(found[-1]), flush=True)
-    return found, asked
+            results.append({"reasons": reasons, "callers": number, **tally.figures(elapsed)})
+            request_ids.append([request for request, _, _ in tally.given.values()])
+            print(_line(results[-1]), flush=True)
+    return results, request_ids
 
 
 async def shedding(callers: Callers, options: LoadOptions, bounds: ServiceOptions) -> dict[str, Any]:
-    """More callers than the service has room for, without reasons."""
+    """Measure more callers than the service has room for, without reasons."""
     number = bounds.concurrency + bounds.queue + BEYOND
     tally, elapsed = await callers.load(number, options.seconds, reasons=False)
-    found = {"callers": number, "places": bounds.concurrency, "queue": bounds.queue, **tally.figures(elapsed)}
-    print("beyond the queue:", _line(found), flush=True)
-    return found
+    result = {"callers": number, "places": bounds.concurrency, "queue": bounds.queue}
+    result |= tally.figures(elapsed)
+    print("beyond the queue:", _line(result), flush=True)
+    return result
 
 
 async def soak(callers: Callers, options: LoadOptions, pid: int) -> dict[str, Any]:
-    """Minutes of load, half of it with reasons, while memory is sampled."""
+    """Sample memory during minutes of load, half of it with reasons."""
     samples: list[dict[str, float]] = []
 
     async def sample() -> None:
@@ -152,7 +152,7 @@ async def soak(callers: Callers, options: LoadOptions, pid: int) -> dict[str, An
         *(callers.load(half, options.soak * 60, reasons=reasons) for reasons in (True, False))
     )
     sampler.cancel()
-    minutes = [one["minutes"] for one in samples]
+    minutes = [sample["minutes"] for sample in samples]
     names = ("service_mib", "engine_mib")
     return {
         "minutes": options.soak,
@@ -161,31 +161,36 @@ async def soak(callers: Callers, options: LoadOptions, pid: int) -> dict[str, An
             {"reasons": reasons, **tally.figures(elapsed)}
             for reasons, (tally, elapsed) in zip((True, False), runs, strict=True)
         ],
-        "slope_mib_per_minute": {name: slope(minutes, [one[name] for one in samples]) for name in names},
+        "slope_mib_per_minute": {
+            name: slope(minutes, [sample[name] for sample in samples]) for name in names
+        },
         "samples": samples,
     }
 
 
 def resident(pid: int) -> dict[str, float]:
-    """MiB that the service's process holds, and all below it, which are its engine's."""
+    """Read the resident MiB of the service's process and of its children, the engine."""
     service = psutil.Process(pid)
-    below = 0
+    children = 0
     for child in service.children(recursive=True):
         try:
-            below += child.memory_info().rss
+            children += child.memory_info().rss
         except psutil.NoSuchProcess:
             continue
-    return {"service_mib": round(service.memory_info().rss / 2**20, 2), "engine_mib": round(below / 2**20, 2)}
+    return {
+        "service_mib": round(service.memory_info().rss / 2**20, 2),
+        "engine_mib": round(children / 2**20, 2),
+    }
 
 
 @contextmanager
 def serving(domain: str, folder: Path) -> Iterator[tuple[str, int]]:
-    """`recsys serve` that records its engine's calls in `folder`: its address and process id."""
+    """Run `recsys serve`, recording its engine calls; yields its address and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     fitted = load_settings().data_dir / "retrievers"
-    if fitted.is_dir():  # fitting takes a minute, and is done anew where the data differ
+    if fitted.is_dir():  # fitting takes a minute; it is repeated where the data differ
         shutil.copytree(fitted, folder / "data" / "retrievers")
     command = [
         sys.executable,
@@ -227,41 +232,41 @@ def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise SystemExit(f"the service did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
 
 
-def bare(
-    engine: Engine, calls: Path, found: Sequence[dict[str, Any]], asked: Sequence[Sequence[str]]
+def replay_levels(
+    engine: Engine, calls: Path, results: Sequence[dict[str, Any]], request_ids: Sequence[Sequence[str]]
 ) -> None:
-    """Add to each level what the engine alone takes for the calls of its requests."""
+    """Add to each level the time of the engine alone for the calls of its requests."""
     recorded = read_calls(calls)
     replay(engine, [recorded.get(WARM_UP, [])], 1)
-    for level, ids in zip(found, asked, strict=True):
-        known = [recorded[one] for one in ids if one in recorded]  # all, unless the engine was away
-        seconds, elapsed, tokens = replay(engine, known, level["callers"])
+    for level, ids in zip(results, request_ids, strict=True):
+        requests = [recorded[id_] for id_ in ids if id_ in recorded]  # all, unless the engine was down
+        seconds, elapsed, tokens = replay(engine, requests, level["callers"])
         level["bare"] = {**latency(seconds, elapsed), "tokens": dict(tokens)}
         print("bare:", _line(level["bare"] | {"callers": level["callers"]}), flush=True)
 
 
-def _line(found: dict[str, Any]) -> str:
+def _line(result: dict[str, Any]) -> str:
     marks = "  ".join(
-        f"{mark} {found[f'{mark}_s']:.2f} s" for mark in ("p50", "p95", "p99") if f"{mark}_s" in found
+        f"{mark} {result[f'{mark}_s']:.2f} s" for mark in ("p50", "p95", "p99") if f"{mark}_s" in result
     )
     counts = "  ".join(
-        f"{found[name]} {name}" for name in ("answered", "wrong", "lost", "shed") if name in found
+        f"{result[name]} {name}" for name in ("answered", "wrong", "lost", "shed") if name in result
     )
-    return f"{found['callers']:3} at once  {marks}  {found['per_s']:.3f} a second  {counts}"
+    return f"{result['callers']:3} at once  {marks}  {result['per_s']:.3f} a second  {counts}"
 
 
 async def measure(
     client: httpx.AsyncClient, pid: int, known: KnownIds, options: LoadOptions
 ) -> tuple[dict[str, Any], list[list[str]]]:
-    """All that needs the service, and the ids of the requests of each level."""
+    """Measure all that needs the service; returns also the request ids of each level."""
     callers = Callers(client, known, options)
-    found, asked = await levels(callers, options)
-    result: dict[str, Any] = {"levels": found}
+    level_results, request_ids = await levels(callers, options)
+    result: dict[str, Any] = {"levels": level_results}
     if options.concurrency:
         result["shedding"] = await shedding(callers, options, ServiceOptions())
     if options.soak:
         result["soak"] = await soak(callers, options, pid)
-    return result, asked
+    return result, request_ids
 
 
 async def _measured(url: str, *rest: Any) -> tuple[dict[str, Any], list[list[str]]]:
@@ -286,24 +291,24 @@ def main() -> None:
     )
     parser.add_argument("--soak", type=float, default=default.soak, metavar="MINUTES")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/service_load.json"))
-    asked = parser.parse_args()
-    options = LoadOptions(asked.domain, asked.seconds, asked.concurrency, asked.soak)
+    arguments = parser.parse_args()
+    options = LoadOptions(arguments.domain, arguments.seconds, arguments.concurrency, arguments.soak)
     domain = load_domain(options.domain)
     known = KnownIds.of(domain, read_domain(domain))
     about = {"title": domain.title or domain.name, "options": asdict(options), "environment": describe()}
     with tempfile.TemporaryDirectory(prefix="whyrec-load-") as folder:
         with serving(options.domain, Path(folder)) as (url, pid):
             result, ids = asyncio.run(_measured(url, pid, known, options))
-        write_json(asked.out, about | result)
+        write_json(arguments.out, about | result)
         if options.concurrency:
             settings = load_settings()
             engine = open_engine(settings, adapter=resolve_adapter(domain, settings))
             about["model"] = f"{engine.model} + {engine.adapter}" if engine.adapter else engine.model
             try:
-                bare(engine, Path(folder) / "calls.jsonl", result["levels"], ids)
+                replay_levels(engine, Path(folder) / "calls.jsonl", result["levels"], ids)
             finally:
                 engine.close()
-            write_json(asked.out, about | result)
+            write_json(arguments.out, about | result)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What tables of docs/ have in common."""
+"""Cells and lines that the tables in docs/ share."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 
 def with_interval(figure: Mapping[str, float], sign: str = "", digits: int = 3) -> str:
-    """A figure and its 95 % interval."""
+    """Format a figure with its 95 % interval."""
     value, low, high = (f"{figure[name]:{sign}.{digits}f}" for name in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
 
-def environment_line(found: Mapping[str, Any]) -> str:
-    """By what command, when and on what machine figures came about."""
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+def environment_line(environment: Mapping[str, Any]) -> str:
+    """Format the command, date and machine of a measurement."""
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     return (
-        f"`{found['command']}`, {found['date']}: {found['cores']} cores of {found['cpu']}, "
-        f"{found['memory_gib']} GiB, Python {found['python']}, {versions}.\n"
+        f"`{environment['command']}`, {environment['date']}: {environment['cores']} cores of "
+        f"{environment['cpu']}, {environment['memory_gib']} GiB, "
+        f"Python {environment['python']}, {versions}.\n"
     )

@@ -1,17 +1,18 @@
-"""What is not the engine: of an offline batch, and of one warm request.
+"""The time spent outside the engine: of an offline batch, and of one warm request.
 
     python -m benchmarks.throughput --users 200 --warm 20
 
-Batch: lists of `--at-once` users are ranked together, as `recsys evaluate` does it; then bare vLLM
-(`LLM.generate`) is given exactly the token sequences that came of it, or first, in turns, its prefix
-cache emptied between. Warm: the whole way of `recommend`, with reasons, for users that nobody asked
-about before; what passes inside calls to the engine is summed, the rest is ours.
+Batch: lists of `--at-once` users are ranked together, as `recsys evaluate` does; bare vLLM
+(`LLM.generate`) gets exactly the same token sequences, before or after in turn, with an empty prefix
+cache. Warm: `recommend` as a whole, with reasons, for users without an earlier request; the time
+inside engine calls is summed, the rest is ours.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,7 @@ CANDIDATES = 20
 AT = "Friday 21:00"
 
 
-class Clocked:
+class TimedEngine:
     """An engine that sums the seconds inside its calls, and keeps the prompts of the last."""
 
     def __init__(self, engine: Any) -> None:
@@ -43,17 +44,17 @@ class Clocked:
         self.prompts: Sequence[Any] = ()
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.inner, name)
-        return partial(self._clocked, found) if name in CALLS else found
+        attribute = getattr(self.inner, name)
+        return partial(self._timed, attribute) if name in CALLS else attribute
 
-    def _clocked(self, call: Callable[..., Any], prompts: Sequence[Any], *args: Any, **options: Any) -> Any:
+    def _timed(self, call: Callable[..., Any], prompts: Sequence[Any], *args: Any, **options: Any) -> Any:
         self.prompts = prompts
         begun = time.perf_counter()
-        done = call(prompts, *args, **options)
+        results = call(prompts, *args, **options)
         self.seconds += time.perf_counter() - begun
-        return done if isinstance(done, list) else self._awaited(done)
+        return results if isinstance(results, list) else self._timed_stream(results)
 
-    def _awaited(self, answers: Iterator[Any]) -> Iterator[Any]:
+    def _timed_stream(self, answers: Iterator[Any]) -> Iterator[Any]:
         while True:
             begun = time.perf_counter()
             try:
@@ -65,14 +66,14 @@ class Clocked:
             yield answer
 
 
-def batch(recommender: Recommender, engine: Clocked, users: int, at_once: int) -> dict[str, Any]:
-    """Prompt tokens a second: ours, bare vLLM's, and the ratio of the two in each turn."""
+def batch(recommender: Recommender, engine: TimedEngine, users: int, at_once: int) -> dict[str, Any]:
+    """Measure prompt tokens per second: ours, bare vLLM's, and their ratio in each turn."""
     from vllm import SamplingParams
 
     lists, ranker = Lists(recommender), recommender.ranker("pointwise", engine)
     ids = list(label_ids(engine.tokenizer, recommender.prompts.get(TEMPLATE).meta.labels))
     sampling = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=ids, detokenize=False)
-    llm = engine.inner._llm
+    llm = engine.inner.llm
 
     def ours(requests: Sequence[Any]) -> float:
         begun = time.perf_counter()
@@ -81,7 +82,7 @@ def batch(recommender: Recommender, engine: Clocked, users: int, at_once: int) -
 
     def bare(prompts: Sequence[Any]) -> float:
         begun = time.perf_counter()
-        llm.generate([{"prompt_token_ids": list(one)} for one in prompts], sampling, use_tqdm=False)
+        llm.generate([{"prompt_token_ids": list(prompt)} for prompt in prompts], sampling, use_tqdm=False)
         return time.perf_counter() - begun
 
     ours([lists.request(case) for case in lists.take(at_once, CANDIDATES)])
@@ -96,7 +97,7 @@ def batch(recommender: Recommender, engine: Clocked, users: int, at_once: int) -
             forget(engine.inner)
             seconds["bare"].append(bare(prompts))
         else:
-            prompts = [one for request in requests for one in ranker.render(request).token_ids]
+            prompts = [ids for request in requests for ids in ranker.render(request).token_ids]
             forget(engine.inner)
             seconds["bare"].append(bare(prompts))
             forget(engine.inner)
@@ -108,17 +109,17 @@ def batch(recommender: Recommender, engine: Clocked, users: int, at_once: int) -
         "at_once": at_once,
         "prompts": CANDIDATES * at_once * len(tokens),
         "prompt_tokens": sum(tokens),
-        "tokens_per_s": {name: round(sum(tokens) / sum(those)) for name, those in seconds.items()},
+        "tokens_per_s": {name: round(sum(tokens) / sum(times)) for name, times in seconds.items()},
         "of_bare": dataclasses.asdict(bootstrap(ratios.tolist())),
     }
 
 
-def warm(recommender: Recommender, engine: Clocked, users: int) -> dict[str, Any]:
-    """Seconds of whole requests, and the share of them outside the engine."""
-    people = sorted(recommender.store.users(recommender.domain.name))
-    random.Random(SEED).shuffle(people)
+def warm(recommender: Recommender, engine: TimedEngine, users: int) -> dict[str, Any]:
+    """Measure seconds of whole requests, and their share outside the engine."""
+    ids = sorted(recommender.store.users(recommender.domain.name))
+    random.Random(SEED).shuffle(ids)
     whole, outside, stages = [], [], []
-    for number, user in enumerate(track(people[: users + 1], description="warm requests")):
+    for number, user in enumerate(track(ids[: users + 1], description="warm requests")):
         engine.seconds, begun = 0.0, time.perf_counter()
         answer = recommender.recommend(user, at=AT)
         seconds = time.perf_counter() - begun
@@ -132,14 +133,13 @@ def warm(recommender: Recommender, engine: Clocked, users: int) -> dict[str, Any
         "outside": dataclasses.asdict(bootstrap(outside)),
         "outside_p50": round(float(np.median(outside)), 4),
         "stages_p50_s": {
-            name: round(float(np.median([one.get(name, 0.0) for one in stages])), 3) for name in stages[0]
+            name: round(float(np.median([timing.get(name, 0.0) for timing in stages])), 3)
+            for name in stages[0]
         },
     }
 
 
 def main() -> None:
-    import recsys.recommender.recommender
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -149,8 +149,9 @@ def main() -> None:
     parser.add_argument("--domain", default="movies")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/throughput.json"))
     options = parser.parse_args()
-    opened: Any = recsys.recommender.recommender.open_engine  # type: ignore[attr-defined]
-    recsys.recommender.recommender.open_engine = lambda *args, **more: Clocked(opened(*args, **more))  # type: ignore[attr-defined]
+    pipeline: Any = importlib.import_module("recsys.recommender.recommender")
+    open_engine = pipeline.open_engine
+    pipeline.open_engine = lambda *args, **more: TimedEngine(open_engine(*args, **more))
     with Recommender.load(options.domain) as recommender:
         engine: Any = recommender.engine()
         result = {

@@ -163,10 +163,10 @@ def test_the_policy_is_the_deployed_one() -> None:
 def test_work_comes_from_the_load_benchmark_where_it_was_run(tmp_path: Path) -> None:
     first = {"stages": {"warm request": {"min": 6.0, "seconds": 7.0, "max": 9.0}}}
     (tmp_path / "first_run.json").write_text(json.dumps(first))
-    work = replicas.measured(4, tmp_path)
+    work = replicas.measured_work(4, tmp_path)
     assert (work.source, work.speed) == ("first_run.json", (1.0,) * 4)
     assert work.mean == pytest.approx(7.25)
-    assert np.mean([work.draw(Random(seed)) for seed in range(4000)]) == pytest.approx(7.25, rel=0.02)
+    assert np.mean([work.sample(Random(seed)) for seed in range(4000)]) == pytest.approx(7.25, rel=0.02)
     levels = [
         {"reasons": True, "callers": 1, "per_s": 0.2, "seconds": [5.0, 4.0, 6.0]},
         {"reasons": True, "callers": 2, "per_s": 0.3, "seconds": [7.0]},
@@ -174,7 +174,7 @@ def test_work_comes_from_the_load_benchmark_where_it_was_run(tmp_path: Path) -> 
         {"reasons": False, "callers": 1, "per_s": 9.0, "seconds": [0.1, 0.1]},
     ]
     (tmp_path / "service_load.json").write_text(json.dumps({"levels": levels}))
-    work = replicas.measured(4, tmp_path)
+    work = replicas.measured_work(4, tmp_path)
     assert (work.source, work.seconds, work.speed) == (
         "service_load.json",
         (4.0, 5.0, 6.0),
@@ -220,9 +220,9 @@ def test_more_pods_wait_less_and_cost_more(tmp_path: Path) -> None:
     read = json.loads(json.dumps(whole))
     part = replicas.section(read)
     assert part.count("as deployed") == 1
-    page = replicas.written("# Page\n\ntext\n", part)
-    assert replicas.written(page, part) == page
-    assert replicas.written(page, part.replace("Simulated", "Anew")).count(replicas.BEGIN) == 1
+    page = replicas.with_section("# Page\n\ntext\n", part)
+    assert replicas.with_section(page, part) == page
+    assert replicas.with_section(page, part.replace("Simulated", "Anew")).count(replicas.BEGIN) == 1
     replicas.draw(read, tmp_path / "one.svg")
     replicas.draw(read, tmp_path / "two.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()

@@ -207,7 +207,7 @@ def test_percentiles_are_those_of_the_seconds() -> None:
 
 
 def memory(growth: float, seed: int) -> tuple[list[float], list[float]]:
-    """Ten minutes of samples every 2 s: a start that fills caches, waves, noise, and `growth` MiB a minute."""
+    """Ten minutes of samples every 2 s: filling caches, waves, noise, and `growth` MiB a minute."""
     chance = np.random.default_rng(seed)
     minutes = np.arange(0, 10, 1 / 30)
     waves = np.zeros(len(minutes))
