@@ -1,4 +1,4 @@
-"""A service with scripted answers, and a headless Chromium that looks at it."""
+"""A service with a scripted engine, and a headless Chromium."""
 
 from __future__ import annotations
 
@@ -20,37 +20,36 @@ from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
 from recsys.service.state import Service
 from tests.fakes import ScriptedEngine, build_recommender, write_films
-from tests.pages.world import films
+from tests.pages.sample_data import films
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIMEOUT_MS = 60_000
 
 
-class Held:
-    """An engine that does not answer what has these words, after the first `free` calls, until it is let go.
+class BlockedEngine:
+    """Blocks an engine's calls whose prompt contains a text, after the first `n_free`."""
 
-    `asked` counts the calls that had them.
-    """
+    def __init__(self, engine: ScriptedEngine, text: str, n_free: int) -> None:
+        self.n_calls = 0  # with the text
+        self._text, self._permits = text, threading.Semaphore(n_free)
+        self._engine, self._label_logprobs = engine, engine.label_logprobs
+        engine.label_logprobs = self._blocking_label_logprobs  # type: ignore[method-assign]
 
-    def __init__(self, engine: ScriptedEngine, words: str, free: int) -> None:
-        self.asked, self._words, self._calls = 0, words, threading.Semaphore(free)
-        self._engine, self._real = engine, engine.label_logprobs
-        engine.label_logprobs = self._label_logprobs  # type: ignore[method-assign]
-
-    def _label_logprobs(
+    def _blocking_label_logprobs(
         self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
     ) -> list[LabelScores]:
-        if prompts and self._words in self._engine.tokenizer.decode(prompts[0]):
-            self.asked += 1
-            assert self._calls.acquire(timeout=TIMEOUT_MS / 1000), "nobody let the engine go"
-        return self._real(prompts, label_ids, exact=exact)
+        if prompts and self._text in self._engine.tokenizer.decode(prompts[0]):
+            self.n_calls += 1
+            assert self._permits.acquire(timeout=TIMEOUT_MS / 1000), "the engine was not released"
+        return self._label_logprobs(prompts, label_ids, exact=exact)
 
-    def discard(self, calls: int = 1000) -> None:
-        self._calls.release(calls)
+    def release(self, n_calls: int = 1000) -> None:
+        """Let so many blocked calls go on."""
+        self._permits.release(n_calls)
 
 
 class Server:
-    """Uvicorn in a thread, on a port of its own."""
+    """Uvicorn in a thread, on a free port."""
 
     def __init__(self, recommenders: dict[str, Recommender], options: ServiceOptions) -> None:
         app = create_app(recommenders, options)
@@ -68,15 +67,18 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def wait_for(self, running: int, held: Held | None = None) -> None:
-        """Until so many are worked for; `held` is let go one call at a time, so that the server may notice who left."""
+    def wait_for(self, running: int, blocked: BlockedEngine | None = None) -> None:
+        """Wait until so many requests run.
+
+        `blocked` is released call by call, so that the server notices which client left.
+        """
         for _ in range(TIMEOUT_MS // 50):
-            if self.service.gate.running == running:
+            if self.service.limiter.running == running:
                 return
             time.sleep(0.05)
-            if held:
-                held.discard(1)
-        raise AssertionError(f"{self.service.gate.running} places are taken")
+            if blocked:
+                blocked.release(1)
+        raise AssertionError(f"{self.service.limiter.running} requests are running")
 
     def close(self) -> None:
         self._server.should_exit = True
@@ -86,40 +88,39 @@ class Server:
 
 @pytest.fixture
 def recommender(tmp_path: Path, settings: Settings, scripted: ScriptedEngine) -> Iterator[Recommender]:
-    """The small world of films, with hostile ones among them."""
+    """A recommender for a few films, hostile ones among them."""
     domain = load_domain(write_films(tmp_path / "films", items=films()))
-    with build_recommender(domain, settings, scripted) as made:
-        yield made
+    with build_recommender(domain, settings, scripted) as built:
+        yield built
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """The folder of evaluation runs that the service shows."""
+    """Return the folder of evaluation runs that the service shows."""
     return tmp_path / "runs"
 
 
 @pytest.fixture
 def server(recommender: Recommender, runs: Path) -> Iterator[Server]:
-    served = Server({recommender.domain.name: recommender}, ServiceOptions(warm=False, runs=runs))
-    yield served
-    served.close()
+    started = Server({recommender.domain.name: recommender}, ServiceOptions(warm=False, runs=runs))
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, installed where it is missing and that is possible; else the tests are skipped.
+    """Open Chromium, installing Debian's if there is none; skip if that fails.
 
-    No longer than for a module: while it is open an event loop runs in this thread, beside which
-    no other can.
+    Its scope is a module: while it is open an event loop runs in this thread, and no second one can.
     """
-    found = subprocess.run(
+    completed = subprocess.run(
         [str(ROOT / "scripts" / "browser.sh")], capture_output=True, text=True, check=False
     )
-    if found.returncode:
-        pytest.skip(found.stderr.strip() or "no Chromium")
+    if completed.returncode:
+        pytest.skip(completed.stderr.strip() or "no Chromium")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
-            executable_path=found.stdout.split()[-1],
+            executable_path=completed.stdout.split()[-1],
             args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
             timeout=TIMEOUT_MS * 3,
         )
@@ -129,23 +130,23 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-    made.set_default_timeout(TIMEOUT_MS)
-    yield made
-    made.close()
+    opened = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    opened.set_default_timeout(TIMEOUT_MS)
+    yield opened
+    opened.close()
 
 
 class Tab:
-    """A page with what its console said, and which hosts it asked."""
+    """A page, with the errors in its console and the addresses that it requested."""
 
     def __init__(self, context: BrowserContext, base: str) -> None:
         self.base = base
         self.page: Page = context.new_page()
         self.errors: list[str] = []
-        self.asked: set[str] = set()
+        self.requested: set[str] = set()
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.asked.add(request.url))
+        self.page.on("request", lambda request: self.requested.add(request.url))
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -155,13 +156,13 @@ class Tab:
         self.page.goto(self.base + path)
         return self.page
 
-    def answered(self) -> Page:
-        """Once a streamed answer is complete."""
+    def wait_for_answer(self) -> Page:
+        """Wait until the streamed answer is complete."""
         self.page.wait_for_selector("#answer:not([aria-busy]) .made a")
         return self.page
 
-    def shoot(self, name: str) -> None:
-        """A picture for the docs, where WHYREC_SCREENSHOTS asks for it."""
+    def screenshot(self, name: str) -> None:
+        """Take a picture for the docs if WHYREC_SCREENSHOTS is set."""
         if os.environ.get("WHYREC_SCREENSHOTS"):
             folder = ROOT / "docs" / "screenshots"
             folder.mkdir(parents=True, exist_ok=True)
@@ -170,8 +171,8 @@ class Tab:
 
 @pytest.fixture
 def tab(context: BrowserContext, server: Server) -> Iterator[Tab]:
-    """Fails a test whose pages complain in the console or ask another host."""
+    """Open a tab; fail the test if a page logs errors or requests another host."""
     opened = Tab(context, server.url)
     yield opened
     assert opened.errors == []
-    assert {url for url in opened.asked if not url.startswith((server.url, "data:"))} == set()
+    assert {url for url in opened.requested if not url.startswith((server.url, "data:"))} == set()

@@ -1,4 +1,4 @@
-"""The prompt inspector as a person meets it, in Chromium."""
+"""The prompt inspector in Chromium."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_the_inspector_shows_what_the_terminal_shows(tab: Tab, recommender: Reco
         page.get_by_role("link", name="Export JSON").click()
     exported = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
     assert page.locator("#prompt-text").inner_text() == exported["text"][0]
-    shown = page.locator("tbody tr th").all_inner_texts()
-    assert shown == [line["item"] for line in exported["answer"]["scores"]]
+    items = page.locator("tbody tr th").all_inner_texts()
+    assert items == [line["item"] for line in exported["answer"]["scores"]]
     assert exported["answer"]["parse"]["category"] in page.locator("main").inner_text()
     marked = {page.locator("#prompt-text mark").nth(n).get_attribute("data-name") for n in range(8)}
     assert {"plural", "profile", "history"} <= marked
@@ -39,15 +39,15 @@ def test_the_inspector_shows_what_the_terminal_shows(tab: Tab, recommender: Reco
     )
     assert exported["text"] == list(prompts[0].texts)
     usage = exported["answer"]["usage"]
-    words = page.locator("#cached").inner_text().replace("\u202f", "")
-    cached, sent, computed = map(int, re.findall(r"\d+", words))
+    text = page.locator("#cached").inner_text().replace("\u202f", "")
+    cached, sent, computed = map(int, re.findall(r"\d+", text))
     assert sent == usage["prompt_tokens"] == cached + computed
-    assert 0 < cached <= usage["cached_tokens"]  # the export asked again, and found more
+    assert 0 < cached <= usage["cached_tokens"]  # the export ran the prompt again, with more in the cache
     assert sum(int(n) for n in page.locator(".legend strong").all_inner_texts()) == exported["tokens"][0]
-    assert page.locator("tbody td.bars .bar").count() == 2 * len(shown)  # score and label probability
+    assert page.locator("tbody td.bars .bar").count() == 2 * len(items)  # score and label probability
     expect(page.locator("#dropped")).to_contain_text("nothing")
     assert exported["hash"] == prompts[0].template.hash
-    tab.shoot("inspector")
+    tab.screenshot("inspector")
 
 
 def test_link_and_prompt_are_copied_and_highlights_hidden(tab: Tab) -> None:
@@ -77,7 +77,7 @@ def test_what_the_budget_dropped_is_named(tab: Tab, recommender: Recommender) ->
     assert "Alien" not in page.locator("#prompt-text").inner_text()
 
 
-def test_what_a_model_wrote_is_shown_raw_with_its_parse(tab: Tab, scripted: ScriptedEngine) -> None:
+def test_model_output_is_shown_raw_with_its_parse(tab: Tab, scripted: ScriptedEngine) -> None:
     scripted.write = lambda _text, _schema: '<img src=x onerror="window.hacked=6"> I cannot say'
     page = tab.open("/prompts?user=ann&name=rank/generated&run=1")
     expect(page.locator(".raw").first).to_contain_text('<img src=x onerror="window.hacked=6">')
@@ -102,25 +102,25 @@ def test_only_labels_have_label_probabilities(tab: Tab, name: str, heads: list[s
     assert ("Yes" in page.locator("tbody").inner_text()) == (name == "rank/pointwise")
 
 
-def test_another_wording_is_compared_on_ten_users(tab: Tab) -> None:
+def test_an_edited_template_is_compared_on_ten_users(tab: Tab) -> None:
     page = tab.open("/prompts?user=ann")
     source = page.get_by_label("Source", exact=True)
     text = source.input_value()
     source.fill(text.replace("Will this person enjoy", "Would they love"))
     page.get_by_role("button", name="Compare on ten users").click()
     table = page.locator("#compared table")
-    expect(table.locator("tbody tr")).to_have_count(6)  # as many as there are
+    expect(table.locator("tbody tr")).to_have_count(6)  # all users there are
     expect(page.locator("#compared tfoot")).to_be_visible()
-    assert "Would they love" in page.get_by_label("First prompt as edited").inner_text()
+    assert "Would they love" in page.get_by_label("First prompt of the edited template").inner_text()
     assert page.locator("#compared .added").count() == 1
     expect(table.locator("tfoot")).to_contain_text("100 % → 100 %")
     table.scroll_into_view_if_needed()
-    page.set_viewport_size({"width": 1280, "height": 720})  # a picture of less than 150 KB
+    page.set_viewport_size({"width": 1280, "height": 720})  # keeps the picture below 150 KB
     page.locator("#compared .diff").scroll_into_view_if_needed()
-    tab.shoot("compare")
+    tab.screenshot("compare")
 
 
-def test_a_broken_wording_says_where(tab: Tab) -> None:
+def test_an_error_in_an_edited_template_is_located(tab: Tab) -> None:
     page = tab.open("/prompts?user=ann")
     source = page.get_by_label("Source", exact=True)
     source.fill(source.input_value().replace("{% endblock %}", "", 1))

@@ -1,4 +1,4 @@
-"""Highlighted prompts say the same as the prompts, and edited templates can do no harm."""
+"""Highlighted prompts equal the prompts, and edited templates cannot do harm."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import pytest
 from recsys.errors import PromptError
 from recsys.prompting.sandbox import MAX_SOURCE, EditedLibrary
 from recsys.recommender.recommender import Recommender
-from recsys.service.pages.compare import compared, steps
-from recsys.service.pages.forms import Form
-from recsys.service.pages.highlight import marked_texts, segments, source_segments
-from recsys.service.pages.inspector import inspect
+from recsys.service.pages.compare import compare_stepwise, compare_templates
+from recsys.service.pages.forms import RequestForm
+from recsys.service.pages.highlight import mark_prompts, mark_source, split_marks
+from recsys.service.pages.inspector import inspect_prompt
 from tests.fakes import reconfigure
 
 NAME = "rank/pointwise"
@@ -19,30 +19,30 @@ NAME = "rank/pointwise"
 @pytest.mark.parametrize(
     "name", ["rank/pointwise", "rank/listwise", "rank/title", "rank/generated", "explain/reason"]
 )
-def test_pieces_are_the_prompt(recommender: Recommender, name: str) -> None:
+def test_spans_add_up_to_the_prompt(recommender: Recommender, name: str) -> None:
     prepared = recommender.prepare("ann", at="Friday 21:00", wish="dark", n_candidates=5)
     engine = recommender.engine()
     prompts = recommender.render(name, prepared, engine)
-    found = marked_texts(recommender, name, prepared, engine, prompts)
+    marked = mark_prompts(recommender, name, prepared, engine, prompts)
     real = [text for prompt in prompts for text in prompt.texts]
-    assert ["".join(piece.text for piece in pieces) for pieces in found] == real
-    assert all(any(piece.name for piece in pieces) for pieces in found)
+    assert ["".join(span.text for span in spans) for spans in marked] == real
+    assert all(any(span.variable for span in spans) for spans in marked)
 
 
 def test_words_are_traced_to_their_variable(recommender: Recommender) -> None:
     prepared = recommender.prepare("ann", at="Friday 21:00", n_candidates=5)
     engine = recommender.engine()
     prompts = recommender.render(NAME, prepared, engine)
-    (first, *_) = marked_texts(recommender, NAME, prepared, engine, prompts)
-    named = {piece.text: piece.name for piece in first if piece.name}
-    assert named["films"] == "plural"
-    assert named["film"] == "noun"
-    assert named["Alien (1979)"] == "history"
-    assert named["Friday"] == "context"
-    assert named["24"] == "profile"
-    assert named[prepared.request.items[0].name] == "candidate"
-    plain = "".join(piece.text for piece in first if not piece.name)
-    assert "Liked:" in plain  # the template's own word, though it comes by a loop
+    (first, *_) = mark_prompts(recommender, NAME, prepared, engine, prompts)
+    variables = {span.text: span.variable for span in first if span.variable}
+    assert variables["films"] == "plural"
+    assert variables["film"] == "noun"
+    assert variables["Alien (1979)"] == "history"
+    assert variables["Friday"] == "context"
+    assert variables["24"] == "profile"
+    assert variables[prepared.request.items[0].name] == "candidate"
+    plain = "".join(span.text for span in first if not span.variable)
+    assert "Liked:" in plain  # a word of the template, though a loop writes it
 
 
 def test_the_budget_is_that_of_the_real_prompt(recommender: Recommender) -> None:
@@ -50,16 +50,16 @@ def test_the_budget_is_that_of_the_real_prompt(recommender: Recommender) -> None
     longest = max(len(ids) for ids in recommender.render(NAME, prepared, recommender.engine())[0].token_ids)
     ranker = recommender.domain.ranker.model_copy(update={"max_prompt_tokens": longest - 10})
     reconfigure(recommender, ranker=ranker)
-    found = inspect(recommender, Form(user="ann"), NAME, run=False)
-    assert found.report["dropped_history"] == len(found.dropped) > 0
-    assert found.dropped[0] == "Alien (1979)"
-    assert "".join(piece.text for piece in found.texts[0]) == found.report["text"][0]
-    assert sum(part.tokens for part in found.parts) == found.report["tokens"][0]
+    inspection = inspect_prompt(recommender, RequestForm(user="ann"), NAME, run=False)
+    assert inspection.report["dropped_history"] == len(inspection.dropped) > 0
+    assert inspection.dropped[0] == "Alien (1979)"
+    assert "".join(span.text for span in inspection.texts[0]) == inspection.report["text"][0]
+    assert sum(part.tokens for part in inspection.parts) == inspection.report["tokens"][0]
 
 
-def test_marks_in_marks_give_the_innermost() -> None:
+def test_the_innermost_of_nested_marks_counts() -> None:
     text = "a\ue000x\ue001b\ue000y\ue001c\ue002d\ue002e"
-    assert [(piece.text, piece.name) for piece in segments(text)] == [
+    assert [(span.text, span.variable) for span in split_marks(text)] == [
         ("a", ""),
         ("b", "x"),
         ("c", "y"),
@@ -71,8 +71,8 @@ def test_marks_in_marks_give_the_innermost() -> None:
 def test_a_source_is_shown_whole(recommender: Recommender) -> None:
     for name in recommender.prompts.names():
         source = recommender.prompts.get(name).source
-        pieces = source_segments(source, recommender.prompts.get(name).meta.variables)
-        assert "".join(piece.text for piece in pieces) == source
+        spans = mark_source(source, recommender.prompts.get(name).meta.variables)
+        assert "".join(span.text for span in spans) == source
 
 
 def edited(recommender: Recommender, old: str, new: str) -> str:
@@ -83,27 +83,27 @@ def edited(recommender: Recommender, old: str, new: str) -> str:
 
 def test_an_edited_template_ranks_the_same_candidates(recommender: Recommender) -> None:
     source = edited(recommender, "Will this person enjoy", "Would they love")
-    found = compared(recommender, Form(user="bob"), NAME, source)
-    assert [row.user for row in found.rows] == ["bob", "ann", "cat", "dan", "eve", "new"]
-    assert "Would they love" in found.preview
-    assert found.a.hash != found.b.hash
-    assert all(0 <= row.overlap <= 1 and row.before.valid == row.after.valid == 1 for row in found.rows)
-    assert found.k < recommender.domain.ranker.n_candidates  # else all lists overlap
-    assert any(row.overlap < 1 for row in found.rows)
-    assert any(row.shift > 0 for row in found.rows)
-    assert recommender.prompts.get(NAME).hash == found.a.hash  # nothing is kept
+    comparison = compare_templates(recommender, RequestForm(user="bob"), NAME, source)
+    assert [row.user for row in comparison.rows] == ["bob", "ann", "cat", "dan", "eve", "new"]
+    assert "Would they love" in comparison.preview
+    assert comparison.served.hash != comparison.edited.hash
+    assert all(0 <= row.overlap <= 1 and row.served.valid == row.edited.valid == 1 for row in comparison.rows)
+    assert comparison.k < recommender.domain.ranker.n_candidates  # lists of all candidates always overlap
+    assert any(row.overlap < 1 for row in comparison.rows)
+    assert any(row.shift > 0 for row in comparison.rows)
+    assert recommender.prompts.get(NAME).hash == comparison.served.hash  # nothing is saved
 
 
-def test_the_same_words_change_nothing(recommender: Recommender) -> None:
-    found = compared(recommender, Form(), NAME, recommender.prompts.get(NAME).source)
-    assert found.means["overlap"] == 1
-    assert found.means["shift"] == 0
-    assert found.diff == []
+def test_the_same_template_changes_nothing(recommender: Recommender) -> None:
+    comparison = compare_templates(recommender, RequestForm(), NAME, recommender.prompts.get(NAME).source)
+    assert comparison.means["overlap"] == 1
+    assert comparison.means["shift"] == 0
+    assert comparison.diff == []
 
 
-def test_a_comparison_that_is_left_ends(recommender: Recommender) -> None:
+def test_a_closed_comparison_ends(recommender: Recommender) -> None:
     source = edited(recommender, "Will this person enjoy", "Would they love")
-    growing = steps(recommender, Form(), NAME, source)
+    growing = compare_stepwise(recommender, RequestForm(), NAME, source)
     assert [len(next(growing).rows) for _ in range(3)] == [0, 1, 2]
     growing.close()
     assert list(growing) == []
@@ -111,14 +111,14 @@ def test_a_comparison_that_is_left_ends(recommender: Recommender) -> None:
 
 def test_reasons_are_compared_too(recommender: Recommender) -> None:
     source = recommender.prompts.get("explain/reason").source.replace("a person why", "somebody why", 1)
-    found = compared(recommender, Form(), "explain/reason", source)
-    assert found.reasons
-    assert "somebody why" in found.preview
-    assert all(0 <= row.after.valid <= 1 for row in found.rows)
+    comparison = compare_templates(recommender, RequestForm(), "explain/reason", source)
+    assert comparison.of_reasons
+    assert "somebody why" in comparison.preview
+    assert all(0 <= row.edited.valid <= 1 for row in comparison.rows)
 
 
 @pytest.mark.parametrize(
-    ("harm", "words"),
+    ("harm", "message"),
     [
         ("{{ noun.__class__.__mro__ }}", "unsafe"),
         ("{{ ''.format.__globals__ }}", "unsafe|undefined"),
@@ -135,7 +135,7 @@ def test_reasons_are_compared_too(recommender: Recommender) -> None:
         ("{{ nothing }}", "nothing"),
     ],
 )
-def test_an_edited_template_can_do_no_harm(recommender: Recommender, harm: str, words: str) -> None:
+def test_an_edited_template_cannot_do_harm(recommender: Recommender, harm: str, message: str) -> None:
     source = edited(recommender, "Will this person", f"{harm} Will this person")
     prepared = recommender.prepare("ann", k=1, n_candidates=2)
     variables = {
@@ -147,7 +147,10 @@ def test_an_edited_template_can_do_no_harm(recommender: Recommender, harm: str, 
         "candidate": prepared.request.items[0],
         "facts": {},
     }
-    with EditedLibrary(recommender.prompts, NAME, source) as library, pytest.raises(PromptError, match=words):
+    with (
+        EditedLibrary(recommender.prompts, NAME, source) as library,
+        pytest.raises(PromptError, match=message),
+    ):
         library.render_block(NAME, "suffix", variables)
 
 
@@ -166,7 +169,7 @@ def test_an_edited_template_does_not_see_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    ("source", "message"),
     [
         ("x" * (MAX_SOURCE + 1), "characters"),
         ("no front matter", "front matter"),
@@ -177,8 +180,8 @@ def test_an_edited_template_does_not_see_the_environment(
         ),
     ],
 )
-def test_what_is_no_template_says_why(recommender: Recommender, source: str, words: str) -> None:
+def test_an_invalid_template_says_why(recommender: Recommender, source: str, message: str) -> None:
     from recsys.errors import RecsysError
 
-    with pytest.raises(RecsysError, match=words):
-        compared(recommender, Form(user="ann"), NAME, source)
+    with pytest.raises(RecsysError, match=message):
+        compare_templates(recommender, RequestForm(user="ann"), NAME, source)

@@ -1,4 +1,4 @@
-"""What the pages send: headers, who may see them, where forms may come from, what stands in a permalink."""
+"""The pages as HTTP responses: headers, access, forms, permalinks and errors."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from starlette.testclient import TestClient
 from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
-from recsys.service.pages.charts import chart, smooth
-from recsys.service.pages.forms import Form, form_of, request_of
-from recsys.service.pages.rendering import HERE, STATIC
+from recsys.service.pages.charts import line_chart, moving_average
+from recsys.service.pages.forms import RequestForm, parse_form, to_request
+from recsys.service.pages.rendering import FOLDER, STATIC_FILES
 from recsys.service.security.keys import KeyRing
 from tests.fakes import ScriptedEngine
-from tests.pages.world import add_adapter, add_reasons, add_run
+from tests.pages.sample_data import add_adapter, add_reasons, add_run
 
-ROOT = HERE.parents[2]
-HERE_ALONE = {"Sec-Fetch-Site": "same-origin"}
+ROOT = FOLDER.parents[2]
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 PATHS = (
     "/",
     "/why",
@@ -32,7 +32,6 @@ PATHS = (
     "/health",
     "/docs",
     "/login",
-    "/nowhere-evaluation",
 )
 
 
@@ -42,7 +41,7 @@ def client(recommender: Recommender, runs: Path) -> TestClient:
     return TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1234))
 
 
-@pytest.mark.parametrize("path", [*PATHS[:-1], "/adapters/none@abcd", "/static/pages.css", "/?k=none"])
+@pytest.mark.parametrize("path", [*PATHS, "/adapters/none@abcd", "/static/pages.css", "/?k=none"])
 def test_every_page_keeps_foreign_code_out(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
@@ -55,21 +54,21 @@ def test_every_page_keeps_foreign_code_out(client: TestClient, path: str) -> Non
 
 
 def test_no_template_holds_an_inline_script_or_style_or_another_host() -> None:
-    for path in (HERE / "templates").glob("*.html"):
+    for path in (FOLDER / "templates").glob("*.html"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(
             r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|\|\s*safe|https?://", text
         ), path.name
-    assert b"0BSD" in STATIC["htmx.min.js"]
-    assert b"http" not in STATIC["pages.css"] + STATIC["pages.js"] + STATIC["theme.js"]
-    assert b"Open Font License" in (HERE / "static" / "fonts.txt").read_bytes()
-    for font in re.findall(r'url\("([^"]+)"\)', STATIC["pages.css"].decode()):
-        assert STATIC[font].startswith(b"wOF2")
+    assert b"0BSD" in STATIC_FILES["htmx.min.js"]
+    assert b"http" not in STATIC_FILES["pages.css"] + STATIC_FILES["pages.js"] + STATIC_FILES["theme.js"]
+    assert b"Open Font License" in (FOLDER / "static" / "fonts.txt").read_bytes()
+    for font in re.findall(r'url\("([^"]+)"\)', STATIC_FILES["pages.css"].decode()):
+        assert STATIC_FILES[font].startswith(b"wOF2")
 
 
-def test_every_page_says_what_made_it(client: TestClient, runs: Path) -> None:
+def test_every_page_names_model_template_and_data(client: TestClient, runs: Path) -> None:
     add_run(runs)
-    pages = [*PATHS[:-2], "/evaluations/first", "/evaluations/nowhere", "/adapters/films@beef"]
+    pages = [*PATHS[:-1], "/evaluations/first", "/evaluations/nowhere", "/adapters/films@beef"]
     for path in pages:
         text = client.get(path).text
         footer = text[text.rindex('<dl class="provenance"') :]
@@ -77,9 +76,7 @@ def test_every_page_says_what_made_it(client: TestClient, runs: Path) -> None:
             assert word in footer, path
 
 
-def test_an_error_tells_a_stranger_nothing_of_what_is_served(
-    client: TestClient, recommender: Recommender
-) -> None:
+def test_an_error_page_tells_no_stranger_what_is_served(client: TestClient, recommender: Recommender) -> None:
     KeyRing(recommender.store).create("reader", scopes=("read",))
     for path in ("/login", "/static/none.css"):
         assert "smollm2" not in client.get(path).text
@@ -93,17 +90,17 @@ def test_the_routes_are_described_without_another_host(client: TestClient) -> No
     assert client.get("/redoc").status_code == 404
 
 
-def test_every_picture_of_the_docs_is_there_and_shown() -> None:
+def test_every_picture_of_the_docs_exists_and_is_used() -> None:
     docs = ROOT / "docs"
-    shown = {
+    used = {
         (page.parent / name).resolve()
         for page in (ROOT / "README.md", *docs.glob("*.md"))
         for name in re.findall(r"\]\(([^)]+\.png)\)", page.read_text(encoding="utf-8"))
     }
-    assert shown == set((docs / "screenshots").glob("*.png"))
+    assert used == set((docs / "screenshots").glob("*.png"))
 
 
-def test_static_files_are_kept_by_their_content(client: TestClient) -> None:
+def test_static_files_are_cached_by_their_content(client: TestClient) -> None:
     address = re.search(r'href="(/static/pages\.css\?v=\w+)"', client.get("/").text)
     assert address
     assert "immutable" in client.get(address.group(1)).headers["cache-control"]
@@ -136,7 +133,7 @@ FORMS: tuple[tuple[str, dict[str, str]], ...] = (
         {"Origin": "null"},
     ],
 )
-def test_a_form_from_elsewhere_is_refused(
+def test_a_form_from_another_site_is_refused(
     client: TestClient, path: str, data: dict[str, str], headers: dict[str, str]
 ) -> None:
     answer = client.post(path, data=data, headers=headers)
@@ -144,47 +141,50 @@ def test_a_form_from_elsewhere_is_refused(
     assert "another site" in answer.text
 
 
-def test_a_form_of_an_older_browser_is_known_by_its_origin(client: TestClient) -> None:
+def test_a_form_of_an_older_browser_is_recognised_by_its_origin(client: TestClient) -> None:
     answer = client.post("/logout", headers={"Origin": "http://localhost"}, follow_redirects=False)
     assert answer.status_code == 303
 
 
 def test_with_keys_the_pages_ask_for_one(client: TestClient, recommender: Recommender) -> None:
     secret, _ = KeyRing(recommender.store).create("reader", scopes=("read",))
-    turned = client.get("/why?user=ann", follow_redirects=False)
-    assert turned.status_code == 303
-    assert turned.headers["location"].startswith("/login?next=/why")
-    assert client.post("/login", data={"key": "wrong"}, headers=HERE_ALONE).status_code == 401
-    signed = client.post(
-        "/login", data={"key": secret, "next": "//elsewhere.test"}, headers=HERE_ALONE, follow_redirects=False
+    redirect = client.get("/why?user=ann", follow_redirects=False)
+    assert redirect.status_code == 303
+    assert redirect.headers["location"].startswith("/login?next=/why")
+    assert client.post("/login", data={"key": "wrong"}, headers=SAME_ORIGIN).status_code == 401
+    signed_in = client.post(
+        "/login",
+        data={"key": secret, "next": "//elsewhere.test"},
+        headers=SAME_ORIGIN,
+        follow_redirects=False,
     )
-    assert signed.headers["location"] == "/"
-    cookie = signed.headers["set-cookie"].lower()
+    assert signed_in.headers["location"] == "/"
+    cookie = signed_in.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert client.get("/why").status_code == 200
     assert client.get("/traces").status_code == 403
-    assert client.post("/feedback", data=FEEDBACK, headers=HERE_ALONE).status_code == 403
-    assert client.post("/domains/rollback", headers=HERE_ALONE).status_code == 403
+    assert client.post("/feedback", data=FEEDBACK, headers=SAME_ORIGIN).status_code == 403
+    assert client.post("/domains/rollback", headers=SAME_ORIGIN).status_code == 403
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "message"),
     [
         ("/?k=none", "give a whole number"),
         ("/?k=0&user=ann", "greater than or equal to 1"),
-        ("/?where=genre", "is no filter"),
+        ("/?where=genre", "is not a filter"),
         ("/why?item=Nothing+Such&liked=f3", "no item is called"),
         ("/prompts?at=soon+enough+or+never", "at"),
-        ("/prompts?n_candidates=90", "more than a page shows"),
+        ("/prompts?n_candidates=90", "more than this page shows"),
         ("/?user=ann&whole=1&k=5&n_candidates=2", "n_candidates is 2, k is 5"),
     ],
 )
-def test_what_cannot_be_meant_is_said_on_the_page(client: TestClient, path: str, words: str) -> None:
+def test_an_invalid_request_is_explained_on_the_page(client: TestClient, path: str, message: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     assert 'role="alert"' in answer.text
-    assert words in answer.text
+    assert message in answer.text
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_what_cannot_be_meant_is_said_on_the_page(client: TestClient, path: str,
         "/?domain=none",
     ],
 )
-def test_what_is_not_there_is_a_page_too(client: TestClient, path: str) -> None:
+def test_not_found_is_a_page(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
     if "json" not in answer.headers["content-type"]:
@@ -214,20 +214,24 @@ def test_an_answer_without_an_engine_says_so(
     assert "retriever order" in text
 
 
-def test_hidden_letters_are_not_shown(client: TestClient) -> None:
+def test_invisible_characters_are_not_shown(client: TestClient) -> None:
     assert "\u202e" not in client.get("/?user=ann&wish=a%E2%80%AEb").text
 
 
-def test_a_permalink_is_the_form() -> None:
-    form = Form(user="7", liked=("1", "2"), where=("genre=Drama",), year_from="1990", k="3")
-    assert form.link == "user=7&k=3&year_from=1990&liked=1&liked=2&where=genre%3DDrama"
-    body = request_of(form)
+def test_a_form_becomes_a_permalink_and_a_request() -> None:
+    form = RequestForm(user="7", liked=("1", "2"), where=("genre=Drama",), year_from="1990", k="3")
+    assert form.query == "user=7&k=3&year_from=1990&liked=1&liked=2&where=genre%3DDrama"
+    body = to_request(form)
     assert (body.user, body.k, body.liked) == ("7", 3, ["1", "2"])
     assert body.rule is not None
     assert dict(body.rule.where) == {"genre": ("Drama",)}
     assert body.rule.year_from == 1990
-    assert "k=" not in form.about
-    assert form.pairs(("liked", "year_from")) == [("year_from", "1990"), ("liked", "1"), ("liked", "2")]
+    assert "k=" not in form.shared_query
+    assert form.hidden_inputs(("liked", "year_from")) == [
+        ("year_from", "1990"),
+        ("liked", "1"),
+        ("liked", "2"),
+    ]
 
 
 def test_a_form_keeps_the_number_of_candidates(client: TestClient) -> None:
@@ -252,8 +256,8 @@ def test_the_inspector_exports_what_the_terminal_prints(
     printed = json.loads(capsys.readouterr().out)
     query = f"name={name}&user=ann&at=Friday+21:00&wish=dark&n_candidates=4&run=1"
     exported = client.get(f"/prompts/export.json?{query}").json()
-    for found in (printed, exported):
-        found["answer"].pop("usage", None)  # the second one finds more in the cache
+    for report in (printed, exported):
+        report["answer"].pop("usage", None)  # the second run finds more in the cache
     assert exported == printed
 
 
@@ -274,7 +278,7 @@ def test_why_exports_what_the_terminal_prints(
     assert exported == printed
 
 
-def test_why_is_asked_among_what_the_card_was_asked_among(client: TestClient) -> None:
+def test_why_keeps_the_candidates_and_filters_of_the_card(client: TestClient) -> None:
     text = client.get("/why?item=f7&liked=f3&n_candidates=3&where=genre%3DCrime&year_from=1990").text
     assert "among 3 candidates" in text
     assert 'name="where" value="genre=Crime"' in text
@@ -284,22 +288,22 @@ def test_why_is_asked_among_what_the_card_was_asked_among(client: TestClient) ->
 def test_a_comparison_without_a_script_is_a_page(client: TestClient, recommender: Recommender) -> None:
     source = recommender.prompts.get("rank/pointwise").source
     text = client.post(
-        "/prompts/compare", data={"name": "rank/pointwise", "source": source}, headers=HERE_ALONE
+        "/prompts/compare", data={"name": "rank/pointwise", "source": source}, headers=SAME_ORIGIN
     ).text
-    assert "<h1>Two wordings</h1>" in text
-    assert text.count('<th scope="row">') == 7  # six people and the mean
+    assert "<h1>Templates compared</h1>" in text
+    assert text.count('<th scope="row">') == 7  # six users and the mean
     assert 'class="live"' not in text
 
 
-def test_a_comparison_needs_somebody(
+def test_a_comparison_needs_users(
     client: TestClient, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recommender.store, "users", lambda _domain: [])
     answer = client.post(
-        "/prompts/compare", data={"name": "rank/pointwise", "source": "x"}, headers=HERE_ALONE
+        "/prompts/compare", data={"name": "rank/pointwise", "source": "x"}, headers=SAME_ORIGIN
     )
     assert answer.status_code == 422
-    assert "nobody is known" in answer.text
+    assert "no users to compare" in answer.text
 
 
 def test_runs_that_cannot_be_read_are_named(client: TestClient, runs: Path) -> None:
@@ -320,35 +324,33 @@ def test_runs_that_cannot_be_read_are_named(client: TestClient, runs: Path) -> N
     assert "default-src 'none'" in policy
 
 
-def test_an_adapter_is_promoted_only_by_who_may(
-    client: TestClient, recommender: Recommender, tmp_path: Path
-) -> None:
+def test_an_adapter_is_promoted_once(client: TestClient, recommender: Recommender, tmp_path: Path) -> None:
     adapter = add_adapter(recommender.settings, tmp_path / "made")
-    shown = client.get(f"/adapters/{adapter.ref}")
-    assert shown.status_code == 200
-    assert "<dd>base <span" in shown.text  # the folder's name and not its path
-    assert str(tmp_path) not in shown.text + client.get("/domains").text
-    done = client.post(f"/adapters/{adapter.ref}/promote", headers=HERE_ALONE, follow_redirects=False)
-    assert done.status_code == 303
+    response = client.get(f"/adapters/{adapter.ref}")
+    assert response.status_code == 200
+    assert "<dd>base <span" in response.text  # the folder's name and not its path
+    assert str(tmp_path) not in response.text + client.get("/domains").text
+    promoted = client.post(f"/adapters/{adapter.ref}/promote", headers=SAME_ORIGIN, follow_redirects=False)
+    assert promoted.status_code == 303
     assert "default</span>" in client.get(f"/adapters/{adapter.ref}").text
-    again = client.post(f"/adapters/{adapter.ref}/promote", headers=HERE_ALONE)
+    again = client.post(f"/adapters/{adapter.ref}/promote", headers=SAME_ORIGIN)
     assert again.status_code == 422
 
 
 def test_a_chart_keeps_its_lines_inside() -> None:
-    drawn = chart({"a": [(0.0, 1.0), (10.0, 3.0)], "none": [(1.0, float("nan"))]})
-    assert drawn is not None
-    assert [line.name for line in drawn.lines] == ["a"]
-    places = [tuple(map(float, point.split(","))) for point in drawn.lines[0].points.split()]
-    assert all(drawn.left <= x <= drawn.right and 0 < y <= drawn.bottom for x, y in places)
-    assert places[0][1] > places[1][1]  # up is smaller
-    assert chart({"a": []}) is None
-    assert chart({"a": [(1.0, 0.0)]}) is not None
-    assert smooth([(1, 1.0), (2, 3.0)], 2) == [(1, 1.0), (2, 2.0)]
+    chart = line_chart({"a": [(0.0, 1.0), (10.0, 3.0)], "none": [(1.0, float("nan"))]})
+    assert chart is not None
+    assert [line.name for line in chart.lines] == ["a"]
+    points = [tuple(map(float, point.split(","))) for point in chart.lines[0].points.split()]
+    assert all(chart.left <= x <= chart.right and 0 < y <= chart.bottom for x, y in points)
+    assert points[0][1] > points[1][1]  # y grows downwards
+    assert line_chart({"a": []}) is None
+    assert line_chart({"a": [(1.0, 0.0)]}) is not None
+    assert moving_average([(1, 1.0), (2, 3.0)], 2) == [(1, 1.0), (2, 2.0)]
 
 
-def test_form_of_reads_repeated_names() -> None:
+def test_a_form_with_repeated_names_is_parsed() -> None:
     from starlette.datastructures import QueryParams
 
-    form = form_of(QueryParams("liked=1&liked= 2 &liked=&user=a&user=b&unknown=1"))
-    assert form == Form(user="b", liked=("1", "2"))
+    form = parse_form(QueryParams("liked=1&liked= 2 &liked=&user=a&user=b&unknown=1"))
+    assert form == RequestForm(user="b", liked=("1", "2"))

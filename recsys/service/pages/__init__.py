@@ -1,7 +1,8 @@
-"""The pages of `recsys serve`: rendered here, moved by htmx, nothing fetched from another host.
+"""The HTML pages of `recsys serve`, rendered on the server and updated by htmx.
 
-Views read a form, call what the CLI and `/v1` call, and fill a template; `web.py` has what they
-share, `static/` the one style sheet, htmx and a small script.
+The modules named after a page hold its routes: they read the form, call what the CLI and `/v1` call,
+and render a template. `rendering` has what all pages share; `static/` has the style sheet, htmx and a
+small script. Nothing is fetched from another host.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from recsys.service.pages import (
 )
 
 router = APIRouter(include_in_schema=False)
-for views in (
+for module in (
     static_and_login,
     recommend,
     inspector,
@@ -34,6 +35,6 @@ for views in (
     health,
     api,
 ):
-    router.include_router(views.router)
+    router.include_router(module.router)
 
 __all__ = ["router"]

@@ -1,4 +1,4 @@
-"""The routes for programs, out of the service's own OpenAPI document: no script and no other host is needed."""
+"""The page that documents the HTTP API, from the service's OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,100 +9,110 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from recsys.service.pages.rendering import TheRecommender, needs, page, views
+from recsys.service.pages.rendering import RecommenderDep, page_router, render_page, requires
 
-router = views()
+router = page_router()
 
 
 @dataclass(frozen=True)
 class Field:
-    """A parameter, or a field of a body. `kind` is its type in words."""
+    """A parameter of a route, or a field of a schema."""
 
     name: str
-    kind: str
+    type_name: str  # as `_type_name` writes it
     required: bool
-    words: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Route:
-    """One operation. `body` is the name of what is sent, "" for nothing."""
+    """One operation of the API."""
 
     method: str
     path: str
-    words: str
+    description: str
     parameters: list[Field]
-    body: str
-    gives: str
+    takes: str  # type of the request body, "" for none
+    returns: str  # type of the response body, "" for none
 
 
-@router.get("/docs", dependencies=needs("read"))
-def api(request: Request, recommender: TheRecommender) -> Response:
-    """Every route by its tag, and the fields of what is sent and given."""
+@router.get("/docs", dependencies=requires("read"))
+def api_page(request: Request, recommender: RecommenderDep) -> Response:
+    """Show every route by its tag, and the fields of every schema."""
     document: dict[str, Any] = request.app.openapi()
-    tags: dict[str, list[Route]] = {}
+    routes_by_tag: dict[str, list[Route]] = {}
     for tag, route in _routes(document):
-        tags.setdefault(tag, []).append(route)
-    schemas = document.get("components", {}).get("schemas", {})
-    shapes = {name: (_words(found), _fields(found)) for name, found in sorted(schemas.items())}
-    return page(request, "api.html", recommender, tags=tags, shapes=shapes, server=str(request.base_url))
+        routes_by_tag.setdefault(tag, []).append(route)
+    components = document.get("components", {}).get("schemas", {})
+    schemas = {name: (_description(schema), _fields(schema)) for name, schema in sorted(components.items())}
+    return render_page(
+        request,
+        "api.html",
+        recommender,
+        routes_by_tag=routes_by_tag,
+        schemas=schemas,
+        server=str(request.base_url),
+    )
 
 
 def _routes(document: dict[str, Any]) -> Iterator[tuple[str, Route]]:
-    for path, methods in document["paths"].items():
-        for method, found in methods.items():
-            sent = found.get("requestBody", {}).get("content", {})
-            given = found["responses"].get("200", found["responses"].get("201", {})).get("content", {})
-            parameters = [
-                Field(
-                    one["name"],
-                    _kind(one["schema"]),
-                    bool(one.get("required")),
-                    f"{one['in']}; {words}" if (words := one.get("description", "")) else one["in"],
-                )
-                for one in found.get("parameters", [])
-            ]
-            yield (
-                next(iter(found.get("tags", [])), "service"),
-                Route(
-                    method=method.upper(),
-                    path=path,
-                    words=_words(found),
-                    parameters=parameters,
-                    body=_content(sent),
-                    gives=_content(given),
-                ),
+    """Yield (tag, route) for every operation of an OpenAPI document."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            success = responses.get("200", responses.get("201", {}))
+            route = Route(
+                method=method.upper(),
+                path=path,
+                description=_description(operation),
+                parameters=[_parameter(parameter) for parameter in operation.get("parameters", [])],
+                takes=_body_type(operation.get("requestBody", {}).get("content", {})),
+                returns=_body_type(success.get("content", {})),
             )
+            yield next(iter(operation.get("tags", [])), "service"), route
 
 
-def _content(content: dict[str, Any]) -> str:
-    return " or ".join(_kind(one["schema"]) if "schema" in one else media for media, one in content.items())
+def _parameter(parameter: dict[str, Any]) -> Field:
+    description = "; ".join(filter(None, (parameter["in"], parameter.get("description", ""))))
+    return Field(
+        name=parameter["name"],
+        type_name=_type_name(parameter["schema"]),
+        required=bool(parameter.get("required")),
+        description=description,
+    )
 
 
 def _fields(schema: dict[str, Any]) -> list[Field]:
     required = schema.get("required", [])
     return [
-        Field(name, _kind(found), name in required, found.get("description", ""))
-        for name, found in schema.get("properties", {}).items()
+        Field(name, _type_name(prop), name in required, prop.get("description", ""))
+        for name, prop in schema.get("properties", {}).items()
     ]
 
 
-def _kind(schema: dict[str, Any]) -> str:
-    """A JSON schema in a few words: `integer`, `list of Event`, `Trace or null`."""
+def _body_type(content: dict[str, Any]) -> str:
+    """Name the types of a body, or its media type where it has no schema."""
+    return " or ".join(
+        _type_name(body["schema"]) if "schema" in body else media_type for media_type, body in content.items()
+    )
+
+
+def _type_name(schema: dict[str, Any]) -> str:
+    """Name the type of a JSON schema: `integer`, `list of Event`, `Trace or null`."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
-    if several := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(dict.fromkeys(map(_kind, several)))
+    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(map(_type_name, alternatives)))
     if "enum" in schema or "const" in schema:
         return " or ".join(f'"{value}"' for value in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
-        return f"list of {_kind(schema.get('items', {}))}"
-    if schema.get("type") == "object" and isinstance(more := schema.get("additionalProperties"), dict):
-        return f"object of {_kind(more)}"
+        return f"list of {_type_name(schema.get('items', {}))}"
+    if schema.get("type") == "object" and isinstance(values := schema.get("additionalProperties"), dict):
+        return f"object of {_type_name(values)}"
     return str(schema.get("type", "any"))
 
 
-def _words(found: dict[str, Any]) -> str:
-    """Its description in paragraphs; a line that only ends in the source does not end here."""
-    text = str(found.get("description") or found.get("summary") or "")
+def _description(schema: dict[str, Any]) -> str:
+    """Return the description as paragraphs: single line breaks become spaces."""
+    text = str(schema.get("description") or schema.get("summary") or "")
     return re.sub(r"(?<!\n)\n(?!\n)", " ", text)

@@ -1,23 +1,27 @@
-"""Curves as numbers that an SVG in a template is drawn from: no script, and no style of its own."""
+"""Line charts as coordinates, from which a template draws an SVG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 548, 24, 256
-TICKS = 5
-DOTTED = 30  # points, above which a line has none
+WIDTH, HEIGHT = 560, 300  # of the drawing
+LEFT, RIGHT, TOP, BOTTOM = 52, 548, 24, 256  # of the area inside the axes
+N_TICKS = 5
+N_COLOURS = 6  # classes l0 to l5 of the style sheet
+MAX_DOTS = 30  # a line of more points has no dots
+SMOOTHING_WINDOW = 20
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Tick:
-    at: float
-    text: str
+    """A labelled position on an axis."""
+
+    position: float
+    label: str
 
 
 @dataclass(frozen=True)
@@ -25,20 +29,20 @@ class Line:
     """One curve in the coordinates of the drawing."""
 
     name: str
-    number: int
-    points: str
+    colour: int
+    points: str  # as the SVG attribute `points` holds them
     dots: list[tuple[str, str]]
     faint: bool = False
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over common axes. `diagonal` is where x equals y, if it is drawn."""
+    """Lines over common axes."""
 
     lines: list[Line]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    diagonal: tuple[float, float, float, float] | None = None
+    diagonal: tuple[float, float, float, float] | None = None  # x1, y1, x2, y2 of the line where x equals y
     box: str = f"0 0 {WIDTH} {HEIGHT}"
     left: int = LEFT
     right: int = RIGHT
@@ -46,38 +50,47 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class _Axis:
+    """A linear scale from values to coordinates."""
+
     low: float
     high: float
-    begin: float
-    end: float
-    step: float = field(default=1.0)
+    start: float  # coordinate of `low`
+    end: float  # coordinate of `high`
+    step: float  # between two ticks
 
     @classmethod
-    def over(cls, values: Sequence[float], begin: float, end: float) -> _Scale:
-        """Round ends that hold all values, and steps that a person would choose."""
+    def spanning(cls, values: Sequence[float], start: float, end: float) -> _Axis:
+        """Choose round limits that hold all values, and a round step."""
         low, high = min(values), max(values)
         span = (high - low) or abs(high) or 1.0
-        rough = span / TICKS
+        rough = span / N_TICKS
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-        return cls(math.floor(low / step) * step, math.ceil(high / step - 1e-9) * step, begin, end, step)
+        return cls(math.floor(low / step) * step, math.ceil(high / step - 1e-9) * step, start, end, step)
 
-    def at(self, value: float) -> float:
-        return self.begin + (value - self.low) / ((self.high - self.low) or 1.0) * (self.end - self.begin)
+    def project(self, value: float) -> float:
+        return self.start + (value - self.low) / ((self.high - self.low) or 1.0) * (self.end - self.start)
 
     def ticks(self) -> list[Tick]:
         count = round((self.high - self.low) / self.step)
-        return [
-            Tick(round(self.at(v), 1), f"{v:.6g}")
-            for v in (self.low + n * self.step for n in range(count + 1))
-        ]
+        values = [self.low + n * self.step for n in range(count + 1)]
+        return [Tick(round(self.project(value), 1), f"{value:.6g}") for value in values]
 
 
-def chart(
+def line_chart(
     curves: Mapping[str, Sequence[Point]], *, faint: Sequence[str] = (), diagonal: bool = False
 ) -> Chart | None:
-    """Curves by name; None where there is no point. What is not finite is left out."""
+    """Lay out curves as a chart.
+
+    Args:
+        curves: points (x, y) by the name of the curve; points that are not finite are left out.
+        faint: names of curves that are drawn in the background.
+        diagonal: whether to draw the line where x equals y.
+
+    Returns:
+        The chart, or None if no point is left.
+    """
     finite = {
         name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
         for name, points in curves.items()
@@ -89,27 +102,27 @@ def chart(
     ys = [y for points in finite.values() for _, y in points]
     if diagonal:
         xs = ys = [0.0, *xs, *ys]
-    across, up = _Scale.over(xs, LEFT, RIGHT), _Scale.over(ys, BOTTOM, TOP)
-    lines = [
-        Line(
-            name=name,
-            number=number % 6,
-            points=" ".join(f"{across.at(x):.1f},{up.at(y):.1f}" for x, y in points),
-            dots=[(f"{across.at(x):.1f}", f"{up.at(y):.1f}") for x, y in points]
-            if len(points) <= DOTTED
-            else [],
-            faint=name in faint,
+    x_axis, y_axis = _Axis.spanning(xs, LEFT, RIGHT), _Axis.spanning(ys, BOTTOM, TOP)
+    lines = []
+    for number, (name, points) in enumerate(finite.items()):
+        dots = [(f"{x_axis.project(x):.1f}", f"{y_axis.project(y):.1f}") for x, y in points]
+        lines.append(
+            Line(
+                name=name,
+                colour=number % N_COLOURS,
+                points=" ".join(f"{x},{y}" for x, y in dots),
+                dots=dots if len(dots) <= MAX_DOTS else [],
+                faint=name in faint,
+            )
         )
-        for number, (name, points) in enumerate(finite.items())
-    ]
-    corner = (across.at(across.low), up.at(across.low), across.at(across.high), up.at(across.high))
-    return Chart(lines, across.ticks(), up.ticks(), corner if diagonal else None)
+    ends = [(x_axis.project(value), y_axis.project(value)) for value in (x_axis.low, x_axis.high)]
+    return Chart(lines, x_axis.ticks(), y_axis.ticks(), (*ends[0], *ends[1]) if diagonal else None)
 
 
-def smooth(points: Sequence[Point], window: int = 20) -> list[Point]:
-    """The mean of the last `window` values at each point."""
+def moving_average(points: Sequence[Point], window: int = SMOOTHING_WINDOW) -> list[Point]:
+    """Average each value with those before it, over at most `window` points."""
     means = []
-    for at, (x, _) in enumerate(points):
-        recent = [y for _, y in points[max(0, at + 1 - window) : at + 1]]
+    for index, (x, _) in enumerate(points):
+        recent = [y for _, y in points[max(0, index + 1 - window) : index + 1]]
         means.append((x, sum(recent) / len(recent)))
     return means

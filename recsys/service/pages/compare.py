@@ -10,16 +10,17 @@ from fastapi import Form as FormField
 from fastapi import Header, Request, Response
 
 from recsys.errors import RequestError
+from recsys.prompting.inspection import unified_diff
 from recsys.prompting.library import PromptTemplate
 from recsys.prompting.sandbox import MAX_SOURCE, EditedLibrary
-from recsys.recommender.inspection import difference, tokens_engine
+from recsys.recommender.inspection import tokens_engine
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import Prepared
 from recsys.service.pages.forms import RequestForm, parse_form
 from recsys.service.pages.inspector import prepare
 from recsys.service.pages.rendering import (
     SAME_ORIGIN,
-    TheRecommender,
+    RecommenderDep,
     page_router,
     provenance,
     render,
@@ -27,7 +28,7 @@ from recsys.service.pages.rendering import (
     requires,
 )
 from recsys.service.pages.streams import stream_html
-from recsys.service.state import TheService
+from recsys.service.state import ServiceDep
 from recsys.service.transport.streams import SSE, Steps
 
 router = page_router()
@@ -92,8 +93,8 @@ class TemplateComparison:
 @router.post("/prompts/compare", dependencies=[*requires("write"), *SAME_ORIGIN])
 async def compare_page(
     request: Request,
-    recommender: TheRecommender,
-    service: TheService,
+    recommender: RecommenderDep,
+    service: ServiceDep,
     name: Annotated[str, FormField(max_length=100)],
     source: Annotated[str, FormField(max_length=MAX_SOURCE * 2)],
     accept: Annotated[str, Header()] = "",
@@ -113,7 +114,7 @@ async def compare_page(
 
 
 def _html_steps(recommender: Recommender, form: RequestForm, name: str, source: str) -> Steps:
-    """Yield `begun` with the changed lines, a `row` for each user, and `done` with the means."""
+    """Yield `begun` with the diff, a `row` for each user, `done` with the means."""
     for comparison in compare_stepwise(recommender, form, name, source):
         if comparison.rows and not comparison.complete:
             yield "row", render("_compared_row.html", row=comparison.rows[-1], comparison=comparison)
@@ -133,7 +134,7 @@ def compare_templates(
 def compare_stepwise(
     recommender: Recommender, form: RequestForm, name: str, source: str
 ) -> Generator[TemplateComparison]:
-    """Compare user by user on the same candidates; closing the generator ends the work.
+    """Compare user by user on the same candidates; closing the iterator ends it.
 
     Args:
         form: the request whose time, place, wish and filters hold for every user.
@@ -179,7 +180,7 @@ def _begin(
     return TemplateComparison(
         served=served,
         edited=edited,
-        diff=difference(served.source, edited.source, f"{name} as served", f"{name} as edited")[2:],
+        diff=unified_diff(served.source, edited.source, f"{name} as served", f"{name} as edited")[2:],
         preview=with_edited.render(name, prepared, tokens_engine(recommender))[0].texts[0],
         k=min(K, max(1, len(prepared.request.candidates) // 2)),  # lists of all candidates always overlap
         of_reasons=of_reasons,

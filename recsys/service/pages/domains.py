@@ -1,14 +1,16 @@
-"""Domains and their adapters: figures, loss curves, promotion and its undoing."""
+"""The pages of domains and adapters: figures, loss curves, promotion and rollback."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from recsys.config import Domain
+from recsys.data import audit
 from recsys.engine.adapters import (
     Adapter,
     adapters_folder,
@@ -23,140 +25,146 @@ from recsys.engine.adapters import (
 from recsys.engine.adapters.promotion import BASE
 from recsys.errors import ModelError
 from recsys.recommender.recommender import Recommender
-from recsys.service.pages.charts import Chart, chart, smooth
-from recsys.service.pages.rendering import FROM_HERE, HEADERS, Admin, TheRecommender, needs, page, views
-from recsys.service.security import audit
-from recsys.service.state import TheService
+from recsys.service.pages.charts import Chart, line_chart, moving_average
+from recsys.service.pages.rendering import (
+    HEADERS,
+    SAME_ORIGIN,
+    Admin,
+    RecommenderDep,
+    page_router,
+    render_page,
+    requires,
+)
+from recsys.service.state import ServiceDep
 from recsys.service.transport.problems import ServiceError
 
-router = views()
-MAX_TRAINING = 10 << 20  # bytes of a training report that are read
+router = page_router()
+MAX_REPORT_BYTES = 10 << 20  # a larger training report is not read
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A domain with its adapters, the default and what is wrong with the others."""
+class DomainOverview:
+    """A domain with its adapters."""
 
-    recommender: Recommender
-    counts: dict[str, int]
-    adapters: list[Adapter]
-    problems: list[str]
-    default: str
-
-    @property
-    def domain(self) -> Any:
-        return self.recommender.domain
+    domain: Domain
+    counts: dict[str, int]  # rows of each table
+    adapters: list[Adapter]  # the newest first
+    problems: list[str]  # adapters that cannot be read, and why
+    default: str  # ref of the default adapter, "" for the base model
 
 
-@router.get("/domains", dependencies=needs("read"))
-def domains(request: Request, recommender: TheRecommender, service: TheService) -> Response:
-    """All that are served, each with its adapters."""
-    return page(
-        request, "domains.html", recommender, shown=[_shown(one) for one in service.recommenders.values()]
-    )
+@router.get("/domains", dependencies=requires("read"))
+def domains_page(request: Request, recommender: RecommenderDep, service: ServiceDep) -> Response:
+    """List the domains that are served, each with its adapters."""
+    overviews = [_overview(served) for served in service.recommenders.values()]
+    return render_page(request, "domains.html", recommender, overviews=overviews)
 
 
-@router.get("/adapters/{ref}", dependencies=needs("read"))
-def adapter_page(request: Request, service: TheService, ref: str) -> Response:
-    """What an adapter was made from, and what was measured of it."""
-    recommender = _owner(service.recommenders, ref)
-    adapter = _find(recommender, ref)
-    default = _default(recommender)
-    domain = recommender.domain
-    history = read_promotions(adapters_folder(recommender.settings, domain.name)).history
-    objections = gate(adapter, _incumbent(recommender))
-    loss, validation = _curves(adapter)
-    return page(
+@router.get("/adapters/{ref}", dependencies=requires("read"))
+def adapter_page(request: Request, service: ServiceDep, ref: str) -> Response:
+    """Show what an adapter was trained on, and how well it did."""
+    recommender = _recommender_of(service.recommenders, ref)
+    adapter = _find_adapter(recommender, ref)
+    history = read_promotions(adapters_folder(recommender.settings, recommender.domain.name)).history
+    loss_chart, validation_chart = _training_charts(adapter)
+    return render_page(
         request,
         "adapter.html",
         recommender,
         adapter=adapter,
         manifest=adapter.published(),
-        default=default,
-        objections=objections,
-        loss=loss,
-        validation=validation,
-        promotions=[one for one in history if one.ref == adapter.ref],
-        rolls_back=bool(history) and history[-1].ref == adapter.ref,
+        default=_default_ref(recommender),
+        objections=gate(adapter, _default_adapter(recommender)),
+        loss_chart=loss_chart,
+        validation_chart=validation_chart,
+        promotions=[promotion for promotion in history if promotion.ref == adapter.ref],
+        can_roll_back=bool(history) and history[-1].ref == adapter.ref,
     )
 
 
-@router.post("/adapters/{ref}/promote", dependencies=FROM_HERE)
+@router.post("/adapters/{ref}/promote", dependencies=SAME_ORIGIN)
 def promote_adapter(
-    service: TheService, principal: Admin, ref: str, force: Annotated[bool, Form()] = False
+    service: ServiceDep, principal: Admin, ref: str, force: Annotated[bool, Form()] = False
 ) -> Response:
-    """Make it the default, if it was shown to be better or `force` says so anyway."""
-    recommender = _owner(service.recommenders, ref)
-    adapter = _find(recommender, ref)
-    made = promote(adapter.ref, recommender.settings, recommender.domain.folder, force=force)
+    """Make an adapter the default; `force` allows one that was not shown to be better."""
+    recommender = _recommender_of(service.recommenders, ref)
+    adapter = _find_adapter(recommender, ref)
+    promotion = promote(adapter.ref, recommender.settings, recommender.domain.folder, force=force)
     audit.record(
         recommender.store,
         principal.name,
         "adapters.promote",
-        made.ref,
-        replaced=made.replaced,
-        forced=made.forced,
+        promotion.ref,
+        replaced=promotion.replaced,
+        forced=promotion.forced,
     )
     return RedirectResponse(f"/adapters/{adapter.ref}", 303, HEADERS)
 
 
-@router.post("/domains/rollback", dependencies=FROM_HERE)
-def roll_back(recommender: TheRecommender, principal: Admin) -> Response:
+@router.post("/domains/rollback", dependencies=SAME_ORIGIN)
+def roll_back(recommender: RecommenderDep, principal: Admin) -> Response:
     """Undo the last promotion of the domain."""
     name = recommender.domain.name
-    now = rollback(name, recommender.settings, recommender.domain.folder)
-    audit.record(recommender.store, principal.name, "adapters.rollback", f"{name}:{now.ref if now else BASE}")
+    adapter = rollback(name, recommender.settings, recommender.domain.folder)
+    ref = adapter.ref if adapter else BASE
+    audit.record(recommender.store, principal.name, "adapters.rollback", f"{name}:{ref}")
     return RedirectResponse(f"/domains?domain={name}", 303, HEADERS)
 
 
-def _shown(recommender: Recommender) -> Shown:
-    domain, settings = recommender.domain, recommender.settings
-    adapters, problems = scan(settings, domain.name, domain.folder)
-    return Shown(
-        recommender, recommender.store.counts(domain.name), adapters[::-1], problems, _default(recommender)
+def _overview(recommender: Recommender) -> DomainOverview:
+    domain = recommender.domain
+    adapters, problems = scan(recommender.settings, domain.name, domain.folder)
+    return DomainOverview(
+        domain=domain,
+        counts=recommender.store.counts(domain.name),
+        adapters=adapters[::-1],
+        problems=problems,
+        default=_default_ref(recommender),
     )
 
 
-def _incumbent(recommender: Recommender) -> Adapter | None:
+def _default_adapter(recommender: Recommender) -> Adapter | None:
+    """Find the default adapter; None too where it cannot be read."""
     try:
         return default_adapter(recommender.domain.name, recommender.settings, recommender.domain.folder)
     except ModelError:
         return None
 
 
-def _default(recommender: Recommender) -> str:
-    found = _incumbent(recommender)
-    return found.ref if found else ""
+def _default_ref(recommender: Recommender) -> str:
+    adapter = _default_adapter(recommender)
+    return adapter.ref if adapter else ""
 
 
-def _owner(recommenders: dict[str, Recommender], ref: str) -> Recommender:
-    """The recommender whose domain an adapter is of. Raises ServiceError 404."""
-    name, sign, _ = ref.partition("@")
-    if not sign or name not in recommenders:
-        raise ServiceError(404, f"no adapter '{ref[:80]}' here", hint="see the page of domains")
+def _recommender_of(recommenders: dict[str, Recommender], ref: str) -> Recommender:
+    """Find the recommender of an adapter's domain. Raises ServiceError 404."""
+    name, at_sign, _ = ref.partition("@")
+    if not at_sign or name not in recommenders:
+        raise ServiceError(404, f"there is no adapter '{ref[:80]}' here", hint="the Domains page lists all")
     return recommenders[name]
 
 
-def _find(recommender: Recommender, ref: str) -> Adapter:
+def _find_adapter(recommender: Recommender, ref: str) -> Adapter:
     try:
         return find_adapter(ref, recommender.settings, recommender.domain.folder)
     except ModelError as error:
         raise ServiceError(404, error.message, hint=error.hint) from error
 
 
-def _curves(adapter: Adapter) -> tuple[Chart | None, Chart | None]:
-    """Loss by step, and figures on validation by step, of the report of its training; None without one."""
+def _training_charts(adapter: Adapter) -> tuple[Chart | None, Chart | None]:
+    """Draw training loss and validation metrics by step; None if not reported."""
     path = adapter.folder / "training.json"
     try:
-        if path.stat().st_size > MAX_TRAINING:
+        if path.stat().st_size > MAX_REPORT_BYTES:
             return None, None
         curve = json.loads(path.read_text(encoding="utf-8")).get("curve", [])
-        losses = [(float(line["step"]), float(line["loss"])) for line in curve if "loss" in line]
-        figures: dict[str, list[tuple[float, float]]] = {}
-        for line in curve:
-            for name, value in line.items():
+        losses = [(float(entry["step"]), float(entry["loss"])) for entry in curve if "loss" in entry]
+        metrics: dict[str, list[tuple[float, float]]] = {}
+        for entry in curve:
+            for name, value in entry.items():
                 if name not in ("step", "loss", "lr") and isinstance(value, int | float):
-                    figures.setdefault(name, []).append((float(line["step"]), float(value)))
+                    metrics.setdefault(name, []).append((float(entry["step"]), float(value)))
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
-        return None, None  # a report is no part of what makes an adapter work
-    return chart({"mean of 20": smooth(losses), "each step": losses}, faint=("each step",)), chart(figures)
+        return None, None  # an adapter works without its report
+    loss_chart = line_chart({"mean of 20": moving_average(losses), "each step": losses}, faint=("each step",))
+    return loss_chart, line_chart(metrics)

@@ -1,4 +1,4 @@
-"""Evaluation reports of the runs folder: figures with intervals, reliability, segments."""
+"""The pages of evaluation runs: metrics with intervals, reliability, segments."""
 
 from __future__ import annotations
 
@@ -10,51 +10,54 @@ from typing import Any
 from fastapi import Request, Response
 
 from recsys.evaluation.results.report import MAIN
-from recsys.service.pages.charts import chart
-from recsys.service.pages.rendering import HEADERS, TheRecommender, needs, page, views
-from recsys.service.state import TheService
+from recsys.service.pages.charts import line_chart
+from recsys.service.pages.rendering import HEADERS, RecommenderDep, page_router, render_page, requires
+from recsys.service.state import ServiceDep
 from recsys.service.transport.problems import ServiceError
 
-router = views()
-MAX_RESULT = 32 << 20  # bytes
-SHOWN = 4  # systems beside each other where segments are shown
-FEW = 20  # users, below which a segment says little
-MAX_HEADER = 1 << 20  # bytes of the first line of a ranking file
+router = page_router()
+MAX_RESULT_BYTES = 32 << 20
+MAX_HEADER_BYTES = 1 << 20  # of the first line of a ranking file
+MAX_COMPARED = 4  # systems whose segments and recall are shown
+FEW_USERS = 20  # a segment of fewer users is marked
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"
 
 
-@router.get("/evaluations", dependencies=needs("read"))
-def evaluations(request: Request, recommender: TheRecommender, service: TheService) -> Response:
-    """Every run that has a result, the newest first."""
-    found: list[tuple[str, dict[str, Any] | None, str]] = []
-    for name, folder in _runs(service.options.runs).items():
+@router.get("/evaluations", dependencies=requires("read"))
+def evaluations_page(request: Request, recommender: RecommenderDep, service: ServiceDep) -> Response:
+    """List every run that has a result, the newest first."""
+    runs: list[tuple[str, dict[str, Any] | None, str]] = []  # name, result, what is wrong with it
+    for name, folder in _run_folders(service.options.runs).items():
         try:
-            result = _read(folder)
+            result = _read_result(folder)
         except ServiceError as error:
-            found.append((name, None, error.message))
+            runs.append((name, None, error.message))
         else:
-            found.append((name, result, ""))
-    found.sort(key=lambda row: str(row[1]["run"].get("date", "")) if row[1] else "", reverse=True)
-    return page(request, "evaluations.html", recommender, runs=found, folder=service.options.runs.name)
+            runs.append((name, result, ""))
+    runs.sort(key=lambda run: str(run[1]["run"].get("date", "")) if run[1] else "", reverse=True)
+    return render_page(request, "evaluations.html", recommender, runs=runs, folder=service.options.runs.name)
 
 
-@router.get("/evaluations/{name}", dependencies=needs("read"))
-def evaluation(request: Request, recommender: TheRecommender, service: TheService, name: str) -> Response:
-    """One run: systems beside each other, or what was measured of reasons."""
-    folder = _folder(service.options.runs, name)
-    result = _read(folder)
+@router.get("/evaluations/{name}", dependencies=requires("read"))
+def evaluation_page(
+    request: Request, recommender: RecommenderDep, service: ServiceDep, name: str
+) -> Response:
+    """Show one run: its systems side by side, or what was measured of reasons."""
+    folder = _run_folder(service.options.runs, name)
+    result = _read_result(folder)
     systems: Mapping[str, Any] = result.get("systems", {})
     primary = result.get("primary", "")
-    order = sorted(systems, key=lambda one: -systems[one]["metrics"][primary]["value"])
-    metrics = [metric for metric in MAIN if any(metric in systems[one]["metrics"] for one in order)]
-    curves = {
-        one: [(point["predicted"], point["observed"]) for point in systems[one]["calibration"]["curve"]]
-        for one in order
-        if systems[one].get("calibration")
+    order = sorted(systems, key=lambda system: -systems[system]["metrics"][primary]["value"])
+    requested = [system for system in result["run"].get("requested", []) if system in systems]
+    compared = list(dict.fromkeys([*requested, *order]))[:MAX_COMPARED]
+    reliability = {
+        system: [(point["predicted"], point["observed"]) for point in systems[system]["calibration"]["curve"]]
+        for system in order
+        if systems[system].get("calibration")
     }
-    asked = [one for one in result["run"].get("requested", []) if one in systems]
-    compared = list(dict.fromkeys([*asked, *order]))[:SHOWN]
-    return page(
+    recall = {system: systems[system].get("recall_curve") or [] for system in order if system in compared}
+    breakdowns = [breakdown for system in order for breakdown in systems[system].get("segments", {})]
+    return render_page(
         request,
         "evaluation.html",
         service.recommenders.get(str(result["run"].get("domain")), recommender),
@@ -62,69 +65,68 @@ def evaluation(request: Request, recommender: TheRecommender, service: TheServic
         result=result,
         run=result["run"],
         order=order,
-        metrics=metrics,
+        metrics=[metric for metric in MAIN if any(metric in systems[s]["metrics"] for s in order)],
         primary=primary,
-        reliability=chart(curves, diagonal=True),
-        recall=chart({one: systems[one].get("recall_curve") or [] for one in order if one in compared}),
+        reliability_chart=line_chart(reliability, diagonal=True),
+        recall_chart=line_chart(recall),
         compared=compared,
-        few=FEW,
-        made=_made(folder, order),
-        breakdowns=list(
-            dict.fromkeys(breakdown for one in order for breakdown in systems[one].get("segments", {}))
-        ),
+        few_users=FEW_USERS,
+        models=_models(folder, order),
+        breakdowns=list(dict.fromkeys(breakdowns)),
         has_report=(folder / "report.html").is_file(),
     )
 
 
-@router.get("/evaluations/{name}/report", dependencies=needs("read"))
-def report(service: TheService, name: str) -> Response:
-    """The run's own report. It is a page by itself, shown as a document that can do nothing."""
-    path = _folder(service.options.runs, name) / "report.html"
+@router.get("/evaluations/{name}/report", dependencies=requires("read"))
+def report(service: ServiceDep, name: str) -> Response:
+    """Send the report of a run as a page that may run and load nothing."""
+    path = _run_folder(service.options.runs, name) / "report.html"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ServiceError(404, "that run has no report") from error
-    return Response(
-        content, media_type="text/html", headers=HEADERS | {"Content-Security-Policy": REPORT_POLICY}
-    )
+        raise ServiceError(404, f"run '{name[:60]}' has no report") from error
+    headers = HEADERS | {"Content-Security-Policy": REPORT_POLICY}
+    return Response(content, media_type="text/html", headers=headers)
 
 
-def _runs(folder: Path) -> dict[str, Path]:
-    """Folders with a result, by name."""
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/result.json"))}
+def _run_folders(runs: Path) -> dict[str, Path]:
+    """List the folders with a result, by name."""
+    return {path.parent.name: path.parent for path in sorted(runs.glob("*/result.json"))}
 
 
-def _folder(runs: Path, name: str) -> Path:
-    """Raises ServiceError 404; only what the folder lists is ever opened."""
+def _run_folder(runs: Path, name: str) -> Path:
+    """Find a listed folder, never any other path. Raises ServiceError 404."""
     try:
-        return _runs(runs)[name]
+        return _run_folders(runs)[name]
     except KeyError:
-        raise ServiceError(404, f"no run '{name[:60]}'", hint="see the list of evaluations") from None
+        raise ServiceError(
+            404, f"there is no run '{name[:60]}'", hint="the Evaluations page lists all"
+        ) from None
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    """The result of a run. Raises ServiceError where it cannot be read as one."""
+def _read_result(folder: Path) -> dict[str, Any]:
+    """Read the result of a run. Raises ServiceError 422 if that is not possible."""
     path = folder / "result.json"
     try:
-        if path.stat().st_size > MAX_RESULT:
+        if path.stat().st_size > MAX_RESULT_BYTES:
             raise ServiceError(422, f"{folder.name}: the result is too large to show")
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found["run"], dict) or ("systems" in found and "primary" not in found):
-            raise ServiceError(422, f"{folder.name}: this is no result of `recsys evaluate`")
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(result["run"], dict) or ("systems" in result and "primary" not in result):
+            raise ServiceError(422, f"{folder.name}: this is not a result of `recsys evaluate`")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ServiceError(422, f"{folder.name}: the result cannot be read") from error
-    return dict(found)
+    return dict(result)
 
 
-def _made(folder: Path, systems: Iterable[str]) -> dict[str, str]:
-    """Model and adapter of the systems that had one: their ranking files begin with it."""
-    found = {}
-    for name in systems:
+def _models(folder: Path, systems: Iterable[str]) -> dict[str, str]:
+    """Read model and adapter of each system that has them from its ranking file."""
+    models = {}
+    for system in systems:
         try:
-            with (folder / "rankings" / f"{name}.jsonl").open("rb") as file:
-                options = json.loads(file.readline(MAX_HEADER))["options"]
+            with (folder / "rankings" / f"{system}.jsonl").open("rb") as file:
+                options = json.loads(file.readline(MAX_HEADER_BYTES))["options"]
             if "model" in options:
-                found[name] = " + ".join(filter(None, (options["model"], options.get("adapter"))))
+                models[system] = " + ".join(filter(None, (options["model"], options.get("adapter"))))
         except (OSError, ValueError, TypeError, KeyError):
-            continue  # a run may have been kept without them
-    return found
+            continue  # rankings are optional
+    return models

@@ -1,4 +1,4 @@
-"""A form or a permalink read into the request that `/v1` takes, and back."""
+"""The request form: parsed from a query string, turned into a `/v1` request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, QueryParams
 
 from recsys.config import Style
@@ -18,15 +18,15 @@ from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import RecommendationRequest
 from recsys.types import Filter, Item
 
-SHOWN_VALUES = 24  # of one attribute, the commonest: the rest can be typed into a permalink
-SINGLE = ("user", "at", "place", "wish", "strategy", "language", "style")
-NUMBERS = ("k", "n_candidates", "year_from", "year_to")
-SEVERAL = ("liked", "disliked", "where", "without")
-FIELDS = {"domain", *SINGLE, *NUMBERS, *SEVERAL}
+MAX_VALUES = 24  # of one attribute that the form offers; a permalink may hold any other
+TEXT_FIELDS = ("user", "at", "place", "wish", "strategy", "language", "style")
+NUMBER_FIELDS = ("k", "n_candidates", "year_from", "year_to")
+LIST_FIELDS = ("liked", "disliked", "where", "without")
+FOLDED_FIELDS = ("n_candidates", "year_from", "year_to", "strategy", "language", "style", "where", "without")
 
 
-class Form(BaseModel):
-    """What stands in the form, as text: to fill it again, and for a permalink."""
+class RequestForm(BaseModel):
+    """The fields of the form as text; "" or empty where a field is not filled in."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,104 +48,103 @@ class Form(BaseModel):
     without: tuple[str, ...] = ()
 
     @property
-    def link(self) -> str:
-        """The same as a query string, without what is empty."""
-        return link(**self.model_dump())
+    def query(self) -> str:
+        """All filled fields as a query string."""
+        return query_string(**self.model_dump())
 
     @property
-    def about(self) -> str:
-        """Who asks, when and among what, as a query string: what other questions about the same request need."""
-        return link(**self.model_dump(exclude={"domain", "k", "strategy"}))
-
-    def pairs(self, names: Iterable[str]) -> list[tuple[str, str]]:
-        """What is set of these fields, as hidden inputs hold it."""
-        return parse_qsl(link(**self.model_dump(include=set(names))))
+    def shared_query(self) -> str:
+        """The filled fields that the other pages take too, as a query string."""
+        return query_string(**self.model_dump(exclude={"domain", "k", "strategy"}))
 
     @property
-    def said(self) -> bool:
-        """Whether anything is asked at all."""
+    def is_filled(self) -> bool:
+        """Whether any field besides the domain is filled in."""
         return any(value for name, value in self.model_dump().items() if name != "domain")
 
     @property
-    def more(self) -> bool:
-        """Whether something is set that the form folds away."""
-        folded = (*NUMBERS, "strategy", "language", "style", "where", "without")
-        return any(getattr(self, name) for name in folded if name != "k")
+    def has_folded_values(self) -> bool:
+        """Whether a field is filled in that the page folds away."""
+        return any(getattr(self, name) for name in FOLDED_FIELDS)
+
+    def hidden_inputs(self, names: Iterable[str]) -> list[tuple[str, str]]:
+        """Return (name, value) of these fields where they are filled in."""
+        return parse_qsl(query_string(**self.model_dump(include=set(names))))
 
 
-def link(**values: Any) -> str:
-    """A query string of what is not empty, lists as repeated names."""
+def query_string(**values: Any) -> str:
+    """Encode the values that are not empty; a list becomes a repeated name."""
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
-        several = value if isinstance(value, tuple | list) else [value]
-        pairs += [(name, str(one)) for one in several if one not in ("", None, False)]
+        entries = value if isinstance(value, tuple | list) else [value]
+        pairs += [(name, str(entry)) for entry in entries if entry not in ("", None, False)]
     return urlencode(pairs)
 
 
-def form_of(sent: QueryParams | FormData) -> Form:
-    """What was sent, white space at the ends left out."""
+def parse_form(sent: QueryParams | FormData) -> RequestForm:
+    """Read the form, without white space at the ends of values."""
 
     def texts(name: str) -> list[str]:
         return [text for value in sent.getlist(name) if isinstance(value, str) and (text := value.strip())]
 
-    single = {name: texts(name)[-1] for name in (*SINGLE, *NUMBERS, "domain") if texts(name)}
-    return Form(**single, **{name: tuple(dict.fromkeys(texts(name))) for name in SEVERAL})
+    single = {name: texts(name)[-1] for name in (*TEXT_FIELDS, *NUMBER_FIELDS, "domain") if texts(name)}
+    return RequestForm(**single, **{name: tuple(dict.fromkeys(texts(name))) for name in LIST_FIELDS})
 
 
-def request_of(form: Form) -> RecommendationRequest:
-    """The request that a form means. Raises RequestError naming the field that cannot be meant."""
-    numbers = {name: _number(name, getattr(form, name)) for name in NUMBERS if getattr(form, name)}
+def to_request(form: RequestForm) -> RecommendationRequest:
+    """Build the request of `/v1`. Raises RequestError that names the wrong field."""
+    numbers = {name: _integer(name, getattr(form, name)) for name in NUMBER_FIELDS if getattr(form, name)}
     years = {name: numbers.pop(name) for name in ("year_from", "year_to") if name in numbers}
-    where, without = _pairs(form.where), _pairs(form.without)
+    where, without = _values_by_attribute(form.where), _values_by_attribute(form.without)
     rule = Filter(where=where, without=without, **years) if where or without or years else None
-    texts = {name: getattr(form, name) for name in SINGLE if getattr(form, name)}
+    texts = {name: getattr(form, name) for name in TEXT_FIELDS if getattr(form, name)}
     try:
         return RecommendationRequest(
             liked=list(form.liked), disliked=list(form.disliked), rule=rule, **texts, **numbers
         )
     except ValidationError as error:
-        raise fault_of(error, "correct it and ask again") from None
+        raise to_request_error(error, "correct this field and try again") from None
 
 
-def fault_of(error: ValidationError, hint: str) -> RequestError:
-    """The first thing that is wrong with a request."""
-    fault = error.errors()[0]
-    return RequestError(f"{fault['loc'][0]}: {fault['msg']}", hint=hint)
+def to_request_error(error: ValidationError, hint: str) -> RequestError:
+    """Name the first field that is not valid."""
+    first = error.errors()[0]
+    return RequestError(f"{first['loc'][0]}: {first['msg']}", hint=hint)
 
 
-def _number(name: str, text: str) -> int:
+def _integer(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise RequestError(f"{name} is '{text[:20]}'", hint="give a whole number") from None
+        raise RequestError(f"{name}: '{text[:20]}' is not a number", hint="give a whole number") from None
 
 
-def _pairs(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """["genre=Comedy", "genre=Drama"] -> {"genre": ("Comedy", "Drama")}."""
-    found: dict[str, tuple[str, ...]] = {}
+def _values_by_attribute(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Parse ["genre=Comedy", "genre=Drama"] to {"genre": ("Comedy", "Drama")}."""
+    values: dict[str, tuple[str, ...]] = {}
     for entry in entries:
-        name, sign, value = entry.partition("=")
-        if not sign or not value:
-            raise RequestError(f"'{entry[:40]}' is no filter", hint="write attribute=value")
-        found[name] = (*found.get(name, ()), value)
-    return found
+        name, separator, value = entry.partition("=")
+        if not separator or not value:
+            raise RequestError(f"'{entry[:40]}' is not a filter", hint="write attribute=value")
+        values[name] = (*values.get(name, ()), value)
+    return values
 
 
 class Choices(BaseModel):
-    """What a form offers for one domain. `values` are those of each attribute, the commonest first."""
+    """What the form offers for one domain."""
 
     strategies: tuple[str, ...] = get_args(Strategy)
     styles: tuple[str, ...] = get_args(Style)
     languages: tuple[str, ...]
-    values: dict[str, tuple[str, ...]]
-    years: bool
+    values: dict[str, tuple[str, ...]] = Field(description="of each attribute, the most frequent first")
+    has_years: bool
 
 
 _choices: dict[tuple[str, str, int], Choices] = {}
 
 
-def choices(recommender: Recommender) -> Choices:
-    """Counted once for each state of the catalogue."""
+def choices_for(recommender: Recommender) -> Choices:
+    """Collect what the form offers, once for each state of the catalog."""
     catalog = recommender.catalog
     key = (recommender.domain.name, str(recommender.domain.folder), id(catalog))
     if key not in _choices:
@@ -153,43 +152,43 @@ def choices(recommender: Recommender) -> Choices:
         for item in catalog:
             for name, values in item.attributes.items():
                 counts.setdefault(name, Counter()).update(values)
-        for stale in [one for one in _choices if one[:2] == key[:2]]:
+        for stale in [other for other in _choices if other[:2] == key[:2]]:
             del _choices[stale]
         _choices[key] = Choices(
             languages=tuple(languages(recommender.prompts)),
             values={
-                name: tuple(value for value, _ in count.most_common(SHOWN_VALUES))
+                name: tuple(value for value, _ in count.most_common(MAX_VALUES))
                 for name, count in counts.items()
             },
-            years=any(item.year is not None for item in catalog),
+            has_years=any(item.year is not None for item in catalog),
         )
     return _choices[key]
 
 
-def named(recommender: Recommender, names: Sequence[str]) -> list[tuple[str, str]]:
-    """(what was sent, how it is called) of items named by id or title; a wrong one keeps its words."""
-    found = []
-    for name in names:
+def with_item_names(recommender: Recommender, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair each id or title with the name of its item, or with itself if unknown."""
+    pairs = []
+    for text in texts:
         try:
-            found.append((name, recommender.catalog.find_any(name).name))
+            pairs.append((text, recommender.catalog.find_any(text).name))
         except (UnknownItem, RequestError):
-            found.append((name, name))
-    return found
+            pairs.append((text, text))
+    return pairs
 
 
-def matching(recommender: Recommender, text: str, limit: int) -> list[Item]:
-    """Items whose title has these letters, those that begin so first."""
-    wanted = text.casefold().strip()
-    if not wanted:
+def search_titles(recommender: Recommender, text: str, limit: int) -> list[Item]:
+    """Find items whose title contains a text; titles that begin with it come first."""
+    needle = text.casefold().strip()
+    if not needle:
         return []
-    begins: list[Item] = []
-    holds: list[Item] = []
+    with_prefix: list[Item] = []
+    with_infix: list[Item] = []
     for item in recommender.catalog:
         title = item.title.casefold()
-        if title.startswith(wanted):
-            begins.append(item)
-            if len(begins) == limit:
-                return begins
-        elif wanted in title and len(holds) < limit:
-            holds.append(item)
-    return [*begins, *holds][:limit]
+        if title.startswith(needle):
+            with_prefix.append(item)
+            if len(with_prefix) == limit:
+                return with_prefix
+        elif needle in title and len(with_infix) < limit:
+            with_infix.append(item)
+    return [*with_prefix, *with_infix][:limit]

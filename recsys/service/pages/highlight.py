@@ -1,9 +1,9 @@
-"""Which words of a rendered prompt came from which variable.
+"""Mark which words of a rendered prompt came from which variable.
 
-The templates are rendered once more, by the code that ranking calls, in an environment that
-puts marks around what every `{{ ... }}` gives. The marks are private-use characters, which
-`clean_text` takes out of all text of people and items, and the tokenizer is shown the text
-without them, so that budget and tokens are those of the real prompt.
+The templates are rendered a second time, by the code that ranking calls, in an environment that
+puts marks around the output of every `{{ ... }}`. The marks are private-use characters, which
+`clean_text` removes from all texts of users and items. The tokenizer is given the text without
+marks, so that budget and tokens are those of the real prompt.
 """
 
 from __future__ import annotations
@@ -25,39 +25,41 @@ from recsys.recommender.request import Prepared
 
 OPEN, BETWEEN, CLOSE = "\ue000", "\ue001", "\ue002"
 _MARK = re.compile(f"{OPEN}([^{BETWEEN}]*){BETWEEN}|{CLOSE}")
-_SOURCE = re.compile(r"(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})", re.DOTALL)
+_TAG = re.compile(r"(\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\})", re.DOTALL)
+_FRONT_MATTER = re.compile(r"\A\+\+\+\n.*?\n\+\+\+\n?", re.DOTALL)
 
-# Where a variable's value comes from: (class of its colour, words).
+# Variable -> CSS class of its colour, and where its value comes from.
 ORIGINS = {
-    "history": ("history", "events of this person, or titles said to be liked"),
-    "context": ("context", "the time, place and wish of the request"),
-    "profile": ("profile", "profile of this person in the store"),
-    "candidate": ("candidate", "one of the candidates of the retriever"),
-    "candidates": ("candidate", "the candidates of the retriever"),
-    "facts": ("candidate", "what the retriever knows of the candidate"),
-    "letters": ("domain", "the labels of the template"),
+    "history": ("history", "events of this user, or titles that the request likes"),
+    "context": ("context", "time, place and wish of the request"),
+    "profile": ("profile", "profile of this user in the store"),
+    "candidate": ("candidate", "one of the retriever's candidates"),
+    "candidates": ("candidate", "the retriever's candidates"),
+    "facts": ("candidate", "the retriever's facts about the candidate"),
+    "letters": ("domain", "labels of the template"),
     "noun": ("domain", "domain.toml"),
     "plural": ("domain", "domain.toml"),
     "style": ("domain", "[reasons] of domain.toml"),
-    "evidence": ("evidence", "evidence that was measured"),
-    "shared": ("evidence", "what item and history have in common"),
-    "against": ("evidence", "what measurably spoke against the item"),
-    "lacking": ("evidence", "what the next item lacks"),
-    "asked": ("evidence", "what the wish names"),
-    "held_back": ("evidence", "whether nothing may be said for it"),
+    "evidence": ("evidence", "evidence with a measured effect"),
+    "shared": ("evidence", "what the item and the history have in common"),
+    "against": ("evidence", "evidence with a negative measured effect"),
+    "contrast_attributes": ("evidence", "what the next item does not have"),
+    "wish_attributes": ("evidence", "attributes that the wish names"),
+    "net_negative": ("evidence", "whether the evidence against the item outweighs the rest"),
 }
 
 
 @dataclass(frozen=True)
 class MarkedSpan:
-    """A piece of text; `name` is the variable it came from, "" for the template's own words."""
+    """A span of text with the variable that it came from."""
 
     text: str
-    name: str = ""
+    variable: str = ""  # "" for the template's own words
 
     @property
-    def origin(self) -> str:
-        return ORIGINS.get(self.name, ("domain", ""))[0]
+    def css_class(self) -> str:
+        """The CSS class of the variable's colour."""
+        return ORIGINS.get(self.variable, ("domain", ""))[0]
 
 
 class MarkingEnvironment(jinja2.Environment):
@@ -65,110 +67,123 @@ class MarkingEnvironment(jinja2.Environment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        sources = _sources(tree)
+        variables = _variables_of_names(tree)
         for output in tree.find_all(nodes.Output):
-            output.nodes = [_marked(node, sources) for node in output.nodes]
+            output.nodes = [_mark(node, variables) for node in output.nodes]
         return tree
 
 
-class MarkedLibrary(PromptLibrary):
+class MarkingLibrary(PromptLibrary):
+    """The templates, rendered with marks."""
+
     environment = MarkingEnvironment
 
 
 @dataclass(frozen=True)
-class _Blind:
+class _MarkBlindTokenizer:
     """A tokenizer that does not see marks."""
 
-    real: Tokenizer
+    tokenizer: Tokenizer
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        return self.real.encode(_MARK.sub("", text), add_special_tokens=add_special_tokens)
+        return self.tokenizer.encode(_MARK.sub("", text), add_special_tokens=add_special_tokens)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
+        return getattr(self.tokenizer, name)
 
 
-def marked_texts(
-    recommender: Recommender, name: str, prepared: Prepared, engine: Engine, shown: Sequence[RenderedPrompt]
+def mark_prompts(
+    recommender: Recommender, name: str, prepared: Prepared, engine: Engine, prompts: Sequence[RenderedPrompt]
 ) -> list[list[MarkedSpan]]:
-    """The texts of `shown` in pieces. One whose pieces do not give the very same text is one piece."""
-    twin = recommender.with_state(prompts=MarkedLibrary(recommender.domain.prompt_folder))
-    blind = TokenizerEngine(engine.model, cast(Tokenizer, _Blind(engine.tokenizer)), engine.max_model_len)
-    again = twin.render(name, prepared, blind)
-    marked = [text for prompt in again for text in prompt.texts]
-    found = []
-    for text, real in zip(marked, (text for prompt in shown for text in prompt.texts), strict=True):
-        pieces = segments(text)
-        same = "".join(piece.text for piece in pieces) == real
-        found.append(pieces if same else [MarkedSpan(real)])
-    return found
+    """Split each text of rendered prompts into spans.
+
+    A text whose spans do not add up to the very same text becomes one span without a variable.
+    """
+    marking = recommender.with_state(prompts=MarkingLibrary(recommender.domain.prompt_folder))
+    tokenizer = cast(Tokenizer, _MarkBlindTokenizer(engine.tokenizer))
+    marked_prompts = marking.render(
+        name, prepared, TokenizerEngine(engine.model, tokenizer, engine.max_model_len)
+    )
+    marked_texts = [text for prompt in marked_prompts for text in prompt.texts]
+    real_texts = [text for prompt in prompts for text in prompt.texts]
+    spans_by_text = []
+    for marked_text, real_text in zip(marked_texts, real_texts, strict=True):
+        spans = split_marks(marked_text)
+        same = "".join(span.text for span in spans) == real_text
+        spans_by_text.append(spans if same else [MarkedSpan(real_text)])
+    return spans_by_text
 
 
-def segments(text: str) -> list[MarkedSpan]:
-    """Text with marks in pieces; inside nested marks the innermost counts."""
-    pieces: list[MarkedSpan] = []
-    names: list[str] = []
-    at = 0
+def split_marks(text: str) -> list[MarkedSpan]:
+    """Split a text at its marks; inside nested marks the innermost variable counts."""
+    spans: list[MarkedSpan] = []
+    open_variables: list[str] = []
+    start = 0
     for mark in _MARK.finditer(text):
-        if mark.start() > at:
-            pieces.append(MarkedSpan(text[at : mark.start()], names[-1] if names else ""))
-        at = mark.end()
+        if mark.start() > start:
+            spans.append(MarkedSpan(text[start : mark.start()], open_variables[-1] if open_variables else ""))
+        start = mark.end()
         if mark.group(1) is not None:
-            names.append(mark.group(1))
-        elif names:
-            names.pop()
-    if at < len(text):
-        pieces.append(MarkedSpan(text[at:]))
-    return pieces
+            open_variables.append(mark.group(1))
+        elif open_variables:
+            open_variables.pop()
+    if start < len(text):
+        spans.append(MarkedSpan(text[start:]))
+    return spans
 
 
-def source_segments(source: str, variables: Collection[str]) -> list[MarkedSpan]:
-    """A template's source in pieces: each tag with the variable that it reads first."""
-    tree = jinja2.Environment().parse(re.sub(r"\A\+\+\+\n.*?\n\+\+\+\n?", "", source, flags=re.DOTALL))
-    sources = _sources(tree)
-    pieces = []
-    for piece in _SOURCE.split(source):
-        words = [] if piece.startswith("{#") or not piece.startswith("{") else re.findall(r"[a-z_]+", piece)
-        roots = [sources.get(word, word) for word in words]
-        pieces.append(MarkedSpan(piece, next((root for root in roots if root in variables), "")))
-    return [piece for piece in pieces if piece.text]
+def mark_source(source: str, variables: Collection[str]) -> list[MarkedSpan]:
+    """Split a template's source into spans, each tag with the variable it reads first."""
+    tree = jinja2.Environment().parse(_FRONT_MATTER.sub("", source))
+    variables_of_names = _variables_of_names(tree)
+    spans = []
+    for text in _TAG.split(source):
+        names = re.findall(r"[a-z_]+", text) if text.startswith(("{{", "{%")) else []
+        candidates = [variables_of_names.get(name, name) for name in names]
+        spans.append(MarkedSpan(text, next((name for name in candidates if name in variables), "")))
+    return [span for span in spans if span.text]
 
 
-def _sources(tree: nodes.Template) -> dict[str, str]:
-    """The variable behind each name that loops and assignments introduce; "" for the template's own words."""
-    sources = {"loop": ""}
+def _variables_of_names(tree: nodes.Template) -> dict[str, str]:
+    """Map names bound by loops and assignments to their variable, "" for constants."""
+    variables = {"loop": ""}
     bindings: list[tuple[nodes.Node, nodes.Node]] = [
         (node.target, node.node) for node in tree.find_all(nodes.Assign)
     ]
     bindings += [(node.target, node.iter) for node in tree.find_all(nodes.For)]
     for bound, value in bindings:
-        for target, given in _pairs(bound, value):
-            roots = [sources.get(found.name, found.name) for one in given for found in _names(one)]
-            for name in _names(target):
-                sources.setdefault(name.name, roots[0] if roots else "")
-    return sources
+        for target, expressions in _pair_targets(bound, value):
+            roots = [
+                variables.get(name.name, name.name)
+                for expression in expressions
+                for name in _names_in(expression)
+            ]
+            for name in _names_in(target):
+                variables.setdefault(name.name, roots[0] if roots else "")
+    return variables
 
 
-def _pairs(target: nodes.Node, value: nodes.Node) -> list[tuple[nodes.Node, list[nodes.Expr]]]:
-    """What each name of a target gets: column by column of a table that the template writes out."""
+def _pair_targets(target: nodes.Node, value: nodes.Node) -> list[tuple[nodes.Node, list[nodes.Expr]]]:
+    """Pair names with values: the columns of a literal table where there is one."""
     rows = value.items if isinstance(value, nodes.List | nodes.Tuple) else []
     if isinstance(target, nodes.Tuple) and rows and all(isinstance(row, nodes.Tuple) for row in rows):
-        tables = [row.items for row in rows if isinstance(row, nodes.Tuple)]
-        return [(one, [row[place] for row in tables]) for place, one in enumerate(target.items)]
+        tuples = [row.items for row in rows if isinstance(row, nodes.Tuple)]
+        return [(name, [row[column] for row in tuples]) for column, name in enumerate(target.items)]
     return [(target, [value])] if isinstance(value, nodes.Expr) else []
 
 
-def _names(node: nodes.Node) -> list[nodes.Name]:
+def _names_in(node: nodes.Node) -> list[nodes.Name]:
     return [node] if isinstance(node, nodes.Name) else list(node.find_all(nodes.Name))
 
 
-def _marked(node: nodes.Expr, sources: Mapping[str, str]) -> nodes.Expr:
-    roots = (
-        [] if isinstance(node, nodes.TemplateData) else [sources.get(n.name, n.name) for n in _names(node)]
-    )
-    found = next(filter(None, roots), None)
-    if found is None:
+def _mark(node: nodes.Expr, variables: Mapping[str, str]) -> nodes.Expr:
+    """Put marks around an expression that reads a variable."""
+    if isinstance(node, nodes.TemplateData):
         return node
-    begin = nodes.Const(f"{OPEN}{found}{BETWEEN}", lineno=node.lineno)
+    roots = [variables.get(name.name, name.name) for name in _names_in(node)]
+    variable = next(filter(None, roots), None)
+    if variable is None:
+        return node
+    begin = nodes.Const(f"{OPEN}{variable}{BETWEEN}", lineno=node.lineno)
     end = nodes.Const(CLOSE, lineno=node.lineno)
     return nodes.Concat([begin, node, end], lineno=node.lineno)

@@ -1,6 +1,6 @@
-"""The prompt inspector: template and rendered prompt side by side, and all that came of it.
+"""The prompt inspector: a template, its rendered prompt, and the model's answer.
 
-It shows the object that `recsys prompt render --run --json` prints, made by the same function.
+It shows the object that `recsys prompt render --run --json` prints, from the same function.
 """
 
 from __future__ import annotations
@@ -16,62 +16,84 @@ from recsys.prompting.library import PromptTemplate, RenderedPrompt
 from recsys.recommender.inspection import rendered, tokens_engine
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import Prepared
-from recsys.service.api.recommendations import filled
-from recsys.service.pages.forms import Form, form_of, link, named, request_of
-from recsys.service.pages.highlight import ORIGINS, MarkedSpan, marked_texts, source_segments
-from recsys.service.pages.rendering import TheRecommender, download, needs, page, provenance, views
-from recsys.service.state import TheService
+from recsys.service.api.recommendations import with_session_preferences
+from recsys.service.pages.forms import RequestForm, parse_form, query_string, to_request, with_item_names
+from recsys.service.pages.highlight import ORIGINS, MarkedSpan, mark_prompts, mark_source
+from recsys.service.pages.rendering import (
+    RecommenderDep,
+    json_download,
+    page_router,
+    provenance,
+    render_page,
+    requires,
+)
+from recsys.service.state import ServiceDep
 from recsys.service.transport.problems import ServiceError
 
-router = views()
-DEFAULT = "rank/pointwise"
-FEW = 5  # candidates, where nothing else is asked: what a page can show
-MAX_RUN = 50
-UNSEEN = ("disliked", "where", "without", "year_from", "year_to")
+router = page_router()
+DEFAULT_TEMPLATE = "rank/pointwise"
+DEFAULT_CANDIDATES = 5  # few enough to read all prompts
+MAX_CANDIDATES = 50
+HIDDEN_FIELDS = ("disliked", "where", "without", "year_from", "year_to")
 
 
 @dataclass(frozen=True)
 class PromptPart:
-    """A part of a prompt and its tokens."""
+    """A part of a prompt and its size."""
 
     name: str
     tokens: int
 
 
 @dataclass(frozen=True)
-class Inspected:
-    """What the page shows. `report` is the object of the CLI; the rest is read off the same prompts."""
+class PromptVariable:
+    """A variable that the first prompt shows."""
 
-    report: dict[str, Any]
+    name: str
+    css_class: str  # of its colour
+    origin: str  # where its value comes from
+    tokens: int  # about; a text has other tokens alone than in its sentence
+
+
+@dataclass(frozen=True)
+class PromptInspection:
+    """The rendered prompts of one request."""
+
+    report: dict[str, Any]  # what `recsys prompt render --json` prints
     template: PromptTemplate
-    texts: list[list[MarkedSpan]]
-    source: list[MarkedSpan]
-    parts: list[PromptPart]
-    dropped: list[str]
-    names: list[tuple[str, str, str, str]]
-    titles: list[str]
+    texts: list[list[MarkedSpan]]  # of each prompt
+    source: list[MarkedSpan]  # of the template
+    parts: list[PromptPart]  # of the first prompt
+    dropped: list[str]  # history entries that did not fit the token budget
+    variables: list[PromptVariable]
 
     @property
-    def labels(self) -> str:
-        """What `log_odds` are of: "two" labels, the "letter" of a candidate, or "" where no label was asked for."""
-        labels = len(self.template.meta.labels)
-        return "two" if labels == 2 else "letter" if labels else ""
+    def label_kind(self) -> str:
+        """What `log_odds` are of: "two" labels, a "letter", or "" without labels."""
+        n_labels = len(self.template.meta.labels)
+        return "two" if n_labels == 2 else "letter" if n_labels else ""
 
 
-@router.get("/prompts", dependencies=needs("read"))
-async def inspector(
-    request: Request, recommender: TheRecommender, service: TheService, name: str = DEFAULT, run: bool = False
+@router.get("/prompts", dependencies=requires("read"))
+async def inspector_page(
+    request: Request,
+    recommender: RecommenderDep,
+    service: ServiceDep,
+    name: str = DEFAULT_TEMPLATE,
+    run: bool = False,
 ) -> Response:
-    """The form alone, or what it asks for. The address is the permalink."""
-    form, found, problem = form_of(request.query_params), None, None
-    names = [one for one in recommender.prompts.names() if _sent(recommender, one)]
+    """Show the prompts of the form's request, and with `run` the model's answer."""
+    form, inspection, problem = parse_form(request.query_params), None, None
+    names = [template for template in recommender.prompts.names() if _is_sent(template)]
     if name not in names:
-        raise ServiceError(404, f"no template '{name[:60]}' is sent", hint=f"there are: {', '.join(names)}")
+        raise ServiceError(
+            404, f"no request sends a template '{name[:60]}'", hint=f"choose one of: {', '.join(names)}"
+        )
     try:
-        found = await service.run(request, lambda: inspect(recommender, form, name, run=run))
+        inspection = await service.run(request, lambda: inspect_prompt(recommender, form, name, run=run))
     except RecsysError as error:
         problem = error
-    return page(
+    return render_page(
         request,
         "prompts.html",
         recommender,
@@ -80,88 +102,101 @@ async def inspector(
         name=name,
         names=names,
         run=run,
-        found=found,
+        inspection=inspection,
         problem=problem,
-        liked=named(recommender, form.liked),
-        hidden=form.pairs(UNSEEN),
-        compared=form.pairs(("user", "at", "place", "wish", "liked", *UNSEEN)),
-        export=f"/prompts/export.json?{link(name=name, run='1' if run else '')}&{form.link}",
+        liked=with_item_names(recommender, form.liked),
+        hidden_inputs=form.hidden_inputs(HIDDEN_FIELDS),
+        compare_inputs=form.hidden_inputs(("user", "at", "place", "wish", "liked", *HIDDEN_FIELDS)),
+        export=f"/prompts/export.json?{query_string(name=name, run='1' if run else '')}&{form.query}",
     )
 
 
-@router.get("/prompts/export.json", dependencies=needs("read"))
+@router.get("/prompts/export.json", dependencies=requires("read"))
 async def export(
-    request: Request, recommender: TheRecommender, service: TheService, name: str = DEFAULT, run: bool = False
+    request: Request,
+    recommender: RecommenderDep,
+    service: ServiceDep,
+    name: str = DEFAULT_TEMPLATE,
+    run: bool = False,
 ) -> Response:
-    """The object itself, as a file."""
-    form = form_of(request.query_params)
-    found = await service.run(request, lambda: inspect(recommender, form, name, run=run))
-    return download(found.report, f"prompt-{name.replace('/', '-')}.json")
+    """Send the report as a file."""
+    form = parse_form(request.query_params)
+    inspection = await service.run(request, lambda: inspect_prompt(recommender, form, name, run=run))
+    return json_download(inspection.report, f"prompt-{name.replace('/', '-')}.json")
 
 
-def inspect(recommender: Recommender, form: Form, name: str, *, run: bool) -> Inspected:
-    """Render the template for the request of the form, and ask the model if `run`. Raises RecsysError."""
+def inspect_prompt(recommender: Recommender, form: RequestForm, name: str, *, run: bool) -> PromptInspection:
+    """Render a template for a request, and ask the model if `run`. Raises RecsysError."""
     engine = recommender.engine() if run else tokens_engine(recommender)
     prepared = prepare(recommender, form)
     prompts = recommender.render(name, prepared, engine)
     report = rendered(recommender, prompts, prepared, run=run)
     first = prompts[0]
-    variables = dict.fromkeys(first.template.meta.variables)
-    texts = marked_texts(recommender, name, prepared, engine, prompts)
-    return Inspected(
+    texts = mark_prompts(recommender, name, prepared, engine, prompts)
+    return PromptInspection(
         report=report,
         template=first.template,
         texts=texts,
-        source=source_segments(first.template.source, variables),
-        parts=_parts(recommender, first, engine),
+        source=mark_source(first.template.source, dict.fromkeys(first.template.meta.variables)),
+        parts=_count_parts(recommender, first, engine),
         dropped=[entry.item.name for entry in prepared.request.history[: first.dropped]],
-        names=_names(texts, engine),
-        titles=[item.name for item in prepared.request.items],
+        variables=_variables(texts[0], engine),
     )
 
 
-def prepare(recommender: Recommender, form: Form, *, many: int = FEW) -> Prepared:
-    """The request of a form, after retrieval of `many` where the form does not say. Raises RequestError for too many."""
-    body = request_of(form)
-    asked = filled(recommender, body).asked()
-    asked["n_candidates"] = wanted = body.n_candidates or min(many, MAX_RUN)
-    if wanted > MAX_RUN:
+def prepare(
+    recommender: Recommender, form: RequestForm, *, default_candidates: int = DEFAULT_CANDIDATES
+) -> Prepared:
+    """Retrieve candidates for a request.
+
+    Args:
+        default_candidates: how many, if the form does not say.
+
+    Raises:
+        RequestError: the form is not valid, or asks for more than `MAX_CANDIDATES`.
+    """
+    body = to_request(form)
+    options = with_session_preferences(recommender, body).recommender_options()
+    n_candidates = body.n_candidates or min(default_candidates, MAX_CANDIDATES)
+    if n_candidates > MAX_CANDIDATES:
         raise RequestError(
-            f"{wanted} candidates are more than a page shows", hint=f"ask for {MAX_RUN} at most"
+            f"{n_candidates} candidates are more than this page shows",
+            hint=f"set Candidates to {MAX_CANDIDATES} or less",
         )
-    return recommender.prepare(body.user, k=1, **asked)
+    options["n_candidates"] = n_candidates
+    return recommender.prepare(body.user, k=1, **options)
 
 
-def _sent(recommender: Recommender, name: str) -> bool:
-    """Whether a template is one that a request renders."""
-    return name.startswith("rank/") or name == "explain/reason"
+def _is_sent(template: str) -> bool:
+    """Whether requests send this template to the model."""
+    return template.startswith("rank/") or template == "explain/reason"
 
 
-def _parts(recommender: Recommender, prompt: RenderedPrompt, engine: Engine) -> list[PromptPart]:
-    """Tokens of the first prompt by block; the end of the chat format counts as what differs."""
+def _count_parts(recommender: Recommender, prompt: RenderedPrompt, engine: Engine) -> list[PromptPart]:
+    """Count tokens by block; the end of the chat format counts with what differs."""
     library, name = recommender.prompts, prompt.template.name
 
-    def count(text: str) -> int:
+    def count(block: str) -> int:
+        text = library.render_block(name, block, prompt.variables)
         return len(engine.tokenizer.encode(text, add_special_tokens=False)) if text else 0
 
-    system = count(library.render_block(name, "system", prompt.variables))
-    shared = count(library.render_block(name, "shared", prompt.variables))
+    system, shared = count("system"), count("shared")
     return [
         PromptPart("system", system),
-        PromptPart("person and moment", shared),
-        PromptPart("what differs", len(prompt.tail_ids[0])),
+        PromptPart("user and context", shared),
+        PromptPart("what differs between prompts", len(prompt.tail_ids[0])),
         PromptPart("chat format", max(0, len(prompt.head_ids) - system - shared)),
     ]
 
 
-def _names(texts: list[list[MarkedSpan]], engine: Engine) -> list[tuple[str, str, str, str]]:
-    """(variable, class, where from, about how many tokens in the first prompt) of what was written."""
-    found: dict[str, int] = {}
-    for segment in texts[0]:
-        if segment.name:
-            tokens = len(engine.tokenizer.encode(segment.text, add_special_tokens=False))
-            found[segment.name] = found.get(segment.name, 0) + tokens
+def _variables(spans: list[MarkedSpan], engine: Engine) -> list[PromptVariable]:
+    """List the variables of a prompt in the order in which they appear."""
+    tokens: dict[str, int] = {}
+    for span in spans:
+        if span.variable:
+            n_tokens = len(engine.tokenizer.encode(span.text, add_special_tokens=False))
+            tokens[span.variable] = tokens.get(span.variable, 0) + n_tokens
     return [
-        (name, ORIGINS.get(name, ("domain", ""))[0], ORIGINS.get(name, ("", "the template"))[1], str(tokens))
-        for name, tokens in found.items()
+        PromptVariable(name, *ORIGINS.get(name, ("domain", "the template")), n_tokens)
+        for name, n_tokens in tokens.items()
     ]

@@ -1,155 +1,153 @@
-"""The first page: say who asks, when and where; see the list, and the reasons as they are written."""
+"""The first page: a form, and the recommendations with their reasons."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import sqlalchemy as sa
-from fastapi import Form as Field
+from fastapi import Form as FormField
 from fastapi import Query, Request, Response
 
-from recsys.data.database import USERS
-from recsys.data.store import Store
+from recsys.data.listing import user_ids_with_prefix
 from recsys.errors import RecsysError
 from recsys.recommender.recommender import Recommender
-from recsys.service.api.items import keep_events
-from recsys.service.api.recommendations import Job
+from recsys.service.api.items import store_events
+from recsys.service.api.recommendations import RecommendationJob
 from recsys.service.api.schemas import Events, Name, RecommendationResponse, UserEvent
-from recsys.service.pages.forms import Form, choices, form_of, matching, named, request_of
-from recsys.service.pages.rendering import (
-    FROM_HERE,
-    TheRecommender,
-    allowed,
-    answer,
-    fragment,
-    needs,
-    page,
-    provenance,
-    views,
+from recsys.service.pages.forms import (
+    RequestForm,
+    choices_for,
+    parse_form,
+    search_titles,
+    to_request,
+    with_item_names,
 )
-from recsys.service.pages.streams import streamed
-from recsys.service.state import Service, TheService
+from recsys.service.pages.rendering import (
+    SAME_ORIGIN,
+    RecommenderDep,
+    html_response,
+    page_router,
+    provenance,
+    render,
+    render_page,
+    require_scope,
+    requires,
+)
+from recsys.service.pages.streams import stream_html
+from recsys.service.state import Service, ServiceDep
 from recsys.service.transport.problems import request_id_of
 from recsys.service.transport.streams import Steps
 from recsys.types import Recommendations
 
-router = views()
-SUGGESTED = 8
+router = page_router()
+MAX_SUGGESTIONS = 8
 
 
-@router.get("/", dependencies=needs("read"))
+@router.get("/", dependencies=requires("read"))
 async def recommend_page(
-    request: Request, recommender: TheRecommender, service: TheService, whole: bool = False
+    request: Request, recommender: RecommenderDep, service: ServiceDep, whole: bool = False
 ) -> Response:
-    """The form, and below it the answer: streamed by the script, or `whole` for who has none."""
-    form = form_of(request.query_params)
-    given, problem = None, None
+    """Show the form and the answer, which the script streams unless `whole`."""
+    form = parse_form(request.query_params)
+    answer, problem = None, None
     try:
-        body = request_of(form)
-        if whole and form.said:
-            job = Job(service, recommender, body, request_id_of(request))
-            given = await service.run(request, lambda: job.answer(body.user))
+        body = to_request(form)
+        if whole and form.is_filled:
+            job = RecommendationJob(service, recommender, body, request_id_of(request))
+            answer = await service.run(request, lambda: job.answer(body.user))
     except RecsysError as error:
         problem = error
-    return page(
+    return render_page(
         request,
         "recommend.html",
         recommender,
         form=form,
-        choices=choices(recommender),
-        given=given,
+        choices=choices_for(recommender),
+        answer=answer,
         problem=problem,
-        streamed=form.said and not given,
-        liked=named(recommender, form.liked),
-        disliked=named(recommender, form.disliked),
-        users=_some_users(recommender.store, recommender.domain.name, "", 1),
+        streams=form.is_filled and not answer,
+        liked=with_item_names(recommender, form.liked),
+        disliked=with_item_names(recommender, form.disliked),
+        example_users=user_ids_with_prefix(recommender.store, recommender.domain.name, "", 1),
     )
 
 
-@router.get("/recommend/stream", dependencies=needs("read"))
-async def stream(request: Request, recommender: TheRecommender, service: TheService) -> Response:
-    """The answer in pieces of HTML: `ranked`, each `reason` (its first line the rank), `done`."""
-    form, request_id = form_of(request.query_params), request_id_of(request)
-    return streamed(service, lambda: _pieces(service, recommender, form, request_id))
+@router.get("/recommend/stream", dependencies=requires("read"))
+async def stream(request: Request, recommender: RecommenderDep, service: ServiceDep) -> Response:
+    """Stream HTML: `ranked`, each `reason` (the first line is its rank), `done`."""
+    form, request_id = parse_form(request.query_params), request_id_of(request)
+    return stream_html(service, lambda: _html_steps(service, recommender, form, request_id))
 
 
-def _pieces(service: Service, recommender: Recommender, form: Form, request_id: str) -> Steps:
-    job = Job(service, recommender, request_of(form), request_id)
+def _html_steps(service: Service, recommender: Recommender, form: RequestForm, request_id: str) -> Steps:
+    job = RecommendationJob(service, recommender, to_request(form), request_id)
     events = job.events(job.body.user)
     try:
         for event in events:
             if event.kind == "reason":
-                text = fragment("_reason.html", explanation=event.explanation, rank=event.rank, figures=False)
-                yield "reason", f"{event.rank}\n{text}"
+                html = render(
+                    "_reason.html", explanation=event.explanation, rank=event.rank, show_details=False
+                )
+                yield "reason", f"{event.rank}\n{html}"
             elif event.answer is not None:
                 done = event.kind == "done"
-                given = job.finish(job.body.user, event.answer) if done else event.answer
-                yield event.kind, _rendered(recommender, form, given)
+                answer = job.finish(job.body.user, event.answer) if done else event.answer
+                yield event.kind, _render_answer(recommender, form, answer)
     finally:
         getattr(events, "close", lambda: None)()
 
 
-def _rendered(recommender: Recommender, form: Form, given: Recommendations) -> str:
-    """An answer as cards."""
-    return fragment(
+def _render_answer(recommender: Recommender, form: RequestForm, answer: Recommendations) -> str:
+    return render(
         "_answer.html",
-        given=given,
+        answer=answer,
         form=form,
         domain=recommender.domain,
         provenance=provenance(recommender),
-        complete=isinstance(given, RecommendationResponse),
+        complete=isinstance(answer, RecommendationResponse),
     )
 
 
-@router.get("/suggest/{kind}", dependencies=needs("read"))
-def suggest(
+@router.get("/suggest/{kind}", dependencies=requires("read"))
+def suggestions(
     request: Request,
     kind: Literal["items", "users"],
-    recommender: TheRecommender,
+    recommender: RecommenderDep,
     field: Annotated[str, Query(pattern="^[a-z_]{1,20}$")],
 ) -> Response:
-    """Options of a combobox: titles that hold what was typed into `field`, or users that begin so."""
+    """Suggest titles that contain what was typed, or users that begin with it."""
     typed = request.query_params.get(field, "").strip()[:200]
     if kind == "items":
-        options = [(item.id, item.name) for item in matching(recommender, typed, SUGGESTED)]
+        items = search_titles(recommender, typed, MAX_SUGGESTIONS)
+        options = [(item.id, item.name) for item in items]
     else:
-        found = _some_users(recommender.store, recommender.domain.name, typed, SUGGESTED)
-        options = [(one, one) for one in found]
-    return answer(fragment("_options.html", options=options, field=field, typed=typed))
+        users = user_ids_with_prefix(recommender.store, recommender.domain.name, typed, MAX_SUGGESTIONS)
+        options = [(user, user) for user in users]
+    return html_response(render("_options.html", options=options, field=field, typed=typed))
 
 
-def _some_users(store: Store, domain: str, begin: str, limit: int) -> list[str]:
-    query = sa.select(USERS.c.id).where(USERS.c.domain == domain)
-    if begin:
-        query = query.where(USERS.c.id.startswith(begin, autoescape=True))
-    query = query.order_by(sa.func.length(USERS.c.id), USERS.c.id).limit(limit)
-    with store.transaction() as connection:
-        return list(connection.scalars(query))
-
-
-@router.post("/feedback", dependencies=[*needs("read"), *FROM_HERE])
+@router.post("/feedback", dependencies=[*requires("read"), *SAME_ORIGIN])
 def feedback(
     request: Request,
-    recommender: TheRecommender,
-    service: TheService,
-    item: Annotated[Name, Field()],
-    verdict: Annotated[Literal["liked", "disliked"], Field()],
-    recommendation: Annotated[Name, Field()],
-    user: Annotated[str, Field(max_length=200)] = "",
+    recommender: RecommenderDep,
+    service: ServiceDep,
+    item: Annotated[Name, FormField()],
+    verdict: Annotated[Literal["liked", "disliked"], FormField()],
+    recommendation: Annotated[Name, FormField()],
+    user: Annotated[str, FormField(max_length=200)] = "",
 ) -> Response:
-    """Thumbs up or down: an event of a known user, or one more title that a described person (dis)likes."""
-    found = recommender.catalog.by_id(item)
+    """Store a thumb as an event of a user; without a user, add the title to the form."""
+    rated = recommender.catalog.by_id(item)
     if user:
-        allowed("write")(request)
+        require_scope("write")(request)
         event = UserEvent(user_id=user, item_id=item, event=verdict, recommendation_id=recommendation)
-        keep_events(service, recommender, Events(events=[event]))
-    return answer(
-        fragment(
+        store_events(service, recommender, Events(events=[event]))
+    return html_response(
+        render(
             "_feedback.html",
-            item=found,
+            item=rated,
             verdict=verdict,
             user=user,
-            recommendation=recommendation,
+            recommendation_id=recommendation,
             domain=recommender.domain,
         )
     )

@@ -1,4 +1,4 @@
-"""What every page shares: rendering, headers, who may see it, and where a form may come from."""
+"""What all pages share: rendering, headers, access by key, and errors as pages."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ from recsys.engine.adapters import resolve_adapter
 from recsys.errors import ModelError, PromptError, RecsysError
 from recsys.recommender.recommender import Recommender
 from recsys.service.pages import filters
-from recsys.service.security.auth import Principal, Unauthorized, admitted
+from recsys.service.security.auth import Principal, Unauthorized, authenticator_of, authorize
 from recsys.service.security.keys import Scope
 from recsys.service.state import Service, service_of
 from recsys.service.transport.problems import ServiceError, status_of
 from recsys.utils.sanitize import visible
 
-HERE = Path(__file__).resolve().parent
-COOKIE = "whyrec_key"
-MEDIA = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
-STATIC = {
-    path.name: path.read_bytes() for path in sorted((HERE / "static").iterdir()) if path.suffix in MEDIA
+FOLDER = Path(__file__).resolve().parent
+KEY_COOKIE = "whyrec_key"
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+STATIC_FILES = {
+    path.name: path.read_bytes()
+    for path in sorted((FOLDER / "static").iterdir())
+    if path.suffix in MEDIA_TYPES
 }
-DIGESTS = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in STATIC.items()}
+DIGESTS = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in STATIC_FILES.items()}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
@@ -57,26 +59,26 @@ NAVIGATION = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """What produces the answers that a page shows. `adapter` is "" for the base model alone."""
+    """What produced the answers that a page shows."""
 
     domain: str
     model: str
-    adapter: str
+    adapter: str  # ref, "" for the base model alone
     template: str
-    version: int
-    hash: str
-    data: str
+    version: int  # of the template
+    hash: str  # of the template
+    data: str  # first digits of the hash of the domain's data
 
 
 def provenance(recommender: Recommender, template: str | None = None) -> Provenance:
-    """Of a domain as it is served now; of another template than its ranker's if one is named."""
+    """Describe how a domain is served, by default with its ranker's template."""
     name = template or f"rank/{recommender.domain.ranker.strategy}"
     settings = recommender.settings
     try:
         adapter = resolve_adapter(recommender.domain, settings)
-        found = adapter.ref if adapter else ""
+        ref = adapter.ref if adapter else ""
     except ModelError as error:
-        found = f"unusable: {error.message[:80]}"
+        ref = f"unusable: {error.message[:80]}"
     try:
         prompt = recommender.prompts.get(name)
         version, digest = prompt.meta.version, prompt.hash
@@ -86,7 +88,7 @@ def provenance(recommender: Recommender, template: str | None = None) -> Provena
     return Provenance(
         domain=recommender.domain.name,
         model=settings.model,
-        adapter=found or ("as its server has it" if remote else ""),
+        adapter=ref or ("chosen by the model server" if remote else ""),
         template=name,
         version=version,
         hash=digest,
@@ -95,12 +97,12 @@ def provenance(recommender: Recommender, template: str | None = None) -> Provena
 
 
 environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(HERE / "templates"),
+    loader=jinja2.FileSystemLoader(FOLDER / "templates"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-    finalize=lambda value: visible(value) if type(value) is str else value,  # no hidden or turned letters
+    finalize=lambda value: visible(value) if type(value) is str else value,  # see `visible`
 )
 environment.filters |= filters.FILTERS
 environment.globals |= {
@@ -110,69 +112,76 @@ environment.globals |= {
 }
 
 
-def fragment(name: str, /, **values: Any) -> str:
-    """A part of a page as text."""
+def render(name: str, /, **values: Any) -> str:
+    """Render a template to HTML."""
     return environment.get_template(name).render(values)
 
 
-def answer(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-    """HTML with the headers that every page has."""
-    return HTMLResponse(text, status, HEADERS | dict(headers or {}))
+def html_response(html: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    """Build a response with the headers that every page has."""
+    return HTMLResponse(html, status, HEADERS | dict(headers or {}))
 
 
-def page(request: Request, name: str, recommender: Recommender, /, **values: Any) -> Response:
-    """A whole page about one domain."""
+def render_page(request: Request, name: str, recommender: Recommender, /, **values: Any) -> Response:
+    """Render the template of a whole page about one domain."""
     service = service_of(request)
-    made = values.pop("provenance", None) or provenance(recommender)
-    text = fragment(
+    shown_provenance = values.pop("provenance", None) or provenance(recommender)
+    html = render(
         name,
         path=request.url.path,
         query=request.url.query,
         domain=recommender.domain,
-        served=list(service.recommenders),
-        provenance=made,
-        signed_in=COOKIE in request.cookies,
+        domain_names=list(service.recommenders),
+        provenance=shown_provenance,
+        signed_in=KEY_COOKIE in request.cookies,
         **values,
     )
-    return answer(text)
+    return html_response(html)
 
 
-def allowed(scope: Scope) -> Callable[[Request], Principal]:
-    """A dependency: who asks, by the key in their cookie or header. Raises Unauthorized, ServiceError 403."""
+def require_scope(scope: Scope) -> Callable[[Request], Principal]:
+    """Make a dependency that authenticates by the key in the header or cookie.
+
+    It raises Unauthorized without a valid key, ServiceError 403 for a key without the scope.
+    """
 
     def principal(request: Request) -> Principal:
-        kind, _, sent = request.headers.get("authorization", "").partition(" ")
-        key = (sent if kind.lower() == "bearer" else "") or request.cookies.get(COOKIE) or None
-        hint = f"sign in with one that may {scope}"
-        return admitted(request.app.state.authenticator, request, key, scope, hint)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        key = (token if scheme.lower() == "bearer" else "") or request.cookies.get(KEY_COOKIE) or None
+        hint = f"sign in with a key that has the scope {scope}"
+        return authorize(authenticator_of(request), request, key, scope, hint)
 
     return principal
 
 
-_CHECKS = {scope: Depends(allowed(scope)) for scope in ("read", "write", "admin")}
-Admin = Annotated[Principal, _CHECKS["admin"]]
+_SCOPES = {scope: Depends(require_scope(scope)) for scope in ("read", "write", "admin")}
+Admin = Annotated[Principal, _SCOPES["admin"]]
 
 
-def needs(scope: Scope) -> list[Any]:
-    """Dependencies of a view that a key of this scope may see."""
-    return [_CHECKS[scope]]
+def requires(scope: Scope) -> list[Any]:
+    """Return the dependencies of a route that a key with this scope may use."""
+    return [_SCOPES[scope]]
 
 
 def same_origin(request: Request) -> None:
-    """Raises ServiceError 403 for a form that another site sent (OWASP: fetch metadata, then Origin)."""
+    """Raise ServiceError 403 for a form that another site sent.
+
+    By fetch metadata, else by Origin: OWASP, Cross-Site Request Forgery Prevention Cheat Sheet.
+    """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    ours = site == "same-origin" if site else urlsplit(origin or "").netloc == request.headers.get("host")
-    if not ours:
+    same = site == "same-origin" if site else urlsplit(origin or "").netloc == request.headers.get("host")
+    if not same:
         raise ServiceError(403, "this form came from another site", hint="send it from the page itself")
 
 
-FROM_HERE = [Depends(same_origin)]
+SAME_ORIGIN = [Depends(same_origin)]
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages too; who has no key yet is asked for it."""
+    """A route whose errors are pages; without a valid key it redirects to sign in."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap FastAPI's handler."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -182,41 +191,42 @@ class PageRoute(APIRoute):
                 if request.method == "GET" and "hx-request" not in request.headers:
                     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                     return RedirectResponse(f"/login?next={quote(target)}", 303, HEADERS)
-                return failure(request, error)
+                return error_response(request, error)
             except RecsysError as error:
-                return failure(request, error)
+                return error_response(request, error)
             except RequestValidationError as error:
-                fault = error.errors()[0]
-                wrong = f"{fault['loc'][-1]}: {fault['msg']}"
-                return failure(request, ServiceError(422, wrong, hint="correct it and ask again"))
+                first = error.errors()[0]
+                message = f"{first['loc'][-1]}: {first['msg']}"
+                hint = "correct this field and try again"
+                return error_response(request, ServiceError(422, message, hint=hint))
             except HTTPException as error:
-                return failure(request, ServiceError(error.status_code, str(error.detail)))
+                return error_response(request, ServiceError(error.status_code, str(error.detail)))
 
         return handle
 
 
-def failure(request: Request, error: RecsysError) -> Response:
-    """An error for a person: a part of a page where htmx asked for one, else a page."""
+def error_response(request: Request, error: RecsysError) -> Response:
+    """Render an error: as a fragment where htmx asks for one, else as a page."""
     status = status_of(error)
     headers = {str(name): str(value) for name, value in getattr(error, "headers", {}).items()}
     if "hx-request" in request.headers and "hx-boosted" not in request.headers:
-        return answer(fragment("_failure.html", error=error, status=status), status, headers)
-    text = fragment(
+        return html_response(render("_failure.html", error=error, status=status), status, headers)
+    html = render(
         "failure.html",
         error=error,
         status=status,
         path=request.url.path,
         query="",
-        served=[],
+        domain_names=[],
         domain=None,
-        provenance=_known(request),
-        signed_in=COOKIE in request.cookies,
+        provenance=_provenance_if_admitted(request),
+        signed_in=KEY_COOKIE in request.cookies,
     )
-    return answer(text, status, headers)
+    return html_response(html, status, headers)
 
 
-def _known(request: Request) -> Provenance | None:
-    """For a page of an error: what is served, told only to who was let in."""
+def _provenance_if_admitted(request: Request) -> Provenance | None:
+    """Describe what is served, but only to a client with a valid key."""
     if not hasattr(request.state, "principal"):
         return None
     try:
@@ -225,22 +235,22 @@ def _known(request: Request) -> Provenance | None:
         return None
 
 
-def download(value: Any, file: str) -> Response:
-    """An object as a JSON file, indented for a person."""
+def json_download(value: Any, file_name: str) -> Response:
+    """Send a value as an indented JSON file."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
-    headers = HEADERS | {"Content-Disposition": f'attachment; filename="{file}"'}
+    headers = HEADERS | {"Content-Disposition": f'attachment; filename="{file_name}"'}
     return Response(text, media_type="application/json", headers=headers)
 
 
-def views() -> APIRouter:
-    """A router for pages."""
+def page_router() -> APIRouter:
+    """Make a router whose errors are pages."""
     return APIRouter(route_class=PageRoute)
 
 
 def recommender_of(request: Request, domain: str | None = None) -> Recommender:
-    """The recommender of `?domain=`, else the default."""
+    """Return the recommender of `?domain=`, by default that of the first domain."""
     service: Service = service_of(request)
     return service.recommender(domain or None)
 
 
-TheRecommender = Annotated[Recommender, Depends(recommender_of)]
+RecommenderDep = Annotated[Recommender, Depends(recommender_of)]

@@ -1,4 +1,4 @@
-"""Static files, and signing in with a key where the service asks for one."""
+"""Static files, and signing in and out with an API key."""
 
 from __future__ import annotations
 
@@ -10,59 +10,61 @@ from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from recsys.service.pages.rendering import (
-    COOKIE,
     DIGESTS,
-    FROM_HERE,
     HEADERS,
-    MEDIA,
-    STATIC,
-    answer,
-    fragment,
-    views,
+    KEY_COOKIE,
+    MEDIA_TYPES,
+    SAME_ORIGIN,
+    STATIC_FILES,
+    html_response,
+    page_router,
+    render,
 )
-from recsys.service.security.auth import Unauthorized
+from recsys.service.security.auth import Unauthorized, authenticator_of
 from recsys.service.transport.problems import ServiceError
 
-router = views()
+router = page_router()
 MONTH_S = 30 * 24 * 3600
 
 
 @router.get("/static/{name}")
 def static(name: str, v: str = "") -> Response:
-    """Style sheet, fonts, htmx and our script; kept by browsers for as long as their content is named."""
-    if name not in STATIC:
-        raise ServiceError(404, "no such file")
-    kind = MEDIA[PurePath(name).suffix]
-    named = v == DIGESTS[name] or kind == "font/woff2"  # the style sheet asks for fonts by name alone
-    lasting = "public, max-age=31536000, immutable" if named else "no-cache"
-    return Response(STATIC[name], media_type=kind, headers=HEADERS | {"Cache-Control": lasting})
+    """Send a static file, to be cached for good if `v` is the digest of its content."""
+    if name not in STATIC_FILES:
+        raise ServiceError(404, f"there is no static file '{name[:60]}'")
+    media_type = MEDIA_TYPES[PurePath(name).suffix]
+    immutable = v == DIGESTS[name] or media_type == "font/woff2"  # the style sheet names fonts without digest
+    caching = "public, max-age=31536000, immutable" if immutable else "no-cache"
+    return Response(STATIC_FILES[name], media_type=media_type, headers=HEADERS | {"Cache-Control": caching})
 
 
 @router.get("/favicon.ico")
 def favicon() -> Response:
+    """Send the icon under the name that browsers ask for."""
     return static("icon.svg")
 
 
 @router.get("/login")
 def login_page(request: Request, next: str = "/") -> Response:  # noqa: A002
-    return _login(request, next)
+    """Show the form that asks for a key."""
+    return _render_login(request, next)
 
 
-@router.post("/login", dependencies=FROM_HERE)
+@router.post("/login", dependencies=SAME_ORIGIN)
 def login(
     request: Request,
     key: Annotated[str, Form(max_length=200)],
     next: Annotated[str, Form(max_length=2000)] = "/",  # noqa: A002
 ) -> Response:
-    """Keep a key in a cookie that scripts cannot read and other sites cannot send."""
+    """Store a valid key in a cookie that scripts and other sites cannot use."""
     address = request.client.host if request.client else None
     try:
-        request.app.state.authenticator.principal(key.strip(), address, request.headers.get("host", ""))
+        authenticator_of(request).principal(key.strip(), address, request.headers.get("host", ""))
     except Unauthorized as error:
-        return _login(request, next, error.message)
-    response = RedirectResponse(_inside(next), 303, HEADERS)
+        return _render_login(request, next, error.message)
+    response = RedirectResponse(_local_path(next), 303, HEADERS)
     response.set_cookie(
-        COOKIE,
+        KEY_COOKIE,
         key.strip(),
         max_age=MONTH_S,
         httponly=True,
@@ -72,30 +74,31 @@ def login(
     return response
 
 
-@router.post("/logout", dependencies=FROM_HERE)
+@router.post("/logout", dependencies=SAME_ORIGIN)
 def logout() -> Response:
+    """Delete the cookie."""
     response = RedirectResponse("/", 303, HEADERS)
-    response.delete_cookie(COOKIE)
+    response.delete_cookie(KEY_COOKIE)
     return response
 
 
-def _login(request: Request, next: str, problem: str = "") -> Response:  # noqa: A002
-    text = fragment(
+def _render_login(request: Request, next: str, problem: str = "") -> Response:  # noqa: A002
+    html = render(
         "login.html",
-        next=_inside(next),
+        next=_local_path(next),
         problem=problem,
         path="/login",
         query="",
-        served=[],
+        domain_names=[],
         domain=None,
         provenance=None,
-        signed_in=COOKIE in request.cookies,
+        signed_in=KEY_COOKIE in request.cookies,
     )
-    return answer(text, 401 if problem else 200)
+    return html_response(html, 401 if problem else 200)
 
 
-def _inside(target: str) -> str:
-    """A path of this service; "/" for anything that leads elsewhere."""
+def _local_path(target: str) -> str:
+    """Return a path of this service, "/" for any target elsewhere."""
     parts = urlsplit(target)
-    plain = target.startswith("/") and not target.startswith(("//", "/\\"))
-    return target if plain and not parts.scheme and not parts.netloc else "/"
+    is_path = target.startswith("/") and not target.startswith(("//", "/\\"))
+    return target if is_path and not parts.scheme and not parts.netloc else "/"

@@ -1,4 +1,4 @@
-"""Answers in pieces: server-sent events of HTML, each made in a thread that has a place."""
+"""Pages that arrive in parts: server-sent events of HTML."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from contextlib import aclosing
 from fastapi.responses import StreamingResponse
 
 from recsys.errors import RecsysError
-from recsys.service.pages.rendering import HEADERS, fragment
+from recsys.service.pages.rendering import HEADERS, render
 from recsys.service.state import Service
-from recsys.service.transport.streams import SSE, Steps, events, sse
+from recsys.service.transport.streams import SSE, Steps, format_sse, sse_events
 
 
-def streamed(service: Service, pieces: Callable[[], Steps]) -> StreamingResponse:
-    """The pieces, (event, HTML), as they are made; a RecsysError among them becomes the event `failed`.
+def stream_html(service: Service, steps: Callable[[], Steps]) -> StreamingResponse:
+    """Send (event, HTML) pairs as they are computed, in a thread that the limiter admits.
 
-    `state` says what is waited for. Whoever goes away ends the work after the step that is made.
+    A first event `state` says why the client has to wait; a RecsysError becomes the event `failed`.
+    When the client disconnects, the work ends after the current step.
     """
-    return StreamingResponse(_events(service, pieces), media_type=SSE, headers=HEADERS)
+    return StreamingResponse(_events(service, steps), media_type=SSE, headers=HEADERS)
 
 
-async def _events(service: Service, pieces: Callable[[], Steps]) -> AsyncIterator[bytes]:
-    if waits := _waits_for(service):
-        yield sse("state", waits)
+async def _events(service: Service, steps: Callable[[], Steps]) -> AsyncIterator[bytes]:
+    if reason := _reason_to_wait(service):
+        yield format_sse("state", reason)
     try:
-        async with service.gate.place(), aclosing(events(service.gate, pieces())) as made:
-            async for event in made:
+        async with service.limiter.slot(), aclosing(sse_events(service.limiter, steps())) as stream:
+            async for event in stream:
                 yield event
     except RecsysError as error:
-        yield sse("failed", fragment("_failure.html", error=error))
+        yield format_sse("failed", render("_failure.html", error=error))
 
 
-def _waits_for(service: Service) -> str:
+def _reason_to_wait(service: Service) -> str:
     if not service.is_warm:
-        return "The model is starting; the first answer waits for it."
-    if service.gate.running >= service.options.concurrency:
-        return f"The model is busy; {service.gate.waiting} are waiting before you."
+        return "The model is starting; the first answer has to wait for it."
+    if service.limiter.running >= service.options.concurrency:
+        return f"The model is busy; {service.limiter.waiting} requests are waiting before yours."
     return ""

@@ -1,4 +1,4 @@
-"""What was recommended lately, and how long each stage of one answer took."""
+"""The pages of traces: recent recommendations, and how long each stage took."""
 
 from __future__ import annotations
 
@@ -6,74 +6,70 @@ from dataclasses import dataclass
 
 from fastapi import Request, Response
 
-from recsys.service.api import records
 from recsys.service.api.schemas import Trace
-from recsys.service.pages.rendering import TheRecommender, needs, page, views
-from recsys.service.transport.problems import ServiceError
+from recsys.service.api.traces import require_trace, traces_before
+from recsys.service.pages.rendering import RecommenderDep, page_router, render_page, requires
 
-router = views()
-SHOWN = 30
-ORDER = ("context", "retrieve", "engine start", "rank", "evidence", "reasons")
+router = page_router()
+PAGE_SIZE = 30
+STAGES = ("context", "retrieve", "engine start", "rank", "evidence", "reasons")  # in the order they run
 
 
 @dataclass(frozen=True)
 class StageBar:
-    """A stage of one answer: seconds from its beginning, and tokens where the model was asked."""
+    """A stage of one answer, as a bar of the timeline."""
 
     name: str
-    start: float
+    start: float  # seconds after the first stage began
     seconds: float
-    computed: int = 0
-    cached: int = 0
-    generated: int = 0
+    computed: int = 0  # prompt tokens that the model processed
+    cached: int = 0  # prompt tokens that the cache held
+    generated: int = 0  # tokens that the model wrote
 
 
-@router.get("/traces", dependencies=needs("admin"))
-def traces(request: Request, recommender: TheRecommender, before: float | None = None) -> Response:
-    """The newest first."""
-    found = records.traces_before(recommender.store, recommender.domain.name, before, SHOWN + 1)
-    older = found[SHOWN - 1].time if len(found) > SHOWN else None
-    shown = found[:SHOWN]
-    longest = max((trace.answer.timings.get("total", 0.0) for trace in shown), default=0.0)
-    return page(
+@router.get("/traces", dependencies=requires("admin"))
+def traces_page(request: Request, recommender: RecommenderDep, before: float | None = None) -> Response:
+    """List traces, the newest first; `before` is the time from which to go back."""
+    traces = traces_before(recommender.store, recommender.domain.name, before, PAGE_SIZE + 1)
+    older = traces[PAGE_SIZE - 1].time if len(traces) > PAGE_SIZE else None
+    traces = traces[:PAGE_SIZE]
+    return render_page(
         request,
         "traces.html",
         recommender,
-        traces=[(trace, stages(trace)) for trace in shown],
+        traces=[(trace, stage_bars(trace)) for trace in traces],
         older=older,
-        longest=longest,
-        order=list(ORDER),
+        longest=max((trace.answer.timings.get("total", 0.0) for trace in traces), default=0.0),
+        stage_order=list(STAGES),
     )
 
 
-@router.get("/traces/{recommendation_id}", dependencies=needs("read"))
-def trace(request: Request, recommender: TheRecommender, recommendation_id: str) -> Response:
-    """One of them, stage by stage."""
-    found = records.trace(recommender.store, recommender.domain.name, recommendation_id[:200])
-    if found is None:
-        raise ServiceError(404, "no such recommendation is kept", hint="only the newest are")
-    return page(
+@router.get("/traces/{recommendation_id}", dependencies=requires("read"))
+def trace_page(request: Request, recommender: RecommenderDep, recommendation_id: str) -> Response:
+    """Show one trace, stage by stage."""
+    trace = require_trace(recommender.store, recommender.domain.name, recommendation_id[:200])
+    bars = stage_bars(trace)
+    total = max(trace.answer.timings.get("total", 0.0), sum(bar.seconds for bar in bars))
+    return render_page(
         request,
         "trace.html",
         recommender,
-        trace=found,
-        stages=stages(found),
-        given=found.answer,
-        total=max(found.answer.timings.get("total", 0.0), sum(one.seconds for one in stages(found))) or 1.0,
-        exported=found.model_dump(mode="json"),
-        order=list(ORDER),
+        trace=trace,
+        answer=trace.answer,
+        stages=bars,
+        total=total or 1.0,
+        exported=trace.model_dump(mode="json"),
+        stage_order=list(STAGES),
     )
 
 
-def stages(trace: Trace) -> list[StageBar]:
-    """The stages one after another, in the order in which they run."""
+def stage_bars(trace: Trace) -> list[StageBar]:
+    """Place the stages of a trace one after another."""
     timings = trace.answer.timings
-    names = [
-        *(name for name in ORDER if name in timings),
-        *(n for n in timings if n not in (*ORDER, "total")),
-    ]
-    found, start = [], 0.0
-    for name in names:
+    known = [name for name in STAGES if name in timings]
+    others = [name for name in timings if name not in (*STAGES, "total")]
+    bars, start = [], 0.0
+    for name in [*known, *others]:
         usage = trace.answer.usage_by_stage.get(name)
         tokens = (
             {
@@ -84,6 +80,6 @@ def stages(trace: Trace) -> list[StageBar]:
             if usage
             else {}
         )
-        found.append(StageBar(name, start, timings[name], **tokens))
+        bars.append(StageBar(name, start, timings[name], **tokens))
         start += timings[name]
-    return found
+    return bars

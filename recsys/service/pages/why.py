@@ -1,4 +1,4 @@
-"""Why this item, and why not that: the object of `recsys explain`."""
+"""The page that explains why an item was recommended and another was not."""
 
 from __future__ import annotations
 
@@ -8,31 +8,48 @@ from pydantic import ValidationError
 from recsys.errors import RecsysError
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.recommendations import explanation
-from recsys.service.api.schemas import ExplanationRequest, Worded
-from recsys.service.pages.forms import Form, fault_of, form_of, link, named, request_of
-from recsys.service.pages.rendering import TheRecommender, download, needs, page, views
-from recsys.service.state import Service, TheService
+from recsys.service.api.schemas import ExplanationRequest, ReasonRequestBase
+from recsys.service.pages.forms import (
+    RequestForm,
+    parse_form,
+    query_string,
+    to_request,
+    to_request_error,
+    with_item_names,
+)
+from recsys.service.pages.rendering import RecommenderDep, json_download, page_router, render_page, requires
+from recsys.service.state import Service, ServiceDep
 from recsys.types import Why
 
-router = views()
-UNSEEN = ("language", "style", "n_candidates", "year_from", "year_to", "disliked", "where", "without")
+router = page_router()
+HIDDEN_FIELDS = (
+    "language",
+    "style",
+    "n_candidates",
+    "year_from",
+    "year_to",
+    "disliked",
+    "where",
+    "without",
+)
 
 
-@router.get("/why", dependencies=needs("read"))
+@router.get("/why", dependencies=requires("read"))
 async def why_page(
-    request: Request, recommender: TheRecommender, service: TheService, item: str = "", instead_of: str = ""
+    request: Request, recommender: RecommenderDep, service: ServiceDep, item: str = "", instead_of: str = ""
 ) -> Response:
-    """The form, and what moved the item of its request up and down; beside it the other one."""
-    form, why, problem = form_of(request.query_params), None, None
+    """Show the form, and what affects the rank of an item and of `instead_of`."""
+    form, why, problem = parse_form(request.query_params), None, None
     item, instead_of = item.strip(), instead_of.strip()
     try:
         if item:
-            why = await service.run(request, lambda: _why(service, recommender, form, item, instead_of))
+            why = await service.run(request, lambda: _explain(service, recommender, form, item, instead_of))
     except RecsysError as error:
         problem = error
+    (_, item_name), (_, other_name) = with_item_names(recommender, [item, instead_of])
     effects = why.effects if why else ()
-    (_, item_name), (_, other_name) = named(recommender, [item, instead_of])
-    return page(
+    sizes = [abs(size) for effect in effects for size in (effect.contribution, effect.other or 0.0)]
+    return render_page(
         request,
         "why.html",
         recommender,
@@ -41,31 +58,31 @@ async def why_page(
         problem=problem,
         item=item_name,
         instead_of=other_name,
-        longest=max(
-            (abs(size) for one in effects for size in (one.contribution, one.other or 0.0)), default=0.0
-        ),
-        liked=named(recommender, form.liked),
-        hidden=form.pairs(UNSEEN),
-        export=f"/why/export.json?{link(item=item, instead_of=instead_of)}&{form.link}",
+        longest=max(sizes, default=0.0),
+        liked=with_item_names(recommender, form.liked),
+        hidden_inputs=form.hidden_inputs(HIDDEN_FIELDS),
+        export=f"/why/export.json?{query_string(item=item, instead_of=instead_of)}&{form.query}",
     )
 
 
-@router.get("/why/export.json", dependencies=needs("read"))
+@router.get("/why/export.json", dependencies=requires("read"))
 async def export(
-    request: Request, recommender: TheRecommender, service: TheService, item: str, instead_of: str = ""
+    request: Request, recommender: RecommenderDep, service: ServiceDep, item: str, instead_of: str = ""
 ) -> Response:
-    """The object itself, as a file."""
-    form = form_of(request.query_params)
+    """Send the explanation as a file."""
+    form = parse_form(request.query_params)
     why = await service.run(
-        request, lambda: _why(service, recommender, form, item.strip(), instead_of.strip())
+        request, lambda: _explain(service, recommender, form, item.strip(), instead_of.strip())
     )
-    return download(why.to_json(), "why.json")
+    return json_download(why.to_json(), "why.json")
 
 
-def _why(service: Service, recommender: Recommender, form: Form, item: str, instead_of: str) -> Why:
-    asked = request_of(form).model_dump(include=set(Worded.model_fields), exclude_none=True)
+def _explain(
+    service: Service, recommender: Recommender, form: RequestForm, item: str, instead_of: str
+) -> Why:
+    options = to_request(form).model_dump(include=set(ReasonRequestBase.model_fields), exclude_none=True)
     try:
-        body = ExplanationRequest(item=item, instead_of=instead_of or None, **asked)
+        body = ExplanationRequest(item=item, instead_of=instead_of or None, **options)
     except ValidationError as error:
-        raise fault_of(error, "name one by title or id") from None
+        raise to_request_error(error, "name the item by its title or id") from None
     return explanation(service, recommender, body)

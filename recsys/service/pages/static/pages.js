@@ -1,21 +1,21 @@
-// What HTML and htmx do not do: streaming into the page, comboboxes, tips, colours, copying. No text is ever run.
+// What HTML and htmx do not do: streaming, comboboxes, tooltips, colours, copying. Text is never executed.
 "use strict";
 
-const say = (text) => { document.getElementById("status").textContent = text; };
+const announce = (text) => { document.getElementById("status").textContent = text; };
 
-// --- answers in pieces: server-sent events, read with fetch: asked for by POST too, and stopped -------------
+// --- streams: server-sent events, read with fetch because EventSource can neither POST nor be stopped --------
 
 let running = null;
 
-async function follow(address, options, on) {
-  running?.abort("another");
-  const mine = running = new AbortController();
+async function readStream(address, options, handlers) {
+  running?.abort("replaced");
+  const controller = running = new AbortController();
   let last = "";
   try {
     const headers = { Accept: "text/event-stream", "HX-Request": "true" };
-    const answer = await fetch(address, { ...options, headers, signal: mine.signal });
-    if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) return on.failed(await refusal(answer));
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    const response = await fetch(address, { ...options, headers, signal: controller.signal });
+    if (!response.headers.get("content-type")?.startsWith("text/event-stream")) return handlers.failed(await errorHtml(response));
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let text = ""; ;) {
       const { value, done } = await reader.read();
       if (done) break;
@@ -25,26 +25,26 @@ async function follow(address, options, on) {
         const lines = event.split("\n");
         const field = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 2));
         [last] = field("event");
-        on[last]?.(field("data").join("\n"));
+        handlers[last]?.(field("data").join("\n"));
       }
     }
-    if (last !== "done" && last !== "failed") on.lost();
+    if (last !== "done" && last !== "failed") handlers.lost();
   } catch {
-    if (!mine.signal.aborted) on.lost(); else if (mine.signal.reason === "stop") on.stopped();
+    if (!controller.signal.aborted) handlers.lost(); else if (controller.signal.reason === "stop") handlers.stopped();
   } finally {
-    if (running === mine) running = null;
+    if (running === controller) running = null;
   }
 }
 
-// What came instead of a stream: a part of a page, or a problem of the layer before the pages.
-async function refusal(answer) {
-  const text = await answer.text();
-  if (answer.headers.get("content-type")?.startsWith("text/html")) return text;
+// What came instead of a stream: HTML of the pages, or problem+json of the service.
+async function errorHtml(response) {
+  const text = await response.text();
+  if (response.headers.get("content-type")?.startsWith("text/html")) return text;
   const box = message("failure", "The service did not answer. Try again in a moment.");
   try {
     const { detail, hint } = JSON.parse(text);
     box.textContent = [detail, hint].filter(Boolean).join(": ");
-  } catch { /* no problem of ours */ }
+  } catch { /* not problem+json */ }
   return box.outerHTML;
 }
 
@@ -54,32 +54,32 @@ function message(kind, text) {
   return box;
 }
 
-// Put HTML of the service into an element; what was open and what had the focus stay so.
-function put(element, html) {
+// Replace the content of an element; open details stay open and the focus stays where it was.
+function replaceContent(element, html) {
   const focused = element.contains(document.activeElement) ? document.activeElement : null;
-  const open = [...element.querySelectorAll("details[open]")].map((one) => one.closest("[id]")?.id);
+  const open = [...element.querySelectorAll("details[open]")].map((details) => details.closest("[id]")?.id);
   element.innerHTML = html;
   htmx.process(element);
   for (const id of open) document.getElementById(id)?.querySelector("details")?.setAttribute("open", "");
   if (focused) (document.getElementById(focused.id) ?? element.querySelector("[tabindex='-1']"))?.focus({ preventScroll: true });
 }
 
-// Stop, lost and failed are alike wherever something streams into an element.
-function endings(element, end) {
-  const instead = (box) => {
+// Handlers of the events that end a stream, the same for every stream.
+function endHandlers(element, end) {
+  const showInstead = (box) => {
     const live = element.querySelector(".waiting, .live");
-    const alone = live?.matches(".waiting");
-    element.querySelectorAll(".pending").forEach((one) => one.remove());
-    if (alone) element.replaceChildren(box); else if (live) live.replaceWith(box); else element.prepend(box);
+    const nothingElse = live?.matches(".waiting");
+    element.querySelectorAll(".pending").forEach((pending) => pending.remove());
+    if (nothingElse) element.replaceChildren(box); else if (live) live.replaceWith(box); else element.prepend(box);
     end(box.textContent);
   };
   return {
-    state: (text) => { const live = element.querySelector(".live span"); if (live) live.textContent = text; say(text); },
-    failed: (html) => { put(element, html); end(element.textContent.trim()); },
-    lost: () => instead(message("failure", "The connection was lost. Ask again.")),
+    state: (text) => { const live = element.querySelector(".live span"); if (live) live.textContent = text; announce(text); },
+    failed: (html) => { replaceContent(element, html); end(element.textContent.trim()); },
+    lost: () => showInstead(message("failure", "The connection was lost. Try again.")),
     stopped: () => {
       const bar = element.querySelector(".live progress");
-      instead(message("note", bar?.max > 1 ? `Stopped after ${bar.value} of ${bar.max}.` : "Stopped."));
+      showInstead(message("note", bar?.max > 1 ? `Stopped after ${bar.value} of ${bar.max}.` : "Stopped."));
     },
   };
 }
@@ -94,36 +94,36 @@ function advance(element) {
 function listen(answer) {
   const address = answer.dataset.stream;
   delete answer.dataset.stream;
-  const narrow = matchMedia("(max-width: 56rem)").matches;  // there the answer stands below the form
+  const narrow = matchMedia("(max-width: 56rem)").matches;  // the answer is below the form
   if (narrow) answer.scrollIntoView();
-  const end = (text) => { answer.removeAttribute("aria-busy"); say(text); };
-  follow(address, {}, {
-    ...endings(answer, end),
+  const end = (text) => { answer.removeAttribute("aria-busy"); announce(text); };
+  readStream(address, {}, {
+    ...endHandlers(answer, end),
     ranked: (html) => {
-      put(answer, html);
+      replaceContent(answer, html);
       if (narrow) answer.scrollIntoView();
-      say("Ranked. The reasons are being written.");
+      announce("Ranked. Writing the reasons.");
     },
     reason: (text) => {
       const [rank, ...lines] = text.split("\n");
-      const place = document.getElementById(`reason-${rank}`);
-      if (place) put(place, lines.join("\n"));
+      const target = document.getElementById(`reason-${rank}`);
+      if (target) replaceContent(target, lines.join("\n"));
       advance(answer);
     },
-    done: (html) => { put(answer, html); end("The answer is complete."); },
+    done: (html) => { replaceContent(answer, html); end("The answer is complete."); },
   });
 }
 
 function compare(form) {
-  const found = document.querySelector(form.dataset.compares);
-  found.replaceChildren(document.getElementById("comparing").content.cloneNode(true));
+  const result = document.querySelector(form.dataset.compares);
+  result.replaceChildren(document.getElementById("comparing").content.cloneNode(true));
   form.setAttribute("aria-busy", "true");
-  const end = (text) => { form.removeAttribute("aria-busy"); say(text); };
-  follow(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }, {
-    ...endings(found, end),
-    begun: (html) => put(found, html),
-    row: (html) => { found.querySelector("tbody").insertAdjacentHTML("beforeend", html); advance(found); },
-    done: (html) => { put(found, html); end("The comparison is complete."); },
+  const end = (text) => { form.removeAttribute("aria-busy"); announce(text); };
+  readStream(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) }, {
+    ...endHandlers(result, end),
+    begun: (html) => replaceContent(result, html),
+    row: (html) => { result.querySelector("tbody").insertAdjacentHTML("beforeend", html); advance(result); },
+    done: (html) => { replaceContent(result, html); end("The comparison is complete."); },
   });
 }
 
@@ -142,7 +142,7 @@ function combobox(box) {
   const mark = (index) => {
     const all = options();
     active = all.length && index >= 0 ? index % all.length : -1;
-    all.forEach((option, at) => option.setAttribute("aria-selected", String(at === active)));
+    all.forEach((option, position) => option.setAttribute("aria-selected", String(position === active)));
     if (active < 0) input.removeAttribute("aria-activedescendant");
     else {
       input.setAttribute("aria-activedescendant", all[active].id);
@@ -198,16 +198,16 @@ function choose(name, value, text) {
   remove.setAttribute("aria-label", `Remove ${text}`);
   entry.append(input, label, remove);
   list.append(entry);
-  say(`${text} added`);
+  announce(`${text} added`);
 }
 
-// --- one listener each for what may come and go --------------------------------------
+// --- one listener each for elements that come and go ---------------------------------
 
 document.addEventListener("click", async (event) => {
   const remove = event.target.closest(".remove");
   if (remove) {
     const list = remove.closest("ul");
-    say(`${remove.previousElementSibling.textContent} removed`);
+    announce(`${remove.previousElementSibling.textContent} removed`);
     remove.closest("li").remove();
     document.getElementById(list.id.replace("chosen-", ""))?.focus();
   }
@@ -216,10 +216,10 @@ document.addEventListener("click", async (event) => {
     const text = copy.dataset.copy === "link" ? location.href : document.querySelector(copy.dataset.copy).textContent;
     try {
       await navigator.clipboard.writeText(text);
-      say("Copied");
+      announce("Copied");
       copy.dataset.done = "copied";
       setTimeout(() => delete copy.dataset.done, 1500);
-    } catch { say("The browser did not allow copying"); }
+    } catch { announce("The browser does not allow copying"); }
   }
   if (event.target.closest("[data-stop]")) running?.abort("stop");
   if (event.target.closest("#theme")) {
@@ -231,31 +231,31 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submits]")) event.target.form.requestSubmit();
   if (event.target.matches("[data-origin]")) {
-    for (const one of document.querySelectorAll(`mark[data-name="${CSS.escape(event.target.dataset.origin)}"]`)) {
-      one.classList.toggle("off", !event.target.checked);
+    for (const mark of document.querySelectorAll(`mark[data-name="${CSS.escape(event.target.dataset.origin)}"]`)) {
+      mark.classList.toggle("off", !event.target.checked);
     }
   }
 });
 
-// --- tips: shown by the style sheet on hover and focus; Escape hides one, and none leaves the page ------------
+// --- tooltips: the style sheet shows them on hover and focus; Escape hides one, and none leaves the page -----
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") document.querySelectorAll(".tipped:hover, .tipped:focus-within").forEach((one) => one.classList.add("dismissed"));
+  if (event.key === "Escape") document.querySelectorAll(".tipped:hover, .tipped:focus-within").forEach((tipped) => tipped.classList.add("dismissed"));
 });
-for (const left of ["focusout", "pointerout"]) {
-  document.addEventListener(left, (event) => event.target.closest?.(".tipped")?.classList.remove("dismissed"));
+for (const type of ["focusout", "pointerout"]) {
+  document.addEventListener(type, (event) => event.target.closest?.(".tipped")?.classList.remove("dismissed"));
 }
-for (const came of ["focusin", "pointerover"]) {
-  document.addEventListener(came, (event) => {
+for (const type of ["focusin", "pointerover"]) {
+  document.addEventListener(type, (event) => {
     const tipped = event.target.closest?.(".tipped");
     if (!tipped) return;
     tipped.classList.remove("turned");
-    const room = document.documentElement.clientWidth;
-    tipped.classList.toggle("turned", tipped.querySelector(".tip").getBoundingClientRect().right > room);
+    const width = document.documentElement.clientWidth;
+    tipped.classList.toggle("turned", tipped.querySelector(".tip").getBoundingClientRect().right > width);
   });
 }
 
-// --- what was sent is being answered ------------------------------------------------------------------------------
+// --- a form is busy until it is answered -----------------------------------------------------------------------------
 
 document.addEventListener("submit", (event) => {
   if (event.target.matches("[data-compares]")) {
@@ -263,7 +263,7 @@ document.addEventListener("submit", (event) => {
     compare(event.target);
   } else {
     event.target.setAttribute("aria-busy", "true");
-    if (event.target.matches("[method=get]")) say("Asking …");
+    if (event.target.matches("[method=get]")) announce("Loading …");
   }
 });
 document.addEventListener("htmx:afterRequest", (event) => event.target.removeAttribute?.("aria-busy"));
@@ -277,8 +277,8 @@ function colour(theme) {
   if (theme) document.documentElement.dataset.theme = theme; else delete document.documentElement.dataset.theme;
   const button = document.getElementById("theme");
   button.textContent = { "": "◐", light: "○", dark: "●" }[theme];
-  button.setAttribute("aria-label", `Colours: ${theme || "as the system"}`);
-  try { theme ? localStorage.setItem("theme", theme) : localStorage.removeItem("theme"); } catch { /* not kept */ }
+  button.setAttribute("aria-label", `Colours: ${theme || "system"}`);
+  try { theme ? localStorage.setItem("theme", theme) : localStorage.removeItem("theme"); } catch { /* no storage */ }
 }
 
 colour(document.documentElement.dataset.theme ?? "");

@@ -1,5 +1,5 @@
-// Before the first paint: the colours somebody chose here, else those of their system.
+// Before the first paint: the colours that were chosen, by default those of the system.
 try {
   const chosen = localStorage.getItem("theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
-} catch { /* no storage: as the system */ }
+} catch { /* no storage: those of the system */ }

@@ -1,4 +1,4 @@
-"""Films of which two carry a script in their title, an adapter with a loss curve, and an evaluation."""
+"""Films with scripts in their titles, an adapter, and evaluation runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from recsys.engine.adapters import Adapter, publish
 from tests.adapter_files import better_than, draft, write_base, write_lora
 from tests.fakes import FILMS
 
-PLANTED = '<script>window.hacked = "title"</script>'
-HOSTILE = (
+SCRIPT_TITLE = '<script>window.hacked = "title"</script>'
+HOSTILE_FILMS = (
     (
         "x1",
-        PLANTED,
+        SCRIPT_TITLE,
         "2001",
         'Comedy|<img src=x onerror="window.hacked=1">',
         "</p><script>window.hacked = 2</script>",
     ),
     ("x2", '" onmouseover="window.hacked=3', "2002", "Crime", "{{ 7 * 7 }}"),
 )
-LONG = (
+LONG_FILM = (
     "x3",
     "The Englishman Who Went Up a Hill But Came Down a Donaudampfschifffahrtsgesellschaftsmountain",
     "1995",
@@ -33,41 +33,41 @@ LONG = (
 
 
 def films() -> list[tuple[str, str, str, str, str]]:
-    """Those of the fakes, and hostile and long ones, which are left out of pictures for the docs."""
-    return [*FILMS, *(() if os.environ.get("WHYREC_SCREENSHOTS") else (*HOSTILE, LONG))]
+    """Return the usual films, with hostile and long ones except for screenshots."""
+    return [*FILMS, *(() if os.environ.get("WHYREC_SCREENSHOTS") else (*HOSTILE_FILMS, LONG_FILM))]
 
 
 def add_adapter(settings: Settings, folder: Path, domain: str = "films") -> Adapter:
-    """An adapter that may be promoted, with the report of its training."""
+    """Publish an adapter that may be promoted, with the report of its training."""
     base = write_base(folder / "base")
     lora = write_lora(folder / "lora")
     curve: list[dict[str, Any]] = [{"step": 0, "ndcg@10": 0.2}]
     curve += [{"step": step, "loss": 2.4 - step / 40 + (step % 5) / 10, "lr": 1e-4} for step in range(1, 61)]
     curve.append({"step": 60, "ndcg@10": 0.4})
     (lora / "training.json").write_text(json.dumps({"curve": curve}))
-    made = draft(
+    adapter = draft(
         base,
         domain=domain,
         comparison=better_than("base"),
         base_metrics={"ndcg@10": {"value": 0.2}},
         paired={"ndcg@10": {"value": 0.1, "low": 0.05, "high": 0.15}},
     )
-    return publish(lora, made, settings)
+    return publish(lora, adapter, settings)
 
 
-def figures(value: float, n: int = 60) -> dict[str, float]:
+def metric(value: float, n: int = 60) -> dict[str, float]:
     return {"value": value, "low": value - 0.04, "high": value + 0.05, "n": n}
 
 
 def add_run(runs: Path, name: str = "first") -> Path:
-    """A result as `recsys evaluate` writes it, and a report that would like to do too much."""
+    """Write a result as `recsys evaluate` does, and a report that has a script."""
 
     def system(value: float, curve: list[dict[str, float]] | None) -> dict[str, Any]:
-        metrics = {"ndcg@10": figures(value), "recall@10": figures(value + 0.1)}
+        metrics = {"ndcg@10": metric(value), "recall@10": metric(value + 0.1)}
         segments = {
             "history length": {
-                "short": {"ndcg@10": figures(value, 12)},
-                "long": {"ndcg@10": figures(value + 0.1)},
+                "short": {"ndcg@10": metric(value, 12)},
+                "long": {"ndcg@10": metric(value + 0.1)},
             }
         }
         calibration = {"curve": curve, "ece": 0.012, "brier": 0.04, "pairs": 600} if curve else None
@@ -107,8 +107,8 @@ def add_run(runs: Path, name: str = "first") -> Path:
     }
     folder = runs / name
     (folder / "rankings").mkdir(parents=True)
-    made = {"system": "hybrid", "options": {"model": "small", "adapter": "films@cafe"}}
-    (folder / "rankings" / "hybrid.jsonl").write_text(json.dumps(made) + "\n")
+    header = {"system": "hybrid", "options": {"model": "small", "adapter": "films@cafe"}}
+    (folder / "rankings" / "hybrid.jsonl").write_text(json.dumps(header) + "\n")
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "report.html").write_text(
         "<style>p{color:red}</style><p>Report</p><script>window.hacked = 4</script>"
@@ -117,7 +117,7 @@ def add_run(runs: Path, name: str = "first") -> Path:
 
 
 def add_reasons(runs: Path) -> None:
-    """A result of reasons alone."""
+    """Write a result of an evaluation of reasons alone."""
     run = {
         "domain": "films",
         "title": "Films",
@@ -129,5 +129,5 @@ def add_reasons(runs: Path) -> None:
     }
     folder = runs / "reasons"
     folder.mkdir(parents=True)
-    result = {"run": run, "reasons": {"grounded": figures(0.9)}, "notes": []}
+    result = {"run": run, "reasons": {"grounded": metric(0.9)}, "notes": []}
     (folder / "result.json").write_text(json.dumps(result))
