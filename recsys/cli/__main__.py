@@ -1,3 +1,5 @@
+"""Run the command as `python -m recsys.cli`."""
+
 from recsys.cli import main
 
 if __name__ == "__main__":

@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from recsys.cli.options import DomainOption, JsonOption
+from recsys.cli.output import ProgressBars, console, plain_table, print_json
 
-from recsys.cli.output import ProgressBars, console, print_json
+if TYPE_CHECKING:
+    from recsys.data.batch import ImportOutcome
 
 
-def import_data(
-    domain: Annotated[str, typer.Option("--domain", "-d", help="Name or folder of a domain.")] = "movies",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Read a domain's files into the store: every row checked, all or nothing, repeatable."""
+def import_data(domain: DomainOption = "movies", as_json: JsonOption = False) -> None:
+    """Import a domain's files into the store; nothing is imported if a row is wrong."""
     from recsys.config import load_domain, load_settings
     from recsys.data.importers import import_domain
     from recsys.data.store import Store
 
-    found = load_domain(domain)
+    config = load_domain(domain)
     settings = load_settings()
     with ProgressBars() as progress, Store(settings.database_url) as store:
-        outcome = import_domain(found, store, progress)
+        outcome = import_domain(config, store, progress)
     if as_json:
-        report, result = outcome.report, outcome.result
+        report = outcome.report
         print_json(
             {
                 # One level only: `asdict` cannot copy a Counter.
                 "report": {field.name: getattr(report, field.name) for field in dataclasses.fields(report)},
-                "result": dataclasses.asdict(result),
+                "result": dataclasses.asdict(outcome.result),
             }
         )
-        return
-    from rich.table import Table
+    else:
+        _print_outcome(config.title or config.name, outcome)
 
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    for heading in (found.title or found.name, "rows", "added", "updated", "unchanged", "duplicates"):
-        table.add_column(heading, justify="left" if heading == (found.title or found.name) else "right")
+
+def _print_outcome(title: str, outcome: ImportOutcome) -> None:
     report = outcome.report
+    table = plain_table(title, "rows", "added", "updated", "unchanged", "duplicates")
     for name in ("items", "users", "interactions"):
         change = getattr(outcome.result, name)
         counts = (report.rows[name], change.added, change.updated, change.unchanged, report.duplicates[name])
@@ -54,10 +53,8 @@ def import_data(
         )
 
 
-def domains(
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
-) -> None:
-    """The domains that come with whyrec, and what the store holds of them."""
+def domains(as_json: JsonOption = False) -> None:
+    """List the domains that come with whyrec, and what the store holds of each."""
     from recsys.config import list_domains, load_domain, load_settings
     from recsys.data.store import Store
 
@@ -68,12 +65,12 @@ def domains(
             [{"name": d.name, "title": d.title, "licence": d.licence, "counts": counts} for d, counts in rows]
         )
         return
-    for found, counts in rows:
-        held = (
+    for domain, counts in rows:
+        stored = (
             ", ".join(f"{count:,} {table}" for table, count in counts.items())
             if counts["items"]
             else "not imported"
         )
-        console.print(f"[bold]{found.name}[/]  {found.title}: {held}")
-        if found.licence:
-            console.print(f"  {found.licence}", style="dim")
+        console.print(f"[bold]{domain.name}[/]  {domain.title}: {stored}")
+        if domain.licence:
+            console.print(f"  {domain.licence}", style="dim")

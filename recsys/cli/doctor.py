@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from recsys.cli.options import JsonOption
 from recsys.cli.output import ProgressBars, console, print_json
 
 _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
@@ -13,16 +15,14 @@ _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[
 
 def doctor(
     domain: Annotated[
-        str | None, typer.Option("--domain", "-d", help="Also check this domain's data.")
+        str | None, typer.Option("--domain", "-d", help="Name or folder of the domain whose data to check.")
     ] = "movies",
     engine: Annotated[
-        bool, typer.Option("--engine", help="Start the engine and ask it something (20 s).")
+        bool, typer.Option("--engine", help="Also start the engine and send it a prompt (20 s).")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Check the installation piece by piece; each failure names its fix."""
-    from rich.markup import escape
-
+    """Check every part of the installation, and say how to fix what fails."""
     from recsys.config import load_settings
     from recsys.doctor import run_checks
 

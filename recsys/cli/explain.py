@@ -1,4 +1,4 @@
-"""`recsys explain`: why this, why not that, and what would change it."""
+"""`recsys explain`: why this item, why not another, and what would change it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group
-from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from recsys.cli.output import ProgressBars, console, event_context, print_json
-from recsys.cli.recommend import (
+from recsys.cli.options import (
     AtOption,
     CandidatesOption,
     DislikedOption,
@@ -27,22 +23,31 @@ from recsys.cli.recommend import (
     StyleOption,
     UserOption,
     WishOption,
-    facts,
+    parse_facts,
+)
+from recsys.cli.output import (
+    ProgressBars,
+    format_title,
+    print_json,
+    print_notes,
+    print_panel,
+    reason_text,
 )
 from recsys.errors import RequestError
 
 if TYPE_CHECKING:
     from recsys.types import Effect, Recommendation, Why
 
-_BAR = 10  # signs on either side of zero
-_SHOWN = 12  # effects
-_PICTURES = (".png", ".svg", ".pdf")
+_BAR_WIDTH = 10  # characters on either side of zero
+_MAX_EFFECTS = 12
+_PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
+_KIND_PREFIXES = {"history": "chosen before: ", "wish": "wish: ", "context": "context: "}
 
 
 def explain(
-    item: Annotated[str, typer.Option("--item", "-i", help="Title or id to explain.")],
+    item: Annotated[str, typer.Option("--item", "-i", help="Title or id of the item to explain.")],
     instead_of: Annotated[
-        str | None, typer.Option("--instead-of", help="Title or id of another item: why not that?")
+        str | None, typer.Option("--instead-of", help="Title or id of another item: why not that one?")
     ] = None,
     domain: DomainOption = "movies",
     user: UserOption = None,
@@ -55,15 +60,20 @@ def explain(
     n_candidates: CandidatesOption = None,
     lang: LanguageOption = None,
     style: StyleOption = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the bars: a .png, .svg or .pdf file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the effects into this .png, .svg or .pdf file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what moved an item up and down for somebody, and what would change its rank."""
+    """Explain why an item ranks where it does, and what would change its rank."""
     from recsys.recommender.recommender import Recommender
 
-    if picture is not None and (picture.suffix.lower() not in _PICTURES or not picture.parent.is_dir()):
+    if picture is not None and (
+        picture.suffix.lower() not in _PICTURE_SUFFIXES or not picture.parent.is_dir()
+    ):
         raise RequestError(
-            f"cannot draw into {picture}", hint=f"name a {', '.join(_PICTURES)} file in a folder that exists"
+            f"cannot draw into {picture}",
+            hint=f"name a {', '.join(_PICTURE_SUFFIXES)} file in a folder that exists",
         )
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         why = recommender.explain(
@@ -75,100 +85,101 @@ def explain(
             at=at,
             place=place,
             wish=wish,
-            extra=facts(fact),
+            extra=parse_facts(fact),
             n_candidates=n_candidates,
             language=lang,
             style=style,
         )
     if picture is not None:
-        draw(why, picture)
+        draw_effects(why, picture)
     if as_json:
         print_json(why.to_json())
     else:
-        show_why(why)
+        print_explanation(why)
 
 
-def show_why(why: Why) -> None:
-    """The reason, then a bar for everything that moved the item, and what each means for its rank."""
-    who = f"user {why.user}" if why.user else "you"
-    told = event_context(why.context)
-    title = f" {why.item.item.name[:80]} for {who}{': ' + told if told else ''} "
-    parts: list[Text | Table] = [_reason(why.item, why.candidates)]
+def print_explanation(why: Why) -> None:
+    """Print the reason, and a bar and a rank for each part of the request."""
+    parts: list[Text | Table] = [_ranked_item(why.item, why.candidates)]
     if why.other:
-        parts.append(_reason(why.other, why.candidates))
-    parts.append(_table(why) if why.effects else Text("\nnothing that was left out moved it measurably"))
-    shares = why.item.explanation.influences if why.item.explanation else ()
-    if shares:
-        parts.append(Text("\nWhat counted: " + "; ".join(f"{one.share:.0%} {one.text}" for one in shares)))
-    console.print(Panel(Group(*parts), title=escape(title), title_align="left", border_style="blue"))
-    for note in why.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}")
-    for problem in why.degraded:
-        console.print(f"[red]degraded:[/] {escape(problem)}")
+        parts.append(_ranked_item(why.other, why.candidates))
+    parts.append(
+        _effects_table(why) if why.effects else Text("\nno part of the request has a measurable effect")
+    )
+    influences = why.item.explanation.influences if why.item.explanation else ()
+    if influences:
+        shares = "; ".join(f"{influence.share:.0%} {influence.text}" for influence in influences)
+        parts.append(Text(f"\nThe score depends on: {shares}"))
+    print_panel(format_title(why.item.item.name[:80], why.user, why.context), *parts)
+    print_notes(why.notes, why.degraded)
 
 
-def _reason(line: Recommendation, n: int) -> Text:
-    text = Text.assemble((f"{line.rank} of {n}  ", "bold"), (line.item.name[:120], "bold"))
-    if line.explanation is not None:
-        mark = " [template]" if line.explanation.source == "template" else ""
-        text.append("\n" + line.explanation.text).append(mark, "yellow")
-    return text
+def _ranked_item(recommendation: Recommendation, n_candidates: int) -> Text:
+    """Write rank, name and reason."""
+    name = recommendation.item.name[:120]
+    text = Text.assemble((f"{recommendation.rank} of {n_candidates}  ", "bold"), (name, "bold"))
+    return text.append("\n").append(reason_text(recommendation)) if recommendation.explanation else text
 
 
-def _table(why: Why) -> Table:
+def _effects_table(why: Why) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    table.add_column("what", overflow="fold")
+    table.add_column("part of the request", overflow="fold")
     table.add_column("against | for", no_wrap=True)
     if why.other:
         table.add_column(f"for {why.other.item.name[:40]}", no_wrap=True)
-    table.add_column("without it")
-    longest = max(max(abs(one.contribution), abs(one.other or 0.0)) for one in why.effects)
-    for one in why.effects[:_SHOWN]:
-        bars = [_bar(one.contribution, longest)] + ([_bar(one.other or 0.0, longest)] if why.other else [])
-        table.add_row(Text(label(one)[:60]), *bars, Text(_rank_without(one, why.item.rank)))
+    table.add_column("rank without it")
+    longest = max(max(abs(effect.contribution), abs(effect.other or 0.0)) for effect in why.effects)
+    for effect in why.effects[:_MAX_EFFECTS]:
+        bars = [_signed_bar(effect.contribution, longest)]
+        if why.other:
+            bars.append(_signed_bar(effect.other or 0.0, longest))
+        table.add_row(Text(_label(effect)[:60]), *bars, Text(_rank_without(effect, why.item.rank)))
     return table
 
 
-def label(effect: Effect) -> str:
-    """An effect as a line of the table: what it is, then its text."""
-    kinds = {"history": "chosen before: ", "wish": "wish: ", "context": "now: "}
-    return kinds.get(effect.kind, "") + effect.text
+def _label(effect: Effect) -> str:
+    return _KIND_PREFIXES.get(effect.kind, "") + effect.text
 
 
 def _rank_without(effect: Effect, rank: int) -> str:
-    there = effect.rank_without
-    return f"stays {rank}" if there == rank else f"would be {there} instead of {rank}"
+    return (
+        f"stays {rank}"
+        if effect.rank_without == rank
+        else f"would be {effect.rank_without} instead of {rank}"
+    )
 
 
-def _bar(value: float, longest: float) -> Text:
-    signs = round(_BAR * abs(value) / longest) if longest else 0
-    left, right = (signs, 0) if value < 0 else (0, signs)
+def _signed_bar(value: float, longest: float) -> Text:
+    """Draw a bar to the left or right of zero; `longest` fills one side."""
+    length = round(_BAR_WIDTH * abs(value) / longest) if longest else 0
+    left, right = (length, 0) if value < 0 else (0, length)
     return Text.assemble(
-        " " * (_BAR - left),
+        " " * (_BAR_WIDTH - left),
         ("█" * left, "red"),
         ("|", "dim"),
         ("█" * right, "green"),
-        " " * (_BAR - right),
+        " " * (_BAR_WIDTH - right),
         f" {value:+.2f}",
     )
 
 
-def draw(why: Why, file: Path) -> None:
-    """The same bars as a picture. Raises RequestError where the file cannot be written."""
+def draw_effects(why: Why, file: Path) -> None:
+    """Draw the effects as bars. Raises RequestError if the file cannot be written."""
     from matplotlib.figure import Figure
 
-    effects = why.effects[:_SHOWN]
+    effects = why.effects[:_MAX_EFFECTS]
     figure = Figure(figsize=(7.0, 1.4 + 0.35 * len(effects)), layout="constrained")
     axes = figure.add_subplot()
     height = 0.4 if why.other else 0.8
-    series = [(why.item, [one.contribution for one in effects])]
+    series = [(why.item, [effect.contribution for effect in effects])]
     if why.other:
-        series.append((why.other, [one.other or 0.0 for one in effects]))
-    for number, (line, values) in enumerate(series):
-        places = [place + number * height for place in range(len(values))]
-        axes.barh(places, values, height, label=_plain(f"{line.rank}. {line.item.name[:50]}"))
-    middles = [place + (height / 2 if why.other else 0.0) for place in range(len(effects))]
-    axes.set_yticks(middles, labels=[_plain(label(one)[:50]) for one in effects])
+        series.append((why.other, [effect.other or 0.0 for effect in effects]))
+    for number, (recommendation, values) in enumerate(series):
+        positions = [row + number * height for row in range(len(values))]
+        name = f"{recommendation.rank}. {recommendation.item.name[:50]}"
+        axes.barh(positions, values, height, label=_escape_formula(name))
+    middles = [row + (height / 2 if why.other else 0.0) for row in range(len(effects))]
+    axes.set_yticks(middles, labels=[_escape_formula(_label(effect)[:50]) for effect in effects])
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("against | for (nats)")
@@ -176,12 +187,12 @@ def draw(why: Why, file: Path) -> None:
     figure.legend(loc="outside upper right")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph")  # a sign the font lacks is drawn as a box
+            warnings.filterwarnings("ignore", "Glyph")  # a character that the font lacks becomes a box
             figure.savefig(file)
     except OSError as error:
         raise RequestError(f"cannot write {file}: {error.strerror}", hint="name another file") from error
 
 
-def _plain(text: str) -> str:
-    """Matplotlib reads what stands between dollars as a formula."""
+def _escape_formula(text: str) -> str:
+    """Escape dollar signs, between which Matplotlib would read a formula."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""`recsys items`: change a catalogue while it is in use."""
+"""`recsys items`: change the catalog while it is in use."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
+from recsys.cli.options import DomainOption, JsonOption
 from recsys.cli.output import ProgressBars, console, print_json
-from recsys.cli.recommend import DomainOption, JsonOption
 
 if TYPE_CHECKING:
     from recsys.config import Domain
+    from recsys.data.batch import ItemChange
     from recsys.data.store import Store
-from recsys.data.batch import ItemChange
 
 app = typer.Typer(
-    help="Add, show and remove single items. Programs that are running see it at their next request.",
+    help="Add, show and remove single items. Running programs see the change at their next request.",
     no_args_is_help=True,
 )
 
 
 @app.command("add")
 def add(
-    file: Annotated[Path, typer.Argument(help="JSON lines: id, title, year, attributes, description.")],
+    file: Annotated[Path, typer.Argument(help="JSONL file: id, title, year, attributes, description.")],
     domain: DomainOption = "movies",
     as_json: JsonOption = False,
 ) -> None:
-    """Add items, or replace those of the same ids: all of the file, or nothing if a line is wrong."""
+    """Add items, or replace those with the same ids.
+
+    If a line is wrong, nothing is added.
+    """
     from recsys.data.importers.item_lines import read_item_lines
 
     items = read_item_lines(file)
     with ProgressBars() as progress:
-        found, store = _open(domain, progress)
+        config, store = _open(domain, progress)
         with store:
-            _report(store.put_items(found.name, items), as_json)
+            _print_change(store.put_items(config.name, items), as_json)
 
 
 @app.command("remove")
@@ -44,11 +48,14 @@ def remove(
     domain: DomainOption = "movies",
     as_json: JsonOption = False,
 ) -> None:
-    """Delete items, all or none. Events stay and are skipped; a later `recsys import` brings the items back."""
+    """Delete items, all or none.
+
+    Their events stay but are skipped. `recsys import` brings the items back.
+    """
     with ProgressBars() as progress:
-        found, store = _open(domain, progress)
+        config, store = _open(domain, progress)
         with store:
-            _report(store.remove_items(found.name, item_ids), as_json)
+            _print_change(store.remove_items(config.name, item_ids), as_json)
 
 
 @app.command("show")
@@ -59,14 +66,12 @@ def show(
 ) -> None:
     """Print one item; with --json as a line that `recsys items add` reads."""
     with ProgressBars() as progress:
-        found, store = _open(domain, progress)
+        config, store = _open(domain, progress)
         with store:
-            item = store.item(found.name, item_id)
+            item = store.item(config.name, item_id)
     if as_json:
         typer.echo(item.model_dump_json())
         return
-    from rich.markup import escape
-
     console.print(f"[bold]{escape(item.name)}[/]  id {escape(item.id)}")
     for name, values in item.attributes.items():
         console.print(f"  {escape(name)}: {escape(', '.join(values))}")
@@ -75,21 +80,21 @@ def show(
 
 
 def _open(domain: str, progress: ProgressBars) -> tuple[Domain, Store]:
-    """The domain and the store, which has its data."""
+    """Load a domain and open the store, importing the domain if it holds nothing."""
     from recsys.config import load_domain, load_settings
     from recsys.data.importers import ensure_imported
     from recsys.data.store import Store
 
-    found = load_domain(domain)
+    config = load_domain(domain)
     store = Store(load_settings().database_url)
-    ensure_imported(found, store, progress)
-    return found, store
+    ensure_imported(config, store, progress)
+    return config, store
 
 
-def _report(change: ItemChange, as_json: bool) -> None:
+def _print_change(change: ItemChange, as_json: bool) -> None:
     counts = dataclasses.asdict(change.items) | {"removed": change.removed}
     if as_json:
         print_json(counts | {"data_hash": change.after})
         return
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    console.print(told or "nothing to change", highlight=False)
+    changes = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    console.print(changes or "nothing to change", highlight=False)

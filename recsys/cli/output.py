@@ -1,14 +1,14 @@
-"""What people see: tables, bars and progress. Progress goes to stderr, results to stdout."""
+"""What commands print: results to stdout, progress and errors to stderr."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
@@ -26,28 +26,43 @@ from rich.text import Text
 from recsys.types import Context, Recommendation, Recommendations
 
 console = Console()
-errors = Console(stderr=True)
-_BAR = 12
+error_console = Console(stderr=True)
+_BAR_WIDTH = 12  # characters
 
 
 def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
-def with_interval(found: Mapping[str, float] | None, sign: str = "", between: str = "\n") -> str:
-    """A figure and its interval for a cell of a table, "" for none; `sign` goes before what is above 0."""
+def plain_table(*headings: str, left: Sequence[str] = ()) -> Table:
+    """Make a table without lines; the first column and those in `left` align left."""
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for heading in headings:
+        is_left = heading == headings[0] or heading in left
+        table.add_column(Text(heading), justify="left" if is_left else "right", overflow="fold")
+    return table
+
+
+def format_with_interval(metric: Mapping[str, float] | None, sign: str = "", separator: str = "\n") -> str:
+    """Write a metric with its interval for a cell of a table; "" for None.
+
+    Args:
+        metric: value, low and high.
+        sign: written before a value above 0.
+        separator: between value and interval.
+    """
     from recsys.evaluation.results.report import figure
 
-    if not found:
+    if not metric:
         return ""
-    above = sign if found["value"] > 0 else ""
-    return (
-        f"{above}{figure(found['value'])}{between}[dim]{figure(found['low'])} to {figure(found['high'])}[/]"
-    )
+    prefix = sign if metric["value"] > 0 else ""
+    interval = f"[dim]{figure(metric['low'])} to {figure(metric['high'])}[/]"
+    return f"{prefix}{figure(metric['value'])}{separator}{interval}"
 
 
 class ProgressBars:
-    """A bar per stage on stderr, shown only where a person looks; gone when done."""
+    """A bar per stage on stderr, removed at the end; without a terminal a line."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -56,27 +71,28 @@ class ProgressBars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=errors,
+            console=error_console,
             transient=True,
-            disable=not errors.is_terminal,
+            disable=not error_console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        if what not in self._tasks:
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Update the bar of a stage; a total of 0 means that it is not known."""
+        if stage not in self._tasks:
             for task in self._tasks.values():
                 self._progress.update(task, visible=False)
-            self._tasks[what] = self._progress.add_task(what, total=total or None)
-            if not errors.is_terminal:
-                errors.print(f"{what} ...", style="dim", highlight=False)
-        self._progress.update(self._tasks[what], completed=done, total=total or None)
+            self._tasks[stage] = self._progress.add_task(stage, total=total or None)
+            if not error_console.is_terminal:
+                error_console.print(f"{stage} ...", style="dim", highlight=False)
+        self._progress.update(self._tasks[stage], completed=done, total=total or None)
 
-    def describe(self, what: str, text: str) -> None:
-        """Show `text` beside the bar of a stage that has begun."""
-        self._progress.update(self._tasks[what], description=text)
+    def describe(self, stage: str, text: str) -> None:
+        """Change the text beside the bar of a stage that has begun."""
+        self._progress.update(self._tasks[stage], description=text)
 
     def note(self, text: str) -> None:
-        """A line that stays, above the bars."""
+        """Print a line above the bars that stays."""
         self._progress.console.print(text, style="dim", highlight=False)
 
     def __enter__(self) -> ProgressBars:
@@ -89,68 +105,80 @@ class ProgressBars:
         self._progress.stop()
 
 
-def show(result: Recommendations, title: str) -> None:
-    """The answer as a table: score bar, item, reason."""
-    table = Table(box=None, padding=(0, 1), show_header=True, header_style="dim")
+def print_recommendations(answer: Recommendations, noun: str) -> None:
+    """Print a table of score, item (headed by the domain's noun) and reason."""
+    table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("", justify="right", style="bold")
     table.add_column("score", no_wrap=True)
-    table.add_column(title, ratio=2, overflow="fold")
-    table.add_column("why", ratio=3, overflow="fold")  # a language without spaces is one long word
-    best = max((line.score for line in result), default=1.0) or 1.0
-    for line in result:
-        table.add_row(str(line.rank), _bar(line.score, best), _item(line), _reason(line))
-    parts: list[Any] = [table] if len(result) else [Text("nothing to recommend")]
-    parts.append(Text(_footer(result), style="dim"))
-    console.print(
-        Panel(Group(*parts), title=escape(_heading(result)), title_align="left", border_style="blue")
-    )
-    for note in result.notes:
+    table.add_column(noun, ratio=2, overflow="fold")
+    table.add_column("why", ratio=3, overflow="fold")  # in Chinese a sentence is one long word
+    best = max((recommendation.score for recommendation in answer), default=1.0) or 1.0
+    for recommendation in answer:
+        bar = _score_bar(recommendation.score, best)
+        table.add_row(str(recommendation.rank), bar, _item(recommendation), reason_text(recommendation))
+    body = table if len(answer) else Text("nothing to recommend")
+    title = format_title(answer.domain, answer.user, answer.context)
+    print_panel(title, body, Text(_provenance(answer), style="dim"))
+    print_notes(answer.notes, answer.degraded)
+
+
+def print_panel(title: str, *parts: RenderableType) -> None:
+    """Print parts in a frame."""
+    console.print(Panel(Group(*parts), title=escape(title), title_align="left", border_style="blue"))
+
+
+def print_notes(notes: Sequence[str], degraded: Sequence[str]) -> None:
+    """Print what was assumed, and what failed and was replaced by something simpler."""
+    for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
-    for problem in result.degraded:
+    for problem in degraded:
         console.print(f"[red]degraded:[/] {escape(problem)}")
 
 
-def _bar(score: float, best: float) -> Text:
-    filled = round(_BAR * score / best)
-    return Text.assemble(("█" * filled, "green"), ("░" * (_BAR - filled), "dim"), f" {score:.3f}")
-
-
-def _item(line: Recommendation) -> Text:
-    values = ", ".join(value for values in line.item.attributes.values() for value in values)
-    return Text.assemble((line.item.name[:120], "bold"), ("\n" + values[:120] if values else "", "dim"))
-
-
-def _reason(line: Recommendation) -> Text:
-    if line.explanation is None:
+def reason_text(recommendation: Recommendation) -> Text:
+    """Return the reason, marked if a template and not the model wrote it."""
+    if recommendation.explanation is None:
         return Text("")
-    mark = " [template]" if line.explanation.source == "template" else ""
-    return Text.assemble(line.explanation.text, (mark, "yellow"))
+    mark = " [template]" if recommendation.explanation.source == "template" else ""
+    return Text.assemble(recommendation.explanation.text, (mark, "yellow"))
 
 
-def _heading(result: Recommendations) -> str:
-    who = f"user {result.user}" if result.user else "you"
-    facts = event_context(result.context)
-    return f" {result.domain} for {who}{': ' + facts if facts else ''} "
+def format_title(subject: str, user: str | None, context: Context) -> str:
+    """Write " movies for user 196: Friday 21:00, late evening "."""
+    facts = format_context(context)
+    return f" {subject} for {f'user {user}' if user else 'you'}{': ' + facts if facts else ''} "
 
 
-def event_context(context: Context) -> str:
-    """ "Friday 21:00, late evening, autumn, Minneapolis, Minnesota" """
+def format_context(context: Context) -> str:
+    """Write "Friday 21:00, late evening, autumn, Minneapolis, Minnesota"."""
     facts = context.facts
-    when = " ".join(filter(None, (facts.pop("weekday", None), facts.pop("time", None))))
+    time = " ".join(filter(None, (facts.pop("weekday", None), facts.pop("time", None))))
     wish = f'"{context.wish}"' if context.wish else ""
-    return ", ".join(filter(None, (when, *facts.values(), wish)))
+    return ", ".join(filter(None, (time, *facts.values(), wish)))
 
 
-def _footer(result: Recommendations) -> str:
-    took = " + ".join(
-        f"{stage} {seconds:.2f} s" for stage, seconds in result.timings.items() if stage != "total"
+def _score_bar(score: float, best: float) -> Text:
+    filled = round(_BAR_WIDTH * score / best)
+    return Text.assemble(("█" * filled, "green"), ("░" * (_BAR_WIDTH - filled), "dim"), f" {score:.3f}")
+
+
+def _item(recommendation: Recommendation) -> Text:
+    item = recommendation.item
+    attributes = ", ".join(value for values in item.attributes.values() for value in values)
+    return Text.assemble((item.name[:120], "bold"), ("\n" + attributes[:120] if attributes else "", "dim"))
+
+
+def _provenance(answer: Recommendations) -> str:
+    """Name the model and prompt, and where the time went."""
+    timings = " + ".join(
+        f"{stage} {seconds:.2f} s" for stage, seconds in answer.timings.items() if stage != "total"
     )
-    model = f"{result.model.model} on {result.model.engine}" if result.model else "no model"
-    adapter = f" + {result.model.adapter}" if result.model and result.model.adapter else ""
+    model = f"{answer.model.model} on {answer.model.engine}" if answer.model else "no model"
+    adapter = f" + {answer.model.adapter}" if answer.model and answer.model.adapter else ""
     prompt = (
-        f", prompt {result.prompt.name} v{result.prompt.version} ({result.prompt.hash})"
-        if result.prompt
+        f", prompt {answer.prompt.name} v{answer.prompt.version} ({answer.prompt.hash})"
+        if answer.prompt
         else ""
     )
-    cached = f"{result.usage.cached_tokens} of {result.usage.prompt_tokens} prompt tokens cached"
-    return f"\n{model}{adapter}, {result.strategy}{prompt}\n{took}; {cached}"
+    cached = f"{answer.usage.cached_tokens} of {answer.usage.prompt_tokens} prompt tokens cached"
+    return f"\n{model}{adapter}, {answer.strategy}{prompt}\n{timings}; {cached}"

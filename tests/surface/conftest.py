@@ -1,4 +1,4 @@
-"""MovieLens-100K imported once into a folder of the test run's own."""
+"""MovieLens-100K, imported once into a temporary folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from recsys.recommender.recommender import Recommender
 
-NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing answers, at once
+DEAD_ADDRESS = "http://127.0.0.1:9"  # the discard port, which refuses connections
 
 
 @pytest.fixture(scope="session")
 def movies_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder that holds the movies store and index."""
+    """Return a data folder with the store and index of the movies."""
     folder = tmp_path_factory.mktemp("movies-data")
     Recommender.load("movies", data_dir=folder).close()
     return folder
@@ -22,7 +22,7 @@ def movies_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def movies_environment(movies_data: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Environment in which `recsys` uses that folder, for this process and for children."""
+    """Make `recsys` use that folder, in this process and in children."""
     monkeypatch.setenv("WHYREC_DATA_DIR", str(movies_data))
     monkeypatch.setenv("COLUMNS", "120")
     return dict(os.environ)
@@ -30,5 +30,5 @@ def movies_environment(movies_data: Path, monkeypatch: pytest.MonkeyPatch) -> di
 
 @pytest.fixture
 def no_engine(movies_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine address where nothing listens."""
-    monkeypatch.setenv("WHYREC_ENGINE", NOWHERE)
+    """Set an engine address where nothing listens."""
+    monkeypatch.setenv("WHYREC_ENGINE", DEAD_ADDRESS)

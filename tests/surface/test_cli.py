@@ -13,9 +13,9 @@ from recsys.cli import main
 pytestmark = pytest.mark.usefixtures("no_engine")
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """`recsys WORDS`, and its exit status."""
-    monkeypatch.setattr(sys, "argv", ["recsys", *words])
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run `recsys` and return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["recsys", *arguments])
     try:
         main()
     except SystemExit as exit_:
@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["recommend", "--user", "196", "-k", "0"], "k is 0"),
         (["recommend", "--user", "196", "-k", "1001"], "n_candidates is 1001"),
@@ -44,13 +44,13 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
         (["score", "nowhere.jsonl"], "no file"),
     ],
 )
-def test_bad_input_is_two_lines_that_say_what_to_do(
-    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_bad_input_prints_an_error_and_what_to_do(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, *words) == 1
+    assert run(monkeypatch, *arguments) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert said in printed.err
+    assert message in printed.err
     assert "->" in printed.err
     assert "Traceback" not in printed.err
 
@@ -74,23 +74,23 @@ def test_the_table_shows_title_reason_and_degradation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "recommend", "--liked", "Toy Story", "--at", "Friday 21:00", "-k", "3") == 0
-    shown = capsys.readouterr().out
-    assert "Friday 21:00" in shown
-    assert "[template]" in shown
-    assert "degraded:" in shown
+    printed = capsys.readouterr().out
+    assert "Friday 21:00" in printed
+    assert "[template]" in printed
+    assert "degraded:" in printed
 
 
-def test_a_language_without_spaces_is_folded_and_loses_nothing(
+def test_a_text_without_spaces_is_wrapped_and_not_cut(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was longer than the column ended in three dots."""
+    """Chinese reasons longer than their column used to end in three dots."""
     assert run(monkeypatch, "recommend", "--liked", "Toy Story", "--lang", "zh", "-k", "4") == 0
-    shown = capsys.readouterr().out
-    assert "您喜欢" in shown
-    assert "…" not in shown
+    printed = capsys.readouterr().out
+    assert "您喜欢" in printed
+    assert "…" not in printed
 
 
-def test_an_unknown_user_gets_popular_items_and_is_told_so(
+def test_an_unknown_user_gets_popular_items_and_a_note(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "recommend", "--user", "nobody", "--json") == 0
@@ -108,7 +108,7 @@ def test_no_reasons_leaves_explanations_out(
     assert [line["explanation"] for line in answer["recommendations"]] == [None] * 5
 
 
-def test_a_bad_line_of_score_is_answered_and_the_run_goes_on(
+def test_score_reports_a_bad_line_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     lines = tmp_path / "pairs.jsonl"
@@ -122,7 +122,7 @@ def test_a_bad_line_of_score_is_answered_and_the_run_goes_on(
     assert "mood" in answers[2]["error"]["message"]
 
 
-def test_score_says_when_the_engine_is_gone_and_that_it_may_come_back(
+def test_score_without_an_engine_reports_a_retryable_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     lines = tmp_path / "pairs.jsonl"
@@ -146,7 +146,7 @@ def test_prompt_list_names_every_template_with_its_hash(
 def test_prompt_render_counts_the_tokens_of_the_text_it_shows(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = (
+    arguments = (
         "prompt",
         "render",
         name,
@@ -158,7 +158,7 @@ def test_prompt_render_counts_the_tokens_of_the_text_it_shows(
         "3",
         "--json",
     )
-    assert run(monkeypatch, *words) == 0
+    assert run(monkeypatch, *arguments) == 0
     rendered = json.loads(capsys.readouterr().out)
     assert len(rendered["text"]) == len(rendered["tokens"]) == rendered["prompts"]
     assert max(rendered["tokens"]) < 1536
@@ -171,9 +171,9 @@ def test_prompt_diff_shows_what_differs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "prompt", "diff", "rank/pointwise", "rank/listwise") == 0
-    shown = capsys.readouterr().out
-    assert '-task = "rank.pointwise"' in shown
-    assert '+task = "rank.listwise"' in shown
+    printed = capsys.readouterr().out
+    assert '-task = "rank.pointwise"' in printed
+    assert '+task = "rank.listwise"' in printed
 
 
 def test_importing_twice_changes_nothing(
@@ -210,12 +210,15 @@ weather = "weather"
 """
 
 
-def test_a_folder_of_ones_own_is_a_domain(
+def test_a_folder_of_your_own_is_a_domain(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "domain.toml").write_text(RECIPES)
     (tmp_path / "recipes.csv").write_text(
-        "id,name,about,cuisine\n1,Pho,noodle soup,Vietnamese\n2,Ramen,noodle soup,Japanese\n3,Tiramisu,dessert,Italian\n"
+        "id,name,about,cuisine\n"
+        "1,Pho,noodle soup,Vietnamese\n"
+        "2,Ramen,noodle soup,Japanese\n"
+        "3,Tiramisu,dessert,Italian\n"
     )
     (tmp_path / "cooked.jsonl").write_text(
         '{"who": "ann", "what": "1", "when": "2026-01-02T18:00:00Z", "weather": "rain"}\n'
@@ -228,7 +231,7 @@ def test_a_folder_of_ones_own_is_a_domain(
     assert [line["item"]["title"] for line in answer["recommendations"]] == ["Ramen", "Tiramisu"]
 
 
-def test_a_wrong_row_of_ones_own_data_is_named_and_nothing_is_kept(
+def test_a_wrong_row_is_named_and_nothing_is_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "domain.toml").write_text(RECIPES)
@@ -238,8 +241,8 @@ def test_a_wrong_row_of_ones_own_data_is_named_and_nothing_is_kept(
     )
     monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
     assert run(monkeypatch, "recommend", "--domain", str(tmp_path), "--liked", "Pho") == 1
-    said = capsys.readouterr().err
-    assert "cooked.jsonl, row 1, field 'what'" in " ".join(said.split())
+    message = capsys.readouterr().err
+    assert "cooked.jsonl, row 1, field 'what'" in " ".join(message.split())
     assert run(monkeypatch, "recommend", "--domain", str(tmp_path), "--liked", "Pho") == 1
 
 
@@ -249,9 +252,9 @@ def test_a_damaged_store_is_named_with_what_to_do(
     (tmp_path / "whyrec.db").write_bytes(b"this is no database" * 1000)
     monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path))
     assert run(monkeypatch, "recommend", "--user", "196") == 1
-    said = capsys.readouterr().err
-    assert "whyrec.db" in said
-    assert "->" in said
+    message = capsys.readouterr().err
+    assert "whyrec.db" in message
+    assert "->" in message
 
 
 def test_a_wrong_setting_is_named(

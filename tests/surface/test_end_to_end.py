@@ -63,14 +63,14 @@ def test_cited_films_were_liked_and_cited_genres_are_true(
 
 
 def test_most_reasons_are_written_by_the_model(recommender: Recommender, answer: Recommendations) -> None:
-    """Of three people: in one list the checks may well send three of five back."""
+    """Three users, because in a single list the checks may reject three of five."""
     lists = [answer, *(recommender.recommend(user, at="Friday 21:00", k=5) for user in ("22", "405"))]
-    sources = [line.explanation.source for those in lists for line in those if line.explanation]
+    sources = [line.explanation.source for result in lists for line in result if line.explanation]
     assert len(sources) == 15
     assert sources.count("llm") >= 9
 
 
-def test_nothing_seen_comes_back(recommender: Recommender, answer: Recommendations) -> None:
+def test_no_item_of_the_history_is_recommended(recommender: Recommender, answer: Recommendations) -> None:
     seen = {event.item_id for event in recommender.store.history("movies", "196")}
     assert not seen.intersection(line.item.id for line in answer)
 
@@ -108,30 +108,31 @@ def test_anybody_can_be_described_by_titles_and_a_wish(recommender: Recommender)
     )
 
 
-def test_own_candidates_are_scored_and_a_bad_line_is_answered(recommender: Recommender) -> None:
-    good = score_line(recommender, '{"history": ["Fargo"], "candidates": ["Heat", {"title": "A new one"}]}')
-    assert math.isclose(sum(entry["probability"] for entry in good["scores"]), 1.0)
-    assert [entry["title"] for entry in good["scores"]] == ["Heat", "A new one"]
-    assert good["report"]["category"] == "ok"
+def test_score_line_scores_candidates_and_reports_a_bad_line(recommender: Recommender) -> None:
+    scored = score_line(recommender, '{"history": ["Fargo"], "candidates": ["Heat", {"title": "A new one"}]}')
+    assert math.isclose(sum(entry["probability"] for entry in scored["scores"]), 1.0)
+    assert [entry["title"] for entry in scored["scores"]] == ["Heat", "A new one"]
+    assert scored["report"]["category"] == "ok"
     assert score_line(recommender, "{")["error"]["type"] == "RequestError"
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"), [("rank/pointwise", "parse: ok"), ("rank/generated", "["), ("explain/reason", "llm: ")]
+    ("name", "expected"),
+    [("rank/pointwise", "parse: ok"), ("rank/generated", "["), ("explain/reason", "llm: ")],
 )
 def test_prompt_render_shows_what_the_model_answered(
     name: str,
-    shown: str,
+    expected: str,
     recommender: Recommender,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Reasons have no ranking's parse: showing them was a traceback."""
+    """Reasons have no parse of a ranking; printing them used to raise."""
     monkeypatch.setattr(Recommender, "load", lambda *_, **__: recommender)
     monkeypatch.setattr(Recommender, "close", lambda _: None)
     render_prompt(name, user="196", n_candidates=3, run=True)
     printed = capsys.readouterr().out
-    assert shown in printed.split("answer", 1)[1]
+    assert expected in printed.split("answer", 1)[1]
 
 
 def test_an_engine_that_dies_is_replaced_by_the_next_request(recommender: Recommender) -> None:
@@ -140,14 +141,14 @@ def test_an_engine_that_dies_is_replaced_by_the_next_request(recommender: Recomm
     recommender.engine()
     for process in multiprocessing.active_children():
         process.kill()
-    flagged = recommender.recommend("196", k=3)
-    assert len(flagged) == 3
-    assert "died" in flagged.degraded[0]
-    assert flagged.strategy == "retriever"
+    degraded = recommender.recommend("196", k=3)
+    assert len(degraded) == 3
+    assert "died" in degraded.degraded[0]
+    assert degraded.strategy == "retriever"
     assert recommender.recommend("196", k=3).degraded == ()
 
 
-def test_json_is_all_that_stdout_holds(movies_environment: dict[str, str]) -> None:
+def test_stdout_holds_only_json(movies_environment: dict[str, str]) -> None:
     command = [
         sys.executable,
         "-m",
@@ -161,11 +162,11 @@ def test_json_is_all_that_stdout_holds(movies_environment: dict[str, str]) -> No
         "2",
         "--json",
     ]
-    done = subprocess.run(
+    completed = subprocess.run(
         command, env=movies_environment, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    answer = json.loads(done.stdout)
+    assert completed.returncode == 0, completed.stderr[-2000:]
+    answer = json.loads(completed.stdout)
     assert set(answer) >= {
         "recommendations",
         "context",

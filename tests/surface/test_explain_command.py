@@ -1,4 +1,4 @@
-"""`recsys explain` without a model: the table, JSON, the picture, and what cannot be asked."""
+"""`recsys explain` without a model: table, JSON, picture and bad input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.cli.explain import draw, show_why
+from recsys.cli.explain import draw_effects, print_explanation
 from recsys.cli.output import console
 from recsys.recommender.recommender import Recommender
 from recsys.types import Why
@@ -17,7 +17,7 @@ from tests.surface.test_cli import run
 
 @pytest.fixture
 def why(recommender: Recommender, scripted: ScriptedEngine) -> Why:
-    """Alien speaks for Casablanca."""
+    """Explain Casablanca to a user whose liking of Alien raises its score."""
 
     def score(text: str, label: str) -> float:
         shared, _, about = text.partition("Will this person")
@@ -27,38 +27,38 @@ def why(recommender: Recommender, scripted: ScriptedEngine) -> Why:
     return recommender.explain("ann", "Casablanca", instead_of="Metropolis", n_candidates=8)
 
 
-def test_table_tells_the_cause_its_sign_and_what_would_change(
+def test_the_table_shows_each_effect_and_the_rank_without_it(
     why: Why, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "width", 140)
-    show_why(why)
+    print_explanation(why)
     printed = capsys.readouterr().out
-    line = next(one for one in printed.splitlines() if "chosen before: Alien" in one)
+    line = next(row for row in printed.splitlines() if "chosen before: Alien" in row)
     assert "|█" in line
-    assert "█|" in line  # it speaks against the other
+    assert "█|" in line  # it counts against the other item
     assert "instead of 1" in line
     assert "1 of 8  Casablanca (1942)" in printed
     assert "Metropolis (1927)" in printed
 
 
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
-def test_picture_is_drawn(why: Why, tmp_path: Path, suffix: str, start: bytes) -> None:
+def test_a_picture_is_drawn(why: Why, tmp_path: Path, suffix: str, start: bytes) -> None:
     odd = why.effects[0].model_copy(update={"text": "$_{x}$ 🎬 \\frac"})
-    draw(why.model_copy(update={"effects": (odd, *why.effects[1:])}), tmp_path / f"why{suffix}")
+    draw_effects(why.model_copy(update={"effects": (odd, *why.effects[1:])}), tmp_path / f"why{suffix}")
     assert (tmp_path / f"why{suffix}").read_bytes().startswith(start)
 
 
-def test_nothing_measured_is_drawn_and_shown(
+def test_an_explanation_without_effects_is_printed_and_drawn(
     why: Why, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nothing = why.model_copy(update={"effects": ()})
-    show_why(nothing)
-    draw(nothing, tmp_path / "why.png")
-    assert "measurably" in capsys.readouterr().out
+    without_effects = why.model_copy(update={"effects": ()})
+    print_explanation(without_effects)
+    draw_effects(without_effects, tmp_path / "why.png")
+    assert "measurable effect" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_engine")
-def test_without_an_engine_it_is_answered_and_flagged(
+def test_without_an_engine_the_answer_is_degraded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "explain", "--user", "196", "--item", "302", "--json") == 0
@@ -66,12 +66,12 @@ def test_without_an_engine_it_is_answered_and_flagged(
     assert why.degraded
     assert why.item.item.id == "302"
     assert why.item.explanation is not None
-    assert any(one.kind == "history" for one in why.effects)
+    assert any(effect.kind == "history" for effect in why.effects)
 
 
 @pytest.mark.usefixtures("no_engine")
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "message"),
     [
         (["--item", "No Such Film"], "No Such Film"),
         (["--item", "302", "--instead-of", "302"], "the same"),
@@ -80,12 +80,12 @@ def test_without_an_engine_it_is_answered_and_flagged(
         (["--item", "302", "--at", "25:99"], "25:99"),
     ],
 )
-def test_bad_input_is_two_lines_that_say_what_to_do(
-    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_bad_input_prints_an_error_and_what_to_do(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "explain", "--user", "196", *words) == 1
+    assert run(monkeypatch, "explain", "--user", "196", *arguments) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert said in printed.err
+    assert message in printed.err
     assert "->" in printed.err
     assert "Traceback" not in printed.err

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from recsys.cli.recommend import filter_of
+from recsys.cli.options import parse_filter
 from recsys.errors import RequestError
 from recsys.types import AtLeast, Filter
 from tests.surface.test_cli import run
 
 
 def test_options_become_a_filter() -> None:
-    assert filter_of(
+    assert parse_filter(
         ["genre=Drama", "genre=War"], ["genre=Horror"], ["genre=Film-Noir:2"], "1990-"
     ) == Filter(
         where={"genre": ("Drama", "War")},
@@ -27,7 +27,7 @@ def test_options_become_a_filter() -> None:
     ("years", "bounds"), [("", (None, None)), ("1994", (1994, 1994)), ("-1970", (None, 1970))]
 )
 def test_years(years: str, bounds: tuple[int | None, int | None]) -> None:
-    rule = filter_of(None, None, None, years)
+    rule = parse_filter(None, None, None, years)
     assert (rule.year_from, rule.year_to) == bounds
 
 
@@ -35,11 +35,11 @@ def test_years(years: str, bounds: tuple[int | None, int | None]) -> None:
     ("where", "at_least", "years"),
     [(["genre"], None, ""), (None, ["genre=Drama"], ""), (None, ["genre=Drama:0"], ""), (None, None, "old")],
 )
-def test_what_is_no_filter_is_refused(
+def test_an_invalid_filter_is_refused(
     where: list[str] | None, at_least: list[str] | None, years: str
 ) -> None:
     with pytest.raises(RequestError):
-        filter_of(where, None, at_least, years)
+        parse_filter(where, None, at_least, years)
 
 
 @pytest.mark.usefixtures("no_engine")
@@ -59,7 +59,7 @@ def test_only_films_that_pass_are_recommended(
         "3",
         "--json",
     )
-    found = json.loads(capsys.readouterr().out)["recommendations"]
-    assert len(found) == 3
-    assert all("Western" in line["item"]["attributes"]["genre"] for line in found)
-    assert all(1950 <= line["item"]["year"] <= 1969 for line in found)
+    recommendations = json.loads(capsys.readouterr().out)["recommendations"]
+    assert len(recommendations) == 3
+    assert all("Western" in line["item"]["attributes"]["genre"] for line in recommendations)
+    assert all(1950 <= line["item"]["year"] <= 1969 for line in recommendations)

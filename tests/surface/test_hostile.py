@@ -1,4 +1,4 @@
-"""Odd lists and odd texts through every way to rank: nothing is lost, nothing fails, nothing gives orders."""
+"""Every ranking strategy handles any number of items, odd texts and injections."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def ranker(strategy: str, engine: ScriptedEngine | None = None) -> Ranker:
     return make_ranker(strategy, parts)
 
 
-def whole(ranking: Ranking, n: int) -> bool:
-    """Every candidate has a place and a share."""
+def is_complete(ranking: Ranking, n: int) -> bool:
+    """Return whether all n candidates are ranked, with scores that sum to 1."""
     return (
         sorted(ranking.order()) == list(range(n))
         and math.isclose(math.fsum(ranking.scores), 1, abs_tol=1e-9)
@@ -56,37 +56,37 @@ def whole(ranking: Ranking, n: int) -> bool:
     )
 
 
-every = pytest.mark.parametrize("strategy", list(STRATEGIES))
+every_strategy = pytest.mark.parametrize("strategy", list(STRATEGIES))
 
 
-@every
+@every_strategy
 @pytest.mark.parametrize("n", [1, 2, 19, 20, 21, 26, 27, 53, 100])
-def test_lists_of_any_length_are_ranked_to_the_last(strategy: str, n: int) -> None:
-    asked = request([f"Film {number}" for number in range(n)])
-    assert whole(ranker(strategy).rank(asked), n)
-    assert ranker(strategy).rank(asked).scores == ranker(strategy).rank(asked).scores
+def test_lists_of_any_length_are_ranked_completely(strategy: str, n: int) -> None:
+    ranked = request([f"Film {number}" for number in range(n)])
+    assert is_complete(ranker(strategy).rank(ranked), n)
+    assert ranker(strategy).rank(ranked).scores == ranker(strategy).rank(ranked).scores
 
 
-@every
+@every_strategy
 def test_a_thousand_candidates_are_ranked(strategy: str) -> None:
-    asked = request([f"Film {number}" for number in range(1000)])
-    assert whole(ranker(strategy).rank(asked), 1000)
+    ranked = request([f"Film {number}" for number in range(1000)])
+    assert is_complete(ranker(strategy).rank(ranked), 1000)
 
 
-@every
+@every_strategy
 @pytest.mark.parametrize("titles", [EMOJI, SCRIPTS, BLANK], ids=["emoji", "scripts", "blank"])
-def test_titles_of_no_latin_letter_are_ranked(strategy: str, titles: tuple[str, ...]) -> None:
+def test_titles_without_latin_letters_are_ranked(strategy: str, titles: tuple[str, ...]) -> None:
     engine = ScriptedEngine(max_model_len=40_000)
-    assert whole(ranker(strategy, engine).rank(request(titles)), len(titles))
+    assert is_complete(ranker(strategy, engine).rank(request(titles)), len(titles))
     if titles is SCRIPTS:
         for title in SCRIPTS:
             assert any(title in text for text in engine.prompts)
 
 
-@every
+@every_strategy
 @pytest.mark.parametrize("n", [2, 30])
-def test_identical_texts_lose_nobody(strategy: str, n: int) -> None:
-    assert whole(ranker(strategy).rank(request(["Heat"] * n)), n)
+def test_identical_titles_are_all_ranked(strategy: str, n: int) -> None:
+    assert is_complete(ranker(strategy).rank(request(["Heat"] * n)), n)
 
 
 def test_pointwise_ties_keep_the_retrievers_order() -> None:
@@ -95,26 +95,26 @@ def test_pointwise_ties_keep_the_retrievers_order() -> None:
     assert ranking.order() == list(range(30))
 
 
-@every
+@every_strategy
 @pytest.mark.parametrize("number", range(3, len(corpus()), 11))
-def test_an_attack_anywhere_is_ranked_and_says_nothing_to_the_model(strategy: str, number: int) -> None:
-    """As many lines and as many chat tokens as with a plain text at the same place."""
+def test_an_attack_anywhere_changes_neither_lines_nor_chat_tokens(strategy: str, number: int) -> None:
+    """The prompt has as many lines and chat tokens as with an ordinary text."""
     text = corpus()[number].text
     engine, plain = ScriptedEngine(max_model_len=40_000), ScriptedEngine(max_model_len=40_000)
-    for told, said in ((engine, text), (plain, "plain")):
-        item = Item(id="a", title=said, description=said, attributes={"genre": (said,)})
-        asked = request(["Heat", "Fargo"], history=(*seen(item), *seen(item, liked=False)))
-        asked = dataclasses.replace(
-            asked,
-            candidates=(candidate(item, 2.0), *asked.candidates),
-            profile={"occupation": said, "about": said},
-            context=Context(wish="x" + said, extra={"weather": said}),
+    for scripted, content in ((engine, text), (plain, "plain")):
+        item = Item(id="a", title=content, description=content, attributes={"genre": (content,)})
+        ordinary = request(["Heat", "Fargo"], history=(*seen(item), *seen(item, liked=False)))
+        attacked = dataclasses.replace(
+            ordinary,
+            candidates=(candidate(item, 2.0), *ordinary.candidates),
+            profile={"occupation": content, "about": content},
+            context=Context(wish="x" + content, extra={"weather": content}),
         )
-        assert whole(ranker(strategy, told).rank(asked), 3)
-    for text_sent, plain_sent in zip(engine.prompts, plain.prompts, strict=True):
+        assert is_complete(ranker(strategy, scripted).rank(attacked), 3)
+    for attacked_prompt, plain_prompt in zip(engine.prompts, plain.prompts, strict=True):
         tokenizer = engine.tokenizer
-        assert tokenizer.specials(tokenizer.encode(text_sent)) == tokenizer.specials(
-            tokenizer.encode(plain_sent)
+        assert tokenizer.specials(tokenizer.encode(attacked_prompt)) == tokenizer.specials(
+            tokenizer.encode(plain_prompt)
         )
-        assert text_sent.count("\n") == plain_sent.count("\n")
-        assert "{" not in text_sent
+        assert attacked_prompt.count("\n") == plain_prompt.count("\n")
+        assert "{" not in attacked_prompt

@@ -1,4 +1,4 @@
-"""`recsys items` on a small domain of its own."""
+"""`recsys items` on a small domain."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_films(tmp_path / "films")
 
 
-def items(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """`recsys items WORDS` for that domain, and its exit status."""
-    monkeypatch.setattr(sys, "argv", ["recsys", "items", *words, "--domain", str(folder)])
+def items(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run `recsys items` for that domain and return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["recsys", "items", *arguments, "--domain", str(folder)])
     try:
         main()
     except SystemExit as exit_:
@@ -35,17 +35,17 @@ def test_an_item_is_added_shown_changed_and_removed(
     file = tmp_path / "new.jsonl"
     file.write_text('{"id": "f13", "title": "Solaris", "year": 1972, "attributes": {"genre": ["Sci-Fi"]}}\n')
     assert items(folder, monkeypatch, "add", str(file), "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {name: told[name] for name in ("added", "updated", "unchanged", "removed")} == {
+    counts = json.loads(capsys.readouterr().out)
+    assert {name: counts[name] for name in ("added", "updated", "unchanged", "removed")} == {
         "added": 1,
         "updated": 0,
         "unchanged": 0,
         "removed": 0,
     }
     assert items(folder, monkeypatch, "show", "f13") == 0
-    shown = capsys.readouterr().out
-    assert "Solaris (1972)" in shown
-    assert "genre: Sci-Fi" in shown
+    printed = capsys.readouterr().out
+    assert "Solaris (1972)" in printed
+    assert "genre: Sci-Fi" in printed
 
     assert items(folder, monkeypatch, "show", "f13", "--json") == 0
     file.write_text(capsys.readouterr().out.replace("1972", "2002"))
@@ -59,19 +59,19 @@ def test_an_item_is_added_shown_changed_and_removed(
     assert "no item 'f3'" in capsys.readouterr().err
 
 
-def test_a_wrong_line_keeps_the_whole_file_out(
+def test_a_wrong_line_adds_nothing_of_the_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "new.jsonl"
     file.write_text('{"id": "f13", "title": "Solaris"}\n{"id": "f14"}\n')
     assert items(folder, monkeypatch, "add", str(file)) == 1
-    said = " ".join(capsys.readouterr().err.split())
-    assert "row 2, field 'title'" in said
-    assert "->" in said
+    message = " ".join(capsys.readouterr().err.split())
+    assert "row 2, field 'title'" in message
+    assert "->" in message
     assert items(folder, monkeypatch, "show", "f13") == 1
 
 
-def test_removing_what_is_not_there_removes_nothing(
+def test_removing_an_unknown_item_removes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert items(folder, monkeypatch, "remove", "f3", "Alien") == 1

@@ -1,4 +1,4 @@
-"""The README's commands and its Python, run as a stranger would."""
+"""The commands and the Python of the README, run as a reader would."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ COMMANDS = [
     if line.startswith("$ ")
 ]
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-SHOWN = next(block for block in re.findall(r"```text\n(.*?)```", README, flags=re.DOTALL) if "score" in block)
+EXAMPLE_TABLE = next(
+    block for block in re.findall(r"```text\n(.*?)```", README, flags=re.DOTALL) if "score" in block
+)
 
 pytestmark = pytest.mark.engine
 
@@ -29,7 +31,7 @@ def test_the_readme_names_two_commands_first() -> None:
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "make test"])
 def test_command_of_the_readme_works(command: str, movies_environment: dict[str, str]) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         shell=True,
         cwd=ROOT,
@@ -39,21 +41,21 @@ def test_command_of_the_readme_works(command: str, movies_environment: dict[str,
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip()
-    assert "Traceback" not in done.stderr
+    assert completed.returncode == 0, completed.stderr[-2000:]
+    assert completed.stdout.strip()
+    assert "Traceback" not in completed.stderr
     if command == "make recommend":
-        assert _ranks(done.stdout) == _ranks(SHOWN) == [1, 2, 3, 4, 5]
-        assert "degraded" not in done.stdout
+        assert _ranks(completed.stdout) == _ranks(EXAMPLE_TABLE) == [1, 2, 3, 4, 5]
+        assert "degraded" not in completed.stdout
 
 
 def test_python_of_the_readme_prints_five_explained_films(
     movies_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """vLLM spawns a child that would import the script again; it must not need a main guard."""
+    """The script needs no main guard, although vLLM starts a child process."""
     script = tmp_path / "readme.py"
     script.write_text(PYTHON[0], encoding="utf-8")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(script)],
         env=movies_environment,
         capture_output=True,
@@ -61,18 +63,12 @@ def test_python_of_the_readme_prints_five_explained_films(
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = done.stdout.strip().splitlines()
+    assert completed.returncode == 0, completed.stderr[-2000:]
+    lines = completed.stdout.strip().splitlines()
     assert len(lines) == 5
     assert all(re.search(r"0\.\d+ \S", line) for line in lines)
 
 
-def test_every_folder_of_the_tree_exists() -> None:
-    tree = README.split("## The tree")[1]
-    for folder in re.findall(r"^\s*([a-z]+)/ ", tree, flags=re.MULTILINE):
-        assert (ROOT / folder).is_dir() or (ROOT / "recsys" / folder).is_dir(), folder
-
-
 def _ranks(table: str) -> list[int]:
-    """Numbers at the start of the table's rows that carry a score bar."""
+    """Return the ranks of the table's rows that have a score bar."""
     return [int(rank) for rank in re.findall(r"^\W*(\d+)\s+[█░]+ ", table, flags=re.MULTILINE)]

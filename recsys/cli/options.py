@@ -1,0 +1,138 @@
+"""Options that several commands share, and how their texts are parsed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from recsys.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from recsys.types import Filter
+
+DomainOption = Annotated[str, typer.Option("--domain", "-d", help="Name or folder of the domain.")]
+UserOption = Annotated[str | None, typer.Option("--user", "-u", help="Id of a user in the store.")]
+LikedOption = Annotated[
+    list[str] | None, typer.Option("--liked", help="Title or id of an item that the user likes; repeatable.")
+]
+DislikedOption = Annotated[
+    list[str] | None,
+    typer.Option("--disliked", help="Title or id of an item that the user dislikes; repeatable."),
+]
+AtOption = Annotated[
+    str | None, typer.Option("--at", help="Time: ISO 8601, or a phrase such as 'Friday 21:00' or 'tonight'.")
+]
+PlaceOption = Annotated[
+    str | None, typer.Option("--place", help="Place: zip code, 'city, state', or 'latitude, longitude'.")
+]
+WishOption = Annotated[str, typer.Option("--wish", help="What the user wants now, in plain words.")]
+FactOption = Annotated[
+    list[str] | None,
+    typer.Option("--fact", help="Another fact of the context, such as weather=rain; repeatable."),
+]
+CandidatesOption = Annotated[
+    int | None, typer.Option("--n-candidates", help="Number of candidates that the model ranks.")
+]
+StrategyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy", help="How to rank: pointwise, listwise, title, generated or generated-scores."
+    ),
+]
+LanguageOption = Annotated[str | None, typer.Option("--lang", help="Language of the reasons: en or zh.")]
+StyleOption = Annotated[
+    Literal["short", "detailed", "comparative"] | None,
+    typer.Option("--style", help="Style of the reasons; detailed: two sentences."),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option("--where", help="Only items with this attribute, such as genre=Comedy; repeatable."),
+]
+WithoutOption = Annotated[
+    list[str] | None,
+    typer.Option("--without", help="No items with this attribute, such as genre=Horror; repeatable."),
+]
+AtLeastOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at-least", help="Retrieve at least so many candidates with this: 'genre=Drama:3'; repeatable."
+    ),
+]
+YearsOption = Annotated[
+    str, typer.Option("--years", help="Only items of these years: '1990-1999', '1990-' or '-1970'.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def check_strategy(strategy: str | None) -> None:
+    """Raise RequestError for the name of an unknown ranking strategy."""
+    from recsys.ranking import STRATEGIES
+
+    if strategy is not None and strategy not in STRATEGIES:
+        raise RequestError(
+            f"there is no strategy '{strategy}'", hint=f"choose one of: {', '.join(STRATEGIES)}"
+        )
+
+
+def parse_filter(
+    where: Sequence[str] | None, without: Sequence[str] | None, at_least: Sequence[str] | None, years: str
+) -> Filter:
+    """Build a filter from options; values of one attribute are alternatives.
+
+    Args:
+        where: texts such as "genre=Drama".
+        without: texts such as "genre=Horror".
+        at_least: texts such as "genre=Drama:3".
+        years: "1990-1999", "1990-", "-1970", "1994" or "".
+
+    Raises:
+        RequestError: a text is not of this form.
+    """
+    from recsys.types import AtLeast, Filter
+
+    first, dash, last = years.partition("-")
+    if not all(part.strip().isdigit() or not part.strip() for part in (first, last)):
+        raise RequestError(f"'{years[:40]}' is not a range of years", hint="write --years 1990-1999")
+    quotas = []
+    for text in at_least or []:
+        pair, _, number = text.rpartition(":")
+        if not number.isdigit() or int(number) < 1:
+            raise RequestError(f"'{text[:80]}' does not say how many", hint="write --at-least genre=Drama:3")
+        quotas += [
+            AtLeast(attribute=attribute, values=values, n=int(number))
+            for attribute, values in _values_by_attribute([pair]).items()
+        ]
+    return Filter(
+        where=_values_by_attribute(where),
+        without=_values_by_attribute(without),
+        year_from=int(first) if first.strip() else None,
+        year_to=int(last) if last.strip() else int(first) if first.strip() and not dash else None,
+        at_least=tuple(quotas),
+    )
+
+
+def _values_by_attribute(pairs: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """Parse ["genre=Drama", "genre=War"] to {"genre": ("Drama", "War")}."""
+    values: dict[str, tuple[str, ...]] = {}
+    for pair in pairs or []:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise RequestError(
+                f"'{pair[:80]}' has no value", hint="write attribute=value, such as genre=Drama"
+            )
+        values[name.strip()] = (*values.get(name.strip(), ()), value.strip())
+    return values
+
+
+def parse_facts(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Parse ["weather=rain"] to {"weather": "rain"}. Raises RequestError."""
+    facts = {}
+    for pair in pairs or []:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise RequestError(f"'{pair[:80]}' is not a fact", hint="write --fact name=value")
+        facts[name.strip()] = value.strip()
+    return facts
