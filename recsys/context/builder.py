@@ -102,7 +102,7 @@ def _time_facts(
     moment = parse_time(at, _zone(zoned), now)
     notes = ("time zone taken from the user's home",) if zoned and zoned is not place else ()
     weekday = WEEKDAYS[moment.time.weekday()]
-    facts = {
+    facts: dict[str, object] = {
         "time": moment.time,
         "hour": moment.time.hour if moment.precision == "time" else None,
         "part_of_day": None if moment.precision == "day" else part_of_day(moment.time.hour),

@@ -1,4 +1,4 @@
-"""`build_context`: what a person says about time and place, and what follows from it."""
+"""`build_context`: times and places as people write them, and what follows from them."""
 
 from __future__ import annotations
 
@@ -266,8 +266,8 @@ def test_parts_of_day_begin_and_end_where_documented() -> None:
 
 
 def test_the_weekend_is_saturday_and_sunday() -> None:
-    said = {text: at(text).weekend for text in ("Friday 21:00", "Saturday", "Sunday 23:00", "Monday")}
-    assert said == {"Friday 21:00": False, "Saturday": True, "Sunday 23:00": True, "Monday": False}
+    is_weekend = {text: at(text).weekend for text in ("Friday 21:00", "Saturday", "Sunday 23:00", "Monday")}
+    assert is_weekend == {"Friday 21:00": False, "Saturday": True, "Sunday 23:00": True, "Monday": False}
 
 
 def test_seasons_are_turned_round_south_of_the_equator() -> None:
@@ -352,8 +352,8 @@ def test_warnings_of_dateparser_stay_inside(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_importing_the_module_loads_no_parser() -> None:
     code = "import sys, recsys.context.builder; print({'dateparser', 'zipcodes', 'numpy'} & set(sys.modules))"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "set()"
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "set()"
 
 
 def test_a_context_survives_json() -> None:

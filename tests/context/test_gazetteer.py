@@ -1,4 +1,4 @@
-"""`find_place`: what a person may type for a place, and what is known of it."""
+"""`find_place`: places as people write them, and domains with a locality."""
 
 from __future__ import annotations
 
@@ -254,8 +254,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
     """The generated town, retrieved by its own channels, without a model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WHYREC_DATA_DIR", str(tmp_path_factory.mktemp("town")))
-        domain, own = load_domain("places"), Settings()
-        store = Store(own.database_url)
+        domain, town_settings = load_domain("places"), Settings()
+        store = Store(town_settings.database_url)
         import_domain(domain, store)
         items = store.items(domain.name)
         retriever, _ = build_retriever(
@@ -263,10 +263,10 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recommender]:
             EventLog.of(store.interactions(domain.name), [item.id for item in items], domain.feedback),
             HashEmbedder(),
             domain.retriever,
-            own.retriever_folder(domain.name),
+            town_settings.retriever_folder(domain.name),
             event_contexts=lambda: event_contexts(store, domain),
         )
-        with Recommender(domain, own, store, Catalog(items), retriever) as recommender:
+        with Recommender(domain, town_settings, store, Catalog(items), retriever) as recommender:
             yield recommender
 
 
@@ -306,10 +306,10 @@ def test_wrong_town_or_source_is_a_configuration_error_that_names_it(
 ) -> None:
     lines = [f"[{section}]"]
     for key, value in table.items():
-        found = json.dumps(value)
+        value_text = json.dumps(value)
         if isinstance(value, dict):
-            found = "{" + ", ".join(f"{name} = {json.dumps(at)}" for name, at in value.items()) + "}"
-        lines.append(f"{key} = {found}")
+            value_text = "{" + ", ".join(f"{name} = {json.dumps(at)}" for name, at in value.items()) + "}"
+        lines.append(f"{key} = {value_text}")
     folder = write_films(tmp_path / "wrong", toml=DOMAIN + "\n".join(lines) + "\n")
     with pytest.raises(ConfigError) as caught:
         load_domain(folder)

@@ -83,15 +83,15 @@ def facts(site: Site | None, context: Context) -> dict[str, str]:
 def test_a_candidate_is_told_how_far_it_is_and_whether_it_is_open() -> None:
     site = Site(latitude=44.98, longitude=-93.26, hours="Mo-Fr 08:00-18:00")
 
-    def told(when: str, place: str = "Lakeside") -> dict[str, str]:
+    def facts_at(when: str, place: str = "Lakeside") -> dict[str, str]:
         return facts(site, build_context(at=when, place=place, domain=DOMAIN))
 
-    assert told("2025-07-04T09:00") == {"distance": "4.5 km", "open": "now"}
-    assert told("2025-07-04T06:00", "Old Quay") == {"distance": "0.0 km", "open": "at 08:00"}
-    assert told("2025-07-04T19:00")["open"] == "not today"
-    assert told("2025-07-05T09:00")["open"] == "not today"
-    assert told("2025-07-04") == {"distance": "4.5 km"}
-    assert told("2025-07-04T09:00", "New York, New York")["distance"].replace(",", "").startswith("16")
+    assert facts_at("2025-07-04T09:00") == {"distance": "4.5 km", "open": "now"}
+    assert facts_at("2025-07-04T06:00", "Old Quay") == {"distance": "0.0 km", "open": "at 08:00"}
+    assert facts_at("2025-07-04T19:00")["open"] == "not today"
+    assert facts_at("2025-07-05T09:00")["open"] == "not today"
+    assert facts_at("2025-07-04") == {"distance": "4.5 km"}
+    assert facts_at("2025-07-04T09:00", "New York, New York")["distance"].replace(",", "").startswith("16")
 
 
 def test_what_is_not_known_is_not_told() -> None:

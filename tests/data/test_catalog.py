@@ -1,4 +1,4 @@
-"""Items are found by what a person types."""
+"""Items are found by titles as people write them."""
 
 from __future__ import annotations
 

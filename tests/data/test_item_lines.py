@@ -38,7 +38,7 @@ def test_an_item_that_was_shown_can_be_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{", "row 2: not valid JSON"),
         ("[1]", "row 2: expected a JSON object"),
@@ -58,11 +58,11 @@ def test_an_item_that_was_shown_can_be_read_again(tmp_path: Path) -> None:
         ('{"id": "fine", "title": "Twin"}', "row 2, field 'id': 'fine' is in line 1 already"),
     ],
 )
-def test_a_wrong_line_is_named_with_its_field(line: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_line_is_named_with_its_field(line: str, message: str, tmp_path: Path) -> None:
     path = written(tmp_path, '{"id": "fine", "title": "Fine"}\n' + line + "\n")
     with pytest.raises(DataError) as caught:
         read_item_lines(path)
-    assert f"{path}, {said}" in caught.value.message
+    assert f"{path}, {message}" in caught.value.message
     assert caught.value.hint
 
 

@@ -1,4 +1,4 @@
-"""A catalogue that changes under a running recommender."""
+"""A catalog that changes while the recommender runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def other(settings: Settings, recommender: Recommender) -> Iterator[Store]:
         yield store
 
 
-def found(recommender: Recommender, user: str | None = "ann", **options: Any) -> list[str]:
+def candidate_ids(recommender: Recommender, user: str | None = "ann", **options: Any) -> list[str]:
     """Ids of everything that is left to recommend to a user."""
     answer: Recommendations = recommender.recommend(user, k=1, n_candidates=50, reasons=False, **options)
     assert len(answer) == 1
@@ -37,21 +37,23 @@ def found(recommender: Recommender, user: str | None = "ann", **options: Any) ->
 
 def title(recommender: Recommender, item_id: str) -> str:
     prepared = recommender.prepare("new", k=1, n_candidates=50)
-    return next(one.item.title for one in prepared.request.candidates if one.item.id == item_id)
+    return next(
+        candidate.item.title for candidate in prepared.request.candidates if candidate.item.id == item_id
+    )
 
 
 def test_a_new_item_is_found_by_the_next_request(recommender: Recommender) -> None:
-    assert "f13" not in found(recommender)
+    assert "f13" not in candidate_ids(recommender)
     change = recommender.add_items([SOLARIS])
     assert (change.items.added, change.items.updated, change.removed) == (1, 0, 0)
-    assert "f13" in found(recommender)
-    assert found(recommender, None, liked=["Solaris"])
+    assert "f13" in candidate_ids(recommender)
+    assert candidate_ids(recommender, None, liked=["Solaris"])
     assert recommender.catalog.find("solaris") == SOLARIS
 
 
 def test_a_new_item_comes_first_for_the_wish_that_describes_it(recommender: Recommender) -> None:
     recommender.add_items([film("f13", "Solaris")])
-    assert found(recommender, "new", wish="Solaris")[0] == "f13"
+    assert candidate_ids(recommender, "new", wish="Solaris")[0] == "f13"
 
 
 def test_only_what_is_new_is_embedded(recommender: Recommender) -> None:
@@ -79,7 +81,7 @@ def test_a_deleted_item_is_gone_and_its_events_are_skipped(recommender: Recommen
         "f2",
     ]
     recommender.remove_items(["f3", "f9"])
-    assert not {"f3", "f9"} & set(found(recommender, "new"))
+    assert not {"f3", "f9"} & set(candidate_ids(recommender, "new"))
     assert [entry.item.id for entry in recommender.prepare("ann").request.history] == ["f4", "f10", "f2"]
     assert not {"f3", "f9"} & {item.id for item in recommender.store.items("films")}
     text: TextIndex = recommender.retriever.state.channels["text"].index  # type: ignore[attr-defined]
@@ -91,25 +93,25 @@ def test_a_deleted_item_can_come_back(recommender: Recommender) -> None:
     alien = recommender.catalog.by_id("f3")
     recommender.remove_items(["f3"])
     assert recommender.add_items([alien]).items.added == 1
-    assert "f3" in found(recommender, "new")
-    assert "f3" not in found(recommender, "ann"), "ann has met it"
+    assert "f3" in candidate_ids(recommender, "new")
+    assert "f3" not in candidate_ids(recommender, "ann"), "ann has met it"
 
 
 def test_what_another_process_changed_is_seen_by_the_next_request(
     recommender: Recommender, other: Store
 ) -> None:
-    found(recommender)
+    candidate_ids(recommender)
     other.put_items("films", [SOLARIS, film("f1", "Toy Story, restored")])
     other.remove_items("films", ["f12"])
-    assert "f13" in found(recommender, "new")
-    assert "f12" not in found(recommender, "new")
+    assert "f13" in candidate_ids(recommender, "new")
+    assert "f12" not in candidate_ids(recommender, "new")
     assert title(recommender, "f1") == "Toy Story, restored"
 
 
 def test_changes_here_and_elsewhere_do_not_hide_each_other(recommender: Recommender, other: Store) -> None:
     other.put_items("films", [SOLARIS])
     recommender.add_items([film("f14", "Stalker", "Sci-Fi")])
-    assert {"f13", "f14"} <= set(found(recommender))
+    assert {"f13", "f14"} <= set(candidate_ids(recommender))
 
 
 def test_nothing_is_read_again_where_nothing_changed(
@@ -117,7 +119,7 @@ def test_nothing_is_read_again_where_nothing_changed(
 ) -> None:
     recommender.add_items([SOLARIS])
     monkeypatch.setattr(recommender.store, "items", lambda domain: pytest.fail("the items are read again"))
-    assert "f13" in found(recommender)
+    assert "f13" in candidate_ids(recommender)
 
 
 def test_after_a_restart_the_changes_are_there(
@@ -127,8 +129,8 @@ def test_after_a_restart_the_changes_are_there(
     recommender.remove_items(["f3"])
     monkeypatch.setattr("tests.fakes.import_domain", lambda *words, **options: None)
     with build_recommender(films, settings, ScriptedEngine()) as again:
-        assert {"f13"} <= set(found(again, "new"))
-        assert "f3" not in found(again, "new")
+        assert {"f13"} <= set(candidate_ids(again, "new"))
+        assert "f3" not in candidate_ids(again, "new")
         assert title(again, "f1") == "Toy Story, restored"
         assert [entry.item.id for entry in again.prepare("ann").request.history] == ["f4", "f10", "f2"]
 
@@ -141,7 +143,7 @@ def test_an_import_brings_a_deleted_item_back(recommender: Recommender, films: D
         ).result.items.added
         == 1
     )
-    assert "f3" in found(recommender, "new")
+    assert "f3" in candidate_ids(recommender, "new")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_an_unknown_id_removes_nothing(recommender: Recommender) -> None:
     with pytest.raises(UnknownItem, match="f99"):
         recommender.remove_items(["f3", "f99"])
     assert recommender.catalog.get("f3")
-    assert "f3" in found(recommender, "new")
+    assert "f3" in candidate_ids(recommender, "new")
 
 
 def test_the_last_items_cannot_be_removed(recommender: Recommender) -> None:
@@ -179,7 +181,7 @@ def test_what_the_embedder_refuses_is_tried_again_by_the_next_request(
         with pytest.raises(ModelError):
             recommender.add_items([SOLARIS])
         assert recommender.catalog.get("f13") is None, "catalogue and retriever stay alike"
-    assert "f13" in found(recommender)
+    assert "f13" in candidate_ids(recommender)
 
 
 def test_requests_go_on_while_items_come_and_go(recommender: Recommender) -> None:
@@ -192,7 +194,7 @@ def test_requests_go_on_while_items_come_and_go(recommender: Recommender) -> Non
         try:
             while not stop.is_set():
                 request = recommender.prepare("new", k=1, n_candidates=50).request
-                seen.add(frozenset(one.item.id for one in request.candidates))
+                seen.add(frozenset(candidate.item.id for candidate in request.candidates))
         except BaseException as error:
             failed.append(error)
 

@@ -1,4 +1,4 @@
-"""Files of every format -> the same rows; files that are wrong -> the line that is."""
+"""Files of every format give the same rows, and malformed files the line that is wrong."""
 
 from __future__ import annotations
 

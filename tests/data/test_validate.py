@@ -1,4 +1,4 @@
-"""Rows -> items, users and interactions: what is an error, what is counted, what is just data."""
+"""Validation of rows: what is an error, what is counted, and what is accepted."""
 
 from __future__ import annotations
 
@@ -222,16 +222,16 @@ def test_an_unknown_home_is_an_error_unless_it_may_be_missing(tmp_path: Path) ->
 
 
 def test_each_place_is_looked_up_once(tmp_path: Path) -> None:
-    asked: list[str] = []
+    resolved: list[str] = []
 
     def resolve_none(text: str) -> Place | None:
-        asked.append(text)
+        resolved.append(text)
         return None
 
     users = "id,age,home\n" + "".join(f"u{n},20,{n % 2}\n" for n in range(10))
     domain = make_domain(tmp_path, users=users, events=None, user_columns={"home": lenient("home")})
     batch = read_domain(domain, resolve_place=resolve_none)
-    assert asked == ["0", "1"]
+    assert resolved == ["0", "1"]
     assert batch.report.missing == {"home": 10}
 
 
@@ -268,8 +268,8 @@ def test_found_values_are_shortened_in_messages(tmp_path: Path) -> None:
 
 def test_progress_tells_of_every_table(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    read_domain(make_domain(tmp_path), lambda *told: seen.append(told), resolve_place=resolve)
-    assert [told for told in seen if told[1] == told[2]] == [
+    read_domain(make_domain(tmp_path), lambda *call: seen.append(call), resolve_place=resolve)
+    assert [call for call in seen if call[1] == call[2]] == [
         ("reading items", 2, 2),
         ("reading users", 2, 2),
         ("reading interactions", 3, 3),
@@ -305,8 +305,8 @@ def test_any_title_and_attribute_comes_through_csv_and_store(
     with Store("sqlite://") as store:
         domain = make_domain(tmp_path, table, None, None, item_columns={**BARE, **genres})
         import_domain(domain, store)
-        found = store.items("films")
-    assert found == [
+        items = store.items("films")
+    assert items == [
         Item(
             id=f"{number:02}",
             title=collapse(title),
