@@ -1,4 +1,4 @@
-"""Settings of an installation: where things lie, and which models run."""
+"""Settings of an installation: where files are kept, and which models run."""
 
 from __future__ import annotations
 
@@ -16,30 +16,38 @@ PACKAGED_EMBEDDER = "all-minilm-l6-v2"
 
 
 class Settings(BaseSettings):
-    """Where things lie on this machine and which models run. `WHYREC_<NAME>`."""
+    """Where files are kept on this machine and which models run. Set by `WHYREC_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="WHYREC_", extra="forbid", frozen=True)
 
-    cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("whyrec")))
-    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("whyrec")))
-    store_url: str = ""
+    cache_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("whyrec")),
+        description="what can be made again: unpacked and merged models, caches of evaluations",
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("whyrec")),
+        description="the store, retrievers and adapters",
+    )
+    store_url: str = Field("", description="SQLAlchemy URL of the store; '' for an SQLite file in data_dir")
     model: str = Field(PACKAGED_MODEL, description="packaged name, Hugging Face id, or folder")
     embedder: str = Field(PACKAGED_EMBEDDER, description="packaged name, Hugging Face id, or folder")
     engine: str = Field("vllm", description="'vllm' in this process, or the URL of a `vllm serve`")
-    api_key: str = Field("", description="for a remote engine")
+    api_key: str = Field("", description="sent to a remote engine")
     adapter: str = Field(
         "", description="'' the domain's default, 'none', an adapter's domain@sha, or a LoRA folder"
     )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="type of weights and activations; 'auto' as the weights are"
+    )
     quantization: Literal["", "int8", "fp8", "awq", "gptq"] = Field(
         "",
-        description="'' as the weights are; 'int8' made of plain weights, on a CPU too; 'fp8' by vLLM while "
-        "loading, on a GPU; 'awq' and 'gptq' (int4) only say what the weights must be",
+        description="'' as the weights are; 'int8' made from plain weights, on a CPU too; 'fp8' by vLLM "
+        "while loading, on a GPU; 'awq' and 'gptq' (int4) only state what the weights must be",
     )
-    max_model_len: int = Field(4096, ge=256)
-    kv_cache_gb: float = Field(2.0, gt=0, description="CPU only, GiB")
+    max_model_len: int = Field(4096, ge=256, description="most tokens of a prompt and its answer")
+    kv_cache_gb: float = Field(2.0, gt=0, description="size of the KV cache in GiB, on a CPU only")
     compile: bool = Field(False, description="compile the model: slower start, about 10 % faster requests")
-    timeout_s: float = Field(120.0, gt=0, description="one engine call")
+    timeout_s: float = Field(120.0, gt=0, description="most seconds of one engine call")
 
     @field_validator("adapter", mode="before")
     @classmethod
@@ -52,14 +60,15 @@ class Settings(BaseSettings):
         return self.store_url or f"sqlite:///{self.data_dir / 'whyrec.db'}"
 
     def retriever_folder(self, domain: str) -> Path:
-        """Where the text index, the fitted channels and the weights of a domain are kept."""
+        """Return the folder of the text index, fitted channels and weights of a domain."""
         return self.data_dir / "retrievers" / domain
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment, with keyword overrides.
+    """Read the settings from the environment; keywords override it.
 
-    Raises ConfigError naming each wrong variable.
+    Raises:
+        ConfigError: A value is wrong; the message names each such variable.
     """
     try:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})

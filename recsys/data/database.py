@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
 
 from recsys.errors import MissingDependency, StoreError
-from recsys.utils.tracing import watched
+from recsys.utils.tracing import traced
 
 EXAMPLES = 'for example "sqlite:///folder/whyrec.db" or "postgresql+psycopg://user@host/database"'
 
@@ -276,7 +276,7 @@ def transaction(
         StoreError: The database reported an error, or holds a row that cannot be read.
     """
     try:
-        with watched("store", writes=writes), engine.connect() as connection:
+        with traced("store", writes=writes), engine.connect() as connection:
             connection.execution_options(writes=writes, wait=wait, exclusive=exclusive)
             if connection.dialect.name == "postgresql":
                 # As in SQLite: a reader sees one snapshot, a writer sees what writers before it committed.

@@ -201,8 +201,8 @@ class BatchScheduler:
             return
         callers = {request_id: call for call in self._running for request_id in call.running}
         for output in outputs:
-            if output.finished and (call := callers.get(output.request_id)):
-                call.answers.put((call.running.pop(output.request_id), output))
+            if output.finished and (caller := callers.get(output.request_id)):
+                caller.answers.put((caller.running.pop(output.request_id), output))
         share = (time.monotonic() - began) / len(self._running)
         for call in list(self._running):
             call.spent += share

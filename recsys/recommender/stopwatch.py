@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from recsys.utils.tracing import watched
+from recsys.utils.tracing import traced
 
 
 class Stopwatch:
@@ -20,7 +20,7 @@ class Stopwatch:
         """Measure what runs inside."""
         begun = time.perf_counter()
         try:
-            with watched(name):
+            with traced(name):
                 yield
         finally:
             self._seconds[name] = time.perf_counter() - begun

@@ -1,6 +1,6 @@
 """Text of users, items and models made harmless: data, never instruction.
 
-What it is held against is in `recsys/evaluation/robustness/attacks.toml`.
+The attacks it is tested against are in `recsys/evaluation/robustness/attacks.toml`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import unicodedata
 from functools import lru_cache
 
 TEXT_LIMIT = 300  # characters of one title, attribute, wish or profile value shown to a model
-MAX_MARKS = 4  # accents on one letter; no language needs more, stacked ones hide what is below
+MAX_MARKS = 4  # accents on one letter; no language needs more, and stacked ones hide the lines below
 
 # Unicode categories never shown: control, format (zero-width, bidi, tags), surrogate, private, unassigned.
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
-# Signs of other categories that show nothing, variation selectors among them: bytes can be hidden in those.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}
+# Invisible characters of other categories, such as variation selectors, which can hide bytes.
 _BLANK = frozenset(
     map(
         chr,
@@ -36,19 +36,19 @@ _BLANK = frozenset(
         ),
     )
 )
-# Look-alikes of "<", "|" and ">" that NFKC leaves as they are.
+# Look-alikes of "<", "|" and ">" that NFKC does not fold.
 _LESS = "<\u02c2\u1438\u2039\u276e\u27e8\u3008"
 _BAR = "|\u00a6\u01c0\u05c0\u2016\u2223\u23d0\u2502\u2503\u2758\u4e28"
 _MORE = ">\u02c3\u1433\u203a\u276f\u27e9\u3009"
 
-# A role at the beginning of a line, which reads as a turn of its own. One-line titles have none.
+# A role at the beginning of a line, which reads as a turn of a chat. One-line titles have none.
 _TURN = re.compile(
     r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029][\s#*>-]*"
     r"(system|assistant|user|human|developer|tool|model|ai|bot|instructions?|input|output|response)\W{0,3}:",
     re.IGNORECASE,
 )
 _NEUTRAL = (
-    # <|im_start|>, <|start_header_id|>, <|User|> ..., with any bars and brackets that look so
+    # <|im_start|>, <|start_header_id|>, <|User|> ..., with any look-alikes of bars and brackets
     (re.compile(rf"[{_LESS}]\s*[{_BAR}]"), "("),
     (re.compile(rf"[{_BAR}]\s*[{_MORE}]"), ")"),
     # <s>, </s>, <start_of_turn>, <<SYS>>, <think>, and HTML: tags with attributes, comments
@@ -60,7 +60,7 @@ _NEUTRAL = (
         ),
         r"(\1)",
     ),
-    # {{ }}, {% %}, {h1}: Jinja and our own placeholders; <% of others
+    # {{ }}, {% %}, {h1}: Jinja and placeholders of reasons; <% of other languages
     (re.compile(r"\{[{%]?|<%"), "("),
     (re.compile(r"[}%]?\}"), ")"),
     # Headings, fences and rules of Markdown; its links and images, which a client might load
@@ -71,26 +71,26 @@ _NEUTRAL = (
 
 
 def clean_text(value: object, limit: int = TEXT_LIMIT) -> str:
-    """Text of a user, an item or a model made harmless: data, never instruction.
+    """Make text of a user, an item or a model harmless: data, never instruction.
 
-    Compatibility forms are folded (full-width and other look-alike letters), what cannot be
-    seen is dropped (control, bidi, zero-width and tag characters, variation selectors), white
-    space collapsed to one line, and the length capped. Marks of chat formats, of templates and
-    of Markdown are broken up: they become round brackets instead of nothing, so that what stood
-    around one cannot close up to another. Cleaning twice is cleaning once.
+    Compatibility forms are folded (full-width and other look-alike letters), invisible
+    characters are dropped (control, bidi, zero-width and tag characters, variation selectors),
+    white space is collapsed to one line, and the length is capped. Marks of chat formats, of
+    templates and of Markdown are broken up: they become round brackets instead of nothing, so
+    that the text around one cannot close up to another. Cleaning is idempotent.
     """
     return _clean(str(value)[: limit * 4], limit)
 
 
 def forget() -> None:
-    """Drop the texts that are remembered to be quick: wishes and profiles are among them."""
+    """Clear the cache of cleaned texts: wishes and profiles are among them."""
     _clean.cache_clear()
 
 
-@lru_cache(maxsize=20_000)  # the titles of a catalogue are shown again and again
+@lru_cache(maxsize=20_000)  # the titles of a catalogue recur in every request
 def _clean(text: str, limit: int) -> str:
     before = None
-    while text != before:  # what a step removes can bring together what an earlier one looks for
+    while text != before:  # removing characters can join those that an earlier step looks for
         before, text = text, _pass(text, limit)
     return text
 
@@ -104,12 +104,12 @@ def _pass(text: str, limit: int) -> str:
 
 
 def visible(text: str) -> str:
-    """Without what shows nothing, and with at most MAX_MARKS accents on one letter."""
+    """Remove invisible characters, and accents beyond MAX_MARKS on one letter."""
     kept, marks = [], 0
     for char in text:
         category = unicodedata.category(char)
         marks = marks + 1 if category in ("Mn", "Me") else 0
-        seen = char.isspace() or (category not in _UNSEEN and char not in _BLANK)
-        if seen and marks <= MAX_MARKS:
+        shows = char.isspace() or (category not in _INVISIBLE and char not in _BLANK)
+        if shows and marks <= MAX_MARKS:
             kept.append(char)
     return "".join(kept)

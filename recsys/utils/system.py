@@ -1,6 +1,6 @@
 """What this machine offers: modules that can be imported, processor, memory, GPU driver.
 
-Reads only; a container's limits count as the machine's.
+Nothing is changed; a container's limits count as the machine's.
 """
 
 from __future__ import annotations
@@ -21,57 +21,56 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class ModuleImport:
-    """What came of importing a module in a process of its own. `error` is "" when it worked."""
+    """The outcome of importing a module in a process of its own."""
 
     version: str = ""
-    error: str = ""
+    error: str = ""  # "" when it worked
     missing: bool = False
-    gpu: str = ""
-    """Name of the first GPU that torch can use."""
+    gpu: str = ""  # name of the first GPU that torch can use
 
 
 _PROBE = """
 import importlib, json, sys
 for name in sys.argv[1:]:
-    found = {}
+    outcome = {}
     try:
         module = importlib.import_module(name)
-        found["version"] = str(getattr(module, "__version__", ""))
+        outcome["version"] = str(getattr(module, "__version__", ""))
         if name == "torch" and module.cuda.is_available():
-            found["gpu"] = module.cuda.get_device_name(0)
+            outcome["gpu"] = module.cuda.get_device_name(0)
     except BaseException as error:
-        found["error"] = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
-        found["missing"] = isinstance(error, ModuleNotFoundError) and error.name == name
-    print("\\n@probe " + json.dumps([name, found]), flush=True)
+        outcome["error"] = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+        outcome["missing"] = isinstance(error, ModuleNotFoundError) and error.name == name
+    print("\\n@probe " + json.dumps([name, outcome]), flush=True)
 """
 
 
 def import_each(modules: Sequence[str]) -> dict[str, ModuleImport]:
-    """Import each module in a child process: one that crashes on this processor crashes only there."""
+    """Import each module in a child process, where one that crashes on this processor does no harm."""
     results: dict[str, ModuleImport] = {}
     while waiting := [module for module in modules if module not in results]:
         before = len(results)
         code, output = _run_probe(waiting)
         for line in output.splitlines():
             if line.startswith("@probe "):
-                name, found = json.loads(line.removeprefix("@probe "))
-                results[name] = ModuleImport(**found)
-        if len(results) - before < len(waiting):  # it died over the first that it did not report
-            victim = next(module for module in waiting if module not in results)
-            results[victim] = ModuleImport(error=f"importing it ends the process ({_ending(code)})")
+                name, outcome = json.loads(line.removeprefix("@probe "))
+                results[name] = ModuleImport(**outcome)
+        if len(results) - before < len(waiting):  # the first module without a report ended the process
+            crashing = next(module for module in waiting if module not in results)
+            results[crashing] = ModuleImport(error=f"importing it ends the process ({_ending(code)})")
     return results
 
 
 def _run_probe(modules: Sequence[str]) -> tuple[int | None, str]:
     command = [sys.executable, "-P", "-c", _PROBE, *modules]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=300
         )
     except subprocess.TimeoutExpired as error:
-        seen: Any = error.stdout or b""
-        return None, seen.decode(errors="replace") if isinstance(seen, bytes) else seen
-    return done.returncode, done.stdout
+        output: Any = error.stdout or b""
+        return None, output.decode(errors="replace") if isinstance(output, bytes) else output
+    return process.returncode, process.stdout
 
 
 def _ending(code: int | None) -> str:
@@ -81,7 +80,7 @@ def _ending(code: int | None) -> str:
 
 
 def cpu_flags() -> set[str]:
-    """Features of the processor; empty where nothing tells."""
+    """Read the features of the processor; empty where the system does not list them."""
     try:
         text = CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -91,7 +90,7 @@ def cpu_flags() -> set[str]:
 
 
 def cpu_quota() -> float:
-    """Cores that a container may use; 0 when nothing limits it."""
+    """Read how many cores a container may use; 0 without a limit."""
     try:
         quota, period = (CGROUP / "cpu.max").read_text(encoding="utf-8").split()[:2]
         return int(quota) / int(period)
@@ -100,7 +99,7 @@ def cpu_quota() -> float:
 
 
 def _used_memory() -> int:
-    """Bytes that a container uses, without the file cache it could give up."""
+    """Read how many bytes a container uses, without the file cache that can be freed."""
     try:
         lines = (CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -117,12 +116,12 @@ def _number(path: Path) -> int:
 
 
 def has_nvidia_driver() -> bool:
-    """Whether the kernel has an NVIDIA driver loaded."""
+    """Tell whether the kernel has an NVIDIA driver loaded."""
     return NVIDIA_DRIVER.exists()
 
 
 def available_memory() -> float:
-    """Bytes that can still be had, inside the limit of a container."""
+    """Measure the free memory in bytes, inside the limit of a container."""
     import psutil
 
     free = float(psutil.virtual_memory().available)

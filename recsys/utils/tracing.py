@@ -1,7 +1,7 @@
-"""The stages of a request, told to whoever watches it: nobody, unless a surface asks.
+"""The stages of a request, reported to an observer if a surface sets one.
 
-A stage is told once it has ended, with its times: reasons of a stream are written over many calls,
-each in a thread and a context of its own, so that nothing can be opened in one and closed in another.
+A stage is reported once it has ended, with its times: the reasons of a stream are written over many
+calls, each in its own thread and context, so that a span cannot be opened in one and closed in another.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Work that ended: `begun` and `ended` in ns since 1970, `error` if it raised, whether it `writes` to the store."""
+    """Work that has ended."""
 
     name: str
-    begun: int
-    ended: int
-    error: BaseException | None = None
-    writes: bool = False
+    start_ns: int  # since 1970
+    end_ns: int
+    error: BaseException | None = None  # that it raised
+    writes: bool = False  # to the store
 
 
-watcher: ContextVar[Callable[[Stage], None] | None] = ContextVar("watcher", default=None)
-"""Who is told in this context, and in the threads that start with a copy of it."""
+observer: ContextVar[Callable[[Stage], None] | None] = ContextVar("observer", default=None)
+"""Called with each stage of this context, and of the threads that start with a copy of it."""
 
 
 @contextmanager
-def watched(name: str, *, writes: bool = False) -> Iterator[None]:
-    """Tell the watcher of this context, if it has one, of the work within."""
-    tell = watcher.get()
-    if tell is None:
+def traced(name: str, *, writes: bool = False) -> Iterator[None]:
+    """Report the work within to the observer of this context, if it has one."""
+    report = observer.get()
+    if report is None:
         yield
         return
-    begun, clock, failed = time.time_ns(), time.perf_counter_ns(), None
+    start, clock, failure = time.time_ns(), time.perf_counter_ns(), None
     try:
         yield
     except BaseException as error:
-        failed = error
+        failure = error
         raise
     finally:
-        tell(Stage(name, begun, begun + time.perf_counter_ns() - clock, failed, writes))
+        report(Stage(name, start, start + time.perf_counter_ns() - clock, failure, writes))

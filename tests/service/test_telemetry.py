@@ -213,11 +213,11 @@ def test_one_request_for_many_users_is_one_span_that_counts_them(watched: Traced
     assert [span.name for span in below].count("rank") == 3
 
 
-def test_probes_have_no_span_and_no_watcher_stays(watched: TracedClient) -> None:
+def test_probes_have_no_span_and_no_observer_stays(watched: TracedClient) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         assert watched.client.get(path).status_code == 200
     assert watched.kept.get_finished_spans() == ()
-    assert tracing.watcher.get() is None
+    assert tracing.observer.get() is None
 
 
 # --- what the environment asks for ------------------------------------------------

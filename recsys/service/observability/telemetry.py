@@ -70,7 +70,7 @@ async def shut_down(provider: TracerProvider) -> None:
 
 def record_answer(answer: Recommendations | Why) -> None:
     """Add an answer to the span of this request, if there is one."""
-    if isinstance(spans := tracing.watcher.get(), _Spans):
+    if isinstance(spans := tracing.observer.get(), _Spans):
         spans.add(answer)
 
 
@@ -89,7 +89,7 @@ class TracingMiddleware:
             await self._app(scope, receive, send)
             return
         spans = _Spans(self._tracer, scope)
-        token = tracing.watcher.set(spans)
+        token = tracing.observer.set(spans)
 
         async def send_and_note_status(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -103,7 +103,7 @@ class TracingMiddleware:
             failed = error
             raise
         finally:
-            tracing.watcher.reset(token)
+            tracing.observer.reset(token)
             spans.end(scope, failed)
 
 
@@ -131,11 +131,11 @@ class _Spans:
     def __call__(self, stage: tracing.Stage) -> None:
         attributes = {"whyrec.writes": stage.writes} if stage.name == "store" else {}
         span = self._tracer.start_span(
-            stage.name, self._context, attributes=attributes, start_time=stage.begun
+            stage.name, self._context, attributes=attributes, start_time=stage.start_ns
         )
         if stage.error:
             _fail(span, stage.error)
-        span.end(stage.ended)
+        span.end(stage.end_ns)
 
     def add(self, answer: Recommendations | Why) -> None:
         """Count an answer; a request may have several."""

@@ -12,7 +12,7 @@ from anyio import to_thread
 from starlette.types import Receive
 
 from recsys.service.transport.problems import ClientGone, Overloaded
-from recsys.utils.tracing import watched
+from recsys.utils.tracing import traced
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class ConcurrencyLimiter:
         watcher = asyncio.create_task(_cancel_on_disconnect(receive, waiting)) if receive else None
         acquired = False
         try:
-            with watched("queue"), waiting:
+            with traced("queue"), waiting:
                 await self._slots.acquire_on_behalf_of(borrower)
                 acquired = True
         finally:
