@@ -1,4 +1,4 @@
-"""Every measure of reasons fails where it should: a fault is planted in otherwise good answers."""
+"""Every measure of reasons drops when a fault is planted in good answers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from recsys.errors import DataError, RequestError
-from recsys.evaluation.explanations.measures import ReasonRow, Record, Trial, measures, rows_of
+from recsys.evaluation.explanations.measures import ReasonRow, Record, TrialResult, measures, rows_of
 from recsys.evaluation.explanations.references import read_references, reference_shares
 from recsys.evaluation.explanations.statements import Judge
 from recsys.evaluation.explanations.truth import GroundTruth
 from recsys.evaluation.results.meanings import MEANINGS
 from recsys.types import Context, Evidence, Explanation, Interaction, Recommendation, Recommendations, Usage
-from retrieval.embedding import FloatArray
+from retrieval.arrays import FloatArray
 from tests.evaluation.test_statements import judge_of
 from tests.fakes import film
 
@@ -30,7 +30,7 @@ FILMS = {
     )
 }
 USERS = [f"u{n}" for n in range(8)]
-GOOD = Trial(
+GOOD = TrialResult(
     agreement=((0.5, 0.1),),
     comprehensiveness=0.3,
     comprehensiveness_random=0.0,
@@ -43,7 +43,7 @@ GOOD = Trial(
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    """Each person liked two films of two genres."""
+    """Return a judge of a world in which each user liked two films."""
     events = [
         Interaction(user_id=user, item_id=f"seen{(n + step) % 8}", rating=5.0)
         for n, user in enumerate(USERS)
@@ -59,7 +59,7 @@ def feedback() -> Any:
 
 
 def reason(number: int, **changed: Any) -> Explanation:
-    """A true one of user `number` for new film `number`: both have the genre of the film that was liked."""
+    """Return a true reason for film `number`, by a genre that the user liked."""
     liked, genre = FILMS[f"seen{number}"], GENRES[number % 4]
     found: dict[str, Any] = {
         "text": f"You liked {liked.title}, and {FILMS[f'new{number}'].title} has {genre} too.",
@@ -73,7 +73,9 @@ def reason(number: int, **changed: Any) -> Explanation:
     return Explanation(**found | changed)
 
 
-def record(number: int, trial: Trial = GOOD, usage: dict[str, Usage] | None = None, **changed: Any) -> Record:
+def record(
+    number: int, trial: TrialResult = GOOD, usage: dict[str, Usage] | None = None, **changed: Any
+) -> Record:
     line = Recommendation(
         item=FILMS[f"new{number}"], rank=1, score=0.5, explanation=reason(number, **changed)
     )
@@ -98,7 +100,7 @@ def record(number: int, trial: Trial = GOOD, usage: dict[str, Usage] | None = No
 def measured(
     judge: Judge | None, *changed: Record, world: GroundTruth | None = None
 ) -> dict[str, dict[str, float]]:
-    """Good answers of all, but for those that are given in place of the first."""
+    """Measure good answers of all users, with `changed` in place of the first."""
     records = [*changed, *(record(number) for number in range(len(changed), 8))]
     world = world or (judge.world if judge else GroundTruth((), ()))
     return measures(rows_of(records, world), world, judge)
@@ -108,11 +110,11 @@ def value(judge: Judge | None, name: str, *changed: Record) -> float:
     return measured(judge, *changed)[name]["value"]
 
 
-def test_context_that_is_cited_without_cause_or_left_out_with_one_counts(judge: Judge) -> None:
+def test_context_cited_without_effect_or_omitted_despite_one_counts(judge: Judge) -> None:
     right = GOOD.model_copy(update={"context": ((True, True), (False, False))})
     idle = GOOD.model_copy(update={"context": ((True, False),)})
     silent = GOOD.model_copy(update={"context": ((False, True),)})
-    assert "context_precision" not in measured(judge)  # nothing was said of any moment
+    assert "context_precision" not in measured(judge)  # no trial has a context
     records = [record(0, right), record(1, right), record(2, right), record(3, idle)]
     assert value(judge, "context_precision", *records) == 0.75
     assert value(judge, "context_recall", *records) == 1
@@ -168,13 +170,13 @@ def test_false_statements_are_counted_by_kind(judge: Judge) -> None:
     assert found["statement_precision"]["value"] == pytest.approx(22 / 24)
 
 
-def test_citing_at_random_lowers_agreement(judge: Judge) -> None:
+def test_random_citations_lower_agreement(judge: Judge) -> None:
     weak = GOOD.model_copy(update={"agreement": ((0.1, 0.5), (0.1, 0.1))})
     assert value(judge, "ablation_agreement", record(0, weak)) == pytest.approx(7 / 9)
 
 
-def test_reasons_that_cite_no_history_are_left_out_of_what_is_asked_again(judge: Judge) -> None:
-    found = measured(judge, record(0, Trial()))
+def test_reasons_that_cite_no_history_are_left_out_of_ablation_measures(judge: Judge) -> None:
+    found = measured(judge, record(0, TrialResult()))
     assert found["ablation_agreement"]["n"] == found["comprehensiveness"]["n"] == 7
     assert found["sufficiency"]["value"] == pytest.approx(0.1)
 
@@ -195,7 +197,7 @@ def test_distinct_counts_words_and_pairs(judge: Judge) -> None:
     assert found["distinct_2"]["value"] == pytest.approx(2 / 3)
 
 
-def test_naming_one_genre_only_lowers_coverage_and_raises_what_is_in_common(judge: Judge) -> None:
+def test_naming_only_one_genre_lowers_coverage_and_raises_overlap(judge: Judge) -> None:
     same = [record(n, text="It has Comedy.") for n in range(8)]
     good, poor = measured(judge), measured(judge, *same)
     assert (good["fcr"]["value"], poor["fcr"]["value"]) == (1.0, 0.25)
@@ -223,9 +225,9 @@ def test_reason_that_fits_another_candidate_is_not_specific(judge: Judge) -> Non
     assert measured(judge, record(0, nobody))["swap_specificity"]["n"] == 7
 
 
-def test_work_of_evidence_and_reasons_is_held_against_that_of_ranking(judge: Judge) -> None:
-    dear = {"rank": Usage(prompt_tokens=50), "evidence": Usage(prompt_tokens=500), "reasons": Usage()}
-    found = measured(judge, record(0, usage=dear))
+def test_cost_of_evidence_and_reasons_is_relative_to_ranking(judge: Judge) -> None:
+    expensive = {"rank": Usage(prompt_tokens=50), "evidence": Usage(prompt_tokens=500), "reasons": Usage()}
+    found = measured(judge, record(0, usage=expensive))
     assert found["cost_ratio"]["value"] == pytest.approx(1200 / 400)
     assert found["tokens"]["value"] == pytest.approx(1200 / 8)
 
@@ -238,32 +240,32 @@ def test_several_reasons_of_an_answer_share_its_work(judge: Judge) -> None:
     assert found["cost_ratio"]["value"] == pytest.approx(2.0)
 
 
-def test_without_a_judge_and_without_reasons_nothing_is_made_up(judge: Judge) -> None:
+def test_without_a_judge_or_reasons_measures_are_left_out(judge: Judge) -> None:
     assert "statement_precision" not in measured(None, world=judge.world)
     assert measures([], judge.world, judge) == {}
     bare = record(0).answer.recommendations[0].model_copy(update={"explanation": None})
     answer = record(0).answer.model_copy(update={"recommendations": (bare,)})
-    rows: list[ReasonRow] = rows_of([Record(answer=answer, trials=(Trial(),))], judge.world)
+    rows: list[ReasonRow] = rows_of([Record(answer=answer, trials=(TrialResult(),))], judge.world)
     assert rows == []
 
 
 class WordCounts:
-    """Vectors of the words that a text has."""
+    """An embedder that counts words."""
 
     name = "words"
     dimension = 64
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        found = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
             for word in set(text.split()):
-                found[row, sum(word.encode()) % self.dimension] = 1
+                vectors[row, sum(word.encode()) % self.dimension] = 1
         return np.asarray(
-            found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1), dtype=np.float32
+            vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1), dtype=np.float32
         )
 
 
-def test_references_are_compared_with_and_shuffled_ones_are_the_floor(judge: Judge, tmp_path: Path) -> None:
+def test_reasons_are_closer_to_references_than_to_shuffled_ones(judge: Judge, tmp_path: Path) -> None:
     lines = [
         {"item": f"new{n}", "text": f"{FILMS[f'new{n}'].title} has {GENRES[n % 4]} too."} for n in range(7)
     ]
@@ -272,7 +274,7 @@ def test_references_are_compared_with_and_shuffled_ones_are_the_floor(judge: Jud
     rows = rows_of([record(n) for n in range(8)], judge.world)
     shares = reference_shares(rows, read_references(path), WordCounts(), 0)
     found = measures(rows, judge.world, judge, further=shares)
-    assert found["reference_similarity"]["n"] == 7  # nobody wrote of the eighth
+    assert found["reference_similarity"]["n"] == 7  # the eighth has no reference
     assert found["reference_similarity"]["value"] > found["reference_similarity_shuffled"]["value"] + 0.1
     mixed = {line["item"]: [lines[(n + 1) % 7]["text"]] for n, line in enumerate(lines)}
     poor = measures(rows, judge.world, judge, further=reference_shares(rows, mixed, WordCounts(), 0))
@@ -283,7 +285,7 @@ def test_references_are_compared_with_and_shuffled_ones_are_the_floor(judge: Jud
 @pytest.mark.parametrize(
     "line", ["", "[]", '{"item": "new0"}', '{"item": 1, "text": "x"}', '{"item": "a", "text": " "}']
 )
-def test_line_that_is_no_reference_is_named(line: str, tmp_path: Path) -> None:
+def test_invalid_reference_line_is_named(line: str, tmp_path: Path) -> None:
     path = tmp_path / "reviews.jsonl"
     path.write_text('{"item": "new0", "text": "good"}\n' + line + "\n")
     with pytest.raises(DataError, match="row 2"):

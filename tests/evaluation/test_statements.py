@@ -1,4 +1,4 @@
-"""Statements of finished reasons on the real catalogue and its people: planted faults are found, true sentences pass."""
+"""Statements of reasons on a real catalogue: faults found, true ones pass."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ABOUT_YOU = (
     "You have seen it twice.",
     "You never miss a good story.",
 )
-# {I} the item, {L} and {M} liked ones that have {A} as it has, {D} one that was not liked, {B} what only the item has
+# {I} the item, {L} and {M} liked items that share its attribute {A}, {D} a disliked one
 SENTENCES = (
     "You liked {L}, and {I} has {A} too.",
     "Since you enjoyed {L} and {M}, you may also like {I}, which shares {A} with both.",
@@ -46,14 +46,16 @@ SENTENCES = (
     "{I} is a choice for its {A}. You liked {M}, which has {A} as well.",
     "You are in {C}, and {I} suits that.",
 )
-PASSED = SENTENCES[:-1]  # nothing says where the person is but the request: "you are" is a claim about them
+PASSED = SENTENCES[
+    :-1
+]  # the last one makes a claim about the person, "you are", that only the request supports
 
 
 @dataclass(frozen=True)
-class Told:
+class TrueSentence:
     text: str
-    known: ReasonFacts
-    said: dict[str, str]
+    facts: ReasonFacts
+    slots: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +77,12 @@ def judge_of(world: GroundTruth, language: str = "en") -> Judge:
 
 
 @pytest.fixture(scope="module")
-def told(world: GroundTruth, judge: Judge) -> list[Told]:
+def true_sentences(world: GroundTruth, judge: Judge) -> list[TrueSentence]:
     return list(sentences(world, judge, random.Random(0), 1300))
 
 
-def sentences(world: GroundTruth, judge: Judge, draw: random.Random, n: int) -> Iterator[Told]:
-    """True sentences about real people and films, in words that no grammar of ours wrote."""
+def sentences(world: GroundTruth, judge: Judge, draw: random.Random, n: int) -> Iterator[TrueSentence]:
+    """Yield true sentences about real users and films, in words of no grammar."""
     people = sorted(world.pasts)
     films = sorted(
         (item for item in world.items.values() if item.year and values_of(item)), key=lambda i: i.id
@@ -99,77 +101,79 @@ def sentences(world: GroundTruth, judge: Judge, draw: random.Random, n: int) -> 
             part_of_day=draw.choice(PARTS_OF_DAY)[1],
             place=Place(city=draw.choice(PLACES)),
         )
-        said = {
-            "I": judge.shown(item),
-            "L": judge.shown(one),
-            "M": judge.shown(other),
+        slots = {
+            "I": judge.title(item),
+            "L": judge.title(one),
+            "M": judge.title(other),
             "A": shared,
             "Y": str(item.year),
-            "D": judge.shown(world.items[draw.choice(disliked)]),
+            "D": judge.title(world.items[draw.choice(disliked)]),
             "W": context.weekday or "",
             "P": context.part_of_day or "",
             "C": context.place.name if context.place else "",
         }
         n -= 1
-        yield Told(draw.choice(PASSED).format(**said), ReasonFacts(item, past, context), said)
+        yield TrueSentence(draw.choice(PASSED).format(**slots), ReasonFacts(item, past, context), slots)
 
 
-def faults(told: Told, world: GroundTruth, draw: random.Random) -> Iterator[tuple[str, str]]:
-    """(kind, the sentence with that fault in place of what is true), for each that can be planted."""
-    text, said = told.text, told.said
+def faults(sentence: TrueSentence, world: GroundTruth, draw: random.Random) -> Iterator[tuple[str, str]]:
+    """Yield (kind, the sentence with that fault) for each fault that can be planted."""
+    text, slots = sentence.text, sentence.slots
     foreign = [
         item.title
         for item in draw.sample(sorted(world.items.values(), key=lambda item: item.id), 9)
-        if item.id not in told.known.past and item.title not in text and len(item.title) > 3
+        if item.id not in sentence.facts.past and item.title not in text and len(item.title) > 3
     ]
-    if said["L"] in text:
-        yield "title", text.replace(said["L"], draw.choice((*MADE_UP, *foreign)), 1)
-    if (year := said["Y"]) in text.replace(said["I"], ""):
+    if slots["L"] in text:
+        yield "title", text.replace(slots["L"], draw.choice((*MADE_UP, *foreign)), 1)
+    if (year := slots["Y"]) in text.replace(slots["I"], ""):
         yield (
             "year",
             text.replace(f"({year})", f"({int(year) + draw.choice((-11, -1, 1, 7))})").replace(
                 f"of {year}", f"of {int(year) - 3}"
             ),
         )
-    if said["W"] in text:
-        yield "weekday", text.replace(said["W"], draw.choice([day for day in WEEKDAYS if day != said["W"]]))
-    if f"in {said['C']}" in text:
-        yield "place", text.replace(f"in {said['C']}", f"in {draw.choice(sorted({*PLACES} - {said['C']}))}")
-    wrong = sorted(world.values - values_of(told.known.item))
-    if f" {said['A']}" in text:
-        yield "genre", text.replace(f" {said['A']}", f" {draw.choice(wrong)}")
-    if said["D"] in text or "you liked" in text:
-        yield "disliked", text.replace(said["L"], said["D"])
+    if slots["W"] in text:
+        yield "weekday", text.replace(slots["W"], draw.choice([day for day in WEEKDAYS if day != slots["W"]]))
+    if f"in {slots['C']}" in text:
+        yield "place", text.replace(f"in {slots['C']}", f"in {draw.choice(sorted({*PLACES} - {slots['C']}))}")
+    wrong = sorted(world.values - values_of(sentence.facts.item))
+    if f" {slots['A']}" in text:
+        yield "genre", text.replace(f" {slots['A']}", f" {draw.choice(wrong)}")
+    if slots["D"] in text or "you liked" in text:
+        yield "disliked", text.replace(slots["L"], slots["D"])
     yield "user", f"{text} {draw.choice(ABOUT_YOU)}"
 
 
-def test_true_sentences_pass(told: list[Told], judge: Judge) -> None:
-    wrong = {one.text: found for one in told if (found := false(judge, one.text, one.known))}
-    assert len(told) >= 1000
-    assert len(wrong) <= len(told) / 100, list(wrong.items())[:5]
-    assert all(judge.statements(one.text, one.known) for one in told)
+def test_true_sentences_pass(true_sentences: list[TrueSentence], judge: Judge) -> None:
+    wrong = {one.text: found for one in true_sentences if (found := false(judge, one.text, one.facts))}
+    assert len(true_sentences) >= 1000
+    assert len(wrong) <= len(true_sentences) / 100, list(wrong.items())[:5]
+    assert all(judge.statements(one.text, one.facts) for one in true_sentences)
 
 
-def test_planted_faults_are_found(told: list[Told], world: GroundTruth, judge: Judge) -> None:
+def test_planted_faults_are_found(
+    true_sentences: list[TrueSentence], world: GroundTruth, judge: Judge
+) -> None:
     draw = random.Random(1)
     planted: Counter[str] = Counter()
     missed: list[tuple[str, str]] = []
-    for one in told[:500]:
+    for one in true_sentences[:500]:
         for kind, text in faults(one, world, draw):
             if text != one.text:
                 planted[kind] += 1
-                missed += [] if false(judge, text, one.known) else [(kind, text)]
+                missed += [] if false(judge, text, one.facts) else [(kind, text)]
     assert planted.total() >= 1000
     assert set(planted) == {"title", "year", "weekday", "place", "genre", "disliked", "user"}
     assert min(planted.values()) >= 20, planted
     assert len(missed) <= planted.total() / 100, missed[:10]
 
 
-def false(judge: Judge, text: str, known: ReasonFacts) -> list[str]:
-    return [one.kind for one in judge.statements(text, known) if not one.true]
+def false(judge: Judge, text: str, facts: ReasonFacts) -> list[str]:
+    return [one.kind for one in judge.statements(text, facts) if not one.true]
 
 
-# A small world, in which every fact is known.
+# A small catalogue in which every fact is known.
 
 ALIEN, BRAZIL, BIG = (
     film("h1", "Alien", "Horror", "Sci-Fi"),
@@ -187,12 +191,12 @@ FRIDAY = Context(
     extra={"weather": "rain"},
     wish="dark",
 )
-KNOWN = ReasonFacts(DUNE, {"h1": True, "h2": True, "h3": False}, FRIDAY, other=HEAT, profile={"age": "24"})
+FACTS = ReasonFacts(DUNE, {"h1": True, "h2": True, "h3": False}, FRIDAY, other=HEAT, profile={"age": "24"})
 
 
 @pytest.fixture(scope="module")
 def small() -> Judge:
-    """Where nearly everybody met Dune, and those who met Alien more than others."""
+    """Return a judge where most users chose Dune, above all those of Alien."""
     events = [Interaction(user_id=f"u{n}", item_id=item) for n in range(6) for item in ("d", "h1")]
     events += [Interaction(user_id=f"v{n}", item_id="x") for n in range(4)]
     return judge_of(GroundTruth(SMALL, events))
@@ -216,9 +220,9 @@ def small() -> Judge:
         "Dune fits the rain, and an autumn evening.",
     ],
 )
-def test_what_the_store_bears_out_is_true(small: Judge, text: str) -> None:
-    assert small.statements(text, KNOWN)
-    assert false(small, text, KNOWN) == []
+def test_statements_that_the_store_supports_are_true(small: Judge, text: str) -> None:
+    assert small.statements(text, FACTS)
+    assert false(small, text, FACTS) == []
 
 
 @pytest.mark.parametrize(
@@ -249,21 +253,21 @@ def test_what_the_store_bears_out_is_true(small: Judge, text: str) -> None:
     ],
 )
 def test_each_kind_of_falsehood_has_its_name(small: Judge, text: str, kind: str) -> None:
-    assert kind in false(small, text, KNOWN)
+    assert kind in false(small, text, FACTS)
 
 
 def test_claims_that_need_a_wish_a_profile_or_popularity_are_false_without(small: Judge) -> None:
-    bare = replace(KNOWN, item=HEAT, context=Context(), profile={}, other=None)
+    bare = replace(FACTS, item=HEAT, context=Context(), profile={}, other=None)
     assert false(small, "Heat suits your profile.", bare) == ["profile"]
     assert false(small, 'You asked for "dark", and Heat is close to that.', bare)
     assert false(small, "Heat is among the films people here choose most.", bare) == ["popular"]
     assert false(small, "Heat suits a Friday.", bare) == ["time"]
 
 
-def test_sentence_about_another_item_is_held_against_that_one(small: Judge) -> None:
+def test_sentence_is_checked_against_another_item_if_asked(small: Judge) -> None:
     text = "You liked Alien, and Dune (1984) has War."
-    assert false(small, text, KNOWN) == []
-    assert [one.kind for one in small.statements(text, KNOWN, about=HEAT) if not one.true] == [
+    assert false(small, text, FACTS) == []
+    assert [one.kind for one in small.statements(text, FACTS, about=HEAT) if not one.true] == [
         "attribute",
         "year",
     ]
@@ -271,13 +275,13 @@ def test_sentence_about_another_item_is_held_against_that_one(small: Judge) -> N
 
 def test_chinese_reasons_are_read(small: Judge) -> None:
     chinese = judge_of(small.world, "zh")
-    assert false(chinese, "您喜欢「Alien」，「Dune」也有科幻，也适合星期五深夜。", KNOWN) == []
-    assert false(chinese, "您喜欢「Big」，「Dune」也有喜剧，也适合星期一。", KNOWN) == [
+    assert false(chinese, "您喜欢「Alien」，「Dune」也有科幻，也适合星期五深夜。", FACTS) == []
+    assert false(chinese, "您喜欢「Big」，「Dune」也有喜剧，也适合星期一。", FACTS) == [
         "liked",
         "attribute",
         "time",
     ]
-    assert false(chinese, "「Dune」获得了奥斯卡奖。", KNOWN) == ["other"]
+    assert false(chinese, "「Dune」获得了奥斯卡奖。", FACTS) == ["other"]
     assert set(TABLES) == {"en", "zh"}
 
 
@@ -287,7 +291,7 @@ def test_chinese_reasons_are_read(small: Judge) -> None:
         (Evidence(id="h1", kind="history", text="Alien", item_id="h1"), True),
         (Evidence(id="h1", kind="history", text="Alien", item_id="h2"), False),
         (Evidence(id="h1", kind="history", text="Big", item_id="h3"), False),  # not liked
-        (Evidence(id="h1", kind="history", text="Heat", item_id="x"), False),  # never met
+        (Evidence(id="h1", kind="history", text="Heat", item_id="x"), False),  # not in the history
         (Evidence(id="t1", kind="co_consumed", text="Big", item_id="h3"), True),
         (Evidence(id="a1", kind="attribute", text="War"), True),
         (Evidence(id="a1", kind="attribute", text="Comedy"), False),
@@ -304,4 +308,4 @@ def test_chinese_reasons_are_read(small: Judge) -> None:
     ],
 )
 def test_evidence_is_valid_where_it_exists(small: Judge, evidence: Evidence, valid: bool) -> None:
-    assert small.valid(evidence, KNOWN) is valid
+    assert small.is_valid(evidence, FACTS) is valid

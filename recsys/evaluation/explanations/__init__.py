@@ -1,1 +1,1 @@
-"""Are the reasons true, and what do they cost?"""
+"""Evaluation of reasons: whether they are true, and what they cost."""

@@ -1,7 +1,7 @@
-"""How close reasons come to what people wrote of the same items, beside the floor: what they wrote of others.
+"""Similarity of reasons to reviews of the same items, and of other items.
 
-Closeness to a reference means little by itself: sentences of one kind are all alike, so that a
-shuffled reference gets nearly as much. Only the distance from that floor says anything.
+Similarity alone means little: sentences of one kind resemble each other, so a shuffled reference
+scores nearly as high. Only the difference from that baseline is informative.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ References = dict[str, list[str]]
 
 
 def read_references(path: Path) -> References:
-    """From JSON lines `{"item": ID, "text": "..."}`. Raises RequestError, or DataError for a wrong line."""
-    found: References = {}
+    """Read JSON lines `{"item": ID, "text": "..."}`.
+
+    Raises:
+        RequestError: The file cannot be read.
+        DataError: A line is wrong.
+    """
+    references: References = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"cannot read {path}", hint="--references names a file of JSON lines") from error
+        raise RequestError(f"cannot read {path}", hint="give --references a file of JSON lines") from error
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
@@ -38,25 +43,28 @@ def read_references(path: Path) -> References:
             raise DataError(
                 str(path), number, None, "no reference", hint='write {"item": "ID", "text": "..."}'
             )
-        found.setdefault(item, []).append(text)
-    return found
+        references.setdefault(item, []).append(text)
+    return references
 
 
 def reference_shares(
     rows: Sequence[ReasonRow], references: Mapping[str, Sequence[str]], embedder: Embedder, seed: int
 ) -> dict[str, Shares]:
-    """Mean cosine of each reason with its item's references, and with those of a random other item among the rows."""
+    """Compute the cosine of each reason with the mean reference of its item.
+
+    The shuffled baseline takes that of a random other item among the rows.
+    """
     items = sorted({row.line.item.id for row in rows if references.get(row.line.item.id)})
     if len(items) < 2:
         return {}
     draw = random.Random(f"{seed}/references")
-    centres = {item: embedder.embed(references[item]).mean(axis=0) for item in items}
+    means = {item: embedder.embed(references[item]).mean(axis=0) for item in items}
     reasons = embedder.embed([row.reason.text for row in rows])
-    found: dict[str, Shares] = {"reference_similarity": [], "reference_similarity_shuffled": []}
+    shares: dict[str, Shares] = {"reference_similarity": [], "reference_similarity_shuffled": []}
     for row, reason in zip(rows, reasons, strict=True):
         item = row.line.item.id
-        other = draw.choice([one for one in items if one != item])
-        for name, centre in zip(found, (item, other), strict=True):
-            known = item in centres
-            found[name].append((float(np.dot(reason, centres[centre])), 1.0) if known else (0.0, 0.0))
-    return found
+        other = draw.choice([candidate for candidate in items if candidate != item])
+        for name, reference in zip(shares, (item, other), strict=True):
+            known = item in means
+            shares[name].append((float(np.dot(reason, means[reference])), 1.0) if known else (0.0, 0.0))
+    return shares

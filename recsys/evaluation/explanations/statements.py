@@ -1,10 +1,11 @@
-"""What a finished reason states, judged by the store: not by the evidence it cites, nor by the check that let it through.
+"""Statements of a finished reason, checked against the store.
 
-Names (titles, attribute values, times, places, a wish) are replaced by marks, what is said of them is read by the
-patterns of `statements.toml`, and each statement is checked against an item's attributes, everything the person did,
-everything others did, and the situation of the request. Words that no pattern reads and that are not neutral are a
-statement as well, which nothing can carry: false. Statement precision is the share of statements that are true
-(facts found in the text over facts of the world, as in FActScore: Min et al., EMNLP 2023).
+The check is independent of the evidence that a reason cites and of the check that accepted it. Titles,
+attribute values, times, places and the wish are replaced by marks, the patterns of `statements.toml`
+read what is said about them, and each statement is checked against the item's attributes, the person's
+interactions, those of others, and the context of the request. Words that no pattern reads and that are
+not neutral are a statement without support: false. Statement precision is the share of true statements
+(as in FActScore: Min et al., EMNLP 2023).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, moment, values_of
-from recsys.explain.evidence import TITLE_LIMIT
+from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, time_names, values_of
+from recsys.explain.evidence import shown_title
 from recsys.explain.grammar import Grammar
 from recsys.ranking.facts import distance_text
 from recsys.types import Evidence, Item
@@ -28,9 +29,9 @@ from recsys.utils.sanitize import clean_text
 TABLES: dict[str, dict[str, Any]] = tomllib.loads(
     Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
 )
-RARE_SHARE = 0.2  # "little that you chose lately has it": at most this share of
-LATELY = 30  # what was met last
-KEY = 4  # signs of a name that it is looked up by
+RARE_SHARE = 0.2  # "little that you chose lately has it": at most this share
+LATELY = 30  # "lately": the newest history items
+KEY = 4  # characters of an entity by which it is looked up
 
 _MARK = re.compile(r"<([IHOTACW])(\d+)>")
 _ENDS = ".!?\u3002\uff01\uff1f"
@@ -39,31 +40,35 @@ _LETTER = rf"[^\W\d_{_CJK}]"
 _TOKEN = re.compile(
     rf"<[IHOTACW]\d+>|{_LETTER}+(?:['\u2019-]{_LETTER}+)*|\d{{1,2}}:\d\d|\d+(?:[.,]\d+)*|[{_CJK}]+|[{_ENDS}]"
 )
-_WORD_SIGN = re.compile(rf"[^\W{_CJK}]")
+_WORD_CHARACTER = re.compile(rf"[^\W{_CJK}]")
 _STOP = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")
 _YEARS = range(1850, 2100)
 _PERSON = frozenset({"you", "your", "yours", "you're", "yourself"})
 _BEFORE_PLACES = frozenset({"in", "near", "around", "from", "at"})
+_KIND_ORDER = "WIHOCAT"  # which of several entities of one length is meant
+_CONSUMED = ("rare", "disliked", "co_consumed", "wish")  # claims whose marks the sentence cannot use again
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a sentence says. `kind`: title, past, liked, disliked, attribute, link, contrast, rare, together,
-    wish, profile, popular, time, place, year, number, user (any other claim about the person), other."""
+    """One thing that a sentence states."""
 
+    # title, past, liked, disliked, attribute, link, contrast, rare, co_consumed, wish, profile, popular,
+    # time, place, year, number, user (any other claim about the person), other
     kind: str
     text: str
     true: bool
 
 
 @dataclass(frozen=True)
-class Language:
-    """A table of `statements.toml`, compiled for a domain's nouns. `patterns` keep the order of the table."""
+class LanguagePatterns:
+    """A table of `statements.toml`, compiled for a domain's nouns."""
 
     table: Mapping[str, Any]
     nouns: tuple[str, str]
 
-    def pattern(self, text: str) -> re.Pattern[str]:
+    def compile(self, text: str) -> re.Pattern[str]:
+        """Compile a pattern of the table."""
         titles, values = ("<[IHOT]\\d+>", "<[HOT]\\d+>"), ("<A\\d+>", "<A\\d+>")
         join = self.table["join"]
         noun = f"(?:{'|'.join(map(re.escape, sorted(self.nouns, key=len, reverse=True)))})"
@@ -73,12 +78,17 @@ class Language:
         return re.compile(text.replace("NOUN", noun), re.IGNORECASE)
 
     @cached_property
-    def patterns(self) -> list[tuple[str, re.Pattern[str]]]:
-        return [(claim, self.pattern(one)) for claim, found in self.table["claims"].items() for one in found]
+    def claims(self) -> list[tuple[str, re.Pattern[str]]]:
+        """(claim, pattern) in the order of the table."""
+        return [
+            (claim, self.compile(pattern))
+            for claim, patterns in self.table["claims"].items()
+            for pattern in patterns
+        ]
 
     @cached_property
     def links(self) -> re.Pattern[str]:
-        return self.pattern(self.table["links"])
+        return self.compile(self.table["links"])
 
     @cached_property
     def neutral(self) -> frozenset[str]:
@@ -92,296 +102,324 @@ class Language:
 
 
 @dataclass(frozen=True)
-class Name:
-    """A stretch of text that means something. `folded`: its case does not matter. `ids`: items of that title."""
+class Entity:
+    """A text with a meaning: a title, an attribute value, a time, a place or the wish."""
 
     text: str
-    kind: str
-    folded: bool = False
-    ids: tuple[str, ...] = ()
-    meaning: str = ""
+    kind: str  # letter of its mark: I item, H history, O other, T title, A attribute, C context, W wish
+    folded: bool = False  # whether case is ignored
+    ids: tuple[str, ...] = ()  # items of that title
+    meaning: str = ""  # the value or time that the text stands for
 
     @property
-    def keys(self) -> str:
+    def key(self) -> str:
         return self.text[:KEY].casefold()
 
 
 class Judge:
-    """Reads reasons in one language. Raises KeyError for a language that `TABLES` lacks."""
+    """Reads and checks reasons in one language, a key of `TABLES`."""
 
     def __init__(
         self, world: GroundTruth, nouns: tuple[str, str], grammar: Grammar, language: str = "en"
     ) -> None:
         self.world, self.grammar = world, grammar
-        self.language = Language(TABLES[language], nouns)
+        self.language = LanguagePatterns(TABLES[language], nouns)
         self.noun = nouns[0]
-        titled: dict[str, list[str]] = defaultdict(list)
+        by_title: dict[str, list[str]] = defaultdict(list)
         for item in world.items.values():
-            titled[self.shown(item)].append(item.id)
-        names = [Name(title, "T", ids=tuple(ids)) for title, ids in titled.items()]
-        names += [Name(grammar.localize("attribute", v), "A", True, meaning=v) for v in sorted(world.values)]
-        names += [Name(word, "C", True, meaning=time) for word, time in TABLES[language]["time"].items()]
-        self.titles_and_words = _indexed(names)
+            by_title[self.title(item)].append(item.id)
+        entities = [Entity(title, "T", ids=tuple(ids)) for title, ids in by_title.items()]
+        entities += [
+            Entity(grammar.localize("attribute", v), "A", True, meaning=v) for v in sorted(world.values)
+        ]
+        entities += [Entity(word, "C", True, meaning=time) for word, time in TABLES[language]["time"].items()]
+        self.entities = _index(entities)
 
-    def shown(self, item: Item) -> str:
-        """A title as reasons show it."""
-        title = clean_text(item.title, TITLE_LIMIT) or clean_text(f"{self.noun} {item.id}", TITLE_LIMIT)
-        return self.grammar.titled(title)
+    def title(self, item: Item) -> str:
+        """Return a title as reasons show it."""
+        return self.grammar.titled(shown_title(item, self.noun))
 
-    def statements(self, text: str, known: ReasonFacts, about: Item | None = None) -> list[Statement]:
-        """Everything the text states beside the name of its item, in order of reading.
+    def statements(self, text: str, facts: ReasonFacts, about: Item | None = None) -> list[Statement]:
+        """Return everything the text states, except its item's name, in reading order.
 
-        With `about`, as if the sentence were about that item instead: what would it state then?
+        Args:
+            text: The sentence as it is shown.
+            facts: What the statements are checked against.
+            about: Read the sentence as if it were about this item; None: its own.
         """
-        return _SentenceReading(self, text, known, about or known.item).statements()
+        return _StatementReader(self, text, facts, about or facts.item).statements()
 
-    def named_values(self, text: str, known: ReasonFacts) -> set[str]:
-        """The attribute values that the text names."""
-        return {
-            name.meaning
-            for name in _SentenceReading(self, text, known, known.item).mentions
-            if name.kind == "A"
-        }
+    def named_values(self, text: str, facts: ReasonFacts) -> set[str]:
+        """Return the attribute values that the text names."""
+        mentions = _StatementReader(self, text, facts, facts.item).mentions
+        return {entity.meaning for entity in mentions if entity.kind == "A"}
 
-    def valid(self, evidence: Evidence, known: ReasonFacts) -> bool:
-        """Whether cited evidence exists: the person liked that item, the item has that attribute, the fact holds."""
-        named = self.world.items.get(evidence.item_id or "")
-        title = named is not None and self.shown(named) == self.grammar.titled(evidence.text)
+    def is_valid(self, evidence: Evidence, facts: ReasonFacts) -> bool:
+        """Return whether cited evidence exists: a liked item, an attribute, a fact."""
+        cited = self.world.items.get(evidence.item_id or "")
+        has_title = cited is not None and self.title(cited) == self.grammar.titled(evidence.text)
         match evidence.kind:
             case "history":
-                return title and known.past.get(evidence.item_id or "") is True
+                return has_title and facts.past.get(evidence.item_id or "") is True
             case "co_consumed":
-                return title and evidence.item_id in known.past
+                return has_title and evidence.item_id in facts.past
             case "attribute":
-                return evidence.text in values_of(known.item)
-            case "profile":  # said without a word of what it holds
+                return evidence.text in values_of(facts.item)
+            case "profile":  # its content is never shown
                 return evidence.text == "your profile"
             case "popularity":
-                return self.world.popular(known.item)
+                return self.world.popular(facts.item)
             case "wish":
-                return bool(known.context.wish) and evidence.text == f'"{clean_text(known.context.wish)}"'
-            case "profile":
-                return bool(known.profile)
+                return bool(facts.context.wish) and evidence.text == f'"{clean_text(facts.context.wish)}"'
             case "context":
-                said = self.statements(self.grammar.localize("context", evidence.text), known)
-                return bool(said) and all(one.true for one in said)
+                statements = self.statements(self.grammar.localize("context", evidence.text), facts)
+                return bool(statements) and all(statement.true for statement in statements)
         return False
 
-    def names_at(self, text: str, place: int, index: Mapping[str, list[Name]]) -> Iterator[Name]:
-        """Names of an index that stand in the text at this place, whole words only."""
-        if place and _joined(text, place):
+    def entities_at(self, text: str, index: int, entities: Mapping[str, list[Entity]]) -> Iterator[Entity]:
+        """Yield the entities in the text at an index, whole words only."""
+        if index and _within_word(text, index):
             return
-        folded = text[place : place + KEY].casefold()
+        folded = text[index : index + KEY].casefold()
         for length in range(1, KEY + 1):
-            for name in index.get(folded[:length], ()) if len(folded) >= length else ():
-                if (length < KEY) == (len(name.text) < KEY) and _stands(name, text, place):
-                    yield name
+            for entity in entities.get(folded[:length], ()) if len(folded) >= length else ():
+                if (length < KEY) == (len(entity.text) < KEY) and _occurs(entity, text, index):
+                    yield entity
 
 
-def _indexed(names: Iterable[Name]) -> dict[str, list[Name]]:
-    index: dict[str, list[Name]] = defaultdict(list)
-    for name in names:
-        if name.text:
-            index[name.keys].append(name)
-    return index
+def _index(entities: Iterable[Entity]) -> dict[str, list[Entity]]:
+    by_key: dict[str, list[Entity]] = defaultdict(list)
+    for entity in entities:
+        if entity.text:
+            by_key[entity.key].append(entity)
+    return by_key
 
 
-def _joined(text: str, place: int) -> bool:
-    """Whether a word goes on over this place."""
-    return bool(place < len(text) and _WORD_SIGN.match(text[place - 1]) and _WORD_SIGN.match(text[place]))
+def _within_word(text: str, index: int) -> bool:
+    """Return whether a word continues across this index."""
+    return bool(
+        index < len(text) and _WORD_CHARACTER.match(text[index - 1]) and _WORD_CHARACTER.match(text[index])
+    )
 
 
-def _stands(name: Name, text: str, place: int) -> bool:
-    there = text[place : place + len(name.text)]
-    same = there.casefold() == name.text.casefold() if name.folded else there == name.text
-    if not same and not place:  # a title at the very start may have got a capital
-        same = there == name.text[:1].upper() + name.text[1:]
-    return same and not _joined(text, place + len(name.text))
+def _occurs(entity: Entity, text: str, index: int) -> bool:
+    span = text[index : index + len(entity.text)]
+    same = span.casefold() == entity.text.casefold() if entity.folded else span == entity.text
+    if not same and not index:  # the first letter of a sentence is capitalised
+        same = span == entity.text[:1].upper() + entity.text[1:]
+    return same and not _within_word(text, index + len(entity.text))
 
 
-class _SentenceReading:
-    """One text with its names as marks; `mentions` has what each mark stands for."""
+class _StatementReader:
+    """One text with its entities replaced by marks."""
 
-    def __init__(self, judge: Judge, text: str, known: ReasonFacts, about: Item) -> None:
-        self.judge, self.known, self.about = judge, known, about
-        self.mentions: list[Name] = []
-        self.found: list[Statement] = []
-        self.spoken: set[int] = set()
+    def __init__(self, judge: Judge, text: str, facts: ReasonFacts, about: Item) -> None:
+        self.judge, self.facts, self.about = judge, facts, about
+        self.mentions: list[Entity] = []  # by the number of their mark
+        self.read: list[Statement] = []
+        self.claimed: set[int] = set()  # marks that a claim is about
         self.masked = self._mask(text)
 
     def statements(self) -> list[Statement]:
         for sentence in _STOP.split(self.masked):
             self._read(sentence)
-        return self.found
+        return self.read
 
-    def _say(self, kind: str, text: str, true: bool) -> None:
-        self.found.append(Statement(kind, text, true))
+    def _add(self, kind: str, text: str, true: bool) -> None:
+        self.read.append(Statement(kind, text, true))
 
-    # Names
+    # Entities
 
     def _mask(self, text: str) -> str:
-        judge, masked, place, starts = self.judge, "", 0, True
-        here = _indexed(self._situation())
-        while place < len(text):
-            names = [*judge.names_at(text, place, here), *judge.names_at(text, place, judge.titles_and_words)]
-            names = [found for name in names if (found := self._seen(name, text, place, starts))]
-            sign = text[place]
-            if names:
-                best = min(names, key=lambda name: (-len(name.text), "WIHOCAT".index(name.kind)))
+        judge, masked, index, at_start = self.judge, "", 0, True
+        of_request = _index(self._request_entities())
+        while index < len(text):
+            candidates = (
+                *judge.entities_at(text, index, of_request),
+                *judge.entities_at(text, index, judge.entities),
+            )
+            entities = [
+                entity for name in candidates if (entity := self._resolve(name, text, index, at_start))
+            ]
+            character = text[index]
+            if entities:
+                best = min(entities, key=lambda e: (-len(e.text), _KIND_ORDER.index(e.kind)))
                 masked += f"<{best.kind}{len(self.mentions)}>"
                 self.mentions.append(best)
-                place += len(best.text)
+                index += len(best.text)
             else:
-                masked += " " if sign in "<>" else sign
-                place += 1
-            starts = sign in _ENDS or (starts and sign.isspace())
+                masked += " " if character in "<>" else character
+                index += 1
+            at_start = character in _ENDS or (at_start and character.isspace())
         return masked
 
-    def _situation(self) -> Iterator[Name]:
-        """Place, facts and wish of the request, and how far the item is."""
-        context, localize = self.known.context, self.judge.grammar.localize
+    def _request_entities(self) -> Iterator[Entity]:
+        """Yield place, facts and wish of the request, and the distance of the item."""
+        context, localize = self.facts.context, self.judge.grammar.localize
         if context.wish:
-            yield Name(f'"{clean_text(context.wish)}"', "W")
+            yield Entity(f'"{clean_text(context.wish)}"', "W")
         place = context.place
         if place:
             parts = [place.name, place.city, place.state, place.country, *(place.city or "").split(", ")]
-            yield from (Name(clean_text(part), "C") for part in dict.fromkeys(parts) if part)
-            yield Name(localize("context", f"being in {place.name}"), "C")
+            yield from (Entity(clean_text(part), "C") for part in dict.fromkeys(parts) if part)
+            yield Entity(localize("context", f"being in {place.name}"), "C")
         for name, value in context.extra.items():
-            yield from (
-                Name(clean_text(t), "C", True) for t in (value, localize("context", f"{name} {value}"))
-            )
+            for text in (value, localize("context", f"{name} {value}")):
+                yield Entity(clean_text(text), "C", True)
         if self.about.site:
-            yield Name(distance_text(self.about.site, context), "C")
+            yield Entity(distance_text(self.about.site, context), "C")
 
-    def _seen(self, name: Name, text: str, place: int, starts: bool) -> Name | None:
-        """What a name means in this case; None for a title that is no more than words here."""
-        if name.kind != "T":
-            return name
-        known = self.known
-        if known.item.id in name.ids:
-            return replace(name, kind="I")
-        if past := tuple(one for one in name.ids if one in known.past):
-            return replace(name, kind="H", ids=past)
-        if known.other and known.other.id in name.ids:
-            return replace(name, kind="O", ids=(known.other.id,))
-        words = name.text.casefold().split()
-        plain = starts and self.judge.language.neutral.issuperset(words)
-        year = name.text.isdigit() and text[place - 1 : place] == "("
-        return None if plain or year else name
+    def _resolve(self, entity: Entity, text: str, index: int, at_start: bool) -> Entity | None:
+        """Return what an entity means here; None for a title that is just words."""
+        if entity.kind != "T":
+            return entity
+        facts = self.facts
+        if facts.item.id in entity.ids:
+            return replace(entity, kind="I")
+        if past := tuple(item_id for item_id in entity.ids if item_id in facts.past):
+            return replace(entity, kind="H", ids=past)
+        if facts.other and facts.other.id in entity.ids:
+            return replace(entity, kind="O", ids=(facts.other.id,))
+        words = entity.text.casefold().split()
+        just_words = at_start and self.judge.language.neutral.issuperset(words)
+        year = entity.text.isdigit() and text[index - 1 : index] == "("
+        return None if just_words or year else entity
 
     def _items(self, number: int) -> list[Item]:
-        """The items that a mark may mean."""
-        name = self.mentions[number]
-        return [self.about] if name.kind == "I" else [self.judge.world.items[one] for one in name.ids]
+        """Return the items that a mark may mean."""
+        entity = self.mentions[number]
+        if entity.kind == "I":
+            return [self.about]
+        return [self.judge.world.items[item_id] for item_id in entity.ids]
 
     # Claims
 
     def _read(self, sentence: str) -> None:
         contrasted: set[int] = set()
 
-        for claim, pattern in self.judge.language.patterns:
-            read = pattern.sub(partial(self._claimed, claim, contrasted), sentence)
-            sentence = re.sub(r" +(?=[ ,.])", "", read)
-        self._names(sentence, contrasted)
-        self._words(sentence)
+        for claim, pattern in self.judge.language.claims:
+            remaining = pattern.sub(partial(self._replace_claim, claim, contrasted), sentence)
+            sentence = re.sub(r" +(?=[ ,.])", "", remaining)
+        self._read_marks(sentence, contrasted)
+        self._read_words(sentence)
 
-    def _claimed(self, claim: str, contrasted: set[int], match: re.Match[str]) -> str:
-        """Note what a claim states; what is left of it are the marks that the rest of the sentence may speak of."""
+    def _replace_claim(self, claim: str, contrasted: set[int], match: re.Match[str]) -> str:
+        """Record what a claim states; return the marks that the rest may use."""
         marks = [int(number) for _, number in _MARK.findall(match.groupdict().get("of") or "")]
-        self._claim(claim, match, marks)
+        self.claimed.update(marks)
+        for number in marks:
+            self._claim_about(claim, match.groupdict(), number)
+        self._claim_about_item(claim, match[0])
         if claim == "contrast":
             contrasted.update(marks)
-        gone = claim in ("rare", "disliked", "co_consumed", "wish")
-        return " " if gone else " " + " ".join(found[0] for found in _MARK.finditer(match[0])) + " "
+        if claim in _CONSUMED:
+            return " "
+        return " " + " ".join(mark[0] for mark in _MARK.finditer(match[0])) + " "
 
-    def _claim(self, claim: str, match: re.Match[str], marks: list[int]) -> None:
-        known, world = self.known, self.judge.world
-        groups = match.groupdict()
-        self.spoken.update(marks)
-        for number in marks:
-            name = self.mentions[number]
-            if claim in ("liked", "disliked"):
-                wanted = claim == "liked"
-                self._say(claim, name.text, any(known.past.get(one) is wanted for one in name.ids))
-            if claim == "met" or (claim == "co_consumed" and groups.get("user")):
-                self._say("past", name.text, any(one in known.past for one in name.ids))
-            if claim == "co_consumed":
-                self._say(
-                    "co_consumed", name.text, any(world.co_consumed(one, self.about.id) for one in name.ids)
-                )
-            if claim == "contrast" and name.kind != "I":
-                self._say("title", name.text, name.kind == "O")
-            if claim == "disliked" and groups.get("common"):
-                shared = any(values_of(one) & values_of(self.about) for one in self._items(number))
-                self._say("link", name.text, shared)
-            if claim == "rare":
-                self._say("attribute", name.text, name.meaning in values_of(self.about))
-                lately = [values_of(world.items[one]) for one in list(known.past)[-LATELY:]]
-                share = sum(name.meaning in values for values in lately) / max(1, len(lately))
-                self._say("rare", name.text, share <= RARE_SHARE)
-        if claim == "popular":
-            self._say("popular", match[0].strip(), world.popular(self.about))
-        if claim == "profile":
-            self._say("profile", match[0], bool(known.profile))
-        if claim == "wish":
-            self._say("wish", known.context.wish, bool(known.context.wish))
+    def _claim_about(self, claim: str, groups: Mapping[str, str | None], number: int) -> None:
+        """Record what a claim states about one mark."""
+        entity, past, world = self.mentions[number], self.facts.past, self.judge.world
+        in_past = any(item_id in past for item_id in entity.ids)
+        match claim:
+            case "liked" | "disliked":
+                expected = claim == "liked"
+                self._add(claim, entity.text, any(past.get(item_id) is expected for item_id in entity.ids))
+                if claim == "disliked" and groups.get("common"):
+                    own_values = values_of(self.about)
+                    shared = any(values_of(item) & own_values for item in self._items(number))
+                    self._add("link", entity.text, shared)
+            case "chose":
+                self._add("past", entity.text, in_past)
+            case "co_consumed":
+                if groups.get("user"):
+                    self._add("past", entity.text, in_past)
+                together = any(world.co_consumed(item_id, self.about.id) for item_id in entity.ids)
+                self._add("co_consumed", entity.text, together)
+            case "contrast":
+                if entity.kind != "I":
+                    self._add("title", entity.text, entity.kind == "O")
+            case "rare":
+                self._add("attribute", entity.text, entity.meaning in values_of(self.about))
+                self._add("rare", entity.text, self._is_rare(entity.meaning))
 
-    def _names(self, sentence: str, contrasted: set[int]) -> None:
-        """What is said by naming: an attribute is the item's, and of what it is joined with."""
+    def _is_rare(self, value: str) -> bool:
+        """Return whether few of the newest history items have an attribute value."""
+        newest = [values_of(self.judge.world.items[item_id]) for item_id in list(self.facts.past)[-LATELY:]]
+        return sum(value in values for values in newest) / max(1, len(newest)) <= RARE_SHARE
+
+    def _claim_about_item(self, claim: str, text: str) -> None:
+        """Record what a claim states about the item or the request."""
+        facts = self.facts
+        match claim:
+            case "popular":
+                self._add("popular", text.strip(), self.judge.world.popular(self.about))
+            case "profile":
+                self._add("profile", text, bool(facts.profile))
+            case "wish":
+                self._add("wish", facts.context.wish, bool(facts.context.wish))
+
+    def _read_marks(self, sentence: str, contrasted: set[int]) -> None:
+        """Record what naming states: attributes are the item's, and linked items'."""
         marks = [(kind, int(number)) for kind, number in _MARK.findall(sentence)]
-        mine, times = values_of(self.about), moment(self.known.context)
+        own_values, times = values_of(self.about), time_names(self.facts.context)
         for kind, number in marks:
-            name = self.mentions[number]
+            entity = self.mentions[number]
             if kind == "A":
-                self._say("attribute", name.text, name.meaning in mine)
+                self._add("attribute", entity.text, entity.meaning in own_values)
             elif kind == "C":
-                self._say(
-                    "time" if name.meaning else "place", name.text, not name.meaning or name.meaning in times
-                )
-            elif kind in "HOT" and number not in self.spoken:
-                self._say("past" if kind == "H" else "title", name.text, kind != "T")
-        joined = [n for kind, n in marks if kind == "H"] if self.judge.language.links.search(sentence) else []
-        for number, value in ((n, v) for kind, v in marks if kind == "A" for n in (*joined, *contrasted)):
-            name = self.mentions[value]
-            holds = any(name.meaning in values_of(one) for one in self._items(number))
-            kind, true = ("contrast", not holds) if number in contrasted else ("link", holds)
-            self._say(kind, f"{name.text}: {self.mentions[number].text}", true)
+                is_time = bool(entity.meaning)
+                self._add("time" if is_time else "place", entity.text, not is_time or entity.meaning in times)
+            elif kind in "HOT" and number not in self.claimed:
+                self._add("past" if kind == "H" else "title", entity.text, kind != "T")
+        has_link = self.judge.language.links.search(sentence)
+        linked = [number for kind, number in marks if kind == "H"] if has_link else []
+        for value in (number for kind, number in marks if kind == "A"):
+            for number in (*linked, *contrasted):
+                self._read_link(value, number, number in contrasted)
 
-    def _words(self, sentence: str) -> None:
-        """Years, numbers, and words that nobody can check: one statement a stretch between names."""
+    def _read_link(self, value: int, number: int, contrasted: bool) -> None:
+        """Record that an item has an attribute, or where it is contrasted, lacks it."""
+        entity = self.mentions[value]
+        holds = any(entity.meaning in values_of(item) for item in self._items(number))
+        kind, true = ("contrast", not holds) if contrasted else ("link", holds)
+        self._add(kind, f"{entity.text}: {self.mentions[number].text}", true)
+
+    def _read_words(self, sentence: str) -> None:
+        """Record years, numbers, and a statement per stretch of unreadable words."""
         language, titled, stretch = self.judge.language, -1, list[tuple[str, str]]()
         before = ""
         for token in [*_TOKEN.findall(sentence), "."]:
             mark = _MARK.fullmatch(token)
             if mark or token in _ENDS:
-                self._unread(stretch)
+                self._read_stretch(stretch)
                 stretch = []
                 titled = int(mark[2]) if mark and mark[1] in "IHOT" else titled
             elif token[0].isdigit():
-                self._number(token, titled)
+                self._read_number(token, titled)
             elif re.match(f"[{_CJK}]", token):
-                stretch += [("", left) for left in language.neutral_run.sub(" ", token).split()]
+                stretch += [("", word) for word in language.neutral_run.sub(" ", token).split()]
             elif token.casefold() not in language.neutral or (before and token != token.casefold()):
                 stretch.append((before, token))
             before = token
 
-    def _number(self, token: str, titled: int) -> None:
-        told = {one for fact in self.known.context.facts.values() for one in _TOKEN.findall(fact)}
-        if token.isdigit() and int(token) in _YEARS and token not in told:
+    def _read_number(self, token: str, titled: int) -> None:
+        """Record a number: the year of the title before it, or a number of the context."""
+        in_context = {word for fact in self.facts.context.facts.values() for word in _TOKEN.findall(fact)}
+        if token.isdigit() and int(token) in _YEARS and token not in in_context:
             items = [self.about] if titled < 0 else self._items(titled)
-            self._say("year", token, any(str(item.year) == token for item in items))
+            self._add("year", token, any(str(item.year) == token for item in items))
         else:
-            self._say("time" if ":" in token else "number", token, token in told)
+            self._add("time" if ":" in token else "number", token, token in in_context)
 
-    def _unread(self, stretch: list[tuple[str, str]]) -> None:
+    def _read_stretch(self, stretch: list[tuple[str, str]]) -> None:
+        """Record a false statement for (word before, word) pairs that no pattern reads."""
         if not stretch:
             return
         words = {word.casefold() for _, word in stretch}
-        named = [before for before, word in stretch if before and word != word.casefold()]
+        before_names = [before for before, word in stretch if before and word != word.casefold()]
         kind = "other"
         if words & _PERSON:
             kind = "user"
-        elif named:
-            kind = "place" if named[0].casefold() in _BEFORE_PLACES else "title"
-        self._say(kind, " ".join(word for _, word in stretch), False)
+        elif before_names:
+            kind = "place" if before_names[0].casefold() in _BEFORE_PLACES else "title"
+        self._add(kind, " ".join(word for _, word in stretch), False)

@@ -1,7 +1,7 @@
-"""Ask for recommendations as anybody does, ask the ranker again without what the reasons cite, and measure the reasons.
+"""Study of reasons: recommend, ablate what the reasons cite, and measure.
 
-Nothing is held out: a reason is measured against what is served. Re-asking stands apart from
-the answers, so that its work is in no figure of cost.
+Nothing is held out: a reason is measured against what is served. The ablations of the study are
+separate from the answers, so their work is in no figure of cost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recsys.data.batch import Progress
 from recsys.data.event_contexts import PLACE_FACT
 from recsys.engine.adapters import resolve_adapter
 from recsys.errors import EngineError, RequestError
-from recsys.evaluation.explanations.measures import Record, Trial, measures, rows_of
+from recsys.evaluation.explanations.measures import Record, TrialResult, measures, rows_of
 from recsys.evaluation.explanations.references import References, reference_shares
 from recsys.evaluation.explanations.statements import TABLES, Judge
 from recsys.evaluation.explanations.truth import GroundTruth
@@ -29,8 +29,8 @@ from recsys.evaluation.results.journal import Journal, write_section
 from recsys.evaluation.results.provenance import ENGINES, data_hash, digest, versions
 from recsys.evaluation.results.rankings import OVERWRITE
 from recsys.explain import REASON_TEMPLATE, Ablation, RequestPart, describe_part, in_language
-from recsys.explain.ablation import parts_of
-from recsys.explain.explainer import OFFERED
+from recsys.explain.ablation import request_parts
+from recsys.explain.explainer import MAX_ABLATED_HISTORY
 from recsys.explain.grammar import Grammar
 from recsys.explain.writer import GRAMMAR
 from recsys.prompting.wishes import wish_for
@@ -43,250 +43,297 @@ from retrieval import SentenceEmbedder
 
 FEW_USERS = 20
 METHOD = (
-    "Statements are read off the shown sentence by patterns of its language and checked against the store (item attributes, "
-    "all that the person did, what others did, the situation asked about), not against the evidence cited; words that no "
-    "pattern knows count as false. What the ranker owes to cited items is measured by asking it again without them, and "
-    "without random others of the newest {offered} items of the same history. Intervals are 95 % bootstrap intervals over "
-    "users, all reasons of a user drawn together."
+    "Statements are read off the shown sentence by patterns of its language and checked against the "
+    "store (item attributes, all that the person did, what others did, the situation asked about), not "
+    "against the evidence cited; words that no pattern knows count as false. What the ranker owes to "
+    "cited items is measured by asking it again without them, and without random others of the newest "
+    "{offered} items of the same history. Intervals are 95 % bootstrap intervals over users, all reasons "
+    "of a user drawn together."
 )
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Options of a study of reasons."""
+
+    users: int | None = None  # how many, drawn by the seed; None: all
+    k: int = 5
+    seed: int = 0
+    language: str | None = None  # None: the domain's
+    style: Style | None = None  # None: the domain's
+    wishes: bool = False  # each user asks in the words of an item drawn from the catalogue
+    concurrency: int = 1  # users served at once: faster for all of them, slower for each
+    overwrite: bool = False
+    command: str = ""  # recorded in the result
+
+
+@dataclass(frozen=True)
+class _StudyData:
+    """What a study reads from the store."""
+
+    items: list[Item]
+    users: list[str]
+    world: GroundTruth
+    last_events: Mapping[str, Interaction]  # by user, where the domain records the context of events
+    data_hash: str
+
+    @classmethod
+    def load(cls, recommender: Recommender, options: StudyOptions) -> _StudyData:
+        domain, store = recommender.domain, recommender.store
+        events = store.interactions(domain.name)
+        items = store.items(domain.name)
+        users = sample_users(sorted({event.user_id for event in events}), options.users, options.seed)
+        profiles = {user: store.user(domain.name, user).profile for user in users}
+        return cls(
+            items=items,
+            users=users,
+            world=GroundTruth(items, events, domain.feedback, profiles),
+            last_events={event.user_id: event for event in events if domain.has_event_contexts},
+            data_hash=data_hash(items, events),
+        )
 
 
 def evaluate_reasons(
     recommender: Recommender,
     out: Path,
+    options: StudyOptions | None = None,
     *,
-    users: int | None = None,
-    k: int = 5,
-    seed: int = 0,
-    language: str | None = None,
-    style: Style | None = None,
     references: References | None = None,
-    wishes: bool = False,
-    concurrency: int = 1,
-    overwrite: bool = False,
-    command: str = "",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure the reasons of the top `k` for `users` people drawn by the seed (default: all).
+    """Measure the reasons of the top k of the sampled users.
 
-    With `wishes` each of them asks for something, in the words of an item drawn from the catalogue.
-    `concurrency` people are asked for at the same time: they share the engine's steps, which is
-    faster for all of them and slower for each.
+    Writes to `out`: `reasons.jsonl` (a line per user: an interrupted study continues, and one of more
+    users continues one of fewer), `result.json` (`reasons`: name -> `value`, `low`, `high`, `n`) and
+    `report.html`.
 
-    Writes `reasons.jsonl` (a line per user: a run that was stopped goes on, and one of more users
-    goes on from one of fewer), `result.json` (`reasons`: name -> `value`, `low`, `high`, `n`) and
-    `report.html` under `out`; returns what `result.json` holds. `references` are what people wrote of
-    items, to compare with.
+    Args:
+        recommender: The recommender to study.
+        out: Folder of the results.
+        options: What to measure, and how.
+        references: What people wrote about items, to compare with.
+        progress: Is told of every step.
 
-    Raises RequestError for no users, a concurrency below 1, or a folder of another run; EngineError where the model
-    cannot be asked: an answer that is degraded measures nothing.
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        RequestError: There are no users, the concurrency is below 1, or the folder is of another run.
+        EngineError: An answer is degraded: it measures nothing.
     """
-    if concurrency < 1:
-        raise RequestError(f"{concurrency} people cannot be asked for at once", hint="ask for 1 or more")
-    domain, store = recommender.domain, recommender.store
-    events = store.interactions(domain.name)
-    items = store.items(domain.name)
-    people = sample_people(sorted({event.user_id for event in events}), users, seed)
-    profiles = {user: store.user(domain.name, user).profile for user in people}
-    world = GroundTruth(items, events, domain.feedback, profiles)
-    last = {event.user_id: event for event in events if domain.has_event_contexts}
-    run = _run(recommender, len(people), k, seed, language, style, command, data_hash(items, events))
-    run |= {"concurrency": concurrency, "wishes": wishes}
-    if wishes:
-        run["rule"] += (
-            f" Each person asks in words made of the facts of an item of the catalogue (seed {seed})."
-        )
-    journal = Journal(out / "reasons.jsonl", _header(recommender, run), overwrite=overwrite)
-    todo = [user for user in people if user not in journal.lines]
-    if progress:
-        progress("asking for reasons", len(people) - len(todo), len(people))
-    with ThreadPoolExecutor(concurrency) as pool:
-        asked: dict[Future[Record], str] = {}
-        for user in todo:
-            request = moment_of(last.get(user))
-            if wishes:
-                request["wish"] = sample_wish(recommender, items, f"{seed}/{user}")
-            asked[pool.submit(ask, recommender, user, request, k, seed, language, style)] = user
-        try:
-            for number, future in enumerate(as_completed(asked), start=1 + len(people) - len(todo)):
-                journal.add(asked[future], future.result().model_dump(mode="json"))
-                if progress:
-                    progress("asking for reasons", number, len(people))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    records = [Record.model_validate(journal.lines[user]) for user in people]
-    run["model"] = _one_model(records, out)
+    options = options or StudyOptions()
+    if options.concurrency < 1:
+        raise RequestError(f"the concurrency is {options.concurrency}", hint="use 1 or more")
+    data = _StudyData.load(recommender, options)
+    run = _run(recommender, options, data)
+    journal = Journal(out / "reasons.jsonl", _header(recommender, run), overwrite=options.overwrite)
+    _collect_records(recommender, data, options, journal, progress)
+    records = [Record.model_validate(journal.lines[user]) for user in data.users]
+    run["model"] = _model_name(records, out)
     if progress:
         progress("computing figures", 0, 1)
-    rows = rows_of(records, world)
-    judge = _judge(recommender, world, run["language"])
-    alike = (
-        reference_shares(rows, references, SentenceEmbedder(recommender.settings.embedder), seed)
+    rows = rows_of(records, data.world)
+    judge = _judge(recommender, data.world, run["language"])
+    similarity = (
+        reference_shares(rows, references, SentenceEmbedder(recommender.settings.embedder), options.seed)
         if references
         else {}
     )
-    found = measures(rows, world, judge, seed=seed, further=alike)
+    figures = measures(rows, data.world, judge, seed=options.seed, further=similarity)
     run["reasons"] = len(rows)
-    notes = _notes(run, judge, missing=len(people) * k - len(rows), compared=bool(alike))
-    sections = {"run": run, "reasons": found, "notes": notes}
-    result = write_section(out, run, sections, overwrite=overwrite)
+    missing = len(data.users) * options.k - len(rows)
+    notes = _notes(run, judge, missing=missing, compared=bool(similarity))
+    sections = {"run": run, "reasons": figures, "notes": notes}
+    result = write_section(out, run, sections, overwrite=options.overwrite)
     write_text(out / "report.html", report.render(result))
     return result
 
 
-def sample_people(people: Sequence[str], n: int | None, seed: int) -> list[str]:
-    """`n` people in an order that the seed decides: a larger draw begins with a smaller one."""
+def _collect_records(
+    recommender: Recommender,
+    data: _StudyData,
+    options: StudyOptions,
+    journal: Journal,
+    progress: Progress | None,
+) -> None:
+    """Serve the users that the journal lacks, and add their records to it."""
+    remaining = [user for user in data.users if user not in journal.lines]
+    done = len(data.users) - len(remaining)
+    if progress:
+        progress("asking for reasons", done, len(data.users))
+    with ThreadPoolExecutor(options.concurrency) as pool:
+        users: dict[Future[Record], str] = {}
+        for user in remaining:
+            request = event_context_options(data.last_events.get(user))
+            if options.wishes:
+                request["wish"] = sample_wish(recommender, data.items, f"{options.seed}/{user}")
+            users[pool.submit(collect_record, recommender, user, request, options)] = user
+        try:
+            for number, future in enumerate(as_completed(users), start=1 + done):
+                journal.add(users[future], future.result().model_dump(mode="json"))
+                if progress:
+                    progress("asking for reasons", number, len(data.users))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def sample_users(users: Sequence[str], n: int | None, seed: int) -> list[str]:
+    """Draw n users by the seed: a larger sample starts with a smaller one."""
     if n is not None and n < 1:
-        raise RequestError(f"{n} users cannot be evaluated", hint="ask for 1 or more")
-    if not people:
-        raise RequestError("nobody has a history to explain by", hint="import interactions first")
-    order = random.Random(f"{seed}/reasons").sample(people, len(people))
+        raise RequestError(f"{n} users cannot be evaluated", hint="use 1 or more")
+    if not users:
+        raise RequestError("no user has a history", hint="import interactions first")
+    order = random.Random(f"{seed}/reasons").sample(users, len(users))
     return order[:n]
 
 
-def moment_of(event: Interaction | None) -> RequestOptions:
-    """When, where and in what circumstances an event happened, as a request says it."""
+def event_context_options(event: Interaction | None) -> RequestOptions:
+    """Return the time, place and facts of an event as options of a request."""
     if event is None:
         return {}
     facts = dict(event.context)
-    asked: RequestOptions = {"place": facts.pop(PLACE_FACT, None), "extra": facts}
+    options: RequestOptions = {"place": facts.pop(PLACE_FACT, None), "extra": facts}
     if event.timestamp is not None:
-        asked["at"] = dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
-    return asked
+        options["at"] = dt.datetime.fromtimestamp(event.timestamp, dt.UTC)
+    return options
 
 
 def sample_wish(recommender: Recommender, items: Sequence[Item], seed: str) -> str:
-    """Words that ask for an item that the seed draws; "" if no item can be asked for without its title."""
+    """Draw an item and return a wish for it; "" if no item has one."""
     draw = random.Random(f"{seed}/wish")
     order = draw.sample(items, len(items))
-    words = (wish_for(item, recommender.domain, recommender.prompts, draw) for item in order)
-    return next(filter(None, words), "")
+    wishes = (wish_for(item, recommender.domain, recommender.prompts, draw) for item in order)
+    return next(filter(None, wishes), "")
 
 
-def ask(
-    recommender: Recommender,
-    user: str,
-    asked: RequestOptions,
-    k: int,
-    seed: int,
-    language: str | None = None,
-    style: Style | None = None,
+def collect_record(
+    recommender: Recommender, user: str, request: RequestOptions, options: StudyOptions
 ) -> Record:
-    """One user's answer as it is served, then the trials of its reasons. Raises EngineError if it is degraded."""
-    answer = recommender.recommend(user, k=k, language=language, style=style, **asked)
+    """Get a user's answer as it is served, then ablate what its reasons cite.
+
+    Raises:
+        EngineError: The answer is degraded.
+    """
+    k = options.k
+    answer = recommender.recommend(user, k=k, language=options.language, style=options.style, **request)
     if answer.degraded:
         raise EngineError(
             f"user '{user}' got a degraded answer ({answer.degraded[0]})",
-            hint="`recsys doctor` tells what is wrong; then the same command goes on here",
+            hint="`recsys doctor` shows what is wrong; then repeat the command to continue",
         )
-    prepared = recommender.prepare(user, k=k, **asked)
-    return Record(
-        answer=answer, trials=trials(recommender, prepared, answer, random.Random(f"{seed}/{user}"))
-    )
+    prepared = recommender.prepare(user, k=k, **request)
+    draw = random.Random(f"{options.seed}/{user}")
+    return Record(answer=answer, trials=run_trials(recommender, prepared, answer, draw))
 
 
-def trials(
+def run_trials(
     recommender: Recommender, prepared: Prepared, answer: Recommendations, draw: random.Random
-) -> tuple[Trial, ...]:
-    """What the recommended items owe to what their reasons cite, and to random other items of the history."""
+) -> tuple[TrialResult, ...]:
+    """Measure the effects of what each reason cites, and of random other items."""
     ablation = _ablation(recommender, prepared, answer.strategy)
     ids = [item.id for item in prepared.request.items]
-    every = parts_of(prepared.query, prepared.request)
-    history = [part for part in every if part.kind == "history"]
-    moment = {  # what can be said of it
-        part: words[0][1]
-        for part in every
+    parts = request_parts(prepared.query, prepared.request)
+    history = [part for part in parts if part.kind == "history"]
+    nouns = (recommender.domain.noun, recommender.domain.plural)
+    descriptions = {
+        part: describe_part(part, {}, prepared.request.context, nouns)
+        for part in parts
         if part.kind in ("time", "place", "fact")
-        and (
-            words := describe_part(
-                part, {}, prepared.request.context, (recommender.domain.noun, recommender.domain.plural)
-            )
-        )
     }
-    questions = _questions(answer, history, ids, draw)
-    named = dict.fromkeys(one for question in questions for one in (question.item, question.swapped) if one)
-    sets = [parts for question in questions for parts in question.sets(history)]
+    context_texts = {part: texts[0][1] for part, texts in descriptions.items() if texts}
+    trials = _plan_trials(answer, history, ids, draw)
+    scored = dict.fromkeys(item for trial in trials for item in (trial.item, trial.swapped) if item)
+    sets = [removed for trial in trials for removed in trial.sets(history)]
     ablation.score_with_model(
-        [*sets, *(frozenset([part]) for part in moment)], [ids.index(one) for one in named]
+        [*sets, *(frozenset([part]) for part in context_texts)], [ids.index(item) for item in scored]
     )
-    return tuple(question.trial(ablation, ids, history, moment) for question in questions)
+    return tuple(trial.result(ablation, ids, history, context_texts) for trial in trials)
 
 
 @dataclass(frozen=True)
 class AblationTrial:
-    """One reason: what it cites of the history, as many random others (fewer if there are no more), and
-    a random other candidate."""
+    """The plan of a trial: what is left out for one reason."""
 
     item: str
-    cited: tuple[RequestPart, ...]
-    others: tuple[RequestPart, ...]
-    swapped: str | None
-    event_context: frozenset[str] = frozenset()  # what it cites of the moment, in words
+    cited: tuple[RequestPart, ...]  # history items that the reason cites
+    others: tuple[RequestPart, ...]  # as many random other history items, or fewer if there are no more
+    swapped: str | None  # a random other candidate
+    cited_context: frozenset[str] = frozenset()  # texts of the context that the reason cites
 
     def sets(self, history: Sequence[RequestPart]) -> list[frozenset[RequestPart]]:
-        """Everything that the ranker must be asked without."""
-        cited, others = frozenset(self.cited), frozenset(self.others)
+        """List the sets of parts to score without."""
+        if not self.cited:
+            return []
+        cited, others, every = frozenset(self.cited), frozenset(self.others), frozenset(history)
         single = [frozenset([part]) for part in (*self.cited, *self.others[:1])]
-        return (
-            [*single, cited, others, frozenset(history) - cited, frozenset(history) - others] if cited else []
-        )
+        return [*single, cited, others, every - cited, every - others]
 
-    def trial(
+    def result(
         self,
         ablation: Ablation,
         ids: Sequence[str],
         history: Sequence[RequestPart],
-        moment: Mapping[RequestPart, str],
-    ) -> Trial:
-        place = ids.index(self.item)
+        context_texts: Mapping[RequestPart, str],
+    ) -> TrialResult:
+        """Read the result of the trial off the scores."""
+        position = ids.index(self.item)
         swapped = ids.index(self.swapped) if self.swapped else None
-        retrieval_dependent = [ablation.effect(part) for part in self.cited]
-        found: dict[str, float] = {}
-        for name, parts in (("", self.cited), ("_random", self.others)):
-            if self.cited and len(parts) == len(self.cited):
-                rest = [part for part in history if part not in parts]
-                whole = ablation.probability()[place]
-                found[f"comprehensiveness{name}"] = float(whole - ablation.probability(*parts)[place])
-                found[f"sufficiency{name}"] = float(whole - ablation.probability(*rest)[place])
-        return Trial(
+        effects = [ablation.effect(part) for part in self.cited]
+        return TrialResult(
             agreement=tuple(
-                (float(effect[place]), float(ablation.effect(self.others[0])[place]))
-                for effect in retrieval_dependent
+                (float(effect[position]), float(ablation.effect(self.others[0])[position]))
+                for effect in effects
                 if self.others
             ),
             swapped=self.swapped,
-            supported=swapped is not None
-            and all(effect[swapped] > ablation.noise for effect in retrieval_dependent),
+            supported=swapped is not None and all(effect[swapped] > ablation.noise for effect in effects),
             context=tuple(
-                (words in self.event_context, bool(ablation.effect(part)[place] > ablation.noise))
-                for part, words in moment.items()
+                (text in self.cited_context, bool(ablation.effect(part)[position] > ablation.noise))
+                for part, text in context_texts.items()
             ),
-            **found,
+            **self._probability_changes(ablation, position, history),
         )
 
+    def _probability_changes(
+        self, ablation: Ablation, position: int, history: Sequence[RequestPart]
+    ) -> dict[str, float]:
+        """Return comprehensiveness and sufficiency of cited and of random items."""
+        changes: dict[str, float] = {}
+        for name, parts in (("", self.cited), ("_random", self.others)):
+            if self.cited and len(parts) == len(self.cited):
+                rest = [part for part in history if part not in parts]
+                full = ablation.probability()[position]
+                changes[f"comprehensiveness{name}"] = float(full - ablation.probability(*parts)[position])
+                changes[f"sufficiency{name}"] = float(full - ablation.probability(*rest)[position])
+        return changes
 
-def _questions(
+
+def _plan_trials(
     answer: Recommendations, history: Sequence[RequestPart], candidates: Sequence[str], draw: random.Random
 ) -> list[AblationTrial]:
-    """One random order of the history and one of the candidates serve all reasons of an answer, so that few
-    questions answer many: each reason takes the first that are not its own."""
-    pool = draw.sample(history[:OFFERED], len(history[:OFFERED]))
+    """Plan a trial per reason.
+
+    All reasons of an answer share one random order of the history and one of the candidates, and each
+    takes the first that are not its own: few ablations serve many reasons.
+    """
+    newest = history[:MAX_ABLATED_HISTORY]
+    pool = draw.sample(newest, len(newest))
     order = draw.sample(candidates, len(candidates))
-    found = []
+    trials = []
     for line in answer:
-        named = [one.item_id for one in line.explanation.evidence] if line.explanation else []
-        cited = tuple(part for part in history if part.name in named)
-        others = tuple(part for part in pool if part not in cited)[: len(cited)]
-        swapped = next((one for one in order if one != line.item.id), None)
         evidence = line.explanation.evidence if line.explanation else ()
-        event_context = frozenset(one.text for one in evidence if one.kind == "context")
-        found.append(AblationTrial(line.item.id, cited, others, swapped, event_context))
-    return found
+        cited_ids = [entry.item_id for entry in evidence]
+        cited = tuple(part for part in history if part.name in cited_ids)
+        others = tuple(part for part in pool if part not in cited)[: len(cited)]
+        swapped = next((item for item in order if item != line.item.id), None)
+        cited_context = frozenset(entry.text for entry in evidence if entry.kind == "context")
+        trials.append(AblationTrial(line.item.id, cited, others, swapped, cited_context))
+    return trials
 
 
 def _ablation(recommender: Recommender, prepared: Prepared, strategy: str) -> Ablation:
-    """Of the ranking that is served; where it is not pointwise, of the retriever that brought the candidates."""
+    """Ablate the served ranking, or its retrieval where that is not pointwise."""
     ranker = recommender.ranker(strategy, recommender.engine())
     if not isinstance(ranker, PointwiseRanker):
         return Ablation(prepared.query, prepared.request, recommender.retriever)
@@ -300,7 +347,7 @@ def _ablation(recommender: Recommender, prepared: Prepared, strategy: str) -> Ab
 
 
 def _judge(recommender: Recommender, world: GroundTruth, language: str) -> Judge | None:
-    """None for a language whose sentences cannot be read."""
+    """Return the judge of a language; None if its sentences cannot be read."""
     if language not in TABLES:
         return None
     domain, prompts = recommender.domain, recommender.prompts
@@ -308,48 +355,46 @@ def _judge(recommender: Recommender, world: GroundTruth, language: str) -> Judge
     return Judge(world, (domain.noun, domain.plural), grammar, language)
 
 
-def _run(
-    recommender: Recommender,
-    users: int,
-    k: int,
-    seed: int,
-    language: str | None,
-    style: Style | None,
-    command: str,
-    data: str,
-) -> dict[str, Any]:
-    """`run` of the result."""
+def _run(recommender: Recommender, options: StudyOptions, data: _StudyData) -> dict[str, Any]:
+    """Return `run` of the result."""
     domain = recommender.domain
+    rule = "Nothing is held out: recommendations as they are served, after everything that each person did."
+    if options.wishes:
+        rule += (
+            f" Each person asks in words made of the facts of an item of the catalogue (seed {options.seed})."
+        )
     return {
         "domain": domain.name,
         "title": domain.title or domain.name,
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "command": command,
+        "command": options.command,
         "part": "served",
         "split": "none",
-        "rule": "Nothing is held out: recommendations as they are served, after everything that each person did.",
-        "method": METHOD.format(offered=OFFERED),
-        "k": k,
-        "seed": seed,
-        "users": users,
-        "language": language or domain.reasons.language,
-        "style": style or domain.reasons.style,
+        "rule": rule,
+        "method": METHOD.format(offered=MAX_ABLATED_HISTORY),
+        "k": options.k,
+        "seed": options.seed,
+        "users": len(data.users),
+        "language": options.language or domain.reasons.language,
+        "style": options.style or domain.reasons.style,
         "items": len(recommender.catalog),
-        "data_hash": data,
-        "train_hash": data,
+        "data_hash": data.data_hash,
+        "train_hash": data.data_hash,
         "versions": versions((*ENGINES, "transformers", "sentence-transformers")),
+        "concurrency": options.concurrency,
+        "wishes": options.wishes,
     }
 
 
 def _header(recommender: Recommender, run: dict[str, Any]) -> dict[str, Any]:
-    """Whatever an answer depends on, known before the model is loaded."""
+    """Return what answers depend on and is known before the model is loaded."""
     domain, settings, prompts = recommender.domain, recommender.settings, recommender.prompts
     adapter = resolve_adapter(domain, settings)
     grammar = prompts.file(in_language(GRAMMAR, run["language"], prompts))
     model = {"model", "embedder", "engine", "dtype", "max_model_len"}
-    asked = ("domain", "k", "seed", "language", "style", "data_hash", "concurrency", "wishes")
+    names = ("domain", "k", "seed", "language", "style", "data_hash", "concurrency", "wishes")
     return {
-        **{name: run[name] for name in asked},
+        **{name: run[name] for name in names},
         "version": recsys.__version__,
         "domain settings": digest(domain.model_dump(mode="json", exclude={"folder", "finetune"})),
         "settings": settings.model_dump(mode="json", include=model),
@@ -359,12 +404,16 @@ def _header(recommender: Recommender, run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _one_model(records: Iterable[Record], out: Path) -> str:
-    """What all answers came from. Raises RequestError for several."""
+def _model_name(records: Iterable[Record], out: Path) -> str:
+    """Return the model and adapter of all answers.
+
+    Raises:
+        RequestError: They come from several.
+    """
     names = {
-        f"{made.model}{f' + {made.adapter}' if made.adapter else ''}"
+        f"{model.model}{f' + {model.adapter}' if model.adapter else ''}"
         for record in records
-        if (made := record.answer.model)
+        if (model := record.answer.model)
     }
     if len(names) > 1:
         raise RequestError(
@@ -379,7 +428,8 @@ def _notes(run: dict[str, Any], judge: Judge | None, missing: int, compared: boo
         notes.append(f"Only {run['users']} users: no figure here is worth much.")
     if judge is None:
         notes.append(
-            f"Nothing here reads the language '{run['language']}': statements, evidence, features and swaps are not judged."
+            f"Nothing here reads the language '{run['language']}': "
+            "statements, evidence, features and swaps are not judged."
         )
     if missing:
         notes.append(f"{missing} places of the top {run['k']} had no item or no reason.")
