@@ -16,7 +16,7 @@ class Feedback(StrictModel):
     disliked_at_most: float | None = None
 
     def liked(self, rating: float | None) -> bool | None:
-        """Return whether a rating means liked (True) or disliked (False); None for neither."""
+        """Return True for liked, False for disliked, None for neither."""
         if rating is None:
             return None
         if self.liked_at_least is not None and rating >= self.liked_at_least:
@@ -27,7 +27,7 @@ class Feedback(StrictModel):
 
 
 class Rule(StrictModel):
-    """An action on some items of every list, whatever their scores: see `recsys.knowledge.rules`."""
+    """An action on some items of every list: see `recsys.knowledge.rules`."""
 
     name: str = Field(min_length=1, description="shown in the answer with each item it acted on")
     do: Literal["pin", "boost", "bury", "quota", "hide"]

@@ -85,6 +85,6 @@ class RankerConfig(StrictModel):
         return points
 
     def weights(self, wish: bool = False) -> Weights:
-        """Return the score's weights at the temperature, for requests with or without a wish."""
+        """Return the weights of the score at the temperature."""
         plain = Weights(model=self.model_weight, retriever=self.retriever_weight)
         return ((wish and self.wish_weights) or plain).at(self.temperature)

@@ -1,4 +1,4 @@
-"""Ablation: the effect of a part of the request on a score, measured by leaving the part out.
+"""Ablation: the effect of a part of a request, measured by leaving it out.
 
 The served score is `model_weight * log-odds + retriever_weight * retriever score`. An ablated request
 is scored as if the part had never been there: without its wish it gets the weights of a request that
@@ -52,7 +52,7 @@ class RequestPart:
 
 
 def request_parts(query: Query, request: RankRequest) -> list[RequestPart]:
-    """List everything that can be left out: history last, newest first, each item once."""
+    """List all parts: history last, newest first, each item once."""
     context = request.context
     names: dict[Kind, Iterable[str]] = {
         "wish": [""] if context.wish else [],
@@ -102,10 +102,10 @@ def remove_parts(
 
 
 class Ablation:
-    """The effects of the parts of one ranked request: deterministic, every score computed once.
+    """The effects of the parts of one ranked request; every score is computed once.
 
     Args:
-        query: What the retriever was asked.
+        query: The query of the retrieval.
         request: What was ranked.
         retriever: The retriever that brought the candidates.
         ranking: What `ranker` returned. Without both, the retriever alone ranked. Where the ranking has
@@ -148,7 +148,7 @@ class Ablation:
         return max(1e-3, NOISE * self._weights().model) if self.ranker else 1e-3
 
     def effect(self, *parts: RequestPart) -> Floats:
-        """Return log p with `parts` minus log p without all of them, nats, shape (candidates,)."""
+        """Return log p minus log p without `parts`, nats, shape (candidates,)."""
         return _log_softmax(self._served) - _log_softmax(self.scores(frozenset(parts)))
 
     def retriever_effect(self, *parts: RequestPart) -> Floats:
@@ -177,7 +177,7 @@ class Ablation:
         return int(np.flatnonzero(order == position)[0]) + 1
 
     def is_measured(self, parts: frozenset[RequestPart]) -> bool:
-        """Return whether scores without `parts` are measured, not summed over single parts."""
+        """Return whether scores without `parts` are measured, not sums over parts."""
         return self.ranker is None or not parts or parts in self._shifts
 
     def scores(self, parts: frozenset[RequestPart]) -> Floats:
@@ -209,7 +209,7 @@ class Ablation:
         return weight * change + (weight - self._weights().model) * self._odds
 
     def choose_parts(self, top: Sequence[int], budget: int) -> list[RequestPart]:
-        """Choose at most `budget` parts that are worth scoring without, for the candidates at `top`.
+        """Choose at most `budget` parts to ablate for the candidates at `top`.
 
         At least half are history items in the prompt, by their effect on the retriever's scores of
         `top` and by text similarity; the others are everything else in the request.
@@ -240,7 +240,7 @@ class Ablation:
     def score_each_with_model(
         self, positions: Mapping[frozenset[RequestPart], Sequence[int]], reference: int = REFERENCE
     ) -> None:
-        """Score, without each set of parts, the candidates at its positions and `reference` others.
+        """Score candidates without each set of parts: at its positions, and a reference.
 
         Takes two engine calls: the first prompt of every set fills the prefix cache. Sets that were
         scored before are skipped.
@@ -263,7 +263,7 @@ class Ablation:
         )
         self._count([response for group in responses for response in group])
         for (parts, at), group in zip(scored.items(), responses, strict=True):
-            change = np.array([one.logprobs[0] - one.logprobs[1] for one in group]) - self._odds[at]
+            change = np.array([r.logprobs[0] - r.logprobs[1] for r in group]) - self._odds[at]
             n_explained = len(set(new[parts]))
             of_reference = change[n_explained:] if len(at) > n_explained else change
             shift = np.full(len(self._served), of_reference.mean())
@@ -280,7 +280,7 @@ class Ablation:
         )
 
     def _reference(self, top: Sequence[int], n: int) -> list[int]:
-        """Return at most n positions outside `top`, spread over all ranks of the retriever."""
+        """Return at most n positions outside `top`, spread over the retriever's ranks."""
         others = [position for position in range(len(self._served)) if position not in set(top)]
         return sorted({others[i * len(others) // n] for i in range(n)}) if others else []
 
@@ -313,7 +313,7 @@ class Ablation:
     def _rescore(
         self, sets: Sequence[frozenset[RequestPart]]
     ) -> dict[frozenset[RequestPart], list[Candidate]]:
-        """Return the candidates as retrieved without each set; a deleted one stays as it was.
+        """Return the candidates as retrieved without each set; deleted ones stay.
 
         Their scores are those of `score_with_retriever`.
         """
@@ -335,7 +335,7 @@ class Ablation:
         query, _ = remove_parts(self.query, self.request, [part])
         retrieved = self.retriever.retrieve(query, len(self.request.candidates))
         ids = {candidate.item.id for candidate in retrieved}
-        return frozenset(n for n, one in enumerate(self.request.candidates) if one.item.id not in ids)
+        return frozenset(n for n, c in enumerate(self.request.candidates) if c.item.id not in ids)
 
     def _retriever_scores_without(self, parts: frozenset[RequestPart] = frozenset()) -> Floats:
         if parts not in self._retriever_scores:

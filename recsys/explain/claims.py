@@ -66,7 +66,7 @@ class Phrases:
 
 
 class Lexicon:
-    """Titles, attribute values and years of a catalogue, to name what is wrong with a claim."""
+    """Titles, attribute values and years of a catalogue, to name failures precisely."""
 
     _by_catalog: ClassVar[WeakKeyDictionary[Catalog, Lexicon]] = WeakKeyDictionary()
 
@@ -76,7 +76,7 @@ class Lexicon:
 
     @cached_property
     def phrases(self) -> Phrases:
-        """Titles and attribute values, labelled by the failure they are where nothing cites them."""
+        """Titles and attribute values, labelled by the failure they are if not cited."""
         values = dict.fromkeys(value for item in self.items for value in attribute_values(item))
         entries = [(folded(clean_text(item.title, TITLE_LIMIT)), "invented_title") for item in self.items]
         return Phrases([*entries, *((folded(value), "wrong_attribute") for value in values)])
@@ -153,7 +153,7 @@ _NO_REASON = {"item", "context", "profile", "other"}  # kinds that are no reason
 
 
 def _pieces(text: str) -> list[Tokens]:
-    """Split a word list or regular expression into words, or phrases in a language without spaces."""
+    """Split a word list or regular expression into words; without spaces, phrases."""
     return [folded(piece) for piece in re.split(r"[\s()|?\\.,\uff0c。、;:]+", text) if piece]
 
 
@@ -164,7 +164,7 @@ def claim_failures(
     lexicon: Lexicon | None = None,
     cited: Collection[str] | None = None,
 ) -> tuple[str, ...]:
-    """Return the kinds of failure in a finished sentence about `case`; () means every claim holds.
+    """Return the kinds of failure in a finished sentence; () means every claim holds.
 
     Besides those of `placeholder_failures`:
 
@@ -278,7 +278,10 @@ class _ClaimChecker:
         return failures
 
     def _allowed_length(self, index: int) -> int:
-        """Return how many words at `index` are allowed, 0 for none; a capital within a sentence is a name."""
+        """Return how many words at `index` are allowed; 0 for none.
+
+        A capital letter within a sentence marks a name, which needs evidence.
+        """
         word = self.folded[index]
         if word in self.context_words or (word.isdigit() and self._is_year(index)):
             return 1
@@ -301,7 +304,10 @@ class _ClaimChecker:
         return index == 0 or self.tokens[index - 1] in _ENDS
 
     def _is_year(self, index: int) -> bool:
-        """Return whether a number is the year of the item named last, else of the explained one."""
+        """Return whether a number is the year of the item named last.
+
+        Where none is named, that of the explained item.
+        """
         before = [self.names[n] for n in range(index) if self.names.get(n) in {"item", "other", *self.items}]
         name = before[-1] if before else "item"
         item = {"item": self.case.item, "other": self.case.other}.get(name)
@@ -312,7 +318,7 @@ class _ClaimChecker:
         return self.tokens[index] == str(year)
 
     def _word_failure(self, index: int) -> tuple[str, int]:
-        """Return what is wrong with the word at `index`, and the number of tokens it spans."""
+        """Return what is wrong with the word at `index`, and how many tokens it spans."""
         word, words = self.folded[index], self.vocabulary
         if not word.isdigit() and word[0].isdigit():
             return "wrong_time", 1
@@ -333,14 +339,17 @@ class _ClaimChecker:
         return ("wrong_place" if index and self.folded[index - 1] in words.places else "invented_title"), size
 
     def _in_lexicon(self, index: int) -> list[tuple[int, str]]:
-        """Return (length, failure) of catalogue phrases at `index`; a title must look like a name."""
+        """Return (length, failure) of catalogue phrases at `index`.
+
+        A title must look like a name.
+        """
         phrases = self.lexicon.phrases.starting_at(self.folded, index) if self.lexicon else []
         may_be_title = self._starts_sentence(index) or self._is_name(index)
         return [(size, kind) for size, kind in phrases if kind != "invented_title" or may_be_title]
 
 
 def _further_attributes(case: ReasonCase) -> list[Evidence]:
-    """Return the item's attribute values that the evidence leaves out: they may be named too."""
+    """Return attribute values that the evidence leaves out: they may be named too."""
     cited = {entry.text for entry in case.by_kind("attribute")}
     further = [value for value in dict.fromkeys(attribute_values(case.item)) if value not in cited]
     return [Evidence(id=f"i{n}", kind="attribute", text=value) for n, value in enumerate(further, 1)]

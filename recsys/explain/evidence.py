@@ -70,7 +70,7 @@ class ReasonCase:
 
     @property
     def major_counter_evidence(self) -> tuple[Evidence, ...]:
-        """The part of `against` at least half as strong as the strongest supporting evidence."""
+        """The evidence against at least half as strong as the strongest for the item."""
         return tuple(e for e in self.against if -2 * (e.contribution or 0.0) >= self._strongest)
 
     @property
@@ -109,7 +109,7 @@ class MeasuredCandidate:
 
     @property
     def is_wish_result(self) -> bool:
-        """Whether the item is a candidate only because of a wish that names an attribute of it."""
+        """Whether only a wish that names an attribute made the item a candidate."""
         return self.retrieval_dependent and bool(self.wish_matches)
 
 
@@ -159,7 +159,7 @@ def collect_evidence(measured: MeasuredCandidate) -> ReasonCase:
 
 
 def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart]]:
-    """Return the parts to cite by the first letter of their evidence ids, in the order of citing."""
+    """Return the parts to cite by the first letter of their evidence ids, in order."""
     candidate, effects = measured.candidate, measured.effects
     strong = sorted(
         (
@@ -173,7 +173,7 @@ def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart
     liked = [part for part in past if measured.by_id[part.name].liked]
     unrated = [part for part in past if measured.by_id[part.name].liked is None]
     co_consumed = [part for part in unrated if part.name in candidate.co_consumed]
-    found = {
+    cited = {
         "h": liked[: measured.history_shown],
         "t": co_consumed[: measured.history_shown],
         "w": _of_kinds(strong, "wish"),
@@ -182,16 +182,16 @@ def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart
         "p": _of_kinds(strong, "popularity"),
     }
     if measured.is_wish_result:
-        found["w"] = [WISH]
+        cited["w"] = [WISH]
     if (
         not measured.wish_matches
         and candidate.channels.get("text", measured.top_rank + 1) > measured.top_rank
     ):
-        found["w"] = []
+        cited["w"] = []
     popular = (candidate.popularity or 0.0) >= POPULAR
-    if found["h"] or found["t"] or measured.context.wish or not popular:
-        found["p"] = []
-    return found
+    if cited["h"] or cited["t"] or measured.context.wish or not popular:
+        cited["p"] = []
+    return cited
 
 
 def _opposing_parts(measured: MeasuredCandidate) -> list[RequestPart]:
@@ -216,7 +216,7 @@ def _of_kinds(parts: Iterable[RequestPart], *kinds: str) -> list[RequestPart]:
 def _evidence(
     measured: MeasuredCandidate, prefix: str, parts: Sequence[RequestPart]
 ) -> list[tuple[Evidence, RequestPart]]:
-    """Describe parts as evidence with ids `prefix`1, `prefix`2 ...; parts without a text are left out."""
+    """Describe parts as evidence `prefix`1, `prefix`2 ...; skip those without text."""
     described = [
         (part, kind, text)
         for part in parts
@@ -271,7 +271,7 @@ def describe_part(
 
 
 def _attribute_evidence(item: Item, liked: Sequence[Item], wish_matches: Sequence[str]) -> list[Evidence]:
-    """List the item's attribute values: those the wish names first, then those of most liked items."""
+    """List attribute values: those the wish names, then those of most liked items."""
     votes = {
         value: sum(value in attribute_values(other) for other in liked) for value in attribute_values(item)
     }
@@ -288,7 +288,7 @@ def _rare_attribute(
     shared: Mapping[str, Sequence[str]],
     number: int,
 ) -> list[Evidence]:
-    """Return, as counter-evidence, the first attribute that is rare in a long history; [] if none is."""
+    """Return the first attribute that is rare in a long history, or []."""
     history = measured.history
     if measured.history_effect >= -measured.noise or len(history) < RARE_AMONG:
         return []
@@ -305,11 +305,11 @@ def _rare_attribute(
 
 
 def shown_title(item: Item, noun: str) -> str:
-    """Return an item's title as reasons show it; if nothing of it is visible, noun and id."""
+    """Return an item's title as reasons show it; noun and id if it is invisible."""
     return clean_text(item.title, TITLE_LIMIT) or clean_text(f"{noun} {item.id}", TITLE_LIMIT)
 
 
 def attribute_values(item: Item) -> list[str]:
-    """Return the item's attribute values as they are shown, without those that cleaning empties."""
+    """Return the item's attribute values as they are shown, without invisible ones."""
     cleaned = [clean_text(value, ATTRIBUTE_LIMIT) for values in item.attributes.values() for value in values]
     return [value for value in cleaned if value]

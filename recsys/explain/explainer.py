@@ -1,4 +1,4 @@
-"""Explanations of a ranking: measure effects, collect evidence, write and check, add figures."""
+"""Explanations of a ranking: effects, evidence, checked sentences, figures."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Measured:
 
     @property
     def history_effects(self) -> tuple[float, ...]:
-        """Effect of the whole history on each candidate of `top`, nats; 0 where it is not measured."""
+        """Effect of the whole history on each candidate of `top`; 0 if not measured."""
         if not self.ablation.is_measured(self.past):
             return (0.0,) * len(self.top)
         return tuple(float(self.ablation.effect(*self.past)[position]) for position in self.top)
@@ -150,7 +150,7 @@ class Explainer:
         """Ablate the request for the candidates at `top`. Never raises EngineError.
 
         Args:
-            query: What the retriever was asked.
+            query: The query of the retrieval.
             request: What was ranked.
             top: Positions of the candidates to explain.
             ranking: What `ranker` returned. Without both, only the retriever is measured.
@@ -182,7 +182,7 @@ class Explainer:
 
     @staticmethod
     def _score_with_model(measured: Measured, budget: int) -> Measured:
-        """Score the most telling ablations with the model; a failure is noted in the result."""
+        """Score the most telling ablations with the model; note a failure."""
         ablation, top = measured.ablation, measured.top
         sets = [frozenset([part]) for part in ablation.choose_parts(top, budget)]
         if not measured.listed.issuperset(top):  # only unlisted items mention the history as a whole
@@ -262,7 +262,7 @@ class Explainer:
         )
 
     def _effects(self, measured: Measured) -> tuple[Effect, ...]:
-        """List the parts whose effect on the first of `top`, or on the second, exceeds the noise."""
+        """List the parts with an effect on the first or the second of `top`."""
         first, *others = measured.top
         ablation = measured.ablation
         effects = []
@@ -288,7 +288,7 @@ class Explainer:
 
 
 def _cited(case: ReasonCase, reason: Explanation) -> dict[str, RequestPart]:
-    """Map evidence ids to the parts a reason rests on: supporting ones, or for a net negative opposing."""
+    """Map evidence ids to the parts a reason rests on; opposing for a net negative."""
     entries = reason.evidence if not case.net_negative else case.against
     return {entry.id: case.parts[entry.id] for entry in entries if entry.id in case.parts}
 
@@ -296,7 +296,7 @@ def _cited(case: ReasonCase, reason: Explanation) -> dict[str, RequestPart]:
 def _cited_sets(
     measured: Measured, cited: Sequence[Mapping[str, RequestPart]]
 ) -> dict[frozenset[RequestPart], list[int]]:
-    """Map sets to leave out to positions: all that a reason cites, and all history that it does not."""
+    """Map sets to ablate to positions: what a reason cites, and the other history."""
     sets: dict[frozenset[RequestPart], list[int]] = {}
     for position, by_id in zip(measured.top, cited, strict=True):
         if parts := frozenset(by_id.values()):
@@ -308,7 +308,7 @@ def _cited_sets(
 def _with_figures(
     measured: Measured, position: int, reason: Explanation, cited: Mapping[str, RequestPart]
 ) -> Explanation:
-    """Add influences, and where the cited set was measured, the change of probability without it."""
+    """Add influences, and the change of probability without the cited set."""
     figures: dict[str, object] = {"influences": influences(measured, position)}
     ablation = measured.ablation
     if cited and measured.served:
@@ -331,7 +331,7 @@ def _with_figures(
 
 
 def influences(measured: Measured, position: int) -> tuple[Influence, ...]:
-    """Return the main factors of a score with their shares, by absolute effect in nats.
+    """Return the main factors of a score, with their shares by absolute effect.
 
     With a model, retrieval is the retriever's share of the score, and the other factors are the
     model's effects. Without one, they are the retriever's effects.

@@ -48,12 +48,12 @@ class Grammar:
                 yield [*part["forms"], *part.get("listed", ())]
 
     def forms(self, section: str, listed: bool) -> list[str]:
-        """Return the forms of a section; `listed` adds those that call the item recommended."""
+        """Return the forms of a section; `listed` adds those for recommended items."""
         part = self.table[section]
         return [*part["forms"], *(part.get("listed", ()) if listed else ())]
 
     def localize(self, kind: str, text: str) -> str:
-        """Translate evidence of a kind by the grammar's `say` replacements, applied in order."""
+        """Translate evidence by the grammar's `say` replacements, applied in order."""
         for pattern, replacement in self.table.get("say", {}).get(kind, ()):
             text = re.sub(pattern, replacement, text)
         return self.titled(text) if kind in TITLED else text
@@ -80,7 +80,7 @@ class Grammar:
 
 
 def sentence_pattern(case: ReasonCase, path: Path, attempt: int | None = None, style: Style = "short") -> str:
-    """Build the regular expression of all sentences of a style that are true of `case`.
+    """Build the regular expression of the sentences of a style that are true.
 
     Args:
         case: The item and its evidence.
@@ -117,7 +117,7 @@ class _PatternBuilder:
         return rf"^({'|'.join(bodies)})$"
 
     def _bodies(self) -> Iterator[tuple[str, set[str]]]:
-        """Yield (regular expression of a first sentence, the placeholders it may name) by form."""
+        """Yield (pattern of a first sentence, the placeholders it may name) by form."""
         case, every = self.case, self.attributes
         if case.net_negative:
             yield from self._body("against", every, **against_slots(case, case.against))
@@ -135,7 +135,7 @@ class _PatternBuilder:
             yield from self._body("attribute", every)
 
     def _wish_bodies(self) -> Iterator[tuple[str, set[str]]]:
-        """Yield first sentences about a wish that names attributes, also with liked items that share them."""
+        """Yield first sentences about a wish that names attributes."""
         case, wish = self.case, self._names("wish")
         yield from self._body("wish_named", self.attributes, lead=case.wish_attributes, W=wish)
         for liked, common in self._links(self._names("history")):
@@ -143,7 +143,7 @@ class _PatternBuilder:
                 yield from self._body("wish_liked", shared, H=[liked], W=wish)
 
     def _history_bodies(self, past: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
-        """Yield first sentences about liked items, with the attributes they share if there are any."""
+        """Yield first sentences about liked items and the attributes they share."""
         for liked, common in self._links(past):
             kind = "history_shared" if common else "history"
             several = len(PLACEHOLDER.findall(liked)) > 1
@@ -219,7 +219,7 @@ class _PatternBuilder:
         return [text for form in forms if (text := self._fill_slots(form, **slots))]
 
     def _links(self, past: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
-        """List ("{h1} and {h2}", the attributes all of them share with the item), strongest first.
+        """List ("{h1} and {h2}", attributes they share with the item), strongest first.
 
         Where any link shares something, links that share nothing are left out: they say less.
         """
@@ -232,7 +232,7 @@ class _PatternBuilder:
         return [link for link in links if link[1]] or links
 
     def _pairs(self, names: Sequence[str], lead: Collection[str] = ()) -> list[str]:
-        """List names and ordered pairs: "{a1}", "{a1} and {a2}"; with `lead`, those that start in it."""
+        """List names and ordered pairs of them, with `lead` only those that start in it."""
         groups = [(name,) for name in names] + list(permutations(names, 2))
         return [self.grammar.joined(group) for group in groups if not lead or group[0].strip("{}") in lead]
 
@@ -251,7 +251,7 @@ class _PatternBuilder:
 
 
 def contrast_attributes(case: ReasonCase) -> list[str]:
-    """Return ids of the item's attributes that the other item lacks; [] if it has no known attributes."""
+    """Return ids of attributes that the other item lacks; [] if it has none at all."""
     if case.other is None:
         return []
     theirs = attribute_values(case.other)

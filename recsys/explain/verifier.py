@@ -12,7 +12,7 @@ from recsys.types import Evidence
 
 
 def grounding_failures(sentence: str, case: ReasonCase, grammar: Path) -> tuple[str, ...]:
-    """Return the kinds of failure in a sentence with placeholders; () means it is grounded.
+    """Return the failures of a sentence with placeholders; () means it is grounded.
 
     - those of `placeholder_failures`
     - `uncited_claim`: words outside the grammar, a claim without evidence
@@ -24,7 +24,7 @@ def grounding_failures(sentence: str, case: ReasonCase, grammar: Path) -> tuple[
 
 
 def placeholder_failures(text: str, case: ReasonCase) -> tuple[str, ...]:
-    """Return the kinds of failure that the placeholders alone show, whatever the words.
+    """Return the failures that the placeholders alone show, whatever the words.
 
     - `unknown_evidence`: a placeholder without evidence
     - `not_about_item`: `{item}` missing or repeated
@@ -53,7 +53,7 @@ def placeholder_failures(text: str, case: ReasonCase) -> tuple[str, ...]:
 
 
 def fits_all(cited: Sequence[Evidence], others: Sequence[ReasonCase]) -> bool:
-    """Return whether everything cited also holds for every one of the others (the swap test).
+    """Return whether everything cited also holds for all others (the swap test).
 
     A sentence that fits all others is not specific to its item. False where there are no others.
     """

@@ -1,4 +1,4 @@
-"""Reasons in words: the model writes, the check decides, a template sentence is the fallback."""
+"""Reasons in words: written by the model, checked, with a template as fallback."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Reasons:
 
 
 def in_language(name: str, language: str, prompts: PromptLibrary) -> str:
-    """Return the name of a file in a language: "explain/reason" -> "explain/zh/reason".
+    """Return a file's name in a language: "explain/reason" -> "explain/zh/reason".
 
     Raises:
         PromptError: There is no folder for the language.
@@ -66,12 +66,12 @@ def in_language(name: str, language: str, prompts: PromptLibrary) -> str:
 def languages(prompts: PromptLibrary) -> list[str]:
     """List the languages that reasons can be written in, sorted."""
     folder, _, file = GRAMMAR.rpartition("/")
-    found = {path.parent.name for top in prompts.folders for path in (top / folder).glob(f"*/{file}")}
-    return sorted({DEFAULT_LANGUAGE, *found})
+    translations = {path.parent.name for top in prompts.folders for path in (top / folder).glob(f"*/{file}")}
+    return sorted({DEFAULT_LANGUAGE, *translations})
 
 
 class TokenWindow(Protocol):
-    """The part of an engine that rendering needs: its tokenizer and the length of its context."""
+    """The part of an engine that rendering needs: tokenizer and context length."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -103,7 +103,7 @@ def render_reason(
 def reason_schema(
     case: ReasonCase, grammar: Path, attempt: int = 0, style: Style = "short"
 ) -> dict[str, Any]:
-    """Build the JSON schema: evidence ids are an enum, the sentence matches the grammar."""
+    """Build the JSON schema: an enum of evidence ids, and the grammar."""
     ids = [entry.id for entry in (*case.evidence, *case.against)]
     return {
         "type": "object",
@@ -208,7 +208,7 @@ def write_each(
 
 
 def _with_next_item(cases: Sequence[ReasonCase]) -> list[ReasonCase]:
-    """Set each case's `other` to the item of the next case, unless that is ranked higher."""
+    """Set each case's `other` to the next case's item, unless it is ranked higher."""
     following: list[ReasonCase | None] = [*cases[1:], None]
     return [
         dataclasses.replace(case, other=after.item if after and after.rank >= case.rank else None)
@@ -255,7 +255,7 @@ def _check(
     language: str,
     lexicon: Lexicon | None,
 ) -> tuple[Explanation | None, tuple[str, ...]]:
-    """Check the placeholders, then the sentence as shown, then whether it fits all other items.
+    """Check the placeholders, the sentence as shown, and whether it fits all others.
 
     Returns:
         (explanation, ()) or (None, kinds of failure).
@@ -325,7 +325,7 @@ def _template_variables(case: ReasonCase, style: Style) -> dict[str, Any]:
 
 
 def _liked_and_attributes(case: ReasonCase, past: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Return ids of liked items, of the attributes all of them share, and of all attributes."""
+    """Return ids of liked items, of attributes they all share, of all attributes."""
     attributes = [entry.id for entry in case.by_kind("attribute")]
     if case.wish_attributes:  # after the first, those that other items lack
         attributes[1:] = sorted(attributes[1:], key=lambda name: name not in case.distinguishing_attributes)

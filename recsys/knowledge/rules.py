@@ -64,7 +64,7 @@ def _precedence(rule: Rule) -> tuple[int, int]:
 
 
 def matches(rule: Rule, item: Item) -> bool:
-    """Return whether a rule is about an item: by id, or by a value of every attribute in `where`."""
+    """Return whether a rule is about an item, by id or by all attributes in `where`."""
     if item.id in rule.items:
         return True
     held = {
@@ -77,7 +77,7 @@ def matches(rule: Rule, item: Item) -> bool:
 
 
 def _boost(order: list[int], matched: set[int], scores: Sequence[float], factor: float) -> list[int]:
-    """Move each matched position up past those it now outscores; the others keep their order."""
+    """Move each matched position up past those it now outscores."""
     boosted = {position: scores[position] * (factor if position in matched else 1) for position in order}
     result: list[int] = []
     for position in order:
@@ -87,7 +87,7 @@ def _boost(order: list[int], matched: set[int], scores: Sequence[float], factor:
 
 
 def _limit(order: list[int], matched: set[int], n: int, first: int) -> tuple[list[int], set[int]]:
-    """Keep at most n of `matched` among the `first`, as far as others can replace them."""
+    """Keep at most n of `matched` among the `first`, if others can replace them."""
     kept: list[int] = []
     surplus: list[int] = []
     for position in order:

@@ -1,4 +1,4 @@
-"""Views of templates and their variables, as plain JSON values for CLI, service and pages."""
+"""Views of templates and their variables, as plain JSON values."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class RenderedPrompt:
 
 
 def english_list(names: Sequence[str]) -> str:
-    """Join names as a list in a sentence: "a, b and c". The filter `listed` of templates."""
+    """Join names as in a sentence, "a, b and c": the templates' filter `listed`."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
@@ -131,13 +131,13 @@ class PromptLibrary:
 
     def names(self) -> list[str]:
         """List every template, sorted; partials, which have no front matter, are none."""
-        found = {
+        names = {
             path.relative_to(folder).with_suffix("").as_posix()
             for folder in self.folders
             for path in folder.rglob("*.j2")
             if path.relative_to(folder).parts[0] != "partials"
         }
-        return sorted(found)
+        return sorted(names)
 
     def get(self, name: str) -> PromptTemplate:
         """Return a template.
@@ -280,7 +280,10 @@ class PromptLibrary:
 def _longest_fit(
     max_tokens: int, with_history: Callable[[int], RenderedPrompt], length: int
 ) -> RenderedPrompt:
-    """Find the most of `length` history entries that fit, by bisection; 0 entries if none do."""
+    """Render with the most of `length` history entries that fit, found by bisection.
+
+    Without history, where none fit.
+    """
     full = with_history(length)
     if full.tokens <= max_tokens:
         return full
@@ -297,7 +300,7 @@ def _longest_fit(
 
 
 def _chat_frame(tokenizer: Tokenizer, system: str) -> tuple[str, str]:
-    """Return the text that the model's chat template puts before and after the user's turn."""
+    """Return what the chat template puts before and after the user's turn."""
     messages = ([{"role": "system", "content": system}] if system else []) + [
         {"role": "user", "content": _USER_TURN}
     ]

@@ -18,7 +18,7 @@ _REFUSAL = re.compile(
 
 
 def parse_json(text: str, *, truncated: bool = False) -> tuple[Any, ParseReport]:
-    """Parse the JSON value in `text`, repaired if necessary; (None, report) if there is none."""
+    """Parse the JSON value in `text`, repaired if necessary; None if there is none."""
     stripped = text.strip()
     if not stripped:
         return None, _report("empty", "the model wrote nothing")

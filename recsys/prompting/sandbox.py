@@ -175,7 +175,10 @@ def _serve(folders: list[Path], requests: IO[bytes], responses: IO[bytes]) -> No
 
 
 def _limit() -> None:
-    """Limit memory, time and files of this process; only on POSIX, elsewhere time alone is limited."""
+    """Limit memory, CPU time and files of this process, on POSIX only.
+
+    Elsewhere only the time to wait for a response is limited.
+    """
     with contextlib.suppress(ImportError):
         import resource
 

@@ -19,7 +19,7 @@ VALUES = 2  # attribute values named in a wish
 
 
 def wish_for(item: Item, domain: Domain, prompts: PromptLibrary, draw: random.Random) -> str:
-    """Write a wish for an item that does not contain its title; "" where that is impossible."""
+    """Write a wish for an item that does not contain its title; "" if impossible."""
     every = {value for values in item.attributes.values() for value in values}
     candidates = sorted(value for value in every if not contains_title(value, item.title))
     values = draw.sample(candidates, min(len(candidates), draw.randint(1, VALUES)))
@@ -33,7 +33,7 @@ def wish_for(item: Item, domain: Domain, prompts: PromptLibrary, draw: random.Ra
 
 
 def contains_title(text: str, title: str) -> bool:
-    """Return whether the words of a title occur in a row in a text, ignoring case and punctuation."""
+    """Return whether a text has the words of a title in a row, ignoring case."""
     return f" {' '.join(_words(title))} " in f" {' '.join(_words(text))} "
 
 

@@ -51,7 +51,7 @@ class Ranking:
 
 
 class Ranker(Protocol):
-    """Orders candidates for one request, deterministically. Safe to call from several threads.
+    """Orders the candidates of a request, deterministically; thread-safe.
 
     Ranking raises EngineError if the engine fails, and RequestError for a request it cannot rank.
     """

@@ -1,4 +1,4 @@
-"""Calibration of a list's probabilities: by one temperature, or by isotonic regression."""
+"""Calibration of probabilities: by one temperature, or by isotonic regression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Points = tuple[tuple[float, float], ...]
 
 
 def fit_temperature(lists: Sequence[Sequence[float]], targets: Sequence[int]) -> float:
-    """Fit the temperature that maximises the targets' likelihood (Guo et al., ICML 2017).
+    """Fit the temperature of highest likelihood (Guo et al., ICML 2017).
 
     Args:
         lists: Scores (nats or log probabilities) of each list's candidates.

@@ -24,7 +24,7 @@ def candidate_facts(
     wanted: Sequence[Fact],
     context: Context | None = None,
 ) -> list[dict[str, str]]:
-    """Return the wanted facts of each candidate as name -> short text, without unknown ones."""
+    """Return the wanted facts of each candidate: name -> short text, if known."""
     names = {entry.item.id: entry.item.name for entry in history}
     known = [
         _retrieval_facts(candidate, names) | _site_facts(candidate.item.site, context or Context())
@@ -50,7 +50,7 @@ def _site_facts(site: Site | None, context: Context) -> dict[str, str]:
 
 
 def distance_text(site: Site, context: Context) -> str:
-    """Return the distance from the person, such as "1.2 km"; "" where either place is unknown."""
+    """Return the distance from the person, such as "1.2 km"; "" if unknown."""
     origin = context.place
     if origin is None or origin.latitude is None or origin.longitude is None:
         return ""
@@ -61,7 +61,7 @@ def distance_text(site: Site, context: Context) -> str:
 
 
 def open_text(site: Site, context: Context) -> str:
-    """Return "now", "at 17:00" (later today) or "not today"; "" where hours or time are unknown."""
+    """Return "now", "at 17:00" (later today) or "not today"; "" if unknown."""
     hours, now = hours_of(site), minute_of_week(context)
     if hours is None or now is None:
         return ""

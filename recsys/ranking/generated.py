@@ -1,4 +1,4 @@
-"""Ranking by generation: the model writes the order as JSON. Slow; kept for comparison."""
+"""Ranking by generation: the model writes the order. Slow; for comparison."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ class GeneratedRanker(Ranker):
                 schemas=[self.schema(n) for n in sizes],
             )
         )
-        return [self._ranking(*one) for one in zip(sizes, prompts, answers, strict=True)]
+        return [
+            self._ranking(n, prompt, answer)
+            for n, prompt, answer in zip(sizes, prompts, answers, strict=True)
+        ]
 
     def _ranking(self, n: int, prompt: RenderedPrompt, answer: Generation) -> Ranking:
         order, report = self.parse(answer, n)

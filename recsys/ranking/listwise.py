@@ -66,7 +66,7 @@ def render_listwise(
 
 @dataclass(frozen=True)
 class ListwiseRanker(Ranker):
-    """Score = p(letter), normalised over the letters in use (LlamaRec, arXiv 2311.02089).
+    """Score = p(letter), normalised over the letters (LlamaRec, arXiv 2311.02089).
 
     Fast, but a small model that is not fine-tuned prefers some letters whatever they stand for;
     `permutations` average over that. More candidates than letters are split into windows. `log_odds`
@@ -107,7 +107,7 @@ class ListwiseRanker(Ranker):
         responses = prefix_first(
             lambda ids: engine.label_logprobs(ids, letters), [prompt.token_ids for prompt in prompts]
         )
-        return [self._ranking(*one) for one in zip(requests, prompts, windows, responses, strict=True)]
+        return [self._ranking(*parts) for parts in zip(requests, prompts, windows, responses, strict=True)]
 
     def _ranking(
         self,

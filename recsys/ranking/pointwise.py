@@ -34,7 +34,7 @@ def render_pointwise(
     max_tokens: int,
     spare: int = 0,
 ) -> RenderedPrompt:
-    """Render one prompt per candidate over a shared prefix, for ranking and fine-tuning."""
+    """Render a prompt per candidate over a shared prefix; fine-tuning uses it too."""
     by_candidate = candidate_facts(request.candidates, request.history, facts, request.context)
     suffixes = [
         {"candidate": item, "facts": known} for item, known in zip(request.items, by_candidate, strict=True)

@@ -1,4 +1,4 @@
-"""Reranking: long tail, diversity and the domain's rules, applied to the ranker's order."""
+"""Reranking: long tail, diversity and the domain's rules."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rerank(
 def boost_long_tail(
     candidates: Sequence[Candidate], scores: Sequence[float], strength: float
 ) -> tuple[float, ...]:
-    """Add `strength` nats times the share of more popular items to every candidate's score."""
+    """Add `strength` nats times the share of more popular items to every score."""
     with np.errstate(divide="ignore"):
         logs = np.log(np.asarray(scores, dtype=np.float64))
     rare = [1.0 - (candidate.popularity or 0.0) for candidate in candidates]
@@ -87,8 +87,8 @@ def attribute_similarity(items: Sequence[Item]) -> Floats:
     ]
     column = {value: number for number, value in enumerate(sorted(set().union(*values)))}
     held = np.zeros((len(items), max(1, len(column))))
-    for row, own in enumerate(values):
-        held[row, [column[value] for value in own]] = 1
+    for row, item_values in enumerate(values):
+        held[row, [column[value] for value in item_values]] = 1
     both = held @ held.T
     sizes = held.sum(axis=1)
     either = sizes[:, None] + sizes[None, :] - both

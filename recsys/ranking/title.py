@@ -22,7 +22,7 @@ def title_text(item: Item) -> str:
 
 @dataclass(frozen=True)
 class TitleRanker(Ranker):
-    """Score = mean over the title's tokens of log p(token | person) - log p(token), nats.
+    """Score = mean over title tokens of log p(token | person) - log p(token), nats.
 
     The second term, from the same prompt without the person, removes what makes a title likely for
     everyone, such as fame and common words (domain-conditional PMI: Holtzman et al., EMNLP 2021).

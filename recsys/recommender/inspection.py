@@ -18,7 +18,7 @@ from recsys.recommender.request import Prepared
 
 
 def tokens_engine(recommender: Recommender) -> Engine:
-    """Return the engine; if there is none, its tokenizer, which is enough for rendering."""
+    """Return the engine, or its tokenizer alone, which is enough for rendering."""
     try:
         return recommender.engine()
     except (EngineError, MissingDependency, ModelError):

@@ -97,7 +97,7 @@ CASES: dict[str, ReasonCase] = {
 
 
 def grid() -> list[ReasonCase]:
-    """Every combination of item, history, wish, popularity and context, in each variant."""
+    """Return every combination of item, history, wish, popularity and context."""
     items = (
         film("x", "Untold"),
         film("y", "Solaris", "Sci-Fi"),

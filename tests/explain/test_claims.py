@@ -1,4 +1,4 @@
-"""Claims in finished sentences: planted faults are caught, true sentences pass, on the real catalogue."""
+"""Claim checks on a real catalogue: faults are caught, true sentences pass."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CLAIMS = (
 
 
 @dataclass(frozen=True)
-class Told:
+class TrueSentence:
     case: ReasonCase
     text: str
 
@@ -62,12 +62,12 @@ def lexicon(items: list[Item]) -> Lexicon:
 
 
 @pytest.fixture(scope="module")
-def true_sentences(items: list[Item]) -> list[Told]:
-    """Template and grammar sentences of drawn films, histories and situations, the year told now and then."""
-    return list(told(items, random.Random(0)))
+def true_sentences(items: list[Item]) -> list[TrueSentence]:
+    """Return template and grammar sentences of random films, some with the year."""
+    return list(generate(items, random.Random(0)))
 
 
-def told(items: list[Item], draw: random.Random) -> Iterator[Told]:
+def generate(items: list[Item], draw: random.Random) -> Iterator[TrueSentence]:
     for variant in range(500):
         item, *liked = draw.sample(items, draw.choice((1, 3, 4)))
         event_context = [RequestPart("time"), RequestPart("place")] if draw.random() < 0.5 else []
@@ -88,17 +88,17 @@ def told(items: list[Item], draw: random.Random) -> Iterator[Told]:
                 variant=variant,
             )
         )
-        yield Told(case, template_reason(case, PROMPTS).text)
+        yield TrueSentence(case, template_reason(case, PROMPTS).text)
         sentence = first_match(sentence_pattern(case, GRAMMAR_FILE, 0))
         if case.by_kind("context"):
             sentence = re.sub(r"\{c\d\}", f"{{{draw.choice(case.by_kind('context')).id}}}", sentence)
         if variant % 2:
             sentence = sentence.replace("{item}", f"{{item}} ({item.year})")
-        yield Told(case, Grammar.read(GRAMMAR_FILE).fill(sentence, case))
+        yield TrueSentence(case, Grammar.read(GRAMMAR_FILE).fill(sentence, case))
 
 
-def faults(true: Told, items: list[Item], draw: random.Random) -> Iterator[tuple[str, str]]:
-    """(kind, the sentence with that fault), for each that can be planted in it."""
+def faults(true: TrueSentence, items: list[Item], draw: random.Random) -> Iterator[tuple[str, str]]:
+    """Yield (kind, the sentence with that fault) for each fault that can be planted."""
     case, text = true.case, true.text
     known = [entry.text for entry in case.evidence]
     invented = draw.choice((draw.choice(items).title, draw.choice(MADE_UP)))
@@ -128,7 +128,7 @@ def faults(true: Told, items: list[Item], draw: random.Random) -> Iterator[tuple
     yield "claim", text + draw.choice(CLAIMS)
 
 
-def test_true_sentences_pass(true_sentences: list[Told], lexicon: Lexicon) -> None:
+def test_true_sentences_pass(true_sentences: list[TrueSentence], lexicon: Lexicon) -> None:
     wrong = {
         one.text: found
         for one in true_sentences
@@ -138,7 +138,9 @@ def test_true_sentences_pass(true_sentences: list[Told], lexicon: Lexicon) -> No
     assert len(wrong) <= 10, list(wrong.items())[:5]
 
 
-def test_planted_faults_are_caught(true_sentences: list[Told], lexicon: Lexicon, items: list[Item]) -> None:
+def test_planted_faults_are_caught(
+    true_sentences: list[TrueSentence], lexicon: Lexicon, items: list[Item]
+) -> None:
     draw = random.Random(1)
     planted: Counter[str] = Counter()
     missed: list[tuple[str, str]] = []
@@ -207,9 +209,9 @@ def test_comparison_is_against_the_next_item_by_what_only_one_has() -> None:
         assert "Drama" not in first.text
         assert "Solaris" not in last.text
     with_other = dataclasses.replace(case, other=following.item)
-    said = "{item} comes before {other} as it shares {a2} with {h1}, which you liked."
+    sentence = "{item} comes before {other} as it shares {a2} with {h1}, which you liked."
     assert {e.id: e.text for e in case.evidence}["a2"] == "Drama"
-    assert "false_link" in grounding_failures(said, with_other, GRAMMAR_FILE)
+    assert "false_link" in grounding_failures(sentence, with_other, GRAMMAR_FILE)
 
 
 def mixed(effect: float) -> ReasonCase:
@@ -227,32 +229,32 @@ def mixed(effect: float) -> ReasonCase:
     )
 
 
-def test_mixed_reason_says_what_speaks_against() -> None:
+def test_mixed_reason_names_the_evidence_against() -> None:
     case = mixed(-0.5)
     assert [(entry.text, entry.contribution) for entry in case.against] == [("Alien", -0.5)]
-    told = template_reason(case, PROMPTS)
-    assert "although you did not like Alien" in told.text
-    assert claim_failures(told.text, case, GRAMMAR_FILE) == ()
-    swapped = told.text.replace("Alien", "@").replace("Brazil", "Alien").replace("@", "Brazil")
+    reason = template_reason(case, PROMPTS)
+    assert "although you did not like Alien" in reason.text
+    assert claim_failures(reason.text, case, GRAMMAR_FILE) == ()
+    swapped = reason.text.replace("Alien", "@").replace("Brazil", "Alien").replace("@", "Brazil")
     assert "false_claim" in claim_failures(swapped, case, GRAMMAR_FILE)
 
 
 @pytest.mark.parametrize("effect", [0.5, 0.0, -0.1])
-def test_what_did_not_measurably_speak_against_the_item_is_not_said_to(effect: float) -> None:
-    """A disliked film of the same kind was named, whatever leaving it out did."""
+def test_item_without_a_negative_effect_is_not_cited_against(effect: float) -> None:
+    """A disliked film of the same genre was once named whatever its effect."""
     case = mixed(effect)
     assert case.against == ()
     assert "although" not in template_reason(case, PROMPTS).text
 
 
-def test_what_speaks_against_weakly_is_measured_but_not_said() -> None:
+def test_weak_evidence_against_is_measured_but_not_said() -> None:
     case = mixed(-0.4)
     assert [entry.text for entry in case.against] == ["Alien"]
     assert "although" not in template_reason(case, PROMPTS).text
     assert "n1" not in sentence_pattern(case, GRAMMAR_FILE)
 
 
-def test_language_without_a_folder_names_those_there_are() -> None:
+def test_unknown_language_names_the_known_ones() -> None:
     with pytest.raises(PromptError, match="'xx'") as caught:
         write_reasons([CASES["wish"]], None, PROMPTS, ReasonConfig(language="xx"))
     assert "en, zh" in caught.value.hint
@@ -286,13 +288,13 @@ LONG = [film(f"c{n}", f"Comedy {n}", "Comedy") for n in range(10)]
     ],
     ids=["alike", "disliked", "others", "rare", "profile", "place"],
 )
-def test_item_that_was_held_back_is_told_by_what_held_it_back(case: ReasonCase, text: str) -> None:
+def test_net_negative_item_is_explained_by_the_evidence_against_it(case: ReasonCase, text: str) -> None:
     if "Being" in text:
         case = dataclasses.replace(case, against=case.against[1:2])
-    told = template_reason(case, PROMPTS)
+    reason = template_reason(case, PROMPTS)
     cited = [entry.id for entry in (*case.against, *case.evidence)]
-    assert told.text == text
-    assert claim_failures(told.text, case, GRAMMAR_FILE, cited=cited) == ()
+    assert reason.text == text
+    assert claim_failures(reason.text, case, GRAMMAR_FILE, cited=cited) == ()
     (written,) = write_reasons([case], ScriptedEngine(), PROMPTS, ReasonConfig()).explanations
     assert (written.source, written.failures) == ("llm", ())
     listed = dataclasses.replace(case, listed=True)
@@ -300,35 +302,35 @@ def test_item_that_was_held_back_is_told_by_what_held_it_back(case: ReasonCase, 
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_nothing_says_that_an_item_was_chosen_that_was_not(language: str) -> None:
+def test_no_sentence_calls_an_unlisted_item_chosen(language: str) -> None:
     path = PROMPTS.file(in_language(GRAMMAR, language, PROMPTS))
     chosen = r"is here|was chosen|may be right|you may|\(Since|入选|所以推荐|因此推荐|既然"
     config = ReasonConfig(language=language)
     for case in grid():
         for listed in (True, False):
-            told = dataclasses.replace(case, listed=listed)
-            assert listed or not re.search(chosen, sentence_pattern(told, path))
-            text = template_reason(told, PROMPTS, config=config).text
+            variant = dataclasses.replace(case, listed=listed)
+            assert listed or not re.search(chosen, sentence_pattern(variant, path))
+            text = template_reason(variant, PROMPTS, config=config).text
             assert listed or not re.search(chosen, text), text
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_profile_is_cited_exactly_where_it_mattered(language: str) -> None:
+def test_profile_is_cited_exactly_where_it_has_an_effect(language: str) -> None:
     path = PROMPTS.file(in_language(GRAMMAR, language, PROMPTS))
-    said = {"en": "suits your profile", "zh": "适合您的个人情况"}[language]
+    phrase = {"en": "suits your profile", "zh": "适合您的个人情况"}[language]
     config = ReasonConfig(language=language)
     for effect, cited in ((1.0, True), (0.1, False), (0.0, False), (-1.0, False)):
         case = case_of(DUNE, BRAZIL, profile=effect, noise=0.1)
-        told = template_reason(case, PROMPTS, config=config)
-        assert [entry.id for entry in told.evidence if entry.kind == "profile"] == ["f1"] * cited
-        assert (said in told.text) == cited
-        assert claim_failures(told.text, case, path) == ()
-    said = "You liked Brazil, and Dune suits your profile."  # which spoke against it, then did nothing
-    assert "false_claim" in claim_failures(said, case, GRAMMAR_FILE)
-    assert "uncited_claim" in claim_failures(said, case_of(DUNE, BRAZIL), GRAMMAR_FILE)
+        reason = template_reason(case, PROMPTS, config=config)
+        assert [entry.id for entry in reason.evidence if entry.kind == "profile"] == ["f1"] * cited
+        assert (phrase in reason.text) == cited
+        assert claim_failures(reason.text, case, path) == ()
+    sentence = "You liked Brazil, and Dune suits your profile."  # its effect is negative, then none
+    assert "false_claim" in claim_failures(sentence, case, GRAMMAR_FILE)
+    assert "uncited_claim" in claim_failures(sentence, case_of(DUNE, BRAZIL), GRAMMAR_FILE)
 
 
-def test_fault_is_named_exactly_where_the_catalogue_is_known() -> None:
+def test_lexicon_names_the_failure_exactly() -> None:
     case = CASES["one liked"]
     heat = Item(id="x", title="Heat", attributes={"genre": ("Comedy",)})
     for words, fault in (
@@ -338,25 +340,25 @@ def test_fault_is_named_exactly_where_the_catalogue_is_known() -> None:
     ):
         answer = json.dumps({"evidence": ["h1"], "sentence": words})
         engine = ScriptedEngine(write=lambda *_, answer=answer: answer)
-        (told,) = write_reasons(
+        (reason,) = write_reasons(
             [case], engine, PROMPTS, ReasonConfig(retries=0), Lexicon([case.item, BRAZIL, heat])
         ).explanations
-        assert told.source == "template"
-        assert fault in told.failures
-        assert ("uncited_claim" in told.failures) == (fault == "uncited_claim")
+        assert reason.source == "template"
+        assert fault in reason.failures
+        assert ("uncited_claim" in reason.failures) == (fault == "uncited_claim")
 
 
 def test_swap_test_compares_values_as_they_are_shown() -> None:
-    """Evidence holds cleaned values: against the raw ones of another item it never held."""
+    """Cleaned values of evidence once never equalled raw ones of another item."""
     genre = "Sci\u200b-Fi" + " of the old school" * 5
     one, other = case_of(film("x", "X", genre)), case_of(film("y", "Y", genre))
     assert fits_all(one.by_kind("attribute"), [other])
     assert not fits_all(one.by_kind("attribute"), [case_of(film("z", "Z", "Comedy"))])
 
 
-def test_item_that_came_before_is_not_said_to_come_after() -> None:
-    """`explain --instead-of` gives the cases in the order asked for, not in that of their ranks."""
+def test_higher_ranked_item_is_not_said_to_come_after() -> None:
+    """`explain --instead-of` gives the cases in the requested order, not by rank."""
     last = dataclasses.replace(case_of(film("x", "Solaris", "Sci-Fi", "Drama"), BRAZIL), rank=8)
     first = dataclasses.replace(case_of(film("y", "Big", "Drama", "Comedy"), BRAZIL), rank=1)
-    told = write_reasons([last, first], ScriptedEngine(), PROMPTS, ReasonConfig(style="comparative"))
-    assert "Big" not in told.explanations[0].text
+    reasons = write_reasons([last, first], ScriptedEngine(), PROMPTS, ReasonConfig(style="comparative"))
+    assert "Big" not in reasons.explanations[0].text

@@ -1,4 +1,4 @@
-"""Reasons of a whole request: a planted cause comes out with its figures, and nothing where nothing is known."""
+"""Reasons of whole requests: a planted cause is cited with its figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ AT = "2026-11-20T21:00"  # a Friday
 
 
 class TestFigures:
-    def test_cause_is_told_with_its_figures(self, recommender: Recommender, scripted: ScriptedEngine) -> None:
+    def test_cause_is_cited_with_its_figures(
+        self, recommender: Recommender, scripted: ScriptedEngine
+    ) -> None:
         def score(text: str, label: str) -> float:
             shared, _, about = text.partition("Will this person")
             return 2.0 * (label == "Yes" and "Alien" in shared and "Casablanca" in about)
@@ -27,16 +29,16 @@ class TestFigures:
         scripted.score = score
         first = recommender.recommend("ann", k=1, n_candidates=8)[0]
         assert first.item.title == "Casablanca"
-        why = first.explanation
-        assert why is not None
-        assert "Alien" in why.text
-        assert [entry.item_id for entry in why.evidence if entry.kind == "history"] == ["f3"]
-        assert why.counterfactual is not None
-        assert why.counterfactual.rank == 1
-        assert why.counterfactual.rank_without > 1
-        assert why.comprehensiveness == pytest.approx(first.score - 1 / 8, abs=1e-6)
-        assert math.fsum(one.share for one in why.influences) == pytest.approx(1)
-        assert why.influences[0].name == "history"
+        reason = first.explanation
+        assert reason is not None
+        assert "Alien" in reason.text
+        assert [entry.item_id for entry in reason.evidence if entry.kind == "history"] == ["f3"]
+        assert reason.counterfactual is not None
+        assert reason.counterfactual.rank == 1
+        assert reason.counterfactual.rank_without > 1
+        assert reason.comprehensiveness == pytest.approx(first.score - 1 / 8, abs=1e-6)
+        assert math.fsum(one.share for one in reason.influences) == pytest.approx(1)
+        assert reason.influences[0].name == "history"
 
     def test_work_of_evidence_is_counted(self, recommender: Recommender, scripted: ScriptedEngine) -> None:
         answer = recommender.recommend("ann", at=AT, k=2)
@@ -44,7 +46,7 @@ class TestFigures:
         assert answer.usage.prompt_tokens == tokens
 
     @pytest.mark.parametrize("strategy", ["listwise", "generated"])
-    def test_other_strategies_are_explained_by_what_retrieval_did(
+    def test_other_strategies_are_explained_by_effects_on_retrieval(
         self, recommender: Recommender, strategy: str
     ) -> None:
         for line in recommender.recommend("ann", at=AT, k=3, strategy=strategy):
@@ -67,7 +69,7 @@ class TestFigures:
             assert line.explanation.source == "template"
             assert not line.explanation.counterfactual  # the films' retriever has no weight in the score
 
-    def test_what_every_reason_cites_is_measured_as_a_whole(
+    def test_everything_a_reason_cites_is_measured_as_a_set(
         self, recommender: Recommender, scripted: ScriptedEngine
     ) -> None:
         scripted.write = lambda *_: ""  # template sentences cite two liked films at once
@@ -99,11 +101,11 @@ class TestFigures:
         assert computed["evidence"] > 0
         assert computed["evidence"] + computed["reasons"] <= 4 * computed["rank"]
 
-    def test_fault_is_named_by_the_catalogue(
+    def test_invented_title_is_named_by_the_catalogue(
         self, recommender: Recommender, scripted: ScriptedEngine
     ) -> None:
-        said = '{"evidence": [], "sentence": "You liked Toy Story, and {item} is a good one to try."}'
-        scripted.write = lambda *_: said
+        response = '{"evidence": [], "sentence": "You liked Toy Story, and {item} is a good one to try."}'
+        scripted.write = lambda *_: response
         answer = recommender.recommend("ann", k=8, n_candidates=8)
         failures = [line.explanation.failures for line in answer if line.explanation]
         assert sum("invented_title" in found for found in failures) >= 4
@@ -116,7 +118,7 @@ class TestFigures:
 
 
 class TestExplain:
-    def test_low_item_is_told_by_what_spoke_against_it(
+    def test_unlisted_item_is_explained_by_the_evidence_against_it(
         self, recommender: Recommender, scripted: ScriptedEngine
     ) -> None:
         def score(text: str, label: str) -> float:
@@ -134,23 +136,23 @@ class TestExplain:
         )
         assert why.other is not None
         assert why.other.rank == why.candidates == 10
-        told = why.other.explanation
-        assert told is not None
-        assert told.text == "You did not like Airplane!, which has something in common with Toy Story."
-        assert [(entry.item_id, entry.kind) for entry in told.against[:1]] == [("f10", "history")]
-        assert told.counterfactual is not None
-        assert told.counterfactual.rank_without < 10
+        reason = why.other.explanation
+        assert reason is not None
+        assert reason.text == "You did not like Airplane!, which has something in common with Toy Story."
+        assert [(entry.item_id, entry.kind) for entry in reason.against[:1]] == [("f10", "history")]
+        assert reason.counterfactual is not None
+        assert reason.counterfactual.rank_without < 10
 
     @pytest.mark.parametrize("by_model", [True, False])
-    def test_item_that_is_not_recommended_is_not_said_to_be(
+    def test_reason_of_an_unlisted_item_does_not_call_it_chosen(
         self, recommender: Recommender, scripted: ScriptedEngine, by_model: bool
     ) -> None:
         if not by_model:
             scripted.write = lambda *_: ""
         order = [line.item.id for line in recommender.recommend("ann", k=8, n_candidates=8, reasons=False)]
-        told = recommender.explain("ann", order[-1], n_candidates=8).item.explanation
-        assert told is not None
-        assert not re.search("is here|chosen|comes up|you may|try", told.text)
+        reason = recommender.explain("ann", order[-1], n_candidates=8).item.explanation
+        assert reason is not None
+        assert not re.search("is here|chosen|comes up|you may|try", reason.text)
 
     def test_why_this_and_why_not_that(self, recommender: Recommender, scripted: ScriptedEngine) -> None:
         def score(text: str, label: str) -> float:
@@ -168,25 +170,29 @@ class TestExplain:
         assert strongest.contribution > 0 > (strongest.other or 0)
         assert strongest.rank_without > 1
 
-    def test_item_that_retrieval_did_not_bring_is_scored_beside_the_others(
+    def test_item_that_was_not_retrieved_is_scored_with_the_candidates(
         self, recommender: Recommender
     ) -> None:
-        brought = {one.item.id for one in recommender.prepare("ann", k=1, n_candidates=2).request.candidates}
-        left = next(row[0] for row in FILMS if row[0] not in brought | {"f3", "f4", "f10", "f2"})
+        retrieved = {
+            one.item.id for one in recommender.prepare("ann", k=1, n_candidates=2).request.candidates
+        }
+        left = next(row[0] for row in FILMS if row[0] not in retrieved | {"f3", "f4", "f10", "f2"})
         why = recommender.explain("ann", left, n_candidates=2)
         assert why.candidates == 3
         assert 1 <= why.item.rank <= 3
         assert any("was not among the 2 candidates" in note for note in why.notes)
 
-    def test_item_that_its_wish_did_not_bring_either_owes_it_nothing(self, recommender: Recommender) -> None:
-        asked: RequestOptions = {"wish": "thriller", "n_candidates": 1}
-        brought = {one.item.id for one in recommender.prepare("new", k=1, **asked).request.candidates}
-        left = next(row[0] for row in FILMS if "Thriller" in row[3] and row[0] not in brought)
-        told = recommender.explain("new", left, **asked).item.explanation
-        assert told is not None
-        assert not [entry for entry in told.evidence if RETRIEVAL_DEPENDENT in (entry.measure or "")]
+    def test_item_that_the_wish_does_not_retrieve_is_not_retrieval_dependent(
+        self, recommender: Recommender
+    ) -> None:
+        options: RequestOptions = {"wish": "thriller", "n_candidates": 1}
+        retrieved = {one.item.id for one in recommender.prepare("new", k=1, **options).request.candidates}
+        left = next(row[0] for row in FILMS if "Thriller" in row[3] and row[0] not in retrieved)
+        reason = recommender.explain("new", left, **options).item.explanation
+        assert reason is not None
+        assert not [entry for entry in reason.evidence if RETRIEVAL_DEPENDENT in (entry.measure or "")]
 
-    def test_item_of_the_history_is_said_to_be_one(self, recommender: Recommender) -> None:
+    def test_explaining_a_history_item_notes_that_it_is_one(self, recommender: Recommender) -> None:
         why = recommender.explain("ann", "Alien")
         assert any("in the history already" in note for note in why.notes)
         assert why.item.explanation is not None
@@ -199,7 +205,7 @@ class TestExplain:
             recommender.explain("ann", "Fargo", instead_of="f7")
 
     @pytest.mark.parametrize("user", ["new", None, "nobody"])
-    def test_without_a_history_nothing_personal_is_said(
+    def test_without_a_history_no_personal_evidence_is_cited(
         self, recommender: Recommender, user: str | None
     ) -> None:
         explanation = recommender.explain(user, "Fargo").item.explanation

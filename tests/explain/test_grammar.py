@@ -1,4 +1,4 @@
-"""What may be said: every sentence of the grammar is true, and no other passes."""
+"""Every sentence of the grammar is grounded, and no other passes."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class TestGrammar:
         def check(sentence: str) -> None:
             sentence = sentence.rstrip("\n")  # `$` allows one
             assert grounding_failures(sentence, case, GRAMMAR_FILE) == ()
-            told = Grammar.read(GRAMMAR_FILE).fill(sentence, case)
-            assert not re.search(r"[{}]|\s\s|\s[.,]|\(\)|\|", told)
-            assert told.endswith(".")
-            assert told[0] == told[0].upper()
+            text = Grammar.read(GRAMMAR_FILE).fill(sentence, case)
+            assert not re.search(r"[{}]|\s\s|\s[.,]|\(\)|\|", text)
+            assert text.endswith(".")
+            assert text[0] == text[0].upper()
 
         check()
 
@@ -45,18 +45,20 @@ class TestGrammar:
         }
         assert len(patterns) >= 3
 
-    def test_situation_that_mattered_is_told_and_one_that_did_not_is_not(self) -> None:
-        """It was left to the model, which mostly left it out."""
-        mattered = case_of(DUNE, BRAZIL, effect=1.0)
+    def test_context_is_named_exactly_where_it_has_an_effect(self) -> None:
+        """The model once chose, and mostly left it out."""
+        effective = case_of(DUNE, BRAZIL, effect=1.0)
         plain = "You liked {h1}, and {item} has {a1} too."
-        assert not re.fullmatch(sentence_pattern(mattered, GRAMMAR_FILE), plain)
-        assert re.fullmatch(sentence_pattern(mattered, GRAMMAR_FILE), f"{plain[:-1]}, and suits {{c2}}.")
-        silent = case_of(DUNE, BRAZIL)
-        assert re.fullmatch(sentence_pattern(silent, GRAMMAR_FILE), plain)
-        assert not re.fullmatch(sentence_pattern(silent, GRAMMAR_FILE), f"{plain[:-1]}, and suits {{c1}}.")
+        assert not re.fullmatch(sentence_pattern(effective, GRAMMAR_FILE), plain)
+        assert re.fullmatch(sentence_pattern(effective, GRAMMAR_FILE), f"{plain[:-1]}, and suits {{c2}}.")
+        without_effect = case_of(DUNE, BRAZIL)
+        assert re.fullmatch(sentence_pattern(without_effect, GRAMMAR_FILE), plain)
+        assert not re.fullmatch(
+            sentence_pattern(without_effect, GRAMMAR_FILE), f"{plain[:-1]}, and suits {{c1}}."
+        )
 
     @pytest.mark.parametrize(
-        ("said", "fits"),
+        ("sentence", "fits"),
         [
             ("You asked for {w1}, and {item} has {a1} and {a2}.", True),
             ("You asked for {w1}, and {item} has {a1}.", False),
@@ -66,11 +68,11 @@ class TestGrammar:
             ("You asked for {w1}, and {item} has {a2} like {h1}, which you liked.", False),
         ],
     )
-    def test_beside_a_wish_stands_what_it_names_and_more(self, said: str, fits: bool) -> None:
-        """Everything on the list may have what was wished for: that alone tells no item from another."""
+    def test_wish_is_cited_with_what_it_names_and_more(self, sentence: str, fits: bool) -> None:
+        """Every listed item may have what was wished for, which alone distinguishes none."""
         case = CASES["wish that names what was liked"]
         assert [one.text for one in case.by_kind("attribute")] == ["Sci-Fi", "Adventure"]
-        assert bool(re.fullmatch(sentence_pattern(case, GRAMMAR_FILE), said)) == fits
+        assert bool(re.fullmatch(sentence_pattern(case, GRAMMAR_FILE), sentence)) == fits
 
     GOOD = "You liked {h1} and {h2}, and {item} has {a1} too."
 

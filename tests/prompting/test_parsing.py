@@ -132,6 +132,6 @@ def test_any_text_gives_a_reason_or_none_and_cites_only_what_is_allowed(text: st
     "text", ["I'm sorry \ud800", "no \ud800 idea", "[\ud800", '{"evidence": ["\\ud800"], "sentence": "x"}']
 )
 def test_report_of_broken_unicode_can_be_sent_on(text: str) -> None:
-    """A refusal was once quoted raw, and half a surrogate pair cannot be encoded as UTF-8."""
+    """A refusal was once quoted raw; half a surrogate pair cannot be encoded."""
     for report in (parse_json(text)[1], parse_order(text, 2)[1], parse_reason(text, ["h1"])[2]):
         report.model_dump_json().encode()

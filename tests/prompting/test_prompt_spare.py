@@ -1,4 +1,4 @@
-"""Oldest entries are dropped where the shared part then ends closer to a whole cache block."""
+"""Oldest entries are dropped to end the shared part near a cache block."""
 
 from __future__ import annotations
 

@@ -262,7 +262,7 @@ HOSTILE: Mapping[str, str] = {
 
 
 def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedPrompt]:
-    """Render every shipped template with `title` in place of all text of people and items."""
+    """Render every shipped template with `title` for all text of people and items."""
     item = film("c1", title, title, "Noir", plot=title)
     variables: dict[str, Any] = {
         "noun": "film",

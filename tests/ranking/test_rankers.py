@@ -110,7 +110,7 @@ class TestListwise(RankerContract):
         assert ranking.usage.cached_tokens > 0
 
     def test_windows_give_the_order_that_one_prompt_would(self) -> None:
-        """The model prefers choices by a strength of their own: 37 is best at any position."""
+        """The model prefers each choice by a fixed strength: 37 is best anywhere."""
 
         def strength(text: str, label: str) -> float:
             choice = re.search(rf"^{label}\. Choice (\d+)", text, re.MULTILINE)
@@ -164,11 +164,11 @@ class TestListwise(RankerContract):
 class TestGenerated(RankerContract):
     strategy = "generated"
 
-    def rank(self, text: str, n: int = 3, **options: Any) -> Any:
+    def rank_output(self, text: str, n: int = 3, **options: Any) -> Any:
         return ranker("generated", ScriptedEngine(write=lambda *_: text, **options)).rank(rank_request(n))
 
     def test_generated_order_is_the_ranking(self) -> None:
-        ranking = self.rank("[3, 1, 2]")
+        ranking = self.rank_output("[3, 1, 2]")
         assert ranking.order() == [2, 0, 1]
         assert ranking.scores == pytest.approx((3 / 11, 2 / 11, 6 / 11))
         assert ranking.log_odds == (None, None, None)
@@ -177,12 +177,12 @@ class TestGenerated(RankerContract):
 
     @pytest.mark.parametrize("text", ["", "I'm sorry, I cannot do that.", "no idea", "[" * 2000])
     def test_unusable_text_keeps_the_retrievers_order_and_says_so(self, text: str) -> None:
-        ranking = self.rank(text)
+        ranking = self.rank_output(text)
         assert ranking.order() == [0, 1, 2]
         assert ranking.report.category not in ("ok", "repaired")
 
     def test_cut_off_text_is_reported(self) -> None:
-        ranking = self.rank("[2, 3", truncates=True)
+        ranking = self.rank_output("[2, 3", truncates=True)
         assert ranking.order() == [1, 2, 0]
         assert ranking.report.category == "truncated"
 
@@ -206,24 +206,24 @@ class TestGenerated(RankerContract):
 class TestScoredList(RankerContract):
     strategy = "generated-scores"
 
-    def rank(self, value: object) -> Any:
+    def rank_output(self, value: object) -> Any:
         engine = ScriptedEngine(write=lambda *_: json.dumps(value))
         return ranker("generated-scores", engine).rank(rank_request(3))
 
     def test_scores_order_the_generated_list(self) -> None:
-        ranking = self.rank([{"id": 1, "score": 5}, {"id": 3, "score": 80}, {"id": 2, "score": 30}])
+        ranking = self.rank_output([{"id": 1, "score": 5}, {"id": 3, "score": 80}, {"id": 2, "score": 30}])
         assert ranking.order() == [2, 1, 0]
         assert ranking.report.category == "ok"
 
     def test_equal_scores_keep_the_generated_order(self) -> None:
-        assert self.rank([{"id": n, "score": 9} for n in (2, 3, 1)]).order() == [1, 2, 0]
+        assert self.rank_output([{"id": n, "score": 9} for n in (2, 3, 1)]).order() == [1, 2, 0]
 
     @pytest.mark.parametrize(
         "value",
         [[{"id": 3}], [{"id": 9, "score": 1}], ["3"], {"id": 3}, [[3]], [{"id": "x", "score": math.nan}], 3],
     )
     def test_odd_values_never_raise(self, value: object) -> None:
-        assert sorted(self.rank(value).order()) == [0, 1, 2]
+        assert sorted(self.rank_output(value).order()) == [0, 1, 2]
 
 
 class TestTitle(RankerContract):
