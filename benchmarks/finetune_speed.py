@@ -1,11 +1,11 @@
-"""Candidates trained per second: packed prompts here against TRL's SFTTrainer, one candidate a sequence.
+"""Candidates trained per second: packed prompts against TRL's SFTTrainer.
 
     pip install --no-deps trl
     python -m benchmarks.finetune_speed --out benchmarks/results/finetune_speed.json
 
-Same model, LoRA, machine and examples (of the domain's own recipe). Each side runs in a process
-of its own, in turn, so that the machine's moods hit both; the first step of each is not counted.
-"trl" is SFTTrainer as it comes; "trl, fp32" is without its gradient checkpointing and bf16.
+Model, LoRA, machine and examples (with the domain's options) are the same. Each side runs in its own
+process, in turns, so that changes in the machine's load affect both; the first step of each is not
+counted. "trl" is SFTTrainer with its defaults; "trl, fp32" is without gradient checkpointing and bf16.
 Peak memory is that of the whole process.
 """
 
@@ -22,15 +22,18 @@ import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import describe, write_json
+
+if TYPE_CHECKING:
+    from finetune.job import FinetuneJob
 
 SIDES = ("ours", "trl", "trl, fp32")
 
 
-def prepared() -> Any:
-    """The domain made ready, as `recsys finetune` does it."""
+def load_job() -> FinetuneJob:
+    """Prepare the domain as `recsys finetune` does."""
     from finetune.job import FinetuneJob
     from recsys.config import load_domain, load_settings
     from recsys.data.importers import ensure_imported
@@ -43,49 +46,49 @@ def prepared() -> Any:
     return FinetuneJob(domain, store, settings, SentenceEmbedder(settings.embedder))
 
 
-def ours(steps: int) -> tuple[list[float], int]:
-    """Seconds of each step, and candidates per step."""
+def time_ours(steps: int) -> tuple[list[float], int]:
+    """Train with packed prompts; return the seconds of steps, and candidates per step."""
     from finetune.model import load_base, make_trainable
     from finetune.trainer import train
 
-    tuning = prepared()
-    config = tuning.domain.finetune.model_copy(update={"steps": steps, "evaluate_every": steps})
-    model = make_trainable(load_base(tuning.model, config), config)
+    job = load_job()
+    config = job.domain.finetune.model_copy(update={"steps": steps, "evaluate_every": steps})
+    model = make_trainable(load_base(job.base_model, config), config)
     moments: list[float] = []
 
-    def watch(_step: int, _line: Mapping[str, float]) -> None:
+    def on_step(_step: int, _line: Mapping[str, float]) -> None:
         moments.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
         train(
             model,
             config,
-            tuning.packed_example,
+            job.packed_example,
             lambda _score: {"score": 0.0},
             Path(folder),
             identity="benchmark",
-            watch=watch,
+            on_step=on_step,
         )
-    # The last step writes a checkpoint too: left out, as TRL writes none.
-    steps_s = [b - a for a, b in pairwise(moments[:-1])]
-    return steps_s, config.batch * config.examples.candidates
+    # The last step also writes a checkpoint, which TRL does not: left out.
+    seconds = [b - a for a, b in pairwise(moments[:-1])]
+    return seconds, config.batch * config.examples.candidates
 
 
-def trl(steps: int, *, plain: bool) -> tuple[list[float], int]:
-    """The same candidates, each a prompt of its own with the completion Yes or No."""
+def time_trl(steps: int, *, fp32: bool) -> tuple[list[float], int]:
+    """Train with TRL on the same candidates, each a prompt answered by Yes or No."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    tuning = prepared()
-    config = tuning.domain.finetune
+    job = load_job()
+    config = job.domain.finetune
     rows = []
     for number in range(1000):
-        example = tuning.maker.example(number)
-        for place, text in enumerate(tuning.render(example, "pointwise").texts):
-            rows.append({"prompt": text, "completion": "Yes" if place == example.target else "No"})
+        example = job.train_examples.example(number)
+        for index, text in enumerate(job.render(example, "pointwise").texts):
+            rows.append({"prompt": text, "completion": "Yes" if index == example.target else "No"})
         if len(rows) >= steps * 8:
             break
     moments: list[float] = []
@@ -95,7 +98,7 @@ def trl(steps: int, *, plain: bool) -> tuple[list[float], int]:
             moments.append(time.perf_counter())
 
     with tempfile.TemporaryDirectory() as folder:
-        options: dict[str, Any] = {"gradient_checkpointing": False, "bf16": False} if plain else {}
+        options: dict[str, Any] = {"gradient_checkpointing": False, "bf16": False} if fp32 else {}
         arguments = SFTConfig(
             output_dir=folder,
             max_steps=steps,
@@ -107,10 +110,10 @@ def trl(steps: int, *, plain: bool) -> tuple[list[float], int]:
             **options,
         )
         trainer = SFTTrainer(
-            model=AutoModelForCausalLM.from_pretrained(tuning.model, dtype="float32"),
+            model=AutoModelForCausalLM.from_pretrained(job.base_model, dtype="float32"),
             args=arguments,
             train_dataset=Dataset.from_list(rows),
-            processing_class=AutoTokenizer.from_pretrained(tuning.model),
+            processing_class=AutoTokenizer.from_pretrained(job.base_model),
             peft_config=LoraConfig(
                 r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
             ),
@@ -120,13 +123,15 @@ def trl(steps: int, *, plain: bool) -> tuple[list[float], int]:
     return [b - a for a, b in pairwise(moments)], 8
 
 
-def worker(side: str, steps: int) -> None:
-    seconds, candidates = ours(steps) if side == "ours" else trl(steps, plain=side != "trl")
+def run_side(side: str, steps: int) -> None:
+    """Measure one side in this process; print its rate and peak memory as JSON."""
+    seconds, candidates = time_ours(steps) if side == "ours" else time_trl(steps, fp32=side != "trl")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"rate": candidates / statistics.median(seconds), "peak_gib": round(peak, 2)}))
 
 
 def main() -> None:
+    """Run every side in turns and write the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -136,43 +141,36 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/finetune_speed.json"))
     options = parser.parse_args()
     if options.worker:
-        worker(options.worker, options.steps)
+        run_side(options.worker, options.steps)
         return
-    found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for number in range(options.rounds):
         for side in SIDES:
             print(f"round {number + 1}: {side}", flush=True)
-            done = subprocess.run(
-                [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.finetune_speed",
-                    "--worker",
-                    side,
-                    "--steps",
-                    str(options.steps),
-                ],
+            arguments = ("--worker", side, "--steps", str(options.steps))
+            process = subprocess.run(
+                [sys.executable, "-m", "benchmarks.finetune_speed", *arguments],
                 capture_output=True,
                 text=True,
                 check=False,
             )
-            if done.returncode:
-                raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")
-            found[side].append(json.loads(done.stdout.strip().splitlines()[-1]))
-    rates = {side: [one["rate"] for one in runs] for side, runs in found.items()}
+            if process.returncode:
+                raise SystemExit(f"{side} failed:\n{process.stderr[-3000:]}")
+            runs[side].append(json.loads(process.stdout.strip().splitlines()[-1]))
+    rates = {side: [run["rate"] for run in of_side] for side, of_side in runs.items()}
     write_json(
         options.out,
         {
             "environment": describe(),
             "candidates_per_second": {
                 side: {
-                    "median": round(statistics.median(those), 3),
-                    "low": round(min(those), 3),
-                    "high": round(max(those), 3),
+                    "median": round(statistics.median(of_side), 3),
+                    "low": round(min(of_side), 3),
+                    "high": round(max(of_side), 3),
                 }
-                for side, those in rates.items()
+                for side, of_side in rates.items()
             },
-            "peak_gib": {side: max(one["peak_gib"] for one in runs) for side, runs in found.items()},
+            "peak_gib": {side: max(run["peak_gib"] for run in of_side) for side, of_side in runs.items()},
             "ratio": {
                 side: round(
                     statistics.median([a / b for a, b in zip(rates["ours"], rates[side], strict=True)]), 2

@@ -1,1 +1,1 @@
-"""Offline tuning: interactions -> training examples -> adapters."""
+"""Offline fine-tuning: interactions -> training examples -> adapters."""

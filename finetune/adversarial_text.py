@@ -1,4 +1,4 @@
-"""Texts that say nothing of the item they stand beside: planted in training, so that no text can buy a place."""
+"""Unrelated texts added to items in training, so that no text can raise a rank."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from recsys.types import Candidate
 
 TEXTS = Path(__file__).with_name("adversarial_text.toml")
-KINDS = {"plain": 0.4, "plea": 0.4, "marks": 0.2}
-MOST = 4  # sentences
-CUT = 0.3  # share that breaks off in the middle
+KIND_WEIGHTS = {"plain": 0.4, "plea": 0.4, "marks": 0.2}
+MAX_SENTENCES = 4
+TRUNCATED_SHARE = 0.3  # of texts that break off in the middle
 
 
 @lru_cache(maxsize=1)
@@ -21,30 +21,30 @@ def _table() -> dict[str, Any]:
     return tomllib.loads(TEXTS.read_text(encoding="utf-8"))
 
 
-def adversarial_sentence(draw: random.Random) -> str:
-    """One to MOST sentences: plain ones, pleas, and what is hardly language."""
-    kinds = draw.choices(list(KINDS), list(KINDS.values()), k=draw.randint(1, MOST))
-    text = " ".join(_sentence(kind, draw) for kind in kinds)
-    return text[: draw.randint(1, len(text))] if draw.random() < CUT else text
+def adversarial_sentences(rng: random.Random) -> str:
+    """Sample up to `MAX_SENTENCES` sentences: plain ones, pleas, and noise."""
+    kinds = rng.choices(list(KIND_WEIGHTS), list(KIND_WEIGHTS.values()), k=rng.randint(1, MAX_SENTENCES))
+    text = " ".join(_sentence(kind, rng) for kind in kinds)
+    return text[: rng.randint(1, len(text))] if rng.random() < TRUNCATED_SHARE else text
 
 
-def with_adversarial_text(candidate: Candidate, draw: random.Random) -> Candidate:
-    """The candidate with such a text behind its title or its description."""
-    item, field = candidate.item, draw.choice(("title", "description"))
-    text = f"{getattr(item, field)} {adversarial_sentence(draw)}".strip()
+def with_adversarial_text(candidate: Candidate, rng: random.Random) -> Candidate:
+    """Copy the candidate with adversarial text after its title or description."""
+    item, field = candidate.item, rng.choice(("title", "description"))
+    text = f"{getattr(item, field)} {adversarial_sentences(rng)}".strip()
     return candidate.model_copy(update={"item": item.model_copy(update={field: text})})
 
 
-def _sentence(kind: str, draw: random.Random) -> str:
+def _sentence(kind: str, rng: random.Random) -> str:
     table = _table()
     if kind == "plain":
-        return " ".join(draw.choice(words) for words in table["plain"].values()) + "."
+        return " ".join(rng.choice(words) for words in table["plain"].values()) + "."
     if kind == "plea":
-        begin, says, ends = (draw.choice(words) for words in table["plea"].values())
+        begin, says, ends = (rng.choice(words) for words in table["plea"].values())
         return f"{begin}: {says}{ends}" if begin else says.capitalize() + ends
-    before, after = draw.choice(table["marks"]["pairs"])
-    if draw.random() < 0.5:
-        said = _sentence(draw.choice(("plain", "plea")), draw)
+    before, after = rng.choice(table["marks"]["pairs"])
+    if rng.random() < 0.5:
+        inside = _sentence(rng.choice(("plain", "plea")), rng)
     else:
-        said = "".join(draw.choices(draw.choice(table["marks"]["letters"]), k=draw.randint(3, 24)))
-    return f"{before}{said}{after}"
+        inside = "".join(rng.choices(rng.choice(table["marks"]["letters"]), k=rng.randint(3, 24)))
+    return f"{before}{inside}{after}"

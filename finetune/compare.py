@@ -1,104 +1,113 @@
-"""What a tuned model is worth: per-case figures against the model before it, and its weight in a fusion."""
+"""NDCG@10 of a fine-tuned model against the model before it, and in a fusion."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from finetune.packing import Packed
+from finetune.packing import PackedPrompt
 from finetune.ranked_lists import ValidationList, ndcg
 from recsys.utils.intervals import bootstrap
 from retrieval.fusion_weights import Example, fit_weights
 
-Figure = dict[str, float]
+Metric = dict[str, float]
+"""value, and low, high, n where it has an interval."""
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A model's log-odds for every case of every list, by list name."""
+class ModelScores:
+    """A model's log-odds of the candidates of every case, by the name of the list."""
 
-    odds: dict[str, list[list[float]]]
+    log_odds: dict[str, list[list[float]]]
 
     @classmethod
-    def of(
+    def measure(
         cls,
         lists: Sequence[ValidationList],
-        score: Callable[[Packed], list[float]],
-        watch: Callable[[str, int, int], None] | None = None,
-    ) -> Scored:
-        """Ask the model; `watch` is told the list, how many cases are done, and of how many."""
-        odds: dict[str, list[list[float]]] = {}
-        for one in lists:
-            odds[one.name] = []
-            for number, packed in enumerate(one.packed):
-                if watch:
-                    watch(one.name, number, len(one.packed))
-                odds[one.name].append(score(packed))
-        return cls(odds)
+        score: Callable[[PackedPrompt], list[float]],
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> ModelScores:
+        """Score every case; `progress` gets the list's name, cases done and cases in all."""
+        log_odds: dict[str, list[list[float]]] = {}
+        for cases in lists:
+            log_odds[cases.name] = []
+            for number, packed in enumerate(cases.packed):
+                if progress:
+                    progress(cases.name, number, len(cases.packed))
+                log_odds[cases.name].append(score(packed))
+        return cls(log_odds)
 
     def ndcgs(self, cases: ValidationList) -> list[float]:
-        return cases.ndcgs(self.odds[cases.name])
+        """Return NDCG@10 of each case of a list."""
+        return cases.ndcgs(self.log_odds[cases.name])
 
 
-def compare(lists: Sequence[ValidationList], tuned: Scored, before: Scored) -> dict[str, dict[str, Figure]]:
-    """NDCG@10 of both and of their difference case by case, per list and over all cases, with intervals.
+def compare(
+    lists: Sequence[ValidationList], finetuned: ModelScores, baseline: ModelScores
+) -> dict[str, dict[str, Metric]]:
+    """Compare two models case by case, per list and over all cases.
 
-    A user's cases are drawn together, whichever list they are in.
+    Returns:
+        "metrics" of the fine-tuned model, "base_metrics" of the baseline and "paired" differences: NDCG@10
+        with bootstrap intervals over users, since cases of one user are not independent.
     """
-    figures: dict[str, dict[str, Figure]] = {"metrics": {}, "base_metrics": {}, "paired": {}}
-    everything: tuple[list[float], list[float]] = ([], [])
+    figures: dict[str, dict[str, Metric]] = {"metrics": {}, "base_metrics": {}, "paired": {}}
+    of_finetuned: list[float] = []
+    of_baseline: list[float] = []
     users: list[str] = []
-    for one in lists:
-        pair = (tuned.ndcgs(one), before.ndcgs(one))
-        _note(figures, f"ndcg@10 {one.name}", *pair, one.users)
-        users.extend(one.users)
-        everything[0].extend(pair[0])
-        everything[1].extend(pair[1])
-    _note(figures, "ndcg@10", *everything, users)
+    for cases in lists:
+        ndcgs = finetuned.ndcgs(cases), baseline.ndcgs(cases)
+        _add_metric(figures, f"ndcg@10 {cases.name}", *ndcgs, cases.users)
+        of_finetuned.extend(ndcgs[0])
+        of_baseline.extend(ndcgs[1])
+        users.extend(cases.users)
+    _add_metric(figures, "ndcg@10", of_finetuned, of_baseline, users)
     return figures
 
 
-def fusion(cases: ValidationList, scored: Scored) -> Figure:
-    """How much the retriever's score counts beside the model's log-odds, by maximum likelihood.
+def fit_fusion(cases: ValidationList, scores: ModelScores) -> Metric:
+    """Fit the weight of the retriever's score against the model's log-odds.
 
-    "ndcg@10": of the fusion, fitted on one half of the cases and measured on the other;
-    "retriever": of the retriever's own order; "weight": of its score per unit of log-odds,
-    left out where the log-odds are of no use. {} for fewer than two cases.
+    Returns:
+        "ndcg@10": of the fusion, fitted on one half of the cases and measured on the other.
+        "retriever": of the retriever's own order. "weight": of the retriever's score per unit of
+        log-odds, absent where the log-odds do not help. {} for fewer than two cases.
     """
     if len(cases.packed) < 2:
         return {}
     examples = [
-        Example(np.column_stack([odds, scores]).astype(np.float32), target)
-        for odds, scores, target in zip(scored.odds[cases.name], cases.scores, cases.targets, strict=True)
+        Example(np.column_stack([log_odds, retrieved]).astype(np.float32), target)
+        for log_odds, retrieved, target in zip(
+            scores.log_odds[cases.name], cases.scores, cases.targets, strict=True
+        )
     ]
     halves = examples[0::2], examples[1::2]
-    fits = [fit_weights(half) for half in halves]
+    weights_of_halves = [fit_weights(half) for half in halves]
     crossed = [
-        ndcg((one.features @ weights).tolist(), one.target)
-        for half, weights in zip(halves, fits[::-1], strict=True)
-        for one in half
+        ndcg((example.features @ weights).tolist(), example.target)
+        for half, weights in zip(halves, weights_of_halves[::-1], strict=True)
+        for example in half
     ]
-    both = fit_weights(examples)
-    weight = {"weight": round(float(both[1] / both[0]), 3)} if both[0] > 0 else {}
+    of_model, of_retriever = fit_weights(examples)
+    weight = {"weight": round(float(of_retriever / of_model), 3)} if of_model > 0 else {}
     return {"ndcg@10": round(float(np.mean(crossed)), 4), "retriever": cases.retriever, **weight}
 
 
-def _note(
-    figures: dict[str, dict[str, Figure]],
+def _add_metric(
+    figures: dict[str, dict[str, Metric]],
     name: str,
-    tuned: list[float],
-    before: list[float],
+    finetuned: list[float],
+    baseline: list[float],
     users: Sequence[str],
 ) -> None:
-    differences = [a - b for a, b in zip(tuned, before, strict=True)]
-    for where, values in (("metrics", tuned), ("base_metrics", before), ("paired", differences)):
-        found: Any = bootstrap(values, users)
-        figures[where][name] = {
-            "value": round(found.value, 4),
-            "low": round(found.low, 4),
-            "high": round(found.high, 4),
+    differences = [a - b for a, b in zip(finetuned, baseline, strict=True)]
+    for table, values in (("metrics", finetuned), ("base_metrics", baseline), ("paired", differences)):
+        interval = bootstrap(values, users)
+        figures[table][name] = {
+            "value": round(interval.value, 4),
+            "low": round(interval.low, 4),
+            "high": round(interval.high, 4),
             "n": len(values),
         }

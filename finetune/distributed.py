@@ -1,4 +1,4 @@
-"""Several processes that tune one model (`accelerate launch`): who does what must be done once."""
+"""Several processes that train one model: what only the main one does."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 
 def is_main() -> bool:
-    """Whether this process measures, publishes and speaks. True where it is the only one."""
+    """Return whether this process measures and publishes, or is the only one."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The main process first, the others when it is through: they find what it imported and fitted."""
+    """Let the main process go first; the others then find what it imported and fitted."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return

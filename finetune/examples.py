@@ -1,9 +1,9 @@
-"""Interactions -> training examples, through the retriever and the prompts that serve.
+"""Interactions -> training examples, through the served retriever and prompts.
 
-An example is a request as serving would see it, and which of its candidates the person
-met next. The retriever was fitted on nothing at or after the targets, or on nothing of the
-person at all; a hard example is made only where the target is among the retriever's own
-candidates, so that the model does not learn that what was put into a list is the answer.
+An example is a request as served, and which of its candidates the user interacted with next.
+The retriever was fitted on nothing at or after the targets, or on no event of the user at all.
+An example with retrieved candidates is made only where the target is among them by itself, so
+that the model does not learn to spot an item that was put into the list.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from finetune.adversarial_text import adversarial_sentence, with_adversarial_text
+from finetune.adversarial_text import adversarial_sentences, with_adversarial_text
 from recsys.config import Domain
 from recsys.config.finetuning import ExampleKind
 from recsys.context.pii import mask_user, names_of
@@ -26,21 +26,23 @@ from recsys.ranking import RankRequest
 from recsys.types import Candidate, Context, Filter, HistoryEntry, Item, User
 from retrieval import HybridRetriever, Query
 
+History = tuple[HistoryEntry, ...]
+
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """A request and the place of the right answer among its candidates."""
+    """A request to rank, with its right answer."""
 
     request: RankRequest
-    target: int
+    target: int  # index of the right candidate
     kind: ExampleKind
     user_id: str
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()  # parts that the prompt goes without
 
 
 @dataclass
-class ExampleMaker:
-    """Makes examples from cases; example number i is the same whenever it is asked for."""
+class ExampleBuilder:
+    """Builds examples from cases; example number i is the same whenever it is built."""
 
     domain: Domain
     catalog: Catalog
@@ -52,131 +54,144 @@ class ExampleMaker:
     _orders: dict[int, list[int]] = field(default_factory=dict, init=False, repr=False)
 
     def example(self, number: int) -> TrainingExample:
-        """Example `number` (0, 1, ...): each pass over the cases has its own order and draws."""
-        lap, place = divmod(number, len(self.cases))
-        return self.of(self.cases[self._order(lap)[place]], random.Random(f"{self.seed}:{number}"))
+        """Build example `number` (0, 1, ...); each pass over the cases has another order."""
+        epoch, index = divmod(number, len(self.cases))
+        case = self.cases[self._order(epoch)[index]]
+        return self.sample_example(case, random.Random(f"{self.seed}:{number}"))
 
     def retriever_of(self, user_id: str) -> HybridRetriever:
-        """The retriever that makes this person's candidates."""
+        """Return the retriever that makes this user's candidates."""
         return self.retrievers[fold_of(user_id, len(self.retrievers))]
 
-    def of(self, case: Case, draw: random.Random) -> TrainingExample:
-        """One example of a case."""
+    def sample_example(self, case: Case, rng: random.Random) -> TrainingExample:
+        """Build an example of a case, of a kind sampled by the configured shares."""
         options = self.domain.finetune.examples
         kinds: tuple[ExampleKind, ...] = ("hard", "random", "wish")
-        kind = draw.choices(kinds, (options.hard, options.random, options.wish))[0]
-        return self.of_kind(case, kind, draw)
+        kind = rng.choices(kinds, (options.hard, options.random, options.wish))[0]
+        return self.example_of_kind(case, kind, rng)
 
-    def of_kind(self, case: Case, kind: ExampleKind, draw: random.Random) -> TrainingExample:
-        """An example of that kind; "random" where the target is not among the hard candidates."""
+    def example_of_kind(self, case: Case, kind: ExampleKind, rng: random.Random) -> TrainingExample:
+        """Build an example of a kind; a "hard" target not retrieved makes it "random"."""
         options = self.domain.finetune.examples
-        past = self.catalog.entries(case.history, self.domain.feedback)
-        kind, chosen, wish = self._listed(case, kind, past, draw)
-        dropped, length = self._left_out(draw)
+        history = self.catalog.entries(case.history, self.domain.feedback)
+        kind, candidates, wish = self._sample_candidates(case, kind, history, rng)
+        dropped, history_length = self._sample_dropout(rng)
         if "facts" in dropped:
-            chosen = [unknown(candidate) for candidate in chosen]
-        chosen = [unknown(one) if draw.random() < options.item_dropout else one for one in chosen]
+            candidates = [as_new_item(candidate) for candidate in candidates]
+        candidates = [as_new_item(c) if rng.random() < options.item_dropout else c for c in candidates]
         user = self.users.get(case.user_id)
-        context = Context() if "context" in dropped else self._context(case, user)
+        context = Context() if "context" in dropped else self._event_context(case, user)
         profile = {} if "profile" in dropped else self._profile(user)
         if options.adversarial_text:
-            chosen = [
-                with_adversarial_text(one, draw) if draw.random() < options.adversarial_text else one
-                for one in chosen
-            ]
-            if profile and draw.random() < options.adversarial_text:
-                profile = {**profile, draw.choice(sorted(profile)): adversarial_sentence(draw)}
+            candidates, profile = self._add_adversarial_text(candidates, profile, rng)
         request = RankRequest(
-            candidates=tuple(chosen),
-            history=past[max(0, len(past) - length) :],
+            candidates=tuple(candidates),
+            history=_newest(history, history_length),
             context=context.model_copy(update={"wish": wish}),
             profile=profile,
         )
-        place = next(n for n, one in enumerate(chosen) if one.item.id == case.target.item_id)
-        return TrainingExample(request, place, kind, case.user_id, tuple(dropped))
+        target = _index_of(case.target.item_id, candidates)
+        assert target is not None
+        return TrainingExample(request, target, kind, case.user_id, tuple(dropped))
 
-    def _listed(
-        self, case: Case, kind: ExampleKind, past: tuple[HistoryEntry, ...], draw: random.Random
+    def served_example(self, case: Case, depth: int) -> TrainingExample | None:
+        """Build the request as served; None if the target is not among the candidates."""
+        history = self.catalog.entries(case.history, self.domain.feedback)
+        return self._complete_example(case, history, self._retrieve(case, history, depth), "hard")
+
+    def sampled_example(self, case: Case, n: int, rng: random.Random) -> TrainingExample:
+        """Build a request for the target and `n` random items that are new to the user."""
+        history = self.catalog.entries(case.history, self.domain.feedback)
+        candidates = self._random_candidates(case, history, n, rng, self._retrieval_context(case))
+        example = self._complete_example(case, history, candidates, "random")
+        assert example is not None
+        return example
+
+    def _order(self, epoch: int) -> list[int]:
+        """Return the order of the cases in one pass over them."""
+        if epoch not in self._orders:
+            order = list(range(len(self.cases)))
+            random.Random(f"{self.seed}:{epoch}").shuffle(order)
+            self._orders = {epoch: order}  # only the last one is kept
+        return self._orders[epoch]
+
+    def _sample_candidates(
+        self, case: Case, kind: ExampleKind, history: History, rng: random.Random
     ) -> tuple[ExampleKind, list[Candidate], str]:
-        """The kind that it comes to, its candidates, and what is wished for in words."""
+        """Return the kind that the example gets, its candidates, and a wish or ""."""
         options = self.domain.finetune.examples
         target = self.catalog.by_id(case.target.item_id)
         if kind == "hard":
-            found = self._found(case, past, options.depth)
-            if any(candidate.item.id == target.id for candidate in found):
-                return kind, _drawn(found, target, options.candidates, draw), ""
+            retrieved = self._retrieve(case, history, options.depth)
+            if _index_of(target.id, retrieved) is not None:
+                return kind, _sample_around(target, retrieved, options.candidates, rng), ""
             kind = "random"
-        wish = self._wish(target, draw) if kind == "wish" else ""
-        told = self._told(case).model_copy(update={"wish": wish})
-        return kind, self._among_random(case, past, options.candidates - 1, draw, told), wish
+        wish = wish_for(target, self.domain, self.prompts, rng) if kind == "wish" else ""
+        context = self._retrieval_context(case).model_copy(update={"wish": wish})
+        return kind, self._random_candidates(case, history, options.candidates - 1, rng, context), wish
 
-    def _left_out(self, draw: random.Random) -> tuple[list[str], int]:
-        """The parts that the prompt goes without, and how many entries its history may have."""
+    def _sample_dropout(self, rng: random.Random) -> tuple[list[str], int]:
+        """Sample the parts that the prompt goes without, and its longest history."""
         options, length = self.domain.finetune.examples, self.domain.ranker.history_length
         shares = {
             "facts": options.facts_dropout,
             "profile": options.profile_dropout,
             "context": options.context_dropout,
         }
-        dropped = [name for name, share in shares.items() if draw.random() < share]
-        if draw.random() < options.short_history:
-            length = draw.randint(0, length)
+        dropped = [name for name, share in shares.items() if rng.random() < share]
+        if rng.random() < options.short_history:
+            length = rng.randint(0, length)
             dropped.append(f"history to {length}")
         return dropped, length
 
-    def served(self, case: Case, depth: int) -> TrainingExample | None:
-        """The request as it would be served, None if the target is not among the candidates."""
-        past = self.catalog.entries(case.history, self.domain.feedback)
-        return self._whole(case, self._found(case, past, depth), "hard")
+    def _add_adversarial_text(
+        self, candidates: Sequence[Candidate], profile: Mapping[str, str], rng: random.Random
+    ) -> tuple[list[Candidate], Mapping[str, str]]:
+        share = self.domain.finetune.examples.adversarial_text
+        attacked = [with_adversarial_text(c, rng) if rng.random() < share else c for c in candidates]
+        if profile and rng.random() < share:
+            profile = {**profile, rng.choice(sorted(profile)): adversarial_sentences(rng)}
+        return attacked, profile
 
-    def sampled(self, case: Case, n: int, draw: random.Random) -> TrainingExample:
-        """The target and `n` random items the person has not met, in the retriever's order."""
-        past = self.catalog.entries(case.history, self.domain.feedback)
-        example = self._whole(case, self._among_random(case, past, n, draw, self._told(case)), "random")
-        assert example is not None
-        return example
-
-    def _found(self, case: Case, past: tuple[HistoryEntry, ...], depth: int) -> list[Candidate]:
-        """The retriever's first `depth` items that the person has not met."""
-        met = frozenset(entry.item.id for entry in past)
-        query = Query(past, exclude=met, context=self._told(case))
+    def _retrieve(self, case: Case, history: History, depth: int) -> list[Candidate]:
+        """Retrieve `depth` items that the user has not interacted with."""
+        interacted = frozenset(entry.item.id for entry in history)
+        query = Query(history, exclude=interacted, context=self._retrieval_context(case))
         return self.retriever_of(case.user_id).retrieve(query, depth)
 
-    def _order(self, lap: int) -> list[int]:
-        """The order of the cases in one pass over them."""
-        if lap not in self._orders:
-            order = list(range(len(self.cases)))
-            random.Random(f"{self.seed}:{lap}").shuffle(order)
-            self._orders = {lap: order}  # the last one asked for is enough
-        return self._orders[lap]
-
-    def _among_random(
-        self, case: Case, past: tuple[HistoryEntry, ...], n: int, draw: random.Random, told: Context
+    def _random_candidates(
+        self, case: Case, history: History, n: int, rng: random.Random, context: Context
     ) -> list[Candidate]:
-        """The target and `n` items that the person has not met, as the retriever orders them."""
+        """Sample `n` items new to the user; the retriever orders them with the target."""
         target = case.target.item_id
-        seen = {entry.item.id for entry in past} | {target}
-        others = [item.id for item in self.catalog if item.id not in seen]
-        ids = frozenset((*draw.sample(others, min(n, len(others))), target))
-        query = Query(past, told.wish, filter=Filter(only=ids), context=told)
+        excluded = {entry.item.id for entry in history} | {target}
+        others = [item.id for item in self.catalog if item.id not in excluded]
+        ids = frozenset((*rng.sample(others, min(n, len(others))), target))
+        query = Query(history, context.wish, filter=Filter(only=ids), context=context)
         return self.retriever_of(case.user_id).retrieve(query, len(ids))
 
-    def _whole(self, case: Case, found: list[Candidate], kind: ExampleKind) -> TrainingExample | None:
-        place = next((n for n, one in enumerate(found) if one.item.id == case.target.item_id), None)
-        if place is None:
+    def _complete_example(
+        self, case: Case, history: History, candidates: Sequence[Candidate], kind: ExampleKind
+    ) -> TrainingExample | None:
+        """Build an example without dropout; None if the candidates lack the target."""
+        target = _index_of(case.target.item_id, candidates)
+        if target is None:
             return None
-        past, user = self.catalog.entries(case.history, self.domain.feedback), self.users.get(case.user_id)
-        length = self.domain.ranker.history_length
         request = RankRequest(
-            tuple(found), past[max(0, len(past) - length) :], self._told(case), self._profile(user)
+            tuple(candidates),
+            _newest(history, self.domain.ranker.history_length),
+            self._retrieval_context(case),
+            self._profile(self.users.get(case.user_id)),
         )
-        return TrainingExample(request, place, kind, case.user_id)
+        return TrainingExample(request, target, kind, case.user_id)
 
-    def _told(self, case: Case) -> Context:
-        """What retrieval and served requests know of the situation: nothing where events do not say it."""
-        return self._context(case, self.users.get(case.user_id)) if self.domain.has_event_contexts else Context()
+    def _retrieval_context(self, case: Case) -> Context:
+        """Return the context that serving would know; empty where events have none."""
+        if not self.domain.has_event_contexts:
+            return Context()
+        return self._event_context(case, self.users.get(case.user_id))
 
-    def _context(self, case: Case, user: User | None) -> Context:
+    def _event_context(self, case: Case, user: User | None) -> Context:
         try:
             home, names = user.home if user else None, names_of(user, self.domain.privacy)
             return event_context(case.target, home, self.domain, names)
@@ -186,19 +201,24 @@ class ExampleMaker:
     def _profile(self, user: User | None) -> Mapping[str, str]:
         return mask_user(user, self.domain.privacy).profile if user else {}
 
-    def _wish(self, item: Item, draw: random.Random) -> str:
-        return wish_for(item, self.domain, self.prompts, draw)
 
-
-def unknown(candidate: Candidate) -> Candidate:
-    """The candidate as if nobody had met it: what a new item looks like."""
+def as_new_item(candidate: Candidate) -> Candidate:
+    """Copy the candidate as a new item: without interactions."""
     return candidate.model_copy(update={"popularity": None, "co_consumed": {}})
 
 
-def _drawn(found: Sequence[Candidate], target: Item, n: int, draw: random.Random) -> list[Candidate]:
-    """The target and n - 1 others, all in the retriever's order."""
-    others = [place for place, candidate in enumerate(found) if candidate.item.id != target.id]
-    kept = set(draw.sample(others, min(len(others), n - 1)))
-    return [
-        candidate for place, candidate in enumerate(found) if place in kept or candidate.item.id == target.id
-    ]
+def _sample_around(
+    target: Item, retrieved: Sequence[Candidate], n: int, rng: random.Random
+) -> list[Candidate]:
+    """Sample n - 1 candidates beside the target, in the retriever's order."""
+    others = [index for index, candidate in enumerate(retrieved) if candidate.item.id != target.id]
+    kept = set(rng.sample(others, min(len(others), n - 1)))
+    return [c for index, c in enumerate(retrieved) if index in kept or c.item.id == target.id]
+
+
+def _index_of(item_id: str, candidates: Sequence[Candidate]) -> int | None:
+    return next((index for index, c in enumerate(candidates) if c.item.id == item_id), None)
+
+
+def _newest(history: History, length: int) -> History:
+    return history[max(0, len(history) - length) :]

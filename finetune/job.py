@@ -1,9 +1,8 @@
-"""From a domain folder to a tuned adapter: data, examples, training, figures, report."""
+"""One domain made ready to fine-tune on: splits, examples, validation lists."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -12,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from finetune.examples import ExampleMaker, TrainingExample
-from finetune.packing import Packed, pack, pack_answer
-from finetune.ranked_lists import ValidationList, figures
-from finetune.reason_examples import ReasonExamples
-from finetune.trainer import PackedExample, TrainingOutcome, Watch, train
-from finetune.validation import validation_lists
+from finetune.examples import ExampleBuilder, TrainingExample
+from finetune.packing import PackedPrompt, pack, pack_answer
+from finetune.ranked_lists import ValidationList, evaluate_lists
+from finetune.reason_examples import ReasonExampleBuilder
+from finetune.trainer import PackedExample, StepCallback, TrainingOutcome, train
+from finetune.validation import build_validation_lists
 from recsys.config import Domain, Settings
 from recsys.config.finetuning import Objective
 from recsys.data.batch import Progress
@@ -40,7 +39,7 @@ from recsys.ranking.pointwise import render_pointwise
 from recsys.types import Interaction
 from recsys.utils.sanitize import clean_text
 from retrieval import Embedder
-from retrieval.fit import fit_apart
+from retrieval.fit import fit_retriever
 
 TEMPLATES: dict[Objective, str] = {
     "pointwise": pointwise.TEMPLATE,
@@ -48,16 +47,17 @@ TEMPLATES: dict[Objective, str] = {
     "title": "rank/title",
     "reason": REASON_TEMPLATE,
 }
-SHOWN = 10
-SAMPLE = 200  # examples that a dry run counts over
+PREVIEW_EXAMPLES = 10  # shown by a dry run
+PREVIEW_SAMPLE = 200  # examples that a dry run counts over
 MIN_CASES = 20
 
 
 @dataclass
 class FinetuneJob:
-    """One domain, made ready to be tuned on. Nothing is computed before it is asked for.
+    """One domain made ready; data are split at once, the rest when it is used.
 
-    Raises RequestError where the domain has too few events for it.
+    Raises:
+        RequestError: The domain has too few events.
     """
 
     domain: Domain
@@ -73,103 +73,107 @@ class FinetuneJob:
             for item in self.store.items(self.domain.name)
             if hash_fraction(item.id) >= options.held_items
         ]
-        known = {item.id for item in self.items}  # a removed item leaves its events behind
+        known = {item.id for item in self.items}  # events of removed items are kept in the store
         self.events = [e for e in self.store.interactions(self.domain.name) if e.item_id in known]
         self.users = {u: self.store.user(self.domain.name, u) for u in self.store.users(self.domain.name)}
-        held = -(-options.reserved // 2)  # the test's half, and validation's
-        self.split = leave_one_out(self.events, "validation", options.targets, options.reserved)
-        self.later = leave_one_out(self.events, "validation", options.reserved - held or 1, held)
-        if len(self.split.cases) < MIN_CASES or not self.later.cases:
+        for_test = -(-options.reserved // 2)
+        for_validation = options.reserved - for_test or 1
+        self.train_split = leave_one_out(self.events, "validation", options.targets, options.reserved)
+        self.validation_split = leave_one_out(self.events, "validation", for_validation, for_test)
+        if len(self.train_split.cases) < MIN_CASES or not self.validation_split.cases:
             raise RequestError(
-                f"'{self.domain.name}' has {len(self.split.cases)} events to learn from and "
-                f"{len(self.later.cases)} to validate on: at least {MIN_CASES} and 1 are needed",
+                f"'{self.domain.name}' has {len(self.train_split.cases)} events to learn from and "
+                f"{len(self.validation_split.cases)} to validate on: at least {MIN_CASES} and 1 are needed",
                 hint="lower [finetune.examples] reserved and targets, or import more events",
             )
 
     @cached_property
-    def model(self) -> Path | str:
+    def base_model(self) -> Path | str:
         """The base model's folder or id."""
         return prepare_model(self.settings)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return load_tokenizer(str(self.model))
+        return load_tokenizer(str(self.base_model))
 
     @cached_property
     def prompts(self) -> PromptLibrary:
         return PromptLibrary(self.domain.prompt_folder)
 
     @property
-    def served(self) -> Objective:
-        """What ranking asks of the model, and so what validation asks."""
+    def served_objective(self) -> Objective:
+        """What the served ranker asks the model, and so what validation asks."""
         return "letters" if self.domain.ranker.strategy == "listwise" else "pointwise"
 
     @property
     def template(self) -> PromptTemplate:
         """The prompt that is served."""
-        return self.prompts.get(TEMPLATES[self.served])
+        return self.prompts.get(TEMPLATES[self.served_objective])
 
     @cached_property
     def labels(self) -> dict[Objective, tuple[int, ...]]:
-        """Token ids of the labels of what is asked. Raises ModelError where a label is not one token."""
-        asked = {
-            self.served,
-            *(name for name, share in self.domain.finetune.objectives.shares.items() if share),
-        }
+        """Token ids of each objective's labels; ModelError unless each is one token."""
+        shares = self.domain.finetune.objectives.shares
+        used = {self.served_objective, *(name for name, share in shares.items() if share)}
         return {
-            name: label_ids(self.tokenizer, self.prompts.get(TEMPLATES[name]).meta.labels) for name in asked
+            name: label_ids(self.tokenizer, self.prompts.get(TEMPLATES[name]).meta.labels) for name in used
         }
 
     @cached_property
-    def maker(self) -> ExampleMaker:
-        """Makes training examples; a retriever knows nothing at or after its targets, or nothing of its people."""
+    def train_examples(self) -> ExampleBuilder:
+        """Training examples; their retrievers know no target (see `ExampleConfig`)."""
         folds = self.domain.finetune.examples.folds
         if folds < 2:
-            return self._maker(self.split, [self.split.train])
-        of_others = [
-            [e for e in self.later.train if fold_of(e.user_id, folds) != fold] for fold in range(folds)
-        ]
-        return self._maker(self.split, of_others)
+            return self._example_builder(self.train_split, [self.train_split.train])
+        events = self.validation_split.train
+        of_others = [[e for e in events if fold_of(e.user_id, folds) != fold] for fold in range(folds)]
+        return self._example_builder(self.train_split, of_others)
 
     @cached_property
-    def reasons(self) -> ReasonExamples:
-        """Makes sentences to learn from, of what the retriever of the training examples measured."""
-        maker = self.maker
-        window = self.settings.max_model_len
-        return ReasonExamples(
-            self.domain, self.prompts, maker.retriever_of, maker.catalog, self.tokenizer, window
+    def validation_examples(self) -> ExampleBuilder:
+        """Validation cases, of events that training never reads."""
+        return self._example_builder(self.validation_split, [self.validation_split.train])
+
+    @cached_property
+    def reason_examples(self) -> ReasonExampleBuilder:
+        """Reasons to learn to write, from the evidence of the retriever."""
+        return ReasonExampleBuilder(
+            self.domain,
+            self.prompts,
+            self.train_examples.retriever_of,
+            self.train_examples.catalog,
+            self.tokenizer,
+            self.settings.max_model_len,
         )
 
     @cached_property
-    def validator(self) -> ExampleMaker:
-        """Makes validation cases, out of events that training never reads."""
-        return self._maker(self.later, [self.later.train])
-
-    @cached_property
-    def lists(self) -> list[ValidationList]:
-        """What the model is validated on."""
+    def validation_lists(self) -> list[ValidationList]:
+        """What the model is validated on while it trains."""
         config = self.domain.finetune
-        return validation_lists(self.validator, self.packed, config.validation, config.seed)
+        return build_validation_lists(
+            self.validation_examples, self.pack_example, config.validation, config.seed
+        )
 
     def prepare(self) -> None:
-        """Fit the retrievers and make the validation lists, so that nothing is left to write while training."""
-        _ = self.maker, self.lists
+        """Fit the retrievers and build the validation lists, before training starts."""
+        _ = self.train_examples, self.validation_lists
 
     @cached_property
     def data_hash(self) -> str:
-        """Of every event that training read: those before the targets, and the targets."""
+        """Hash of all events that training reads: up to and with the targets."""
         if self.domain.finetune.examples.folds > 1:
-            return self._log(self.later.train).hash
-        return self._log([*self.split.train, *(case.target for case in self.split.cases)]).hash
+            return self._event_log(self.validation_split.train).hash
+        targets = (case.target for case in self.train_split.cases)
+        return self._event_log([*self.train_split.train, *targets]).hash
 
     @property
-    def rule(self) -> str:
-        """In words: which events the examples are of, and what made their candidates."""
+    def split_rule(self) -> str:
+        """Which events the examples are of and what made their candidates, in words."""
         folds = self.domain.finetune.examples.folds
         apart = (
             f" Candidates come from one of {folds} retrievers, fitted on the events of other people alone."
         )
-        return self.split.rule + (apart if folds > 1 else "")
+        return self.train_split.rule + (apart if folds > 1 else "")
 
     @cached_property
     def identity(self) -> str:
@@ -180,7 +184,7 @@ class FinetuneJob:
             items.hexdigest(),
             *(self.prompts.get(name).hash for name in (*TEMPLATES.values(), wishes.TEMPLATE)),
             self.settings.embedder,
-            model_fingerprint(self.model),
+            model_fingerprint(self.base_model),
             self.domain.finetune.model_dump_json(),
             self.domain.ranker.model_dump_json(),
             self.domain.retriever.model_dump_json(),
@@ -188,91 +192,91 @@ class FinetuneJob:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def render(self, example: TrainingExample, objective: Objective | None = None) -> RenderedPrompt:
-        """The prompt exactly as ranking renders it; as what is served, unless told otherwise."""
-        objective = objective or self.served
+        """Render the prompt exactly as ranking does; by default for the served objective."""
+        objective = objective or self.served_objective
         ranker, domain, request = self.domain.ranker, self.domain, example.request
         budget = min(ranker.max_prompt_tokens, self.settings.max_model_len - 1)  # as `RankerParts.budget`
-        words = (domain.noun, domain.plural)
+        nouns = (domain.noun, domain.plural)
         if objective == "letters":
-            return render_listwise(self.prompts, self.tokenizer, request, *words, budget)
+            return render_listwise(self.prompts, self.tokenizer, request, *nouns, budget)
         if objective == "title":
-            variables = rank_variables(request, *words)
+            variables = rank_variables(request, *nouns)
             return self.prompts.render(TEMPLATES["title"], self.tokenizer, variables, max_tokens=budget)
-        return render_pointwise(self.prompts, self.tokenizer, request, *words, ranker.facts, budget)
+        return render_pointwise(self.prompts, self.tokenizer, request, *nouns, ranker.facts, budget)
 
-    def packed(self, example: TrainingExample, objective: Objective | None = None) -> Packed:
-        """The example as the model is asked it; as ranking asks it, unless told otherwise."""
-        objective = objective or self.served
+    def pack_example(self, example: TrainingExample, objective: Objective | None = None) -> PackedPrompt:
+        """Render and pack an example; by default for the served objective."""
+        objective = objective or self.served_objective
         prompt = self.render(example, objective)
         if objective == "title":
             name = clean_text(example.request.items[example.target].name)
             return pack_answer(prompt, self.tokenizer.encode(name, add_special_tokens=False))
         labels = self.labels[objective]
-        return pack(
-            prompt, labels[: len(example.request.items)] if objective == "letters" else labels, objective
-        )
+        if objective == "letters":
+            labels = labels[: len(example.request.items)]
+        return pack(prompt, labels, objective)
 
     def packed_example(self, number: int) -> PackedExample:
-        """Training example `number`, packed; what it asks is drawn by the objectives' shares."""
+        """Build training example `number`; its objective is sampled by the shares."""
         config = self.domain.finetune
-        example, shares = self.maker.example(number), config.objectives.shares
-        draw = random.Random(f"{config.seed}:objective:{number}")
-        (objective,) = draw.choices(list(shares), list(shares.values()))
+        example, shares = self.train_examples.example(number), config.objectives.shares
+        rng = random.Random(f"{config.seed}:objective:{number}")
+        (objective,) = rng.choices(list(shares), list(shares.values()))
         if objective == "reason":
-            if (reason := self.reasons.packed_example(example, draw)) is not None:
+            if (reason := self.reason_examples.prompt_and_answer(example, rng)) is not None:
                 prompt, answer = reason
                 ids = self.tokenizer.encode(answer, add_special_tokens=False)
                 return PackedExample(pack_answer(prompt, ids, "reason"), example.target)
-            objective = self.served
-        hard = config.prior and example.kind == "hard"
-        prior = tuple(config.prior * one.score for one in example.request.candidates) if hard else ()
-        return PackedExample(self.packed(example, objective), example.target, prior)
+            objective = self.served_objective
+        has_prior = config.prior and example.kind == "hard"
+        prior = tuple(config.prior * c.score for c in example.request.candidates) if has_prior else ()
+        return PackedExample(self.pack_example(example, objective), example.target, prior)
 
-    def train(self, model: Any, folder: Path, watch: Watch | None = None) -> TrainingOutcome:
-        """Train `model` (see `make_trainable`) with checkpoints in `folder`."""
-        lists = self.lists
+    def train(self, model: Any, folder: Path, on_step: StepCallback | None = None) -> TrainingOutcome:
+        """Train a model from `make_trainable`, with checkpoints in `folder`."""
+        lists = self.validation_lists
         return train(
             model,
             self.domain.finetune,
             self.packed_example,
-            lambda log_odds: figures(lists, log_odds),
+            lambda log_odds: evaluate_lists(lists, log_odds),
             folder,
             identity=self.identity,
-            watch=watch,
+            on_step=on_step,
             compiled=self.settings.compile,
         )
 
     def preview(self) -> dict[str, Any]:
-        """What a dry run shows: examples as text, token counts, kinds, and what was left out."""
-        examples = [self.maker.example(number) for number in range(SAMPLE)]
+        """Describe the training data: examples as text, token counts, dropped parts."""
+        examples = [self.train_examples.example(number) for number in range(PREVIEW_SAMPLE)]
         prompts = [self.render(example) for example in examples]
         tokens = sorted(_packed_tokens(prompt) for prompt in prompts)
         sizes = [len(example.request.candidates) for example in examples]
         return {
-            "events": {"fitted": len(self.split.train), "targets": len(self.split.cases)},
-            "users": len({case.user_id for case in self.split.cases}),
+            "events": {"fitted": len(self.train_split.train), "targets": len(self.train_split.cases)},
+            "users": len({case.user_id for case in self.train_split.cases}),
             "kinds": dict(Counter(example.kind for example in examples)),
             "left_out": dict(Counter(name.split()[0] for example in examples for name in example.dropped)),
             "history_cut": sum(prompt.dropped for prompt in prompts),
             "tokens": {
                 "median": tokens[len(tokens) // 2],
                 "largest": tokens[-1],
-                "packed_saves": _saved(prompts),
+                "packed_saves": _packing_ratio(prompts),
             },
             "label_balance": {"yes": len(examples), "no": sum(sizes) - len(examples)},
-            "examples": [_shown(e, p) for e, p in list(zip(examples, prompts, strict=True))[:SHOWN]],
+            "examples": list(map(_preview_example, examples[:PREVIEW_EXAMPLES], prompts)),
         }
 
-    def _maker(self, split: Split, learned: Sequence[Sequence[Interaction]]) -> ExampleMaker:
-        """Its retrievers are fitted on these events alone."""
+    def _example_builder(self, split: Split, fitted_on: Sequence[Sequence[Interaction]]) -> ExampleBuilder:
+        """Fit a retriever on each of these logs, for examples of the split's cases."""
         homes = {user_id: user.home for user_id, user in self.users.items()}
         retrievers = [
-            fit_apart(
+            fit_retriever(
                 self.domain, self.items, events, homes, self.settings, self.embedder, progress=self.progress
             )
-            for events in learned
+            for events in fitted_on
         ]
-        return ExampleMaker(
+        return ExampleBuilder(
             self.domain,
             Catalog(self.items),
             self.users,
@@ -282,32 +286,27 @@ class FinetuneJob:
             self.domain.finetune.seed,
         )
 
-    def _log(self, events: Sequence[Interaction]) -> EventLog:
+    def _event_log(self, events: Sequence[Interaction]) -> EventLog:
         return EventLog.of(events, [item.id for item in self.items], self.domain.feedback)
 
 
-def _saved(prompts: Sequence[RenderedPrompt]) -> float:
-    """How many times fewer tokens a packed prompt has than its candidates' prompts one by one."""
-    alone = sum(len(ids) for prompt in prompts for ids in prompt.token_ids)
-    return round(alone / sum(map(_packed_tokens, prompts)), 2)
+def _packing_ratio(prompts: Sequence[RenderedPrompt]) -> float:
+    """Divide the tokens of one prompt per candidate by those of packed prompts."""
+    unpacked = sum(len(ids) for prompt in prompts for ids in prompt.token_ids)
+    return round(unpacked / sum(map(_packed_tokens, prompts)), 2)
 
 
 def _packed_tokens(prompt: RenderedPrompt) -> int:
     return len(prompt.head_ids) + sum(map(len, prompt.tail_ids))
 
 
-def _shown(example: TrainingExample, prompt: RenderedPrompt) -> dict[str, Any]:
-    met = example.target if len(prompt.tails) > 1 else 0  # letters: one prompt names them all
+def _preview_example(example: TrainingExample, prompt: RenderedPrompt) -> dict[str, Any]:
+    target = example.target if len(prompt.tails) > 1 else 0  # letters: one prompt names all candidates
     return {
         "kind": example.kind,
         "user": example.user_id,
         "left_out": list(example.dropped),
         "shared": prompt.head,
-        "met": prompt.tails[met],
-        "others": [tail for place, tail in enumerate(prompt.tails) if place != met][:3],
+        "met": prompt.tails[target],
+        "others": [tail for index, tail in enumerate(prompt.tails) if index != target][:3],
     }
-
-
-def read_curve(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's `curve.jsonl`."""
-    return [json.loads(line) for line in (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()]

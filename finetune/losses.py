@@ -1,4 +1,4 @@
-"""What a model is taught by one request: which of the candidates was met."""
+"""Training losses of one request: which of its candidates is the target."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from finetune.packing import Packed
+    from finetune.packing import PackedPrompt
 
 
-def loss_of(
-    log_p: torch.Tensor, packed: Packed, target: int, calibration: float, prior: Sequence[float] = ()
+def example_loss(
+    log_p: torch.Tensor, packed: PackedPrompt, target: int, calibration: float, prior: Sequence[float] = ()
 ) -> torch.Tensor:
-    """The loss of one example, given log p of its labels; nats (of a title or reason: per token)."""
+    """Compute the loss of one example by its objective.
+
+    Args:
+        log_p: Log-probabilities of the example's labels, (n, k) as `packed.labels`, nats.
+        packed: The example's prompt.
+        target: Index of the right candidate.
+        calibration: Weight of the right labels' own likelihood.
+        prior: Added to the candidates' log-odds, see `listwise_loss`.
+
+    Returns:
+        A scalar in nats; of a title or reason the mean over its tokens.
+    """
     if packed.objective in ("title", "reason"):
         return -log_p.mean()
     if packed.objective == "letters":
@@ -23,9 +34,14 @@ def loss_of(
 
 
 def letters_loss(log_p: torch.Tensor, target: int, calibration: float) -> torch.Tensor:
-    """-log p(target's letter) among the letters, plus how unlikely it is among all tokens.
+    """Compute -log p(target's letter) among the letters, plus a calibration term.
 
-    `log_p` (candidates,) holds log p of each candidate's letter (LlamaRec, arXiv 2311.02089).
+    The term is `calibration` times -log p of the letter among all tokens (LlamaRec, arXiv 2311.02089).
+
+    Args:
+        log_p: (candidates,) log p of each candidate's letter.
+        target: Index of the right candidate.
+        calibration: Weight of the calibration term.
     """
     loss: torch.Tensor = -log_p.log_softmax(dim=0)[target] - calibration * log_p[target]
     return loss
@@ -34,15 +50,19 @@ def letters_loss(log_p: torch.Tensor, target: int, calibration: float) -> torch.
 def listwise_loss(
     log_p: torch.Tensor, target: int, calibration: float, prior: Sequence[float] = ()
 ) -> torch.Tensor:
-    """-log p(target) under softmax over the candidates' log-odds, plus how unlikely the right labels are.
+    """Compute the listwise softmax loss over log-odds, plus a calibration term.
 
-    `log_p` (candidates, 2) holds log p(Yes) and log p(No). The first term orders the
-    candidates (Cao et al.: Learning to rank, ICML 2007); the second, times `calibration`,
-    keeps the level of the log-odds meaningful and the mass on the two labels. Nats. A `prior`,
-    log p of each candidate but for a constant, is added to the log-odds of the first term:
-    then the model learns what the prior does not know.
+    The first term, -log p(target) under softmax over the candidates' log-odds, orders the candidates
+    (ListNet: Cao et al., Learning to rank, ICML 2007). The second, `calibration` times -log p of the right
+    labels, keeps the level of the log-odds meaningful and the probability mass on the two labels.
+
+    Args:
+        log_p: (candidates, 2) log p(Yes) and log p(No), nats.
+        target: Index of the right candidate.
+        calibration: Weight of the calibration term.
+        prior: (candidates,) log p of each candidate up to a constant, added to the log-odds of the
+            first term: the model then learns what the prior does not know. () for none.
     """
-
     log_odds = log_p[:, 0] - log_p[:, 1]
     logits = log_odds + log_odds.new_tensor(prior) if prior else log_odds
     ranking = -logits.log_softmax(dim=0)[target]

@@ -1,8 +1,8 @@
-"""Several candidates in one sequence: the history is computed once, whatever follows it.
+"""Several candidates in one sequence, so that the shared history is computed once.
 
-A packed sequence is the shared head, then each candidate's tail. A token sees the head
-and its own tail, never another tail, and the positions of every tail go on where the head
-ends: what the model computes is what it would compute for each prompt alone.
+A packed sequence is the shared head, then each candidate's tail. A token attends to the head and
+to its own tail, never to another tail, and the positions of every tail continue from the end of
+the head: the model computes exactly what it would compute for each prompt alone.
 """
 
 from __future__ import annotations
@@ -19,19 +19,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Prompts with a common head as one sequence of L tokens, and what is asked of it.
+class PackedPrompt:
+    """Prompts with a common head as one sequence, and what is predicted in it.
 
-    `ids` (L,) are the head's, then those of the tails, whose lengths are `tails`. At n places
-    the model predicts: at the last token of each tail or, where there is none, at the last n
-    of the sequence. Asked for are the log-probabilities of the tokens `labels` (n, k).
-    Pointwise: n candidates, 2 labels. Letters: 1 place, a label for each candidate. Title,
-    reason: n tokens of the answer, each the one label of its place.
+    It predicts at n positions: the last token of each tail or, where there is no tail, the last n
+    of the sequence. Pointwise: n candidates with 2 labels each. Letters: 1 position with a label for
+    each candidate. Title, reason: the n tokens of the answer, each the only label of its position.
     """
 
-    ids: tuple[int, ...]
-    tails: tuple[int, ...]
-    labels: tuple[tuple[int, ...], ...]
+    ids: tuple[int, ...]  # (L,) the head's tokens, then those of the tails
+    tails: tuple[int, ...]  # length of each tail, in tokens
+    labels: tuple[tuple[int, ...], ...]  # (n, k) tokens whose log-probabilities are computed
     objective: Objective = "pointwise"
 
     @property
@@ -40,57 +38,59 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class TokenBatch:
-    """B packed sequences side by side, the shorter filled up to L at their ends.
+class PaddedBatch:
+    """B packed sequences, the shorter ones padded at their ends to L tokens."""
 
-    `ids` and `positions` (B, L); `visible` (B, 1, L, L) tells what each token attends to.
-    `last` are the places that are asked about, of all sequences together as one of B times L.
-    """
-
-    ids: torch.Tensor
-    positions: torch.Tensor
-    visible: torch.Tensor
-    last: torch.Tensor
+    input_ids: torch.Tensor  # (B, L)
+    position_ids: torch.Tensor  # (B, L)
+    attention_mask: torch.Tensor  # (B, 1, L, L) True where a token attends to another
+    predicting: torch.Tensor  # positions that predict, as indices into all B * L tokens
 
 
-def pack(prompt: RenderedPrompt, labels: Sequence[int], objective: Objective = "pointwise") -> Packed:
-    """The packed form of a rendered prompt, each tail asked for the same labels (token ids)."""
+def pack(prompt: RenderedPrompt, labels: Sequence[int], objective: Objective = "pointwise") -> PackedPrompt:
+    """Pack a rendered prompt; each tail predicts the same labels (token ids)."""
     ids = (*prompt.head_ids, *(token for tail in prompt.tail_ids for token in tail))
     tails = tuple(len(tail) for tail in prompt.tail_ids)
-    return Packed(ids, tails, (tuple(labels),) * len(tails), objective)
+    return PackedPrompt(ids, tails, (tuple(labels),) * len(tails), objective)
 
 
-def pack_answer(prompt: RenderedPrompt, answer: Sequence[int], objective: Objective = "title") -> Packed:
-    """The only prompt there is, followed by an answer (token ids) whose every token is asked for."""
-    (before,) = prompt.token_ids
-    return Packed((*before, *answer[:-1]), (), tuple((token,) for token in answer), objective)
+def pack_answer(
+    prompt: RenderedPrompt, answer: Sequence[int], objective: Objective = "title"
+) -> PackedPrompt:
+    """Pack a single prompt and its answer (token ids); all of the answer is predicted."""
+    (prompt_ids,) = prompt.token_ids
+    return PackedPrompt((*prompt_ids, *answer[:-1]), (), tuple((token,) for token in answer), objective)
 
 
-def side_by_side(packs: Sequence[Packed], device: torch.device) -> TokenBatch:
-    """What a model computes of several packed sequences at once, on its device."""
+def collate(prompts: Sequence[PackedPrompt], device: torch.device) -> PaddedBatch:
+    """Pad packed prompts to one batch on a device."""
     import torch
 
-    longest = max(packed.tokens for packed in packs)
-    shape = (len(packs), longest)
-    ids = torch.zeros(shape, dtype=torch.long)
-    positions = torch.zeros(shape, dtype=torch.long)
-    segments = torch.full(shape, -1)  # of the filling: no token before it looks that far
-    last: list[int] = []
-    for row, packed in enumerate(packs):
-        size, head = packed.tokens, packed.tokens - sum(packed.tails)
-        ids[row, :size] = torch.tensor(packed.ids)
-        positions[row, :size] = torch.cat(
-            [torch.arange(head), *(torch.arange(head, head + n) for n in packed.tails)]
+    longest = max(prompt.tokens for prompt in prompts)
+    shape = (len(prompts), longest)
+    input_ids = torch.zeros(shape, dtype=torch.long)
+    position_ids = torch.zeros(shape, dtype=torch.long)
+    segments = torch.full(shape, -1)  # 0: the head, 1 and up: the tails, -1: padding, which no token sees
+    predicting: list[int] = []
+    for row, prompt in enumerate(prompts):
+        size, head = prompt.tokens, prompt.tokens - sum(prompt.tails)
+        input_ids[row, :size] = torch.tensor(prompt.ids)
+        position_ids[row, :size] = torch.cat(
+            [torch.arange(head), *(torch.arange(head, head + n) for n in prompt.tails)]
         )
-        lengths = torch.tensor([head, *packed.tails])
+        lengths = torch.tensor([head, *prompt.tails])
         segments[row, :size] = torch.arange(len(lengths)).repeat_interleave(lengths)
-        if packed.tails:
+        if prompt.tails:
             ends = (lengths.cumsum(0)[1:] - 1).tolist()
         else:
-            ends = list(range(size - len(packed.labels), size))
-        last.extend(row * longest + end for end in ends)
+            ends = list(range(size - len(prompt.labels), size))
+        predicting.extend(row * longest + end for end in ends)
     segments = segments.to(device)
-    same = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
+    is_visible = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
     causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
-    visible = (same & causal)[:, None]
-    return TokenBatch(ids.to(device), positions.to(device), visible, torch.tensor(last, device=device))
+    return PaddedBatch(
+        input_ids.to(device),
+        position_ids.to(device),
+        (is_visible & causal)[:, None],
+        torch.tensor(predicting, device=device),
+    )

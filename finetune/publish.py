@@ -1,4 +1,4 @@
-"""Train, measure against what is served now, publish, and promote what is better."""
+"""Fine-tune, compare with what is served, publish, and promote if better."""
 
 from __future__ import annotations
 
@@ -9,23 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.compare import Scored, compare, fusion
+from finetune.compare import ModelScores, compare, fit_fusion
 from finetune.distributed import is_main, main_first
-from finetune.export import shards, write_run, write_shard
-from finetune.job import FinetuneJob, read_curve
-from finetune.model import load_adapter, load_base, make_trainable, scorer
+from finetune.job import FinetuneJob
+from finetune.model import load_base, make_trainable, scorer
 from finetune.report import write_report
-from finetune.trainer import TrainingOutcome, Watch, log_odds
-from finetune.validation import validation_lists
-from recsys.config.finetuning import FinetuneConfig
+from finetune.trainer import StepCallback, TrainingOutcome, log_odds, read_curve
+from finetune.validation import build_validation_lists
+from finetune.warm_start import load_starting_weights
 from recsys.engine.adapters import (
     BASE,
     Adapter,
     AdapterDraft,
     Comparison,
-    check,
     default_adapter,
-    find_adapter,
     gate,
     promote,
     publish,
@@ -33,132 +30,141 @@ from recsys.engine.adapters import (
 from recsys.engine.adapters.promotion import now
 from recsys.engine.checkpoints.lora import WEIGHTS
 from recsys.engine.checkpoints.weights import model_fingerprint
-from recsys.errors import ModelError, RequestError
+from recsys.errors import ModelError
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "whyrec")
-NEEDED_MB = 200  # checkpoints of an adapter, its report, and room to write them anew
+NEEDED_MB = 200  # checkpoints of an adapter, its report, and room to replace them
 
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What a run gave: an adapter (None for whole models, which lie in `folder`/model), figures, and why
-    it did not become the default, if it did not."""
+    """What a run came to."""
 
     folder: Path
     outcome: TrainingOutcome
-    figures: dict[str, Any]
-    adapter: Adapter | None
+    figures: dict[str, Any]  # metrics, base_metrics, paired (see `compare`) and fusion
+    adapter: Adapter | None  # None for a whole model, which is in `folder`/model
     promoted: bool
-    reasons: tuple[str, ...]
+    objections: tuple[str, ...]  # why it did not become the default, if it did not
 
 
 def finetune_and_publish(
-    tuning: FinetuneJob, folder: Path, *, command: str, watch: Watch | None = None
+    job: FinetuneJob, folder: Path, *, command: str, on_step: StepCallback | None = None
 ) -> FinetuneResult | None:
-    """Tune the domain's model with checkpoints in `folder`, publish the adapter, promote it if it is better.
+    """Fine-tune the domain's model, publish the adapter, promote it if it is better.
 
-    A run that was stopped goes on where it was. Adapters made before are never touched. Of several
-    processes only the main one measures and publishes; the others get None.
-    Raises ModelError, RequestError, MissingDependency; ModelError where the disk is full.
+    A run that was stopped continues from its last checkpoint. Published adapters are never changed.
+
+    Args:
+        job: The domain made ready.
+        folder: For checkpoints, loss curve and report.
+        command: The command line, for the manifest.
+        on_step: Called after each training step.
+
+    Returns:
+        The result; None in all processes but the main one, which alone measures and publishes.
+
+    Raises:
+        ModelError: The model cannot be trained or loaded, or the disk is full.
+        RequestError: The folder holds another run, or the adapter to start from may not be used.
+        MissingDependency: A package that the method needs is not installed.
     """
-    config = tuning.domain.finetune
+    config = job.domain.finetune
     try:
-        _require_room(folder)
-        model = make_trainable(load_base(tuning.model, config), config)
-        if config.start:
-            _go_on_from(config.start, model, tuning)
+        _require_disk_space(folder)
+        model = make_trainable(load_base(job.base_model, config), config)
+        load_starting_weights(model, job)
         with main_first():
-            tuning.prepare()
-        outcome = tuning.train(model, folder, watch)
+            job.prepare()
+        outcome = job.train(model, folder, on_step)
         if not is_main():
             return None
-        return _concluded(tuning, folder, model, outcome, command)
+        return _measure_and_publish(job, folder, model, outcome, command)
     except MemoryError as error:
         raise ModelError(
-            "out of memory while tuning", hint="set finetune.checkpointing, or fewer examples.candidates"
+            "out of memory while fine-tuning", hint="set finetune.checkpointing, or lower examples.candidates"
         ) from error
     except OSError as error:
         raise ModelError(
             f"{folder} cannot be written: {error.strerror or error}",
-            hint="free some room or give another --out; the run goes on from its last checkpoint",
+            hint="free some disk space or choose another --out; the run continues from its last checkpoint",
         ) from error
 
 
-def record(tuning: FinetuneJob, folder: Path) -> None:
-    """Write the examples of the run for another machine, see `finetune.export`; goes on where it was stopped.
-
-    Raises RequestError where the folder holds those of another run, ModelError where the disk is full.
-    """
-    config, progress = tuning.domain.finetune, tuning.progress
-    try:
-        start = starting_adapter(config.start, tuning).folder if config.start else None
-        write_run(folder, tuning.identity, model_fingerprint(tuning.model), config, tuning.lists, start)
-        paths = shards(folder, config)
-        for number, path in enumerate(paths):
-            if progress:
-                progress("making examples", number, len(paths))
-            if not path.exists():
-                write_shard(tuning.packed_example, path, config.steps * config.batch)
-    except OSError as error:
-        raise ModelError(
-            f"{folder} cannot be written: {error.strerror or error}",
-            hint="free some room; what was written stays, and the same command goes on",
-        ) from error
-
-
-def _go_on_from(ref: str, model: Any, tuning: FinetuneJob) -> None:
-    """Give the LoRA under tuning the weights of an adapter made before.
-
-    Raises ModelError for one of another base model or shape, RequestError for one that
-    learned from events which this run holds back.
-    """
-    adapter = starting_adapter(ref, tuning)
-    load_adapter(model, adapter.folder / WEIGHTS, adapter.ref)
-
-
-def starting_adapter(ref: str, tuning: FinetuneJob) -> Adapter:
-    """The adapter that a run goes on from. Raises as `_go_on_from`."""
-    adapter = find_adapter(ref, tuning.settings, tuning.domain.folder)
-    check(adapter, tuning.model)
-    wanted = tuning.domain.finetune.examples
-    examples = adapter.published().options["examples"]
-    reserved, held_items = examples["reserved"], examples.get("held_items", 0.0)
-    if reserved < wanted.reserved:
-        raise RequestError(
-            f"{adapter.ref} learned from events that this run is validated on: it held back {reserved} of "
-            f"each user's, this run {wanted.reserved}",
-            hint=f"set examples.reserved={reserved}, or begin without finetune.start",
-        )
-    if held_items < wanted.held_items:
-        raise RequestError(
-            f"{adapter.ref} learned from items that this run holds out: it held out {held_items:.0%} of "
-            f"them, this run {wanted.held_items:.0%}",
-            hint=f"set examples.held_items={held_items}, or begin without finetune.start",
-        )
-    return adapter
-
-
-def _concluded(
-    tuning: FinetuneJob, folder: Path, model: Any, outcome: TrainingOutcome, command: str
+def _measure_and_publish(
+    job: FinetuneJob, folder: Path, model: Any, outcome: TrainingOutcome, command: str
 ) -> FinetuneResult:
-    config, domain = tuning.domain.finetune, tuning.domain
-    lists = validation_lists(tuning.validator, tuning.packed, config.final, config.seed + 1)
-    progress = tuning.progress
+    default = _default_to_beat(job)
+    # An adapter of another base model cannot be loaded here: the base model alone is measured instead.
+    fits = default is not None and default.published().base_fingerprint == model_fingerprint(job.base_model)
+    incumbent = default if fits else None
+    figures = _measure(job, model, incumbent)
+    staging = _save(job, folder, model, outcome, figures, incumbent)
+    if not job.domain.finetune.trains_adapter:
+        objections: tuple[str, ...] = ("whole models are served by setting WHYREC_MODEL",)
+        return FinetuneResult(folder, outcome, figures, None, False, objections)
+    adapter = publish(staging, _draft(job, outcome, figures, incumbent, command), job.settings)
+    objections = tuple(gate(adapter, default))
+    if not objections:
+        promote(adapter.ref, job.settings, job.domain.folder)
+    return FinetuneResult(folder, outcome, figures, adapter, not objections, objections)
 
-    def asked(what: str, model: Any) -> Scored:
-        told = None if progress is None else lambda name, n, of: progress(f"measuring {what}: {name}", n, of)
+
+def _default_to_beat(job: FinetuneJob) -> Adapter | None:
+    """Return the default that the new adapter could replace, if it may replace one."""
+    config = job.domain.finetune
+    if not config.trains_adapter or config.examples.held_items > 0:
+        return None
+    return default_adapter(job.domain.name, job.settings, job.domain.folder)
+
+
+def _measure(job: FinetuneJob, model: Any, incumbent: Adapter | None) -> dict[str, Any]:
+    """Measure the model against what is served now, on validation lists of its own."""
+    config, progress = job.domain.finetune, job.progress
+    lists = build_validation_lists(job.validation_examples, job.pack_example, config.final, config.seed + 1)
+
+    def score(name: str, model: Any) -> ModelScores:
+        def show(list_name: str, done: int, total: int) -> None:
+            if progress:
+                progress(f"measuring {name}: {list_name}", done, total)
+
         module = scorer(model.eval())
-        return Scored.of(lists, lambda packed: log_odds(module, packed), told)
+        return ModelScores.measure(lists, lambda packed: log_odds(module, packed), show)
 
-    whole = config.method in ("partial", "full")
-    alone = whole or config.examples.held_items > 0  # one that knows fewer items never takes another's place
-    default = None if alone else default_adapter(domain.name, tuning.settings, domain.folder)
-    fits = default is not None and default.published().base_fingerprint == model_fingerprint(tuning.model)
-    incumbent = default if fits else None  # an adapter of another base model says nothing about this one
-    tuned = asked("the tuned model", model)
-    before = _before(tuning, model, incumbent, asked)
-    figures: dict[str, Any] = compare(lists, tuned, before)
-    figures["fusion"] = next((fusion(one, tuned) for one in lists if one.name == "hard"), {})
+    finetuned = score("the fine-tuned model", model)
+    figures: dict[str, Any] = compare(lists, finetuned, _score_baseline(job, model, incumbent, score))
+    hard = next((cases for cases in lists if cases.name == "hard"), None)
+    figures["fusion"] = fit_fusion(hard, finetuned) if hard else {}
+    return figures
+
+
+def _score_baseline(
+    job: FinetuneJob, model: Any, incumbent: Adapter | None, score: Callable[[str, Any], ModelScores]
+) -> ModelScores:
+    """Score with what is served now: the incumbent adapter, else the base model."""
+    if not job.domain.finetune.trains_adapter:  # the weights themselves were changed: load them anew
+        return score("the base model", load_base(job.base_model, job.domain.finetune))
+    if incumbent is None:
+        with model.disable_adapter():
+            return score("the base model", model)
+    model.load_adapter(str(incumbent.folder), adapter_name="incumbent")
+    model.set_adapter("incumbent")
+    scores = score(incumbent.ref, model)
+    model.set_adapter("default")
+    model.delete_adapter("incumbent")
+    return scores
+
+
+def _save(
+    job: FinetuneJob,
+    folder: Path,
+    model: Any,
+    outcome: TrainingOutcome,
+    figures: dict[str, Any],
+    incumbent: Adapter | None,
+) -> Path:
+    """Write weights and report into a folder of the run; return it."""
+    config, domain = job.domain.finetune, job.domain
     facts = {
         **figures,
         "best_step": outcome.best_step,
@@ -168,63 +174,40 @@ def _concluded(
         "options": config.model_dump(mode="json"),
         "incumbent": _name(incumbent),
     }
-    staging = folder / ("model" if whole else "adapter")
+    staging = folder / ("adapter" if config.trains_adapter else "model")
     shutil.rmtree(staging, ignore_errors=True)
     model.save_pretrained(staging)
-    write_report(staging, f"Tuning {domain.title or domain.name}", read_curve(folder), facts)
-    if whole:
-        _save_tokenizer(tuning, staging)
-        return FinetuneResult(
-            folder, outcome, figures, None, False, ("whole models are served by WHYREC_MODEL",)
-        )
-    for extra in staging.glob("README.md"):  # peft's card: empty headings
-        extra.unlink()
-    _halve(staging)
-    adapter = publish(staging, _draft(tuning, outcome, figures, incumbent, command), tuning.settings)
-    reasons = tuple(gate(adapter, default))
-    if not reasons:
-        promote(adapter.ref, tuning.settings, domain.folder)
-    return FinetuneResult(folder, outcome, figures, adapter, not reasons, reasons)
-
-
-def _before(
-    tuning: FinetuneJob, model: Any, incumbent: Adapter | None, asked: Callable[[str, Any], Scored]
-) -> Scored:
-    """The scores of what is served now: the incumbent adapter, else the base model."""
-    if not hasattr(model, "disable_adapter"):  # a whole model was changed: load what it was
-        return asked("the base model", load_base(tuning.model, tuning.domain.finetune))
-    if incumbent is None:
-        with model.disable_adapter():
-            return asked("the base model", model)
-    model.load_adapter(str(incumbent.folder), adapter_name="incumbent")
-    model.set_adapter("incumbent")
-    scored = asked(incumbent.ref, model)
-    model.set_adapter("default")
-    model.delete_adapter("incumbent")
-    return scored
+    write_report(staging, f"Fine-tuning {domain.title or domain.name}", read_curve(folder), facts)
+    if config.trains_adapter:
+        (staging / "README.md").unlink(missing_ok=True)  # PEFT's model card: empty headings
+        _round_to_bfloat16(staging / WEIGHTS)
+    else:
+        tokenizer: Any = job.tokenizer
+        tokenizer.save_pretrained(staging)
+    return staging
 
 
 def _draft(
-    tuning: FinetuneJob,
+    job: FinetuneJob,
     outcome: TrainingOutcome,
     figures: dict[str, Any],
     incumbent: Adapter | None,
     command: str,
 ) -> AdapterDraft:
-    config: FinetuneConfig = tuning.domain.finetune
+    config = job.domain.finetune
     overall = figures["paired"]["ndcg@10"]
     return AdapterDraft(
-        domain=tuning.domain.name,
-        base_model=tuning.settings.model,
-        base_fingerprint=model_fingerprint(tuning.model),
-        template=tuning.template.name,
-        template_hash=tuning.template.hash,
-        data_hash=tuning.data_hash,
-        split=tuning.rule,
+        domain=job.domain.name,
+        base_model=job.settings.model,
+        base_fingerprint=model_fingerprint(job.base_model),
+        template=job.template.name,
+        template_hash=job.template.hash,
+        data_hash=job.data_hash,
+        split=job.split_rule,
         objective={**config.objectives.shares, "calibration": config.calibration},
         options={
             **config.model_dump(mode="json"),
-            "facts": list(tuning.domain.ranker.facts),
+            "facts": list(job.domain.ranker.facts),
             "fusion": figures["fusion"],
         },
         metrics=figures["metrics"],
@@ -249,27 +232,21 @@ def _name(incumbent: Adapter | None) -> str:
     return incumbent.ref if incumbent else BASE
 
 
-def _halve(staging: Path) -> None:
-    """Round the adapter to bfloat16, which is what serving computes in: half the size."""
+def _round_to_bfloat16(weights: Path) -> None:
+    """Halve the size of the weights; serving computes in bfloat16 anyway."""
     import torch
     from safetensors.torch import load_file, save_file
 
-    path = staging / "adapter_model.safetensors"
-    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(path).items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights, metadata={"format": "pt"})
 
 
-def _save_tokenizer(tuning: FinetuneJob, folder: Path) -> None:
-    tokenizer: Any = tuning.tokenizer
-    tokenizer.save_pretrained(folder)
-
-
-def _require_room(folder: Path) -> None:
-    """Raises ModelError where checkpoints would not fit: better now than after an hour."""
+def _require_disk_space(folder: Path) -> None:
+    """Raise ModelError where checkpoints would not fit: better now than after an hour."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free // 2**20
     if free < NEEDED_MB:
         raise ModelError(
-            f"{folder} has {free} MB free, checkpoints need {NEEDED_MB}",
-            hint="free some, or give another --out",
+            f"{folder} has {free} MB free, checkpoints need {NEEDED_MB} MB",
+            hint="free some disk space, or choose another --out",
         )

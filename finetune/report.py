@@ -1,4 +1,4 @@
-"""A tuning run as a page: what was learned when, and what came of it."""
+"""The report of a training run: a page with its curves, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from recsys.utils.plots import lines
 def write_report(
     folder: Path, title: str, curve: Sequence[Mapping[str, float]], facts: Mapping[str, Any]
 ) -> None:
-    """`report.html` and `training.json` in `folder`. Raises OSError."""
+    """Write `report.html` and `training.json` into a folder.
+
+    Args:
+        folder: An existing folder.
+        title: Of the page.
+        curve: From `read_curve`.
+        facts: Metrics and options of the run.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
     import jinja2
 
     losses = [(line["step"], line["loss"]) for line in curve if "loss" in line]
@@ -23,7 +33,7 @@ def write_report(
             if name.startswith("ndcg"):
                 metrics.setdefault(name, []).append((line["step"], value))
     drawings = [
-        lines("loss", {"each step": losses, "mean of 20": _smooth(losses, 20)}, "step", "loss, nats"),
+        lines("loss", {"each step": losses, "mean of 20": _moving_mean(losses, 20)}, "step", "loss, nats"),
         lines("ndcg", metrics, "step", "NDCG@10, validation"),
     ]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
@@ -35,12 +45,10 @@ def write_report(
     (folder / "training.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _smooth(points: Sequence[tuple[float, float]], width: int) -> list[tuple[float, float]]:
-    """Means of the last `width` points."""
-    return [
-        (
-            step,
-            sum(value for _, value in points[max(0, place - width + 1) : place + 1]) / min(width, place + 1),
-        )
-        for place, (step, _) in enumerate(points)
-    ]
+def _moving_mean(points: Sequence[tuple[float, float]], width: int) -> list[tuple[float, float]]:
+    """Average each point's y with up to `width` - 1 points before it."""
+    means = []
+    for index, (step, _) in enumerate(points):
+        window = [y for _, y in points[max(0, index - width + 1) : index + 1]]
+        means.append((step, sum(window) / len(window)))
+    return means

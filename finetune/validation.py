@@ -1,4 +1,4 @@
-"""What a model under tuning is validated on: people's later events, list by list."""
+"""The validation lists of a run, made from events later than those it trains on."""
 
 from __future__ import annotations
 
@@ -6,51 +6,59 @@ import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
-from finetune.examples import ExampleMaker, TrainingExample, unknown
-from finetune.packing import Packed
-from finetune.ranked_lists import ValidationList, mean_of, ndcg
+from finetune.examples import ExampleBuilder, TrainingExample, as_new_item
+from finetune.packing import PackedPrompt
+from finetune.ranked_lists import ValidationList, ndcg, rounded_mean
 
-SAMPLED = 19  # random items beside the target
+NEGATIVES = 19  # random items ranked with the target
 
 
-def validation_lists(
-    maker: ExampleMaker, render: Callable[[TrainingExample], Packed], n: int, seed: int
+def build_validation_lists(
+    builder: ExampleBuilder, pack: Callable[[TrainingExample], PackedPrompt], n: int, seed: int
 ) -> list[ValidationList]:
-    """Three lists of at most `n` cases each, those without any left out; prompts have all their parts.
+    """Build three lists of at most `n` cases each; their prompts have all parts.
 
-    "hard": the retriever's first, as many as are served, where the target is among them,
-    with the prior that the model is tuned beside. "random": the target and 19 others,
-    with facts. "text": the same without facts, as for new items.
+    "hard": the retriever's first candidates, as many as are served, where the target is among them,
+    with the prior that the model is trained with. "random": the target and 19 random items, with
+    facts. "text": the same without facts, as for new items. An empty list is left out.
     """
-    draw = random.Random(f"validation:{seed}")
-    cases = list(maker.cases)
-    draw.shuffle(cases)
+    rng = random.Random(f"validation:{seed}")
+    cases = list(builder.cases)
+    rng.shuffle(cases)
     examples: dict[str, list[TrainingExample]] = {"hard": [], "random": [], "text": []}
+    depth = builder.domain.ranker.n_candidates
     for case in cases:
-        if len(examples["hard"]) < n and (found := maker.served(case, maker.domain.ranker.n_candidates)):
-            examples["hard"].append(found)
+        if len(examples["hard"]) < n and (served := builder.served_example(case, depth)):
+            examples["hard"].append(served)
         if len(examples["random"]) < n:
-            sampled = maker.sampled(case, SAMPLED, draw)
+            sampled = builder.sampled_example(case, NEGATIVES, rng)
             examples["random"].append(sampled)
             examples["text"].append(without_facts(sampled))
         if min(map(len, examples.values())) >= n:
             break
-    priors = {"hard": maker.domain.finetune.prior}
-    return [_list(name, those, render, priors.get(name, 0.0)) for name, those in examples.items() if those]
+    priors = {"hard": builder.domain.finetune.prior}
+    return [
+        _validation_list(name, of_kind, pack, priors.get(name, 0.0))
+        for name, of_kind in examples.items()
+        if of_kind
+    ]
 
 
-def _list(
-    name: str, examples: Sequence[TrainingExample], render: Callable[[TrainingExample], Packed], prior: float
+def _validation_list(
+    name: str,
+    examples: Sequence[TrainingExample],
+    pack: Callable[[TrainingExample], PackedPrompt],
+    prior: float,
 ) -> ValidationList:
-    targets = tuple(one.target for one in examples)
-    scores = tuple(tuple(c.score for c in one.request.candidates) for one in examples)
-    order = mean_of([ndcg(row, target) for row, target in zip(scores, targets, strict=True)])
-    users = tuple(one.user_id for one in examples)
-    return ValidationList(name, tuple(map(render, examples)), targets, users, scores, order, prior)
+    targets = tuple(example.target for example in examples)
+    scores = tuple(tuple(c.score for c in example.request.candidates) for example in examples)
+    retriever = rounded_mean([ndcg(row, target) for row, target in zip(scores, targets, strict=True)])
+    users = tuple(example.user_id for example in examples)
+    return ValidationList(name, tuple(map(pack, examples)), targets, users, scores, retriever, prior)
 
 
 def without_facts(example: TrainingExample) -> TrainingExample:
-    """The example with candidates that nobody is said to have met."""
-    bare = tuple(unknown(candidate) for candidate in example.request.candidates)
-    request = dataclasses.replace(example.request, candidates=bare)
+    """Copy the example with candidates that have no interactions."""
+    candidates = tuple(as_new_item(candidate) for candidate in example.request.candidates)
+    request = dataclasses.replace(example.request, candidates=candidates)
     return dataclasses.replace(example, request=request, dropped=("facts",))

@@ -1,4 +1,4 @@
-"""Options of fine-tuning, as `[finetune]` in domain.toml and on the command line. A leaf."""
+"""Options of fine-tuning: `[finetune]` in `domain.toml`, `recsys finetune --set`."""
 
 from __future__ import annotations
 
@@ -14,95 +14,100 @@ Objective = Literal["pointwise", "letters", "title", "reason"]
 
 
 class ExampleConfig(StrictModel):
-    """What training examples look like.
+    """How training examples are made.
 
-    Of each user the last `reserved` events are never read (half each for test and validation),
-    and the `targets` events before those are what the model learns to choose; everything
-    earlier fits the retriever that makes the candidates. With `folds` the retriever of a person's
-    examples is fitted on all events of the others instead, so that nothing has to be kept
-    from it and `targets` may be many. Every `*_dropout` is the share of
-    examples (`item_dropout`: of candidates) that go without that part of the prompt, so
-    that the model learns to do without it too.
+    A `*_dropout` share of the examples goes without that part of the prompt, so that the model
+    also learns to rank without it.
     """
 
-    reserved: int = Field(10, ge=2)
-    targets: int = Field(10, ge=1)
+    reserved: int = Field(
+        10, ge=2, description="last events of each user, never trained on: half for test, half for validation"
+    )
+    targets: int = Field(
+        10,
+        ge=1,
+        description="events before the reserved ones, each the answer of an example; without folds the "
+        "retriever is fitted on earlier events only",
+    )
     folds: int = Field(
         0,
         ge=0,
-        description="2 and more: as many retrievers, each fitted without one part of the users, who learn from it",
+        description="2 and more: so many parts of the users, each with a retriever fitted on all events of "
+        "the other users, so that targets may be many; 0: one retriever",
     )
-    candidates: int = Field(16, ge=2, le=200)
-    depth: int = Field(50, ge=2, description="hard candidates are drawn from the retriever's first so many")
-    hard: float = Field(0.5, ge=0, description="share of examples whose others come from the retriever")
-    random: float = Field(0.35, ge=0, description="share of examples whose others are drawn at random")
-    wish: float = Field(0.15, ge=0, description="share of examples where the target is asked for in words")
-    facts_dropout: float = Field(0.35, ge=0, le=1)
-    item_dropout: float = Field(0.1, ge=0, le=1)
-    profile_dropout: float = Field(0.3, ge=0, le=1)
-    context_dropout: float = Field(0.7, ge=0, le=1)
+    candidates: int = Field(16, ge=2, le=200, description="of an example")
+    depth: int = Field(50, ge=2, description="hard candidates are sampled from the retriever's first so many")
+    hard: float = Field(0.5, ge=0, description="share of examples whose candidates the retriever brings")
+    random: float = Field(0.35, ge=0, description="share of examples with random candidates")
+    wish: float = Field(
+        0.15, ge=0, description="share of examples with random candidates and a wish for the target in words"
+    )
+    facts_dropout: float = Field(0.35, ge=0, le=1, description="share without the retriever's facts")
+    item_dropout: float = Field(0.1, ge=0, le=1, description="share of candidates without facts, as if new")
+    profile_dropout: float = Field(0.3, ge=0, le=1, description="share without the user's profile")
+    context_dropout: float = Field(0.7, ge=0, le=1, description="share without time, place and weather")
     short_history: float = Field(0.3, ge=0, le=1, description="share with a history cut to a random length")
     adversarial_text: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="share of candidates with a text in their title or description that says nothing of them, and of "
-        "profiles with one in a field: the model learns not to heed what others wrote there",
+        description="share of candidates with unrelated text added to title or description, and of profiles "
+        "with such text in a field: the model learns to ignore it",
     )
     held_items: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of items that training knows nothing of: .2 for `evaluate --split cold-items`, both parts",
+        description="share of items held out of training; .2 for `evaluate --split cold-items`, both parts",
     )
 
 
 class ObjectiveConfig(StrictModel):
-    """What the model is asked in training; each is the share of examples that ask so.
+    """What the model learns to answer, by relative shares of the examples.
 
-    `pointwise`: Yes or No for every candidate, compared among them. `letters`: one letter
-    out of all. `title`: the target's name, word by word (p(y | x) of the sequence). `reason`:
-    why the target, a true sentence word by word; where none can be said of an example, it
-    asks as ranking does. Tune for what `ranker.strategy` asks, which is also what validation
-    asks.
+    Train mostly for what `ranker.strategy` asks, which is also what validation measures.
     """
 
-    pointwise: float = Field(1.0, ge=0)
-    letters: float = Field(0.0, ge=0)
-    title: float = Field(0.0, ge=0)
-    reason: float = Field(0.0, ge=0)
-
-    @property
-    def _given(self) -> dict[Objective, float]:
-        return {name: getattr(self, name) for name in get_args(Objective)}
+    pointwise: float = Field(1.0, ge=0, description="Yes or No for every candidate, compared among them")
+    letters: float = Field(0.0, ge=0, description="the letter of one candidate out of all (listwise)")
+    title: float = Field(0.0, ge=0, description="the target's title, token by token")
+    reason: float = Field(
+        0.0,
+        ge=0,
+        description="a true reason for the target, token by token; an example without one is ranked",
+    )
 
     @property
     def shares(self) -> dict[Objective, float]:
-        """Of all examples."""
-        total = sum(self._given.values())
-        return {name: given / total for name, given in self._given.items()}
+        """Shares of the examples, which add up to 1."""
+        weights: dict[Objective, float] = {name: getattr(self, name) for name in get_args(Objective)}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items()}
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
-        if not any(self._given.values()):
-            raise ValueError(f"one of {', '.join(self._given)} must be above 0")
+    def _require_one(self) -> Self:
+        names = get_args(Objective)
+        if not any(getattr(self, name) for name in names):
+            raise ValueError(f"one of {', '.join(names)} must be above 0")
         return self
 
 
 class FinetuneConfig(StrictModel):
-    """How a model is tuned."""
+    """How a model is fine-tuned."""
 
-    method: Method = "lora"
+    method: Method = Field("lora", description="an adapter, the last layers (partial), or everything (full)")
     start: str = Field(
-        "", description="adapter to go on from (domain@sha, or a folder): same rank and layers"
+        "", description="adapter to continue from (domain@sha, or a folder): same rank and layers"
     )
-    rank: int = Field(16, ge=1, le=256)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    rank: int = Field(16, ge=1, le=256, description="of LoRA")
+    alpha: int = Field(32, ge=1, description="of LoRA")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of LoRA")
+    modules: tuple[str, ...] | Literal["all-linear"] = Field(
+        "all-linear", description="layers that LoRA adapts"
+    )
     layers: int = Field(4, ge=1, description="partial: how many of the last layers")
     embeddings: bool = Field(False, description="partial: the embeddings too")
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(2e-4, gt=0, description="after the warm-up; then a cosine down to 0")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
@@ -117,9 +122,14 @@ class FinetuneConfig(StrictModel):
     calibration: float = Field(0.05, ge=0, description="weight of the labels' own likelihood in the loss")
     checkpointing: bool = Field(False, description="recompute activations: less memory, a third more time")
     evaluate_every: int = Field(50, ge=1, description="steps")
-    patience: int = Field(4, ge=1, description="evaluations without a better one before it stops")
+    patience: int = Field(4, ge=1, description="evaluations without a better one before training stops")
     validation: int = Field(100, ge=1, description="cases of each validation list")
     final: int = Field(150, ge=1, description="cases of each list that the finished model is measured on")
     seed: int = 0
     objectives: ObjectiveConfig = ObjectiveConfig()
     examples: ExampleConfig = ExampleConfig()
+
+    @property
+    def trains_adapter(self) -> bool:
+        """False where the model's own weights are changed."""
+        return self.method not in ("partial", "full")

@@ -1,4 +1,4 @@
-"""One tiny model and one shop for the whole folder; every test has its own settings or shares one store."""
+"""A tiny model and a shop for the whole folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.retrieval.contract import HashEmbedder
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tiny products are slower on several threads than on one."""
+    """Use one thread: tiny products are slower on several."""
     import torch
 
     before = torch.get_num_threads()
@@ -29,37 +29,37 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama of two layers with a trained tokenizer, as a checkpoint."""
+    """Write a random Llama of two layers with a trained tokenizer, as a checkpoint."""
     return write_model(tmp_path_factory.mktemp("tiny") / "model")
 
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A domain folder."""
+    """Write the folder of a small domain."""
     return write_shop(tmp_path_factory.mktemp("shop") / "films")
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Settings:
-    """Settings of one data folder for every test that only reads the shop."""
+    """Share settings with one data folder between tests that only read the shop."""
     folder = tmp_path_factory.mktemp("shared")
     return Settings(cache_dir=folder / "cache", data_dir=folder / "data", model=str(tiny))
 
 
 @pytest.fixture
 def command(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`recsys finetune --domain films WORDS` in a folder of its own, and its exit status."""
+    """Return a function that runs `recsys finetune` on films and returns its status."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "150")
     monkeypatch.setenv("WHYREC_MODEL", str(tiny))
     monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WHYREC_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(retrieval, "SentenceEmbedder", lambda _name: HashEmbedder())
-    monkeypatch.setattr("finetune.job.SAMPLE", 40)
+    monkeypatch.setattr("finetune.job.PREVIEW_SAMPLE", 40)
     monkeypatch.setattr(report, "lines", lambda *_rest: "<svg></svg>")
 
-    def run(*words: str | Path) -> int:
-        argv = ["recsys", "finetune", "--domain", str(tmp_path / "films"), *map(str, words)]
+    def run(*arguments: str | Path) -> int:
+        argv = ["recsys", "finetune", "--domain", str(tmp_path / "films"), *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", argv)
         try:
             main()

@@ -1,4 +1,4 @@
-"""Two processes that share each batch, as `accelerate launch` starts them on several GPUs; here on one CPU."""
+"""Two processes share each batch (`accelerate launch`), here on a CPU."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import pytest
 from tests.fakes import DOMAIN
 from tests.finetune.world import SMALL, write_shop
 
-WITHOUT_TEXTS = DOMAIN + SMALL.replace("text = 0.3\n", "")  # nothing to embed
+WITHOUT_TEXT_CHANNEL = DOMAIN + SMALL.replace("text = 0.3\n", "")  # nothing to embed
 
 
-def tuned(folder: Path, tiny: Path, *launcher: str) -> tuple[list[dict[str, float]], dict[str, Any]]:
-    """The curve of a run in a data folder of its own, and what it printed."""
+def run_finetune(folder: Path, tiny: Path, *launcher: str) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Run with a data folder of its own; return the loss curve and the JSON printed."""
     environment = os.environ | {
         "WHYREC_MODEL": str(tiny),
         "WHYREC_DATA_DIR": str(folder / "data"),
         "WHYREC_CACHE_DIR": str(folder / "cache"),
         "OMP_NUM_THREADS": "1",
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [
             sys.executable,
             *launcher,
@@ -45,15 +45,15 @@ def tuned(folder: Path, tiny: Path, *launcher: str) -> tuple[list[dict[str, floa
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert process.returncode == 0, process.stderr[-3000:]
     lines = (folder / "run" / "curve.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines], json.loads(done.stdout)
+    return [json.loads(line) for line in lines], json.loads(process.stdout)
 
 
 @pytest.mark.timeout(900)
 def test_two_processes_learn_what_one_learns_and_publish_once(tmp_path: Path, tiny: Path) -> None:
     """Both used to measure, publish and write over each other."""
-    write_shop(tmp_path / "films", toml=WITHOUT_TEXTS)
+    write_shop(tmp_path / "films", toml=WITHOUT_TEXT_CHANNEL)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     two = (
@@ -71,11 +71,11 @@ def test_two_processes_learn_what_one_learns_and_publish_once(tmp_path: Path, ti
         "--main_process_port",
         "0",
     )
-    alone, printed_alone = tuned(tmp_path / "one", tiny)
-    shared, printed = tuned(tmp_path / "two", tiny, *two)
+    alone, printed_alone = run_finetune(tmp_path / "one", tiny)
+    shared, printed = run_finetune(tmp_path / "two", tiny, *two)
     assert [line["step"] for line in shared] == [line["step"] for line in alone]
-    for one, other in zip(alone[1:], shared[1:], strict=True):
-        assert other["loss"] == pytest.approx(one["loss"], abs=2e-3)
+    for expected, line in zip(alone[1:], shared[1:], strict=True):
+        assert line["loss"] == pytest.approx(expected["loss"], abs=2e-3)
     assert printed["metrics"]["ndcg@10"]["n"] == printed_alone["metrics"]["ndcg@10"]["n"]
     published = [path.name for path in (tmp_path / "two" / "data").rglob("adapter_model.safetensors")]
     assert len(published) == 1

@@ -1,4 +1,4 @@
-"""What a prompt tells of what retrieval knows."""
+"""The facts of retrieval that a prompt shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_match_is_99_for_the_best_and_10_less_for_each_nat(lead: float, match: s
     assert candidate_facts([known("a", lead)], (), ("match",)) == [{"match": match}]
 
 
-def test_match_does_not_depend_on_which_others_are_asked_about() -> None:
+def test_match_does_not_depend_on_the_other_candidates() -> None:
     both = [known("a", -2.0), known("b", -3.0)]
     assert candidate_facts(both, (), ("match",)) == [{"match": "79"}, {"match": "69"}]
     assert candidate_facts(both[1:], (), ("match",)) == [{"match": "69"}]
@@ -43,25 +43,25 @@ def test_popularity_is_a_digit(share: float, digit: str) -> None:
     assert candidate_facts([known("a", popularity=share)], (), ("popularity",)) == [{"popularity": digit}]
 
 
-def test_nothing_is_said_of_an_item_nobody_met() -> None:
-    new, met = known("new", 0.0, None, co_consumed={"h": 1.0}), known("met", -2.0)
+def test_an_item_without_interactions_has_no_facts() -> None:
+    new, old = known("new", 0.0, None, co_consumed={"h": 1.0}), known("old", -2.0)
     history = seen(film("h", "Heat"))
-    assert candidate_facts([new, met], history, ALL) == [{}, {"match": "79", "popularity": "5"}]
+    assert candidate_facts([new, old], history, ALL) == [{}, {"match": "79", "popularity": "5"}]
     assert candidate_facts([], history, ALL) == []
 
 
 def test_with_names_the_strongest_item_that_the_prompt_knows() -> None:
     history = seen(film("h1", "Heat", year=1995), film("h2", "Alien"))
-    one = known("a", co_consumed={"gone": 0.5, "h1": 0.3, "h2": 0.2})
-    assert candidate_facts([one], history, ("with",)) == [{"with": "Heat (1995)"}]
-    assert candidate_facts([one], seen(film("h2", "Alien")), ("with",)) == [{"with": "Alien"}]
-    assert candidate_facts([one], (), ALL) == [{"match": "99", "popularity": "5"}]
+    item = known("a", co_consumed={"gone": 0.5, "h1": 0.3, "h2": 0.2})
+    assert candidate_facts([item], history, ("with",)) == [{"with": "Heat (1995)"}]
+    assert candidate_facts([item], seen(film("h2", "Alien")), ("with",)) == [{"with": "Alien"}]
+    assert candidate_facts([item], (), ALL) == [{"match": "99", "popularity": "5"}]
 
 
 @pytest.mark.parametrize("wanted", [ALL, ALL[::-1], ("with", "match"), ("popularity",), ()], ids=str)
 def test_facts_come_as_configured(wanted: tuple[Fact, ...]) -> None:
-    one = known("a", co_consumed={"h": 1.0})
-    (facts,) = candidate_facts([one], seen(film("h", "Heat")), wanted)
+    item = known("a", co_consumed={"h": 1.0})
+    (facts,) = candidate_facts([item], seen(film("h", "Heat")), wanted)
     assert tuple(facts) == wanted
 
 
@@ -77,14 +77,14 @@ def test_a_hostile_title_is_cleaned_where_the_prompt_names_it() -> None:
         assert mark not in tail
     plain = RankRequest(request.candidates, seen(film("h", "Heat")), Context(), {})
     expected = render_pointwise(PromptLibrary(), tokenizer, plain, "film", "films", ALL, 2000)
-    for found, wanted in zip(prompt.token_ids, expected.token_ids, strict=True):
-        assert tokenizer.specials(found) == tokenizer.specials(wanted)
+    for ids, expected_ids in zip(prompt.token_ids, expected.token_ids, strict=True):
+        assert tokenizer.specials(ids) == tokenizer.specials(expected_ids)
 
 
 def test_a_prompt_without_facts_has_no_brackets_for_them() -> None:
     request = RankRequest((known("a"), known("b", popularity=None)), (), Context(), {})
-    told = render_pointwise(PromptLibrary(), FakeTokenizer(), request, "film", "films", ALL, 2000)
-    silent = render_pointwise(PromptLibrary(), FakeTokenizer(), request, "film", "films", (), 2000)
-    assert "(match 99, popularity 5)" in told.tails[0]
-    assert told.tails[1] == silent.tails[1]
-    assert "(" not in silent.tails[0]
+    with_facts = render_pointwise(PromptLibrary(), FakeTokenizer(), request, "film", "films", ALL, 2000)
+    without_facts = render_pointwise(PromptLibrary(), FakeTokenizer(), request, "film", "films", (), 2000)
+    assert "(match 99, popularity 5)" in with_facts.tails[0]
+    assert with_facts.tails[1] == without_facts.tails[1]
+    assert "(" not in without_facts.tails[0]

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from finetune import publish
-from finetune.job import read_curve
-from recsys.config import load_domain, load_settings
+from finetune.model import load_base, make_trainable
+from finetune.trainer import read_curve
+from finetune.warm_start import load_starting_weights
+from recsys.config import PACKAGED_MODEL, Settings, load_domain, load_settings
+from recsys.config.domain import shipped_domains
 from recsys.engine.adapters import default_adapter, find_adapter, list_adapters, promote
 from recsys.engine.checkpoints.weights import prepare_model
 from tests.fakes import DOMAIN
-from tests.finetune.world import SMALL, write_model, write_shop
+from tests.finetune.world import SMALL, finetune_job, write_model, write_shop
 
 Command = Callable[..., int]
 QUICK = ("--set", "steps=2", "--set", "validation=2", "--set", "final=3")
@@ -33,11 +36,11 @@ def test_a_dry_run_shows_examples_and_trains_nothing(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("--dry-run") == 0
-    said = capsys.readouterr().out
-    assert said.count("[met]   Will this person enjoy the film") == 10
-    assert said.count("[other]") == 30
+    output = capsys.readouterr().out
+    assert output.count("[target] Will this person enjoy the film") == 10
+    assert output.count("[other]") == 30
     for word in ("example 10: ", "label_balance", "tokens", "kinds", "left_out", "Liked: "):
-        assert word in said
+        assert word in output
     assert not (tmp_path / "runs").exists()
     assert list_adapters(load_settings(), "films") == []
     assert command("--dry-run", "--json", "--set", "examples.wish=1", "--set", "examples.hard=0") == 0
@@ -56,11 +59,13 @@ def test_a_run_publishes_an_adapter_and_the_next_is_compared_with_it(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("--out", tmp_path / "one", *QUICK) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     settings = load_settings()
     (first,) = list_adapters(settings, "films")
-    assert first.ref in said
-    assert ("promoted, served" in said) != ("kept, not promoted: it is not clearly better than base" in said)
+    assert first.ref in output
+    assert ("promoted, served" in output) != (
+        "kept, not promoted: it is not clearly better than base" in output
+    )
     manifest = first.published()
     assert manifest.base_model == settings.model
     assert manifest.template == "rank/pointwise"
@@ -72,7 +77,7 @@ def test_a_run_publishes_an_adapter_and_the_next_is_compared_with_it(
     assert "--set steps=2" in manifest.command
     assert {"report.html", "training.json"} <= set(manifest.files)
     page = (first.folder / "report.html").read_text()
-    assert "Tuning films" in page
+    assert "Fine-tuning films" in page
     training = json.loads((first.folder / "training.json").read_text())
     assert [line["step"] for line in training["curve"]] == [0, 1, 2]
     if default_adapter("films", settings) is None:
@@ -81,7 +86,7 @@ def test_a_run_publishes_an_adapter_and_the_next_is_compared_with_it(
     before = files(first.folder)
     assert command("--out", tmp_path / "two", "--json", "--set", "seed=1", *QUICK) == 0
     result = json.loads(capsys.readouterr().out)
-    second = next(one for one in list_adapters(settings, "films") if one.ref == result["adapter"])
+    second = next(a for a in list_adapters(settings, "films") if a.ref == result["adapter"])
     assert second.ref != first.ref
     comparison = second.published().comparison
     assert comparison is not None
@@ -109,7 +114,7 @@ def test_the_incumbent_is_measured_with_its_own_weights(
 
 
 @pytest.mark.usefixtures("films")
-def test_a_run_begins_where_an_adapter_ended(
+def test_a_run_continues_from_an_adapter(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--json", *QUICK, "--set", "learning_rate=0.05")
@@ -125,24 +130,34 @@ def test_a_run_begins_where_an_adapter_ended(
     assert second != first["adapter"]
 
 
+def test_the_shipped_adapter_can_be_continued(shop: Path, shared: Settings) -> None:
+    """Its manifest has former names of options."""
+    settings = shared.model_copy(update={"model": PACKAGED_MODEL})
+    adapter = shipped_domains() / "movies" / "adapter"
+    with finetune_job(shop, settings, start=str(adapter), rank=16) as job:
+        model = make_trainable(load_base(job.base_model, job.domain.finetune), job.domain.finetune)
+        load_starting_weights(model, job)
+    assert all(p.any() for name, p in model.named_parameters() if "lora_B" in name)
+
+
 @pytest.mark.usefixtures("films")
-def test_an_adapter_that_does_not_know_all_items_says_so_and_is_never_the_default(
+def test_an_adapter_trained_without_all_items_is_never_the_default(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ("--json", *QUICK, "--set", "learning_rate=0.05", "--set", "examples.held_items=0.2")
     assert command("--out", tmp_path / "one", *options) == 0
     result = json.loads(capsys.readouterr().out)
     assert not result["promoted"]
-    assert "it was tuned without 20% of the items" in result["why_not"][-1]
+    assert "it was fine-tuned without 20% of the items" in result["why_not"][-1]
     adapter = find_adapter(result["adapter"], load_settings(), tmp_path / "films")
     assert adapter.published().options["examples"]["held_items"] == 0.2
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "output"),
     [
         ("rank=2", "does not fit this run"),
-        ('modules=["q_proj"]', "layers that this run does not tune"),
+        ('modules=["q_proj"]', "layers that this run does not train"),
         ("method=full", "does not fit this run"),
         ("examples.reserved=6", "learned from events that this run is validated on"),
         ("examples.held_items=0.2", "learned from items that this run holds out"),
@@ -151,21 +166,21 @@ def test_an_adapter_that_does_not_know_all_items_says_so_and_is_never_the_defaul
 )
 @pytest.mark.usefixtures("films")
 def test_an_adapter_that_a_run_cannot_begin_with_is_refused(
-    option: str, said: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    option: str, output: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("--out", tmp_path / "one", "--json", *QUICK) == 0
     first = json.loads(capsys.readouterr().out)["adapter"]
     words = ("--set", f"start={first}", "--set", option)
     assert command("--out", tmp_path / "two", *QUICK, *words) != 0
     error = " ".join(capsys.readouterr().err.split())
-    assert said in error
+    assert output in error
     assert not (tmp_path / "two" / "last").exists()
 
 
-def test_a_list_of_letters_and_titles_can_be_tuned_too(
+def test_letters_and_titles_can_be_trained_too(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A domain that ranks by letters is tuned and validated by them; titles are mixed in."""
+    """A domain that ranks by letters is trained and validated by them, and by titles."""
     folder = write_shop(
         tmp_path / "films", toml=DOMAIN + SMALL.replace("[retriever", 'strategy = "listwise"\n[retriever')
     )
@@ -207,7 +222,7 @@ def test_reasons_can_be_mixed_in(
 
 
 @pytest.mark.usefixtures("films")
-def test_a_run_that_was_stopped_goes_on(
+def test_a_run_that_was_stopped_continues(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from finetune.job import FinetuneJob
@@ -221,7 +236,7 @@ def test_a_run_that_was_stopped_goes_on(
         return packed_example(self, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FinetuneJob, "lesson", stop)
+        patch.setattr(FinetuneJob, "packed_example", stop)
         assert command(*words) == 130
     assert list_adapters(load_settings(), "films") == []
     capsys.readouterr()
@@ -235,7 +250,7 @@ def test_a_run_that_was_stopped_goes_on(
 
 
 @pytest.mark.usefixtures("films")
-def test_what_is_better_is_promoted_and_said_to_be(
+def test_a_better_adapter_is_promoted_and_reported(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(publish, "gate", lambda *_rest: [])
@@ -248,7 +263,7 @@ def test_what_is_better_is_promoted_and_said_to_be(
 
 
 @pytest.mark.usefixtures("films")
-def test_an_incumbent_of_another_base_model_is_left_aside(
+def test_an_incumbent_of_another_base_model_is_ignored(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("--out", tmp_path / "one", *QUICK, "--json") == 0
@@ -269,8 +284,8 @@ def test_a_whole_model_is_written_as_one_that_can_be_served(
 ) -> None:
     words = ("--set", f"method={method}", "--set", "layers=1", "--set", "learning_rate=0.003")
     assert command("--out", tmp_path / "one", *words, *QUICK) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "WHYREC_MODEL" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "WHYREC_MODEL" in output
     folder = tmp_path / "one" / "model"
     assert prepare_model(load_settings(model=str(folder))) == folder
     assert (folder / "report.html").exists()

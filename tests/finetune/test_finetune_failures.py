@@ -24,15 +24,17 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 
 def kept(settings: Settings) -> dict[Path, bytes]:
-    """All that the registry holds but its lock."""
+    """Return the adapters of the registry, file by file."""
     return files(adapters_folder(settings, "films"))
 
 
 @pytest.mark.usefixtures("films")
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("speed=3", "no option 'speed'"),
+        ("together=32", "it is called micro_batch_size now"),
+        ("examples.planted=0.2", "it is called examples.adversarial_text now"),
         ("examples.speed=3", "no option 'examples.speed'"),
         ("steps.more=3", "no option 'steps.more'"),
         ("steps", "no option 'steps'"),
@@ -48,13 +50,13 @@ def kept(settings: Settings) -> dict[Path, bytes]:
         ("examples.targets=1", "at least 20"),
     ],
 )
-def test_a_wrong_option_is_two_lines_that_say_what_to_do(
-    option: str, said: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_option_gives_an_error_and_a_hint(
+    option: str, message: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("--set", option, "--out", tmp_path / "one") == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert said in printed.err
+    assert message in printed.err
     assert "->" in printed.err
     assert "Traceback" not in printed.err
     assert not (tmp_path / "one").exists()
@@ -72,7 +74,7 @@ ROWS = events()
     ],
     ids=["three-users", "one-event-each", "one-item"],
 )
-def test_too_little_to_learn_from_is_said_at_once(
+def test_too_few_events_are_an_error_at_once(
     rows: list[Any], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_shop(tmp_path / "films", rows)
@@ -85,7 +87,7 @@ def test_too_little_to_learn_from_is_said_at_once(
 
 
 @pytest.mark.parametrize("kind", ["no-times", "no-ratings", "all-twice", "few-items"])
-def test_odd_data_are_learnt_from_all_the_same(
+def test_odd_data_can_be_trained_on(
     kind: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     toml, rows, films = DOMAIN + SMALL, ROWS, items()
@@ -108,27 +110,27 @@ def test_odd_data_are_learnt_from_all_the_same(
 def test_targets_that_retrieval_never_finds_leave_one_list_out(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each target is an item of its own that nobody met before: with 2 candidates none is among them."""
+    """Each target is an item without interactions: it is never among 2 candidates."""
     rows = events(users=8)
-    own: dict[str, list[Any]] = {}
+    by_user: dict[str, list[Any]] = {}
     for row in rows:
-        own.setdefault(row[0], []).append(row)
+        by_user.setdefault(row[0], []).append(row)
     extra = []
-    for user, met in own.items():
-        for n, row in enumerate(met[-8:]):
+    for user, events_of_user in by_user.items():
+        for n, row in enumerate(events_of_user[-8:]):
             row[1] = f"{user}-{n}"
             extra.append([row[1], f"Lone {user} {n}", "", "", ""])
     toml = (DOMAIN + SMALL).replace("n_candidates = 6", "n_candidates = 2").replace("text = 0.3\n", "")
     write_shop(tmp_path / "films", rows, toml=toml, items=[*items(), *extra])
     assert command("--out", tmp_path / "one", *QUICK) == 0
-    said = capsys.readouterr().out
-    assert "ndcg@10 random" in said
-    assert "ndcg@10 hard" not in said
-    assert "served lists" not in said
+    message = capsys.readouterr().out
+    assert "ndcg@10 random" in message
+    assert "ndcg@10 hard" not in message
+    assert "served lists" not in message
 
 
 @pytest.mark.parametrize("dry", [True, False])
-def test_an_item_longer_than_the_window_is_said_to_be(
+def test_an_item_longer_than_the_window_is_an_error(
     dry: bool, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     films = items()
@@ -162,7 +164,7 @@ def test_earlier_adapters_are_untouched_by_a_run_that_fails(
         promote(first["adapter"], settings, force=True)
     before, out = kept(settings), tmp_path / "two"
     if failure == "loss":
-        monkeypatch.setattr("finetune.trainer.loss_of", lambda log_p, *_rest: log_p.sum() * float("nan"))
+        monkeypatch.setattr("finetune.trainer.example_loss", lambda log_p, *_rest: log_p.sum() * float("nan"))
     elif failure == "disk":
 
         def full(*_rest: Any) -> None:

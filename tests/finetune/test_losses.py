@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from finetune.losses import listwise_loss, loss_of
-from finetune.packing import Packed, pack
+from finetune.losses import example_loss, listwise_loss
+from finetune.packing import PackedPrompt, pack
 from recsys.config.finetuning import Objective, ObjectiveConfig
-from tests.finetune.world import prompt_of
+from tests.finetune.world import prompt_of_tokens
 
 
 def log_p(rows: Sequence[tuple[float, float]]) -> Any:
@@ -29,7 +29,7 @@ ROWS = [(-1.0, -0.5), (-0.2, -2.0), (-3.0, -0.1)]
 def test_loss_is_what_it_is_by_hand(target: int, calibration: float) -> None:
     odds = [yes - no for yes, no in ROWS]
     ranking = math.log(math.fsum(map(math.exp, odds))) - odds[target]
-    right = [yes if place == target else no for place, (yes, no) in enumerate(ROWS)]
+    right = [yes if index == target else no for index, (yes, no) in enumerate(ROWS)]
     expected = ranking - calibration * math.fsum(right) / 3
     assert listwise_loss(log_p(ROWS), target, calibration).item() == pytest.approx(expected)
 
@@ -57,7 +57,7 @@ def test_order_is_taught_by_differences_alone_and_the_level_by_calibration() -> 
 
 
 def test_a_prior_is_what_need_not_be_learnt() -> None:
-    """With the answer in the prior there is no loss left, and no gradient; a constant changes nothing."""
+    """A prior that knows the answer leaves no gradient; a constant changes nothing."""
     values = log_p(ROWS).requires_grad_()
     sure = [0.0, 50.0, *([0.0] * (len(ROWS) - 2))]
     loss: Any = listwise_loss(values, 1, 0.0, sure)
@@ -69,8 +69,8 @@ def test_a_prior_is_what_need_not_be_learnt() -> None:
     assert listwise_loss(log_p(ROWS), 1, 0.0, [7.0] * len(ROWS)).item() == pytest.approx(plain)
 
 
-def asking(objective: Objective) -> Packed:
-    return pack(prompt_of([1, 2], [[3]]), (5, 9), objective)
+def asking(objective: Objective) -> PackedPrompt:
+    return pack(prompt_of_tokens([1, 2], [[3]]), (5, 9), objective)
 
 
 def test_each_objective_has_its_own_loss() -> None:
@@ -78,14 +78,14 @@ def test_each_objective_has_its_own_loss() -> None:
 
     letters = torch.tensor([[-1.0, -3.0, -2.0]])
     odds = torch.tensor([-1.0, -3.0, -2.0]).softmax(0)
-    assert loss_of(letters, asking("letters"), 2, 0.0).item() == pytest.approx(-math.log(float(odds[2])))
-    assert loss_of(letters, asking("letters"), 2, 0.5).item() == pytest.approx(
+    assert example_loss(letters, asking("letters"), 2, 0.0).item() == pytest.approx(-math.log(float(odds[2])))
+    assert example_loss(letters, asking("letters"), 2, 0.5).item() == pytest.approx(
         -math.log(float(odds[2])) + 1.0
     )
     words = torch.tensor([[-1.0], [-4.0]])
-    assert loss_of(words, asking("title"), 0, 0.05).item() == pytest.approx(2.5)
-    assert loss_of(words, asking("reason"), 0, 0.05).item() == pytest.approx(2.5)
-    pointwise = loss_of(log_p(ROWS), asking("pointwise"), 1, 0.05, [1.0] * len(ROWS))
+    assert example_loss(words, asking("title"), 0, 0.05).item() == pytest.approx(2.5)
+    assert example_loss(words, asking("reason"), 0, 0.05).item() == pytest.approx(2.5)
+    pointwise = example_loss(log_p(ROWS), asking("pointwise"), 1, 0.05, [1.0] * len(ROWS))
     assert pointwise.item() == pytest.approx(listwise_loss(log_p(ROWS), 1, 0.05).item())
 
 

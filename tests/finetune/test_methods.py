@@ -14,12 +14,12 @@ from recsys.config import Settings
 from recsys.config.finetuning import FinetuneConfig
 from recsys.errors import MissingDependency, ModelError
 from tests.fakes import DOMAIN
-from tests.finetune.world import SMALL, tuning, write_shop
+from tests.finetune.world import SMALL, finetune_job, write_shop
 
 LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def made(tiny: Path, **options: Any) -> Any:
+def trainable(tiny: Path, **options: Any) -> Any:
     config = FinetuneConfig.model_validate({"rank": 4, "alpha": 8, **options})
     return make_trainable(load_base(tiny, config), config)
 
@@ -30,7 +30,7 @@ def trained(model: Any) -> dict[str, int]:
 
 @pytest.mark.parametrize("method", ["lora", "rslora", "dora"])
 def test_adapters_train_small_matrices_beside_every_linear_layer(method: str, tiny: Path) -> None:
-    model = made(tiny, method=method)
+    model = trainable(tiny, method=method)
     names = trained(model)
     kinds = {"lora_A", "lora_B"} | ({"lora_magnitude_vector"} if method == "dora" else set())
     assert {part for name in names for part in name.split(".") if part.startswith("lora_")} == kinds
@@ -45,7 +45,7 @@ def test_adapters_train_small_matrices_beside_every_linear_layer(method: str, ti
 
 
 def test_named_modules_alone_are_adapted(tiny: Path) -> None:
-    names = trained(made(tiny, modules=("q_proj", "v_proj")))
+    names = trained(trainable(tiny, modules=("q_proj", "v_proj")))
     assert {part for name in names for part in name.split(".") if part.endswith("_proj")} == {
         "q_proj",
         "v_proj",
@@ -54,18 +54,18 @@ def test_named_modules_alone_are_adapted(tiny: Path) -> None:
 
 @pytest.mark.parametrize("embeddings", [False, True])
 def test_partial_trains_the_last_layers_and_the_norm(embeddings: bool, tiny: Path) -> None:
-    names = set(trained(made(tiny, method="partial", layers=1, embeddings=embeddings)))
+    names = set(trained(trainable(tiny, method="partial", layers=1, embeddings=embeddings)))
     expected = {
         name for name, _ in load_base(tiny, FinetuneConfig()).named_parameters() if "layers.1." in name
     }
     expected |= {"model.norm.weight"} | ({"model.embed_tokens.weight"} if embeddings else set())
     assert names == expected
-    both = set(trained(made(tiny, method="partial", layers=9)))  # more than there are: all of them
+    both = set(trained(trainable(tiny, method="partial", layers=9)))  # more than there are: all of them
     assert {name for name in both if "layers.0." in name}
 
 
 def test_full_trains_everything(tiny: Path) -> None:
-    model = made(tiny, method="full")
+    model = trainable(tiny, method="full")
     assert trained(model) == {name: p.numel() for name, p in model.named_parameters()}
 
 
@@ -76,40 +76,42 @@ def test_adapters_begin_as_the_base_model_and_by_the_seed(tiny: Path) -> None:
     with torch.no_grad():
         base = load_base(tiny, FinetuneConfig()).eval()(ids).logits
         for method in ("lora", "dora"):
-            torch.testing.assert_close(made(tiny, method=method).eval()(ids).logits, base, atol=1e-4, rtol=0)
+            torch.testing.assert_close(
+                trainable(tiny, method=method).eval()(ids).logits, base, atol=1e-4, rtol=0
+            )
 
     def first(seed: int) -> Any:
-        return next(p for name, p in made(tiny, seed=seed).named_parameters() if "lora_A" in name)
+        return next(p for name, p in trainable(tiny, seed=seed).named_parameters() if "lora_A" in name)
 
     assert first(0).equal(first(0))
     assert not first(0).equal(first(1))
 
 
-def test_qlora_without_bitsandbytes_says_what_to_install(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qlora_without_bitsandbytes_names_the_package(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)
     )
     with pytest.raises(MissingDependency, match="bitsandbytes") as caught:
-        made(tiny, method="qlora")
+        trainable(tiny, method="qlora")
     assert "lora" in caught.value.hint
 
 
-def test_without_peft_it_says_what_to_install(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_peft_the_extra_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependency, match="peft") as caught:
-        made(tiny)
+        trainable(tiny)
     assert "whyrec[train]" in caught.value.hint
 
 
 def test_modules_that_the_model_lacks_are_named(tiny: Path) -> None:
     with pytest.raises(ModelError, match="c_attn") as caught:
-        made(tiny, modules=("c_attn",))
+        trainable(tiny, modules=("c_attn",))
     assert "modules" in caught.value.hint
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_a_folder_that_holds_no_model_is_said_to_be(present: bool, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_an_error(present: bool, tmp_path: Path) -> None:
     if present:
         (tmp_path / "config.json").write_text('{"model_type": "of the future"}')
     with pytest.raises(ModelError, match=str(tmp_path)):
@@ -120,11 +122,11 @@ def test_a_label_of_several_tokens_is_refused(tmp_path: Path, settings: Settings
     toml = DOMAIN.replace("[items]", 'prompts = "words"\n[items]', 1) + SMALL
     shop = write_shop(tmp_path / "films", toml=toml)
     (shop / "words" / "rank").mkdir(parents=True)
-    with tuning(write_shop(tmp_path / "plain"), settings) as plain:
+    with finetune_job(write_shop(tmp_path / "plain"), settings) as plain:
         source = plain.template.source
     (shop / "words" / "rank" / "pointwise.j2").write_text(source.replace('"Yes"', '"Certainly they would"'))
     with (
-        tuning(shop, settings.model_copy(update={"model": str(tiny)})) as ready,
+        finetune_job(shop, settings.model_copy(update={"model": str(tiny)})) as ready,
         pytest.raises(ModelError, match="label 'Certainly they would' is") as caught,
     ):
         assert ready.labels

@@ -1,4 +1,4 @@
-"""Sentences to learn from: true, told apart, and as the model is asked for them."""
+"""Reasons to learn to write: true, specific, and prompted as when serving."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,44 +14,46 @@ from finetune.reason_examples import sample_sentence
 from recsys.config import Settings
 from recsys.explain.grammar import PLACEHOLDER, sentence_pattern
 from tests.explain.cases import CASES, GRAMMAR_FILE
-from tests.finetune.world import tuning
+from tests.finetune.world import finetune_job
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("style", ["short", "detailed", "comparative"])
-def test_what_is_drawn_is_a_sentence_of_the_grammar(name: str, style: str) -> None:
+def test_a_sampled_sentence_matches_the_grammar(name: str, style: Any) -> None:
     case = CASES[name]
     if not case.has_content:
         return
-    pattern = sentence_pattern(case, GRAMMAR_FILE, style=style)  # type: ignore[arg-type]
-    found = {sample_sentence(pattern, random.Random(seed)) for seed in range(40)}
-    assert all(re.fullmatch(pattern, one) for one in found)
-    assert len(found) > 1
+    pattern = sentence_pattern(case, GRAMMAR_FILE, style=style)
+    sentences = {sample_sentence(pattern, random.Random(seed)) for seed in range(40)}
+    assert all(re.fullmatch(pattern, sentence) for sentence in sentences)
+    assert len(sentences) > 1
     assert sample_sentence(pattern, random.Random(1)) == sample_sentence(pattern, random.Random(1))
 
 
-def test_an_expression_that_is_not_the_grammars_is_refused() -> None:
-    with pytest.raises(ValueError, match="not understood"):
+def test_a_pattern_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a pattern of the reason grammar"):
         sample_sentence("a)b", random.Random(0))
 
 
-def test_a_lesson_is_the_served_prompt_and_a_true_answer(shop: Path, shared: Settings) -> None:
-    with tuning(shop, shared, objectives={"reason": 1, "pointwise": 0}) as made:
-        packed_examples = [
-            made.reasons.packed_example(made.maker.example(n), random.Random(n)) for n in range(12)
+def test_a_reason_example_is_the_served_prompt_and_a_true_answer(shop: Path, shared: Settings) -> None:
+    with finetune_job(shop, shared, objectives={"reason": 1, "pointwise": 0}) as job:
+        examples = map(job.train_examples.example, range(12))
+        pairs = [
+            job.reason_examples.prompt_and_answer(example, random.Random(n))
+            for n, example in enumerate(examples)
         ]
-        told = [packed_example for packed_example in packed_examples if packed_example is not None]
-        assert len(told) > 6
-        for prompt, answer in told:
-            assert prompt.template.name == "explain/reason"
-            found = json.loads(answer)
-            assert found["evidence"] == list(
-                dict.fromkeys(p for p in PLACEHOLDER.findall(found["sentence"]) if p != "item")
-            )
-            assert "{item}" in found["sentence"]
-        asked = [made.packed_example(n).packed for n in range(12)]
-        reasons = [packed for packed in asked if packed.objective == "reason"]
+        reasons = [pair for pair in pairs if pair is not None]
         assert len(reasons) > 6
-        assert {packed.objective for packed in asked} <= {"reason", "pointwise"}
-        text = made.tokenizer.decode([token for (token,) in reasons[0].labels])
+        for prompt, answer in reasons:
+            assert prompt.template.name == "explain/reason"
+            reason = json.loads(answer)
+            assert reason["evidence"] == list(
+                dict.fromkeys(p for p in PLACEHOLDER.findall(reason["sentence"]) if p != "item")
+            )
+            assert "{item}" in reason["sentence"]
+        packed_prompts = [job.packed_example(n).packed for n in range(12)]
+        packed_reasons = [packed for packed in packed_prompts if packed.objective == "reason"]
+        assert len(packed_reasons) > 6
+        assert {packed.objective for packed in packed_prompts} <= {"reason", "pointwise"}
+        text = job.tokenizer.decode([token for (token,) in packed_reasons[0].labels])
         assert json.loads(text)["sentence"].endswith(".")

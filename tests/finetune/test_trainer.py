@@ -1,4 +1,4 @@
-"""The training loop: it learns, it can be stopped anywhere, and it never hands on what is broken."""
+"""The training loop learns, can be stopped anywhere, and never keeps NaN."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from finetune import checkpoint, trainer
-from finetune.losses import loss_of
+from finetune.losses import example_loss
 from finetune.model import load_base, make_trainable
-from finetune.packing import Packed, pack
+from finetune.packing import PackedPrompt, pack
 from finetune.ranked_lists import ndcg
 from finetune.trainer import PackedExample, TrainingOutcome, learning_rate, train
 from recsys.config.finetuning import FinetuneConfig
 from recsys.errors import ModelError, RequestError
-from tests.finetune.world import prompt_of
+from tests.finetune.world import prompt_of_tokens
 
 LABELS = (5, 9)
 MARK = 77  # whose text has this token is right
@@ -28,19 +28,19 @@ SHORT = FinetuneConfig(rank=4, alpha=8, learning_rate=0.01, batch=2, steps=6, ev
 
 
 def toy(number: int, n: int = 4) -> PackedExample:
-    """A head, `n` tails of random tokens, and the mark in one of them."""
+    """Make a head and `n` tails of random tokens; one tail has the mark."""
     draw = random.Random(f"toy {number}")
     tails = [[draw.randrange(100, 250) for _ in range(5)] for _ in range(n)]
     right = draw.randrange(n)
     tails[right][draw.randrange(4)] = MARK
     head = [draw.randrange(100, 250) for _ in range(6)]
-    return PackedExample(pack(prompt_of(head, tails), LABELS), right)
+    return PackedExample(pack(prompt_of_tokens(head, tails), LABELS), right)
 
 
 HELD_OUT = [toy(-number) for number in range(1, 13)]
 
 
-def evaluate(odds: Callable[[Packed], list[float]]) -> dict[str, float]:
+def evaluate(odds: Callable[[PackedPrompt], list[float]]) -> dict[str, float]:
     return {
         "score": round(
             math.fsum(ndcg(odds(packed), right) for packed, right, _ in HELD_OUT) / len(HELD_OUT), 6
@@ -49,7 +49,7 @@ def evaluate(odds: Callable[[Packed], list[float]]) -> dict[str, float]:
 
 
 def scripted(*scores: float) -> Callable[[Any], dict[str, float]]:
-    """An evaluation that says these scores in turn, the last ever after."""
+    """Make an evaluation that returns these scores in turn, then the last one always."""
     left = list(scores)
     return lambda _odds: {"score": left.pop(0) if len(left) > 1 else left[0]}
 
@@ -58,8 +58,8 @@ def trainable(model: Any) -> dict[str, Any]:
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+def same(weights: dict[str, Any], other: dict[str, Any]) -> bool:
+    return weights.keys() == other.keys() and all(weights[name].equal(other[name]) for name in weights)
 
 
 class Run:
@@ -74,12 +74,13 @@ class Run:
         packed_example: Callable[[int], PackedExample] = toy,
         judge: Any = evaluate,
         identity: str = "toy",
-        watch: Any = None,
+        on_step: Any = None,
     ) -> TrainingOutcome:
         self.model = make_trainable(load_base(self.tiny, self.config), self.config)
-        return train(
-            self.model, self.config, packed_example, judge, self.folder, identity=identity, watch=watch
+        self.outcome = train(
+            self.model, self.config, packed_example, judge, self.folder, identity=identity, on_step=on_step
         )
+        return self.outcome
 
     @property
     def curve(self) -> list[dict[str, float]]:
@@ -99,23 +100,23 @@ class Stopped(Exception):
 
 
 def stopping_at(number: int) -> Callable[[int], PackedExample]:
-    def packed_example(asked: int) -> PackedExample:
-        if asked == number:
+    def packed_example(index: int) -> PackedExample:
+        if index == number:
             raise Stopped
-        return toy(asked)
+        return toy(index)
 
     return packed_example
 
 
 @pytest.fixture(scope="module")
 def whole(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that nobody stopped."""
+    """Finish a run without stopping it."""
     run = Run(tiny, tmp_path_factory.mktemp("whole"))
-    run.outcome = run()  # type: ignore[attr-defined]
+    run()
     return run
 
 
-# --- stopped, and gone on ---------------------------------------------------------
+# --- stopped, and continued ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [1, 3, 4, 7, 11])
@@ -130,7 +131,7 @@ def test_a_run_killed_in_the_middle_ends_as_if_it_had_not_been(
     assert run.curve == whole.curve
     assert len(run.losses) == SHORT.steps
     assert same(run.weights, whole.weights)
-    expected: TrainingOutcome = whole.outcome  # type: ignore[attr-defined]
+    expected = whole.outcome
     assert (outcome.best_step, outcome.best, outcome.first, outcome.tokens) == (
         expected.best_step,
         expected.best,
@@ -175,7 +176,7 @@ def test_a_curve_cut_off_within_a_line_does_not_stop_it(whole: Run, tiny: Path, 
 def test_a_finished_run_is_not_trained_again(whole: Run, tiny: Path) -> None:
     again = Run(tiny, whole.folder)
     outcome = again(packed_example=stopping_at(0), judge=scripted(-1))
-    assert outcome == whole.outcome  # type: ignore[attr-defined]
+    assert outcome == whole.outcome
     assert same(again.weights, whole.weights)
 
 
@@ -198,29 +199,29 @@ def test_recomputed_activations_give_the_same_losses(tiny: Path, tmp_path: Path)
     assert lean.losses == pytest.approx(plain.losses, abs=1e-5)
 
 
-def test_examples_computed_together_give_the_same_losses(tiny: Path, tmp_path: Path) -> None:
-    one = SHORT.model_copy(update={"dropout": 0.0, "batch": 5, "steps": 3})
-    alone = Run(tiny, tmp_path / "alone", one)
-    together = Run(tiny, tmp_path / "together", one.model_copy(update={"micro_batch_size": 3}))
-    alone()
-    together()
-    assert together.losses == pytest.approx(alone.losses, abs=1e-4)
+def test_micro_batches_give_the_same_losses(tiny: Path, tmp_path: Path) -> None:
+    config = SHORT.model_copy(update={"dropout": 0.0, "batch": 5, "steps": 3})
+    single = Run(tiny, tmp_path / "single", config)
+    batched = Run(tiny, tmp_path / "batched", config.model_copy(update={"micro_batch_size": 3}))
+    single()
+    batched()
+    assert batched.losses == pytest.approx(single.losses, abs=1e-4)
 
 
-# --- refused, with the way out ------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(
+def test_a_nan_loss_ends_the_run_and_keeps_the_checkpoint(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, calls = Run(tiny, tmp_path / "run"), []
 
     def broken(*args: Any) -> Any:
         calls.append(1)
-        loss = loss_of(*args)
+        loss = example_loss(*args)
         return loss * math.nan if len(calls) == 8 else loss
 
-    monkeypatch.setattr(trainer, "loss_of", broken)
+    monkeypatch.setattr(trainer, "example_loss", broken)
     with pytest.raises(ModelError, match="loss of step 4 is nan") as caught:
         run()
     assert "learning_rate" in caught.value.hint
@@ -229,7 +230,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(
     assert [line["step"] for line in run.curve] == [0, 1, 2, 3]
 
 
-def test_a_gradient_that_is_no_number_never_reaches_the_weights(
+def test_a_nan_gradient_never_reaches_the_weights(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -239,7 +240,7 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(
     def broken(log_p: torch.Tensor, *_rest: Any) -> torch.Tensor:
         return (log_p.sum() * 0).sqrt()  # 0, with a gradient of 0 times infinity
 
-    monkeypatch.setattr(trainer, "loss_of", broken)
+    monkeypatch.setattr(trainer, "example_loss", broken)
     with pytest.raises(ModelError, match="gradient of step 1 is nan"):
         run()
     assert all(torch.isfinite(value).all() for value in run.weights.values())
@@ -273,7 +274,7 @@ def cut(path: Path) -> None:
     ],
     ids=["cut-tensors", "no-tensors", "cut-state", "poor-state", "wrong-state"],
 )
-def test_a_damaged_checkpoint_is_said_to_be(
+def test_a_damaged_checkpoint_is_an_error_with_a_hint(
     damage: Callable[[Path], object], tiny: Path, tmp_path: Path
 ) -> None:
     run = Run(tiny, tmp_path / "run")
@@ -317,15 +318,15 @@ def test_the_weights_of_the_best_step_are_what_is_left(tiny: Path, tmp_path: Pat
     assert not same(seen[3], seen[2])
 
 
-def test_who_watches_is_told_of_every_evaluation(tiny: Path, tmp_path: Path) -> None:
-    told: list[tuple[int, dict[str, float]]] = []
+def test_the_step_callback_gets_every_evaluation(tiny: Path, tmp_path: Path) -> None:
+    steps: list[tuple[int, dict[str, float]]] = []
     run = Run(tiny, tmp_path / "run", SHORT.model_copy(update={"steps": 3}))
-    run(judge=scripted(0.1), watch=lambda step, line: told.append((step, dict(line))))
-    assert [step for step, line in told if "score" in line] == [2, 3]
-    for _, line in told:
+    run(judge=scripted(0.1), on_step=lambda step, line: steps.append((step, dict(line))))
+    assert [step for step, line in steps if "score" in line] == [2, 3]
+    for _, line in steps:
         assert line["tokens/s"] > 0
         assert line["left"] >= 0
-    assert told[-1][1]["left"] == 0
+    assert steps[-1][1]["left"] == 0
 
 
 def test_learning_rate_warms_up_and_then_falls() -> None:
@@ -345,13 +346,15 @@ def test_the_rates_of_a_run_are_those_of_the_schedule(whole: Run) -> None:
     assert rates == [learning_rate(step, SHORT) for step in range(SHORT.steps)]
 
 
-def worded(number: int) -> PackedExample:
-    """Shorter: one word of two before the last is the mark in the right tail."""
+def short_toy(number: int) -> PackedExample:
+    """Make a shorter one; the mark is among the first two tokens of the right tail."""
     draw = random.Random(f"toy {number}")
     tails = [[draw.randrange(100, 250) for _ in range(2)] + [60] for _ in range(4)]
     right = draw.randrange(4)
     tails[right][draw.randrange(2)] = MARK
-    return PackedExample(pack(prompt_of([draw.randrange(100, 250) for _ in range(3)], tails), LABELS), right)
+    return PackedExample(
+        pack(prompt_of_tokens([draw.randrange(100, 250) for _ in range(3)], tails), LABELS), right
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,17 +363,17 @@ def worded(number: int) -> PackedExample:
 def test_a_rule_that_can_be_learnt_is_learnt(
     method: Any, rate: float, learnt: float, left: float, tiny: Path, tmp_path: Path
 ) -> None:
-    """A random model has little for a LoRA to build on; all its weights learn the rule by heart."""
+    """LoRA learns less than all weights: a random model gives it little to build on."""
     config = FinetuneConfig(
         method=method, rank=8, alpha=16, learning_rate=rate, batch=8, steps=30, evaluate_every=15
     )
-    unseen = [worded(-number) for number in range(1, 13)]
+    unseen = [short_toy(-number) for number in range(1, 13)]
 
-    def judge(odds: Callable[[Packed], list[float]]) -> dict[str, float]:
+    def judge(odds: Callable[[PackedPrompt], list[float]]) -> dict[str, float]:
         return {"score": math.fsum(ndcg(odds(packed), right) for packed, right, _ in unseen) / len(unseen)}
 
     run = Run(tiny, tmp_path / "run", config)
-    outcome = run(packed_example=worded, judge=judge)
+    outcome = run(packed_example=short_toy, judge=judge)
     assert outcome.first["score"] < 0.67  # in any order: .64
     assert outcome.best["score"] > learnt
     assert sum(run.losses[-3:]) < left * sum(run.losses[:3])

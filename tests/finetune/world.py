@@ -1,4 +1,4 @@
-"""A small shop of films, and a tiny model with a real tokenizer, to tune on."""
+"""A small shop of films, and a tiny model with a real tokenizer, to fine-tune."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ depth = 20
 
 
 def items(n: int = ITEMS) -> list[list[str]]:
-    """Rows of films. Of m7 an attribute bears the title itself, m8 has no attribute and no year."""
+    """Return rows of films; a genre of m7 is its title, m8 has no genre and no year."""
     rows = []
     for number in range(n):
         title = f"{COLOURS[number % len(COLOURS)]} {number}"
@@ -65,24 +65,24 @@ def items(n: int = ITEMS) -> list[list[str]]:
 
 
 def events(users: int = USERS, each: int = EVENTS, n: int = ITEMS) -> list[list[str]]:
-    """Rows of ratings: everyone mostly meets films of one genre, none of them twice."""
+    """Return rows of ratings: each user mostly rates films of one genre, none twice."""
     rows = []
     for user in range(users):
-        draw = random.Random(user)
-        own = [f"m{number}" for number in range(n) if number % 4 == user % 4]
-        draw.shuffle(own)
-        met = own[: each - each // 3]
+        rng = random.Random(user)
+        favourites = [f"m{number}" for number in range(n) if number % 4 == user % 4]
+        rng.shuffle(favourites)
+        rated = favourites[: each - each // 3]
         others = [f"m{number}" for number in range(n) if number % 4 != user % 4]
-        for item in draw.sample(others, each - len(met)):
-            met.insert(draw.randint(0, len(met)), item)
-        for step, item in enumerate(met):
+        for item in rng.sample(others, each - len(rated)):
+            rated.insert(rng.randint(0, len(rated)), item)
+        for step, item in enumerate(rated):
             time = 1e9 + step * DAY + user * 600
-            rows.append([f"u{user:02}", item, str(draw.choice((1, 3, 4, 5, 5))), str(time)])
+            rows.append([f"u{user:02}", item, str(rng.choice((1, 3, 4, 5, 5))), str(time)])
     return rows
 
 
 def write_shop(folder: Path, rows: Sequence[Row] | None = None, **tables: Any) -> Path:
-    """A domain folder; `rows` are its events, `extra` lines at the end of its [finetune.examples]."""
+    """Write a domain folder; `extra` is appended to [finetune.examples]."""
     rows = events() if rows is None else rows
     toml = tables.pop("toml", DOMAIN + SMALL) + tables.pop("extra", "")
     people = [[user, str(20 + n), ""] for n, user in enumerate(sorted({row[0] for row in rows}))]
@@ -95,10 +95,10 @@ def write_shop(folder: Path, rows: Sequence[Row] | None = None, **tables: Any) -
 
 
 @contextmanager
-def tuning(
+def finetune_job(
     folder: Path, settings: Settings, examples: Mapping[str, Any] | None = None, **options: Any
 ) -> Iterator[Any]:
-    """A `FinetuneJob` of a domain folder, with options of [finetune] and of its examples changed."""
+    """Yield the job of a domain folder with some options of [finetune] changed."""
     from finetune.job import FinetuneJob
 
     domain = changed(load_domain(folder), examples, **options)
@@ -115,22 +115,22 @@ def changed(domain: Domain, examples: Mapping[str, Any] | None = None, **options
     return domain.model_copy(update={"finetune": type(config).model_validate(values)})
 
 
-def own_events(events: Sequence[Interaction]) -> dict[str, list[str]]:
-    """The ids of what each user met, oldest first."""
-    own: dict[str, list[str]] = {}
+def item_ids_by_user(events: Sequence[Interaction]) -> dict[str, list[str]]:
+    """Group the ids of the items by user, oldest first."""
+    by_user: dict[str, list[str]] = {}
     for event in events:
-        own.setdefault(event.user_id, []).append(event.item_id)
-    return own
+        by_user.setdefault(event.user_id, []).append(event.item_id)
+    return by_user
 
 
-def prompt_of(head: Sequence[int], tails: Sequence[Sequence[int]]) -> RenderedPrompt:
-    """A prompt of nothing but tokens."""
+def prompt_of_tokens(head: Sequence[int], tails: Sequence[Sequence[int]]) -> RenderedPrompt:
+    """Make a prompt of nothing but tokens."""
     template = PromptLibrary().get("rank/pointwise")
     return RenderedPrompt(template, "", ("",) * len(tails), tuple(head), tuple(map(tuple, tails)))
 
 
 def write_tokenizer(folder: Path, words: tuple[str, ...] = ("Yes", "No")) -> Any:
-    """A byte-level BPE tokenizer trained on prompts of the shop, in which each of `words` is one token."""
+    """Train a byte-level BPE tokenizer on the shop; each of `words` is one token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -159,7 +159,7 @@ def write_tokenizer(folder: Path, words: tuple[str, ...] = ("Yes", "No")) -> Any
 
 
 def write_model(folder: Path, *, hidden: int = 64, seed: int = 0) -> Path:
-    """A random Llama of two layers with its tokenizer, as a checkpoint."""
+    """Write a random Llama of two layers with its tokenizer, as a checkpoint."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -176,6 +176,6 @@ def write_model(folder: Path, *, hidden: int = 64, seed: int = 0) -> Path:
         tie_word_embeddings=True,
         initializer_range=0.2,
     )
-    model: Any = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
-    model.save_pretrained(folder)
+    llama: Any = LlamaForCausalLM  # not typed
+    llama(config).save_pretrained(folder)
     return folder
