@@ -1,9 +1,9 @@
-"""What diversity and the long tail cost: NDCG@10 against what they are for.
+"""What the options diversity and long_tail gain, and what they cost in NDCG@10.
 
     python -m benchmarks.knobs --users 943 --out benchmarks/results/knobs.json
 
 Validation: each user's last event but one. The retriever's first candidates, as many as the domain
-ranks, in its order with its probabilities, are ordered anew at each setting; no model is asked.
+ranks, are reranked with the retriever's probabilities at each setting; no model is run.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rich.progress import track
 from benchmarks.environment import describe, write_json
 from recsys.config import Domain, load_domain, load_settings
 from recsys.data.importers import read_domain
-from recsys.data.splits import leave_one_out, of_users
+from recsys.data.splits import leave_one_out, sample_users
 from recsys.evaluation.metrics.beyond_accuracy import beyond_accuracy
 from recsys.evaluation.metrics.ranking import PRIMARY, ranking_metrics
 from recsys.evaluation.protocol.base import EvaluationData
-from recsys.evaluation.systems.recommenders import fitted, retrieve
+from recsys.evaluation.systems.recommenders import fit_on_train, retrieve
 from recsys.ranking.reranking import rerank
 from recsys.types import Candidate
 from recsys.utils.intervals import bootstrap
@@ -31,35 +31,40 @@ SETTINGS: dict[str, tuple[float, ...]] = {
     "diversity": (0.0, 0.1, 0.2, 0.3, 0.5, 0.7),
     "long_tail": (0.5, 1.0, 2.0, 4.0),
 }
-KEPT = ("diversity@10", "novelty@10", "coverage@10", "popularity_lift@10")
+BEYOND = ("diversity@10", "novelty@10", "coverage@10", "popularity_lift@10")
 
 
 def measure(data: EvaluationData, lists: list[list[Candidate]]) -> dict[str, Any]:
-    """Per setting the quality of the lists and what they are like."""
+    """Measure the reranked lists of each setting: NDCG@10 and beyond accuracy."""
     cases = data.split.cases
     targets = [case.target.item_id for case in cases]
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for knob, values in SETTINGS.items():
         for value in values:
-            domain = _with(data.domain, **{knob: value})
+            domain = _with_knobs(data.domain, **{knob: value})
             orders = [
-                tuple(of[p].item.id for p in rerank(of, range(len(of)), None, domain).order) for of in lists
+                tuple(
+                    candidates[index].item.id
+                    for index in rerank(candidates, range(len(candidates)), None, domain).order
+                )
+                for candidates in lists
             ]
             quality = ranking_metrics(orders, targets)[PRIMARY]
-            like = beyond_accuracy(orders, cases, data.by_id, data.log)
-            found[f"{knob} {value}"] = {
+            beyond = beyond_accuracy(orders, cases, data.by_id, data.log)
+            figures[f"{knob} {value}"] = {
                 PRIMARY: dataclasses.asdict(bootstrap(quality)),
-                **{name: like[name] for name in KEPT},
+                **{name: beyond[name] for name in BEYOND},
             }
-    return found
+    return figures
 
 
-def _with(domain: Domain, **knobs: float) -> Domain:
+def _with_knobs(domain: Domain, **knobs: float) -> Domain:
     ranker = domain.ranker.model_copy(update={"diversity": 0.0, "long_tail": 0.0} | knobs)
     return domain.model_copy(update={"ranker": ranker, "rules": ()})
 
 
 def main() -> None:
+    """Measure every setting and write the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -69,10 +74,10 @@ def main() -> None:
     options = parser.parse_args()
     domain = load_domain(options.domain)
     batch = read_domain(domain)
-    split = of_users(leave_one_out(batch.interactions, "validation"), options.users)
+    split = sample_users(leave_one_out(batch.interactions, "validation"), options.users)
     users = {user.id: user for user in batch.users}
     data = EvaluationData.of(domain, tuple(batch.items), users, split, settings=load_settings())
-    retriever = fitted(data, None)
+    retriever = fit_on_train(data, None)
     lists = [
         retrieve("knobs", retriever, data, case, domain.ranker.n_candidates)
         for case in track(split.cases, description="users")

@@ -1,4 +1,4 @@
-"""Lists to rank: the target of a held-out user among sampled items, as serving would ask for them."""
+"""Lists to rank: a held-out user's target among sampled items, as served."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ SEED = 7
 def request_for(
     recommender: Recommender, case: splits.Case, order: Sequence[str] | None = None
 ) -> RankRequest:
-    """What serving would send for this user, had retrieval brought these candidates."""
+    """Build the request that serving would send for this user and these candidates."""
     length = recommender.domain.ranker.history_length
-    past = recommender.catalog.entries(case.history, recommender.domain.feedback)
+    history = recommender.catalog.entries(case.history, recommender.domain.feedback)
     candidates = tuple(
         Candidate(item=recommender.catalog.by_id(item), score=0.0, source="sampled")
         for item in order or case.candidates or ()
     )
     profile = recommender.store.user(recommender.domain.name, case.user_id).profile
-    return RankRequest(candidates, past[max(0, len(past) - length) :], Context(), profile)
+    return RankRequest(candidates, history[max(0, len(history) - length) :], Context(), profile)
 
 
 def forget(engine: Any) -> None:
-    """Empty the prefix cache of vLLM, where it runs in this process and nothing else asks it."""
+    """Empty the prefix cache of vLLM, if it runs in this process; it must be idle."""
     if llm := getattr(engine, "_llm", None):
         llm.reset_prefix_cache()
 
 
 class Lists:
-    """Requests of held-out users, each handed out once; it begins anew when all had their turn."""
+    """Requests of held-out users, each taken once; after the last one they start over."""
 
     def __init__(self, recommender: Recommender) -> None:
         self.recommender = recommender
@@ -50,13 +50,13 @@ class Lists:
         self._next = 0
 
     def take(self, users: int, size: int) -> list[splits.Case]:
-        """The next users' cases, each with its target and size - 1 sampled items."""
-        places = [(self._next + number) % len(self.cases) for number in range(users)]
+        """Return the next users' cases, each with its target and size - 1 sampled items."""
+        numbers = [(self._next + number) % len(self.cases) for number in range(users)]
         self._next += users
-        catalogue = [item.id for item in self.recommender.catalog]
-        part = dataclasses.replace(self.split, cases=tuple(self.cases[place] for place in places))
-        return list(tasks.sampled(part, catalogue, size - 1, seed=SEED)[0].cases)
+        item_ids = [item.id for item in self.recommender.catalog]
+        part = dataclasses.replace(self.split, cases=tuple(self.cases[number] for number in numbers))
+        return list(tasks.sampled(part, item_ids, size - 1, seed=SEED)[0].cases)
 
     def request(self, case: splits.Case, order: Sequence[str] | None = None) -> RankRequest:
-        """`request_for` of this recommender."""
+        """Build the request of a case, see `request_for`."""
         return request_for(self.recommender, case, order)

@@ -1,13 +1,13 @@
-"""A smaller model: speed, memory and NDCG@10 of int8, fp32 and fewer layers against the model as it is served.
+"""Speed, memory and NDCG@10 of int8, fp32 and fewer layers against the default.
 
     python -m benchmarks.trimming --users 200 --out benchmarks/results/trimming.json
 
-Quality: validation (each user's last event but one), the target among 19 uniformly sampled
-items, pointwise, no facts of the retriever. Each variant runs beside a fresh engine of the
-default: both rank one user's list in turns before the next user comes, so that the machine's
-moods hit both alike, and the differences are paired. Every list is of a user that
-the engine has not met. Memory is that of vLLM's own processes after the last list. Removed layers
-are the last, or every so manieth; nothing is tuned again after that.
+Quality: validation (each user's last event but one), the target and 19 uniformly sampled items,
+pointwise, without the retriever's facts. Each variant runs next to a new engine of the default: both
+rank a user's list in turns before the next user follows, so that changes in the machine's load affect
+both, and the differences are paired. Every list is of another user, so nothing is in the prefix cache.
+Memory is that of vLLM's processes after the last list. Layers are removed at the end or at even
+distances, without fine-tuning afterwards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from recsys.utils.intervals import bootstrap
 
 DEFAULT = "bf16"
 Make = Callable[[Path, Settings], tuple[Path, Settings]]
-"""From the default's checkpoint and settings to a variant's."""
+"""From checkpoint and settings of the default to those of a variant."""
 
 
 def _int8(base: Path, settings: Settings) -> tuple[Path, Settings]:
@@ -69,14 +69,14 @@ VARIANTS: dict[str, tuple[str, Make]] = {
 }
 NOT_RUN = {
     "fp8": "a GPU of compute capability 8.9 or later: WHYREC_QUANTIZATION=fp8, rounded while loading",
-    "awq": "WHYREC_MODEL of such a checkpoint, and WHYREC_QUANTIZATION=awq to be sure that it is one",
+    "awq": "WHYREC_MODEL of such a checkpoint, and WHYREC_QUANTIZATION=awq to check that it is one",
     "gptq": "int4 by GPTQ: the same with WHYREC_QUANTIZATION=gptq",
 }
 
 
 @dataclass
 class Running:
-    """An engine of one variant, and what it did."""
+    """A running engine of one variant, with what it measured."""
 
     ranker: Ranker
     processes: list[psutil.Process]
@@ -84,41 +84,42 @@ class Running:
     orders: list[list[str]] = field(default_factory=list)
 
     def rank(self, recommender: Recommender, case: splits.Case) -> None:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         ranking = self.ranker.rank(request_for(recommender, case))
-        self.seconds.append(time.perf_counter() - begun)
-        self.orders.append([(case.candidates or ())[place] for place in ranking.order()])
+        self.seconds.append(time.perf_counter() - start)
+        self.orders.append([(case.candidates or ())[index] for index in ranking.order()])
 
     def p50_ms(self) -> float:
         return round(float(np.median(self.seconds)) * 1000, 1)
 
     def rss_mib(self) -> int:
-        """Resident memory of vLLM's processes, with the part of the KV cache that was used."""
+        """Return the resident memory of vLLM's processes; unused KV cache does not count."""
         rss: int = sum(process.memory_info().rss for process in self.processes)
         return round(rss / 2**20)
 
 
 @contextmanager
 def running(recommender: Recommender, checkpoint: Path, settings: Settings) -> Iterator[Running]:
+    """Start an engine; stop it at the end."""
     from recsys.engine.vllm_local import VllmEngine
 
     before = set(multiprocessing.active_children())
     engine: Engine = VllmEngine(checkpoint, settings)
     try:
-        own = [psutil.Process(child.pid) for child in set(multiprocessing.active_children()) - before]
-        every = {process for one in own for process in (one, *one.children(recursive=True))}
-        yield Running(recommender.ranker("pointwise", engine), list(every))
+        started = [psutil.Process(child.pid) for child in set(multiprocessing.active_children()) - before]
+        processes = {p for parent in started for p in (parent, *parent.children(recursive=True))}
+        yield Running(recommender.ranker("pointwise", engine), list(processes))
     finally:
         engine.close()
 
 
 def measure(recommender: Recommender, base: Path, users: int, names: list[str]) -> dict[str, Any]:
-    """Per variant its figures, or `failed` with the reason."""
+    """Measure the variants; each has its figures, or `failed` with the reason."""
     events = recommender.store.interactions(recommender.domain.name)
-    held_out = splits.of_users(splits.leave_one_out(events, "validation"), users + 1, seed=SEED)
-    asked, _ = tasks.sampled(held_out, [item.id for item in recommender.catalog], 19, seed=SEED)
-    warm_up, *cases = asked.cases
-    found: dict[str, Any] = {}
+    held_out = splits.sample_users(splits.leave_one_out(events, "validation"), users + 1, seed=SEED)
+    split, _ = tasks.sampled(held_out, [item.id for item in recommender.catalog], 19, seed=SEED)
+    warm_up, *cases = split.cases
+    figures: dict[str, Any] = {}
     for name in names:
         what, make = VARIANTS[name]
         try:
@@ -127,14 +128,14 @@ def measure(recommender: Recommender, base: Path, users: int, names: list[str]) 
                 running(recommender, base, recommender.settings) as default,
                 running(recommender, checkpoint, settings) as variant,
             ):
-                figures = _in_turns(recommender, (default, variant), warm_up, cases, name)
+                pair = _in_turns(recommender, (default, variant), warm_up, cases, name)
         except RecsysError as error:
             print(f"{name} failed: {error}")
-            found[name] = {"what": what, "failed": error.message}
+            figures[name] = {"what": what, "failed": error.message}
             continue
-        found.setdefault(DEFAULT, {"what": "as served: adapter merged"} | figures[0] | _size(base))
-        found[name] = {"what": what} | figures[1] | _size(checkpoint)
-    return found
+        figures.setdefault(DEFAULT, {"what": "as served: adapter merged"} | pair[0] | _size(base))
+        figures[name] = {"what": what} | pair[1] | _size(checkpoint)
+    return figures
 
 
 def _in_turns(
@@ -144,29 +145,29 @@ def _in_turns(
     cases: list[splits.Case],
     name: str,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Figures of the default and of the variant, both on the same lists."""
-    for one in pair:
-        one.rank(recommender, warm_up)
-        one.seconds.clear()
-        one.orders.clear()
+    """Measure the default and the variant on the same lists."""
+    for engine in pair:
+        engine.rank(recommender, warm_up)
+        engine.seconds.clear()
+        engine.orders.clear()
     for number, case in enumerate(track(cases, description=name)):
-        for one in pair if number % 2 else pair[::-1]:
-            one.rank(recommender, case)
+        for engine in pair if number % 2 else pair[::-1]:
+            engine.rank(recommender, case)
     targets = [case.target.item_id for case in cases]
-    default, variant = (np.asarray(ranking_metrics(one.orders, targets)[PRIMARY]) for one in pair)
+    default, variant = (np.asarray(ranking_metrics(engine.orders, targets)[PRIMARY]) for engine in pair)
     figures = [
         {
-            "p50_ms": one.p50_ms(),
-            "rss_mib": one.rss_mib(),
+            "p50_ms": engine.p50_ms(),
+            "rss_mib": engine.rss_mib(),
             PRIMARY: dataclasses.asdict(bootstrap(values)),
         }
-        for one, values in zip(pair, (default, variant), strict=True)
+        for engine, values in zip(pair, (default, variant), strict=True)
     ]
-    beside = {
+    against_default = {
         "p50_ratio": round(pair[1].p50_ms() / pair[0].p50_ms(), 3),
         f"{PRIMARY}_minus_default": dataclasses.asdict(bootstrap(variant - default)),
     }
-    return figures[0], figures[1] | beside
+    return figures[0], figures[1] | against_default
 
 
 def _size(checkpoint: Path) -> dict[str, int]:
@@ -176,6 +177,7 @@ def _size(checkpoint: Path) -> dict[str, int]:
 
 
 def main() -> None:
+    """Measure the chosen variants and write the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
