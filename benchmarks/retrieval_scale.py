@@ -1,18 +1,17 @@
-"""Recall, latency, memory and build time of the text index, by kind and number of items.
+"""Measure recall, latency, memory and build time of the text index, by kind and number of items.
 
     python -m benchmarks.retrieval_scale --out benchmarks/results/retrieval_scale.json
 
-Items are made up: unit vectors in clusters of power-law sizes, each of low rank, so
-that neighbours mean something. Scales were chosen to agree with the packaged embedder
-on the 1,682 films of MovieLens: mean cosine .40 there, .39 here; cosine of the first,
-tenth and hundredth neighbour .72, .62, .53 there, .73, .66, .53 here. A query is a mix
-of two to eight items of one or two tastes, as a history is.
+Items are generated: unit vectors in clusters of power-law sizes, each of low rank, so that nearest
+neighbours mean something. Scales were chosen to agree with the packaged embedder on the 1,682 films
+of MovieLens: mean cosine .40 there, .39 here; cosine of the first, tenth and hundredth neighbour
+.72, .62, .53 there, .73, .66, .53 here. A query is a mix of two to eight items of one or two tastes,
+as a history is.
 
-`systems` are the kinds of `retrieval.text_index.index`, timed through `TextIndex.search`;
-`tried` are other FAISS indexes, timed bare. Latency is one query at a time on one
-thread: by the clock, and by the thread's CPU time, which other programs on the
-machine cannot lengthen. What is in the output already is not measured again, and
-indexes once built are kept in `--work`.
+`systems` are the kinds of `retrieval.text_index`, timed through `TextIndex.search`; `tried` are other
+FAISS indexes, timed bare. Latency is one query at a time on one thread: by the clock, and by the
+thread's CPU time, which other programs on the machine cannot lengthen. What the output already has is
+not measured again, and indexes once built are kept in `--work`.
 """
 
 from __future__ import annotations
@@ -34,30 +33,22 @@ from rich.progress import track
 
 from benchmarks.environment import describe, write_json
 from recsys.types import Item
-from retrieval.embedding import FloatArray
+from retrieval.arrays import BoolArray, FloatArray, RowArray
 from retrieval.text_index.index import MOST_ADDED, TextIndex
-from retrieval.text_index.kinds import (
-    TRAINED_PER_LIST,
-    BoolArray,
-    IndexConfig,
-    Kind,
-    RowArray,
-    lists_for,
-    make,
-)
-from retrieval.text_index.rows import FINGERPRINT_DTYPE, Rows
+from retrieval.text_index.kinds import TRAINED_PER_LIST, IndexConfig, Kind, lists_for, make
+from retrieval.text_index.rows import FINGERPRINT_DTYPE, IndexRows
 from retrieval.text_index.segment import IndexSegment
 
 SEED = 7
 DIMENSION = 384
 CHUNK = 50_000
-FOUND = 100
-"""Items asked for: recall@100."""
+N_RESULTS = 100
+"""Items per query: recall@100."""
 
 QUERIES = 500
-SEARCHED: dict[Kind, tuple[IndexConfig, ...]] = {
+EXACT_QUERIES = 100
+CONFIGS: dict[Kind, tuple[IndexConfig, ...]] = {
     "exact": (IndexConfig(kind="exact"),),
-    "hnsw": tuple(IndexConfig(kind="hnsw", ef_search=ef) for ef in (128, 256, 512, 1024)),
     "ivfpq": tuple(IndexConfig(kind="ivfpq", nprobe=lists) for lists in (64, 128, 256, 512, 1024)),
 }
 TRIED = (
@@ -73,13 +64,14 @@ TRIED = (
     "HNSW32,SQfp16",
     "HNSW32,SQ8",
 )
-"""FAISS's names; {lists} as `lists_for` says, {more} twice that."""
+"""Names for FAISS's index factory; {lists} as in `lists_for`, {more} twice that."""
 
 TRIED_CONSTRUCTION = 100
+"""Candidates for the links of an HNSW graph."""
 
 
-class Catalogue:
-    """Item vectors of a made-up catalogue: `vectors` (n, 384), in chunks of a fixed seed each."""
+class VectorGenerator:
+    """Generates the item vectors of a catalogue, in chunks of a fixed seed each."""
 
     def __init__(self, count: int) -> None:
         rng = np.random.default_rng([SEED, 0])
@@ -90,8 +82,8 @@ class Catalogue:
         spectrum = (np.arange(DIMENSION) + 3.0) ** -0.45
         spectrum /= np.linalg.norm(spectrum)
         axes, _ = np.linalg.qr(rng.standard_normal((DIMENSION, DIMENSION)))
-        spots = rng.standard_normal((clusters, DIMENSION)) * spectrum
-        self._centres = (0.62 * axes[:, 0] + 0.42 * spots @ axes.T).astype(np.float32)
+        offsets = rng.standard_normal((clusters, DIMENSION)) * spectrum
+        self._centres = (0.62 * axes[:, 0] + 0.42 * offsets @ axes.T).astype(np.float32)
         weights = (np.arange(64) + 4.0) ** -0.25
         weights *= 0.6 / np.linalg.norm(weights)
         self._spread = np.empty((clusters, 64, DIMENSION), dtype=np.float32)
@@ -100,7 +92,7 @@ class Catalogue:
             self._spread[cluster] = weights[:, None] * basis / np.linalg.norm(basis, axis=1, keepdims=True)
 
     def vectors(self) -> FloatArray:
-        """Array (count, 384) of unit vectors, in no order."""
+        """Generate unit vectors (count, 384), in no order."""
         vectors = np.empty((self.count, DIMENSION), dtype=np.float32)
         starts = range(0, self.count, CHUNK)
         for start in track(starts, description=f"{self.count:,} items"):
@@ -110,18 +102,18 @@ class Catalogue:
     def _chunk(self, start: int, count: int) -> FloatArray:
         rng = np.random.default_rng([SEED, 1, start])
         cluster = np.sort(rng.choice(len(self._shares), count, p=self._shares))
-        place = rng.standard_normal((count, self._spread.shape[1]), dtype=np.float32)
+        coordinates = rng.standard_normal((count, self._spread.shape[1]), dtype=np.float32)
         noise = rng.standard_normal((count, DIMENSION), dtype=np.float32)
         vectors = self._centres[cluster] + np.float32(0.2 / DIMENSION**0.5) * noise
         edges = np.flatnonzero(np.diff(cluster, prepend=-1, append=-1))
         for first, last in pairwise(edges):
-            vectors[first:last] += place[first:last] @ self._spread[cluster[first]]
+            vectors[first:last] += coordinates[first:last] @ self._spread[cluster[first]]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors[rng.permutation(count)], dtype=np.float32)
 
 
 def make_queries(vectors: FloatArray, count: int) -> FloatArray:
-    """Unit vectors (count, d): a weighted mix of two to eight items near one or two anchors, and noise."""
+    """Generate unit vectors (count, d): mixes of two to eight items near one or two anchors, and noise."""
     rng = np.random.default_rng([SEED, 2])
     queries = np.empty((count, DIMENSION), dtype=np.float32)
     for number in range(count):
@@ -137,7 +129,7 @@ def make_queries(vectors: FloatArray, count: int) -> FloatArray:
 
 
 def make_filters(vectors: FloatArray) -> dict[str, BoolArray | None]:
-    """Which rows may be found: all; 1 % and 50 % at random; the 10 % that lie farthest in one direction."""
+    """Allow all rows; 1 % and 50 % at random; the 10 % that lie farthest in one direction."""
     rng = np.random.default_rng([SEED, 3])
     chance = rng.random(len(vectors))
     along = vectors @ rng.standard_normal(DIMENSION).astype(np.float32)
@@ -151,16 +143,17 @@ def make_filters(vectors: FloatArray) -> dict[str, BoolArray | None]:
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticCatalog:
-    """One size: vectors (n, d), queries (q, d), filters, and the true rows (q, at most 100) under each."""
+    """One size of catalogue, with queries and their true results."""
 
-    vectors: FloatArray
-    queries: FloatArray
+    vectors: FloatArray  # (n, d)
+    queries: FloatArray  # (q, d)
     filters: dict[str, BoolArray | None]
-    truth: dict[str, RowArray]
+    truth: dict[str, RowArray]  # (q, at most 100), under each filter
 
     @classmethod
-    def of(cls, count: int) -> SyntheticCatalog:
-        vectors = Catalogue(count).vectors()
+    def generate(cls, count: int) -> SyntheticCatalog:
+        """Generate `count` items, and search them exactly."""
+        vectors = VectorGenerator(count).vectors()
         queries, filters = make_queries(vectors, QUERIES), make_filters(vectors)
         exact = faiss.IndexFlatIP(DIMENSION)
         truth = {}
@@ -168,31 +161,31 @@ class SyntheticCatalog:
             rows = np.arange(count) if allowed is None else np.flatnonzero(allowed)
             exact.reset()
             exact.add(vectors if allowed is None else vectors[rows])
-            truth[name] = rows[exact.search(queries, min(FOUND, len(rows)))[1]]
+            truth[name] = rows[exact.search(queries, min(N_RESULTS, len(rows)))[1]]
         return cls(vectors, queries, filters, truth)
 
     def measure(
         self, search: Callable[[FloatArray], RowArray], filtered: str, queries: int
     ) -> dict[str, float]:
-        """Recall and latency (milliseconds) of `search`, one query at a time on one thread."""
-        found, clock, busy = 0, [], []
+        """Measure recall and latency (milliseconds) of `search`, one query at a time on one thread."""
+        correct, clock, busy = 0, [], []
         for number, query in enumerate(self.queries[:queries]):
             begun, begun_busy = time.perf_counter(), time.thread_time()
             rows = search(query)
             clock.append(time.perf_counter() - begun)
             busy.append(time.thread_time() - begun_busy)
-            found += len(np.intersect1d(rows, self.truth[filtered][number]))
+            correct += len(np.intersect1d(rows, self.truth[filtered][number]))
         return {
-            f"recall@{FOUND}": round(found / self.truth[filtered][:queries].size, 4),
+            f"recall@{N_RESULTS}": round(correct / self.truth[filtered][:queries].size, 4),
             **{f"p{p}_ms": round(1e3 * float(np.percentile(clock, p)), 3) for p in (50, 99)},
             **{f"p{p}_cpu_ms": round(1e3 * float(np.percentile(busy, p)), 3) for p in (50, 99)},
         }
 
 
 def built(path: Path, threads: int, build: Callable[[], faiss.Index]) -> tuple[faiss.Index, dict[str, Any]]:
-    """The index at `path`, or a new one that is kept there; how long it took and how large it is."""
-    note = path.with_suffix(".json")
-    if not note.is_file():
+    """Load the index at `path`, or build and keep it there; also return its build time and size."""
+    facts_path = path.with_suffix(".json")
+    if not facts_path.is_file():
         faiss.omp_set_num_threads(threads)
         begun, begun_busy = time.perf_counter(), time.process_time()
         index = build()
@@ -202,43 +195,47 @@ def built(path: Path, threads: int, build: Callable[[], faiss.Index]) -> tuple[f
             "build_threads": threads,
         }
         faiss.write_index(index, str(path))
-        note.write_text(json.dumps(facts | {"bytes": path.stat().st_size}))
-    return faiss.read_index(str(path)), json.loads(note.read_text())
+        facts_path.write_text(json.dumps(facts | {"bytes": path.stat().st_size}))
+    return faiss.read_index(str(path)), json.loads(facts_path.read_text())
 
 
-def measure_kind(world: SyntheticCatalog, kind: Kind, path: Path, threads: int) -> dict[str, Any]:
-    """A kind of the text index under every parameter and filter."""
-    index, facts = built(path, threads, lambda: make(world.vectors, kind))
-    ids = tuple(f"{row:08}" for row in range(len(world.vectors)))
+def measure_kind(catalog: SyntheticCatalog, kind: Kind, path: Path, threads: int) -> dict[str, Any]:
+    """Measure a kind of the text index under every parameter and filter."""
+    index, facts = built(path, threads, lambda: make(catalog.vectors, kind))
+    ids = tuple(f"{row:08}" for row in range(len(catalog.vectors)))
     base = IndexSegment(ids, np.zeros(len(ids), dtype=FINGERPRINT_DTYPE), index, kind)
     faiss.omp_set_num_threads(1)
     runs = []
-    for config in SEARCHED[kind]:
+    for config in CONFIGS[kind]:
         text_index = index_of(base, config)
-        for name, allowed in world.filters.items():
+        for name, allowed in catalog.filters.items():
 
             def search(query: FloatArray, index: TextIndex = text_index, allowed: Any = allowed) -> RowArray:
-                return np.array([int(item_id) for item_id in index.search(query, FOUND, allowed=allowed)[0]])
+                return np.array(
+                    [int(item_id) for item_id in index.search(query, N_RESULTS, allowed=allowed)[0]]
+                )
 
-            queries = 100 if kind == "exact" else QUERIES
-            runs.append({**_parameter(config), "filter": name, **world.measure(search, name, queries)})
+            queries = EXACT_QUERIES if kind == "exact" else QUERIES
+            runs.append({**_parameter(config), "filter": name, **catalog.measure(search, name, queries)})
             print(kind, runs[-1])
     changes = {}
     if len(base) >= 10 * MOST_ADDED:
-        changes = {"changes": measure_changes(base, IndexConfig(kind=kind), world)}
+        changes = {"changes": measure_changes(base, IndexConfig(kind=kind), catalog)}
         print(kind, changes)
     return facts | {"runs": runs} | changes
 
 
-def measure_changes(base: IndexSegment, config: IndexConfig, world: SyntheticCatalog) -> dict[str, float]:
-    """What live changes cost: seconds to put ten items in and out, and to compact; search beside `MOST_ADDED`."""
+def measure_changes(base: IndexSegment, config: IndexConfig, catalog: SyntheticCatalog) -> dict[str, float]:
+    """Measure the cost of live changes: adding and deleting ten items, compacting, searching before that."""
 
-    class Stranger:
+    class OtherVectors:
         name, dimension = "", DIMENSION
 
         def embed(self, texts: Sequence[str]) -> FloatArray:
-            chosen = np.random.default_rng([SEED, 5, len(texts)]).integers(0, len(world.vectors), len(texts))
-            return world.vectors[chosen[::-1]]
+            chosen = np.random.default_rng([SEED, 5, len(texts)]).integers(
+                0, len(catalog.vectors), len(texts)
+            )
+            return catalog.vectors[chosen[::-1]]
 
     def timed(change: Callable[[], TextIndex]) -> tuple[TextIndex, float]:
         begun = time.thread_time()
@@ -246,13 +243,13 @@ def measure_changes(base: IndexSegment, config: IndexConfig, world: SyntheticCat
 
     items = [Item(id=f"new {number}", title=str(number)) for number in range(MOST_ADDED)]
     index = index_of(base, config)
-    full, _ = timed(lambda: index.with_items(items[10:], Stranger()))
-    _, add = timed(lambda: full.with_items(items[:10], Stranger()))
+    full, _ = timed(lambda: index.with_items(items[10:], OtherVectors()))
+    _, add = timed(lambda: full.with_items(items[:10], OtherVectors()))
     fewer, drop = timed(lambda: full.without(base.ids[:10]))
     busy = []
-    for query in world.queries:
+    for query in catalog.queries:
         begun = time.thread_time()
-        fewer.search(query, FOUND)
+        fewer.search(query, N_RESULTS)
         busy.append(time.thread_time() - begun)
     _, compact = timed(fewer.compact)
     return {
@@ -266,23 +263,23 @@ def measure_changes(base: IndexSegment, config: IndexConfig, world: SyntheticCat
 
 
 def index_of(base: IndexSegment, config: IndexConfig) -> TextIndex:
-    """A text index that is all base."""
-    added, alive = IndexSegment.of(Rows.none(DIMENSION), "exact"), np.ones(len(base), dtype=np.bool_)
+    """Return a text index that is all base."""
+    added, alive = IndexSegment.of(IndexRows.empty(DIMENSION), "exact"), np.ones(len(base), dtype=np.bool_)
     return TextIndex(base, added, alive, embedder_name="", config=config)
 
 
-def measure_tried(world: SyntheticCatalog, factory: str, path: Path, threads: int) -> dict[str, Any]:
-    """Any FAISS index, unfiltered."""
+def measure_tried(catalog: SyntheticCatalog, factory: str, path: Path, threads: int) -> dict[str, Any]:
+    """Measure any FAISS index, unfiltered."""
 
     def build() -> faiss.Index:
         index = faiss.index_factory(DIMENSION, factory, faiss.METRIC_INNER_PRODUCT)
         if isinstance(index, faiss.IndexHNSW):
             index.hnsw.efConstruction = TRIED_CONSTRUCTION
         rng = np.random.default_rng([SEED, 4])
-        count = len(world.vectors)
+        count = len(catalog.vectors)
         sample = min(count, TRAINED_PER_LIST * 2 * lists_for(count))
-        index.train(world.vectors[np.sort(rng.choice(count, sample, replace=False))])
-        index.add(world.vectors)
+        index.train(catalog.vectors[np.sort(rng.choice(count, sample, replace=False))])
+        index.add(catalog.vectors)
         return index
 
     index, facts = built(path, threads, build)
@@ -292,10 +289,10 @@ def measure_tried(world: SyntheticCatalog, factory: str, path: Path, threads: in
         faiss.ParameterSpace().set_index_parameters(index, parameters)  # type: ignore[arg-type]  # wrong in its stubs
 
         def search(query: FloatArray) -> RowArray:
-            rows: RowArray = index.search(query[None], FOUND)[1][0]
+            rows: RowArray = index.search(query[None], N_RESULTS)[1][0]
             return rows
 
-        runs.append({"parameters": parameters, **world.measure(search, "none", QUERIES)})
+        runs.append({"parameters": parameters, **catalog.measure(search, "none", QUERIES)})
         print(factory, runs[-1])
     return facts | {"runs": runs}
 
@@ -310,21 +307,21 @@ def _search_parameters(factory: str) -> Iterator[str]:
 
 
 def _parameter(config: IndexConfig) -> dict[str, int]:
-    names = {"exact": (), "hnsw": ("ef_search",), "ivfpq": ("nprobe",)}[config.kind]
-    return {name: getattr(config, name) for name in names}
+    return {"nprobe": config.nprobe} if config.kind == "ivfpq" else {}
 
 
 def needed_gib(count: int) -> float:
-    """Vectors, an exact index of them, and as much again while it is built."""
+    """Estimate memory: vectors, an exact index of them, and as much again while it is built."""
     return round(3 * 4 * count * DIMENSION / 2**30, 1)
 
 
 def main() -> None:
+    """Measure what the output does not have yet."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 10_000_000])
-    parser.add_argument("--kinds", nargs="*", default=list(SEARCHED), choices=list(SEARCHED))
+    parser.add_argument("--kinds", nargs="*", default=list(CONFIGS), choices=list(CONFIGS))
     parser.add_argument(
         "--tried", type=int, nargs="*", default=[1_000_000], help="sizes to try other indexes at"
     )
@@ -343,24 +340,33 @@ def main() -> None:
             part["not_run"] = f"would need {needed_gib(size)} GiB, {available:.1f} GiB are free"
             write_json(options.out, result)
             continue
-        systems: list[tuple[str, str]] = [
-            ("systems", kind) for kind in options.kinds if IndexConfig(kind=kind).kind_for(size) == kind
-        ]
-        if size in options.tried:
-            systems += [
-                ("tried", name.format(lists=lists_for(size), more=2 * lists_for(size))) for name in TRIED
-            ]
-        systems = [(table, name) for table, name in systems if name not in part.setdefault(table, {})]
-        if not systems:
+        kinds, factories = _missing(part, size, options)
+        if not kinds and not factories:
             continue
-        world = SyntheticCatalog.of(size)
-        for table, name in systems:
-            path = options.work / f"{size}-{name.replace(',', '_')}.faiss"
-            if table == "systems":
-                part[table][name] = measure_kind(world, name, path, options.threads)  # type: ignore[arg-type]
-            else:
-                part[table][name] = measure_tried(world, name, path, options.threads)
+        catalog = SyntheticCatalog.generate(size)
+        for kind in kinds:
+            part["systems"][kind] = measure_kind(catalog, kind, _path(options, size, kind), options.threads)
             write_json(options.out, result)
+        for factory in factories:
+            path = _path(options, size, factory)
+            part["tried"][factory] = measure_tried(catalog, factory, path, options.threads)
+            write_json(options.out, result)
+
+
+def _missing(part: dict[str, Any], size: int, options: argparse.Namespace) -> tuple[list[Kind], list[str]]:
+    """Return the kinds and the FAISS factories that are to be measured at this size and were not yet."""
+    systems = part.setdefault("systems", {})
+    kinds = [kind for kind in options.kinds if IndexConfig(kind=kind).kind_for(size) == kind]
+    if size not in options.tried:
+        return [kind for kind in kinds if kind not in systems], []
+    tried = part.setdefault("tried", {})
+    names = [name.format(lists=lists_for(size), more=2 * lists_for(size)) for name in TRIED]
+    return [kind for kind in kinds if kind not in systems], [name for name in names if name not in tried]
+
+
+def _path(options: argparse.Namespace, size: int, name: str) -> Path:
+    path: Path = options.work / f"{size}-{name.replace(',', '_')}.faiss"
+    return path
 
 
 if __name__ == "__main__":

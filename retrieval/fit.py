@@ -1,4 +1,4 @@
-"""Fit a domain's retriever: every channel, and the weights that join them."""
+"""Fit a domain's retriever: every channel, and the weights of their fusion."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from recsys.data.batch import Progress
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
 from recsys.data.event_contexts import attach_contexts, user_homes
-from recsys.data.splits import event_key, leave_one_out
+from recsys.data.splits import Case, EventKey, event_key, leave_one_out
 from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.types import Context, Interaction, Item, Place
 from retrieval import Embedder, HybridRetriever, Query, build_retriever
-from retrieval.build import save_weights
-from retrieval.fusion_weights import Example, example, fit_weights, rank_of
+from retrieval.arrays import DoubleArray
+from retrieval.build import RetrieverBuilder, save_weights
+from retrieval.fusion_weights import Example, example_of, fit_weights, rank_of
 
-HELD_OUT = 5  # last events of each user: the validation that weights are tuned on
+HELD_OUT = 5  # last events of each user, which the weights are fitted on
 MAX_CASES = 5_000
 DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "gru",
@@ -34,13 +35,12 @@ DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "recent",
     "popularity",
 )
-SITUATED_CHANNELS: tuple[Channel, ...] = (
-    "segment",
-    "nearby",
-)  # where events say in which situation they were
+CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby")  # where events have a context
+
+ExamplesByUser = Mapping[str, Sequence[Example | None]]
 
 
-def fit_apart(
+def fit_retriever(
     domain: Domain,
     items: Sequence[Item],
     events: Sequence[Interaction],
@@ -51,10 +51,19 @@ def fit_apart(
     channels: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> HybridRetriever:
-    """The domain's retriever fitted on these events alone; with `channels`, those alone at equal weight.
+    """Fit the domain's retriever on these events alone, for evaluation and training.
 
-    It is kept in a cache folder that bears the hash of the events: what asks for the same
-    events shares what was fitted, and nothing else does.
+    The cache folder is named by the hash of the events: equal events share what was fitted.
+
+    Args:
+        domain: Its channels and their weights.
+        items: The catalogue.
+        events: What the channels are fitted on.
+        homes: Home of each user, for the context of events.
+        settings: Where the cache is.
+        embedder: For the text channel.
+        channels: Use these alone, at equal weight.
+        progress: Called with what is fitted.
     """
     log = EventLog.of(events, [item.id for item in items], domain.feedback)
     retriever, _ = build_retriever(
@@ -79,16 +88,24 @@ def fit_domain(
     channels: Sequence[Channel] = (),
     progress: Progress | None = None,
 ) -> FittedWeights:
-    """Tune weights on each user's last events, then fit every channel with weight on all events.
+    """Fit fusion weights on each user's last events, then every channel with weight on all events.
 
-    Without `channels` all but the slowest are tried. For tuning the channels are fitted without these events. The figures are cross-fitted:
-    the weights that rank one half of the users come from the other half. What is found is
-    saved beside the channels and used from the next request on. A fit that was stopped
-    goes on where it was.
+    For the weights the channels are fitted without these events. The figures are cross-fitted: the
+    weights that rank one half of the users are fitted on the other half. The weights are saved with
+    the channels and used from the next request on. A fit that was interrupted resumes.
 
-    Raises RequestError for an unknown channel or where there are too few events.
+    Args:
+        domain: What to fit.
+        store: Its items, users and interactions.
+        settings: Where fitted channels are kept.
+        embedder: For the text channel.
+        channels: The channels to try; by default all but the slowest.
+        progress: Called with (step, done, total).
+
+    Raises:
+        RequestError: A channel is unknown, or there are too few events.
     """
-    channels = channels or DEFAULT_CHANNELS + SITUATED_CHANNELS * domain.has_event_contexts
+    channels = channels or DEFAULT_CHANNELS + CONTEXT_CHANNELS * domain.has_event_contexts
     unknown = sorted(set(channels) - set(get_args(Channel)))
     if unknown:
         raise RequestError(f"no channel '{unknown[0]}'", hint=f"there are: {', '.join(get_args(Channel))}")
@@ -98,75 +115,86 @@ def fit_domain(
     split = leave_one_out(events, last=HELD_OUT)
     if len(split.cases) < 2:
         raise RequestError(
-            "too few events to tune on",
+            "too few events to fit weights on",
             hint="users need two different items each; weights of domain.toml hold",
         )
-    homes_of = user_homes(store, domain.name)
-    log = EventLog.of(split.train, ids, domain.feedback)
+    homes = user_homes(store, domain.name)
     folder = settings.retriever_folder(domain.name)
-    inner, _ = build_retriever(
-        items,
-        log,
-        embedder,
-        domain.retriever,
-        folder / "tuning",
-        event_contexts=lambda: attach_contexts(split.train, homes_of, domain),
-        weights=dict.fromkeys(channels, 1.0),
-        retrain=True,
-        progress=progress,
-    )
-    catalog, names = Catalog(items), list(inner.weights)
-    told = attach_contexts((case.target for case in split.cases if domain.has_event_contexts), homes_of, domain)
-    contexts = {event_key(event): context for event, context in told}
-    step = -(-len(split.cases) // MAX_CASES)
-    found: dict[str, list[Example | None]] = defaultdict(list)
-    cases = split.cases[::step]
-    for number, case in enumerate(cases):
-        if progress:
-            progress("asking the channels", number, len(cases))
-        entries = catalog.entries(case.history, domain.feedback)
-        context = contexts.get(event_key(case.target), Context())
-        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries), context=context)
-        pool, responding, table = inner.pool(query)
-        row = table.row_of.get(case.target.item_id, -1)
-        found[case.user_id].append(example(pool, responding, names, row))
 
-    halves = [[one for user in sorted(found)[half::2] for one in found[user]] for half in (0, 1)]
-    fits = [fit_weights([one for one in half if one is not None]) for half in halves]
-    metrics = {"fusion": _figures(_ranks(halves[0], fits[1]) + _ranks(halves[1], fits[0]))}
-    for column, name in enumerate(names):
-        alone = np.eye(len(names))[column]
-        metrics[name] = _figures(_ranks(halves[0] + halves[1], alone))
-    weight_vector = fit_weights([one for half in halves for one in half if one is not None])
-    weights = {name: round(float(weight), 3) for name, weight in zip(names, weight_vector, strict=True)}
-    fitted = FittedWeights.model_validate(
-        {"weights": weights, "fitted_on": log.hash, "users": len(found), "metrics": metrics}
+    def builder(events: Sequence[Interaction], subfolder: str = "") -> RetrieverBuilder:
+        return RetrieverBuilder(
+            items,
+            EventLog.of(events, ids, domain.feedback),
+            embedder,
+            domain.retriever,
+            folder / subfolder,
+            event_contexts=lambda: attach_contexts(events, homes, domain),
+            retrain=True,
+            progress=progress,
+        )
+
+    validation = builder(split.train, "tuning")
+    retriever = validation.build(dict.fromkeys(channels, 1.0))
+    targets = [case.target for case in split.cases if domain.has_event_contexts]
+    contexts = {event_key(event): context for event, context in attach_contexts(targets, homes, domain)}
+    cases = split.cases[:: -(-len(split.cases) // MAX_CASES)]
+    examples = _collect_examples(retriever, Catalog(items), domain, cases, contexts, progress)
+    weights, metrics = _cross_fit(examples, list(retriever.weights))
+    fitted = FittedWeights(
+        weights=weights, fitted_on=validation.log.hash, users=len(examples), metrics=metrics
     )
     save_weights(folder, fitted)
-    build_retriever(
-        items,
-        EventLog.of(events, ids, domain.feedback),
-        embedder,
-        domain.retriever,
-        folder,
-        event_contexts=lambda: attach_contexts(events, homes_of, domain),
-        retrain=True,
-        progress=progress,
-    )
+    builder(events).build()
     return fitted
 
 
-def _ranks(
-    examples: Sequence[Example | None], weights: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> list[float]:
-    """The target's rank in each pool, ties shared; infinite where it was missed."""
-    ranks = []
-    for one in examples:
-        if one is None:
-            ranks.append(float("inf"))
-            continue
-        ranks.append(rank_of(one.features @ weights, one.target))
-    return ranks
+def _collect_examples(
+    retriever: HybridRetriever,
+    catalog: Catalog,
+    domain: Domain,
+    cases: Sequence[Case],
+    contexts: Mapping[EventKey, Context],
+    progress: Progress | None,
+) -> ExamplesByUser:
+    """Return each user's held-out events with their pools; None where the target is not in the pool."""
+    names = list(retriever.weights)
+    examples: dict[str, list[Example | None]] = defaultdict(list)
+    for number, case in enumerate(cases):
+        if progress:
+            progress("querying the channels", number, len(cases))
+        entries = catalog.entries(case.history, domain.feedback)
+        context = contexts.get(event_key(case.target), Context())
+        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries), context=context)
+        pool, responding, table = retriever.pool(query)
+        target = table.row_of.get(case.target.item_id, -1)
+        examples[case.user_id].append(example_of(pool, responding, names, target))
+    return examples
+
+
+def _cross_fit(
+    by_user: ExamplesByUser, names: Sequence[str]
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Return the weights fitted on all users, and the figures of each half under the other's weights."""
+    halves = [[example for user in sorted(by_user)[half::2] for example in by_user[user]] for half in (0, 1)]
+    everyone = halves[0] + halves[1]
+    first, second = (_fit(half) for half in halves)
+    metrics = {"fusion": _figures(_ranks(halves[0], second) + _ranks(halves[1], first))}
+    for name, one_channel in zip(names, np.eye(len(names)), strict=True):
+        metrics[name] = _figures(_ranks(everyone, one_channel))
+    weights = {name: round(float(weight), 3) for name, weight in zip(names, _fit(everyone), strict=True)}
+    return weights, metrics
+
+
+def _fit(examples: Sequence[Example | None]) -> DoubleArray:
+    return fit_weights([example for example in examples if example is not None])
+
+
+def _ranks(examples: Sequence[Example | None], weights: DoubleArray) -> list[float]:
+    """Return the target's rank in each pool, ties shared; infinite where it is missing."""
+    return [
+        float("inf") if example is None else rank_of(example.features @ weights, example.target)
+        for example in examples
+    ]
 
 
 def _figures(ranks: Sequence[float]) -> dict[str, float]:

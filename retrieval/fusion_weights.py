@@ -1,4 +1,4 @@
-"""Channel weights by maximum likelihood on held-out events: the fitted half of a fusion."""
+"""Channel weights by maximum likelihood on held-out events."""
 
 from __future__ import annotations
 
@@ -8,66 +8,74 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.base import FloatArray
+from retrieval.arrays import DoubleArray, FloatArray
 from retrieval.pool import Pool
 
-L2 = 1e-3  # keeps weights finite where a channel separates everything; far below what data say
+L2 = 1e-3  # keeps weights finite where a channel separates everything; negligible against the data
 
 
 @dataclass(frozen=True)
 class Example:
-    """A held-out event: the features (r, channels) of its pool and the row of the target among them."""
+    """A held-out event: its pool, and the target in it."""
 
-    features: FloatArray
-    target: int
+    features: FloatArray  # (r, channels)
+    target: int  # row of `features`
 
 
-def example(pool: Pool, names: Sequence[str], wanted: Sequence[str], target_row: int) -> Example | None:
-    """The pool with its columns in the order `wanted`, 0 for channels that did not speak; None if missed."""
-    place = int(np.searchsorted(pool.rows, target_row))
-    if place >= len(pool.rows) or pool.rows[place] != target_row:
+def example_of(pool: Pool, names: Sequence[str], columns: Sequence[str], target_row: int) -> Example | None:
+    """Arrange a pool as an example; None if the target is not in it.
+
+    Args:
+        pool: What the channels found.
+        names: The channels of the pool's columns.
+        columns: The channels of the example's columns; 0 for those without scores.
+        target_row: The target's row in the item table.
+    """
+    target = int(np.searchsorted(pool.rows, target_row))
+    if target >= len(pool.rows) or pool.rows[target] != target_row:
         return None
-    features = np.zeros((len(pool.rows), len(wanted)), dtype=np.float32)
-    for column, name in enumerate(wanted):
+    features = np.zeros((len(pool.rows), len(columns)), dtype=np.float32)
+    for column, name in enumerate(columns):
         if name in names:
             features[:, column] = pool.features[:, names.index(name)]
-    return Example(features, place)
+    return Example(features, target)
 
 
 def rank_of(scores: npt.ArrayLike, target: int) -> float:
-    """The rank of the score at place `target` among all, 1 = highest; ties are shared."""
+    """Return the rank of the score at position `target`, 1 = highest; ties are shared."""
     array = np.asarray(scores)
     return float((array > array[target]).sum() + ((array == array[target]).sum() + 1) / 2)
 
 
-def fit_weights(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
-    """Weights (channels,), none negative, under which softmax over each pool makes its target likeliest.
+def fit_weights(examples: Sequence[Example]) -> DoubleArray:
+    """Fit weights (channels,), 0 or more, under which softmax over each pool makes its target likeliest.
 
-    A conditional logit model (McFadden 1974), convex, so there is one answer. Weights
-    below 0 would call an item good because a channel thinks little of it: that fits
-    validation and surprises everybody else. Zeros if there are no examples.
+    A conditional logit (McFadden 1974), which is convex. A weight below 0 would call an item good
+    because a channel scores it low: that fits validation and does not generalise. Zeros without
+    examples.
     """
     from scipy.optimize import minimize
 
     if not examples:
         return np.zeros(0)
-    features = np.concatenate([one.features for one in examples]).astype(np.float64)
-    starts = np.cumsum([0, *(len(one.features) for one in examples)])
-    targets = starts[:-1] + np.array([one.target for one in examples])
-    chosen = features[targets].sum(axis=0)
+    n = len(examples)
+    features = np.concatenate([example.features for example in examples]).astype(np.float64)
+    starts = np.cumsum([0, *(len(example.features) for example in examples)])
+    targets = starts[:-1] + np.array([example.target for example in examples])
+    target_sum = features[targets].sum(axis=0)
 
-    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+    def loss(weights: DoubleArray) -> tuple[float, DoubleArray]:
         logits = features @ weights
         highest = np.maximum.reduceat(logits, starts[:-1])
         odds = np.exp(logits - np.repeat(highest, np.diff(starts)))
         total = np.add.reduceat(odds, starts[:-1])
         probability = odds / np.repeat(total, np.diff(starts))
         likelihood = logits[targets].sum() - (np.log(total) + highest).sum()
-        n = len(examples)
-        gradient = (probability @ features - chosen) / n + 2 * L2 * weights
+        gradient = (probability @ features - target_sum) / n + 2 * L2 * weights
         return float(-likelihood / n + L2 * weights @ weights), gradient
 
     width = features.shape[1]
-    found = minimize(loss, np.full(width, 0.3), jac=True, method="L-BFGS-B", bounds=[(0, None)] * width)
-    weights: npt.NDArray[np.float64] = found.x
+    bounds = [(0, None)] * width
+    fitted = minimize(loss, np.full(width, 0.3), jac=True, method="L-BFGS-B", bounds=bounds)
+    weights: DoubleArray = fitted.x
     return weights

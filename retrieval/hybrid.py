@@ -1,4 +1,4 @@
-"""Several channels as one retriever, over a catalogue that may change while it is read."""
+"""Several channels fused into one retriever, over a catalogue that may change while it is read."""
 
 from __future__ import annotations
 
@@ -11,69 +11,85 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from recsys.config.retrieval import RetrieverConfig
 from recsys.errors import ConfigError
 from recsys.types import Candidate, Item
-from retrieval.base import Channel, FloatArray, Query, RowArray, best_first
-from retrieval.channels.popularity import head, percentiles
+from retrieval.arrays import BoolArray, DoubleArray, FloatArray, RowArray
+from retrieval.base import Channel, Query, best_first
+from retrieval.channels.popularity import popular_head, popularity_percentiles
 from retrieval.cooccurrence import CooccurrenceCounts
-from retrieval.pool import Pool, PooledAnswer, gather, tops_of
-from retrieval.query_channels import RetrieverState, ask, ask_many
-from retrieval.table import BoolArray, ItemRows
+from retrieval.pool import Pool, PooledScores, build_pool, top_rows
+from retrieval.query_channels import RetrieverState, score_queries, score_query
+from retrieval.table import ItemRows
 
 DEPTH_FACTOR = 5
-TOGETHER = ("linear", "transitions", "cooccurrence", "ease")  # channels that can say with what an item is met
-TOGETHER_SHOWN = 3
-FALLBACK = "popularity"  # the channel that always has an answer, about every item
+ITEM_ITEM_CHANNELS = (
+    "linear",
+    "transitions",
+    "cooccurrence",
+    "ease",
+)  # the first with scores tells `co_consumed`
+MAX_CO_CONSUMED = 3
+FALLBACK = "popularity"  # the channel that scores every item for every query
+
+PartialQuery = tuple[Query, Collection[str]]
+"""A query and the channels that are excluded from its scores."""
 
 
 @dataclass
-class _Now:
-    """The state of this moment, which retrievers that differ in their weights share."""
+class _CurrentState:
+    """The current state, shared by retrievers that differ in their weights."""
 
     state: RetrieverState
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """Rows of the table, best first, the score and the channel of each."""
+class _Selection:
+    """Rows of the table, best first."""
 
     rows: RowArray
     scores: FloatArray
-    sources: tuple[str, ...]
+    sources: tuple[str, ...]  # the channel of each row
 
 
 @dataclass(frozen=True)
-class _Weighed:
-    """A pool, and what each channel that spoke adds to the score of its items, shape (r, channels)."""
+class _ScoredPool:
+    """The pool of one query, with what each channel adds to the scores."""
 
-    answers: Mapping[str, PooledAnswer]
-    tops: Mapping[str, RowArray]
+    by_channel: Mapping[str, PooledScores]
+    tops: Mapping[str, RowArray]  # what each channel found
     allowed: BoolArray
-    responding: Sequence[str]
+    responding: Sequence[str]  # the channels of the columns
     pool: Pool
-    terms: FloatArray
+    terms: FloatArray  # (r, channels)
 
     @property
     def scores(self) -> FloatArray:
+        """The sums of the terms, (r,)."""
         return np.asarray(self.terms.sum(axis=1), dtype=np.float32)
 
 
 class HybridRetriever:
-    """Channels joined by weight. Reads and updates may come from any number of threads.
+    """Channels fused by weight. Reads and updates may come from any number of threads.
 
-    An item's score is the sum of its standardised channel scores, each times the
-    channel's weight ("weighted"), or the sum of `weight / (rrf_k + rank)` ("rank":
-    Cormack, Clarke and Büttcher: Reciprocal Rank Fusion, SIGIR 2009). Under the first,
-    with weights fitted by `retrieval.fusion_weights`, softmax of the scores estimates
-    p(next item | user).
+    An item's score is the sum of its standardised channel scores times the channels' weights
+    ("weighted"), or the sum of `weight / (rrf_k + rank)` ("rank": Cormack, Clarke and Büttcher:
+    Reciprocal Rank Fusion, SIGIR 2009). Under the first, with weights fitted by
+    `retrieval.fusion_weights`, softmax of the scores estimates p(next item | user).
 
-    A request reads one state from beginning to end; an update makes another state and
-    puts it in its place. `counts` is the number of events per item id; with `cooccurrence_counts`, `co_consumed`
-    names only what they confirm. Raises ConfigError if no channel has weight, or if the popularity
-    channel is missing.
+    A request reads one state from beginning to end; an update replaces the state.
+
+    Args:
+        table: The catalogue.
+        channels: By name, the popularity channel among them.
+        counts: Number of events per item id.
+        config: Options of the fusion.
+        weights: Channel weights, in place of the configured ones.
+        cooccurrence_counts: If given, `co_consumed` of candidates names only items that it confirms.
+
+    Raises:
+        ConfigError: No channel has weight, or the popularity channel is missing.
     """
 
     def __init__(
@@ -85,40 +101,41 @@ class HybridRetriever:
         weights: Mapping[str, float] | None = None,
         cooccurrence_counts: CooccurrenceCounts | None = None,
     ) -> None:
-        chosen: Mapping[str, float] = config.by_name if weights is None else weights
         self.config = config
-        self.weights = _weighted(chosen, channels)
+        self.weights = _positive_weights(config.by_name if weights is None else weights, channels)
         self._counts = counts
-        self._meetings = cooccurrence_counts
-        self._head = head(counts)
-        self._popularity = percentiles(counts)
-        self._now = _Now(RetrieverState(table, dict(channels)))
-        self._writing = threading.Lock()
+        self._cooccurrence_counts = cooccurrence_counts
+        self._head = popular_head(counts)
+        self._percentiles = popularity_percentiles(counts)
+        self._current = _CurrentState(RetrieverState(table, dict(channels)))
+        self._write_lock = threading.Lock()
 
     @property
     def state(self) -> RetrieverState:
-        """The catalogue and channels of this moment."""
-        return self._now.state
+        """The current catalogue and channels."""
+        return self._current.state
 
     def reweighted(self, weights: Mapping[str, float]) -> HybridRetriever:
-        """The same catalogue and channels, after every change too; those named weigh this, the others as here.
+        """Return a retriever with these weights for the named channels, sharing all updates with this one.
 
-        Raises ConfigError for a channel that is not there, or if none has any weight.
+        Raises:
+            ConfigError: A channel is not in use, or none has any weight.
         """
         channels = self.state.channels
         if missing := sorted(set(weights).difference(channels)):
             raise ConfigError(
                 f"the retrieval channel '{missing[0]}' is not in use",
-                hint=f"give it some weight in [retriever.weights], if only .001; there are: {', '.join(channels)}",
+                hint="give it some weight in [retriever.weights], if only .001; "
+                f"there are: {', '.join(channels)}",
             )
         other = copy.copy(self)
-        other.weights = _weighted({**self.weights, **weights}, channels)
+        other.weights = _positive_weights({**self.weights, **weights}, channels)
         return other
 
-    def at(self, state: RetrieverState) -> HybridRetriever:
-        """The same at a moment of its own, which no change reaches."""
+    def at_state(self, state: RetrieverState) -> HybridRetriever:
+        """Return a retriever that stays at `state`, which no update reaches."""
         other = copy.copy(self)
-        other._now = _Now(state)
+        other._current = _CurrentState(state)
         return other
 
     def update(
@@ -128,160 +145,159 @@ class HybridRetriever:
         removed: Collection[str] = (),
         swap: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Add or replace items and delete others; the next request sees it.
+        """Add, replace or delete items; the next request sees it. Writers wait for each other.
 
-        Only the new texts are embedded. Several writers wait for each other. `swap` is held while
-        the new state is put in the place of the old.
+        Args:
+            items: New and changed items; only their texts are embedded.
+            removed: Ids to delete.
+            swap: Held while the new state replaces the old.
         """
-        with self._writing:
-            table = self._now.state.table.changed(items, removed=removed)
-            channels = {
-                name: channel.updated(items, removed) for name, channel in self._now.state.channels.items()
-            }
+        with self._write_lock:
+            old = self._current.state
+            table = old.table.with_changes(items, removed=removed)
+            channels = {name: channel.updated(items, removed) for name, channel in old.channels.items()}
             with swap or nullcontext():
-                self._now.state = RetrieverState(table, channels)
+                self._current.state = RetrieverState(table, channels)
 
     def set_available(self, item_ids: Collection[str], available: bool) -> None:
-        """Hide items, or show them again: what is unavailable is known but never returned."""
-        with self._writing:
-            table = self._now.state.table.with_availability(item_ids, available)
-            self._now.state = RetrieverState(table, self._now.state.channels)
+        """Hide items, or show them again: an unavailable item is known but never returned."""
+        with self._write_lock:
+            table = self._current.state.table.with_availability(item_ids, available)
+            self._current.state = RetrieverState(table, self._current.state.channels)
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
-        """The `n` best by fused score, which is what `score` holds.
+        """Return the `n` best candidates by fused score.
 
-        `source` is the channel whose term is largest, `channels` the rank in each
-        channel that found the item, `contributions` each history item's share of its text
-        similarity. "At least" rules, and the shares kept for the long tail and for new
-        items, take the last places. Where the channels know too few items, the most met
-        of the others fill the list.
+        `source` is the channel whose term is largest, `channels` the rank in each channel that
+        found the item, `contributions` each history item's share of its text similarity. Items
+        for `at_least` rules and for the shares of long-tail and new items take the last
+        positions. If the channels know too few items, the most popular others fill the list.
         """
-        state = self._now.state
+        state = self._current.state
         allowed = state.table.allowed(query.filter, query.exclude)
         n = min(max(n, 0), int(allowed.sum()))
         if not n:
             return []
         weights = self._weights_for(query)
-        answers = ask(query, state, [*weights, FALLBACK])
-        tops = tops_of(answers, allowed, self._depth(n))
-        chosen = self._best(answers, tops, weights, allowed, n)
-        kept: set[int] = set()
-        for mask, wanted in self._wanted(query, state.table, allowed, n):
-            inside = {row for row in chosen.rows.tolist() if mask[row]}
-            missing = min(wanted, n) - len(inside)
-            kept |= set(list(inside)[:wanted])
+        by_channel = score_query(query, state, [*weights, FALLBACK])
+        tops = top_rows(by_channel, allowed, self._depth(n))
+        selection = self._best(by_channel, tops, weights, allowed, n)
+        reserved: set[int] = set()
+        for mask, quota in self._quotas(query, state.table, allowed, n):
+            included = {row for row in selection.rows.tolist() if mask[row]}
+            missing = min(quota, n) - len(included)
+            reserved |= set(list(included)[:quota])
             if missing > 0:
-                left = mask.copy()
-                left[chosen.rows] = False
-                room = min(missing, int(left.sum()))
-                others = tops_of(answers, left, self._depth(room))
-                extra = self._best(answers, others, weights, left, room)
-                chosen = _with(chosen, extra, kept)
-                kept |= set(extra.rows.tolist())
-        return self._candidates(chosen, answers, tops, state.table, float(chosen.scores.max()))
+                remaining = mask.copy()
+                remaining[selection.rows] = False
+                missing = min(missing, int(remaining.sum()))
+                other_tops = top_rows(by_channel, remaining, self._depth(missing))
+                extra = self._best(by_channel, other_tops, weights, remaining, missing)
+                selection = _insert(selection, extra, reserved)
+                reserved |= set(extra.rows.tolist())
+        return self._candidates(selection, by_channel, tops, state.table, float(selection.scores.max()))
 
     def rescore(
         self, query: Query, item_ids: Sequence[str], excluded: Collection[str] = ()
     ) -> list[Candidate]:
-        """These items, in their order, as they stand in the pool that `query` brings; they are added to it.
+        """Return these items, in their order, with the scores they have in the pool of `query`.
 
-        For asking "what if": the score of a candidate under another query, on the scale of
-        that query's own answer, whatever it excludes or filters; `lead` is to the best
-        that it allows. `excluded` channels have no say. Ids that the table lacks are left out.
+        For counterfactuals: the score of a candidate under another query, on the scale of that
+        query's own candidates. Items outside the pool, even those it excludes or filters, are added
+        to it; `lead` is relative to the best item that the query allows.
+
+        Args:
+            query: The query.
+            item_ids: Ids; those that the table lacks are left out.
+            excluded: Channels that are left out of the scores.
         """
         return self.rescore_many([(query, excluded)], item_ids)[0]
 
-    def rescore_many(
-        self, asked: Sequence[tuple[Query, Collection[str]]], item_ids: Sequence[str]
-    ) -> list[list[Candidate]]:
-        """`rescore` for many (query, muted channels)."""
-        state = self._now.state
-        rows = _rows(state.table, item_ids)
-        found = []
-        for one in self._pools(asked, rows, state):
-            place, scores = np.searchsorted(one.pool.rows, rows), one.scores
-            best = scores[one.allowed[one.pool.rows]].max(initial=-np.inf)
+    def rescore_many(self, queries: Sequence[PartialQuery], item_ids: Sequence[str]) -> list[list[Candidate]]:
+        """Do `rescore` for many queries, faster than one by one."""
+        state = self._current.state
+        rows = _known_rows(state.table, item_ids)
+        lists = []
+        for scored in self._pools(queries, rows, state):
+            positions, scores = np.searchsorted(scored.pool.rows, rows), scored.scores
+            best = scores[scored.allowed[scored.pool.rows]].max(initial=-np.inf)
             sources = (
-                [one.responding[column] for column in one.terms[place].argmax(axis=1)]
-                if one.responding
+                [scored.responding[column] for column in scored.terms[positions].argmax(axis=1)]
+                if scored.responding
                 else [FALLBACK] * len(rows)
             )
-            chosen = _Chosen(rows, scores[place], tuple(sources))
-            found.append(self._candidates(chosen, one.answers, one.tops, state.table, float(best)))
-        return found
+            selection = _Selection(rows, scores[positions], tuple(sources))
+            lists.append(
+                self._candidates(selection, scored.by_channel, scored.tops, state.table, float(best))
+            )
+        return lists
 
-    def rescored(
-        self, asked: Sequence[tuple[Query, Collection[str]]], item_ids: Sequence[str]
-    ) -> npt.NDArray[np.float64]:
-        """The scores alone of `rescore_many`, shape (asked, items); NaN for ids that the table lacks."""
-        state = self._now.state
-        scores = np.full((len(asked), len(item_ids)), np.nan)
-        known = np.array([one in state.table.row_of for one in item_ids], dtype=bool)
-        rows = _rows(state.table, item_ids)
-        for number, one in enumerate(self._pools(asked, rows, state)):
-            scores[number, known] = one.scores[np.searchsorted(one.pool.rows, rows)]
+    def score_many(self, queries: Sequence[PartialQuery], item_ids: Sequence[str]) -> DoubleArray:
+        """Return the scores alone of `rescore_many`, (queries, items); NaN for ids that the table lacks."""
+        state = self._current.state
+        scores = np.full((len(queries), len(item_ids)), np.nan)
+        known = np.array([item_id in state.table.row_of for item_id in item_ids], dtype=bool)
+        rows = _known_rows(state.table, item_ids)
+        for number, scored in enumerate(self._pools(queries, rows, state)):
+            scores[number, known] = scored.scores[np.searchsorted(scored.pool.rows, rows)]
         return scores
 
+    def pool(self, query: Query) -> tuple[Pool, list[str], ItemRows]:
+        """Return the unweighted pool of a query, the channels of its columns, and the table."""
+        state = self._current.state
+        by_channel = score_query(query, state, list(self.weights))
+        allowed = state.table.allowed(query.filter, query.exclude)
+        tops = top_rows(by_channel, allowed, self.config.depth)
+        return build_pool(by_channel, tops, list(by_channel)), list(by_channel), state.table
+
     def _pools(
-        self, asked: Sequence[tuple[Query, Collection[str]]], rows: RowArray, state: RetrieverState
-    ) -> Iterator[_Weighed]:
-        """What each query brings, with `rows` among it."""
-        weights = [self._heard(query, excluded) for query, excluded in asked]
-        names = [[*those, FALLBACK] for those in weights]
-        for number, answers in enumerate(ask_many([query for query, _ in asked], state, names)):
-            query, excluded = asked[number]
+        self, queries: Sequence[PartialQuery], rows: RowArray, state: RetrieverState
+    ) -> Iterator[_ScoredPool]:
+        """Score the pool of each query, `rows` included."""
+        weights = [
+            {name: weight for name, weight in self._weights_for(query).items() if name not in excluded}
+            for query, excluded in queries
+        ]
+        names = [[*of_query, FALLBACK] for of_query in weights]
+        for number, by_channel in enumerate(score_queries([query for query, _ in queries], state, names)):
+            query, excluded = queries[number]
             allowed = state.table.allowed(query.filter, query.exclude)
-            tops = tops_of(answers, allowed, self._depth(len(rows)))
-            responding = [name for name in weights[number] if name in answers] or [FALLBACK] * (
+            tops = top_rows(by_channel, allowed, self._depth(len(rows)))
+            responding = [name for name in weights[number] if name in by_channel] or [FALLBACK] * (
                 FALLBACK not in excluded
             )
-            pool, terms = self._terms(answers, tops, responding, weights[number], rows)
-            yield _Weighed(answers, tops, allowed, responding, pool, terms)
-
-    def _heard(self, query: Query, excluded: Collection[str]) -> dict[str, float]:
-        """Channel weights for this query, less the channels that have no say."""
-        return {name: weight for name, weight in self._weights_for(query).items() if name not in excluded}
-
-    def pool(self, query: Query) -> tuple[Pool, list[str], ItemRows]:
-        """What the weighted channels bring for a query, before it is weighed: to tune and to inspect.
-
-        The names of the channels that spoke are those of the pool's columns.
-        """
-        state = self._now.state
-        answers = ask(query, state, list(self.weights))
-        allowed = state.table.allowed(query.filter, query.exclude)
-        tops = tops_of(answers, allowed, self.config.depth)
-        return gather(answers, tops, list(answers)), list(answers), state.table
+            pool, terms = self._terms(by_channel, tops, responding, weights[number], rows)
+            yield _ScoredPool(by_channel, tops, allowed, responding, pool, terms)
 
     def _weights_for(self, query: Query) -> dict[str, float]:
-        """Channel weights for this query: a wish raises those of the channels that read it."""
+        """Return the channel weights; a wish raises those of the channels that read it."""
         if not query.wish.strip():
             return self.weights
         return self.weights | {
             name: max(weight, self.weights.get(name, 0.0))
             for name, weight in self.config.wish_weights.items()
-            if weight and name in self._now.state.channels
+            if weight and name in self._current.state.channels
         }
 
     def _best(
         self,
-        answers: Mapping[str, PooledAnswer],
+        by_channel: Mapping[str, PooledScores],
         tops: Mapping[str, RowArray],
         weights: Mapping[str, float],
         allowed: BoolArray,
         n: int,
-    ) -> _Chosen:
-        """The best `n` of the allowed items, filled up with the most met."""
-        responding = [name for name in weights if name in answers] or [FALLBACK]
-        pool, terms = self._terms(answers, tops, responding, weights)
+    ) -> _Selection:
+        """Select the best `n` of the allowed items, filled up with the most popular."""
+        responding = [name for name in weights if name in by_channel] or [FALLBACK]
+        pool, terms = self._terms(by_channel, tops, responding, weights)
         scores = terms.sum(axis=1).astype(np.float32)
         best = best_first(scores, n)
         sources = [responding[column] for column in np.argmax(terms[best], axis=1).tolist()]
-        left = allowed.copy()
-        left[pool.rows[best]] = False
-        extra = answers[FALLBACK].answer.top(n - len(best), left)
+        remaining = allowed.copy()
+        remaining[pool.rows[best]] = False
+        extra = by_channel[FALLBACK].scores.top(n - len(best), remaining)
         lowest = scores[best[-1]] if len(best) else np.float32(0)
-        return _Chosen(
+        return _Selection(
             np.concatenate([pool.rows[best], extra]),
             np.concatenate([scores[best], np.full(len(extra), lowest, dtype=np.float32)]),
             (*sources, *([FALLBACK] * len(extra))),
@@ -289,115 +305,120 @@ class HybridRetriever:
 
     def _terms(
         self,
-        answers: Mapping[str, PooledAnswer],
+        by_channel: Mapping[str, PooledScores],
         tops: Mapping[str, RowArray],
         responding: Sequence[str],
         weights: Mapping[str, float],
-        also: Sequence[int] | RowArray = (),
+        extra: Sequence[int] | RowArray = (),
     ) -> tuple[Pool, FloatArray]:
-        """The pool of the channels that spoke, and what each adds to a score, shape (r, channels)."""
-        pool = gather(answers, tops, responding, np.asarray(also, dtype=np.int64))
+        """Return the pool of the responding channels, and what each adds to the scores, (r, channels)."""
+        pool = build_pool(by_channel, tops, responding, np.asarray(extra, dtype=np.int64))
         weight = np.array([weights.get(name, 1.0) for name in responding], dtype=np.float32)
         if self.config.fusion == "rank":
             return pool, np.where(pool.ranks > 0, weight / (self.config.rrf_k + pool.ranks), 0.0)
         return pool, pool.features * weight
 
-    def _wanted(
+    def _quotas(
         self, query: Query, table: ItemRows, allowed: BoolArray, n: int
     ) -> list[tuple[BoolArray, int]]:
-        """Which items must be in the answer, and how many of them."""
+        """Return which rows must be among the candidates, and how many of them."""
         config = self.config
-        wanted = [
+        quotas = [
             (allowed & table.having(rule.attribute, rule.values), rule.n) for rule in query.filter.at_least
         ]
-        for share, known in ((config.long_tail_share, self._head), (config.new_item_share, self._counts)):
+        for share, common in ((config.long_tail_share, self._head), (config.new_item_share, self._counts)):
             if share > 0:
-                seldom = np.array([not known.get(item.id) for item in table.items], dtype=bool)
-                wanted.append((allowed & seldom, math.ceil(share * n)))
-        return wanted
+                rare = np.array([not common.get(item.id) for item in table.items], dtype=bool)
+                quotas.append((allowed & rare, math.ceil(share * n)))
+        return quotas
 
     def _candidates(
         self,
-        chosen: _Chosen,
-        answers: Mapping[str, PooledAnswer],
+        selection: _Selection,
+        by_channel: Mapping[str, PooledScores],
         tops: Mapping[str, RowArray],
         table: ItemRows,
         best: float,
     ) -> list[Candidate]:
-        depth = self._depth(len(chosen.rows))
+        depth = self._depth(len(selection.rows))
         ranks = {
             name: {row: rank for rank, row in enumerate(top.tolist(), start=1)} for name, top in tops.items()
         }
-        text = answers.get("text")
-        contributions = text.answer.contributions(chosen.rows) if text else [{} for _ in chosen.rows]
-        speaks = next((answers[name] for name in TOGETHER if name in answers), None)
-        co_consumed = speaks.answer.contributions(chosen.rows) if speaks else [{} for _ in chosen.rows]
+        item_item = next((name for name in ITEM_ITEM_CHANNELS if name in by_channel), "")
         candidates = []
-        for row, score, source, why, near in zip(
-            chosen.rows.tolist(),
-            chosen.scores.tolist(),
-            chosen.sources,
-            contributions,
-            co_consumed,
+        for row, score, source, contributions, strengths in zip(
+            selection.rows.tolist(),
+            selection.scores.tolist(),
+            selection.sources,
+            _contributions(by_channel.get("text"), selection.rows),
+            _contributions(by_channel.get(item_item), selection.rows),
             strict=True,
         ):
-            found = {name: of[row] for name, of in ranks.items() if row in of}
+            item = table.items[row]
+            found_by = {name: rank_of[row] for name, rank_of in ranks.items() if row in rank_of}
             candidates.append(
                 Candidate(
-                    item=table.items[row],
+                    item=item,
                     score=score,
                     source=source,
-                    channels={source: depth + 1} | found,
-                    contributions=why,
-                    co_consumed=self._strongest(near, table.items[row].id),
-                    popularity=self._popularity.get(table.items[row].id),
+                    channels={source: depth + 1} | found_by,
+                    contributions=contributions,
+                    co_consumed=self._co_consumed(strengths, item.id),
+                    popularity=self._percentiles.get(item.id),
                     lead=score - best,
                 )
             )
         return candidates
 
-    def _strongest(self, shares: Mapping[str, float], item_id: str) -> dict[str, float]:
-        """The largest positive shares, of all that is positive, that are borne out by counting."""
-        positive = {other: share for other, share in shares.items() if share > 0}
+    def _co_consumed(self, strengths: Mapping[str, float], item_id: str) -> dict[str, float]:
+        """Return the largest positive shares, of their total, that co-occurrence counts confirm."""
+        positive = {other: share for other, share in strengths.items() if share > 0}
         total = math.fsum(positive.values())
-        best = sorted(positive, key=lambda other: (-positive[other], other))
-        met = self._meetings
-        borne_out = (other for other in best if met is None or met.co_consumed(other, item_id))
-        return {other: positive[other] / total for other in itertools.islice(borne_out, TOGETHER_SHOWN)}
+        strongest = sorted(positive, key=lambda other: (-positive[other], other))
+        counts = self._cooccurrence_counts
+        confirmed = (other for other in strongest if counts is None or counts.co_consumed(other, item_id))
+        return {other: positive[other] / total for other in itertools.islice(confirmed, MAX_CO_CONSUMED)}
 
     def _depth(self, n: int) -> int:
         return max(self.config.depth, DEPTH_FACTOR * n)
 
 
-def _weighted(weights: Mapping[str, float], channels: Collection[str]) -> dict[str, float]:
-    """The channels with weight. Raises ConfigError if there is none, or no popularity channel."""
-    found = {name: weights[name] for name in channels if weights.get(name, 0) > 0}
-    if not found or FALLBACK not in channels:
+def _positive_weights(weights: Mapping[str, float], channels: Collection[str]) -> dict[str, float]:
+    """Return the channels with weight.
+
+    Raises:
+        ConfigError: There is none, or no popularity channel.
+    """
+    positive = {name: weights[name] for name in channels if weights.get(name, 0) > 0}
+    if not positive or FALLBACK not in channels:
         raise ConfigError(
             "no retrieval channel has any weight" if channels else "there is no retrieval channel",
             hint=f"give one of [retriever.weights] a value above 0; there are: {', '.join(channels)}",
         )
-    return found
+    return positive
 
 
-def _rows(table: ItemRows, item_ids: Sequence[str]) -> RowArray:
-    """The rows of those items that the table has."""
-    return np.array([table.row_of[one] for one in item_ids if one in table.row_of], np.int64)
+def _contributions(pooled: PooledScores | None, rows: RowArray) -> list[dict[str, float]]:
+    return pooled.scores.contributions(rows) if pooled else [{} for _ in rows]
 
 
-def _with(chosen: _Chosen, extra: _Chosen, kept: Collection[int]) -> _Chosen:
-    """`chosen`, its last items that nobody reserved replaced by `extra`.
+def _known_rows(table: ItemRows, item_ids: Sequence[str]) -> RowArray:
+    return np.array([table.row_of[item_id] for item_id in item_ids if item_id in table.row_of], np.int64)
 
-    The new ones take the last places, at a score no higher than the last before them.
+
+def _insert(selection: _Selection, extra: _Selection, reserved: Collection[int]) -> _Selection:
+    """Replace the last rows that are not reserved by `extra`.
+
+    The new rows come last, with scores no higher than the last before them.
     """
-    rows = chosen.rows.tolist()
-    replaceable = [place for place, row in enumerate(rows) if row not in kept]
-    gone = set(replaceable[max(0, len(replaceable) - len(extra.rows)) :])
-    stay = [place for place in range(len(rows)) if place not in gone]
-    room = len(gone)
-    ceiling = chosen.scores[stay[-1]] if stay else np.float32(np.inf)
-    return _Chosen(
-        np.concatenate([chosen.rows[stay], extra.rows[:room]]),
-        np.concatenate([chosen.scores[stay], np.minimum(extra.scores[:room], ceiling)]),
-        (*(chosen.sources[place] for place in stay), *extra.sources[:room]),
+    rows = selection.rows.tolist()
+    replaceable = [position for position, row in enumerate(rows) if row not in reserved]
+    replaced = set(replaceable[max(0, len(replaceable) - len(extra.rows)) :])
+    kept = [position for position in range(len(rows)) if position not in replaced]
+    n_new = len(replaced)
+    ceiling = selection.scores[kept[-1]] if kept else np.float32(np.inf)
+    return _Selection(
+        np.concatenate([selection.rows[kept], extra.rows[:n_new]]),
+        np.concatenate([selection.scores[kept], np.minimum(extra.scores[:n_new], ceiling)]),
+        (*(selection.sources[position] for position in kept), *extra.sources[:n_new]),
     )

@@ -1,4 +1,4 @@
-"""What the channels bring for one query, side by side and on one scale."""
+"""The pool: what the channels find for one query, on one scale."""
 
 from __future__ import annotations
 
@@ -7,60 +7,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval.base import ChannelAnswer, FloatArray, RowArray
-from retrieval.table import BoolArray
+from retrieval.arrays import BoolArray, FloatArray, RowArray
+from retrieval.base import ChannelScores
 
-_NONE: RowArray = np.zeros(0, dtype=np.int64)
+_NO_ROWS: RowArray = np.zeros(0, dtype=np.int64)
 _FLOOR = 1e-3  # "no evidence" on a log scale, as a share of the most that any item of the pool has
 
 
 @dataclass(frozen=True)
-class PooledAnswer:
-    """One channel's answer; `evidence_count` as in `Channel`."""
+class PooledScores:
+    """One channel's scores of one query."""
 
-    answer: ChannelAnswer
-    evidence_count: bool
+    scores: ChannelScores
+    evidence_count: bool  # as in `Channel`
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The union of what the channels found.
+    """The union of what the channels found."""
 
-    `rows` (r,) of the table, ascending; `features` (r, channels), each column the
-    channel's scores (their logarithm, if they are amounts), standardised over the
-    pool: mean 0, deviation 1, items it knows nothing of as low as its lowest;
-    `ranks` (r, channels), 1 = best, 0 where the channel did not find the item.
-    """
-
-    rows: RowArray
+    rows: RowArray  # (r,) of the table, ascending
     features: FloatArray
-    ranks: RowArray
+    """(r, channels): each channel's scores (their logarithm, if they are amounts of evidence),
+    standardised over the pool; items a channel does not know are as low as its lowest."""
+    ranks: RowArray  # (r, channels), 1 = best, 0 where the channel did not find the item
 
 
-def tops_of(answers: Mapping[str, PooledAnswer], allowed: BoolArray, depth: int) -> dict[str, RowArray]:
-    """The first `depth` allowed items of each channel, best first."""
-    return {name: asked.answer.top(depth, allowed) for name, asked in answers.items()}
+def top_rows(by_channel: Mapping[str, PooledScores], allowed: BoolArray, depth: int) -> dict[str, RowArray]:
+    """Return the first `depth` allowed rows of each channel, best first."""
+    return {name: pooled.scores.top(depth, allowed) for name, pooled in by_channel.items()}
 
 
-def gather(
-    answers: Mapping[str, PooledAnswer],
+def build_pool(
+    by_channel: Mapping[str, PooledScores],
     tops: Mapping[str, RowArray],
     names: Sequence[str],
-    also: RowArray = _NONE,
+    extra: RowArray = _NO_ROWS,
 ) -> Pool:
-    """What the named channels found, and the rows `also`, all scored by each of them."""
+    """Join what the named channels found and the rows `extra`, all scored by each of them."""
     found = [tops[name] for name in names]
-    rows = np.unique(np.concatenate([*found, also]))
+    rows = np.unique(np.concatenate([*found, extra]))
     features = np.zeros((len(rows), len(names)), dtype=np.float32)
     ranks = np.zeros((len(rows), len(names)), dtype=np.int64)
     for column, (name, top) in enumerate(zip(names, found, strict=True)):
-        asked = answers[name]
-        features[:, column] = _standardised(asked.answer.of(rows), asked.evidence_count)
+        pooled = by_channel[name]
+        features[:, column] = _standardise(pooled.scores.at(rows), pooled.evidence_count)
         ranks[np.searchsorted(rows, top), column] = np.arange(1, len(top) + 1)
     return Pool(rows, features, ranks)
 
 
-def _standardised(scores: FloatArray, evidence_count: bool) -> FloatArray:
+def _standardise(scores: FloatArray, evidence_count: bool) -> FloatArray:
+    """Scale the known scores to mean 0 and deviation 1."""
     known = ~np.isnan(scores)
     if not known.any():
         return np.zeros_like(scores)
@@ -68,10 +65,10 @@ def _standardised(scores: FloatArray, evidence_count: bool) -> FloatArray:
     if evidence_count:
         values = np.maximum(values, 0)
         values = np.log(values + max(_FLOOR * values.max(), np.finfo(np.float32).tiny))
-    spread = values.std()
-    if spread < 1e-9:
+    deviation = values.std()
+    if deviation < 1e-9:
         return np.zeros_like(scores)
-    values = (values - values.mean()) / spread
+    values = (values - values.mean()) / deviation
     standard = np.full(scores.shape, values.min(), dtype=np.float32)
     standard[known] = values
     return standard

@@ -1,42 +1,45 @@
-"""Channels asked about a moment of the catalogue."""
+"""The state that a request reads, and its channels' scores of queries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from retrieval.base import Channel, ChannelAnswer, Query
-from retrieval.pool import PooledAnswer
+from retrieval.base import Channel, ChannelScores, Query
+from retrieval.pool import PooledScores
 from retrieval.table import ItemRows
 
 
 @dataclass(frozen=True)
 class RetrieverState:
-    """What a request reads: a table of items and the channels that fit it. Never changes."""
+    """A table of items and the channels over it. Immutable."""
 
     table: ItemRows
     channels: Mapping[str, Channel]
 
 
-def ask(query: Query, state: RetrieverState, names: Sequence[str]) -> dict[str, PooledAnswer]:
-    """The answers of the named channels that have one."""
-    return ask_many([query], state, [names])[0]
+def score_query(query: Query, state: RetrieverState, names: Sequence[str]) -> dict[str, PooledScores]:
+    """Return the scores of those of the named channels that have any."""
+    return score_queries([query], state, [names])[0]
 
 
-def ask_many(
+def score_queries(
     queries: Sequence[Query], state: RetrieverState, names: Sequence[Sequence[str]]
-) -> list[dict[str, PooledAnswer]]:
-    """`ask` for many queries; a channel that answers several faster at once does."""
-    answers: list[dict[str, PooledAnswer]] = [{} for _ in queries]
-    for name in dict.fromkeys(name for those in names for name in those):
+) -> list[dict[str, PooledScores]]:
+    """Return for each query the scores of its named channels; a channel gets all its queries at once."""
+    by_query: list[dict[str, PooledScores]] = [{} for _ in queries]
+    for name in dict.fromkeys(name for of_query in names for name in of_query):
         if (channel := state.channels.get(name)) is None:
             continue
-        places = [place for place, those in enumerate(names) if name in those]
-        own = [queries[place] for place in places]
-        many: Callable[[list[Query], ItemRows], list[ChannelAnswer | None]] | None
-        many = getattr(channel, "ask_many", None)
-        found = many(own, state.table) if many else [channel.ask(query, state.table) for query in own]
-        for place, answer in zip(places, found, strict=True):
-            if answer is not None:
-                answers[place][name] = PooledAnswer(answer, channel.evidence_count)
-    return answers
+        positions = [position for position, of_query in enumerate(names) if name in of_query]
+        results = _score_many(channel, [queries[position] for position in positions], state.table)
+        for position, scores in zip(positions, results, strict=True):
+            if scores is not None:
+                by_query[position][name] = PooledScores(scores, channel.evidence_count)
+    return by_query
+
+
+def _score_many(channel: Channel, queries: list[Query], table: ItemRows) -> list[ChannelScores | None]:
+    score_many: Callable[[list[Query], ItemRows], list[ChannelScores | None]] | None
+    score_many = getattr(channel, "score_many", None)
+    return score_many(queries, table) if score_many else [channel.score(query, table) for query in queries]

@@ -1,4 +1,4 @@
-"""Options of retrieval: one typed config per channel, and how channels are joined.
+"""Options of retrieval: one config per channel, and how channels are fused.
 
 `[retriever]` in a `domain.toml`; unknown keys are errors.
 """
@@ -7,124 +7,107 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from recsys.types import StrictModel
 
 
-class Memory(StrictModel):
-    """How much of a history counts: each entry's weight, the newest having 1.
+class HistoryDecay(StrictModel):
+    """How much each entry of a history counts; the newest has weight 1."""
 
-    An entry weighs `item_decay` less for every entry after it, and `moment_decay`
-    less for every later moment (entries of one second are one moment: what was
-    typed in on one page has no order).
-    """
-
-    item_decay: float = Field(0.9, gt=0, le=1)
-    moment_decay: float = Field(0.8, gt=0, le=1)
-    length: int = Field(100, ge=1, description="entries looked back at")
-    disliked: float = Field(1.0, ge=0, le=1, description="weight of a disliked entry, a liked one has 1")
+    item_decay: float = Field(0.9, gt=0, le=1, description="factor per later entry")
+    moment_decay: float = Field(
+        0.8, gt=0, le=1, description="factor per later moment; entries of one second are one moment"
+    )
+    length: int = Field(100, ge=1, description="newest entries that are read")
+    disliked: float = Field(1.0, ge=0, le=1, description="factor of a disliked entry; a liked one has 1")
 
 
 class TextConfig(StrictModel):
-    """Nearest item texts to the history and the wish.
+    """Nearest item texts to the history and the wish."""
 
-    A wish takes `wish_weight` of the query, the history the rest; history weights
-    halve every `half_life` items back.
-    """
-
-    wish_weight: float = Field(0.7, ge=0, le=1)
-    half_life: float = Field(10.0, gt=0)
+    wish_weight: float = Field(0.7, ge=0, le=1, description="of the wish in the query; the rest is history")
+    half_life: float = Field(10.0, gt=0, description="entries after which a history weight halves")
 
 
 class TransitionConfig(StrictModel):
-    """Counts of what comes near what: 1 / distance ** power, up to `window` steps apart."""
+    """Counts of which items follow each other, weighted by 1 / distance ** power."""
 
-    window: int = Field(20, ge=1)
+    window: int = Field(20, ge=1, description="largest distance, in events")
     power: float = Field(1.0, ge=0)
-    backward: float = Field(1.0, ge=0, description="weight of steps back in time, those forward have 1")
+    backward: float = Field(1.0, ge=0, description="weight of steps back in time; steps forward have 1")
     row_power: float = Field(0.5, ge=0, description="normalises by how much follows the history item")
-    popularity_power: float = Field(0.3, ge=0, description="normalises by how often the candidate is met")
-    memory: Memory = Memory()
+    popularity_power: float = Field(0.3, ge=0, description="normalises by the candidate's interactions")
+    memory: HistoryDecay = HistoryDecay()
 
 
 class CooccurrenceConfig(StrictModel):
-    """Item-kNN: cosine of the sets of users, a busy user counting less."""
+    """Item-kNN: cosine of the items' sets of users, active users weighing less."""
 
     power: float = Field(0.5, ge=0, description="of both items' popularity; 0.5 is the cosine")
     user_power: float = Field(0.5, ge=0, description="of the length of a user's history")
-    memory: Memory = Memory(item_decay=0.8, moment_decay=1.0, length=1000)
+    memory: HistoryDecay = HistoryDecay(item_decay=0.8, moment_decay=1.0, length=1000)
 
 
 class EaseConfig(StrictModel):
     """EASE: the linear autoencoder with zero diagonal, in closed form."""
 
     l2: float = Field(500.0, gt=0)
-    max_items: int = Field(6000, ge=1, description="most met items that take part: time grows with its cube")
-    memory: Memory = Memory(item_decay=0.9, moment_decay=1.0, length=1000)
+    max_items: int = Field(6000, ge=1, description="most popular items fitted: time grows with the cube")
+    memory: HistoryDecay = HistoryDecay(item_decay=0.9, moment_decay=1.0, length=1000)
 
 
 class LinearConfig(StrictModel):
-    """Ridge regression of what comes next on the weighted history, in closed form."""
+    """Ridge regression of the next items on the weighted history, in closed form."""
 
     l2: float = Field(300.0, gt=0)
-    window: int = Field(30, ge=1, description="steps ahead that are predicted, weight 1 / distance")
+    window: int = Field(30, ge=1, description="events ahead that are predicted, weight 1 / distance")
     length: int = Field(50, ge=1, description="history entries of a training example")
     popularity_power: float = Field(0.3, ge=0)
-    max_items: int = Field(6000, ge=1, description="most met items that take part: time grows with its cube")
-    memory: Memory = Memory()
+    max_items: int = Field(6000, ge=1, description="most popular items fitted: time grows with the cube")
+    memory: HistoryDecay = HistoryDecay()
 
 
-class SequenceConfig(StrictModel):
-    """A next-item model and how it is trained.
+class GruConfig(StrictModel):
+    """A GRU that predicts the next item, and its training.
 
-    "lru" is linear in the history, "gru" a gated recurrent unit, "attention" causal
-    self-attention beside the linear path. `length` is how many of the last items of a
-    history are read, `batch` how many histories of that length make a step. `threads` of
-    the CPU train it: a step is so small that more than one stall each other as soon as
-    anything else wants the cores; they pay where items are many. Of a share of all users,
-    `validation_users`, the last event is held out; training stops when it has not become more
-    likely for `patience` epochs, and the best epoch is kept.
+    Training holds out the last event of some users and keeps the epoch under which these events
+    are likeliest.
 
     Hidasi et al.: Session-based recommendations with recurrent neural networks, ICLR 2016.
-    Kang and McAuley: Self-attentive sequential recommendation, ICDM 2018.
-    Orvieto et al.: Resurrecting recurrent neural networks for long sequences, ICML 2023.
-    Press et al.: Train short, test long: attention with linear biases, ICLR 2022.
     """
 
-    architecture: Literal["lru", "gru", "attention"] = "gru"
     dimension: int = Field(64, ge=2, le=1024, description="of an item embedding")
-    hidden: int = Field(128, ge=1, le=4096, description="state of the GRU, inner layer of attention")
+    hidden: int = Field(128, ge=1, le=4096, description="size of the GRU's state")
     layers: int = Field(1, ge=1, le=8)
-    heads: int = Field(4, ge=1, le=16)
     dropout: float = Field(0.2, ge=0, lt=1)
-    length: int = Field(100, ge=1, le=2000)
+    length: int = Field(100, ge=1, le=2000, description="newest items of a history that are read")
     epochs: int = Field(15, ge=0)
-    batch: int = Field(16, ge=1)
-    threads: int = Field(1, ge=1)
+    batch: int = Field(16, ge=1, description="histories of full length per step")
+    threads: int = Field(
+        1, ge=1, description="CPU threads of the training: more pay only with many items and idle cores"
+    )
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    patience: int = Field(5, ge=1, description="epochs without a better validation")
-    validation_users: float = Field(0.2, ge=0, le=1)
+    patience: int = Field(5, ge=1, description="epochs without a better validation before it stops")
+    validation_users: float = Field(
+        0.2, ge=0, le=1, description="share of users whose last event is held out"
+    )
     seed: int = Field(0, ge=0)
-
-    @model_validator(mode="after")
-    def _heads_share_the_dimension(self) -> SequenceConfig:
-        if self.architecture == "attention" and self.dimension % self.heads:
-            raise ValueError(f"dimension {self.dimension} is not a multiple of heads {self.heads}")
-        return self
 
 
 class PopularityConfig(StrictModel):
-    """How often items are met; `recent` halves the weight of an event every `half_life_days`."""
+    """Interactions per item: overall, recent, and per context."""
 
-    half_life_days: float = Field(30.0, gt=0)
-    smoothing: float = Field(50.0, gt=0, description="events at which a segment is half believed")
-    alike: str = Field("", description="attribute whose items share what a situation changes: category")
+    half_life_days: float = Field(30.0, gt=0, description="`recent`: age at which an event weighs half")
+    smoothing: float = Field(50.0, gt=0, description="`segment`: events at which its own counts weigh half")
+    alike: str = Field(
+        "", description="`segment`: attribute, such as category, whose items share what a context changes"
+    )
 
 
 class NearbyConfig(StrictModel):
-    """What distance and closed doors cost, in nats; None: as the events say."""
+    """What distance and closing hours cost, in nats; unset costs are fitted on the events."""
 
     per_km: float | None = Field(None, ge=0)
     closed: float | None = Field(None, ge=0)
@@ -138,14 +121,14 @@ Channel = Literal[
     "ease",
     "linear",
     "gru",
-    "attention",
-    "lru",
     "popularity",
     "recent",
     "segment",
     "nearby",
 ]
 
+WishChannel = Literal["text", "attributes"]
+"""Channels that read the wish."""
 
 DEFAULT_WEIGHTS: dict[Channel, float] = {
     "linear": 0.6,
@@ -156,34 +139,35 @@ DEFAULT_WEIGHTS: dict[Channel, float] = {
     "popularity": 0.05,
 }
 
+DEFAULT_WISH_WEIGHTS: dict[WishChannel, float] = {"text": 2.0, "attributes": 4.0}
+
 
 class RetrieverConfig(StrictModel):
-    """Which channels are asked and how their answers are joined.
+    """Which channels find candidates, and how their scores are fused."""
 
-    `fusion`: "weighted" adds each channel's standardised scores, times its weight;
-    "rank" is weighted reciprocal rank fusion. Weights are tuned on validation by
-    `recsys fit`, which writes them beside the fitted channels; those here hold until
-    then. A channel of weight 0 is not asked. `wish_weights` are the least that channels
-    which read a wish weigh where somebody says what they want.
-    """
-
-    weights: dict[Channel, float] = Field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
-    wish_weights: dict[Literal["text", "attributes"], Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: {"text": 2.0, "attributes": 4.0}  # type: ignore[arg-type]
+    weights: dict[Channel, float] = Field(
+        default_factory=lambda: dict(DEFAULT_WEIGHTS),
+        description="channel weights until `recsys fit` writes fitted ones; weight 0 leaves a channel out",
     )
-    fusion: Literal["weighted", "rank"] = "weighted"
+    wish_weights: dict[WishChannel, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: dict(DEFAULT_WISH_WEIGHTS),
+        description="least weights of these channels in a request with a wish",
+    )
+    fusion: Literal["weighted", "rank"] = Field(
+        "weighted", description="'weighted' sums standardised scores, 'rank' is reciprocal rank fusion"
+    )
     rrf_k: int = Field(60, ge=1, description="the constant of reciprocal rank fusion")
-    depth: int = Field(200, ge=1, description="items taken from each channel before joining")
-    long_tail_share: float = Field(0.0, ge=0, le=1, description="of the list, kept for seldom met items")
-    new_item_share: float = Field(0.0, ge=0, le=1, description="of the list, kept for items nobody met")
+    depth: int = Field(200, ge=1, description="items taken from each channel before fusion")
+    long_tail_share: float = Field(0.0, ge=0, le=1, description="of the list, reserved for unpopular items")
+    new_item_share: float = Field(
+        0.0, ge=0, le=1, description="of the list, reserved for items without interactions"
+    )
     text: TextConfig = TextConfig()
     transitions: TransitionConfig = TransitionConfig()
     cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
     ease: EaseConfig = EaseConfig()
     linear: LinearConfig = LinearConfig()
-    gru: SequenceConfig = SequenceConfig(architecture="gru")
-    attention: SequenceConfig = SequenceConfig(architecture="attention", dropout=0.3)
-    lru: SequenceConfig = SequenceConfig(architecture="lru")
+    gru: GruConfig = GruConfig()
     popularity: PopularityConfig = PopularityConfig()
     nearby: NearbyConfig = NearbyConfig()
 
@@ -194,11 +178,11 @@ class RetrieverConfig(StrictModel):
 
 
 class FittedWeights(StrictModel):
-    """What `recsys fit` found on validation: channel weights, and how well they did."""
+    """Channel weights that `recsys fit` fitted on validation, with their figures."""
 
     weights: dict[str, float]
     fitted_on: str = Field(description="hash of the events")
     users: int
     metrics: dict[str, dict[str, float]] = Field(
-        default_factory=dict, description="validation figures per channel and of the fusion"
+        default_factory=dict, description="validation figures of each channel and of the fusion"
     )

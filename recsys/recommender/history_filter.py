@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from recsys.types import HistoryEntry
 from retrieval import Channel
-from retrieval.channels.item_item import ItemItem
+from retrieval.channels.item_item import ItemItemChannel
 
 CHANNELS = ("ease", "linear", "transitions", "cooccurrence")  # the first that is fitted is used
 THRESHOLD = 2.0  # deviations
@@ -29,7 +29,7 @@ def without_noise(
     deviation. Nothing is removed with `threshold` 0 or without item-item channels, and items that the
     channel does not know stay.
     """
-    channel = next((c for name in CHANNELS if isinstance(c := channels.get(name), ItemItem)), None)
+    channel = next((c for name in CHANNELS if isinstance(c := channels.get(name), ItemItemChannel)), None)
     if not threshold or channel is None or len(history) < MIN_HISTORY:
         return history
     known, z = outlier_scores([entry.item.id for entry in history], channel)
@@ -41,7 +41,7 @@ def without_noise(
 
 
 def outlier_scores(
-    items: list[str], channel: ItemItem
+    items: list[str], channel: ItemItemChannel
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
     """Return whether the channel knows each item, and its z-score; both of shape (len(items),)."""
     rows = channel.rows(items)

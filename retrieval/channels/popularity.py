@@ -1,4 +1,4 @@
-"""What many met: overall, lately, and in situations like this one."""
+"""Popular items: overall, recently, and in the context of the request."""
 
 from __future__ import annotations
 
@@ -7,40 +7,35 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from recsys.config.retrieval import PopularityConfig
 from recsys.data.dataset import EventLog
 from recsys.types import Context, Interaction, Item
-from retrieval.base import DenseAnswer, Fixed, FloatArray, Query, scatter
+from retrieval.arrays import DoubleArray, FloatArray
+from retrieval.base import DenseScores, Query, StaticChannel, scatter
 from retrieval.table import ItemRows
 
 SECONDS_A_DAY = 86_400.0
-Amounts = npt.NDArray[np.float64]
-HEAD = 0.8  # the most met items that hold this share of all events; the others are the long tail
-CLOCK = "time"  # the fact "21:07": the part of day says it more usefully
+HEAD_SHARE = 0.8  # the most popular items with this share of all events; the others are the long tail
+CLOCK = "time"  # the fact "21:07"; the part of day generalises better
 
 
 @dataclass(frozen=True)
-class Popularity:
-    """Items by how often they were met; the same answer for everyone, and always one.
+class PopularityChannel:
+    """Scores items by their number of interactions, the same for every query."""
 
-    `counts` is the (weighted) number of events per item id; an item that is not in it
-    counts as never met.
-    """
-
-    counts: Mapping[str, float]
+    counts: Mapping[str, float]  # (weighted) events per item id; other items have none
     evidence_count: bool = True
 
-    def ask(self, query: Query, table: ItemRows) -> DenseAnswer:
-        """The counts."""
-        return DenseAnswer(np.nan_to_num(scatter(table, self._items, self._amounts), copy=False))
+    def score(self, query: Query, table: ItemRows) -> DenseScores:
+        """Return the counts."""
+        return DenseScores(np.nan_to_num(scatter(table, self._items, self._amounts), copy=False))
 
-    def updated(self, changed: Sequence[Item], removed: Collection[str]) -> Popularity:
-        """A deleted item takes its count with it."""
+    def updated(self, changed: Sequence[Item], removed: Collection[str]) -> PopularityChannel:
+        """Return the channel without the counts of deleted items."""
         if self.counts.keys().isdisjoint(removed):
             return self
-        return Popularity({item: count for item, count in self.counts.items() if item not in removed})
+        return PopularityChannel({item: count for item, count in self.counts.items() if item not in removed})
 
     @cached_property
     def _items(self) -> tuple[str, ...]:
@@ -51,61 +46,96 @@ class Popularity:
         return np.array(list(self.counts.values()), dtype=np.float32)
 
 
-def overall(log: EventLog) -> Popularity:
-    """Events per item."""
-    return Popularity(dict(zip(log.items, log.counts.astype(float).tolist(), strict=True)))
+@dataclass(frozen=True)
+class SegmentPopularityChannel(StaticChannel):
+    """Scores items by log p(item | context): naive Bayes over the facts of the context.
+
+    A fact ("part of day: morning", "place: Springfield") adds log p(item | fact) - log p(item).
+    """
+
+    items: tuple[str, ...]
+    base: FloatArray  # (items,): log p(item)
+    facts: Mapping[tuple[str, str], int]  # row of each fact in `lift`
+    lift: FloatArray  # (facts, items): what each fact adds
+    evidence_count: bool = False
+
+    def score(self, query: Query, table: ItemRows) -> DenseScores | None:
+        """Return log p(item | context) up to a constant; None if no fact of the context is known."""
+        rows = [
+            row for fact in query.context.facts.items() if (row := self.facts.get(_folded(fact))) is not None
+        ]
+        if not rows:
+            return None
+        return DenseScores(scatter(table, self.items, self.base + self.lift[rows].sum(axis=0)))
 
 
-def recent(log: EventLog, config: PopularityConfig) -> Popularity | None:
-    """Events per item, each weighing half for every `half_life_days` before the newest; None without times."""
+def fit_popularity(log: EventLog) -> PopularityChannel:
+    """Count events per item."""
+    return PopularityChannel(dict(zip(log.items, log.counts.astype(float).tolist(), strict=True)))
+
+
+def fit_recent_popularity(log: EventLog, config: PopularityConfig) -> PopularityChannel | None:
+    """Count events per item, halved per `half_life_days` before the newest; None without times."""
     known = ~np.isnan(log.time)
     if not known.any():
         return None
     age = (np.nanmax(log.time) - log.time[known]) / SECONDS_A_DAY
     weights = np.exp2(-age / config.half_life_days)
     counts = np.bincount(log.item[known], weights=weights, minlength=len(log.items))
-    return Popularity(dict(zip(log.items, counts.tolist(), strict=True)))
+    return PopularityChannel(dict(zip(log.items, counts.tolist(), strict=True)))
 
 
-@dataclass(frozen=True)
-class SegmentPopularity(Fixed):
-    """Popularity in the situation of the request: log p(item) plus what each fact of the context changes.
-
-    Naive Bayes over facts ("part of day: morning", "place: Springfield"): a fact adds
-    log p(item | fact) - log p(item), the first shrunk by `smoothing` events towards the
-    second or, where items are alike in an attribute, towards what the fact changes for
-    all that share its value. `lift` holds these terms, shape (facts, items).
-    """
-
-    items: tuple[str, ...]
-    base: FloatArray
-    facts: Mapping[tuple[str, str], int]
-    lift: FloatArray
-    evidence_count: bool = False
-
-    def ask(self, query: Query, table: ItemRows) -> DenseAnswer | None:
-        """log p(item | context) up to a constant; None if no fact of the context was ever seen."""
-        rows = [
-            row for fact in query.context.facts.items() if (row := self.facts.get(_folded(fact))) is not None
-        ]
-        if not rows:
-            return None
-        return DenseAnswer(scatter(table, self.items, self.base + self.lift[rows].sum(axis=0)))
-
-
-def by_segment(
+def fit_segment_popularity(
     events: Iterable[tuple[Interaction, Context]],
     items: Sequence[str],
     config: PopularityConfig,
     kinds: Mapping[str, str] | None = None,
-) -> SegmentPopularity | None:
-    """Fit on events, each with the situation it happened in; None if no event has one.
+) -> SegmentPopularityChannel | None:
+    """Fit p(item | fact) on events with their contexts; None if no event has a fact.
 
-    `kinds` is the kind of each item id, for items that are alike.
+    p(item | fact) is shrunk by `config.smoothing` events towards p(item) or, with `kinds`,
+    towards what the fact changes for all items of a kind.
+
+    Args:
+        events: Interactions, each with the context it happened in.
+        items: Ids of the items.
+        config: Smoothing.
+        kinds: The kind of each item id.
     """
+    total, by_fact = _count_facts(events, items)
+    if not by_fact:
+        return None
+    share = (total + 0.5) / (total.sum() + 0.5 * len(items))  # half an event for items without any
+    names = [(kinds or {}).get(item, item if kinds else "") for item in items]
+    kind = np.unique(names, return_inverse=True)[1]
+    share_of_kind = np.bincount(kind, weights=share)
+
+    def prior(counts: DoubleArray) -> DoubleArray:
+        """Return p(item | fact) if the fact changed all items of a kind alike."""
+        smoothed = np.bincount(kind, weights=counts) + config.smoothing * share_of_kind
+        shared: DoubleArray = share * (smoothed / (counts.sum() + config.smoothing) / share_of_kind)[kind]
+        return shared
+
+    lift = [
+        np.log((counts + config.smoothing * prior(counts)) / (counts.sum() + config.smoothing))
+        - np.log(share)
+        for counts in by_fact.values()
+    ]
+    return SegmentPopularityChannel(
+        items=tuple(items),
+        base=np.log(share).astype(np.float32),
+        facts={fact: row for row, fact in enumerate(by_fact)},
+        lift=np.array(lift, dtype=np.float32),
+    )
+
+
+def _count_facts(
+    events: Iterable[tuple[Interaction, Context]], items: Sequence[str]
+) -> tuple[DoubleArray, dict[tuple[str, str], DoubleArray]]:
+    """Count the events of each item (items,), in all and per fact."""
     column = {item_id: number for number, item_id in enumerate(items)}
-    counts: dict[tuple[str, str], Amounts] = {}
     total = np.zeros(len(items))
+    by_fact: dict[tuple[str, str], DoubleArray] = {}
     for event, context in events:
         if event.item_id not in column:
             continue
@@ -113,51 +143,31 @@ def by_segment(
         for fact in context.facts.items():
             if fact[0] == CLOCK:
                 continue
-            row = counts.setdefault(_folded(fact), np.zeros(len(items)))
-            row[column[event.item_id]] += 1
-    if not counts:
-        return None
-    share = (total + 0.5) / (total.sum() + 0.5 * len(items))  # half an event for items nobody met
-    names = [(kinds or {}).get(item, item if kinds else "") for item in items]
-    kind = np.unique(names, return_inverse=True)[1]
-    of_kind = np.bincount(kind, weights=share)
-
-    def alike(row: Amounts) -> Amounts:
-        """p(item | fact) if it changed all items of a kind alike."""
-        met = np.bincount(kind, weights=row) + config.smoothing * of_kind
-        shared: Amounts = share * (met / (row.sum() + config.smoothing) / of_kind)[kind]
-        return shared
-
-    lift = [
-        np.log((row + config.smoothing * alike(row)) / (row.sum() + config.smoothing)) - np.log(share)
-        for row in counts.values()
-    ]
-    return SegmentPopularity(
-        items=tuple(items),
-        base=np.log(share).astype(np.float32),
-        facts={fact: number for number, fact in enumerate(counts)},
-        lift=np.array(lift, dtype=np.float32),
-    )
+            counts = by_fact.setdefault(_folded(fact), np.zeros(len(items)))
+            counts[column[event.item_id]] += 1
+    return total, by_fact
 
 
 def _folded(fact: tuple[str, str]) -> tuple[str, str]:
     return fact[0].casefold(), fact[1].casefold()
 
 
-def percentiles(counts: Mapping[str, float]) -> dict[str, float]:
-    """For each item that was met, the share of those items that were met less often."""
-    met = {item_id: count for item_id, count in counts.items() if count > 0}
-    ordered = np.sort(np.fromiter(met.values(), dtype=np.float64, count=len(met)))
-    return {item_id: float(np.searchsorted(ordered, count)) / len(ordered) for item_id, count in met.items()}
+def popularity_percentiles(counts: Mapping[str, float]) -> dict[str, float]:
+    """Return for each item with events the share of such items that have fewer."""
+    positive = {item_id: count for item_id, count in counts.items() if count > 0}
+    ordered = np.sort(np.fromiter(positive.values(), dtype=np.float64, count=len(positive)))
+    return {
+        item_id: float(np.searchsorted(ordered, count)) / len(ordered) for item_id, count in positive.items()
+    }
 
 
-def head(counts: Mapping[str, float]) -> dict[str, float]:
-    """The most met items that together hold `HEAD` of all events, with their counts."""
-    found: dict[str, float] = {}
-    left = HEAD * sum(counts.values())
+def popular_head(counts: Mapping[str, float]) -> dict[str, float]:
+    """Return the fewest most popular items with `HEAD_SHARE` of all events, and their counts."""
+    head: dict[str, float] = {}
+    remaining = HEAD_SHARE * sum(counts.values())
     for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
-        if left <= 0:
+        if remaining <= 0:
             break
-        found[item_id] = count
-        left -= count
-    return found
+        head[item_id] = count
+        remaining -= count
+    return head

@@ -1,4 +1,4 @@
-"""Items whose text agrees with what a person liked and asks for."""
+"""Items whose text is similar to the history and the wish."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 
 from recsys.config.retrieval import TextConfig
 from recsys.types import HistoryEntry, Item
-from retrieval.base import Query, RowArray
-from retrieval.embedding import Embedder, FloatArray, item_text
-from retrieval.table import BoolArray, ItemRows
+from retrieval.arrays import BoolArray, FloatArray, RowArray
+from retrieval.base import Query
+from retrieval.embedding import Embedder, item_text
+from retrieval.table import ItemRows
 from retrieval.text_index.index import TextIndex
 
 UNKNOWN_WEIGHT = 0.5
-"""Weight of a history item that nobody said they liked, where a liked one has 1."""
+"""Weight of a history item without a known preference; a liked one has 1."""
 
 DISLIKE_WEIGHT = 0.25
-"""Length of the disliked centroid, where the liked one has 1."""
+"""Length of the disliked centroid; the liked one has 1."""
 
 MEMORY_HALF_LIVES = 10
 """Entries older than this would weigh under a thousandth, and are left out."""
@@ -29,42 +30,43 @@ _TINY = 1e-6
 
 @dataclass(frozen=True)
 class _WeightedHistory:
-    """Distinct history items with their signed weights: ids (h), vectors (h, d), weights (h,)."""
+    """Distinct history items with signed weights."""
 
     ids: tuple[str, ...]
-    vectors: FloatArray
-    weights: FloatArray
+    vectors: FloatArray  # (h, d)
+    weights: FloatArray  # (h,)
 
 
 @dataclass(frozen=True)
-class TextAnswer:
-    """Cosines of the items to one query vector (d,)."""
+class TextScores:
+    """Cosines of the items to one query vector."""
 
     index: TextIndex
     table: ItemRows
-    vector: FloatArray
-    history: _WeightedHistory | None
+    vector: FloatArray  # (d,), the query
+    history: _WeightedHistory | None  # its part of the query
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
-        """Rows of the nearest `n`, best first, found by the index with the filter inside."""
-        of_index = self.table.columns(self.index.ids)  # row of the table -> row of the index
-        rows = np.flatnonzero(allowed & (of_index >= 0))
+        """Search the index, with the filter inside, for the nearest `n` rows, best first."""
+        index_row = self.table.positions_in(self.index.ids)
+        rows = np.flatnonzero(allowed & (index_row >= 0))
         searchable = np.zeros(len(self.index.ids), dtype=bool)
-        searchable[of_index[rows]] = True
+        searchable[index_row[rows]] = True
         ids, _ = self.index.search(self.vector, n, allowed=searchable)
         return np.array([self.table.row_of[item_id] for item_id in ids], dtype=np.int64)
 
-    def of(self, rows: RowArray) -> FloatArray:
+    def at(self, rows: RowArray) -> FloatArray:
+        """Return cosines, (len(rows),); NaN for items that are not in the index."""
         scores = np.full(len(rows), np.nan, dtype=np.float32)
         known = self._known(rows)
         scores[known] = self._vectors(rows[known]) @ self.vector
         return scores
 
     def contributions(self, rows: RowArray) -> list[dict[str, float]]:
-        """Each history item's exact share of the score.
+        """Return each history item's exact share of the score, negative ones included.
 
-        The score is a dot product with a weighted sum, so the shares of all history
-        items and of the wish add up to it. Negative shares are those that spoke against.
+        The score is a dot product with a weighted sum, so the shares of all history items and
+        of the wish add up to it.
         """
         shares: list[dict[str, float]] = [{} for _ in rows]
         known = np.flatnonzero(self._known(rows))
@@ -76,27 +78,25 @@ class TextAnswer:
         return shares
 
     def _known(self, rows: RowArray) -> BoolArray:
-        return self.table.columns(self.index.ids)[rows] >= 0
+        return self.table.positions_in(self.index.ids)[rows] >= 0
 
     def _vectors(self, rows: RowArray) -> FloatArray:
-        return self.index.at(self.table.columns(self.index.ids)[rows])
+        return self.index.vectors_at(self.table.positions_in(self.index.ids)[rows])
 
 
 @dataclass(frozen=True)
 class TextChannel:
-    """Searches the text index with a vector made of history and wish.
+    """Searches the text index with a vector of history and wish.
 
-    The query is Rocchio's: the wish, plus the centroid of the liked history, less a
-    quarter of the centroid of the disliked history, each of length 1 before they
-    are mixed, `config.wish_weight` for the wish and the rest for the history. In a
-    centroid an entry weighs `0.5 ** (age / config.half_life)`, age 0 being the
-    newest; an entry of unknown liking counts as mildly liked. Dislikes alone give no
-    direction to search in. A score is the cosine of query and item, -1 to 1.
+    The query is Rocchio's: the wish, plus the centroid of the liked history, less a quarter of the
+    centroid of the disliked history, each scaled to length 1, weighted `config.wish_weight` for the
+    wish and the rest for the history. In a centroid an entry weighs `0.5 ** (age / config.half_life)`,
+    the newest having age 0; an entry without a known preference counts as mildly liked. Dislikes
+    alone give no direction to search in. A score is the cosine of query and item, -1 to 1.
 
-    An item of the history that is not in the index is embedded for the request.
+    A history item that is not in the index is embedded for the request.
 
-    Rocchio: Relevance feedback in information retrieval, in The SMART Retrieval
-    System, 1971.
+    Rocchio: Relevance feedback in information retrieval, in The SMART Retrieval System, 1971.
     """
 
     index: TextIndex
@@ -104,20 +104,20 @@ class TextChannel:
     config: TextConfig
     evidence_count: bool = False
 
-    def ask(self, query: Query, table: ItemRows) -> TextAnswer | None:
-        """The items nearest to history and wish; None if there is neither."""
+    def score(self, query: Query, table: ItemRows) -> TextScores | None:
+        """Score items by nearness to history and wish; None if there is neither."""
         vector, history = self._query_vector(query)
-        return None if vector is None else TextAnswer(self.index, table, vector, history)
+        return None if vector is None else TextScores(self.index, table, vector, history)
 
     def updated(self, changed: Sequence[Item], removed: Collection[str]) -> TextChannel:
-        """The channel over an index with these changes: only the changed items are embedded."""
+        """Return the channel over an index with these changes; only changed items are embedded."""
         index = self.index.without([item_id for item_id in removed if item_id in self.index])
         return dataclasses.replace(self, index=index.with_items(changed, self.embedder) if changed else index)
 
     def _query_vector(self, query: Query) -> tuple[FloatArray | None, _WeightedHistory | None]:
-        """The unit query vector (d,), and the history scaled to its part in it.
+        """Return the unit query vector (d,), and the history scaled to its part of it.
 
-        The history part of the vector is `history.weights @ history.vectors`.
+        The history's part of the vector is `history.weights @ history.vectors`.
         """
         wish = query.wish.strip() if self.config.wish_weight > 0 else ""
         history = self._weighted_history(query.history, alone=not wish)
@@ -134,7 +134,7 @@ class TextChannel:
         return vector / np.float32(norm), history
 
     def _weighted_history(self, entries: Sequence[HistoryEntry], *, alone: bool) -> _WeightedHistory | None:
-        """History with the weights it has beside a wish, or alone; None if it says nothing."""
+        """Weigh the history for a query with a wish, or of the history `alone`; None without direction."""
         scale = 1.0 if alone else 1.0 - self.config.wish_weight
         half_life = self.config.half_life
         oldest = int(min(MEMORY_HALF_LIVES * half_life, len(entries)))
@@ -158,7 +158,7 @@ class TextChannel:
         return _WeightedHistory(ids, vectors, np.float32(scale) * (positive - DISLIKE_WEIGHT * negative))
 
     def _vectors_of(self, items: dict[str, Item]) -> FloatArray:
-        """Array (len(items), d), from the index where it has them."""
+        """Return vectors (len(items), d), from the index where it has them."""
         vectors = np.empty((len(items), self.index.dimension), dtype=np.float32)
         known = np.array([item_id in self.index for item_id in items])
         if known.any():
@@ -170,7 +170,7 @@ class TextChannel:
 
 
 def _unit_weights(ids: Sequence[str], vectors: FloatArray, weights: dict[str, float]) -> FloatArray:
-    """Weights (h,) scaled so that the weighted sum of `vectors` has length 1; zeros if it has none."""
+    """Scale weights (h,) so that the weighted sum of `vectors` has length 1; zeros if it has none."""
     row = np.array([weights.get(item_id, 0.0) for item_id in ids], dtype=np.float32)
     norm = float(np.linalg.norm(row @ vectors))
     return row / np.float32(norm) if norm > _TINY else np.zeros_like(row)

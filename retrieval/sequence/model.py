@@ -1,7 +1,6 @@
-"""Next-item models: how likely each item comes next, given what came before.
+"""The next-item model: scores the next item of a history, is saved and loaded.
 
-`train` (in `retrieval.sequence.training`) makes a model from events; this module is what
-a request needs: it scores a history, saves a model and opens it again.
+`retrieval.sequence.training.train` makes one from events.
 """
 
 from __future__ import annotations
@@ -14,61 +13,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from recsys.config.retrieval import SequenceConfig
-from recsys.data.dataset import DoubleArray, FloatArray
+from recsys.config.retrieval import GruConfig
 from recsys.errors import RequestError
+from recsys.types import StrictModel
 from retrieval import artefacts
+from retrieval.arrays import DoubleArray, FloatArray, RowArray
 
 if TYPE_CHECKING:
     from retrieval.sequence.network import Network
 
-__all__ = ["SequenceConfig", "SequenceModel", "Training"]
-
 Times = Sequence[float] | DoubleArray
 
-KIND = "sequence model 1"
-"""Change it when the network changes: models saved before are trained again."""
+KIND = "sequence model 2"
+"""Change it when the network or its options change: models saved before are trained again."""
 
 BATCH = 256
-"""Histories that go through the network at a time."""
+"""Histories per pass of the network."""
 
 TAIL = 32
-"""Histories that differ from the longest in so many of their last items at most go through it together."""
+"""Histories that share all but so many of their last items with the longest are read with it."""
 
 
-class Training(BaseModel):
-    """How a model came to be: `fitted_on` is the hash of its events, `seconds` what it took.
+class TrainingRecord(StrictModel):
+    """How a model was trained."""
 
-    `validation` holds figures on the events held out of the training: "nll" is their mean
-    negative log-probability in nats, "hit@10" the share of them among the ten most likely.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    config: SequenceConfig
-    fitted_on: str
-    epochs: int
+    config: GruConfig
+    fitted_on: str  # hash of the events
+    epochs: int  # after which its weights were kept
     seconds: float
     validation: dict[str, float]
+    """Figures on the held-out events: "nll", their mean negative log-probability in nats, and
+    "hit@10", the share of them among the ten likeliest."""
 
 
 class SequenceModel:
-    """A trained next-item model. It never changes and may be shared between threads.
+    """A trained next-item model. Immutable, may be shared between threads.
 
-    `items` (i,) are the ids it knows: those with at least one event in its training.
+    `items` (i,) are the ids it knows: those with at least one training event.
     """
 
-    def __init__(self, items: Sequence[str], weights: Mapping[str, FloatArray], training: Training) -> None:
+    def __init__(
+        self, items: Sequence[str], weights: Mapping[str, FloatArray], training: TrainingRecord
+    ) -> None:
         self.items = tuple(items)
         self.weights = dict(weights)
         self.training = training
         self._row_of = {item_id: row for row, item_id in enumerate(self.items)}
 
     @property
-    def config(self) -> SequenceConfig:
+    def config(self) -> GruConfig:
+        """Options it was trained with."""
         return self.training.config
 
     @property
@@ -78,14 +74,18 @@ class SequenceModel:
 
     @cached_property
     def item_vectors(self) -> FloatArray:
-        """Shape (i, d + 1): its inner product with a user vector is log-probability plus a constant."""
+        """Shape (i, d + 1): the product with a user vector is log-probability plus a constant."""
         return np.column_stack([self.weights["outputs.weight"], self.weights["outputs.bias"]])
 
     def user_vector(self, history: Sequence[str], times: Times | None = None) -> FloatArray | None:
-        """Shape (d + 1,), the last value 1; None if no item of the history is known.
+        """Return the user vector, (d + 1,), its last value 1; None if no item of the history is known.
 
-        `history` holds item ids, oldest first, `times` their seconds since 1970, NaN
-        where unknown. Raises RequestError if they differ in number.
+        Args:
+            history: Item ids, oldest first.
+            times: Their seconds since 1970, NaN where unknown.
+
+        Raises:
+            RequestError: History and times differ in number.
         """
         vector = self.user_vectors([history], None if times is None else [times])[0]
         return None if np.isnan(vector).any() else vector
@@ -93,28 +93,27 @@ class SequenceModel:
     def user_vectors(
         self, histories: Sequence[Sequence[str]], times: Sequence[Times] | None = None
     ) -> FloatArray:
-        """Shape (n, d + 1); a row is NaN where `user_vector` would be None."""
-        if times is not None and [len(one) for one in times] != [len(one) for one in histories]:
+        """Return `user_vector` of each history, (n, d + 1); a row is NaN where that is None."""
+        if times is not None and list(map(len, times)) != list(map(len, histories)):
             raise RequestError(
-                "a history and its times differ in number", hint="give NaN where one is unknown"
+                "a history and its times differ in number", hint="give NaN where a time is unknown"
             )
         vectors = np.full((len(histories), self.config.dimension + 1), np.nan, dtype=np.float32)
-        read = [
+        known = [
             self._known(history, None if times is None else times[number])
             for number, history in enumerate(histories)
         ]
-        some = sorted((n for n, (rows, _) in enumerate(read) if len(rows)), key=lambda n: len(read[n][0]))
-        for group in _alike(some, [rows for rows, _ in read]):
+        for group in _group_by_beginning([rows for rows, _ in known]):
             for first in range(0, len(group), BATCH):
-                chosen = group[first : first + BATCH]
-                vectors[chosen, :-1] = self._states([read[n] for n in chosen])
-                vectors[chosen, -1] = 1.0
+                batch = group[first : first + BATCH]
+                vectors[batch, :-1] = self._states([known[n] for n in batch])
+                vectors[batch, -1] = 1.0
         return vectors
 
     def score(self, history: Sequence[str], times: Times | None = None) -> FloatArray | None:
-        """Log-probabilities of what comes next, nats, shape (i,); None if no item of the history is known.
+        """Return the log-probabilities of the next item, nats, (i,), items of the history included.
 
-        The items of the history have theirs too. Raises as `user_vector` does.
+        None if no item of the history is known. Raises as `user_vector` does.
         """
         vector = self.user_vector(history, times)
         return None if vector is None else _log_softmax(self.item_vectors @ vector)
@@ -122,24 +121,29 @@ class SequenceModel:
     def score_batch(
         self, histories: Sequence[Sequence[str]], times: Sequence[Times] | None = None
     ) -> FloatArray:
-        """Log-probabilities, shape (n, i); a row is NaN where `score` would be None."""
+        """Return `score` of each history, (n, i); a row is NaN where that is None."""
         return _log_softmax(self.user_vectors(histories, times) @ self.item_vectors.T)
 
     def save(self, folder: Path) -> None:
-        """Write it to `folder`, in the place of whatever is there. Raises OSError."""
+        """Write to `folder`, replacing what is there.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         ids = json.dumps(self.items).encode()
         facts = {"training": self.training.model_dump(), "items_sha256": hashlib.sha256(ids).hexdigest()}
         artefacts.save(folder, KIND, {**self.weights, "ids": np.frombuffer(ids, dtype=np.uint8)}, facts)
 
     @classmethod
     def load(cls, folder: Path) -> SequenceModel:
-        """A saved model. Raises IndexDamaged, saying why, if it cannot be used as it is.
+        """Read a saved model; `fitted_on` and `config` tell whether it is the wanted one.
 
-        Whether it is the one that is wanted, `fitted_on` and `config` tell.
+        Raises:
+            IndexDamaged: It cannot be used; the message says why.
         """
         weights, facts = artefacts.load(folder, KIND, {})
         try:
-            training = Training.model_validate(facts.get("training"))
+            training = TrainingRecord.model_validate(facts.get("training"))
             ids = weights.pop("ids").tobytes()
             items = json.loads(ids)
         except (KeyError, ValidationError, ValueError) as error:
@@ -147,40 +151,38 @@ class SequenceModel:
         if hashlib.sha256(ids).hexdigest() != facts.get("items_sha256"):
             raise artefacts.damaged(folder, "items are not those the manifest names")
         expected = _shapes(training.config, len(items))
-        found = {name: values.shape for name, values in weights.items()}
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                reason = f"weights '{name}' have shape {found.get(name)}, not {expected.get(name)}"
+        actual = {name: values.shape for name, values in weights.items()}
+        for name in sorted(expected.keys() | actual.keys()):
+            if expected.get(name) != actual.get(name):
+                reason = f"weights '{name}' have shape {actual.get(name)}, not {expected.get(name)}"
                 raise artefacts.damaged(folder, reason)
             if weights[name].dtype != np.float32:
                 raise artefacts.damaged(folder, f"weights '{name}' are not of 32 bits")
         return cls(items, weights, training)
 
-    def _known(
-        self, history: Sequence[str], times: Times | None
-    ) -> tuple[npt.NDArray[np.int64], DoubleArray]:
-        """Rows and times of the last known items."""
+    def _known(self, history: Sequence[str], times: Times | None) -> tuple[RowArray, DoubleArray]:
+        """Return rows and times of the last known items."""
         seconds = np.full(len(history), np.nan) if times is None else np.asarray(times, dtype=np.float64)
         rows = np.array([self._row_of.get(item_id, -1) for item_id in history], dtype=np.int64)
         kept = np.flatnonzero(rows >= 0)[-self.config.length :]
         return rows[kept], seconds[kept]
 
-    def _states(self, read: Sequence[tuple[npt.NDArray[np.int64], DoubleArray]]) -> FloatArray:
-        """What the network says after the last item of each history, shape (n, d)."""
+    def _states(self, histories: Sequence[tuple[RowArray, DoubleArray]]) -> FloatArray:
+        """Return the state after the last item of each history, (n, d)."""
         import torch
 
         from retrieval.sequence.network import states
 
-        length = max(len(rows) for rows, _ in read)
-        items = np.full((len(read), length), -1, dtype=np.int64)
-        times = np.full((len(read), length), np.nan)
-        for number, (rows, seconds) in enumerate(read):
+        length = max(len(rows) for rows, _ in histories)
+        items = np.full((len(histories), length), -1, dtype=np.int64)
+        times = np.full((len(histories), length), np.nan)
+        for number, (rows, seconds) in enumerate(histories):
             items[number, : len(rows)] = rows
             times[number, : len(rows)] = seconds
-        last = torch.tensor([len(rows) - 1 for rows, _ in read])
+        last = torch.tensor([len(rows) - 1 for rows, _ in histories])
         with torch.inference_mode():
             after = states(self._network, self.config, torch.from_numpy(items), torch.from_numpy(times))
-            chosen: FloatArray = after[torch.arange(len(read)), last].numpy()
+            chosen: FloatArray = after[torch.arange(len(histories)), last].numpy()
         return chosen
 
     @cached_property
@@ -194,22 +196,23 @@ class SequenceModel:
         return network.eval()
 
 
-def _alike(some: Sequence[int], rows: Sequence[npt.NDArray[np.int64]]) -> list[list[int]]:
-    """Those that differ from the longest, which is the last, near their ends alone, and the others.
+def _group_by_beginning(rows: Sequence[RowArray]) -> list[list[int]]:
+    """Group non-empty histories: those that begin as the longest does, and the others; shortest first.
 
-    So it is where one history is asked about without some of its newest items: a recurrent
-    network reads their common beginning once.
+    An ablation asks about one history without some of its newest items; the network then reads
+    their shared beginning once.
     """
-    if not some:
+    known = sorted((n for n, history in enumerate(rows) if len(history)), key=lambda n: len(rows[n]))
+    if not known:
         return []
-    longest = rows[some[-1]]
+    longest = rows[known[-1]]
     start = longest[: max(0, len(longest) - TAIL)]
-    like = {n for n in some if np.array_equal(rows[n][: len(start)], start)}
-    groups = [n for n in some if n in like], [n for n in some if n not in like]
+    alike = {n for n in known if np.array_equal(rows[n][: len(start)], start)}
+    groups = [n for n in known if n in alike], [n for n in known if n not in alike]
     return [group for group in groups if group]
 
 
-def _shapes(config: SequenceConfig, n_items: int) -> dict[str, tuple[int, ...]]:
+def _shapes(config: GruConfig, n_items: int) -> dict[str, tuple[int, ...]]:
     from retrieval.sequence.network import build
 
     return {name: tuple(values.shape) for name, values in build(config, n_items).state_dict().items()}
@@ -219,4 +222,5 @@ def _log_softmax(logits: FloatArray) -> FloatArray:
     if not logits.shape[-1]:
         return logits
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
+    log_p: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_p

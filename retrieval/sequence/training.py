@@ -1,7 +1,7 @@
-"""Training of next-item models: cross-entropy over all items at every position of every history.
+"""Training of the next-item model: cross-entropy over all items at every position of every history.
 
-Events of one moment (a page of ratings typed in at once) have no order among
-themselves: every epoch reads them in another one.
+Events of one moment (a page of ratings entered at once) have no order: every epoch reads them in
+another one.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config.retrieval import SequenceConfig
-from recsys.data.dataset import DoubleArray, EventLog, FloatArray
+from recsys.config.retrieval import GruConfig
+from recsys.data.dataset import EventLog
 from recsys.errors import IndexDamaged, ModelError
 from retrieval import artefacts
-from retrieval.sequence.model import SequenceModel, Training
+from retrieval.arrays import DoubleArray, FloatArray
+from retrieval.sequence.model import SequenceModel, TrainingRecord
 
 if TYPE_CHECKING:
     import torch
@@ -30,33 +31,30 @@ if TYPE_CHECKING:
 
     from retrieval.sequence.network import Network
 
-__all__ = ["train"]
-
 Progress = Callable[[str, int, int], None]
 Array = npt.NDArray[Any]
 
 KIND = "sequence training 1"
-"""Change it when training changes: what was begun before is begun again."""
+"""Change it when training changes: a training that was begun before starts over."""
 
 CHECKPOINT = "checkpoint"
 MAX_NORM = 1.0
-"""Gradients are cut to this length."""
+"""Gradients are clipped to this norm."""
 
 
 @dataclass(frozen=True)
 class SequenceBatch:
-    """Pieces of histories: item rows (b, l), -1 after the last, with their times, and which
-    item came next (p,) at which positions of the flattened piece (p,)."""
+    """Pieces of histories, and which item came next where."""
 
-    items: Tensor
-    times: Tensor
-    positions: Tensor
-    targets: Tensor
+    items: Tensor  # (b, l), rows, -1 after the last
+    times: Tensor  # (b, l), seconds
+    positions: Tensor  # (p,), in the flattened pieces
+    targets: Tensor  # (p,), the item after each position
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The last event of some users, and all that they did before."""
+    """The last event of some users, and their histories before it."""
 
     histories: list[list[str]]
     times: list[DoubleArray]
@@ -65,52 +63,57 @@ class HeldOut:
 
 @dataclass
 class TrainingState:
-    """Where a training stands: after `epoch` epochs, `best` being the weights after `best_epoch`."""
+    """The state of a training after `epoch` epochs."""
 
     network: Network
     optimiser: torch.optim.AdamW
     epoch: int = 0
     best_epoch: int = 0
-    best: dict[str, FloatArray] = field(default_factory=dict)
-    figures: dict[str, float] = field(default_factory=dict)
+    best: dict[str, FloatArray] = field(default_factory=dict)  # weights after `best_epoch`
+    figures: dict[str, float] = field(default_factory=dict)  # their validation
     seconds: float = 0.0
 
 
 def train(
-    log: EventLog, config: SequenceConfig, folder: Path | None = None, progress: Progress | None = None
+    log: EventLog, config: GruConfig, folder: Path | None = None, progress: Progress | None = None
 ) -> SequenceModel:
-    """A next-item model of these events, trained on the CPU.
+    """Train a next-item model on the CPU. Its weights depend on the log and the config alone.
 
-    With a `folder` every epoch leaves a checkpoint in it: the same training, called again,
-    goes on from there and ends with the same weights. They depend on the log and the config,
-    and on nothing else. `progress` is called with ("training", epochs done, epochs in all).
+    Args:
+        log: The events.
+        config: Options.
+        folder: Where every epoch leaves a checkpoint: the same training, called again, resumes and
+            ends with the same weights.
+        progress: Called with ("training", epochs done, epochs in all).
 
-    Raises ModelError if the training diverges, OSError if a checkpoint cannot be written.
+    Raises:
+        ModelError: The training diverges.
+        OSError: A checkpoint cannot be written.
     """
     learned, held_out = _split(log, config)
     state = _begin(learned, config)
     if folder is not None:
         _resume(state, folder / CHECKPOINT, config, log)
     if not state.best:
-        _judge(state, learned, config, held_out)
+        _validate(state, learned, config, held_out)
     while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
         if progress is not None:
             progress("training", state.epoch, config.epochs)
         started = time.monotonic()
         with _threads(config.threads):
-            _one_epoch(state, learned, config)
+            _train_epoch(state, learned, config)
         state.epoch += 1
-        _judge(state, learned, config, held_out)
+        _validate(state, learned, config, held_out)
         state.seconds += time.monotonic() - started
         if folder is not None:
-            _keep(state, folder / CHECKPOINT, config, log)
+            _save_checkpoint(state, folder / CHECKPOINT, config, log)
     if progress is not None:
         progress("training", config.epochs, config.epochs)
     return _model(state, learned, config, fitted_on=log.hash)
 
 
-def _split(log: EventLog, config: SequenceConfig) -> tuple[EventLog, HeldOut]:
-    """The log to learn from, with only the items that are met in it, and the events held out of it."""
+def _split(log: EventLog, config: GruConfig) -> tuple[EventLog, HeldOut]:
+    """Return the log to learn from, with only its own items, and the events held out of it."""
     length = np.diff(log.start)
     eligible = np.flatnonzero(length >= 3)  # with fewer, nothing would be left to learn
     rng = np.random.default_rng(config.seed)
@@ -137,7 +140,7 @@ def _split(log: EventLog, config: SequenceConfig) -> tuple[EventLog, HeldOut]:
     return learned, held_out
 
 
-def _begin(learned: EventLog, config: SequenceConfig) -> TrainingState:
+def _begin(learned: EventLog, config: GruConfig) -> TrainingState:
     import torch
 
     from retrieval.sequence.network import build, initialise
@@ -150,7 +153,7 @@ def _begin(learned: EventLog, config: SequenceConfig) -> TrainingState:
     return TrainingState(network, optimiser)
 
 
-def _one_epoch(state: TrainingState, learned: EventLog, config: SequenceConfig) -> None:
+def _train_epoch(state: TrainingState, learned: EventLog, config: GruConfig) -> None:
     import torch
     from torch.nn import functional
 
@@ -164,8 +167,8 @@ def _one_epoch(state: TrainingState, learned: EventLog, config: SequenceConfig) 
         rate = config.learning_rate * _schedule(state.epoch + number / len(batches), config.epochs)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        found = states(state.network, config, batch.items, batch.times, generator)
-        logits = state.network["outputs"](found.flatten(0, 1)[batch.positions])
+        after = states(state.network, config, batch.items, batch.times, generator)
+        logits = state.network["outputs"](after.flatten(0, 1)[batch.positions])
         loss = functional.cross_entropy(logits, batch.targets)
         if not torch.isfinite(loss):
             raise ModelError(
@@ -180,7 +183,7 @@ def _one_epoch(state: TrainingState, learned: EventLog, config: SequenceConfig) 
 
 @contextlib.contextmanager
 def _threads(n: int) -> Iterator[None]:
-    """So many for torch meanwhile."""
+    """Let torch use `n` threads meanwhile."""
     import torch
 
     before = torch.get_num_threads()
@@ -192,12 +195,12 @@ def _threads(n: int) -> Iterator[None]:
 
 
 def _schedule(done: float, epochs: int) -> float:
-    """Share of the learning rate after `done` epochs: it rises over the first, then falls as a cosine does."""
+    """Return the share of the learning rate after `done` epochs: a warm-up of one, then a cosine."""
     return min(1.0, done) * 0.5 * (1 + math.cos(math.pi * done / epochs))
 
 
-def _batches(learned: EventLog, config: SequenceConfig, rng: np.random.Generator) -> Iterator[SequenceBatch]:
-    """All histories once, in pieces of at most `length` events, those of about equal length together."""
+def _batches(learned: EventLog, config: GruConfig, rng: np.random.Generator) -> Iterator[SequenceBatch]:
+    """Yield all histories once, in pieces of at most `length` events, batched by length."""
     pieces = list(_pieces(learned, config.length, rng))
     pieces = [pieces[n] for n in rng.permutation(len(pieces))]
     pieces.sort(key=lambda piece: len(piece[0]) + 0.2 * config.length * rng.random())
@@ -215,7 +218,7 @@ def _batches(learned: EventLog, config: SequenceConfig, rng: np.random.Generator
 
 
 def _pieces(learned: EventLog, length: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
-    """(item rows, times) of pieces, each ending with the event that the next one begins with."""
+    """Yield (item rows, times) of pieces, each ending with the event that the next one begins with."""
     user = np.repeat(np.arange(len(learned.users)), np.diff(learned.start))
     moment = np.cumsum(np.concatenate([[True], learned.time[1:] != learned.time[:-1]])[: len(learned)])
     order = np.lexsort((rng.random(len(learned)), moment, user))
@@ -243,42 +246,43 @@ def _batch(pieces: list[tuple[Array, Array]]) -> SequenceBatch:
     return SequenceBatch(*(torch.from_numpy(array) for array in arrays))
 
 
-def _judge(state: TrainingState, learned: EventLog, config: SequenceConfig, held_out: HeldOut) -> None:
-    """Take the weights as the best so far, unless others did better on what was held out."""
+def _validate(state: TrainingState, learned: EventLog, config: GruConfig, held_out: HeldOut) -> None:
+    """Keep the weights as the best so far, unless others did better on the held-out events."""
     weights = _arrays(state.network)
-    figures: dict[str, float] = {}
-    if held_out.targets:
-        training = Training(config=config, fitted_on="", epochs=state.epoch, seconds=0.0, validation={})
-        scores = SequenceModel(learned.items, weights, training).score_batch(
-            held_out.histories, held_out.times
-        )
-        answered = ~np.isnan(scores).any(axis=1)  # not those who met only what nobody else did
-        targets = np.array([learned.row_of[target] for target in held_out.targets])
-        of_target = scores[np.arange(len(targets)), targets]
-        for row, history in enumerate(held_out.histories):
-            scores[row, [learned.row_of[one] for one in history if one in learned.row_of]] = -np.inf
-        ahead = (scores > of_target[:, None]).sum(axis=1)
-        if answered.any():
-            figures["nll"] = float(-of_target[answered].mean())
-            figures["hit@10"] = float((ahead[answered] < 10).mean())
+    record = TrainingRecord(config=config, fitted_on="", epochs=state.epoch, seconds=0.0, validation={})
+    figures = _figures(SequenceModel(learned.items, weights, record), learned, held_out)
     if not state.best or not figures or figures["nll"] < state.figures["nll"]:
         state.best, state.best_epoch, state.figures = weights, state.epoch, figures
 
 
-def _model(
-    state: TrainingState, learned: EventLog, config: SequenceConfig, *, fitted_on: str
-) -> SequenceModel:
-    training = Training(
+def _figures(model: SequenceModel, learned: EventLog, held_out: HeldOut) -> dict[str, float]:
+    """Return the validation of a model; {} if nothing is held out."""
+    if not held_out.targets:
+        return {}
+    scores = model.score_batch(held_out.histories, held_out.times)
+    scored = ~np.isnan(scores).any(axis=1)  # not users whose items nobody else interacted with
+    targets = np.array([learned.row_of[target] for target in held_out.targets])
+    target_score = scores[np.arange(len(targets)), targets]
+    for row, history in enumerate(held_out.histories):
+        scores[row, [learned.row_of[item_id] for item_id in history if item_id in learned.row_of]] = -np.inf
+    better = (scores > target_score[:, None]).sum(axis=1)
+    if not scored.any():
+        return {}
+    return {"nll": float(-target_score[scored].mean()), "hit@10": float((better[scored] < 10).mean())}
+
+
+def _model(state: TrainingState, learned: EventLog, config: GruConfig, *, fitted_on: str) -> SequenceModel:
+    record = TrainingRecord(
         config=config,
         fitted_on=fitted_on,
         epochs=state.best_epoch,
         seconds=round(state.seconds, 1),
         validation=state.figures,
     )
-    return SequenceModel(learned.items, state.best, training)
+    return SequenceModel(learned.items, state.best, record)
 
 
-def _keep(state: TrainingState, folder: Path, config: SequenceConfig, log: EventLog) -> None:
+def _save_checkpoint(state: TrainingState, folder: Path, config: GruConfig, log: EventLog) -> None:
     tensors: dict[str, Array] = {f"now {name}": values for name, values in _arrays(state.network).items()}
     tensors |= {f"best {name}": values for name, values in state.best.items()}
     for number, moments in state.optimiser.state_dict()["state"].items():
@@ -287,8 +291,8 @@ def _keep(state: TrainingState, folder: Path, config: SequenceConfig, log: Event
     artefacts.save(folder, KIND, tensors, facts | _identity(config, log))
 
 
-def _resume(state: TrainingState, folder: Path, config: SequenceConfig, log: EventLog) -> None:
-    """Take up the checkpoint, if there is a whole one of this training."""
+def _resume(state: TrainingState, folder: Path, config: GruConfig, log: EventLog) -> None:
+    """Load the checkpoint, if there is an intact one of this training."""
     import torch
 
     try:
@@ -299,7 +303,7 @@ def _resume(state: TrainingState, folder: Path, config: SequenceConfig, log: Eve
     for name, values in tensors.items():
         part, _, rest = name.partition(" ")
         parts[part][rest] = values
-    state.network.load_state_dict({name: torch.from_numpy(one) for name, one in parts["now"].items()})
+    state.network.load_state_dict({name: torch.from_numpy(values) for name, values in parts["now"].items()})
     restored = state.optimiser.state_dict()
     for name, values in parts["optimiser"].items():
         number, _, moment = name.partition(" ")
@@ -310,7 +314,7 @@ def _resume(state: TrainingState, folder: Path, config: SequenceConfig, log: Eve
     state.figures, state.seconds = facts["figures"], facts["seconds"]
 
 
-def _identity(config: SequenceConfig, log: EventLog) -> dict[str, Any]:
+def _identity(config: GruConfig, log: EventLog) -> dict[str, Any]:
     return {"config": config.model_dump(), "fitted_on": log.hash}
 
 

@@ -1,8 +1,8 @@
-"""A text index on disk: read with suspicion, replaced as a whole.
+"""A text index on disk: checked when read, replaced as a whole.
 
-A saved index is a folder of three files: `index.faiss` (vectors), `ids.json` (item
-id of each row, and fingerprint of the text that was embedded) and `manifest.json`
-(what made it, and the hashes of the other two). It is a cache: one that is stale or damaged is rebuilt, never trusted.
+A saved index is a folder of three files: `index.faiss` (vectors), `ids.json` (item id of each row,
+and fingerprint of the text that was embedded) and `manifest.json` (what made it, and the hashes of
+the other two). It is a cache: one that is stale or damaged is rebuilt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import ConfigError, IndexDamaged
 from recsys.utils.files import flush_to_disk, remove_leftovers, replace_folder, sha256, staged_folder
-from recsys.utils.locks import only_one
+from recsys.utils.locks import exclusive_lock
 from retrieval.text_index import kinds
 from retrieval.text_index.kinds import Kind
 from retrieval.text_index.rows import FINGERPRINT_DTYPE, Fingerprints
@@ -37,7 +37,7 @@ _CHECKED_AT_ONCE = 65_536
 
 
 class IndexManifest(BaseModel):
-    """What a saved index was made from. Hashes are SHA-256, hexadecimal."""
+    """What a saved index was made from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -46,20 +46,21 @@ class IndexManifest(BaseModel):
     kind: Kind
     count: int
     dimension: int
-    index_sha256: str
+    index_sha256: str  # hexadecimal
     ids_sha256: str
 
 
 def damaged(folder: Path, reason: str) -> IndexDamaged:
-    """The error for an index that must be rebuilt."""
+    """Return the error for an index that must be rebuilt."""
     return IndexDamaged(f"text index {folder}: {reason}", hint="build it again: retrieval.open_or_build")
 
 
 def read(folder: Path, *, embedder_name: str) -> IndexSegment:
-    """The rows of a saved index, believing nothing its hashes do not confirm.
+    """Read the rows of a saved index and check its hashes.
 
-    Raises IndexDamaged, saying why, if it is missing, of another format, made by
-    another embedder, truncated, altered, or inconsistent.
+    Raises:
+        IndexDamaged: It is missing, of another format, made by another embedder, truncated, altered
+            or inconsistent; the message says which.
     """
     try:
         manifest = _read_manifest(folder)
@@ -75,11 +76,14 @@ def read(folder: Path, *, embedder_name: str) -> IndexSegment:
 
 
 def write(folder: Path, segment: IndexSegment, *, embedder_name: str) -> None:
-    """Put the rows of an index at `folder`; call it inside `only_writer(folder)`.
+    """Write the rows of an index to `folder`; call it inside `only_writer(folder)`.
 
-    The files are completed beside the folder, then the folder is swapped: a crash
-    leaves the older index, the new one, or none, never a mixture. Raises ConfigError
-    if the folder holds anything but an index, OSError if it cannot be written.
+    The files are completed in another folder, then the folders are swapped: a crash leaves the old
+    index, the new one or none, never a mixture.
+
+    Raises:
+        ConfigError: The folder holds other files.
+        OSError: It cannot be written.
     """
     folder = folder.resolve()
     refuse_foreign(folder)
@@ -105,12 +109,12 @@ def write(folder: Path, segment: IndexSegment, *, embedder_name: str) -> None:
 
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Wait until nobody else, thread or process, writes to `folder`; then be the only one.
+    """Wait until no other thread or process writes to `folder`, then be the only writer.
 
-    Where the system has no file locks nobody waits: each builds, and the last is kept.
+    Where the system has no file locks nobody waits: each writes, and the last is kept.
     """
     folder = folder.resolve()
-    with only_one(folder.parent / f".{folder.name}.lock") as alone:
+    with exclusive_lock(folder.parent / f".{folder.name}.lock") as alone:
         if alone:
             remove_leftovers(folder)
         yield

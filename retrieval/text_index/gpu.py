@@ -1,4 +1,4 @@
-"""Exact search on a GPU, where FAISS was built for one. Written from FAISS's manual; never run here."""
+"""Exact search on a GPU, where FAISS is built for one. Written from FAISS's manual, not yet run on a GPU."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrieval.embedding import FloatArray
-from retrieval.text_index.kinds import BoolArray, RowArray
+from retrieval.arrays import BoolArray, FloatArray, RowArray
 
 if TYPE_CHECKING:
     import faiss
 
-WORTH_MOVING = 20_000
-"""Rows under which the CPU answers before a GPU would have been asked."""
+MIN_ROWS = 20_000
+"""With fewer rows the CPU is faster."""
 
-MOST_FOUND = 2_048
-"""Rows a GPU search can return."""
+MAX_RESULTS = 2_048
+"""Rows that a GPU search can return."""
 
 
 class GpuRows:
@@ -31,14 +30,14 @@ class GpuRows:
         self._lock = threading.Lock()
 
     def nearest(self, query: FloatArray, n: int, allowed: BoolArray | None) -> RowArray | None:
-        """As `index_kinds.nearest`; None if it takes the CPU.
+        """Search as `kinds.nearest` does; None if it takes the CPU.
 
-        A GPU search takes no filter, so it finds as many more rows as are forbidden,
-        which keeps the list full and exact.
+        A GPU search has no filter, so it returns as many more rows as are forbidden, which keeps the
+        list full and exact.
         """
         forbidden = 0 if allowed is None else len(allowed) - int(np.count_nonzero(allowed))
         wanted = min(n + forbidden, self._index.ntotal)
-        if n <= 0 or wanted > MOST_FOUND:
+        if n <= 0 or wanted > MAX_RESULTS:
             return None
         with self._lock:
             scores, found = self._index.search(query.reshape(1, -1), wanted)
@@ -47,14 +46,14 @@ class GpuRows:
 
 
 def copy_of(index: faiss.Index) -> GpuRows | None:
-    """A copy of exact rows on the GPU; None if there is none, if it is full, or if it is not worth it."""
+    """Copy exact rows to the GPU; None if there is none, if it is full, or if it does not pay."""
     import faiss
 
-    if not isinstance(index, faiss.IndexFlat) or index.ntotal < WORTH_MOVING:
+    if not isinstance(index, faiss.IndexFlat) or index.ntotal < MIN_ROWS:
         return None
     if not getattr(faiss, "get_num_gpus", int)():
         return None
     try:
         return GpuRows(index)
-    except RuntimeError:  # how FAISS says that the GPU's memory is taken, by the ranking model say
+    except RuntimeError:  # how FAISS reports that the GPU's memory is taken, perhaps by the ranking model
         return None

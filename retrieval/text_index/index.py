@@ -1,4 +1,4 @@
-"""A nearest-neighbour index over item texts that takes new items without being rebuilt."""
+"""A nearest-neighbour index over item texts that takes new items without a rebuild."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from itertools import compress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from recsys.errors import IndexDamaged, RequestError, UnknownItem
 from recsys.types import Item
-from retrieval.embedding import Embedder, FloatArray
+from retrieval.arrays import BoolArray, FloatArray, RowArray
+from retrieval.embedding import Embedder
 from retrieval.text_index import files
-from retrieval.text_index.kinds import BoolArray, IndexConfig, Kind
+from retrieval.text_index.kinds import IndexConfig, Kind
 from retrieval.text_index.rows import (
+    IndexRows,
     Progress,
-    Rows,
     check_catalogue,
     check_unique,
     empty_catalogue,
@@ -28,23 +28,22 @@ from retrieval.text_index.segment import IndexSegment
 __all__ = ["Progress", "TextIndex", "open_or_build"]
 
 COMPACT_FROM, COMPACT_SHARE = 1_000, 0.1
-"""Changed rows, at least and as a share of all, at which an index is compacted by itself."""
+"""Changed rows, at least and as a share of all, from which an index compacts itself."""
 
 MOST_ADDED = 10_000
-"""Added rows at which it is too: they are all scored, 1.5 ms a query for this many."""
+"""Added rows from which it does too: all of them are scored, 1.5 ms a query for this many."""
 
 
 class TextIndex:
-    """Item vectors of L2 norm 1, searched by inner product; `config` says how.
+    """Item vectors of L2 norm 1, searched by inner product.
 
-    An index never changes after it is made, so any number of threads may read it,
-    and a reader sees the same items for as long as it keeps it. `with_items` and
-    `without` give a new index, which shares all large arrays with the old one: its
-    base is the same, items added since are kept apart and scored one by one, and
-    items gone are masked. `compact` makes one base of what is left.
+    An index is immutable, so any number of threads may read it. `with_items` and `without` return a
+    new index that shares all large arrays with the old one: its base is the same, items added since
+    are in a second segment that is scored exactly, and deleted items are masked. `compact` makes one
+    base of what is left.
 
-    Rows are the items of the base, then those added since, each in ascending order
-    of id. An index that was built, compacted, saved or opened is all base.
+    Rows are the items of the base, then those added since, each in ascending order of id. An index
+    that was built, compacted, saved or opened is all base.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class TextIndex:
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Item ids in row order; see the class."""
+        """Item ids in row order."""
         base = self._base.ids if self._all_alive else tuple(compress(self._base.ids, self._alive))
         return base + self._added.ids
 
@@ -82,7 +81,7 @@ class TextIndex:
 
     @property
     def kind(self) -> Kind:
-        """How the base is held, which `config` may have left open."""
+        """How the base is held."""
         return self._base.kind
 
     @classmethod
@@ -95,28 +94,31 @@ class TextIndex:
     ) -> TextIndex:
         """Embed every item. Nothing is written.
 
-        Raises RequestError if there are no items or two of one id, ModelError if the
-        embedder gives vectors that are not finite or not of its dimension.
+        Raises:
+            RequestError: There are no items, or two of one id.
+            ModelError: The vectors are not finite or not of the embedder's dimension.
         """
         check_catalogue(items)
-        rows = Rows.embedded(items, embedder, embedder.dimension, progress)
+        rows = IndexRows.embed(items, embedder, embedder.dimension, progress)
         return cls._of(rows, embedder.name, config or IndexConfig())
 
     @classmethod
     def open(cls, folder: Path, *, embedder_name: str, config: IndexConfig | None = None) -> TextIndex:
         """Read a saved index, held as it was saved.
 
-        Raises IndexDamaged, saying why, if it is missing, of another format, made by
-        another embedder, truncated, altered, or inconsistent.
+        Raises:
+            IndexDamaged: It is missing, of another format, made by another embedder, truncated,
+                altered or inconsistent; the message says which.
         """
         base = files.read(folder, embedder_name=embedder_name)
         return cls._of_base(base, embedder_name, config or IndexConfig())
 
     def save(self, folder: Path) -> None:
-        """Write, compacted, to `folder`, replacing an older index there as a whole, or not at all.
+        """Write, compacted, to `folder`, replacing an older index as a whole or not at all.
 
-        Raises ConfigError if the folder holds anything but an index, OSError if it
-        cannot be written.
+        Raises:
+            ConfigError: The folder holds other files.
+            OSError: It cannot be written.
         """
         compacted = self.compact()
         with files.only_writer(folder):
@@ -125,13 +127,14 @@ class TextIndex:
     def with_items(
         self, items: Sequence[Item], embedder: Embedder, progress: Progress | None = None
     ) -> TextIndex:
-        """An index with `items` too, in place of those of the same ids.
+        """Return an index where `items` are added, or replace those of the same ids.
 
-        Only new items and those whose text changed are embedded; without any, it is
-        this index. Compacts when the changes have become many, see `compact`.
+        Only new items and those whose text changed are embedded; without any, it is this index.
+        Compacts when there are many changes.
 
-        Raises RequestError for two items of one id or another embedder than the
-        index was made by, ModelError as `build`.
+        Raises:
+            RequestError: Two items have one id, or the index was made by another embedder.
+            ModelError: As in `build`.
         """
         if embedder.name != self.embedder_name:
             raise RequestError(
@@ -142,27 +145,29 @@ class TextIndex:
         items = [item for item in items if self.fingerprint(item.id) != fingerprint(item)]
         if not items:
             return self
-        rows = Rows.embedded(items, embedder, self.dimension, progress)
+        rows = IndexRows.embed(items, embedder, self.dimension, progress)
         return self._changed(rows.ids, rows)
 
     def without(self, ids: Iterable[str]) -> TextIndex:
-        """An index without these items; ids it does not have are passed over.
+        """Return an index without these items; unknown ids are ignored.
 
-        They are never found again, but their vectors lie in memory until `compact`.
-        Raises RequestError if no item would be left.
+        They are never found again, but their vectors stay in memory until `compact`.
+
+        Raises:
+            RequestError: No item would be left.
         """
-        gone = [item_id for item_id in set(ids) if item_id in self]
-        if not gone:
+        removed = [item_id for item_id in set(ids) if item_id in self]
+        if not removed:
             return self
-        if len(gone) == len(self):
+        if len(removed) == len(self):
             raise empty_catalogue()
-        return self._changed(gone, None)
+        return self._changed(removed, None)
 
     def compact(self) -> TextIndex:
-        """This index as one base, of the kind `config` wants, without a trace of items gone.
+        """Return this index as one base, of the kind `config` asks for, without deleted items.
 
-        Takes as long as filling a new FAISS index: `ivfpq` keeps what it learned while
-        `index_kinds.lists_for` wants as many lists, `hnsw` links its whole graph anew.
+        Takes as long as filling a new FAISS index; it is trained again only if `kinds.lists_for`
+        asks for another number of lists.
         """
         wanted = self.config.kind_for(len(self))
         if self._all_alive and not len(self._added) and self.kind == wanted:
@@ -170,7 +175,7 @@ class TextIndex:
         rows = self._base.read(self._alive)
         if len(self._added):
             rows = rows.joined(_read_all(self._added))
-        return self._of(rows, self.embedder_name, self.config, like=self._base)
+        return self._of(rows, self.embedder_name, self.config, trained=self._base)
 
     def search(
         self,
@@ -179,14 +184,20 @@ class TextIndex:
         exclude_ids: Collection[str] = frozenset(),
         allowed: BoolArray | None = None,
     ) -> tuple[list[str], FloatArray]:
-        """The `n` items nearest to `vector` (dimension,), best first: ids and inner products.
+        """Search the items nearest to a vector.
 
-        `allowed` (len(ids),) is True for the rows that may be found. It and
-        `exclude_ids` filter inside the search, so the list is shorter than `n` only
-        if no more items are left. Ties are ordered by item id.
+        Args:
+            vector: (dimension,).
+            n: Items to return; fewer are found only if no more are left.
+            exclude_ids: Ids that are not returned; they filter inside the search.
+            allowed: (len(ids),), True for the rows that may be returned; likewise.
 
-        Raises RequestError for a vector that is not finite or not of the index's
-        dimension, and for an `allowed` of another shape or type.
+        Returns:
+            Ids and inner products, best first; ties are ordered by id.
+
+        Raises:
+            RequestError: `vector` is not finite or not of the index's dimension, or `allowed`
+                has another shape or type.
         """
         query = self._checked_query(vector)
         if n <= 0:
@@ -200,49 +211,53 @@ class TextIndex:
         return [item_id for _, item_id in found], np.array([-score for score, _ in found], dtype=np.float32)
 
     def vectors(self, ids: Sequence[str]) -> FloatArray:
-        """Array (len(ids), dimension) of item vectors. Raises UnknownItem."""
-        places = [self._find(item_id) for item_id in ids]
-        unknown = [item_id for item_id, place in zip(ids, places, strict=True) if place is None]
+        """Return the vectors of these items, (len(ids), dimension).
+
+        Raises:
+            UnknownItem: An item is not in the index.
+        """
+        locations = [self._find(item_id) for item_id in ids]
+        unknown = [item_id for item_id, location in zip(ids, locations, strict=True) if location is None]
         if unknown:
             raise UnknownItem(f"not in the text index: {', '.join(unknown[:5])}")
         vectors = np.empty((len(ids), self.dimension), dtype=np.float32)
         for segment in (self._base, self._added):
-            here = [(at, place[1]) for at, place in enumerate(places) if place and place[0] is segment]
-            if here:
-                at, rows = np.array(here, dtype=np.int64).T
-                vectors[at] = segment.vectors(np.ascontiguousarray(rows))
+            pairs = [(n, found[1]) for n, found in enumerate(locations) if found and found[0] is segment]
+            if pairs:
+                positions, rows = np.array(pairs, dtype=np.int64).T
+                vectors[positions] = segment.vectors(np.ascontiguousarray(rows))
         return vectors
 
-    def at(self, places: npt.NDArray[np.int64]) -> FloatArray:
-        """Array (len(places), dimension): the vectors of `ids` at these places, faster than by id."""
-        vectors = np.empty((len(places), self.dimension), dtype=np.float32)
-        in_base = places < len(self._living)
+    def vectors_at(self, rows: RowArray) -> FloatArray:
+        """Return the vectors of these rows, (len(rows), dimension); faster than by id."""
+        vectors = np.empty((len(rows), self.dimension), dtype=np.float32)
+        in_base = rows < len(self._alive_rows)
         if in_base.any():
-            vectors[in_base] = self._base.vectors(self._living[places[in_base]])
+            vectors[in_base] = self._base.vectors(self._alive_rows[rows[in_base]])
         if not in_base.all():
-            vectors[~in_base] = self._added.vectors(places[~in_base] - len(self._living))
+            vectors[~in_base] = self._added.vectors(rows[~in_base] - len(self._alive_rows))
         return vectors
 
     @cached_property
-    def _living(self) -> npt.NDArray[np.int64]:
+    def _alive_rows(self) -> RowArray:
         """Rows of the base that are not deleted."""
         return np.flatnonzero(self._alive)
 
     def fingerprint(self, item_id: str) -> bytes | None:
-        """Identifies the text an item was embedded with (`index_rows.fingerprint`); None if it is not here."""
-        place = self._find(item_id)
-        return bytes(place[0].fingerprints[place[1]]) if place else None
+        """Identify the text an item was embedded with (`rows.fingerprint`); None if it is unknown."""
+        location = self._find(item_id)
+        return bytes(location[0].fingerprints[location[1]]) if location else None
 
     @classmethod
     def _of(
-        cls, rows: Rows, embedder_name: str, config: IndexConfig, like: IndexSegment | None = None
+        cls, rows: IndexRows, embedder_name: str, config: IndexConfig, trained: IndexSegment | None = None
     ) -> TextIndex:
-        base = IndexSegment.of(rows, config.kind_for(len(rows.ids)), like)
+        base = IndexSegment.of(rows, config.kind_for(len(rows.ids)), trained)
         return cls._of_base(base, embedder_name, config)
 
     @classmethod
     def _of_base(cls, base: IndexSegment, embedder_name: str, config: IndexConfig) -> TextIndex:
-        added = IndexSegment.of(Rows.none(base.index.d), "exact")
+        added = IndexSegment.of(IndexRows.empty(base.index.d), "exact")
         alive = np.ones(len(base), dtype=np.bool_)
         return cls(base, added, alive, embedder_name=embedder_name, config=config)
 
@@ -251,35 +266,37 @@ class TextIndex:
         return self._base_count == len(self._base)
 
     def _find(self, item_id: object) -> tuple[IndexSegment, int] | None:
-        """The segment and row of a living item."""
-        row = self._added.rows.get(item_id)  # type: ignore[call-overload]  # an id of any type is unknown
+        """Return the segment and row of an item."""
+        if not isinstance(item_id, str):
+            return None
+        row = self._added.rows.get(item_id)
         if row is not None:
             return self._added, row
-        row = self._base.rows.get(item_id)  # type: ignore[call-overload]
+        row = self._base.rows.get(item_id)
         return (self._base, row) if row is not None and self._alive[row] else None
 
-    def _changed(self, gone: Collection[str], new: Rows | None) -> TextIndex:
-        """Items `gone` taken out, then `new` ones put in."""
-        gone = set(gone)
+    def _changed(self, removed: Collection[str], new: IndexRows | None) -> TextIndex:
+        """Return an index with `removed` items taken out, then `new` ones put in."""
+        removed = set(removed)
         alive = self._alive.copy()
-        alive[[row for item_id in gone if (row := self._base.rows.get(item_id)) is not None]] = False
+        alive[[row for item_id in removed if (row := self._base.rows.get(item_id)) is not None]] = False
         added = self._added
-        if new or not gone.isdisjoint(added.rows):
-            rows = _read_all(added).without(gone)
+        if new or not removed.isdisjoint(added.rows):
+            rows = _read_all(added).without(removed)
             added = IndexSegment.of(rows.joined(new) if new else rows, "exact")
         index = TextIndex(self._base, added, alive, embedder_name=self.embedder_name, config=self.config)
         changed = len(added) + len(alive) - index._base_count
-        many = changed > max(COMPACT_FROM, COMPACT_SHARE * len(index)) or len(added) > MOST_ADDED
-        return index.compact() if many else index
+        too_many = changed > max(COMPACT_FROM, COMPACT_SHARE * len(index)) or len(added) > MOST_ADDED
+        return index.compact() if too_many else index
 
     def _masks(
         self, exclude_ids: Collection[str], allowed: BoolArray | None
     ) -> tuple[BoolArray | None, BoolArray | None]:
-        """Which rows of base and added may be found; None where all may."""
+        """Return which rows of base and added may be returned; None where all may."""
         if allowed is not None and (allowed.dtype != np.bool_ or allowed.shape != (len(self),)):
             raise RequestError(
-                f"`allowed` is of type {allowed.dtype} and shape {allowed.shape}, not bool and ({len(self)},)",
-                hint="it has a value for each id of `index.ids`, in that order",
+                f"`allowed` has type {allowed.dtype} and shape {allowed.shape}, not bool and ({len(self)},)",
+                hint="give a value for each id of `index.ids`, in that order",
             )
         if allowed is None and not exclude_ids and self._all_alive:
             return None, None
@@ -288,15 +305,15 @@ class TextIndex:
             in_base[self._alive] = allowed[: self._base_count]
             in_added = allowed[self._base_count :].copy()
         for item_id in exclude_ids:
-            if place := self._find(item_id):
-                (in_base if place[0] is self._base else in_added)[place[1]] = False
+            if location := self._find(item_id):
+                (in_base if location[0] is self._base else in_added)[location[1]] = False
         return in_base, in_added
 
     def _checked_query(self, vector: FloatArray) -> FloatArray:
         query = np.ascontiguousarray(vector, dtype=np.float32)
         if query.shape != (self.dimension,):
             raise RequestError(
-                f"the query vector has shape {query.shape}, the index wants ({self.dimension},)",
+                f"the query vector has shape {query.shape}, the index needs ({self.dimension},)",
                 hint="embed it with the embedder of the index",
             )
         if not np.isfinite(query).all():
@@ -314,22 +331,25 @@ def open_or_build(
     progress: Progress | None = None,
     config: IndexConfig | None = None,
 ) -> tuple[TextIndex, str]:
-    """The index of `items`, kept in `folder`; and what had to be done for it ("" if nothing).
+    """Open the index of `items` in `folder`, or bring it up to date.
 
-    A saved index is brought up to date: only new items and those whose text changed
-    are embedded. One that cannot be used is built anew. Of several processes that
-    need the same index at once, one works and the others wait. An index that cannot
-    be saved is still returned, and the reason says so.
+    Only new items and those whose text changed are embedded. An index that cannot be used is
+    rebuilt. Of several processes that need the same index at once, one works and the others wait.
 
-    Raises RequestError for an empty catalogue or two items of one id, ConfigError if
-    `folder` holds other files, ModelError from the embedder.
+    Returns:
+        The index, and what had to be done for it ("" if nothing); also if it could not be saved.
+
+    Raises:
+        RequestError: The catalogue is empty, or two items have one id.
+        ConfigError: `folder` holds other files.
+        ModelError: From the embedder.
     """
     check_catalogue(items)
-    wanted = {item.id: fingerprint(item) for item in items}
+    fingerprints = {item.id: fingerprint(item) for item in items}
 
     def opened() -> tuple[TextIndex, str]:
         index = TextIndex.open(folder, embedder_name=embedder.name, config=config)
-        return index, _difference(index, wanted)
+        return index, _difference(index, fingerprints)
 
     try:
         index, reason = opened()
@@ -342,13 +362,13 @@ def open_or_build(
             index, reason = opened()
             if not reason:
                 return index, ""
-            stale = [item for item in items if index.fingerprint(item.id) != wanted[item.id]]
+            stale = [item for item in items if index.fingerprint(item.id) != fingerprints[item.id]]
             if stale and embedder.dimension != index.dimension:
                 raise files.damaged(
                     folder, f"has dimension {index.dimension}, the embedder gives {embedder.dimension}"
                 )
             index = index.with_items(stale, embedder, progress)
-            index = index.without(set(index.ids) - wanted.keys()).compact()
+            index = index.without(set(index.ids) - fingerprints.keys()).compact()
         except IndexDamaged as error:
             reason = error.message
             index = TextIndex.build(items, embedder, progress, config)
@@ -359,19 +379,19 @@ def open_or_build(
         return index, reason
 
 
-def _difference(index: TextIndex, wanted: Mapping[str, bytes]) -> str:
-    """In words, what of a saved index is not as `wanted` (fingerprints by id); "" if nothing."""
-    known = [index.fingerprint(item_id) for item_id in wanted]
-    kept = len(known) - known.count(None)
-    same = sum(ours == theirs for ours, theirs in zip(known, wanted.values(), strict=True))
-    counts = {"new": len(wanted) - kept, "changed": kept - same, "gone": len(index) - kept}
-    told = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    parts = [f"items: {told}"] if told else []
-    kind = index.config.kind_for(len(wanted))
+def _difference(index: TextIndex, fingerprints: Mapping[str, bytes]) -> str:
+    """Describe how a saved index differs from `fingerprints` by id; "" if it does not."""
+    saved = [index.fingerprint(item_id) for item_id in fingerprints]
+    kept = len(saved) - saved.count(None)
+    same = sum(old == new for old, new in zip(saved, fingerprints.values(), strict=True))
+    counts = {"new": len(fingerprints) - kept, "changed": kept - same, "gone": len(index) - kept}
+    changes = ", ".join(f"{count:,} {change}" for change, count in counts.items() if count)
+    parts = [f"items: {changes}"] if changes else []
+    kind = index.config.kind_for(len(fingerprints))
     if index.kind != kind:
         parts.append(f"held as '{kind}', until now as '{index.kind}'")
     return "; ".join(parts)
 
 
-def _read_all(segment: IndexSegment) -> Rows:
+def _read_all(segment: IndexSegment) -> IndexRows:
     return segment.read(np.ones(len(segment), dtype=np.bool_))

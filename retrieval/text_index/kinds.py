@@ -1,8 +1,8 @@
-"""Which FAISS index holds a catalogue: exact, a graph, or compressed lists.
+"""How FAISS holds a catalogue: exact, or in compressed lists.
 
-Every kind keeps one vector per row, in row order, in its *store*. Approximate kinds
-add a shortlister; what they find is scored anew from the store by the caller.
-Figures are from benchmarks/results/retrieval_scale.json.
+Every kind keeps one vector per row, in row order, in its *store*. Compressed lists add a
+shortlist, whose rows the caller scores again from the store. Figures are from
+benchmarks/results/retrieval_scale.json.
 """
 
 from __future__ import annotations
@@ -10,18 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from recsys.types import StrictModel
-from retrieval.embedding import FloatArray
+from retrieval.arrays import BoolArray, FloatArray, RowArray
 
 if TYPE_CHECKING:
     import faiss
 
-Kind = Literal["exact", "hnsw", "ivfpq"]
-BoolArray = npt.NDArray[np.bool_]
-RowArray = npt.NDArray[np.int64]
+Kind = Literal["exact", "ivfpq"]
 
 EXACT_UP_TO = 50_000
 """Items up to which `auto` is exact: 3 to 5 ms a query on one core, and nothing to train."""
@@ -29,37 +26,33 @@ EXACT_UP_TO = 50_000
 FEW, FEW_SHARE = 10_000, 0.02
 """Rows that are all scored, by every kind: no more than this many, or than this share.
 
-The first is the most that takes under a millisecond; at the second, and a million
-rows, the lists that a filter makes worth scanning take as long.
+The first is the most that takes under a millisecond; at the second, and a million rows, the lists
+that a filter makes worth scanning take as long.
 """
 
-NEIGHBOURS, CONSTRUCTION_LIST = 32, 100
-"""Links of a node in the graph, and candidates looked at to choose them."""
-
 TRAINED_PER_LIST = 64
-"""Vectors per list that k-means sees."""
+"""Vectors per list that k-means is trained on."""
 
 SHORTLIST = 8
-"""Compressed rows that are scored anew from the store, per item asked for."""
+"""Compressed rows that are scored again from the store, per requested row."""
 
 _SEED = 7
 
 
 class IndexConfig(StrictModel):
-    """How a text index is held and searched. `auto` chooses the kind by the number of items.
+    """How a text index is held and searched."""
 
-    `exact` scores every item. `ivfpq` scans compressed lists and scores the best
-    anew; `hnsw` walks a graph, takes longer to build, and suffers more from filters.
-    `ef_search` (graph nodes kept while searching) and `nprobe` (lists scanned) buy
-    recall with time; as they are, a million items have recall@100 of .95 within 10 ms.
-    """
-
-    kind: Literal["auto", "exact", "hnsw", "ivfpq"] = "auto"
-    ef_search: int = Field(512, ge=1)
-    nprobe: int = Field(256, ge=1)
+    kind: Literal["auto", "exact", "ivfpq"] = Field(
+        "auto",
+        description="'exact' scores every row, 'ivfpq' scans compressed lists and scores the best again; "
+        "'auto' chooses by the number of items",
+    )
+    nprobe: int = Field(
+        256, ge=1, description="lists scanned: recall for time; of a million items .95 (@100) within 10 ms"
+    )
 
     def kind_for(self, count: int) -> Kind:
-        """The kind for `count` items; few are exact whatever was asked for."""
+        """Return the kind for `count` items; few are always exact."""
         if count <= FEW:
             return "exact"
         if self.kind == "auto":
@@ -67,26 +60,25 @@ class IndexConfig(StrictModel):
         return self.kind
 
 
-def make(vectors: FloatArray, kind: Kind, like: faiss.Index | None = None) -> faiss.Index:
-    """An inner-product index of `kind` over unit `vectors` (n, d).
+def make(vectors: FloatArray, kind: Kind, trained: faiss.Index | None = None) -> faiss.Index:
+    """Build an inner-product index of `kind` over unit vectors.
 
-    Compressed lists take over what `like` learned, if it has as many lists as `n`
-    vectors should have: filling them takes a fraction of the time of training.
-    Malkov and Yashunin: HNSW, TPAMI 2020. Jegou et al.: Product quantization, TPAMI 2011.
+    Jegou et al.: Product quantization, TPAMI 2011.
     Andre et al.: Quicker ADC, TPAMI 2021 (4-bit codes in registers).
+
+    Args:
+        vectors: (n, d).
+        kind: Exact or compressed lists.
+        trained: Compressed lists whose training is reused if `n` vectors should have as many:
+            filling lists takes a fraction of the time of training.
     """
     import faiss
 
-    count, dimension = vectors.shape
     index: faiss.Index
     if kind == "exact":
-        index = faiss.IndexFlatIP(dimension)
-    elif kind == "hnsw":
-        graph = faiss.index_factory(dimension, f"HNSW{NEIGHBOURS},SQfp16", faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction = CONSTRUCTION_LIST  # type: ignore[attr-defined]  # a graph, which its stubs do not say
-        index = graph
-    elif like is not None and kind_of(like) == kind and lists_of(like) == lists_for(count):
-        index = faiss.clone_index(like)
+        index = faiss.IndexFlatIP(vectors.shape[1])
+    elif trained is not None and kind_of(trained) == kind and lists_of(trained) == lists_for(len(vectors)):
+        index = faiss.clone_index(trained)
         index.reset()
     else:
         index = _trained_lists(vectors)
@@ -95,26 +87,22 @@ def make(vectors: FloatArray, kind: Kind, like: faiss.Index | None = None) -> fa
 
 
 def kind_of(index: faiss.Index) -> Kind | None:
-    """The kind of a FAISS index; None if it is none of ours."""
+    """Return the kind of a FAISS index; None for an index of any other form."""
     import faiss
 
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
         return None
-    kinds: tuple[tuple[type, Kind], ...] = (
-        (faiss.IndexFlat, "exact"),
-        (faiss.IndexHNSW, "hnsw"),
-        (faiss.IndexRefine, "ivfpq"),
-    )
+    kinds: tuple[tuple[type, Kind], ...] = ((faiss.IndexFlat, "exact"), (faiss.IndexRefine, "ivfpq"))
     return next((kind for type_, kind in kinds if isinstance(index, type_)), None)
 
 
 def lists_for(count: int) -> int:
-    """Lists for `count` vectors: the power of two under 4 sqrt(count), of 40 vectors at least."""
+    """Return the number of lists: the power of two under 4 sqrt(count), 40 vectors in each at least."""
     return 1 << int(np.log2(max(1.0, min(4 * count**0.5, count / 40))))
 
 
 def lists_of(index: faiss.Index) -> int:
-    """Lists of an `ivfpq` index."""
+    """Return the number of lists of an `ivfpq` index."""
     faiss = _faiss()
     return int(faiss.downcast_index(faiss.downcast_index(index).base_index).nlist)
 
@@ -122,11 +110,18 @@ def lists_of(index: faiss.Index) -> int:
 def nearest(
     index: faiss.Index, query: FloatArray, n: int, allowed: BoolArray | None, config: IndexConfig
 ) -> RowArray:
-    """At most `n` rows of the greatest inner product with `query` (d,), in no order.
+    """Search the rows of greatest inner product.
 
-    `allowed` (rows,) filters inside the search; None allows every row. Fewer than
-    `n` rows come back only if fewer are allowed. Where few are, or many of them are
-    asked for, they are all scored: the answer is then exact for every kind.
+    Args:
+        index: Made by `make`.
+        query: (d,).
+        n: Rows to return; fewer are found only if fewer are allowed.
+        allowed: (rows,), applied inside the search; None allows every row. Where few rows are
+            allowed, or `n` is many of them, all are scored: the result is then exact for every kind.
+        config: How far to search.
+
+    Returns:
+        At most `n` rows, in no order.
     """
     faiss = _faiss()
     total = index.ntotal
@@ -138,45 +133,27 @@ def nearest(
     if allowed is not None and count < total:
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
     if kind_of(index) != "exact" and count > max(FEW, FEW_SHARE * total, 10 * n):
-        rows = _shortlist(index, query, n, selector, count / total, config)
+        rows = _search(index, query, n, _list_parameters(selector, count / total, config))
         if len(rows) == n:
             return rows
-    return _found(store(index), query, n, faiss.SearchParameters(sel=selector) if selector else None)
+    return _search(store(index), query, n, faiss.SearchParameters(sel=selector) if selector else None)
 
 
 def store(index: faiss.Index) -> faiss.Index:
-    """The part that holds a vector per row."""
+    """Return the part that holds a vector per row."""
     import faiss
 
-    if isinstance(index, faiss.IndexHNSW):
-        return faiss.downcast_index(index.storage)
-    if isinstance(index, faiss.IndexRefine):
-        return faiss.downcast_index(index.refine_index)
-    return index
+    return faiss.downcast_index(index.refine_index) if isinstance(index, faiss.IndexRefine) else index
 
 
-def _shortlist(
-    index: faiss.Index,
-    query: FloatArray,
-    n: int,
-    selector: faiss.IDSelector | None,
-    share: float,
-    config: IndexConfig,
-) -> RowArray:
-    """Rows an approximate kind finds; it looks the farther the smaller the share of rows allowed."""
+def _list_parameters(selector: faiss.IDSelector | None, share: float, config: IndexConfig) -> Any:
+    """Scan the more lists the smaller the share of rows allowed."""
     faiss = _faiss()
-    if isinstance(index, faiss.IndexHNSW):
-        wide = int(max(config.ef_search, 2 * n) / share)
-        parameters = faiss.SearchParametersHNSW(efSearch=wide, sel=selector)
-    else:
-        parameters = faiss.IndexRefineSearchParameters(
-            k_factor=SHORTLIST,
-            base_index_params=faiss.SearchParametersIVF(nprobe=int(config.nprobe / share**0.5), sel=selector),
-        )
-    return _found(index, query, n, parameters)
+    lists = faiss.SearchParametersIVF(nprobe=int(config.nprobe / share**0.5), sel=selector)
+    return faiss.IndexRefineSearchParameters(k_factor=SHORTLIST, base_index_params=lists)
 
 
-def _found(
+def _search(
     index: faiss.Index, query: FloatArray, n: int, parameters: faiss.SearchParameters | None
 ) -> RowArray:
     _, rows = index.search(query.reshape(1, -1), n, params=parameters)
@@ -201,12 +178,12 @@ def _trained_lists(vectors: FloatArray) -> faiss.Index:
 
 
 def _subvectors(dimension: int) -> int:
-    """Parts a vector is cut into for its code: of 2 values, or what `dimension` divides into."""
+    """Return the parts a vector is cut into: of 2 values, or of what divides `dimension`."""
     return next(dimension // size for size in (2, 3, 1) if dimension % size == 0)
 
 
 def _faiss() -> Any:
-    """FAISS, whose stubs lack most of what its Python layer adds to constructors."""
+    """Return FAISS, whose stubs lack most of what its Python layer adds to constructors."""
     import faiss
 
     return faiss

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from recsys.errors import ModelError, RequestError
 from recsys.types import Item
-from retrieval.embedding import Embedder, FloatArray, item_text
+from retrieval.arrays import FloatArray
+from retrieval.embedding import Embedder, item_text
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
@@ -26,26 +27,26 @@ _CHUNK = 512
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows in ascending order of id: ids (n), fingerprints (n,), vectors (n, d)."""
+class IndexRows:
+    """Rows in ascending order of id."""
 
-    ids: tuple[str, ...]
-    fingerprints: Fingerprints
-    vectors: FloatArray
+    ids: tuple[str, ...]  # (n)
+    fingerprints: Fingerprints  # (n,)
+    vectors: FloatArray  # (n, d)
 
     @classmethod
-    def none(cls, dimension: int) -> Rows:
-        """No rows, of vectors (d,)."""
+    def empty(cls, dimension: int) -> IndexRows:
+        """Return no rows, of vectors (d,)."""
         return cls((), np.zeros(0, dtype=FINGERPRINT_DTYPE), np.zeros((0, dimension), dtype=np.float32))
 
     @classmethod
-    def embedded(
+    def embed(
         cls, items: Sequence[Item], embedder: Embedder, dimension: int, progress: Progress | None = None
-    ) -> Rows:
+    ) -> IndexRows:
         """Embed items of distinct ids, in chunks.
 
-        Raises ModelError if the embedder gives vectors that are not finite or not of
-        length `dimension`.
+        Raises:
+            ModelError: The vectors are not finite or not of length `dimension`.
         """
         items = sorted(items, key=lambda item: item.id)
         vectors = np.empty((len(items), dimension), dtype=np.float32)
@@ -63,27 +64,27 @@ class Rows:
         fingerprints = np.array([fingerprint(item) for item in items], dtype=FINGERPRINT_DTYPE)
         return cls(tuple(item.id for item in items), fingerprints, vectors)
 
-    def without(self, ids: Collection[str]) -> Rows:
-        """The rows of other ids."""
+    def without(self, ids: Collection[str]) -> IndexRows:
+        """Return the rows of other ids."""
         kept = np.array([item_id not in ids for item_id in self.ids], dtype=np.bool_)
-        return Rows(tuple(compress(self.ids, kept)), self.fingerprints[kept], self.vectors[kept])
+        return IndexRows(tuple(compress(self.ids, kept)), self.fingerprints[kept], self.vectors[kept])
 
-    def joined(self, other: Rows) -> Rows:
-        """The rows of both, which share no id."""
+    def joined(self, other: IndexRows) -> IndexRows:
+        """Return the rows of both, which share no id."""
         ids, split = self.ids + other.ids, len(self.ids)
         order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-        place = np.empty_like(order)
-        place[order] = np.arange(len(ids))
+        position = np.empty_like(order)
+        position[order] = np.arange(len(ids))
         # Filled part by part: at a million rows a concatenation would hold them a third time.
         vectors = np.empty((len(ids), self.vectors.shape[1]), dtype=np.float32)
-        vectors[place[:split]] = self.vectors
-        vectors[place[split:]] = other.vectors
+        vectors[position[:split]] = self.vectors
+        vectors[position[split:]] = other.vectors
         fingerprints = np.concatenate([self.fingerprints, other.fingerprints])[order]
-        return Rows(tuple(ids[row] for row in order), fingerprints, vectors)
+        return IndexRows(tuple(ids[row] for row in order), fingerprints, vectors)
 
 
 def fingerprint(item: Item) -> bytes:
-    """Identifies what is embedded of an item: 16 hexadecimal digits of its text's SHA-256."""
+    """Identify what is embedded of an item: 16 hexadecimal digits of its text's SHA-256."""
     text = item_text(item).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[:16].encode()
 
@@ -103,5 +104,5 @@ def check_catalogue(items: Sequence[Item]) -> None:
 
 
 def empty_catalogue() -> RequestError:
-    """The error for an index of nothing."""
+    """Return the error for an index without items."""
     return RequestError("empty catalogue", hint="import at least one item")

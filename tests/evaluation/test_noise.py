@@ -102,20 +102,22 @@ def case(n: int = 10) -> Case:
 def test_so_many_new_items_come_in_and_the_users_own_stay_in_order(level: float, added: int) -> None:
     before = case()
     after = with_noise(before, ITEMS, level, 0)
-    own = [one for one in after.history if one in before.history]
-    new = [one for one in after.history if one not in before.history]
+    own = [event for event in after.history if event in before.history]
+    new = [event for event in after.history if event not in before.history]
     assert tuple(own) == before.history
     assert len(new) == added == len({one.item_id for one in new})
-    assert not {one.item_id for one in new} & {"i29", *(one.item_id for one in before.history)}
+    assert not {one.item_id for one in new} & {"i29", *(event.item_id for event in before.history)}
     assert {one.user_id for one in new} <= {"u"}
-    times = [one.timestamp for one in after.history if one.timestamp is not None]
+    times = [event.timestamp for event in after.history if event.timestamp is not None]
     assert times == sorted(times)
     assert after.target == before.target
     assert with_noise(before, ITEMS, level, 0) == after
 
 
 def test_a_higher_level_has_the_items_of_the_lower_ones() -> None:
-    met = [{one.item_id for one in with_noise(case(), ITEMS, level, 0).history} for level in (0.0, *LEVELS)]
+    met = [
+        {event.item_id for event in with_noise(case(), ITEMS, level, 0).history} for level in (0.0, *LEVELS)
+    ]
     assert all(fewer < more for fewer, more in itertools.pairwise(met))
 
 
@@ -144,12 +146,12 @@ def confused(data: EvaluationData) -> Fake:
 def test_what_noise_costs_and_the_filter_saves(tmp_path: Path) -> None:
     data = data_of()
     result = study(data, ["confused"], tmp_path, factories={"confused": confused})
-    found = result["noise"]["confused"]
-    assert found["ndcg@10_0%"]["value"] == 1
+    results = result["noise"]["confused"]
+    assert results["ndcg@10_0%"]["value"] == 1
     for level in ("10%", "20%", "30%"):
-        assert found[f"kept_{level}"] == {"value": 0, "low": 0, "high": 0, "n": 12}
-        assert found[f"kept_{level}_filtered"]["value"] == found[f"gain_{level}"]["low"] == 1
-    assert found["gain_0%"]["value"] == 0
+        assert results[f"kept_{level}"] == {"value": 0, "low": 0, "high": 0, "n": 12}
+        assert results[f"kept_{level}_filtered"]["value"] == results[f"gain_{level}"]["low"] == 1
+    assert results["gain_0%"]["value"] == 0
 
 
 def test_a_study_that_was_stopped_goes_on_and_systems_are_let_go(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_a_study_that_was_stopped_goes_on_and_systems_are_let_go(tmp_path: Path)
         if len(made) == 1:
             asked = made[0].answer
 
-            def stopping(case: Case, depth: int):  # type: ignore[no-untyped-def]
+            def stopping(case: Case, depth: int) -> Ranked:
                 if len(made[0].asked) > 13:
                     raise RequestError("stopped")
                 assert asked
@@ -182,8 +184,13 @@ def test_a_study_that_was_stopped_goes_on_and_systems_are_let_go(tmp_path: Path)
 
 def test_items_that_noise_takes_out_of_the_way_are_out_of_the_way_without_it_too(tmp_path: Path) -> None:
     """Histories are not recommended: in a small catalogue noise once seemed to help."""
-    found = study(data_of(), ["popularity"], tmp_path)["noise"]["popularity"]
-    assert 0 < found["ndcg@10_0%"]["value"] == found["ndcg@10_10%"]["value"] == found["ndcg@10_30%"]["value"]
+    results = study(data_of(), ["popularity"], tmp_path)["noise"]["popularity"]
+    assert (
+        0
+        < results["ndcg@10_0%"]["value"]
+        == results["ndcg@10_10%"]["value"]
+        == results["ndcg@10_30%"]["value"]
+    )
 
 
 def test_an_unknown_system_is_named(tmp_path: Path) -> None:
@@ -223,9 +230,9 @@ def test_the_command_shows_and_keeps_what_noise_does(
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for word in ("popularity", "cooccurrence", "kept", "gain", "30%", "result.json"):
-        assert word in said
+        assert word in message
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["run"]["users"] == result["noise"]["popularity"]["ndcg@10_10%"]["n"] == 12
     assert result["noise_run"]["command"].startswith("recsys evaluate robustness --domain")
@@ -252,10 +259,10 @@ def test_a_request_says_what_it_left_out_and_does_not_recommend_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history_filter, "MIN_HISTORY", 3)
-    found = load_domain(write_films(tmp_path / "films"))
+    results = load_domain(write_films(tmp_path / "films"))
     settings = Settings(data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
-    whole = build_recommender(found, settings, ScriptedEngine()).prepare("ann", k=3)
-    strict = found.model_copy(update={"noise_filter": 0.1})
+    whole = build_recommender(results, settings, ScriptedEngine()).prepare("ann", k=3)
+    strict = results.model_copy(update={"noise_filter": 0.1})
     less = build_recommender(strict, settings, ScriptedEngine()).prepare("ann", k=3)
     gone = {entry.item.id for entry in whole.query.history} - {entry.item.id for entry in less.query.history}
     assert gone

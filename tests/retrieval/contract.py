@@ -1,4 +1,4 @@
-"""What every retriever must do, and the small world it is tested in."""
+"""What every retriever must do, and the small catalogue it is tested with."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 
 from recsys.types import HistoryEntry, Item
 from retrieval import Query, Retriever
-from retrieval.embedding import FloatArray
+from retrieval.arrays import FloatArray
 
 CATALOGUE = 150
 
 
 class HashEmbedder:
-    """Vectors that depend on nothing but the text; it remembers what it embedded."""
+    """Vectors that depend on the text alone; `texts` records what was embedded."""
 
     def __init__(self, name: str = "hash", dimension: int = 16) -> None:
         self.name, self.dimension = name, dimension
@@ -38,7 +38,7 @@ def make_items(n: int) -> list[Item]:
 
 
 def make_counts(items: Sequence[Item]) -> dict[str, int]:
-    """Distinct interaction counts for two items of three; the third was never met."""
+    """Distinct interaction counts for two items of three; the third has none."""
     return {item.id: 7 * number % 101 for number, item in enumerate(items) if number % 3}
 
 
@@ -47,7 +47,7 @@ def history(*items: Item, liked: bool | None = True) -> tuple[HistoryEntry, ...]
 
 
 class RetrieverContract:
-    """Mix into a test class and say how the retriever is made."""
+    """Mix into a test class that makes the retriever."""
 
     def make(self, items: Sequence[Item], counts: Mapping[str, int], folder: Path) -> Retriever:
         raise NotImplementedError
@@ -76,7 +76,7 @@ class RetrieverContract:
         ids = {candidate.item.id for candidate in retriever.retrieve(query, 10 * CATALOGUE)}
         assert ids == {item.id for item in items}
 
-    def test_none_are_asked_none_are_given(self, retriever: Retriever, query: Query) -> None:
+    def test_zero_candidates_can_be_requested(self, retriever: Retriever, query: Query) -> None:
         assert retriever.retrieve(query, 0) == []
 
     def test_best_comes_first_and_ranks_count_from_one(self, retriever: Retriever, query: Query) -> None:

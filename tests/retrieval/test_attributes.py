@@ -1,4 +1,4 @@
-"""What a wish names is found, by what the catalogue itself calls its things."""
+"""A wish finds items by the attribute values that it names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recsys.config.retrieval import RetrieverConfig
 from recsys.types import Item
 from retrieval import Channel, ChannelRetriever, HybridRetriever, ItemRows, Query
 from retrieval.channels.attributes import AttributeChannel
-from retrieval.channels.popularity import Popularity
+from retrieval.channels.popularity import PopularityChannel
 
 
 def film(name: str, *genres: str, year: int | None = None) -> Item:
@@ -27,10 +27,10 @@ FILMS = [
 COUNTS = {"a": 1.0, "b": 50.0, "c": 3.0, "d": 9.0, "e": 7.0}
 
 
-def found(wish: str, n: int = 10) -> dict[str, float]:
-    channel = AttributeChannel(Popularity(COUNTS))
+def scores_for(wish: str, n: int = 10) -> dict[str, float]:
+    channel = AttributeChannel(PopularityChannel(COUNTS))
     retriever = ChannelRetriever("attributes", channel, ItemRows(FILMS))
-    return {one.item.id: one.score for one in retriever.retrieve(Query(wish=wish), n)}
+    return {candidate.item.id: candidate.score for candidate in retriever.retrieve(Query(wish=wish), n)}
 
 
 @pytest.mark.parametrize(
@@ -48,46 +48,48 @@ def found(wish: str, n: int = 10) -> dict[str, float]:
         ("nothing with war, a comedy", ["b", "e"]),
     ],
 )
-def test_what_has_most_of_the_wish_comes_first_then_what_is_met_most(wish: str, first: list[str]) -> None:
-    assert list(found(wish))[: len(first)] == first
+def test_most_named_values_come_first_then_the_most_popular(wish: str, first: list[str]) -> None:
+    assert list(scores_for(wish))[: len(first)] == first
 
 
-def test_what_is_not_wanted_comes_last() -> None:
-    assert list(found("no comedy"))[-3:] == ["b", "e", "a"]
+def test_excluded_values_come_last() -> None:
+    assert list(scores_for("no comedy"))[-3:] == ["b", "e", "a"]
 
 
 @pytest.mark.parametrize("wish", ["", "  ", "surprise me", "comedian", "the year 2024", "🎬", "no"])
-def test_a_wish_that_names_nothing_here_gives_no_answer(wish: str) -> None:
-    assert found(wish) == {}
+def test_a_wish_that_names_no_value_of_the_catalogue_has_no_scores(wish: str) -> None:
+    assert scores_for(wish) == {}
 
 
-def test_being_met_often_never_outweighs_a_facet() -> None:
-    scores = found("war comedy")
+def test_popularity_never_outweighs_a_value() -> None:
+    scores = scores_for("war comedy")
     assert scores["a"] > scores["b"] + 0.5
 
 
-def test_a_new_item_is_found_by_its_facets_at_once() -> None:
+def test_a_new_item_is_found_by_its_values_at_once() -> None:
     table = ItemRows(FILMS)
-    channel = AttributeChannel(Popularity(COUNTS))
+    channel = AttributeChannel(PopularityChannel(COUNTS))
     query = Query(wish="western")
-    assert channel.ask(query, table) is None
-    later = table.changed([film("h", "Western", year=1992)], removed={"d"})
-    assert [one.item.id for one in ChannelRetriever("attributes", channel, later).retrieve(query, 1)] == ["h"]
+    assert channel.score(query, table) is None
+    later = table.with_changes([film("h", "Western", year=1992)], removed={"d"})
+    assert [
+        candidate.item.id for candidate in ChannelRetriever("attributes", channel, later).retrieve(query, 1)
+    ] == ["h"]
 
 
-def test_beside_other_channels_it_speaks_only_to_a_wish() -> None:
-    table, popularity = ItemRows(FILMS), Popularity(COUNTS)
+def test_among_other_channels_it_scores_only_with_a_wish() -> None:
+    table, popularity = ItemRows(FILMS), PopularityChannel(COUNTS)
     channels: dict[str, Channel] = {"popularity": popularity, "attributes": AttributeChannel(popularity)}
     config = RetrieverConfig(weights={"popularity": 1.0})
     hybrid = HybridRetriever(table, channels, COUNTS, config)
-    silent = hybrid.retrieve(Query(), 7)
-    assert silent[0].item.id == "b"
-    assert all("attributes" not in one.channels for one in silent)
-    asked = hybrid.retrieve(Query(wish="a war film"), 7)
-    assert (asked[0].item.id, asked[0].source) == ("a", "attributes")
-    quiet = config.model_copy(update={"wish_weights": {"attributes": 0.0}})
+    without = hybrid.retrieve(Query(), 7)
+    assert without[0].item.id == "b"
+    assert all("attributes" not in candidate.channels for candidate in without)
+    with_wish = hybrid.retrieve(Query(wish="a war film"), 7)
+    assert (with_wish[0].item.id, with_wish[0].source) == ("a", "attributes")
+    weightless = config.model_copy(update={"wish_weights": {"attributes": 0.0}})
     assert (
-        HybridRetriever(table, channels, COUNTS, quiet).retrieve(Query(wish="a war film"), 7)[0].item.id
+        HybridRetriever(table, channels, COUNTS, weightless).retrieve(Query(wish="a war film"), 7)[0].item.id
         == "b"
     )
 

@@ -1,4 +1,4 @@
-"""`recsys fit`: channels and weights on a small domain."""
+"""`recsys fit`: channels and weights of a small domain."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from recsys.config import Domain, Settings, load_domain
-from recsys.config.retrieval import RetrieverConfig, SequenceConfig
+from recsys.config.retrieval import FittedWeights, GruConfig, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.data.importers import import_domain
 from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.types import HistoryEntry, Interaction
 from retrieval import HybridRetriever, Query, build_retriever
-from retrieval.build import saved_weights
+from retrieval.build import save_weights, saved_weights
 from retrieval.fit import fit_domain
-from retrieval.sequence import training
 from tests.retrieval.contract import HashEmbedder, make_items
 
 FILES = """
@@ -47,12 +45,12 @@ def walks(tmp_path: Path) -> Domain:
     (folder / "domain.toml").write_text(FILES, encoding="utf-8")
     items = [f"{number},Item {number}" for number in range(20)]
     (folder / "items.csv").write_text("\n".join(["id,title", *items]) + "\n", encoding="utf-8")
-    chance, events = random.Random(0), list[str]()
+    rng, events = random.Random(0), list[str]()
     for user in range(60):
-        place, circle = chance.randrange(10), 10 * (user % 2)
+        position, circle = rng.randrange(10), 10 * (user % 2)
         for step in range(8):
-            events.append(f"u{user},{circle + place % 10},{1000 * user + step}")
-            place += 1 if chance.random() < 0.9 else 2
+            events.append(f"u{user},{circle + position % 10},{1000 * user + step}")
+            position += 1 if rng.random() < 0.9 else 2
     (folder / "events.csv").write_text("\n".join(["user,item,time", *events]) + "\n", encoding="utf-8")
     return load_domain(folder)
 
@@ -68,12 +66,12 @@ def test_fitted_weights_are_saved_and_used(walks: Domain, tmp_path: Path) -> Non
             settings,
             HashEmbedder(),
             channels=("transitions", "linear", "popularity"),
-            progress=lambda what, done, total: steps.append(what),
+            progress=lambda step, done, total: steps.append(step),
         )
         log = EventLog.of(store.interactions("walks"), [item.id for item in store.items("walks")])
         folder = settings.retriever_folder("walks")
         retriever, notes = build_retriever(store.items("walks"), log, HashEmbedder(), walks.retriever, folder)
-    assert "asking the channels" in steps
+    assert "querying the channels" in steps
     assert fitted.users == 60
     assert fitted.metrics["fusion"]["ndcg@10"] > fitted.metrics["popularity"]["ndcg@10"]
     assert saved_weights(folder) == fitted.weights
@@ -94,38 +92,42 @@ def test_too_few_events_say_so(tmp_path: Path, walks: Domain) -> None:
         fit_domain(walks, store, settings, HashEmbedder(), channels=("popularity",))
 
 
-def test_two_that_start_at_once_train_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_that_start_at_once_train_once(tmp_path: Path) -> None:
     """Training takes a minute of all cores: a second replica waits, and says so."""
-    trained: list[int] = []
-    said: list[str] = []
-    at_once = threading.Event()
-    train = training.train
+    steps: list[str] = []
+    second_waits = threading.Event()
 
-    def slowly(*args: Any) -> Any:
-        trained.append(threading.get_ident())
-        assert at_once.wait(30)
-        return train(*args)
+    def progress(step: str, done: int, total: int) -> None:
+        steps.append(step)
+        if step.startswith("waiting"):
+            second_waits.set()
+        elif step == "training gru":
+            assert second_waits.wait(30)
 
-    def progress(stage: str, done: int, total: int) -> None:
-        said.append(stage)
-        if stage.startswith("waiting"):
-            at_once.set()
-
-    monkeypatch.setattr(training, "train", slowly)
     items = make_items(8)
     events = [
         Interaction(user_id=f"u{n % 6}", item_id=items[n % 8].id, timestamp=float(n)) for n in range(60)
     ]
     log = EventLog.of(events, [item.id for item in items])
-    config = RetrieverConfig(weights={"gru": 1.0}, gru=SequenceConfig(dimension=4, epochs=1))
+    config = RetrieverConfig(weights={"gru": 1.0}, gru=GruConfig(dimension=4, epochs=1))
 
     def start() -> HybridRetriever:
         return build_retriever(items, log, HashEmbedder(), config, tmp_path, progress=progress)[0]
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: start(), range(2))
-    assert len(trained) == 1
-    assert "waiting for another process that trains gru" in said
+    assert "waiting for another process that trains gru" in steps
+    assert steps.count("training gru") == 2  # before and after the only epoch
     history = (HistoryEntry(item=items[0]), HistoryEntry(item=items[3]))
-    answers = [one.retrieve(Query(history), 5) for one in (first, second)]
-    assert answers[0] == answers[1]
+    candidates = [retriever.retrieve(Query(history), 5) for retriever in (first, second)]
+    assert candidates[0] == candidates[1]
+
+
+def test_fitted_weights_of_a_channel_that_is_gone_are_not_used_and_reported(tmp_path: Path) -> None:
+    items = make_items(3)
+    log = EventLog.of([Interaction(user_id="u", item_id=items[0].id)], [item.id for item in items])
+    save_weights(tmp_path, FittedWeights(weights={"lru": 1.0}, fitted_on="", users=1))
+    config = RetrieverConfig(weights={"popularity": 1.0})
+    retriever, notes = build_retriever(items, log, HashEmbedder(), config, tmp_path)
+    assert retriever.weights == {"popularity": 1.0}
+    assert "'lru', which is no channel: 'recsys fit' renews them" in notes[0]

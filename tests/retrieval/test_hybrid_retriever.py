@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.config.retrieval import RetrieverConfig, SequenceConfig
+from recsys.config.retrieval import GruConfig, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.errors import ConfigError, RequestError
 from recsys.types import AtLeast, Candidate, Filter, Interaction, Item
-from retrieval import DenseAnswer, HybridRetriever, ItemRows, Query, Retriever, build_retriever
-from retrieval.channels.popularity import Popularity
+from retrieval import DenseScores, HybridRetriever, ItemRows, Query, Retriever, build_retriever
+from retrieval.build import RetrieverBuilder
+from retrieval.channels.popularity import PopularityChannel
 from tests.retrieval.contract import HashEmbedder, RetrieverContract, history, make_counts, make_items
 
 ITEMS = make_items(200)
@@ -20,11 +21,11 @@ NAMES = ("text", "transitions", "cooccurrence", "ease", "linear", "recent", "pop
 
 
 def events_of(counts: Mapping[str, int]) -> list[Interaction]:
-    """As many events per item, each user meeting up to seven items."""
-    met = [item_id for item_id, count in sorted(counts.items()) for _ in range(count)]
+    """As many events per item, up to seven per user."""
+    item_ids = [item_id for item_id, count in sorted(counts.items()) for _ in range(count)]
     return [
         Interaction(user_id=f"u{number // 7}", item_id=item_id, timestamp=float(number))
-        for number, item_id in enumerate(met)
+        for number, item_id in enumerate(item_ids)
     ]
 
 
@@ -47,22 +48,20 @@ class TestRankFusion(RetrieverContract):
 
 
 class FixedChannel:
-    """Scores the items it was given, in falling order; it knows nothing of others."""
+    """Scores the given items in falling order, and no others."""
 
     evidence_count = False
 
     def __init__(self, *numbers: int) -> None:
         self.numbers = numbers
-        self.asked = 0
 
-    def ask(self, query: Query, table: ItemRows) -> DenseAnswer:
-        self.asked += 1
+    def score(self, query: Query, table: ItemRows) -> DenseScores:
         scores = np.full(len(table), np.nan, dtype=np.float32)
-        for place, number in enumerate(self.numbers):
+        for position, number in enumerate(self.numbers):
             row = table.row_of.get(f"i{number}")
             if row is not None:
-                scores[row] = -place
-        return DenseAnswer(scores)
+                scores[row] = -position
+        return DenseScores(scores)
 
     def updated(self, changed: Sequence[Item], removed: Collection[str]) -> FixedChannel:
         return self
@@ -74,7 +73,7 @@ def fused(
     config = RetrieverConfig.model_validate({"fusion": fusion, "rrf_k": 60, **options})
     return HybridRetriever(
         ItemRows(ITEMS),
-        {**{name: channel for name, (channel, _) in channels.items()}, "popularity": Popularity({})},
+        {**{name: channel for name, (channel, _) in channels.items()}, "popularity": PopularityChannel({})},
         {},
         config,
         {name: weight for name, (_, weight) in channels.items()},
@@ -98,28 +97,30 @@ def test_weighted_score_is_the_sum_of_standardised_scores() -> None:
     assert [candidate.score for candidate in candidates] == pytest.approx([6**0.5, 0, -(6**0.5)], abs=1e-6)
 
 
-def test_many_what_ifs_are_scored_as_one_by_one(tmp_path: Path) -> None:
-    """A network among the channels reads all histories together."""
+def test_many_queries_are_rescored_as_one_by_one(tmp_path: Path) -> None:
+    """The GRU reads all histories in one pass."""
     config = RetrieverConfig(
-        weights={"gru": 0.5, "linear": 0.5, "text": 0.2}, gru=SequenceConfig(epochs=1, dimension=4, hidden=4)
+        weights={"gru": 0.5, "linear": 0.5, "text": 0.2}, gru=GruConfig(epochs=1, dimension=4, hidden=4)
     )
     retriever = built(ITEMS, make_counts(ITEMS), tmp_path, config)
     past = history(*ITEMS[:6])
-    asked: list[tuple[Query, tuple[str, ...]]] = [
+    queries: list[tuple[Query, tuple[str, ...]]] = [
         (Query(past), ()),
-        *((Query((*past[:gone], *past[gone + 1 :])), ()) for gone in range(len(past))),
+        *((Query((*past[:n], *past[n + 1 :])), ()) for n in range(len(past))),
         (Query(), ()),
         (Query(past, "a wish", exclude=frozenset({ITEMS[9].id})), ("linear",)),
     ]
-    wanted = [ITEMS[30].id, "gone", ITEMS[9].id, ITEMS[31].id]
-    found = retriever.rescored(asked, wanted)
-    assert np.isnan(found[:, 1]).all()
-    for row, (query, excluded), many in zip(found, asked, retriever.rescore_many(asked, wanted), strict=True):
-        alone = retriever.rescore(query, wanted, excluded)
-        assert row[[0, 2, 3]] == pytest.approx([one.score for one in alone], abs=1e-4)
-        assert row[[0, 2, 3]] == pytest.approx([one.score for one in many], abs=1e-6)
-        assert [(one.item, one.source) for one in many] == [(one.item, one.source) for one in alone]
-    assert len({round(float(row[0]), 6) for row in found}) > 5
+    item_ids = [ITEMS[30].id, "gone", ITEMS[9].id, ITEMS[31].id]
+    scores = retriever.score_many(queries, item_ids)
+    assert np.isnan(scores[:, 1]).all()
+    for row, (query, excluded), of_many in zip(
+        scores, queries, retriever.rescore_many(queries, item_ids), strict=True
+    ):
+        alone = retriever.rescore(query, item_ids, excluded)
+        assert row[[0, 2, 3]] == pytest.approx([candidate.score for candidate in alone], abs=1e-4)
+        assert row[[0, 2, 3]] == pytest.approx([candidate.score for candidate in of_many], abs=1e-6)
+        assert [(c.item, c.source) for c in of_many] == [(c.item, c.source) for c in alone]
+    assert len({round(float(row[0]), 6) for row in scores}) > 5
 
 
 def test_ties_are_in_the_order_of_the_table() -> None:
@@ -132,10 +133,11 @@ def test_middling_in_both_channels_beats_best_in_one() -> None:
     assert ids(fused({"a": (a, 1.0), "b": (b, 1.0)}).retrieve(Query(), 1)) == ["i49"]
 
 
-def test_channel_without_weight_is_not_asked() -> None:
-    silent = FixedChannel(1)
-    assert ids(fused({"silent": (silent, 0.0), "b": (FixedChannel(2), 1.0)}).retrieve(Query(), 1)) == ["i2"]
-    assert silent.asked == 0
+def test_channel_without_weight_has_no_part_in_any_candidate() -> None:
+    hybrid = fused({"unused": (FixedChannel(1), 0.0), "b": (FixedChannel(2), 1.0)})
+    candidates = hybrid.retrieve(Query(), len(ITEMS))
+    assert candidates[0].item.id == "i2"
+    assert all("unused" not in candidate.channels for candidate in candidates)
 
 
 def test_no_channel_with_weight_is_a_configuration_error() -> None:
@@ -148,11 +150,11 @@ def test_unknown_person_without_a_wish_gets_popular_items(tmp_path: Path) -> Non
     candidates = built(ITEMS, counts, tmp_path).retrieve(Query(), 20)
     assert len(candidates) == 20
     assert {candidate.source for candidate in candidates} == {"popularity"}
-    met = [counts.get(candidate.item.id, 0) for candidate in candidates]
-    assert met == sorted(met, reverse=True)
+    popularity = [counts.get(candidate.item.id, 0) for candidate in candidates]
+    assert popularity == sorted(popularity, reverse=True)
 
 
-def test_history_of_items_nobody_knows_gets_popular_items(tmp_path: Path) -> None:
+def test_history_of_unknown_items_gets_popular_items(tmp_path: Path) -> None:
     config = RetrieverConfig(weights={"transitions": 1.0, "linear": 1.0})
     gone = Item(id="deleted", title="Deleted")
     candidates = built(ITEMS, make_counts(ITEMS), tmp_path, config).retrieve(Query(history(gone)), 5)
@@ -163,14 +165,14 @@ def test_building_again_opens_what_was_fitted(tmp_path: Path) -> None:
     log = EventLog.of(events_of(make_counts(ITEMS)), [item.id for item in ITEMS])
     embedder, config, steps = HashEmbedder(), RetrieverConfig(), list[str]()
     first, notes = build_retriever(
-        ITEMS, log, embedder, config, tmp_path, progress=lambda what, done, total: steps.append(what)
+        ITEMS, log, embedder, config, tmp_path, progress=lambda step, done, total: steps.append(step)
     )
     assert notes == ()
     assert {"embedding items", "fitting linear", "fitting ease"} <= set(steps)
     embedder.texts.clear()
     steps.clear()
     second, notes = build_retriever(
-        ITEMS, log, embedder, config, tmp_path, progress=lambda what, done, total: steps.append(what)
+        ITEMS, log, embedder, config, tmp_path, progress=lambda step, done, total: steps.append(step)
     )
     assert (notes, embedder.texts, steps) == ((), [], [])
     query = Query(history(ITEMS[7]), "a wish")
@@ -178,7 +180,7 @@ def test_building_again_opens_what_was_fitted(tmp_path: Path) -> None:
     assert first.retrieve(query, 20) == second.retrieve(query, 20)
 
 
-def test_truncated_channel_is_fitted_anew_and_says_so(tmp_path: Path) -> None:
+def test_truncated_channel_is_fitted_anew_and_reported(tmp_path: Path) -> None:
     log = EventLog.of(events_of(make_counts(ITEMS)), [item.id for item in ITEMS])
     first, _ = build_retriever(ITEMS, log, HashEmbedder(), RetrieverConfig(), tmp_path)
     file = tmp_path / "linear" / "model.safetensors"
@@ -189,16 +191,17 @@ def test_truncated_channel_is_fitted_anew_and_says_so(tmp_path: Path) -> None:
     assert first.retrieve(query, 20) == second.retrieve(query, 20)
 
 
-def test_sequence_model_of_older_events_is_used_and_said_until_it_is_renewed(tmp_path: Path) -> None:
+def test_gru_of_older_events_is_used_and_reported_until_it_is_retrained(tmp_path: Path) -> None:
     config = RetrieverConfig.model_validate(
-        {"weights": {"gru": 1.0}, "gru": {"architecture": "gru", "epochs": 1, "dimension": 4, "hidden": 4}}
+        {"weights": {"gru": 1.0}, "gru": {"epochs": 1, "dimension": 4, "hidden": 4}}
     )
 
     def open_with(
         counts: Mapping[str, int], retrain: bool = False
     ) -> tuple[HybridRetriever, tuple[str, ...]]:
         log = EventLog.of(events_of(counts), [item.id for item in ITEMS])
-        return build_retriever(ITEMS, log, HashEmbedder(), config, tmp_path, retrain=retrain)
+        builder = RetrieverBuilder(ITEMS, log, HashEmbedder(), config, tmp_path, retrain=retrain)
+        return builder.build(), tuple(builder.notes)
 
     before, after = make_counts(ITEMS), {**make_counts(ITEMS), "i0": 5}
     assert open_with(before)[1] == ()
@@ -244,26 +247,26 @@ def tagged(n: int) -> list[Item]:
 class TestFilters:
     @pytest.fixture
     def retriever(self, tmp_path: Path) -> HybridRetriever:
-        items = tagged(200)
-        return built(items, make_counts(items), tmp_path)
+        catalogue = tagged(200)
+        return built(catalogue, make_counts(catalogue), tmp_path)
 
     def find(self, retriever: HybridRetriever, rule: Filter, n: int = 20) -> list[Item]:
         query = Query(history(ITEMS[3], ITEMS[5]), filter=rule)
         return [candidate.item for candidate in retriever.retrieve(query, n)]
 
     def test_list_is_full_under_a_restrictive_filter(self, retriever: HybridRetriever) -> None:
-        found = self.find(retriever, Filter(where={"Genre": ("comedy",)}))
-        assert len(found) == 20
-        assert {item.attributes["genre"] for item in found} == {("Comedy",)}
+        items = self.find(retriever, Filter(where={"Genre": ("comedy",)}))
+        assert len(items) == 20
+        assert {item.attributes["genre"] for item in items} == {("Comedy",)}
 
     def test_what_must_not_be_is_not(self, retriever: HybridRetriever) -> None:
-        found = self.find(retriever, Filter(without={"genre": ("drama",)}), 200)
-        assert {item.id for item in found} == {f"i{number}" for number in range(0, 200, 10)}
+        items = self.find(retriever, Filter(without={"genre": ("drama",)}), 200)
+        assert {item.id for item in items} == {f"i{number}" for number in range(0, 200, 10)}
 
     def test_years_are_inclusive_and_unknown_is_outside(self, retriever: HybridRetriever) -> None:
-        found = self.find(retriever, Filter(year_from=1991, year_to=1992), 200)
-        assert {item.year for item in found} == {1991, 1992}
-        assert "i11" not in {item.id for item in found}
+        items = self.find(retriever, Filter(year_from=1991, year_to=1992), 200)
+        assert {item.year for item in items} == {1991, 1992}
+        assert "i11" not in {item.id for item in items}
 
     def test_only_and_never(self, retriever: HybridRetriever) -> None:
         rule = Filter(only=frozenset({"i1", "i2", "nothing"}), never=frozenset({"i2"}))
@@ -272,22 +275,22 @@ class TestFilters:
     def test_filter_that_excludes_everything_gives_nothing(self, retriever: HybridRetriever) -> None:
         assert self.find(retriever, Filter(where={"genre": ("Western",)})) == []
 
-    def test_at_least_n_take_the_last_places(self, retriever: HybridRetriever) -> None:
+    def test_at_least_n_take_the_last_positions(self, retriever: HybridRetriever) -> None:
         plain = self.find(retriever, Filter(), 10)
         rule = Filter(at_least=(AtLeast(attribute="genre", values=("Comedy",), n=6),))
-        found = self.find(retriever, rule, 10)
-        assert len({item.id for item in found}) == 10
-        assert sum(item.attributes["genre"] == ("Comedy",) for item in found) >= 6
-        assert found[0] == plain[0]
+        items = self.find(retriever, rule, 10)
+        assert len({item.id for item in items}) == 10
+        assert sum(item.attributes["genre"] == ("Comedy",) for item in items) >= 6
+        assert items[0] == plain[0]
 
     def test_more_than_there_are_gives_all_there_are(self, retriever: HybridRetriever) -> None:
         rule = Filter(at_least=(AtLeast(attribute="genre", values=("Comedy",), n=50),))
-        found = self.find(retriever, rule, 40)
-        assert sum(item.attributes["genre"] == ("Comedy",) for item in found) == 20
-        assert len(found) == 40
+        items = self.find(retriever, rule, 40)
+        assert sum(item.attributes["genre"] == ("Comedy",) for item in items) == 20
+        assert len(items) == 40
 
 
-def test_reserved_shares_bring_seldom_met_and_new_items(tmp_path: Path) -> None:
+def test_reserved_shares_are_filled_with_new_items(tmp_path: Path) -> None:
     config = RetrieverConfig(weights={"popularity": 1.0, "text": 0.1}, new_item_share=0.3)
     counts = make_counts(ITEMS)
     candidates = built(ITEMS, counts, tmp_path, config).retrieve(Query(history(ITEMS[3])), 10)

@@ -1,4 +1,4 @@
-"""A text index that items come to and go from."""
+"""A text index to which items are added and from which they are deleted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from recsys.errors import IndexDamaged, ModelError, RequestError, UnknownItem
 from recsys.types import Item
 from retrieval import TextIndex, item_text, open_or_build
-from retrieval.embedding import FloatArray
+from retrieval.arrays import FloatArray
 from retrieval.text_index.index import COMPACT_FROM
 from tests.retrieval.contract import HashEmbedder, make_items
 
@@ -69,7 +69,7 @@ def test_a_changed_item_is_found_by_its_new_text_only(index: TextIndex) -> None:
     assert (newer.vectors(["i3"]) == embed(changed)).all()
 
 
-def test_items_gone_are_never_found(index: TextIndex) -> None:
+def test_deleted_items_are_never_found(index: TextIndex) -> None:
     fewer = index.without(["i3", "i7", "nobody"])
     assert len(fewer) == len(fewer.ids) == ALL - 2
     assert "i3" not in fewer
@@ -79,13 +79,13 @@ def test_items_gone_are_never_found(index: TextIndex) -> None:
         fewer.vectors(["i3"])
 
 
-def test_an_item_may_go_and_come_back(index: TextIndex) -> None:
+def test_an_item_may_be_deleted_and_added_again(index: TextIndex) -> None:
     again = index.without(["i3"]).with_items([ITEMS[3]], HashEmbedder())
     assert again.search(embed(ITEMS[3])[0], 1)[0] == ["i3"]
     assert len(again) == ALL
-    gone = again.without(["i3"])
-    assert "i3" not in gone
-    assert "i3" not in gone.search(embed(ITEMS[3])[0], ALL)[0]
+    fewer = again.without(["i3"])
+    assert "i3" not in fewer
+    assert "i3" not in fewer.search(embed(ITEMS[3])[0], ALL)[0]
 
 
 def test_the_old_index_stays_as_it_was(index: TextIndex) -> None:
@@ -101,9 +101,9 @@ def test_rows_are_the_base_then_what_was_added_and_after_compaction_by_id(index:
     changed = index.with_items(added, HashEmbedder()).without(["i0", "m"])
     assert changed.ids == (*(item_id for item_id in index.ids if item_id != "i0"), "a", "z")
     assert changed.compact().ids == tuple(sorted(changed.ids))
-    places = np.array([len(changed) - 1, 0, 3])
-    for one in (changed, changed.compact()):
-        assert (one.at(places) == one.vectors([one.ids[place] for place in places])).all()
+    rows = np.array([len(changed) - 1, 0, 3])
+    for state in (changed, changed.compact()):
+        assert (state.vectors_at(rows) == state.vectors([state.ids[row] for row in rows])).all()
 
 
 def test_equal_items_in_base_and_added_are_ordered_by_id() -> None:
@@ -131,7 +131,7 @@ def test_removing_everything_is_a_request_error(index: TextIndex) -> None:
     assert len(index.without(index.ids[1:])) == 1
 
 
-def test_index_of_one_item_takes_another_and_lets_the_first_go() -> None:
+def test_index_of_one_item_takes_another_and_loses_the_first() -> None:
     index = TextIndex.build(ITEMS[:1], HashEmbedder()).with_items(ITEMS[1:2], HashEmbedder())
     index = index.without([ITEMS[0].id])
     assert index.ids == ("i1",)

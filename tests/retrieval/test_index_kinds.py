@@ -1,7 +1,8 @@
-"""Filters, and the kinds that do not score every item."""
+"""Filters, and compressed lists, which do not score every item."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from pydantic import ValidationError
 from recsys.errors import RequestError
 from recsys.types import Item
 from retrieval import TextIndex, open_or_build
-from retrieval.embedding import FloatArray
+from retrieval.arrays import FloatArray, RowArray
 from retrieval.text_index import gpu
-from retrieval.text_index.kinds import EXACT_UP_TO, FEW, IndexConfig, Kind, RowArray, lists_for
+from retrieval.text_index.kinds import EXACT_UP_TO, FEW, IndexConfig, Kind, lists_for
 from tests.retrieval.contract import HashEmbedder, make_items
 
 COUNT, CLUSTERS, DIMENSION = 12_000, 60, 32
-APPROXIMATE: tuple[Kind, ...] = ("hnsw", "ivfpq")
+KINDS: tuple[Kind, ...] = ("exact", "ivfpq")
 
 
 class ClusterEmbedder:
@@ -48,10 +49,12 @@ def numbered(*numbers: int) -> list[Item]:
 @pytest.fixture(scope="module")
 def indexes() -> dict[Kind, TextIndex]:
     items = numbered(*range(COUNT))
-    return {
-        kind: TextIndex.build(items, EMBEDDER, config=IndexConfig(kind=kind))
-        for kind in (*APPROXIMATE, "exact")
-    }
+    return {kind: TextIndex.build(items, EMBEDDER, config=IndexConfig(kind=kind)) for kind in KINDS}
+
+
+@pytest.fixture
+def lists(indexes: dict[Kind, TextIndex]) -> TextIndex:
+    return indexes["ivfpq"]
 
 
 def queries(n: int) -> FloatArray:
@@ -60,28 +63,25 @@ def queries(n: int) -> FloatArray:
     return np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), dtype=np.float32)
 
 
-@pytest.mark.parametrize("kind", APPROXIMATE)
 @pytest.mark.parametrize("share", [1.0, 0.9, 0.5, 0.01])
-def test_approximate_kinds_find_nine_of_ten_under_any_filter(
-    indexes: dict[Kind, TextIndex], kind: Kind, share: float
-) -> None:
-    assert indexes[kind].kind == kind
+def test_lists_find_nine_of_ten_under_any_filter(indexes: dict[Kind, TextIndex], share: float) -> None:
+    assert indexes["ivfpq"].kind == "ivfpq"
     allowed = np.random.default_rng(3).random(COUNT) < share if share < 1 else None
-    found = 0
+    correct = 0
     for query in queries(30):
-        ids, _ = indexes[kind].search(query, 50, allowed=allowed)
+        ids, _ = indexes["ivfpq"].search(query, 50, allowed=allowed)
         truth, _ = indexes["exact"].search(query, 50, allowed=allowed)
         assert len(ids) == len(set(ids)) == 50
         assert allowed is None or all(allowed[int(item_id)] for item_id in ids)
-        found += len(set(ids) & set(truth))
-    assert found / (30 * 50) >= 0.9
+        correct += len(set(ids) & set(truth))
+    assert correct / (30 * 50) >= 0.9
 
 
-@pytest.mark.parametrize("kind", [*APPROXIMATE, "exact"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_list_is_full_where_all_that_is_allowed_lies_far_away(
     indexes: dict[Kind, TextIndex], kind: Kind
 ) -> None:
-    """A walk that starts at the query and takes what it meets would come back with too few."""
+    """Scanning only the lists nearest to the query would find too few."""
     query = queries(1)[0]
     far = np.zeros(COUNT, dtype=np.bool_)
     far[np.argsort(EMBEDDER.vectors[:COUNT] @ query)[: FEW + 500]] = True
@@ -91,7 +91,7 @@ def test_list_is_full_where_all_that_is_allowed_lies_far_away(
         assert all(far[int(item_id)] for item_id in ids)
 
 
-@pytest.mark.parametrize("kind", [*APPROXIMATE, "exact"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_few_allowed_items_are_found_exactly(indexes: dict[Kind, TextIndex], kind: Kind) -> None:
     allowed = np.zeros(COUNT, dtype=np.bool_)
     allowed[[7, 70, 700, 7_000]] = True
@@ -102,40 +102,34 @@ def test_few_allowed_items_are_found_exactly(indexes: dict[Kind, TextIndex], kin
     assert len(indexes[kind].search(query, 100, {"00007", "00070"}, allowed)[0]) == 2
 
 
-@pytest.mark.parametrize("kind", [*APPROXIMATE, "exact"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_filter_that_allows_nothing_gives_nothing(indexes: dict[Kind, TextIndex], kind: Kind) -> None:
     ids, scores = indexes[kind].search(queries(1)[0], 5, allowed=np.zeros(COUNT, dtype=np.bool_))
     assert ids == []
     assert scores.shape == (0,)
 
 
-@pytest.mark.parametrize("kind", APPROXIMATE)
-def test_scores_are_the_products_with_the_vectors_given_out(
-    indexes: dict[Kind, TextIndex], kind: Kind
-) -> None:
+def test_scores_are_the_products_with_the_vectors_given_out(lists: TextIndex) -> None:
     query = queries(1)[0]
-    ids, scores = indexes[kind].search(query, 20)
-    assert scores == pytest.approx(indexes[kind].vectors(ids) @ query, abs=1e-6)
+    ids, scores = lists.search(query, 20)
+    assert scores == pytest.approx(lists.vectors(ids) @ query, abs=1e-6)
     assert scores == pytest.approx([EMBEDDER.vectors[int(item_id)] @ query for item_id in ids], abs=1e-3)
     assert scores.tolist() == sorted(scores.tolist(), reverse=True)
 
 
-@pytest.mark.parametrize("kind", APPROXIMATE)
-def test_approximate_kinds_take_and_drop_items_and_survive_saving(
-    indexes: dict[Kind, TextIndex], kind: Kind, tmp_path: Path
-) -> None:
+def test_lists_take_and_drop_items_and_survive_saving(lists: TextIndex, tmp_path: Path) -> None:
     query = EMBEDDER.vectors[COUNT + 5]
-    best = indexes[kind].search(query, 5)[0]
-    changed = indexes[kind].with_items(numbered(COUNT + 5), EMBEDDER).without(best[:1])
+    best = lists.search(query, 5)[0]
+    changed = lists.with_items(numbered(COUNT + 5), EMBEDDER).without(best[:1])
     assert changed.search(query, 3)[0] == [f"{COUNT + 5:05}", *best[1:3]]
     changed.save(tmp_path / "index")
-    opened = TextIndex.open(tmp_path / "index", embedder_name="cluster", config=IndexConfig(kind=kind))
-    assert opened.kind == kind
+    opened = TextIndex.open(tmp_path / "index", embedder_name="cluster", config=IndexConfig(kind="ivfpq"))
+    assert opened.kind == "ivfpq"
     assert opened.search(query, 3)[0] == [f"{COUNT + 5:05}", *best[1:3]]
     assert best[0] not in opened
 
 
-def test_every_item_is_listed_by_an_approximate_kind_too(indexes: dict[Kind, TextIndex]) -> None:
+def test_every_item_is_listed_by_lists_too(indexes: dict[Kind, TextIndex]) -> None:
     for index in indexes.values():
         assert sorted(index.search(queries(1)[0], COUNT + 1)[0]) == list(index.ids)
 
@@ -158,30 +152,31 @@ def test_index_on_a_gpu_answers_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -
     """With a stand-in for the GPU: what FAISS does there cannot be seen here."""
     import faiss
 
-    asked = []
+    on_gpu = threading.Event()
 
     class Gpu:
         def __init__(self, index: faiss.IndexFlat) -> None:
             self._index, self.ntotal = index, index.ntotal
 
         def search(self, query: FloatArray, n: int) -> tuple[FloatArray, RowArray]:
-            asked.append(n)
+            on_gpu.set()
             scores, rows = self._index.search(query, n)
             return scores, rows
 
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, gpu, index: Gpu(index), raising=False)
-    monkeypatch.setattr(gpu, "WORTH_MOVING", 10)
+    monkeypatch.setattr(gpu, "MIN_ROWS", 10)
     items = make_items(3_000)
     moved, query = TextIndex.build(items, HashEmbedder()), HashEmbedder().embed(["a wish"])[0]
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
     plain = TextIndex.build(items, HashEmbedder())
-    most, few = np.arange(3_000) % 3 > 0, np.arange(3_000) % 50 == 0
-    for n, out, allowed in ((5, (), None), (50, plain.ids[:9], None), (50, (), most), (70, (), few)):
-        found, expected = moved.search(query, n, out, allowed), plain.search(query, n, out, allowed)
-        assert (found[0], found[1].tolist()) == (expected[0], expected[1].tolist())
-    assert len(asked) == 3  # a GPU search cannot skip the 2,940 that `few` forbids
+    most, few = np.arange(3_000) % 3 > 0, np.arange(3_000) % 50 == 0  # a GPU search cannot filter so many
+    for n, excluded, allowed in ((5, (), None), (50, plain.ids[:9], None), (50, (), most), (70, (), few)):
+        ids, scores = moved.search(query, n, excluded, allowed)
+        expected_ids, expected_scores = plain.search(query, n, excluded, allowed)
+        assert (ids, scores.tolist()) == (expected_ids, expected_scores.tolist())
+    assert on_gpu.is_set()
 
 
 def test_kind_follows_the_number_of_items() -> None:
@@ -191,15 +186,13 @@ def test_kind_follows_the_number_of_items() -> None:
         "exact",
         "ivfpq",
     ]
-    graph = IndexConfig(kind="hnsw")
-    assert [graph.kind_for(count) for count in (1, FEW, FEW + 1)] == ["exact", "exact", "hnsw"]
+    lists = IndexConfig(kind="ivfpq")
+    assert [lists.kind_for(count) for count in (1, FEW, FEW + 1)] == ["exact", "exact", "ivfpq"]
     assert IndexConfig(kind="exact").kind_for(10**9) == "exact"
 
 
-def test_index_that_shrinks_under_the_least_size_of_its_kind_becomes_exact(
-    indexes: dict[Kind, TextIndex],
-) -> None:
-    small = indexes["ivfpq"].without(indexes["ivfpq"].ids[100:]).compact()
+def test_index_that_shrinks_below_the_least_size_of_lists_becomes_exact(lists: TextIndex) -> None:
+    small = lists.without(lists.ids[100:]).compact()
     assert (small.kind, len(small)) == ("exact", 100)
 
 
@@ -207,7 +200,7 @@ def test_lists_grow_with_the_catalogue_in_powers_of_two() -> None:
     assert [lists_for(count) for count in (1, 80, 10_000, 100_000, 1_000_000)] == [1, 2, 128, 1_024, 2_048]
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "tree"}, {"ef_search": 0}, {"nprobe": -1}, {"probes": 3}])
+@pytest.mark.parametrize("wrong", [{"kind": "tree"}, {"kind": "hnsw"}, {"nprobe": -1}, {"probes": 3}])
 def test_wrong_config_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         IndexConfig.model_validate(wrong)

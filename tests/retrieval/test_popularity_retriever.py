@@ -9,14 +9,14 @@ from recsys.config.retrieval import PopularityConfig
 from recsys.data.dataset import EventLog
 from recsys.types import Context, Interaction, Item
 from retrieval import ChannelRetriever, ItemRows, Query, Retriever
-from retrieval.channels.popularity import Popularity, by_segment, recent
+from retrieval.channels.popularity import PopularityChannel, fit_recent_popularity, fit_segment_popularity
 from tests.retrieval.contract import RetrieverContract, make_items
 
 DAY = 86_400.0
 
 
 def popular(items: Sequence[Item], counts: Mapping[str, float]) -> ChannelRetriever:
-    return ChannelRetriever("popularity", Popularity(counts), ItemRows(items))
+    return ChannelRetriever("popularity", PopularityChannel(counts), ItemRows(items))
 
 
 class TestPopularity(RetrieverContract):
@@ -24,7 +24,7 @@ class TestPopularity(RetrieverContract):
         return popular(items, counts)
 
 
-def test_most_met_first_ties_by_id_never_met_last() -> None:
+def test_most_popular_first_ties_by_id_items_without_interactions_last() -> None:
     retriever = popular(make_items(5), {"i4": 2, "i1": 9, "i2": 2, "gone": 50})
     candidates = retriever.retrieve(Query(), 10)
     assert [candidate.item.id for candidate in candidates] == ["i1", "i2", "i4", "i0", "i3"]
@@ -37,29 +37,29 @@ def test_empty_catalogue_gives_nothing() -> None:
 
 
 def test_deleted_item_takes_its_count_with_it() -> None:
-    channel = Popularity({"i1": 9, "i2": 1}).updated([], {"i1"})
+    channel = PopularityChannel({"i1": 9, "i2": 1}).updated([], {"i1"})
     assert channel.counts == {"i2": 1}
 
 
-def test_lately_met_beats_formerly_met() -> None:
+def test_recent_interactions_beat_older_ones() -> None:
     events = [Interaction(user_id=f"u{n}", item_id="i0", timestamp=0.0) for n in range(3)]
     events += [Interaction(user_id="u9", item_id="i1", timestamp=90 * DAY)]
     log = EventLog.of(events, ["i0", "i1"])
-    channel = recent(log, PopularityConfig(half_life_days=30))
+    channel = fit_recent_popularity(log, PopularityConfig(half_life_days=30))
     assert channel is not None
     assert channel.counts == pytest.approx({"i0": 3 / 8, "i1": 1.0})
 
 
 def test_without_times_nothing_is_recent() -> None:
     log = EventLog.of([Interaction(user_id="u", item_id="i0")], ["i0"])
-    assert recent(log, PopularityConfig()) is None
+    assert fit_recent_popularity(log, PopularityConfig()) is None
 
 
-def test_segment_brings_what_is_met_in_this_situation() -> None:
+def test_segment_scores_what_is_popular_in_this_context() -> None:
     morning, night = Context(part_of_day="morning"), Context(part_of_day="night")
     events = [(Interaction(user_id="u", item_id="i0"), morning)] * 200
     events += [(Interaction(user_id="u", item_id="i1"), night)] * 100
-    channel = by_segment(events, ["i0", "i1"], PopularityConfig())
+    channel = fit_segment_popularity(events, ["i0", "i1"], PopularityConfig())
     assert channel is not None
     table = ItemRows(make_items(2))
     retriever = ChannelRetriever("segment", channel, table)
@@ -69,6 +69,6 @@ def test_segment_brings_what_is_met_in_this_situation() -> None:
     assert retriever.retrieve(Query(), 2) == []
 
 
-def test_events_without_a_situation_make_no_segments() -> None:
+def test_events_without_context_make_no_segments() -> None:
     events = [(Interaction(user_id="u", item_id="i0"), Context())]
-    assert by_segment(events, ["i0"], PopularityConfig()) is None
+    assert fit_segment_popularity(events, ["i0"], PopularityConfig()) is None

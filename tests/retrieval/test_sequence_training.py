@@ -8,25 +8,24 @@ import pytest
 from recsys.data.dataset import EventLog
 from retrieval.sequence.model import SequenceModel
 from retrieval.sequence.training import train
-from tests.retrieval.test_sequence_model import ARCHITECTURES, RING, log_of, ring, same, small
+from tests.retrieval.test_sequence_model import RING, log_of, ring, same, scored, small
 
 
 class Killed(BaseException):
     pass
 
 
-def killed_after(epochs: int, log: EventLog, architecture: str, folder: Path) -> None:
+def killed_after(epochs: int, log: EventLog, folder: Path) -> None:
     def progress(_what: str, done: int, _total: int) -> None:
         if done == epochs:
             raise Killed
 
     with pytest.raises(Killed):
-        train(log, small(architecture), folder, progress)
+        train(log, small(), folder, progress)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_equal_seeds_give_equal_weights_and_others_do_not(architecture: str) -> None:
-    config = small(architecture, epochs=2)
+def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
+    config = small(epochs=2)
     model = train(ring(), config)
     assert same(model, train(ring(), config))
     assert not same(model, train(ring(), config.model_copy(update={"seed": 1})))
@@ -58,14 +57,13 @@ def test_threads_are_the_configs_own_and_given_back() -> None:
     assert same(*seen)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_training_that_was_killed_goes_on_and_ends_the_same(architecture: str, tmp_path: Path) -> None:
+def test_a_training_that_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     log = ring()
-    killed_after(3, log, architecture, tmp_path)
+    killed_after(3, log, tmp_path)
     calls: list[int] = []
-    resumed = train(log, small(architecture), tmp_path, lambda _what, done, _total: calls.append(done))
+    resumed = train(log, small(), tmp_path, lambda _what, done, _total: calls.append(done))
     assert calls[0] == 3
-    whole = train(log, small(architecture))
+    whole = train(log, small())
     assert same(resumed, whole)
     assert resumed.training.validation == whole.training.validation
 
@@ -79,15 +77,15 @@ def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_other_events_or_settings_is_not_used(tmp_path: Path) -> None:
-    killed_after(3, ring(), "lru", tmp_path)
+    killed_after(3, ring(), tmp_path)
     other = ring(users=30)
     assert same(train(other, small(), tmp_path), train(other, small()))
-    killed_after(3, ring(), "lru", tmp_path)
+    killed_after(3, ring(), tmp_path)
     assert same(train(ring(), small(seed=7), tmp_path), train(ring(), small(seed=7)))
 
 
 def test_a_damaged_checkpoint_is_not_used(tmp_path: Path) -> None:
-    killed_after(3, ring(), "lru", tmp_path)
+    killed_after(3, ring(), tmp_path)
     (file,) = tmp_path.rglob("*.safetensors")
     content = bytearray(file.read_bytes())
     content[-5] ^= 0x10
@@ -126,19 +124,16 @@ def test_events_of_one_moment_are_read_in_every_order() -> None:
     at_once = log_of([["r0", "r1", "r2"]] * 40, step=0.0)
     in_order = log_of([["r0", "r1", "r2"]] * 40, step=60.0)
     config = small(epochs=40, validation_users=0.0)
-    of = {}
+    log_p = {}
     for name, log in (("at once", at_once), ("in order", in_order)):
         model = train(log, config)
-        scores = model.score(["r1"])
-        assert scores is not None
-        of[name] = float(scores[model.items.index("r0")])
-    assert of["at once"] > of["in order"] + 1
+        log_p[name] = float(scored(model, ["r1"])[model.items.index("r0")])
+    assert log_p["at once"] > log_p["in order"] + 1
 
 
 def test_a_model_trained_in_pieces_knows_what_crosses_their_borders() -> None:
     model = train(ring(users=20, length=60), small(length=5))
-    scores = model.score([RING[n % 8] for n in range(20)])
-    assert scores is not None
+    scores = scored(model, [RING[n % 8] for n in range(20)])
     assert model.items[int(scores.argmax())] == RING[20 % 8]
 
 

@@ -18,7 +18,7 @@ from retrieval import (
     TextIndex,
     item_text,
 )
-from retrieval.embedding import FloatArray
+from retrieval.arrays import FloatArray
 from tests.retrieval.contract import HashEmbedder, RetrieverContract, history, make_items
 
 ITEMS = make_items(60)
@@ -64,7 +64,7 @@ def ids(candidates: Sequence[Candidate]) -> list[str]:
     return [candidate.item.id for candidate in candidates]
 
 
-def test_with_neither_history_nor_wish_there_is_nothing_to_find() -> None:
+def test_without_history_and_wish_there_are_no_candidates() -> None:
     assert text_retriever().retrieve(Query(), 10) == []
     assert text_retriever().retrieve(Query(wish="  \n"), 10) == []
 
@@ -73,47 +73,47 @@ def test_dislikes_alone_give_no_direction() -> None:
     assert text_retriever().retrieve(Query(history(ITEMS[1], ITEMS[2], liked=False)), 10) == []
 
 
-def test_like_that_is_taken_back_gives_no_nonsense() -> None:
-    found = scores(Query((entry("a"), entry("a", liked=False))))
-    assert found["a"] == pytest.approx(1.0)
+def test_like_that_is_taken_back_still_counts() -> None:
+    cosine = scores(Query((entry("a"), entry("a", liked=False))))
+    assert cosine["a"] == pytest.approx(1.0)
 
 
 def test_newer_history_weighs_more() -> None:
-    found = scores(Query((entry("a"), entry("b"))), half_life=1.0)
-    assert found["b"] == pytest.approx(2 * found["a"])
+    cosine = scores(Query((entry("a"), entry("b"))), half_life=1.0)
+    assert cosine["b"] == pytest.approx(2 * cosine["a"])
 
 
 def test_endless_half_life_means_no_decay() -> None:
-    found = scores(Query(tuple(entry(letter) for letter in "ab")), half_life=float("inf"))
-    assert found["a"] == pytest.approx(found["b"])
+    cosine = scores(Query(tuple(entry(letter) for letter in "ab")), half_life=float("inf"))
+    assert cosine["a"] == pytest.approx(cosine["b"])
 
 
 def test_unknown_liking_counts_as_mildly_liked() -> None:
-    found = scores(Query((entry("a", liked=None), entry("b"))), half_life=1e9)
-    assert found["a"] == pytest.approx(found["b"] / 2)
+    cosine = scores(Query((entry("a", liked=None), entry("b"))), half_life=1e9)
+    assert cosine["a"] == pytest.approx(cosine["b"] / 2)
 
 
 def test_disliked_history_is_pushed_away() -> None:
-    found = scores(Query((entry("a"), entry("b", liked=False))))
-    assert found["b"] < found["c"] < found["a"]
+    cosine = scores(Query((entry("a"), entry("b", liked=False))))
+    assert cosine["b"] < cosine["c"] < cosine["a"]
 
 
 def test_many_dislikes_do_not_drown_one_like() -> None:
     """Summing them all once made the dislikes the direction, and the farthest item the best."""
-    found = scores(Query((entry("a"), *(entry("b", liked=False) for _ in range(30)))))
-    assert max(found, key=found.__getitem__) == "a"
-    assert found["a"] > 0.9
+    cosine = scores(Query((entry("a"), *(entry("b", liked=False) for _ in range(30)))))
+    assert max(cosine, key=cosine.__getitem__) == "a"
+    assert cosine["a"] > 0.9
 
 
 @pytest.mark.parametrize("wish_weight", [0.2, 0.5, 0.9])
 def test_wish_takes_its_weight_and_history_the_rest(wish_weight: float) -> None:
-    found = scores(Query((entry("a"),), wish="b"), wish_weight=wish_weight)
-    assert found["b"] / found["a"] == pytest.approx(wish_weight / (1 - wish_weight), rel=1e-4)
+    cosine = scores(Query((entry("a"),), wish="b"), wish_weight=wish_weight)
+    assert cosine["b"] / cosine["a"] == pytest.approx(wish_weight / (1 - wish_weight), rel=1e-4)
 
 
 def test_wish_without_history_is_the_whole_query() -> None:
-    found = scores(Query(wish="c"), wish_weight=0.3)
-    assert found["c"] == pytest.approx(1.0)
+    cosine = scores(Query(wish="c"), wish_weight=0.3)
+    assert cosine["c"] == pytest.approx(1.0)
 
 
 def test_wish_of_no_weight_is_not_even_embedded() -> None:
@@ -146,7 +146,7 @@ def test_shares_add_up_to_the_history_part_of_the_score(wish: str) -> None:
     assert remainder == pytest.approx(factor * toward_wish, abs=1e-5)
 
 
-def test_shares_name_each_history_item_once_and_dislikes_speak_against() -> None:
+def test_shares_name_each_history_item_once_and_those_of_dislikes_are_negative() -> None:
     past = (*history(ITEMS[1], ITEMS[2]), *history(ITEMS[1]), *history(ITEMS[3], liked=False))
     candidates = {c.item.id: c for c in text_retriever().retrieve(Query(past), 60)}
     assert set(candidates["i1"].contributions) == {"i1", "i2", "i3"}
@@ -154,7 +154,7 @@ def test_shares_name_each_history_item_once_and_dislikes_speak_against() -> None
     assert candidates["i3"].contributions["i3"] < 0
 
 
-def test_wish_alone_has_no_history_to_thank() -> None:
+def test_wish_alone_has_no_contributions() -> None:
     assert all(not c.contributions for c in text_retriever().retrieve(Query(wish="a wish"), 10))
 
 
