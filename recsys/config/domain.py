@@ -8,6 +8,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from recsys.config.experiments import Name, Scenario
 from recsys.config.finetuning import FinetuneConfig
@@ -154,13 +155,33 @@ def load_domain(name_or_folder: str | Path) -> Domain:
     return _validated(path, table | {"folder": folder})
 
 
+_REMOVED = "removed; use gru"
+_REPLACEMENTS: dict[tuple[str, ...], str] = {
+    ("ranker", "history_spare"): "renamed; use max_history_trim",
+    ("weights", "facets"): "renamed; use attributes",
+    ("wish_weights", "facets"): "renamed; use attributes",
+    ("weights", "lru"): _REMOVED,
+    ("weights", "attention"): _REMOVED,
+    ("retriever", "lru"): _REMOVED,
+    ("retriever", "attention"): _REMOVED,
+    ("gru", "architecture"): "removed; the gru is the only architecture",
+    ("gru", "heads"): "removed; the gru has none",
+    ("finetune", "together"): "renamed; use micro_batch_size",
+    ("examples", "planted"): "renamed; use adversarial_text",
+}
+"""What to use in place of an old key, by its table and its name."""
+
+
 def _validated(path: Path, table: dict[str, Any]) -> Domain:
     try:
         return Domain.model_validate(table)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, detail['loc'])) or 'file'}: {detail['msg']}" for detail in error.errors()
-        )
+        problems = "; ".join(map(_problem, error.errors()))
         raise ConfigError(
             f"{path}: {problems}", hint="see domains/movies/domain.toml for a complete example"
         ) from error
+
+
+def _problem(detail: ErrorDetails) -> str:
+    keys = tuple(str(key) for key in detail["loc"] if key != "[key]")  # pydantic marks a wrong dict key so
+    return f"{'.'.join(keys) or 'file'}: {_REPLACEMENTS.get(keys[-2:], detail['msg'])}"
