@@ -175,18 +175,16 @@ def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart
     co_consumed = [part for part in unrated if part.name in candidate.co_consumed]
     cited = {
         "h": liked[: measured.history_shown],
-        "t": co_consumed[: measured.history_shown],
+        "t": co_consumed[: measured.history_shown],  # "together"
         "w": _of_kinds(strong, "wish"),
         "c": _of_kinds(strong, *_CONTEXT_KINDS),
-        "f": _of_kinds(strong, "profile"),
+        "f": _of_kinds(strong, "profile"),  # "facts about the person"
         "p": _of_kinds(strong, "popularity"),
     }
     if measured.is_wish_result:
         cited["w"] = [WISH]
-    if (
-        not measured.wish_matches
-        and candidate.channels.get("text", measured.top_rank + 1) > measured.top_rank
-    ):
+    text_rank = candidate.channels.get("text", measured.top_rank + 1)
+    if not measured.wish_matches and text_rank > measured.top_rank:
         cited["w"] = []
     popular = (candidate.popularity or 0.0) >= POPULAR
     if cited["h"] or cited["t"] or measured.context.wish or not popular:

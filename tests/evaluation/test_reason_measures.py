@@ -43,7 +43,7 @@ GOOD = TrialResult(
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    """Return a judge of a world in which each user liked two films."""
+    """Return a judge of users who each liked two films."""
     events = [
         Interaction(user_id=user, item_id=f"seen{(n + step) % 8}", rating=5.0)
         for n, user in enumerate(USERS)
@@ -98,12 +98,12 @@ def record(
 
 
 def measured(
-    judge: Judge | None, *changed: Record, world: GroundTruth | None = None
+    judge: Judge | None, *changed: Record, truth: GroundTruth | None = None
 ) -> dict[str, dict[str, float]]:
     """Measure good answers of all users, with `changed` in place of the first."""
     records = [*changed, *(record(number) for number in range(len(changed), 8))]
-    world = world or (judge.world if judge else GroundTruth((), ()))
-    return measures(rows_of(records, world), world, judge)
+    truth = truth or (judge.truth if judge else GroundTruth((), ()))
+    return measures(rows_of(records, truth), truth, judge)
 
 
 def value(judge: Judge | None, name: str, *changed: Record) -> float:
@@ -191,7 +191,7 @@ def test_repeated_sentences_lower_usr_and_distinct(judge: Judge) -> None:
 
 def test_distinct_counts_words_and_pairs(judge: Judge) -> None:
     found = measures(
-        rows_of([record(0, text="one two one."), record(1, text="One two.")], judge.world), judge.world, None
+        rows_of([record(0, text="one two one."), record(1, text="One two.")], judge.truth), judge.truth, None
     )
     assert found["distinct_1"]["value"] == pytest.approx(2 / 5)
     assert found["distinct_2"]["value"] == pytest.approx(2 / 3)
@@ -235,17 +235,17 @@ def test_cost_of_evidence_and_reasons_is_relative_to_ranking(judge: Judge) -> No
 def test_several_reasons_of_an_answer_share_its_work(judge: Judge) -> None:
     one = record(0)
     twice = one.answer.model_copy(update={"recommendations": one.answer.recommendations * 2})
-    found = measures(rows_of([Record(answer=twice, trials=(GOOD, GOOD))], judge.world), judge.world, judge)
+    found = measures(rows_of([Record(answer=twice, trials=(GOOD, GOOD))], judge.truth), judge.truth, judge)
     assert found["latency_s"]["value"] == pytest.approx(0.25)
     assert found["cost_ratio"]["value"] == pytest.approx(2.0)
 
 
 def test_without_a_judge_or_reasons_measures_are_left_out(judge: Judge) -> None:
-    assert "statement_precision" not in measured(None, world=judge.world)
-    assert measures([], judge.world, judge) == {}
+    assert "statement_precision" not in measured(None, truth=judge.truth)
+    assert measures([], judge.truth, judge) == {}
     bare = record(0).answer.recommendations[0].model_copy(update={"explanation": None})
     answer = record(0).answer.model_copy(update={"recommendations": (bare,)})
-    rows: list[ReasonRow] = rows_of([Record(answer=answer, trials=(TrialResult(),))], judge.world)
+    rows: list[ReasonRow] = rows_of([Record(answer=answer, trials=(TrialResult(),))], judge.truth)
     assert rows == []
 
 
@@ -271,13 +271,13 @@ def test_reasons_are_closer_to_references_than_to_shuffled_ones(judge: Judge, tm
     ]
     path = tmp_path / "reviews.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    rows = rows_of([record(n) for n in range(8)], judge.world)
+    rows = rows_of([record(n) for n in range(8)], judge.truth)
     shares = reference_shares(rows, read_references(path), WordCounts(), 0)
-    found = measures(rows, judge.world, judge, further=shares)
+    found = measures(rows, judge.truth, judge, further=shares)
     assert found["reference_similarity"]["n"] == 7  # the eighth has no reference
     assert found["reference_similarity"]["value"] > found["reference_similarity_shuffled"]["value"] + 0.1
     mixed = {line["item"]: [lines[(n + 1) % 7]["text"]] for n, line in enumerate(lines)}
-    poor = measures(rows, judge.world, judge, further=reference_shares(rows, mixed, WordCounts(), 0))
+    poor = measures(rows, judge.truth, judge, further=reference_shares(rows, mixed, WordCounts(), 0))
     assert poor["reference_similarity"]["value"] < found["reference_similarity"]["value"] - 0.1
     assert reference_shares(rows, {"new0": ["one"]}, WordCounts(), 0) == {}
 

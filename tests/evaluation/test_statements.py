@@ -59,43 +59,43 @@ class TrueSentence:
 
 
 @pytest.fixture(scope="module")
-def world() -> GroundTruth:
+def truth() -> GroundTruth:
     domain = load_domain("movies")
     batch = read_domain(domain)
     return GroundTruth(batch.items, batch.interactions, domain.feedback)
 
 
 @pytest.fixture(scope="module")
-def judge(world: GroundTruth) -> Judge:
-    return judge_of(world)
+def judge(truth: GroundTruth) -> Judge:
+    return judge_of(truth)
 
 
-def judge_of(world: GroundTruth, language: str = "en") -> Judge:
+def judge_of(truth: GroundTruth, language: str = "en") -> Judge:
     prompts = PromptLibrary()
     grammar = Grammar.read(prompts.file(in_language(GRAMMAR, language, prompts)))
-    return Judge(world, ("film", "films"), grammar, language)
+    return Judge(truth, ("film", "films"), grammar, language)
 
 
 @pytest.fixture(scope="module")
-def true_sentences(world: GroundTruth, judge: Judge) -> list[TrueSentence]:
-    return list(sentences(world, judge, random.Random(0), 1300))
+def true_sentences(truth: GroundTruth, judge: Judge) -> list[TrueSentence]:
+    return list(sentences(truth, judge, random.Random(0), 1300))
 
 
-def sentences(world: GroundTruth, judge: Judge, draw: random.Random, n: int) -> Iterator[TrueSentence]:
+def sentences(truth: GroundTruth, judge: Judge, draw: random.Random, n: int) -> Iterator[TrueSentence]:
     """Yield true sentences about real users and films, in words of no grammar."""
-    people = sorted(world.pasts)
+    people = sorted(truth.pasts)
     films = sorted(
-        (item for item in world.items.values() if item.year and values_of(item)), key=lambda i: i.id
+        (item for item in truth.items.values() if item.year and values_of(item)), key=lambda i: i.id
     )
     while n:
-        past = world.pasts[draw.choice(people)]
+        past = truth.pasts[draw.choice(people)]
         item = draw.choice(films)
         shared = draw.choice(sorted(values_of(item)))
-        liked = [i for i, mark in past.items() if mark and shared in values_of(world.items[i])]
+        liked = [i for i, mark in past.items() if mark and shared in values_of(truth.items[i])]
         disliked = [i for i, mark in past.items() if mark is False]
         if item.id in past or len(liked) < 2 or not disliked:
             continue
-        one, other = (world.items[i] for i in draw.sample(liked, 2))
+        one, other = (truth.items[i] for i in draw.sample(liked, 2))
         context = Context(
             weekday=draw.choice(WEEKDAYS),
             part_of_day=draw.choice(PARTS_OF_DAY)[1],
@@ -107,7 +107,7 @@ def sentences(world: GroundTruth, judge: Judge, draw: random.Random, n: int) -> 
             "M": judge.title(other),
             "A": shared,
             "Y": str(item.year),
-            "D": judge.title(world.items[draw.choice(disliked)]),
+            "D": judge.title(truth.items[draw.choice(disliked)]),
             "W": context.weekday or "",
             "P": context.part_of_day or "",
             "C": context.place.name if context.place else "",
@@ -116,12 +116,12 @@ def sentences(world: GroundTruth, judge: Judge, draw: random.Random, n: int) -> 
         yield TrueSentence(draw.choice(PASSED).format(**slots), ReasonFacts(item, past, context), slots)
 
 
-def faults(sentence: TrueSentence, world: GroundTruth, draw: random.Random) -> Iterator[tuple[str, str]]:
+def faults(sentence: TrueSentence, truth: GroundTruth, draw: random.Random) -> Iterator[tuple[str, str]]:
     """Yield (kind, the sentence with that fault) for each fault that can be planted."""
     text, slots = sentence.text, sentence.slots
     foreign = [
         item.title
-        for item in draw.sample(sorted(world.items.values(), key=lambda item: item.id), 9)
+        for item in draw.sample(sorted(truth.items.values(), key=lambda item: item.id), 9)
         if item.id not in sentence.facts.past and item.title not in text and len(item.title) > 3
     ]
     if slots["L"] in text:
@@ -137,7 +137,7 @@ def faults(sentence: TrueSentence, world: GroundTruth, draw: random.Random) -> I
         yield "weekday", text.replace(slots["W"], draw.choice([day for day in WEEKDAYS if day != slots["W"]]))
     if f"in {slots['C']}" in text:
         yield "place", text.replace(f"in {slots['C']}", f"in {draw.choice(sorted({*PLACES} - {slots['C']}))}")
-    wrong = sorted(world.values - values_of(sentence.facts.item))
+    wrong = sorted(truth.values - values_of(sentence.facts.item))
     if f" {slots['A']}" in text:
         yield "genre", text.replace(f" {slots['A']}", f" {draw.choice(wrong)}")
     if slots["D"] in text or "you liked" in text:
@@ -153,13 +153,13 @@ def test_true_sentences_pass(true_sentences: list[TrueSentence], judge: Judge) -
 
 
 def test_planted_faults_are_found(
-    true_sentences: list[TrueSentence], world: GroundTruth, judge: Judge
+    true_sentences: list[TrueSentence], truth: GroundTruth, judge: Judge
 ) -> None:
     draw = random.Random(1)
     planted: Counter[str] = Counter()
     missed: list[tuple[str, str]] = []
     for one in true_sentences[:500]:
-        for kind, text in faults(one, world, draw):
+        for kind, text in faults(one, truth, draw):
             if text != one.text:
                 planted[kind] += 1
                 missed += [] if false(judge, text, one.facts) else [(kind, text)]
@@ -274,7 +274,7 @@ def test_sentence_is_checked_against_another_item_if_asked(small: Judge) -> None
 
 
 def test_chinese_reasons_are_read(small: Judge) -> None:
-    chinese = judge_of(small.world, "zh")
+    chinese = judge_of(small.truth, "zh")
     assert false(chinese, "您喜欢「Alien」，「Dune」也有科幻，也适合星期五深夜。", FACTS) == []
     assert false(chinese, "您喜欢「Big」，「Dune」也有喜剧，也适合星期一。", FACTS) == [
         "liked",

@@ -61,13 +61,13 @@ Shares = list[tuple[float, float]]
 """For each reason (numerator, denominator); a measure is the ratio of their sums."""
 
 
-def rows_of(records: Iterable[Record], world: GroundTruth) -> list[ReasonRow]:
+def rows_of(records: Iterable[Record], truth: GroundTruth) -> list[ReasonRow]:
     """Return all reasons, in the order of the answers."""
     rows = []
     for record in records:
         answer = record.answer
         user, lines = answer.user or "", answer.recommendations
-        past, profile = world.pasts.get(user, {}), world.profiles.get(user, {})
+        past, profile = truth.pasts.get(user, {}), truth.profiles.get(user, {})
         for index, (line, trial) in enumerate(zip(lines, record.trials, strict=True)):
             following = lines[index + 1].item if index + 1 < len(lines) else None
             facts = ReasonFacts(line.item, past, answer.context, following, profile)
@@ -78,7 +78,7 @@ def rows_of(records: Iterable[Record], world: GroundTruth) -> list[ReasonRow]:
 
 def measures(
     rows: Sequence[ReasonRow],
-    world: GroundTruth,
+    truth: GroundTruth,
     judge: Judge | None,
     *,
     seed: int = 0,
@@ -88,7 +88,7 @@ def measures(
 
     Args:
         rows: The reasons.
-        world: The facts of the domain.
+        truth: The facts of the domain.
         judge: Reads the sentences; without it, the measures that need one are left out.
         seed: Of the bootstrap.
         further: Measures computed elsewhere.
@@ -107,13 +107,13 @@ def measures(
     shares |= ablation_shares(rows) | text_shares([row.reason.text for row in rows])
     features = [judge.named_values(row.reason.text, row.facts) for row in rows] if judge else []
     if features:
-        shares["fmr"] = [feature_match(row, named, world) for row, named in zip(rows, features, strict=True)]
+        shares["fmr"] = [feature_match(row, named, truth) for row, named in zip(rows, features, strict=True)]
     shares["template_share"] = [(float(row.reason.source == "template"), 1.0) for row in rows]
     shares |= failure_shares(rows) | cost_shares(rows) | dict(further or {})
     users = [row.user for row in rows]
     result = ratios(shares, users, seed)
-    if features and world.values:
-        result |= feature_measures(features, len(world.values), users, seed)
+    if features and truth.values:
+        result |= feature_measures(features, len(truth.values), users, seed)
     order = list(MEANINGS)
     names = sorted(result, key=lambda name: order.index(name.partition(":")[0]))
     return {name: dataclasses.asdict(result[name]) for name in names}
@@ -138,7 +138,7 @@ def swap_test(row: ReasonRow, judge: Judge) -> tuple[float, float]:
 
     It does not if it is false there, or if what it cites has no effect there.
     """
-    other = judge.world.items.get(row.trial.swapped or "")
+    other = judge.truth.items.get(row.trial.swapped or "")
     if other is None:
         return 0.0, 0.0
     holds = all(statement.true for statement in judge.statements(row.reason.text, row.facts, about=other))
@@ -178,7 +178,7 @@ def text_shares(texts: Sequence[str]) -> dict[str, Shares]:
     return shares
 
 
-def feature_match(row: ReasonRow, named: set[str], world: GroundTruth) -> tuple[float, float]:
+def feature_match(row: ReasonRow, named: set[str], truth: GroundTruth) -> tuple[float, float]:
     """Share whether a reason names the attribute most common among liked items."""
     own_values = values_of(row.line.item)
     if not own_values:
@@ -187,7 +187,7 @@ def feature_match(row: ReasonRow, named: set[str], world: GroundTruth) -> tuple[
         value
         for item, liked in row.facts.past.items()
         if liked
-        for value in values_of(world.items[item]) & own_values
+        for value in values_of(truth.items[item]) & own_values
     )
     most = max(counts.values(), default=0)
     return float(any(counts[value] == most for value in named & own_values)), 1.0

@@ -120,17 +120,17 @@ class Judge:
     """Reads and checks reasons in one language, a key of `TABLES`."""
 
     def __init__(
-        self, world: GroundTruth, nouns: tuple[str, str], grammar: Grammar, language: str = "en"
+        self, truth: GroundTruth, nouns: tuple[str, str], grammar: Grammar, language: str = "en"
     ) -> None:
-        self.world, self.grammar = world, grammar
+        self.truth, self.grammar = truth, grammar
         self.language = LanguagePatterns(TABLES[language], nouns)
         self.noun = nouns[0]
         by_title: dict[str, list[str]] = defaultdict(list)
-        for item in world.items.values():
+        for item in truth.items.values():
             by_title[self.title(item)].append(item.id)
         entities = [Entity(title, "T", ids=tuple(ids)) for title, ids in by_title.items()]
         entities += [
-            Entity(grammar.localize("attribute", v), "A", True, meaning=v) for v in sorted(world.values)
+            Entity(grammar.localize("attribute", v), "A", True, meaning=v) for v in sorted(truth.values)
         ]
         entities += [Entity(word, "C", True, meaning=time) for word, time in TABLES[language]["time"].items()]
         self.entities = _index(entities)
@@ -156,7 +156,7 @@ class Judge:
 
     def is_valid(self, evidence: Evidence, facts: ReasonFacts) -> bool:
         """Return whether cited evidence exists: a liked item, an attribute, a fact."""
-        cited = self.world.items.get(evidence.item_id or "")
+        cited = self.truth.items.get(evidence.item_id or "")
         has_title = cited is not None and self.title(cited) == self.grammar.titled(evidence.text)
         match evidence.kind:
             case "history":
@@ -168,7 +168,7 @@ class Judge:
             case "profile":  # its content is never shown
                 return evidence.text == "your profile"
             case "popularity":
-                return self.world.popular(facts.item)
+                return self.truth.popular(facts.item)
             case "wish":
                 return bool(facts.context.wish) and evidence.text == f'"{clean_text(facts.context.wish)}"'
             case "context":
@@ -290,7 +290,7 @@ class _StatementReader:
         entity = self.mentions[number]
         if entity.kind == "I":
             return [self.about]
-        return [self.judge.world.items[item_id] for item_id in entity.ids]
+        return [self.judge.truth.items[item_id] for item_id in entity.ids]
 
     # Claims
 
@@ -318,7 +318,7 @@ class _StatementReader:
 
     def _claim_about(self, claim: str, groups: Mapping[str, str | None], number: int) -> None:
         """Record what a claim states about one mark."""
-        entity, past, world = self.mentions[number], self.facts.past, self.judge.world
+        entity, past, truth = self.mentions[number], self.facts.past, self.judge.truth
         in_past = any(item_id in past for item_id in entity.ids)
         match claim:
             case "liked" | "disliked":
@@ -333,7 +333,7 @@ class _StatementReader:
             case "co_consumed":
                 if groups.get("user"):
                     self._add("past", entity.text, in_past)
-                together = any(world.co_consumed(item_id, self.about.id) for item_id in entity.ids)
+                together = any(truth.co_consumed(item_id, self.about.id) for item_id in entity.ids)
                 self._add("co_consumed", entity.text, together)
             case "contrast":
                 if entity.kind != "I":
@@ -344,7 +344,7 @@ class _StatementReader:
 
     def _is_rare(self, value: str) -> bool:
         """Return whether few of the newest history items have an attribute value."""
-        newest = [values_of(self.judge.world.items[item_id]) for item_id in list(self.facts.past)[-LATELY:]]
+        newest = [values_of(self.judge.truth.items[item_id]) for item_id in list(self.facts.past)[-LATELY:]]
         return sum(value in values for values in newest) / max(1, len(newest)) <= RARE_SHARE
 
     def _claim_about_item(self, claim: str, text: str) -> None:
@@ -352,7 +352,7 @@ class _StatementReader:
         facts = self.facts
         match claim:
             case "popular":
-                self._add("popular", text.strip(), self.judge.world.popular(self.about))
+                self._add("popular", text.strip(), self.judge.truth.popular(self.about))
             case "profile":
                 self._add("profile", text, bool(facts.profile))
             case "wish":

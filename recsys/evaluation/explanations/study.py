@@ -73,7 +73,7 @@ class _StudyData:
 
     items: list[Item]
     users: list[str]
-    world: GroundTruth
+    truth: GroundTruth
     last_events: Mapping[str, Interaction]  # by user, where the domain records the context of events
     data_hash: str
 
@@ -87,7 +87,7 @@ class _StudyData:
         return cls(
             items=items,
             users=users,
-            world=GroundTruth(items, events, domain.feedback, profiles),
+            truth=GroundTruth(items, events, domain.feedback, profiles),
             last_events={event.user_id: event for event in events if domain.has_event_contexts},
             data_hash=data_hash(items, events),
         )
@@ -132,14 +132,14 @@ def evaluate_reasons(
     run["model"] = _model_name(records, out)
     if progress:
         progress("computing figures", 0, 1)
-    rows = rows_of(records, data.world)
-    judge = _judge(recommender, data.world, run["language"])
+    rows = rows_of(records, data.truth)
+    judge = _judge(recommender, data.truth, run["language"])
     similarity = (
         reference_shares(rows, references, SentenceEmbedder(recommender.settings.embedder), options.seed)
         if references
         else {}
     )
-    figures = measures(rows, data.world, judge, seed=options.seed, further=similarity)
+    figures = measures(rows, data.truth, judge, seed=options.seed, further=similarity)
     run["reasons"] = len(rows)
     missing = len(data.users) * options.k - len(rows)
     notes = _notes(run, judge, missing=missing, compared=bool(similarity))
@@ -346,13 +346,13 @@ def _ablation(recommender: Recommender, prepared: Prepared, strategy: str) -> Ab
     )
 
 
-def _judge(recommender: Recommender, world: GroundTruth, language: str) -> Judge | None:
+def _judge(recommender: Recommender, truth: GroundTruth, language: str) -> Judge | None:
     """Return the judge of a language; None if its sentences cannot be read."""
     if language not in TABLES:
         return None
     domain, prompts = recommender.domain, recommender.prompts
     grammar = Grammar.read(prompts.file(in_language(GRAMMAR, language, prompts)))
-    return Judge(world, (domain.noun, domain.plural), grammar, language)
+    return Judge(truth, (domain.noun, domain.plural), grammar, language)
 
 
 def _run(recommender: Recommender, options: StudyOptions, data: _StudyData) -> dict[str, Any]:
