@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -95,8 +94,7 @@ def _find(connection: sa.Connection, domain: str, session_id: str) -> StoredSess
         c.domain == domain, c.id == session_id, c.expires >= clock.earliest_now()
     )
     row = connection.execute(query).mappings().first()
-    fields: dict[str, Any] = dict(row) if row else {}
-    return StoredSession(**fields) if fields else None
+    return StoredSession(**row) if row else None
 
 
 def _expiry(minutes: int) -> float:

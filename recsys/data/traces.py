@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -86,5 +85,4 @@ def traces_before(store: Store, domain: str, before: float | None, limit: int) -
 
 
 def _trace(row: sa.RowMapping) -> StoredTrace:
-    fields: dict[str, Any] = {name: row[name] for name in StoredTrace.__slots__}
-    return StoredTrace(**fields)
+    return StoredTrace(**{name: row[name] for name in StoredTrace.__slots__})
