@@ -80,6 +80,10 @@ class ModelError(RecsysError):
     """Model weights are missing, damaged or unsuitable."""
 
 
+class UnusableModel(ModelError):
+    """A model that loads, but cannot be asked what ranking asks."""
+
+
 class EngineError(RecsysError):
     """The engine failed to answer."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys.engine.base import Tokenizer
-from recsys.errors import ModelError
+from recsys.errors import UnusableModel
 
 USER = "\N{OBJECT REPLACEMENT CHARACTER}user\N{OBJECT REPLACEMENT CHARACTER}"  # stands for the user's turn
 SYSTEM = "\N{OBJECT REPLACEMENT CHARACTER}system\N{OBJECT REPLACEMENT CHARACTER}"
@@ -36,7 +36,7 @@ def chat_frame(tokenizer: Tokenizer, system: str) -> ChatFrame:
             template has none.
 
     Raises:
-        ModelError: the template cannot be rendered so that both texts are in it, each once.
+        UnusableModel: the template cannot be rendered so that both texts are in it, each once.
     """
     bos = _missing_bos(tokenizer)
     if not tokenizer.chat_template:
@@ -54,7 +54,7 @@ def chat_frame(tokenizer: Tokenizer, system: str) -> ChatFrame:
             before, _, after = text.replace(SYSTEM, system).partition(USER)
             return ChatFrame(_with_bos(bos, before), _closed(after))
         failures.append("the text of a turn is missing")
-    raise ModelError(
+    raise UnusableModel(
         f"the model's chat template cannot be used: {failures[0][:200]}",
         hint="choose an instruction-tuned model whose template takes a user's turn, or remove the template",
     )

@@ -37,12 +37,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.engine.base import CACHE_BLOCK, Tokenizer
 from recsys.errors import PromptError
+from recsys.prompting.chat import chat_frame
 from recsys.utils.sanitize import clean_text
 
 BLOCKS = ("system", "shared", "suffix")
 
 _FRONT_MATTER = re.compile(r"\A\+\+\+\n(.*?)\n\+\+\+\n?", re.DOTALL)
-_USER_TURN = "\u241e"  # stands for the user's turn in a rendered chat template
 
 
 class FrontMatter(BaseModel):
@@ -196,9 +196,10 @@ class PromptLibrary:
                 hint="pass them, or remove them from the front matter",
             )
         history = list(variables.get("history", ()))
-        before, after = _chat_frame(tokenizer, self.render_block(name, "system", variables))
+        frame = chat_frame(tokenizer, self.render_block(name, "system", variables))
         tails = tuple(
-            self.render_block(name, "suffix", {**variables, **differing}) + after for differing in suffixes
+            self.render_block(name, "suffix", {**variables, **differing}) + frame.after
+            for differing in suffixes
         )
         tail_ids = tuple(tuple(tokenizer.encode(tail, add_special_tokens=False)) for tail in tails)
 
@@ -208,7 +209,7 @@ class PromptLibrary:
                 if "history" in variables
                 else dict(variables)
             )
-            head = before + self.render_block(name, "shared", used) + "\n"
+            head = frame.before + self.render_block(name, "shared", used) + "\n"
             head_ids = tuple(tokenizer.encode(head, add_special_tokens=False))
             return RenderedPrompt(
                 template, head, tails, head_ids, tail_ids, dropped=len(history) - kept, variables=used
@@ -297,15 +298,3 @@ def _longest_fit(
         else:
             high = middle
     return best
-
-
-def _chat_frame(tokenizer: Tokenizer, system: str) -> tuple[str, str]:
-    """Return what the chat template puts before and after the user's turn."""
-    messages = ([{"role": "system", "content": system}] if system else []) + [
-        {"role": "user", "content": _USER_TURN}
-    ]
-    if not tokenizer.chat_template:
-        return (system + "\n\n" if system else ""), "\nAnswer: "
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    before, _, after = text.partition(_USER_TURN)
-    return before, after

@@ -33,6 +33,7 @@ _STATUS: tuple[tuple[type[RecsysError], int], ...] = (
     (errors.ContextError, 422),
     (errors.DataError, 422),
     (errors.PromptError, 422),
+    (errors.UnusableModel, 503),
     (errors.ModelError, 409),
     (errors.StoreError, 503),
     (errors.EngineError, 503),
