@@ -1,4 +1,4 @@
-"""Measure recall, latency, memory and build time of the text index, by kind and number of items.
+"""Measure recall, latency, memory and build time of the text index.
 
     python -m benchmarks.retrieval_scale --out benchmarks/results/retrieval_scale.json
 
@@ -113,7 +113,10 @@ class VectorGenerator:
 
 
 def make_queries(vectors: FloatArray, count: int) -> FloatArray:
-    """Generate unit vectors (count, d): mixes of two to eight items near one or two anchors, and noise."""
+    """Generate unit vectors (count, d): mixes of two to eight items, and noise.
+
+    The items are near one or two anchors.
+    """
     rng = np.random.default_rng([SEED, 2])
     queries = np.empty((count, DIMENSION), dtype=np.float32)
     for number in range(count):
@@ -129,7 +132,7 @@ def make_queries(vectors: FloatArray, count: int) -> FloatArray:
 
 
 def make_filters(vectors: FloatArray) -> dict[str, BoolArray | None]:
-    """Allow all rows; 1 % and 50 % at random; the 10 % that lie farthest in one direction."""
+    """Allow all rows; 1 % and 50 % at random; 10 % that lie in one direction."""
     rng = np.random.default_rng([SEED, 3])
     chance = rng.random(len(vectors))
     along = vectors @ rng.standard_normal(DIMENSION).astype(np.float32)
@@ -167,7 +170,7 @@ class SyntheticCatalog:
     def measure(
         self, search: Callable[[FloatArray], RowArray], filtered: str, queries: int
     ) -> dict[str, float]:
-        """Measure recall and latency (milliseconds) of `search`, one query at a time on one thread."""
+        """Measure recall and latency (milliseconds) of `search`, one query at a time."""
         correct, clock, busy = 0, [], []
         for number, query in enumerate(self.queries[:queries]):
             begun, begun_busy = time.perf_counter(), time.thread_time()
@@ -183,7 +186,7 @@ class SyntheticCatalog:
 
 
 def built(path: Path, threads: int, build: Callable[[], faiss.Index]) -> tuple[faiss.Index, dict[str, Any]]:
-    """Load the index at `path`, or build and keep it there; also return its build time and size."""
+    """Load the index at `path`, or build it there; also return build time and size."""
     facts_path = path.with_suffix(".json")
     if not facts_path.is_file():
         faiss.omp_set_num_threads(threads)
@@ -226,7 +229,7 @@ def measure_kind(catalog: SyntheticCatalog, kind: Kind, path: Path, threads: int
 
 
 def measure_changes(base: IndexSegment, config: IndexConfig, catalog: SyntheticCatalog) -> dict[str, float]:
-    """Measure the cost of live changes: adding and deleting ten items, compacting, searching before that."""
+    """Measure the cost of adding and deleting ten items, searching and compacting."""
 
     class OtherVectors:
         name, dimension = "", DIMENSION
@@ -311,7 +314,7 @@ def _parameter(config: IndexConfig) -> dict[str, int]:
 
 
 def needed_gib(count: int) -> float:
-    """Estimate memory: vectors, an exact index of them, and as much again while it is built."""
+    """Estimate memory: vectors, an exact index of them, and as much again to build."""
     return round(3 * 4 * count * DIMENSION / 2**30, 1)
 
 
@@ -354,7 +357,7 @@ def main() -> None:
 
 
 def _missing(part: dict[str, Any], size: int, options: argparse.Namespace) -> tuple[list[Kind], list[str]]:
-    """Return the kinds and the FAISS factories that are to be measured at this size and were not yet."""
+    """Return the kinds and FAISS factories not yet measured at this size."""
     systems = part.setdefault("systems", {})
     kinds = [kind for kind in options.kinds if IndexConfig(kind=kind).kind_for(size) == kind]
     if size not in options.tried:

@@ -1,4 +1,4 @@
-"""Fitted channels on disk: tensors, a manifest of what they were fitted on, and hashes.
+"""Fitted channels on disk: tensors, and a manifest with origin and hashes.
 
 A saved channel is a folder of `model.safetensors` and `manifest.json`. It is a cache: one that is
 stale or damaged is fitted again.

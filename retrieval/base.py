@@ -42,15 +42,15 @@ class ChannelScores(Protocol):
     """One channel's scores of the items of a table, for one query."""
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
-        """Return the rows of the best `n` allowed items, best first; fewer if it knows fewer."""
+        """Return the best `n` allowed rows, best first; fewer if it knows fewer."""
         ...
 
     def at(self, rows: RowArray) -> FloatArray:
-        """Return the scores of these rows, shape (len(rows),); NaN for items it does not know."""
+        """Return the scores of these rows, (len(rows),); NaN for unknown items."""
         ...
 
     def contributions(self, rows: RowArray) -> list[dict[str, float]]:
-        """Return each history item's exact share of the score, per row; {} where it has no shares."""
+        """Return each history item's share of the score, per row; {} if it has none."""
         ...
 
 
@@ -63,7 +63,7 @@ class Channel(Protocol):
 
     @property
     def evidence_count(self) -> bool:
-        """Whether scores are amounts of evidence (0 or more, additive), not logarithms or similarities."""
+        """Whether scores are additive amounts, 0 or more, not logs or similarities."""
         ...
 
     def score(self, query: Query, table: ItemRows) -> ChannelScores | None:
@@ -83,7 +83,7 @@ class DenseScores:
     shares: Callable[[RowArray], list[dict[str, float]]] | None = None  # computes `contributions`
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
-        """Return the rows of the best `n` allowed items; ties are in the order of the table."""
+        """Return the best `n` allowed rows; ties are in the order of the table."""
         rows = np.flatnonzero(allowed & ~np.isnan(self.values))
         return rows[best_first(self.values[rows], n)]
 
@@ -105,7 +105,7 @@ class StaticChannel:
 
 
 def best_first(scores: FloatArray, n: int) -> RowArray:
-    """Return the positions of the `n` highest scores, highest first, ties by position; NaN is not allowed."""
+    """Return the positions of the `n` highest scores (no NaN), ties by position."""
     if n <= 0 or not len(scores):
         return np.zeros(0, dtype=np.int64)
     if n < len(scores):  # all that can be among the n, ties of the n-th included
@@ -125,7 +125,10 @@ class ChannelRetriever:
         self.table = table
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
-        """Return the channel's best `n`; [] without scores. `at_least` rules are left to a fusion."""
+        """Return the channel's best `n`; [] without scores.
+
+        `at_least` rules are left to a fusion.
+        """
         scores = self.channel.score(query, self.table)
         if scores is None:
             return []
@@ -147,7 +150,7 @@ class ChannelRetriever:
 
 
 def scatter(table: ItemRows, items: tuple[str, ...], values: FloatArray) -> FloatArray:
-    """Spread `values` (..., len(items)) over the rows of a table; NaN for rows that are none of `items`."""
+    """Spread values (..., len(items)) over the rows of a table; NaN for other rows."""
     positions = table.positions_in(items)
     spread = np.full((*values.shape[:-1], len(table)), np.nan, dtype=np.float32)
     known = positions >= 0

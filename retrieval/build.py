@@ -1,4 +1,4 @@
-"""From items and events to a retriever: what is saved is loaded, what is missing or stale is fitted."""
+"""From items and events to a retriever: load what is saved, fit the rest."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def build_retriever(
 
 
 def saved_weights(folder: Path) -> dict[str, float] | None:
-    """Read the channel weights that `recsys fit` saved; None if there are none, or they are damaged."""
+    """Read the channel weights that `recsys fit` saved; None if missing or damaged."""
     try:
         return FittedWeights.model_validate_json((folder / WEIGHTS).read_bytes()).weights
     except (OSError, ValidationError):

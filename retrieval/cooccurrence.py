@@ -18,7 +18,7 @@ class CooccurrenceCounts:
         self._start = np.searchsorted(pairs[:, 0], np.arange(len(log.items) + 1))
 
     def co_consumed(self, first: str, second: str) -> bool:
-        """Tell whether the users of one item chose the other more often than all users did, and two at least.
+        """Tell whether two items share two users, and more than chance gives them.
 
         A channel's weight does not tell: a regression weight is what is left when all other items
         are accounted for.

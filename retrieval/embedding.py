@@ -106,7 +106,7 @@ class SentenceEmbedder:
 
 
 def item_text(item: Item) -> str:
-    """Return the text that is embedded of an item: title and year, attributes, start of the description."""
+    """Join title and year, attributes and start of the description for embedding."""
     attributes = [f"{name}: {', '.join(values)}" for name, values in item.attributes.items() if values]
     parts = [item.name, *attributes, item.description[:DESCRIPTION_LIMIT].strip()]
     return "\n".join(part for part in parts if part)

@@ -88,7 +88,7 @@ def fit_domain(
     channels: Sequence[Channel] = (),
     progress: Progress | None = None,
 ) -> FittedWeights:
-    """Fit fusion weights on each user's last events, then every channel with weight on all events.
+    """Fit fusion weights on each user's last events, then channels on all events.
 
     For the weights the channels are fitted without these events. The figures are cross-fitted: the
     weights that rank one half of the users are fitted on the other half. The weights are saved with
@@ -156,7 +156,7 @@ def _collect_examples(
     contexts: Mapping[EventKey, Context],
     progress: Progress | None,
 ) -> ExamplesByUser:
-    """Return each user's held-out events with their pools; None where the target is not in the pool."""
+    """Return each user's held-out events with pools; None if the target is missed."""
     names = list(retriever.weights)
     examples: dict[str, list[Example | None]] = defaultdict(list)
     for number, case in enumerate(cases):
@@ -174,7 +174,7 @@ def _collect_examples(
 def _cross_fit(
     by_user: ExamplesByUser, names: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Return the weights fitted on all users, and the figures of each half under the other's weights."""
+    """Return the weights of all users, and figures under the other half's weights."""
     halves = [[example for user in sorted(by_user)[half::2] for example in by_user[user]] for half in (0, 1)]
     everyone = halves[0] + halves[1]
     first, second = (_fit(half) for half in halves)
@@ -190,7 +190,7 @@ def _fit(examples: Sequence[Example | None]) -> DoubleArray:
 
 
 def _ranks(examples: Sequence[Example | None], weights: DoubleArray) -> list[float]:
-    """Return the target's rank in each pool, ties shared; infinite where it is missing."""
+    """Return the target's rank in each pool, ties shared; infinite if missed."""
     return [
         float("inf") if example is None else rank_of(example.features @ weights, example.target)
         for example in examples

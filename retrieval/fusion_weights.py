@@ -48,7 +48,9 @@ def rank_of(scores: npt.ArrayLike, target: int) -> float:
 
 
 def fit_weights(examples: Sequence[Example]) -> DoubleArray:
-    """Fit weights (channels,), 0 or more, under which softmax over each pool makes its target likeliest.
+    """Fit weights (channels,), 0 or more, by the likelihood of the targets.
+
+    The likelihood is a softmax over each pool.
 
     A conditional logit (McFadden 1974), which is convex. A weight below 0 would call an item good
     because a channel scores it low: that fits validation and does not generalise. Zeros without

@@ -1,4 +1,4 @@
-"""Several channels fused into one retriever, over a catalogue that may change while it is read."""
+"""Several channels fused into one retriever, over a live catalogue."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ class HybridRetriever:
         return self._current.state
 
     def reweighted(self, weights: Mapping[str, float]) -> HybridRetriever:
-        """Return a retriever with these weights for the named channels, sharing all updates with this one.
+        """Return a retriever with other weights that shares all updates with this one.
+
+        Channels that are not named keep their weight.
 
         Raises:
             ConfigError: A channel is not in use, or none has any weight.
@@ -145,7 +147,9 @@ class HybridRetriever:
         removed: Collection[str] = (),
         swap: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Add, replace or delete items; the next request sees it. Writers wait for each other.
+        """Add, replace or delete items; the next request sees it.
+
+        Writers wait for each other.
 
         Args:
             items: New and changed items; only their texts are embedded.
@@ -200,11 +204,11 @@ class HybridRetriever:
     def rescore(
         self, query: Query, item_ids: Sequence[str], excluded: Collection[str] = ()
     ) -> list[Candidate]:
-        """Return these items, in their order, with the scores they have in the pool of `query`.
+        """Return these items with the scores they have in the pool of `query`.
 
-        For counterfactuals: the score of a candidate under another query, on the scale of that
-        query's own candidates. Items outside the pool, even those it excludes or filters, are added
-        to it; `lead` is relative to the best item that the query allows.
+        They come in the order of `item_ids`. This is for counterfactuals: the score of a candidate
+        under another query, on the scale of that query's own candidates. Items outside the pool, even
+        those it excludes or filters, are added to it; `lead` is relative to the best allowed item.
 
         Args:
             query: The query.
@@ -233,7 +237,7 @@ class HybridRetriever:
         return lists
 
     def score_many(self, queries: Sequence[PartialQuery], item_ids: Sequence[str]) -> DoubleArray:
-        """Return the scores alone of `rescore_many`, (queries, items); NaN for ids that the table lacks."""
+        """Return the scores of `rescore_many`, (queries, items); NaN for unknown ids."""
         state = self._current.state
         scores = np.full((len(queries), len(item_ids)), np.nan)
         known = np.array([item_id in state.table.row_of for item_id in item_ids], dtype=bool)
@@ -243,7 +247,7 @@ class HybridRetriever:
         return scores
 
     def pool(self, query: Query) -> tuple[Pool, list[str], ItemRows]:
-        """Return the unweighted pool of a query, the channels of its columns, and the table."""
+        """Return the unweighted pool of a query, its columns' channels, and the table."""
         state = self._current.state
         by_channel = score_query(query, state, list(self.weights))
         allowed = state.table.allowed(query.filter, query.exclude)
@@ -311,7 +315,7 @@ class HybridRetriever:
         weights: Mapping[str, float],
         extra: Sequence[int] | RowArray = (),
     ) -> tuple[Pool, FloatArray]:
-        """Return the pool of the responding channels, and what each adds to the scores, (r, channels)."""
+        """Return the pool, and what each channel adds to the scores, (r, channels)."""
         pool = build_pool(by_channel, tops, responding, np.asarray(extra, dtype=np.int64))
         weight = np.array([weights.get(name, 1.0) for name in responding], dtype=np.float32)
         if self.config.fusion == "rank":
@@ -371,7 +375,7 @@ class HybridRetriever:
         return candidates
 
     def _co_consumed(self, strengths: Mapping[str, float], item_id: str) -> dict[str, float]:
-        """Return the largest positive shares, of their total, that co-occurrence counts confirm."""
+        """Return the largest positive shares that co-occurrence counts confirm."""
         positive = {other: share for other, share in strengths.items() if share > 0}
         total = math.fsum(positive.values())
         strongest = sorted(positive, key=lambda other: (-positive[other], other))

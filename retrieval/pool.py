@@ -44,7 +44,7 @@ def build_pool(
     names: Sequence[str],
     extra: RowArray = _NO_ROWS,
 ) -> Pool:
-    """Join what the named channels found and the rows `extra`, all scored by each of them."""
+    """Join what the named channels found and `extra` rows, scored by each."""
     found = [tops[name] for name in names]
     rows = np.unique(np.concatenate([*found, extra]))
     features = np.zeros((len(rows), len(names)), dtype=np.float32)

@@ -26,7 +26,10 @@ def score_query(query: Query, state: RetrieverState, names: Sequence[str]) -> di
 def score_queries(
     queries: Sequence[Query], state: RetrieverState, names: Sequence[Sequence[str]]
 ) -> list[dict[str, PooledScores]]:
-    """Return for each query the scores of its named channels; a channel gets all its queries at once."""
+    """Return for each query the scores of its named channels.
+
+    A channel gets all its queries at once.
+    """
     by_query: list[dict[str, PooledScores]] = [{} for _ in queries]
     for name in dict.fromkeys(name for of_query in names for name in of_query):
         if (channel := state.channels.get(name)) is None:

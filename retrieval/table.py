@@ -16,7 +16,7 @@ _Derived = TypeVar("_Derived")
 
 
 class ItemRows:
-    """Items by row: first the initial ones, by id, then others in the order they were added.
+    """Items by row: the initial ones by id, then others as they were added.
 
     A table is immutable: a change returns another table. The row of a deleted item stays and is
     never allowed; an item that is changed moves to a new row.
@@ -38,7 +38,7 @@ class ItemRows:
         return len(self.items)
 
     def with_availability(self, item_ids: Iterable[str], available: bool) -> ItemRows:
-        """Return a table where these items may, or may not, be recommended; unknown ids are ignored."""
+        """Return a table where these items are available or not; unknown ids are ignored."""
         table = copy.copy(self)
         table.available = self.available.copy()
         table.available[self._mask_of(item_ids)] = available
@@ -62,7 +62,7 @@ class ItemRows:
         return table
 
     def positions_in(self, items: tuple[str, ...]) -> RowArray:
-        """Return each row's position in `items`, -1 where it is none of them; cached per tuple."""
+        """Return each row's position in `items`, -1 if it has none; cached per tuple."""
         if id(items) not in self._positions:
             positions = np.full(len(self), -1, dtype=np.int64)
             for position, item_id in enumerate(items):
@@ -73,7 +73,7 @@ class ItemRows:
         return self._positions[id(items)][1]
 
     def allowed(self, rule: Filter, exclude: Iterable[str] = ()) -> BoolArray:
-        """Return which rows (rows,) pass the filter, less `exclude` and all deleted or unavailable ones."""
+        """Return which rows pass the filter and are available, less `exclude`."""
         allowed = self.available.copy()
         if rule.only is not None:
             allowed &= self._mask_of(rule.only)

@@ -107,7 +107,7 @@ class PopularityConfig(StrictModel):
 
 
 class NearbyConfig(StrictModel):
-    """What distance and closing hours cost, in nats; unset costs are fitted on the events."""
+    """What distance and closing hours cost, in nats; unset costs are fitted."""
 
     per_km: float | None = Field(None, ge=0)
     closed: float | None = Field(None, ge=0)

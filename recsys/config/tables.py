@@ -1,4 +1,4 @@
-"""Where a domain's files are and how their columns map to items, users and interactions.
+"""Where a domain's files are, and how their columns map.
 
 `[source]`, `[items]`, `[users]` and `[interactions]` in a `domain.toml`.
 """

@@ -1,4 +1,4 @@
-"""Channels that score an item by the sum, over the history, of item-to-item strengths.
+"""Channels that sum item-to-item strengths over the history.
 
 Four ways to fit the matrix of strengths from events: transition counts, co-occurrence, EASE, and
 a ridge regression of the next items on the history.
@@ -123,7 +123,7 @@ def fit_item_item(log: EventLog, config: ItemItemConfig) -> ItemItemChannel:
 
 
 def history_weights(history: Sequence[HistoryEntry], memory: HistoryDecay) -> FloatArray:
-    """Return the weight of each entry, shape (len(history),); 0 for those beyond `memory.length`."""
+    """Return the weight of each entry, (len(history),); 0 beyond `memory.length`."""
     times = np.array([np.nan if e.timestamp is None else e.timestamp for e in history], dtype=np.float64)
     weights = decay(times, memory)
     weights[: max(0, len(history) - memory.length)] = 0
@@ -132,7 +132,10 @@ def history_weights(history: Sequence[HistoryEntry], memory: HistoryDecay) -> Fl
 
 
 def decay(times: DoubleArray, memory: HistoryDecay) -> DoubleArray:
-    """Return the weights of events at these times (n,), oldest first; each unknown time is its own moment."""
+    """Return the weights of events at these times (n,), oldest first.
+
+    An unknown time is a moment of its own.
+    """
     if not len(times):
         return np.zeros(0)
     moment = _moments(times)
@@ -144,7 +147,7 @@ def decay(times: DoubleArray, memory: HistoryDecay) -> DoubleArray:
 
 
 def fit_transitions(log: EventLog, config: TransitionConfig) -> ItemItemChannel:
-    """Count items within `window` steps of each other, normalised by both items' frequency."""
+    """Count items near each other, normalised by both items' frequency."""
     near = _steps(log.sequences(), len(log.items), config.window, config.power)
     if config.backward:
         near = (near + config.backward * near.T).tocsr()
@@ -158,7 +161,7 @@ def fit_transitions(log: EventLog, config: TransitionConfig) -> ItemItemChannel:
 
 
 def fit_cooccurrence(log: EventLog, config: CooccurrenceConfig) -> ItemItemChannel:
-    """Count the users that two items share, over the product of their popularities to a power.
+    """Count the users two items share, normalised by both items' popularity.
 
     Sarwar et al.: Item-based collaborative filtering recommendation algorithms, WWW 2001.
     """
@@ -187,7 +190,7 @@ def fit_ease(log: EventLog, config: EaseConfig) -> ItemItemChannel:
 
 
 def fit_linear(log: EventLog, config: LinearConfig) -> ItemItemChannel:
-    """Fit a ridge regression of the next items' decayed counts on the decayed history before them.
+    """Fit a ridge regression of the next items on the decayed history.
 
     Every position of every user is an example, forwards and backwards in time: that two items
     are near each other tells as much either way. The closed form of SLIT.
@@ -231,7 +234,7 @@ class _Entries:
 def _examples(
     log: EventLog, column: IntArray, n: int, config: LinearConfig
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Return the weighted history (e, n) and future (e, n) at each user's positions, in both directions."""
+    """Return weighted history and future, both (examples, n), in both directions."""
     past, future = _Entries(), _Entries()
     examples = 0
     for start, end in zip(log.start[:-1], log.start[1:], strict=True):
@@ -271,7 +274,7 @@ def _moments(times: DoubleArray) -> RowArray:
 
 
 def _steps(sequences: Sequence[IntArray], n: int, window: int, power: float) -> sp.csr_matrix:
-    """Count, weighted, how often one item comes 1 to `window` steps after another, (n, n)."""
+    """Count, weighted, how often an item follows another within `window`, (n, n)."""
     near = _Entries()
     for items in sequences:
         for distance in range(1, min(window, len(items) - 1) + 1):
@@ -289,7 +292,7 @@ def _user_item(log: EventLog) -> sp.csr_matrix:
 
 
 def _most_popular(log: EventLog, n: int) -> RowArray:
-    """Return the rows of the `n` most popular items, ascending; items without events are left out."""
+    """Return the rows of the `n` most popular items with events, ascending."""
     order = np.argsort(-log.counts, kind="stable")[:n]
     return np.sort(order[log.counts[order] > 0])
 

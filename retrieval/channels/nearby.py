@@ -1,4 +1,4 @@
-"""Items that are near and open: log-linear in the distance, with a cost for what is closed."""
+"""Items that are near and open: log-linear in distance and closing hours."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SiteMap:
         self._has_hours: BoolArray = np.array([known is not None for known in hours], dtype=bool)
 
     def distances(self, context: Context) -> FloatArray | None:
-        """Return kilometres from the person, (items,); None without a position of person or items.
+        """Return kilometres from the person, (items,); None without positions.
 
         An item of unknown position is as far as the farthest.
         """
@@ -45,7 +45,7 @@ class SiteMap:
         return np.nan_to_num(km, nan=float(np.nanmax(km))).astype(np.float32)
 
     def closed(self, context: Context) -> FloatArray | None:
-        """Return 1 for items closed at that time, (items,), else 0; None without a time or any hours."""
+        """Return 1 for closed items, (items,), else 0; None without a time or hours."""
         minute = minute_of_week(context)
         if minute is None or not self._has_hours.any():
             return None
@@ -56,7 +56,7 @@ class SiteMap:
 
 @dataclass(frozen=True)
 class NearbyChannel:
-    """Scores `-per_km * distance - closed` (nats): the same for everyone at one place and time."""
+    """Scores `-per_km * distance - closed` (nats), the same for every user."""
 
     sites: Mapping[str, Site | None]
     per_km: float
@@ -64,7 +64,7 @@ class NearbyChannel:
     evidence_count: bool = False
 
     def score(self, query: Query, table: ItemRows) -> DenseScores | None:
-        """Score the items; None if neither place nor clock time is known, or no item has a site."""
+        """Score the items; None if neither place nor clock time tells them apart."""
         terms = (
             (self.per_km, self._map.distances(query.context)),
             (self.closed, self._map.closed(query.context)),
@@ -85,7 +85,7 @@ class NearbyChannel:
 def fit_nearby(
     items: Sequence[Item], events: Iterable[tuple[Interaction, Context]], config: NearbyConfig
 ) -> NearbyChannel | None:
-    """Fit the costs that `config` leaves open on events with their contexts; None without any site."""
+    """Fit the costs that `config` leaves open; None if no item has a site."""
     sites = {item.id: item.site for item in items}
     if not any(sites.values()):
         return None
@@ -115,7 +115,7 @@ def fit_costs(site_map: SiteMap, events: Sequence[tuple[Interaction, Context]]) 
 def _choices(
     site_map: SiteMap, events: Sequence[tuple[int, Context]], items: RowArray
 ) -> tuple[RowArray, DoubleArray]:
-    """Sample events of `items`: the chosen column (events,), and (km, closed) as (events, 2, items)."""
+    """Sample events: chosen columns (e,), and km and closed as (e, 2, items)."""
     column = {row: number for number, row in enumerate(items.tolist())}
     chosen: list[int] = []
     costs: list[list[FloatArray]] = []

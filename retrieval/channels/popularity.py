@@ -48,7 +48,7 @@ class PopularityChannel:
 
 @dataclass(frozen=True)
 class SegmentPopularityChannel(StaticChannel):
-    """Scores items by log p(item | context): naive Bayes over the facts of the context.
+    """Scores items by log p(item | context): naive Bayes over the context's facts.
 
     A fact ("part of day: morning", "place: Springfield") adds log p(item | fact) - log p(item).
     """
@@ -60,7 +60,7 @@ class SegmentPopularityChannel(StaticChannel):
     evidence_count: bool = False
 
     def score(self, query: Query, table: ItemRows) -> DenseScores | None:
-        """Return log p(item | context) up to a constant; None if no fact of the context is known."""
+        """Return log p(item | context) up to a constant; None without a known fact."""
         rows = [
             row for fact in query.context.facts.items() if (row := self.facts.get(_folded(fact))) is not None
         ]
@@ -75,7 +75,7 @@ def fit_popularity(log: EventLog) -> PopularityChannel:
 
 
 def fit_recent_popularity(log: EventLog, config: PopularityConfig) -> PopularityChannel | None:
-    """Count events per item, halved per `half_life_days` before the newest; None without times."""
+    """Count events per item, weighted by recency; None without times."""
     known = ~np.isnan(log.time)
     if not known.any():
         return None
@@ -162,7 +162,7 @@ def popularity_percentiles(counts: Mapping[str, float]) -> dict[str, float]:
 
 
 def popular_head(counts: Mapping[str, float]) -> dict[str, float]:
-    """Return the fewest most popular items with `HEAD_SHARE` of all events, and their counts."""
+    """Return the most popular items with `HEAD_SHARE` of all events, and counts."""
     head: dict[str, float] = {}
     remaining = HEAD_SHARE * sum(counts.values())
     for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):

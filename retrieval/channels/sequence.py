@@ -21,14 +21,17 @@ EXACT = IndexConfig(kind="exact")
 
 @dataclass(frozen=True)
 class SequenceScores:
-    """log p(next item | history) up to a constant, in nats: products of item vectors and a user vector."""
+    """Inner products of the items with one user vector.
+
+    They are log p(next item | history) in nats, up to a constant.
+    """
 
     index: IndexSegment
     table: ItemRows
     vector: FloatArray  # (d + 1,), of the user
 
     def top(self, n: int, allowed: BoolArray) -> RowArray:
-        """Search the index for the best `n` allowed items; ties are in the order of the table."""
+        """Search the best `n` allowed rows; ties are in the order of the table."""
         index_row = self.table.positions_in(self.index.ids)
         rows = np.flatnonzero(allowed & (index_row >= 0))
         n = min(n, len(rows))

@@ -110,7 +110,7 @@ class TextChannel:
         return None if vector is None else TextScores(self.index, table, vector, history)
 
     def updated(self, changed: Sequence[Item], removed: Collection[str]) -> TextChannel:
-        """Return the channel over an index with these changes; only changed items are embedded."""
+        """Return the channel over a changed index; only changed items are embedded."""
         index = self.index.without([item_id for item_id in removed if item_id in self.index])
         return dataclasses.replace(self, index=index.with_items(changed, self.embedder) if changed else index)
 
@@ -134,7 +134,7 @@ class TextChannel:
         return vector / np.float32(norm), history
 
     def _weighted_history(self, entries: Sequence[HistoryEntry], *, alone: bool) -> _WeightedHistory | None:
-        """Weigh the history for a query with a wish, or of the history `alone`; None without direction."""
+        """Weigh the history, `alone` or next to a wish; None without direction."""
         scale = 1.0 if alone else 1.0 - self.config.wish_weight
         half_life = self.config.half_life
         oldest = int(min(MEMORY_HALF_LIVES * half_life, len(entries)))
@@ -170,7 +170,7 @@ class TextChannel:
 
 
 def _unit_weights(ids: Sequence[str], vectors: FloatArray, weights: dict[str, float]) -> FloatArray:
-    """Scale weights (h,) so that the weighted sum of `vectors` has length 1; zeros if it has none."""
+    """Scale weights (h,) so that their sum of vectors has length 1, or is zero."""
     row = np.array([weights.get(item_id, 0.0) for item_id in ids], dtype=np.float32)
     norm = float(np.linalg.norm(row @ vectors))
     return row / np.float32(norm) if norm > _TINY else np.zeros_like(row)

@@ -74,11 +74,11 @@ class SequenceModel:
 
     @cached_property
     def item_vectors(self) -> FloatArray:
-        """Shape (i, d + 1): the product with a user vector is log-probability plus a constant."""
+        """Item vectors (i, d + 1): products with a user vector are logits."""
         return np.column_stack([self.weights["outputs.weight"], self.weights["outputs.bias"]])
 
     def user_vector(self, history: Sequence[str], times: Times | None = None) -> FloatArray | None:
-        """Return the user vector, (d + 1,), its last value 1; None if no item of the history is known.
+        """Return the user vector, (d + 1,), its last value 1; None without known items.
 
         Args:
             history: Item ids, oldest first.
@@ -93,7 +93,7 @@ class SequenceModel:
     def user_vectors(
         self, histories: Sequence[Sequence[str]], times: Sequence[Times] | None = None
     ) -> FloatArray:
-        """Return `user_vector` of each history, (n, d + 1); a row is NaN where that is None."""
+        """Return the user vector of each history, (n, d + 1); NaN instead of None."""
         if times is not None and list(map(len, times)) != list(map(len, histories)):
             raise RequestError(
                 "a history and its times differ in number", hint="give NaN where a time is unknown"
@@ -111,7 +111,7 @@ class SequenceModel:
         return vectors
 
     def score(self, history: Sequence[str], times: Times | None = None) -> FloatArray | None:
-        """Return the log-probabilities of the next item, nats, (i,), items of the history included.
+        """Return log-probabilities of the next item (i,), nats, history items included.
 
         None if no item of the history is known. Raises as `user_vector` does.
         """
@@ -197,7 +197,7 @@ class SequenceModel:
 
 
 def _group_by_beginning(rows: Sequence[RowArray]) -> list[list[int]]:
-    """Group non-empty histories: those that begin as the longest does, and the others; shortest first.
+    """Group non-empty histories: those that begin as the longest does, and others.
 
     An ablation asks about one history without some of its newest items; the network then reads
     their shared beginning once.

@@ -1,4 +1,4 @@
-"""The GRU behind the next-item model: from a history to a state whose products are item logits.
+"""The GRU behind the next-item model: from a history to item logits.
 
 Input and output embeddings differ (what an item leads to is not what leads to it) and start as the
 factors of the transitions' pointwise mutual information.
@@ -130,7 +130,7 @@ def _time_features(times: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _dropout(values: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Apply dropout from a generator of its own: other users of torch in the process change nothing."""
+    """Apply dropout, drawn from its own generator: others' draws change nothing."""
     import torch
 
     if generator is None or not share:
@@ -140,7 +140,7 @@ def _dropout(values: Tensor, share: float, generator: torch.Generator | None) ->
 
 
 def _factors(log: EventLog, dimension: int) -> tuple[FloatArray, FloatArray]:
-    """Return input and output embeddings (i, d) whose products approximate log(1 + PMI ratio)."""
+    """Return embeddings (i, d), input and output: their products approximate PMI."""
     near = _transitions(log.sequences(), len(log.items))
     rank = min(dimension, len(log.items))
     left = np.zeros((len(log.items), dimension))
@@ -159,7 +159,7 @@ def _factors(log: EventLog, dimension: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _svd(matrix: sp.csr_matrix, rank: int) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-    """Return the `rank` strongest singular triples: u (n, rank), s (rank,), v (rank, n)."""
+    """Return the strongest singular triples: u (n, rank), s (rank,), v (rank, n)."""
     if matrix.shape[0] <= 4 * rank:
         u, strength, v = np.linalg.svd(matrix.toarray())
         return u[:, :rank], strength[:rank], v[:rank]
@@ -169,7 +169,7 @@ def _svd(matrix: sp.csr_matrix, rank: int) -> tuple[DoubleArray, DoubleArray, Do
 
 
 def _transitions(sequences: list[IntArray], n_items: int) -> sp.csr_matrix:
-    """Count, as 1 / steps, how often one item comes within NEAR steps of another, (i, i)."""
+    """Count, as 1 / steps, how often an item follows another within NEAR, (i, i)."""
     counts = sp.csr_matrix((n_items, n_items), dtype=np.float64)
     for distance in range(1, NEAR + 1):
         pairs = [(s[:-distance], s[distance:]) for s in sequences if len(s) > distance]

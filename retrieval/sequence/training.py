@@ -1,4 +1,4 @@
-"""Training of the next-item model: cross-entropy over all items at every position of every history.
+"""Training of the next-item model: cross-entropy over all items.
 
 Events of one moment (a page of ratings entered at once) have no order: every epoch reads them in
 another one.
@@ -77,7 +77,7 @@ class TrainingState:
 def train(
     log: EventLog, config: GruConfig, folder: Path | None = None, progress: Progress | None = None
 ) -> SequenceModel:
-    """Train a next-item model on the CPU. Its weights depend on the log and the config alone.
+    """Train a next-item model on the CPU; log and config determine its weights.
 
     Args:
         log: The events.
@@ -113,7 +113,7 @@ def train(
 
 
 def _split(log: EventLog, config: GruConfig) -> tuple[EventLog, HeldOut]:
-    """Return the log to learn from, with only its own items, and the events held out of it."""
+    """Return the log to learn from, its own items only, and the held-out events."""
     length = np.diff(log.start)
     eligible = np.flatnonzero(length >= 3)  # with fewer, nothing would be left to learn
     rng = np.random.default_rng(config.seed)
@@ -195,12 +195,12 @@ def _threads(n: int) -> Iterator[None]:
 
 
 def _schedule(done: float, epochs: int) -> float:
-    """Return the share of the learning rate after `done` epochs: a warm-up of one, then a cosine."""
+    """Return the share of the learning rate: one epoch of warm-up, then a cosine."""
     return min(1.0, done) * 0.5 * (1 + math.cos(math.pi * done / epochs))
 
 
 def _batches(learned: EventLog, config: GruConfig, rng: np.random.Generator) -> Iterator[SequenceBatch]:
-    """Yield all histories once, in pieces of at most `length` events, batched by length."""
+    """Yield all histories once, in pieces batched by length."""
     pieces = list(_pieces(learned, config.length, rng))
     pieces = [pieces[n] for n in rng.permutation(len(pieces))]
     pieces.sort(key=lambda piece: len(piece[0]) + 0.2 * config.length * rng.random())
@@ -218,7 +218,7 @@ def _batches(learned: EventLog, config: GruConfig, rng: np.random.Generator) -> 
 
 
 def _pieces(learned: EventLog, length: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
-    """Yield (item rows, times) of pieces, each ending with the event that the next one begins with."""
+    """Yield (item rows, times) of pieces; the next begins with a piece's last event."""
     user = np.repeat(np.arange(len(learned.users)), np.diff(learned.start))
     moment = np.cumsum(np.concatenate([[True], learned.time[1:] != learned.time[:-1]])[: len(learned)])
     order = np.lexsort((rng.random(len(learned)), moment, user))
@@ -247,7 +247,7 @@ def _batch(pieces: list[tuple[Array, Array]]) -> SequenceBatch:
 
 
 def _validate(state: TrainingState, learned: EventLog, config: GruConfig, held_out: HeldOut) -> None:
-    """Keep the weights as the best so far, unless others did better on the held-out events."""
+    """Keep the weights if they are the best so far on the held-out events."""
     weights = _arrays(state.network)
     record = TrainingRecord(config=config, fitted_on="", epochs=state.epoch, seconds=0.0, validation={})
     figures = _figures(SequenceModel(learned.items, weights, record), learned, held_out)

@@ -109,7 +109,7 @@ def write(folder: Path, segment: IndexSegment, *, embedder_name: str) -> None:
 
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Wait until no other thread or process writes to `folder`, then be the only writer.
+    """Wait until nobody else writes to `folder`, then be the only writer.
 
     Where the system has no file locks nobody waits: each writes, and the last is kept.
     """

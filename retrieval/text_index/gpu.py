@@ -1,4 +1,7 @@
-"""Exact search on a GPU, where FAISS is built for one. Written from FAISS's manual, not yet run on a GPU."""
+"""Exact search on a GPU, where FAISS is built for one.
+
+Written from FAISS's manual, not yet run on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class GpuRows:
 
 
 def copy_of(index: faiss.Index) -> GpuRows | None:
-    """Copy exact rows to the GPU; None if there is none, if it is full, or if it does not pay."""
+    """Copy exact rows to the GPU; None if there is no room, or it does not pay."""
     import faiss
 
     if not isinstance(index, faiss.IndexFlat) or index.ntotal < MIN_ROWS:

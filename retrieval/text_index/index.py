@@ -1,4 +1,4 @@
-"""A nearest-neighbour index over item texts that takes new items without a rebuild."""
+"""A nearest-neighbour index over item texts that takes changes without a rebuild."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class TextIndex:
         return cls._of_base(base, embedder_name, config or IndexConfig())
 
     def save(self, folder: Path) -> None:
-        """Write, compacted, to `folder`, replacing an older index as a whole or not at all.
+        """Write, compacted, to `folder`, replacing an old index as a whole or not at all.
 
         Raises:
             ConfigError: The folder holds other files.
@@ -164,7 +164,7 @@ class TextIndex:
         return self._changed(removed, None)
 
     def compact(self) -> TextIndex:
-        """Return this index as one base, of the kind `config` asks for, without deleted items.
+        """Return this index as one base, as `config` asks for, without deleted items.
 
         Takes as long as filling a new FAISS index; it is trained again only if `kinds.lists_for`
         asks for another number of lists.
@@ -244,7 +244,7 @@ class TextIndex:
         return np.flatnonzero(self._alive)
 
     def fingerprint(self, item_id: str) -> bytes | None:
-        """Identify the text an item was embedded with (`rows.fingerprint`); None if it is unknown."""
+        """Return the `rows.fingerprint` an item was embedded with; None if unknown."""
         location = self._find(item_id)
         return bytes(location[0].fingerprints[location[1]]) if location else None
 

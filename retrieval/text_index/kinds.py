@@ -97,7 +97,7 @@ def kind_of(index: faiss.Index) -> Kind | None:
 
 
 def lists_for(count: int) -> int:
-    """Return the number of lists: the power of two under 4 sqrt(count), 40 vectors in each at least."""
+    """Return the power of two under 4 sqrt(count), with 40 vectors per list at least."""
     return 1 << int(np.log2(max(1.0, min(4 * count**0.5, count / 40))))
 
 
@@ -178,12 +178,12 @@ def _trained_lists(vectors: FloatArray) -> faiss.Index:
 
 
 def _subvectors(dimension: int) -> int:
-    """Return the parts a vector is cut into: of 2 values, or of what divides `dimension`."""
+    """Return the parts of a vector: of 2 values, or of what divides `dimension`."""
     return next(dimension // size for size in (2, 3, 1) if dimension % size == 0)
 
 
 def _faiss() -> Any:
-    """Return FAISS, whose stubs lack most of what its Python layer adds to constructors."""
+    """Return FAISS untyped: its stubs lack most of its Python constructors."""
     import faiss
 
     return faiss

@@ -84,7 +84,7 @@ class IndexRows:
 
 
 def fingerprint(item: Item) -> bytes:
-    """Identify what is embedded of an item: 16 hexadecimal digits of its text's SHA-256."""
+    """Identify an item's text: 16 hexadecimal digits of its SHA-256."""
     text = item_text(item).encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[:16].encode()
 

@@ -1,4 +1,4 @@
-"""`co_consumed` names items that the counts confirm, whatever weight a channel gives them."""
+"""`co_consumed` names items that the counts confirm, whatever their weight."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def test_duplicate_ids_are_a_request_error() -> None:
 
 
 def tagged(n: int) -> list[Item]:
-    """Every tenth item is a comedy, the others are dramas; years 1990 to 1999, one unknown."""
+    """Every tenth item is a comedy, the others dramas; years 1990 to 1999, or unknown."""
     return [
         Item(
             id=f"i{number}",

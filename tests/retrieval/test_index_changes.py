@@ -115,7 +115,7 @@ def test_equal_items_in_base_and_added_are_ordered_by_id() -> None:
 
 @pytest.mark.parametrize("dimension", [3, 16, 33, 384])
 def test_ties_do_not_depend_on_where_the_rows_lie(dimension: int) -> None:
-    """Kernels take several rows at a time, and round those that are left over differently."""
+    """Kernels take several rows at a time, and round the remaining ones differently."""
     items = [Item(id=f"{number:03}", title="odd" if number % 3 else f"{number}") for number in range(200)]
     index = TextIndex.build(items, HashEmbedder(dimension=dimension))
     odd = [item.id for item in items if item.title == "odd"]

@@ -59,7 +59,7 @@ CLUSTERS = log_of(*["0 1 2 3"] * 5, *["4 5 6 7"] * 5)
 
 
 def test_channel_scores_do_not_hold_the_rows_of_their_history() -> None:
-    """Evidence holds scores for every part that may be left out: with rows it grew by 150 MiB a thread."""
+    """Evidence holds scores per ablation: with rows it grew by 150 MiB a thread."""
     items = make_items(600)
     everything = " ".join(map(str, range(600)))
     channel = fit_item_item(log_of(*[everything] * 3, items=items), EaseConfig(l2=1.0))

@@ -37,7 +37,7 @@ def small(**changes: Any) -> GruConfig:
 def log_of(
     histories: Sequence[Sequence[str]], items: Sequence[str] = (), step: float | None = 60.0
 ) -> EventLog:
-    """One user per history, an event every `step` seconds, at no known time if that is None."""
+    """One user per history, an event every `step` seconds; None: unknown times."""
     events = [
         Interaction(user_id=f"u{user}", item_id=item, timestamp=None if step is None else 1e9 + step * n)
         for user, history in enumerate(histories)
@@ -109,7 +109,7 @@ def test_many_histories_at_once_score_as_each_alone(model: SequenceModel) -> Non
 
 
 def test_histories_with_a_common_beginning_score_as_each_alone() -> None:
-    """A network that reads the beginning once must go on from its state in every history."""
+    """A network that reads the beginning once must resume from its state."""
     model = train(ring(), small(epochs=2, length=100))
     history = [RING[(n * n) % 8] for n in range(90)]
     seconds = [60.0 * n for n in range(90)]

@@ -43,7 +43,7 @@ def test_other_users_of_random_numbers_change_nothing() -> None:
 
 
 def test_threads_are_the_configs_own_and_given_back() -> None:
-    """The same weights on any machine: not as many threads as it happens to have cores."""
+    """The same weights on any machine, however many cores it has."""
     import torch
 
     before, seen = torch.get_num_threads(), []
@@ -120,7 +120,7 @@ def test_the_last_event_of_a_held_out_user_is_not_learned() -> None:
 
 
 def test_events_of_one_moment_are_read_in_every_order() -> None:
-    """Always stored as r0 r1 r2, never told apart by time: r0 may follow r1 as well as r2."""
+    """Always stored as r0 r1 r2 at one time: r0 may follow r1 as well as r2."""
     at_once = log_of([["r0", "r1", "r2"]] * 40, step=0.0)
     in_order = log_of([["r0", "r1", "r2"]] * 40, step=60.0)
     config = small(epochs=40, validation_users=0.0)

@@ -99,7 +99,7 @@ def test_disliked_history_is_pushed_away() -> None:
 
 
 def test_many_dislikes_do_not_drown_one_like() -> None:
-    """Summing them all once made the dislikes the direction, and the farthest item the best."""
+    """Summing all once made the dislikes the direction, and the farthest item best."""
     cosine = scores(Query((entry("a"), *(entry("b", liked=False) for _ in range(30)))))
     assert max(cosine, key=cosine.__getitem__) == "a"
     assert cosine["a"] > 0.9
