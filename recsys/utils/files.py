@@ -62,7 +62,7 @@ def replace_folder(new: Path, target: Path, *, aside: Path | None = None) -> Non
 
     Args:
         new: What `staged_folder(target)` gave.
-        target: The folder's place.
+        target: Where the folder belongs.
         aside: Where the older folder lies for the moment between the two moves, and stays if
             the process is killed then; by default in the staged folder.
     """

@@ -59,12 +59,12 @@ def plain_logprobs(
 
     loaded: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16)
     head = loaded.get_output_embeddings().weight.float()
-    found = []
+    logprobs = []
     with torch.inference_mode():
         for prompt in prompts:
             states = loaded.get_decoder()(torch.tensor([list(prompt)])).last_hidden_state[0, -1].float()
-            found.append(torch.log_softmax(head @ states, dim=-1)[list(labels)].tolist())
-    return found
+            logprobs.append(torch.log_softmax(head @ states, dim=-1)[list(labels)].tolist())
+    return logprobs
 
 
 def free_port() -> int:

@@ -56,7 +56,7 @@ def names(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("evidence", "said"),
+    ("evidence", "message"),
     [
         ({}, "was not compared with base"),
         ({"comparison": better_than("films@0123456789ab")}, "the default now is base"),
@@ -71,28 +71,33 @@ def names(world: World) -> list[str]:
     ],
 )
 def test_an_adapter_that_was_not_shown_to_be_better_is_kept_but_not_promoted(
-    evidence: dict[str, Any], said: str, world: World
+    evidence: dict[str, Any], message: str, world: World
 ) -> None:
     adapter = world.publish(**evidence)
     with pytest.raises(ModelError, match="is kept, but not promoted") as caught:
         promote(adapter.ref, world.settings)
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert "--force" in caught.value.hint
     assert default_adapter("films", world.settings) is None
     assert [kept.ref for kept in list_adapters(world.settings)] == [adapter.ref]
-    made = promote(adapter.ref, world.settings, force=True)
-    assert (made.forced, len(made.objections)) == (True, 1)
+    promotion = promote(adapter.ref, world.settings, force=True)
+    assert (promotion.forced, len(promotion.objections)) == (True, 1)
     assert default_ref(world) == adapter.ref
     (recorded,) = read_promotions(adapters_folder(world.settings, "films")).history
-    assert recorded == made
-    assert said in recorded.objections[0]
+    assert recorded == promotion
+    assert message in recorded.objections[0]
 
 
 def test_an_adapter_that_is_better_is_promoted_and_the_next_must_beat_it(world: World) -> None:
     reasons = {"passed": 95, "total": 100, "empty": 1}
     first = world.publish(1, comparison=better_than("base"), reason_checks=reasons)
-    made = promote(first.ref, world.settings)
-    assert (made.ref, made.replaced, made.forced, made.objections) == (first.ref, "base", False, ())
+    promotion = promote(first.ref, world.settings)
+    assert (promotion.ref, promotion.replaced, promotion.forced, promotion.objections) == (
+        first.ref,
+        "base",
+        False,
+        (),
+    )
     with pytest.raises(RequestError, match="the default already"):
         promote(first.ref, world.settings, force=True)
     second = world.publish(2, comparison=better_than("base"))
@@ -112,7 +117,7 @@ def test_rollback_goes_back_step_by_step(world: World) -> None:
     with pytest.raises(RequestError, match="no promotion to roll back"):
         rollback("films", world.settings)
     state = read_promotions(adapters_folder(world.settings, "films"))
-    assert [made.ref for made in state.rolled_back] == [third.ref, second.ref, first.ref]
+    assert [promotion.ref for promotion in state.rolled_back] == [third.ref, second.ref, first.ref]
 
 
 def test_rollback_passes_over_what_is_gone(world: World) -> None:
@@ -149,8 +154,8 @@ def test_an_unreadable_record_of_promotions_is_named(content: str, world: World)
         default_adapter("films", world.settings)
 
 
-def _promote(place: Path, ref: str) -> None:
-    promote(ref, World(place).settings, force=True)
+def _promote(folder: Path, ref: str) -> None:
+    promote(ref, World(folder).settings, force=True)
 
 
 def test_promotions_at_once_are_all_recorded(world: World) -> None:
@@ -163,8 +168,11 @@ def test_promotions_at_once_are_all_recorded(world: World) -> None:
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 4
     history = read_promotions(adapters_folder(world.settings, "films")).history
-    assert sorted(made.ref for made in history) == sorted(refs)
-    assert [made.replaced for made in history] == ["base", *(made.ref for made in history[:-1])]
+    assert sorted(promotion.ref for promotion in history) == sorted(refs)
+    assert [promotion.replaced for promotion in history] == [
+        "base",
+        *(promotion.ref for promotion in history[:-1]),
+    ]
 
 
 def test_no_room_for_the_record_leaves_the_old_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +225,7 @@ def test_an_exported_adapter_is_the_same_after_import(name: str, world: World, t
 
 
 @pytest.mark.parametrize(
-    ("member", "said"),
+    ("member", "message"),
     [
         (tarfile.TarInfo("../evil.json"), "cannot be unpacked"),
         (tarfile.TarInfo("/evil.json"), r"manifest\.json"),
@@ -226,18 +234,18 @@ def test_an_exported_adapter_is_the_same_after_import(name: str, world: World, t
     ],
 )
 def test_an_archive_with_more_than_an_adapter_is_refused(
-    member: tarfile.TarInfo, said: str, world: World, tmp_path: Path
+    member: tarfile.TarInfo, message: str, world: World, tmp_path: Path
 ) -> None:
     adapter = world.publish()
     out = tmp_path / "deep" / "er" / "out.tar"
     out.parent.mkdir(parents=True)
     with tarfile.open(out, "w") as archive:
-        if said != r"manifest\.json":
+        if message != r"manifest\.json":
             archive.add(adapter.folder, "films")
         member.size = 2
         archive.addfile(member, io.BytesIO(b"{}"))
     settings = World(tmp_path / "elsewhere").settings
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         import_adapter(out, settings)
     assert list_adapters(settings) == []
     assert not list(tmp_path.rglob("evil*"))

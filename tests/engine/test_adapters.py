@@ -70,10 +70,10 @@ def test_the_name_depends_on_content_and_not_on_the_machine(world: World, tmp_pa
     moved: dict[str, Any] = {"base_model_name_or_path": "/somewhere/else", "target_modules": ["b", "a"]}
     again: dict[str, Any] = {"base_model_name_or_path": "/here", "target_modules": ["a", "b"]}
     elsewhere = World(tmp_path / "elsewhere")
-    one = publish_from(elsewhere, write_lora(tmp_path / "one", **moved), base_model="m")
-    other = publish_from(elsewhere, write_lora(tmp_path / "other", **again), base_model="m")
-    assert one.sha == other.sha != first.sha
-    assert "somewhere" not in (one.folder / CONFIG).read_text()
+    first_copy = publish_from(elsewhere, write_lora(tmp_path / "one", **moved), base_model="m")
+    second_copy = publish_from(elsewhere, write_lora(tmp_path / "other", **again), base_model="m")
+    assert first_copy.sha == second_copy.sha != first.sha
+    assert "somewhere" not in (first_copy.folder / CONFIG).read_text()
     assert world.publish(1).sha != first.sha
 
 
@@ -133,10 +133,10 @@ world.publish()
 
 
 def test_a_process_killed_before_the_rename_leaves_nothing_that_counts(tmp_path: Path) -> None:
-    place = tmp_path / "killed"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(place)], cwd=ROOT, check=False)
+    folder = tmp_path / "killed"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
-    world = World(place)
+    world = World(folder)
     (leftover,) = names(world.settings)
     assert leftover.startswith(".adapter.new-")
     assert scan(world.settings) == ([], [])
@@ -169,7 +169,7 @@ def test_another_base_model_is_refused(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"width": 5}, "does not fit"),
         ({"r": 3}, "does not fit"),
@@ -178,10 +178,10 @@ def test_another_base_model_is_refused(world: World, tmp_path: Path) -> None:
     ],
 )
 def test_what_does_not_fit_the_base_is_refused(
-    change: dict[str, Any], said: str, world: World, tmp_path: Path
+    change: dict[str, Any], message: str, world: World, tmp_path: Path
 ) -> None:
     folder = write_lora(tmp_path / "lora", **change)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         check(Adapter(folder, "0" * 12, None), world.base)
 
 

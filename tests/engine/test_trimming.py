@@ -42,9 +42,9 @@ def test_fewer_layers_compute_what_the_others_did(llama: Path, settings: Setting
     expected = load(llama)
     del expected.model.layers[0]
     ids = [[1, 2, 3, 4]]
-    found = load(shorter)
-    assert len(found.model.layers) == 1
-    assert torch.equal(logits(found, ids), logits(expected, ids))
+    loaded = load(shorter)
+    assert len(loaded.model.layers) == 1
+    assert torch.equal(logits(loaded, ids), logits(expected, ids))
     assert without_layers(llama, [0], settings, say) == shorter
 
 

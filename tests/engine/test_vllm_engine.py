@@ -75,7 +75,7 @@ class TestVllm(EngineContract):
         def ranked(order: list[int]) -> tuple[dict[str, float | None], list[str]]:
             shuffled = dataclasses.replace(request, candidates=tuple(request.candidates[n] for n in order))
             ranking, ids = exact.rank(shuffled), [item.id for item in shuffled.items]
-            return dict(zip(ids, ranking.log_odds, strict=True)), [ids[place] for place in ranking.order()]
+            return dict(zip(ids, ranking.log_odds, strict=True)), [ids[index] for index in ranking.order()]
 
         expected, best_first = ranked(list(range(12)))
         assert len(set(expected.values())) == 12
@@ -100,17 +100,17 @@ class TestVllm(EngineContract):
         """Alone, behind a cached prefix, and where its own first tokens are cached."""
         encode = engine.tokenizer.encode
         prompt = encode("The capital of France is " * 20, add_special_tokens=False)
-        said = encode(
+        continuation = encode(
             "Paris and not London, as everybody who went to school knows. " * 4, add_special_tokens=False
         )
         expected = [
-            engine.label_logprobs([[*prompt, *said[:place]]], [token])[0].logprobs[0]
-            for place, token in enumerate(said)
+            engine.label_logprobs([[*prompt, *continuation[:position]]], [token])[0].logprobs[0]
+            for position, token in enumerate(continuation)
         ]
-        short = said[:5]
-        for tokens in (short, said, said, short):
-            (found,) = engine.continuation_logprobs([prompt], [tokens])
-            assert found.logprobs == pytest.approx(expected[: len(tokens)], abs=0.15)
+        short = continuation[:5]
+        for tokens in (short, continuation, continuation, short):
+            (scores,) = engine.continuation_logprobs([prompt], [tokens])
+            assert scores.logprobs == pytest.approx(expected[: len(tokens)], abs=0.15)
         other = engine.continuation_logprobs([prompt], [encode("Rome", add_special_tokens=False)])
         assert 0 < other[0].cached_tokens < len(prompt)
 
