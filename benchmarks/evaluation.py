@@ -67,7 +67,7 @@ def models(run: Path) -> list[str]:
 
 
 def _differences(paired: dict[str, Any], system: str, other: str) -> dict[str, Any]:
-    """One system minus another, whichever way round the result has them; {} if it has neither."""
+    """One system minus another; {} if the result has neither order."""
     if f"{system}-{other}" in paired:
         return dict(paired[f"{system}-{other}"])
     return {

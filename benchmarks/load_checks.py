@@ -91,7 +91,7 @@ class Tally:
         reasons: bool,
         known: KnownIds,
     ) -> float | None:
-        """Count one outcome; returns the seconds to wait where the service asks to come back."""
+        """Count one outcome; returns the seconds to wait if the service asks for that."""
         self.sent += 1
         if isinstance(response, Exception):
             self.lost[type(response).__name__] += 1
@@ -164,7 +164,7 @@ def latency(seconds: Sequence[float], elapsed: float) -> dict[str, Any]:
 def slope(
     minutes: Sequence[float], values: Sequence[float], window_s: float = WINDOW_S
 ) -> dict[str, float] | None:
-    """Fit the slope per minute of means over windows, with its 95 % interval (Student's t).
+    """Fit the slope per minute of window means, with its 95 % interval (Student's t).
 
     The first fifth of the time is left out, while caches fill. None for fewer than four windows.
     """

@@ -1,4 +1,4 @@
-"""Discrete-event simulation of pods: queues, start-up, draining, and the autoscaler.
+"""Discrete-event simulation of pods: queues, start-up, draining and autoscaler.
 
 A pod works on at most `places` requests at once and shares its speed among them; `queue` more wait,
 first come, first served; the rest are shed. The autoscaler follows Kubernetes' HorizontalPodAutoscaler:
@@ -57,7 +57,9 @@ class Scaler(Protocol):
     window_s: float
     in_flight: bool
 
-    def wanted(self, now: float, metrics: Sequence[float | None]) -> int: ...
+    def wanted(self, now: float, metrics: Sequence[float | None]) -> int:
+        """Decide how many pods there are."""
+        ...
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Autoscaler:
     _changes: deque[tuple[float, int]] = field(default_factory=deque, init=False)
 
     def wanted(self, now: float, metrics: Sequence[float | None]) -> int:
-        """Decide how many pods there are, from the mean of each; None: the pod is not ready."""
+        """Decide how many pods there are, from the mean of each, None if not ready."""
         current = len(metrics)
         advice = min(self.most, max(self.least, self._desired(metrics)))
         self._advice.append((now, advice))
@@ -141,7 +143,7 @@ class Simulation:
         self.outcome = QueueOutcome()
 
     def run(self, arrivals: Iterator[tuple[float, float]], until: float) -> QueueOutcome:
-        """Serve (time, seconds of work) in order of time; only `arrived` counts unfinished requests."""
+        """Serve (time, seconds of work) in order; only `arrived` counts unfinished ones."""
         if self._scaler:
             self._at(0.0, self._scrape)
             self._at(self._scaler.sync_s, self._sync)

@@ -211,7 +211,7 @@ def _throughput(ranker: Ranker, lists: Lists, callers: int, size: int) -> float:
 def _without_shared_prefix(
     rankers: Mapping[str, Ranker], lists: Lists, options: RankingOptions
 ) -> dict[str, float] | None:
-    """Pointwise with a distinct first token per prompt, so that no two share a cache block."""
+    """Pointwise with a distinct first token per prompt: no two share a cache block."""
     if "pointwise" not in rankers:
         return None
     ranker, engine = rankers["pointwise"], lists.recommender.engine()

@@ -1,4 +1,4 @@
-"""Recording of the engine calls that a service makes, and their replay without the service.
+"""Recording of a service's engine calls, and their replay without the service.
 
     python -m benchmarks.recording calls.jsonl serve --domain movies
 
@@ -27,7 +27,7 @@ Call = tuple[str, list[Any], dict[str, Any]]
 
 
 class Recorder:
-    """An engine that appends [request id, method, arguments, options] of each call to a file."""
+    """An engine that appends [request id, method, arguments, options] to a file."""
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine

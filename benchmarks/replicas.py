@@ -1,4 +1,4 @@
-"""The autoscaler of deploy/kubernetes against fixed numbers of replicas, simulated.
+"""The autoscaler of deploy/kubernetes simulated against fixed replica numbers.
 
     python -m benchmarks.replicas --days 7
 
@@ -134,7 +134,7 @@ def deployed(deploy: Path = DEPLOY) -> tuple[Autoscaler, dict[str, str]]:
 
 
 def policies(shipped: Autoscaler) -> dict[str, tuple[int, Autoscaler | None]]:
-    """Map names to (initial pods, autoscaler): fixed numbers, the shipped one and variants of it."""
+    """Map names to (initial pods, autoscaler): fixed, as shipped, and variants."""
     by_name: dict[str, tuple[int, Autoscaler | None]] = {
         f"fixed {n}": (n, None) for n in range(1, MOST_FIXED + 1)
     }
@@ -234,7 +234,7 @@ def with_section(page: str, part: str) -> str:
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Plot a day under the deployed autoscaler, and all policies by cost and waiting time."""
+    """Plot a day under the deployed autoscaler, and the cost of all policies."""
     import matplotlib as mpl
 
     mpl.use("Agg")

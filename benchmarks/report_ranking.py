@@ -1,4 +1,4 @@
-"""The sections of docs/results.md on ranking strategies and the time outside the engine."""
+"""The sections of docs/results.md on ranking strategies and the engine's share."""
 
 from __future__ import annotations
 

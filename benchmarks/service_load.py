@@ -185,7 +185,7 @@ def resident(pid: int) -> dict[str, float]:
 
 @contextmanager
 def serving(domain: str, folder: Path) -> Iterator[tuple[str, int]]:
-    """Run `recsys serve`, recording its engine calls; yields its address and process id."""
+    """Run `recsys serve` with recorded calls; yields its address and process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

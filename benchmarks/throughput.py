@@ -36,7 +36,7 @@ AT = "Friday 21:00"
 
 
 class TimedEngine:
-    """An engine that sums the seconds inside its calls, and keeps the prompts of the last."""
+    """An engine that sums the seconds of its calls and keeps the last prompts."""
 
     def __init__(self, engine: Any) -> None:
         self.inner = engine
@@ -67,7 +67,7 @@ class TimedEngine:
 
 
 def batch(recommender: Recommender, engine: TimedEngine, users: int, at_once: int) -> dict[str, Any]:
-    """Measure prompt tokens per second: ours, bare vLLM's, and their ratio in each turn."""
+    """Measure prompt tokens per second: ours, bare vLLM's, and their ratio."""
     from vllm import SamplingParams
 
     lists, ranker = Lists(recommender), recommender.ranker("pointwise", engine)

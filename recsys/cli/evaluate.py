@@ -73,10 +73,10 @@ app.command("online")(evaluate_online)
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What systems are asked to rank for the cases of a split."""
+    """What systems rank for the cases of a split."""
 
     protocol: ProtocolName
-    sampled: int  # items beside the target in the sampled protocol
+    sampled: int  # items other than the target in the sampled protocol
     new_only: bool
     wish: WishName
     candidates: Path | None
@@ -138,7 +138,7 @@ def evaluate(
         ),
     ] = "full",
     sampled: Annotated[
-        int, typer.Option("--sampled", help="Items beside the target in the sampled protocol.")
+        int, typer.Option("--sampled", help="Items other than the target in the sampled protocol.")
     ] = 19,
     new_only: Annotated[
         bool, typer.Option("--new-only", help="cold-items: rank, or sample from, the new items alone.")
@@ -163,7 +163,7 @@ def evaluate(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare recommenders on held-out events, with intervals, leak checks and baselines.
+    """Compare recommenders on held-out events, with intervals and leak checks.
 
     An interrupted run continues where it stopped. Exits with 1 if a system failed.
     The commands below measure reasons, robustness and scenarios.
@@ -200,7 +200,7 @@ def _refuse_options(context: typer.Context, command: str) -> None:
         if source is not None and source.name == "COMMANDLINE":
             flag = parameter.opts[0]
             raise RequestError(
-                f"{flag} stands before '{command}'", hint=f"write recsys evaluate {command} {flag} ..."
+                f"{flag} must come after '{command}'", hint=f"write recsys evaluate {command} {flag} ..."
             )
 
 
@@ -222,23 +222,23 @@ def _show(result: Mapping[str, Any], out: Path) -> None:
 
 
 def _show_systems(result: Mapping[str, Any], order: list[str]) -> None:
-    """Print a row per system, with its difference to the best one that was not requested."""
+    """Print a row per system, with its difference to the best of the others."""
     from rich.markup import escape
     from rich.table import Table
 
     run, systems, primary = result["run"], result["systems"], result["primary"]
     rival = next((name for name in order if name not in run["requested"]), order[0])
-    shown = [
+    metrics = [
         metric for metric in SHOWN_METRICS if any(metric in system["metrics"] for system in systems.values())
     ]
     title = f"{run['title']}, {run['part']}, {run['users']:,} users"
     table = Table(box=None, padding=(0, 1), header_style="dim", title=escape(title), title_justify="left")
     table.add_column("", no_wrap=True)
-    for heading in (*shown, f"{primary}\nminus\n{rival}"):
+    for heading in (*metrics, f"{primary}\nminus\n{rival}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in order:
-        metrics = systems[name]["metrics"]
-        cells = [format_with_interval(metrics.get(metric)) for metric in shown]
+        values = systems[name]["metrics"]
+        cells = [format_with_interval(values.get(metric)) for metric in metrics]
         difference = result["paired"].get(f"{name}-{rival}", {}).get(primary)
         label = f"[bold cyan]{name}[/]" if name in run["requested"] else name
         table.add_row(label, *cells, format_with_interval(difference, sign="+"))
@@ -249,8 +249,9 @@ def _calibration(name: str, calibration: Mapping[str, Any]) -> str:
     """The calibration error, and what it is after each recalibration."""
     from recsys.evaluation.results.report import figure
 
-    def error(of: Mapping[str, Any]) -> str:
-        return f"{figure(of['ece'], 4)} ({figure(of['ece_low'], 4)} to {figure(of['ece_high'], 4)})"
+    def error(curve: Mapping[str, Any]) -> str:
+        return f"{figure(curve['ece'], 4)} ({figure(curve['ece_low'], 4)} to {figure(curve['ece_high'], 4)})"
 
-    recalibrated = (f"; after {method} {error(of)}" for method, of in calibration.get("after", {}).items())
+    after = calibration.get("after", {})
+    recalibrated = (f"; after {method} {error(curve)}" for method, curve in after.items())
     return f"[dim]calibration error of[/] {name}: {error(calibration)}{''.join(recalibrated)}"

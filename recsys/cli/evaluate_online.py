@@ -44,7 +44,7 @@ def evaluate_online(
 
 
 def _show(results: Sequence[OnlineResult]) -> None:
-    """Print a table per scenario: a row per arm, each rate above its difference to the control."""
+    """Print a table per scenario: a row per arm, rates above differences to control."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -70,7 +70,7 @@ def _show(results: Sequence[OnlineResult]) -> None:
 
 
 def _cell(rate: Interval | None, difference: Interval | None) -> str:
-    """The rate, then its difference to the control: bold where the interval excludes 0."""
+    """The rate, then its difference to the control: bold if the interval excludes 0."""
     from recsys.evaluation.results.report import figure
 
     cell = format_with_interval(dataclasses.asdict(rate) if rate else None)

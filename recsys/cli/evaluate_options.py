@@ -1,4 +1,4 @@
-"""Options that several `recsys evaluate` commands share, and the split that they describe."""
+"""Options that several `recsys evaluate` commands share, and their split."""
 
 from __future__ import annotations
 

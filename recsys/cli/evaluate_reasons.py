@@ -39,7 +39,7 @@ def evaluate_reasons(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the reasons that are served: are they true, and what do they cost?
+    """Measure whether the served reasons are true, and what they cost.
 
     An interrupted run continues where it stopped.
     """

@@ -27,7 +27,7 @@ NEW = "A target that its user met before gives no case."
 
 @dataclass(frozen=True)
 class Case:
-    """One question to a system: which item does this user interact with next?"""
+    """One question to a system: the item that a user interacts with next."""
 
     user_id: str
     history: tuple[Interaction, ...]  # oldest first, all strictly before the target
@@ -67,7 +67,7 @@ def in_time_order(events: Iterable[Interaction]) -> list[Interaction]:
 def leave_one_out(
     events: Iterable[Interaction], part: Part = "test", last: int = 1, reserved: int | None = None
 ) -> Split:
-    """Hold out each user's last events, each a target after all of the user's earlier ones.
+    """Hold out each user's last events, each a target after all earlier ones.
 
     A user's first event is never held out, so that users with few events stay in train; a
     user with a single event gives no case.
@@ -107,7 +107,7 @@ def temporal(
     part: Part = "test",
     every: bool = False,
 ) -> Split:
-    """Train on everything before a moment; each user's first event from then on is a target.
+    """Train on everything before a moment; each user's next event is a target.
 
     Args:
         events: In any order.
@@ -148,7 +148,7 @@ def temporal(
 
 
 def cold_users(split: Split, n: int, *, seed: int = 0, share: float = 0.5) -> Split:
-    """Make a share of the case users new: none of their events in train, `n` in the history.
+    """Make a share of the case users new: no events in train, `n` in the history.
 
     The seed alone chooses the users, whatever `n`: results for several `n` are about the
     same users and targets. Only new users give cases.

@@ -118,7 +118,7 @@ def _compare(store: Store, domain: Domain, name: str, since: float | None, seed:
 
 
 def _arm_results(scenario: Scenario, lists: Sequence[ServedList], seed: int) -> tuple[ArmResult, ...]:
-    """Each arm by itself and against the control; arms are resampled apart, as their people are."""
+    """Each arm by itself and against the control; arms are independent samples."""
     samples = {
         arm.name: _ArmSample.of([served for served in lists if served.arm == arm.name])
         for arm in scenario.arms

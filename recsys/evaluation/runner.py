@@ -115,7 +115,7 @@ def verify(system: str, case: Case, ranked: Ranked, depth: int, items: Mapping[s
 
 
 def _items_problem(case: Case, ranked: Ranked, depth: int, items: Mapping[str, Item]) -> str:
-    """Duplicates, unknown items, and what must or must not be listed; "" if the items are right."""
+    """What is wrong with the ranked items; "" if nothing."""
     ids = set(ranked.items)
     if len(ids) < len(ranked.items):
         duplicate = next(item for rank, item in enumerate(ranked.items) if item in ranked.items[:rank])
@@ -128,13 +128,13 @@ def _items_problem(case: Case, ranked: Ranked, depth: int, items: Mapping[str, I
         if len(ranked.items) > depth:
             return f"{len(ranked.items)} items are ranked where at most {depth} were asked for"
     elif ids != set(case.candidates):
-        odd = sorted(ids.symmetric_difference(case.candidates))[0]
-        return f"item '{odd}' is no candidate" if odd in ids else f"candidate '{odd}' is not ranked"
+        item = sorted(ids.symmetric_difference(case.candidates))[0]
+        return f"item '{item}' is no candidate" if item in ids else f"candidate '{item}' is not ranked"
     return ""
 
 
 def _scores_problem(ranked: Ranked) -> str:
-    """One finite score per item, never rising; "" if so."""
+    """What is wrong with the scores; "" if nothing."""
     if len(ranked.scores) != len(ranked.items):
         return f"{len(ranked.items)} items have {len(ranked.scores)} scores"
     if not np.isfinite(ranked.scores).all():
@@ -244,7 +244,7 @@ def _rank_missing(name: str, system: System, data: EvaluationData, depth: int, f
 def _open(
     out: Path, names: Sequence[str], header: Mapping[str, Any], overwrite: bool
 ) -> dict[str, RankingFile]:
-    """Open all files first: nothing is computed or overwritten in a folder of another run."""
+    """Open all files first: a folder of another run is refused before any work."""
     for name in names:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name):
             raise RequestError(f"'{name[:80]}' cannot name a system", hint="use a-z, 0-9, '-', '_', '.'")

@@ -1,4 +1,4 @@
-"""Bootstrap intervals and tests over users: all cases of a user are resampled together."""
+"""Bootstrap intervals and tests that resample users, with all of their cases."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Difference:
 
 
 class Resamples:
-    """Samples of users with replacement, the same ones for every estimate of an evaluation.
+    """Samples of users with replacement, the same for every estimate.
 
     Args:
         users: The user of each case; the cases of one user are resampled together.
@@ -101,7 +101,7 @@ def bounds(draws: Values) -> Values:
 def bootstrap(
     values: Sequence[float] | Values, users: Sequence[str] | None = None, *, seed: int = 0
 ) -> Interval:
-    """Compute a mean with its interval. Without `users` each value is a user of its own."""
+    """Compute a mean with its interval; by default each value is of another user."""
     column = np.asarray(values, dtype=np.float64)[:, None]
     samples = Resamples(users or [str(number) for number in range(len(column))], seed=seed)
     low, high = bounds(samples.draws(mean_of(column)))[:, 0]

@@ -1,4 +1,4 @@
-"""Line plots as SVG inside a page: no host is contacted, and it follows light and dark."""
+"""Plots as SVG inside a page, which follow its light and dark colours."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_system_that_can_is_asked_about_several_cases_and_a_run_goes_on_between_
     assert result["metrics"] == expected["metrics"]
     assert expected["latency"]["p50_s"] > 0
     assert result["latency"] is None  # nobody waited for one case
-    assert "asked about several cases" in (tmp_path / "many" / "report.html").read_text()
+    assert "rank several cases at once" in (tmp_path / "many" / "report.html").read_text()
 
     cut, rest = Many(data, breaks=True), Many(data)
     with contextlib.suppress(KeyboardInterrupt):

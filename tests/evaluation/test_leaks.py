@@ -32,20 +32,20 @@ def longer(*more: Interaction) -> Callable[[Case], Case]:
 
 
 FIRST = SPLIT.cases[0]
-OWN = [one for one in world() if one.user_id == FIRST.user_id]
+OWN = [event for event in world() if event.user_id == FIRST.user_id]
 TIES = leave_one_out([event("a", "1", 5), event("a", "2", 5), event("a", "3", 5)], last=2)
 NEW = cold_items(world(), share=0.3)
 
 
 @pytest.mark.parametrize(
-    ("leaking", "said"),
+    ("leaking", "message"),
     [
         (with_train(FIRST.target), "held-out event is in train"),
         (dataclasses.replace(with_train(FIRST.target), held_out=()), "target of user 'u00' is in train"),
         (dataclasses.replace(SPLIT, held_out=()), "not among the events held out"),
         (with_case(longer(FIRST.target)), "has the item of the target"),
         (with_case(longer(OWN[-1])), "not before the target"),
-        (with_case(longer(event("u05", "i05", 5.0, 5))), "somebody else"),
+        (with_case(longer(event("u05", "i05", 5.0, 5))), "another user"),
         (with_case(longer(event("u00", "i29", 1.0))), "the split does not have"),
         (with_case(lambda c: dataclasses.replace(c, history=c.history[::-1])), "not in time order"),
         (with_case(longer(TIES.cases[1].target), TIES), "not before the target"),
@@ -53,8 +53,8 @@ NEW = cold_items(world(), share=0.3)
         (with_case(longer(event(NEW.cases[0].user_id, min(NEW.withheld), 0.5)), NEW), "withheld item"),
     ],
 )
-def test_a_leak_is_found_and_its_event_named(leaking: Split, said: str) -> None:
-    with pytest.raises(LeakError, match=said):
+def test_a_leak_is_found_and_its_event_named(leaking: Split, message: str) -> None:
+    with pytest.raises(LeakError, match=message):
         leaks.check(leaking)
 
 
@@ -67,7 +67,7 @@ def test_a_request_that_tells_more_than_the_history_is_found() -> None:
     def entry(item_id: str) -> HistoryEntry:
         return HistoryEntry(item=Item(id=item_id, title="x"))
 
-    known = tuple(entry(one.item_id) for one in FIRST.history)
+    known = tuple(entry(event.item_id) for event in FIRST.history)
     leaks.check_requests("llm", FIRST, [Query(history=known), Query(history=known[:1]), Query()])
     with pytest.raises(LeakError, match=r"system 'llm'.*user 'u00'"):
         leaks.check_requests("llm", FIRST, [Query(history=(*known, entry(FIRST.target.item_id)))])
@@ -93,7 +93,7 @@ def test_no_baseline_changes_when_the_held_out_events_do(name: str) -> None:
         new: dict[str, Any] = {"item_id": next(item for item in ids if item not in met), "rating": 1}
         return one.model_copy(update=new)
 
-    changed = leave_one_out([other(one) if event_key(one) in targets else one for one in world()])
+    changed = leave_one_out([other(event) if event_key(event) in targets else event for event in world()])
     assert {event_key(case.target) for case in changed.cases}.isdisjoint(targets)
     before, after = data_of(split), data_of(changed)
     assert after.log.hash == before.log.hash

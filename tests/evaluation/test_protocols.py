@@ -25,7 +25,7 @@ def test_sampled_items_are_new_to_the_user_and_the_target_is_among_them() -> Non
     asked, protocol = tasks.sampled(SPLIT, IDS, 9, seed=1)
     for case in asked.cases:
         assert case.candidates is not None
-        met = {one.item_id for one in world() if one.user_id == case.user_id}
+        met = {event.item_id for event in world() if event.user_id == case.user_id}
         assert len(set(case.candidates)) == 10
         assert set(case.candidates) & met == {case.target.item_id}
     assert protocol.name == "sampled"
@@ -61,28 +61,28 @@ def test_candidates_of_a_file_are_ranked_with_the_target_among_them(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "kind"),
+    ("text", "message", "kind"),
     [
         ("{", "not JSON", DataError),
         ("[]", "expected an object", DataError),
         ('{"u03": "i01"}', "field 'u03': expected a list", DataError),
         ('{"u03": []}', "field 'u03': expected a list", DataError),
         ('{"u03": [1]}', "field 'u03': expected a list", DataError),
-        ('{"u03": ["i01", "i02", "i01"]}', "field 'u03': item 'i01' stands there twice", DataError),
-        ('{"u03": ["i01"], "u03": ["i02"]}', "field 'u03': this user stands there twice", DataError),
+        ('{"u03": ["i01", "i02", "i01"]}', "field 'u03': item 'i01' is listed twice", DataError),
+        ('{"u03": ["i01"], "u03": ["i02"]}', "field 'u03': this user is listed twice", DataError),
         ('{"u03": ["i99"]}', "field 'u03': there is no item 'i99'", DataError),
         ('{"bob": ["i01"]}', "field 'bob': there is no such user", DataError),
         ("{}", "names no user", RequestError),
     ],
 )
 def test_a_wrong_file_of_candidates_is_named_with_its_key(
-    text: str, said: str, kind: type[RecsysError], tmp_path: Path
+    text: str, message: str, kind: type[RecsysError], tmp_path: Path
 ) -> None:
     path = tmp_path / "lists.json"
     path.write_text(text)
     with pytest.raises(kind) as caught:
         tasks.candidates_from_file(SPLIT, path, USERS, IDS)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "lists.json" in str(caught.value)
 
 
@@ -113,10 +113,10 @@ def test_baselines_keep_what_every_system_promises(name: str, cold: bool) -> Non
     system = BASELINES[name](data)
     sampled = tasks.sampled(split, IDS, 9)[0]
     for case in (*split.cases, *sampled.cases):
-        met = {one.item_id for one in case.history}
-        found = system.rank(case, 100)
-        assert sorted(found.items) == sorted(case.candidates or set(IDS) - met)
-        assert list(found.scores) == sorted(found.scores, reverse=True)
+        met = {event.item_id for event in case.history}
+        results = system.rank(case, 100)
+        assert sorted(results.items) == sorted(case.candidates or set(IDS) - met)
+        assert list(results.scores) == sorted(results.scores, reverse=True)
         assert len(system.rank(dataclasses.replace(case, candidates=None), 7).items) == 7
 
 

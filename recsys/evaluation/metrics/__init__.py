@@ -1,1 +1,1 @@
-"""Figures of a ranking, with intervals."""
+"""Metrics of rankings, with intervals."""

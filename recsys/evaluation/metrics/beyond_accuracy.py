@@ -1,4 +1,4 @@
-"""Metrics beyond accuracy: coverage, novelty, popularity lift, diversity and inequality."""
+"""Coverage, novelty, popularity lift, diversity and inequality of what is ranked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ K = 10
 def beyond_accuracy(
     rankings: Sequence[Sequence[str]], cases: Sequence[Case], items: Mapping[str, Item], log: EventLog
 ) -> dict[str, float | None]:
-    """Compute the metrics of the top 10 of each case; None where the data do not allow it.
+    """Compute the metrics of the top 10 of all cases; None where that is impossible.
 
     - coverage@10: share of the catalogue that is recommended to any user;
     - novelty@10: mean self-information in bits, -log2 of the item's share of train events

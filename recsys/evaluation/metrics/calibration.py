@@ -61,7 +61,7 @@ def calibration(
 
 
 def _error_bounds(gaps: Values, of_user: npt.NDArray[np.int64], ends: Sequence[int]) -> tuple[float, float]:
-    """95 % bounds of the error; pairs in the order of their bins, `of_user` numbers their users."""
+    """95 % bounds of the error; pairs are in the order of their bins."""
     sums = np.zeros((int(of_user.max()) + 1, len(ends) + 1))  # per user: gaps by bin, and pairs
     np.add.at(sums, (of_user, np.searchsorted(ends, np.arange(len(gaps)), side="right")), gaps)
     sums[:, -1] = np.bincount(of_user, minlength=len(sums))

@@ -1,4 +1,4 @@
-"""Metrics of several systems on the same cases, resampled together so that they compare."""
+"""Metrics of several systems on the same cases, resampled together."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class MetricEstimates:
         return float(low), float(high)
 
     def differences(self, pairs: Sequence[tuple[str, str]], metric: str) -> list[Difference]:
-        """Subtract the second system of each pair from the first; `p_holm` is over all pairs."""
+        """Subtract the second system of each pair from the first; Holm is over all pairs."""
         p_values = self._p_values(pairs, metric)
         differences = []
         for (system, other), p, p_holm in zip(pairs, p_values, holm(p_values), strict=True):
@@ -98,7 +98,7 @@ class MetricEstimates:
         )
 
     def _p_values(self, pairs: Sequence[tuple[str, str]], metric: str) -> list[float]:
-        """By sign flips where the metric is a mean over cases, else from the bootstrap itself."""
+        """By sign flips where the metric is a mean over cases, else from the bootstrap."""
         if not pairs:
             return []
         if (pairs[0][0], metric) in self._cases:
@@ -116,10 +116,10 @@ class MetricEstimates:
 
 
 class CaseResults(Protocol):
-    """Results of all systems per case, from which any part of the cases can be estimated."""
+    """Results of all systems per case, to estimate metrics on any part of them."""
 
     def estimates(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> MetricEstimates | None:
-        """Estimate the metrics on the cases `rows` (default: all); None if that is impossible."""
+        """Estimate the metrics on the cases `rows` (default: all); None if impossible."""
         ...
 
 
@@ -170,7 +170,7 @@ class RatedPairResults:
         self._users, self._seed = np.array(users, dtype=object), seed
 
     def estimates(self, rows: Rows | None = None, *, resamples: int = RESAMPLES) -> MetricEstimates | None:
-        """Estimate AUC and Brier score on some cases; None unless both kinds are among them."""
+        """Estimate AUC and Brier score; None unless there are liked and disliked pairs."""
         rows = np.arange(len(self._users)) if rows is None else rows
         liked = self._liked[rows]
         if not self._scores or not liked.any() or liked.all():

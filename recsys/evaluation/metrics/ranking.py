@@ -59,7 +59,7 @@ def ranking_metrics(
 
 
 def auc(scores: Values, liked: npt.NDArray[np.bool_], weights: Values | None = None) -> Values:
-    """Compute the probability that a liked pair scores above a disliked one; a tie is half.
+    """Compute the chance that a liked pair scores above a disliked one; ties are half.
 
     Args:
         scores: Scores, (n,).
@@ -90,7 +90,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def cutoffs_for(depth: int, sizes: Sequence[int]) -> tuple[int, ...]:
-    """Choose the meaningful cutoffs: within the depth, or below the longest of given lists.
+    """Choose the cutoffs within the depth, or below the longest of given lists.
 
     The first two are always kept, so that every run has metrics of the same names.
     """

@@ -1,1 +1,1 @@
-"""What is asked, of whom, and what may be known when answering."""
+"""Tasks, the contract of systems, and leak checks."""

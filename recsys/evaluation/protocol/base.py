@@ -46,7 +46,9 @@ class System(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name in the registry."""
+        ...
 
     @property
     def fitted_on(self) -> str | None:
@@ -59,7 +61,7 @@ class System(Protocol):
         ...
 
     def rank(self, case: Case, depth: int) -> Ranked:
-        """Rank for one case, from `case.history`, the profile and `data.context_of(case)` alone.
+        """Rank from `case.history`, the profile and `data.context_of(case)` alone.
 
         Without candidates: at most `depth` items of the catalogue, of which those of the
         history, and no others, are left out. With candidates: exactly these, each once,

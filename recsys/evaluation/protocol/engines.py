@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from recsys.engine import Engine
 from recsys.engine.base import LabelScores, TokenIds
@@ -53,8 +53,8 @@ class SharedEngines:
         """Return the engine of that name, starting it at its first use."""
         if name not in self._running:
             self._running[name] = CachedEngine(start())
-        shared: Any = self._running[name]
-        return shared  # type: ignore[no-any-return]  # the rest of the protocol is the inner engine's
+        # The rest of the protocol is the inner engine's.
+        return cast(Engine, self._running[name])
 
     def close(self) -> None:
         """Stop all engines."""

@@ -21,10 +21,14 @@ class Request(Protocol):
     """What a system sends to a retriever or a model: a `Query`, a `RankRequest`."""
 
     @property
-    def history(self) -> Sequence[HistoryEntry]: ...
+    def history(self) -> Sequence[HistoryEntry]:
+        """What the retriever or model sees of the user's past."""
+        ...
 
     @property
-    def context(self) -> Context: ...
+    def context(self) -> Context:
+        """What it sees of the moment."""
+        ...
 
 
 def check(split: Split) -> None:
@@ -57,7 +61,7 @@ def check(split: Split) -> None:
 
 
 def check_wishes(split: Split, items: Mapping[str, Item]) -> None:
-    """Raise LeakError naming the first case whose wish contains the title of its target."""
+    """Raise LeakError naming the first case whose wish contains its target's title."""
     for case in split.cases:
         if case.wish and contains_title(case.wish, items[case.target.item_id].title):
             raise LeakError(
@@ -70,7 +74,7 @@ def check_wishes(split: Split, items: Mapping[str, Item]) -> None:
 def check_requests(
     system: str, case: Case, requests: Iterable[Request], context: Context | None = None
 ) -> None:
-    """Raise LeakError if a request knows more than the case's history and its `context`."""
+    """Raise LeakError if a request knows more than the case's history and `context`."""
     known = {event.item_id for event in case.history}
     for request in requests:
         if request.context not in (Context(), context):
@@ -168,7 +172,7 @@ def _check_history(case: Case, positions: dict[EventKey, int], withheld: frozens
     for event in case.history:
         position = positions.get(event_key(event))
         if event.user_id != case.user_id:
-            raise LeakError(f"{whose} has an event of somebody else: {_describe(event)}", hint=HINT)
+            raise LeakError(f"{whose} has an event of another user: {_describe(event)}", hint=HINT)
         if event.item_id in withheld:
             raise LeakError(f"{whose} has a withheld item: {_describe(event)}", hint=HINT)
         if event.item_id == case.target.item_id:

@@ -35,7 +35,7 @@ RATED = Protocol(
 
 
 def sampled(split: Split, items: Sequence[str], n: int, *, seed: int = 0) -> tuple[Split, Protocol]:
-    """Rank the target among `n` uniformly sampled items without interactions of the user.
+    """Rank the target among `n` uniformly sampled items new to the user.
 
     An easy task: it can order systems differently from full ranking (Krichene and Rendle,
     KDD 2020).
@@ -90,7 +90,7 @@ def among_new_items(split: Split, n: int | None = None, *, seed: int = 0) -> tup
 def candidates_from_file(
     split: Split, path: Path, users: Collection[str], items: Collection[str], *, seed: int = 0
 ) -> tuple[Split, Protocol]:
-    """Read candidates from a JSON object, user id -> list of item ids, and add the target.
+    """Read candidates from a JSON object, user id -> item ids, and add the target.
 
     Users that the file does not name give no case.
 
@@ -144,7 +144,7 @@ def _list_problem(user: str, ids: Any, users: Collection[str], items: Collection
     if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids):
         return "expected a list of item ids, each a text"
     if len(set(ids)) < len(ids):
-        return f"item '{_duplicate(ids)}' stands there twice"
+        return f"item '{_duplicate(ids)}' is listed twice"
     if unknown := next((item for item in ids if item not in items), None):
         return f"there is no item '{unknown}' in the catalogue"
     return ""
@@ -170,7 +170,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         lists = dict(pairs)
         if len(lists) < len(pairs):
             user = _duplicate([key for key, _ in pairs])
-            raise DataError(str(path), None, user, "this user stands there twice")
+            raise DataError(str(path), None, user, "this user is listed twice")
         return lists
 
     try:

@@ -1,1 +1,1 @@
-"""Results on disk, and as a page."""
+"""Results on disk and as a page."""

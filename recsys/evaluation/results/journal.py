@@ -1,4 +1,4 @@
-"""Shared by all studies: a journal to resume from, estimates with intervals, `result.json`."""
+"""A journal to resume a study from, estimates with intervals, and `result.json`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def study_facts(data: EvaluationData, command: str) -> dict[str, Any]:
 
 
 def journal_header(data: EvaluationData, run: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """Collect all that a journal's lines depend on and that is known before a model is loaded."""
+    """Collect all inputs of a journal's lines that are known before a model loads."""
     settings = data.settings or load_settings()
     adapter = resolve_adapter(data.domain, settings)
     model = {"model", "embedder", "engine", "dtype", "max_model_len"}
@@ -149,7 +149,7 @@ def median_of(values: Values) -> Statistic:
 def write_section(
     out: Path, run: Mapping[str, Any], sections: Mapping[str, Any], *, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Add sections to `out/result.json`, next to those of other studies of the same data.
+    """Add sections to `out/result.json`, next to other studies of the same data.
 
     `run` is stored under the first section's name plus `_run`.
 

@@ -103,11 +103,11 @@ def _segment_plot(
 
 
 def reliability(result: Mapping[str, Any]) -> str:
-    """Plot observed against predicted probability; "" if no system gives probabilities."""
+    """Plot observed against predicted probability; "" without probabilities."""
     curves = {
-        name: found["calibration"]["curve"]
-        for name, found in result["systems"].items()
-        if found["calibration"]
+        name: system["calibration"]["curve"]
+        for name, system in result["systems"].items()
+        if system["calibration"]
     }
     if not curves:
         return ""
@@ -135,9 +135,9 @@ def reliability(result: Mapping[str, Any]) -> str:
 def catalogue(result: Mapping[str, Any]) -> str:
     """Plot coverage against novelty; "" where they were not measured."""
     points = {
-        name: (found["beyond"]["coverage@10"], found["beyond"]["novelty@10"])
+        name: (beyond["coverage@10"], beyond["novelty@10"])
         for name in _by_primary(result)
-        if (found := result["systems"][name])["beyond"].get("novelty@10") is not None
+        if (beyond := result["systems"][name]["beyond"]).get("novelty@10") is not None
     }
     if not points:
         return ""

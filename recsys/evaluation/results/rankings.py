@@ -1,4 +1,4 @@
-"""A system's answers on disk, one line per case, so that an interrupted run can continue."""
+"""A system's answers on disk, one line per case, to continue interrupted runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SystemInfo:
 
 
 class RankingFile:
-    """`rankings/<system>.jsonl`: a header with all that the answers depend on, then the answers.
+    """`rankings/<system>.jsonl`: a header with all inputs, then an answer per case.
 
     A file with another header is refused, or replaced if `overwrite`; an incomplete last line
     is dropped.

@@ -53,7 +53,7 @@ def summarise(
     requested: Sequence[str],
     depth: int,
 ) -> dict[str, Any]:
-    """Compute `primary`, `systems`, `paired` and `best`; the report module describes them."""
+    """Compute `primary`, `systems`, `paired` and `best`, described in the report."""
     rated = protocol.name == "rated"
     results, segment_results = (_rated_pairs if rated else _rankings)(data, answers, depth)
     estimates = results.estimates()
@@ -159,7 +159,7 @@ def _recall_curve(data: EvaluationData, system: SystemAnswers) -> list[list[floa
 def _paired(
     estimates: MetricEstimates, names: Sequence[str], requested: Sequence[str]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Every requested system minus every other; of two requested ones the first minus the second."""
+    """Every requested system minus every other; a pair of requested ones counts once."""
     available = [name for name in requested if name in names]
     pairs = [
         (system, other)

@@ -1,1 +1,1 @@
-"""Hostile text and noisy histories."""
+"""Adversarial text and noisy histories."""

@@ -1,4 +1,4 @@
-"""Adversarial texts, generated from `attacks.toml`: kinds of attack, each in several variants."""
+"""Adversarial texts, generated from `attacks.toml` in several variants per kind."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ class Attacker:
 
 
 def deal_attacks(number: int, seed: int) -> tuple[list[PlacedAttack], list[PlacedAttack]]:
-    """Choose the attacks on user `number`, in items and in the profile, evenly over users."""
+    """Choose the attacks on user `number`, in items and in the profile, evenly."""
     dealt: list[list[PlacedAttack]] = []
     fields: tuple[AttackField, ...]
     for per_user, fields in ((PER_USER, ("title", "description")), (PER_PROFILE, ("profile",))):
@@ -252,7 +252,7 @@ def deal_attacks(number: int, seed: int) -> tuple[list[PlacedAttack], list[Place
 
 
 def echoes(reason: str, text: str) -> bool:
-    """Return whether a reason repeats ECHO consecutive characters of an attack, or a shorter one."""
+    """Return whether a reason repeats ECHO characters of an attack, or a shorter one."""
     sentence, attack = clean_text(reason, 2000).casefold(), clean_text(text).casefold()
     if len(attack) < ECHO:
         return re.search(rf"(?<!\w){re.escape(attack)}(?!\w)", sentence) is not None
@@ -303,7 +303,7 @@ def _groups(
 
 
 def _lifts(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """`[model_][neutral_|undefended_]name` of each attack, by served ranks and by the model's."""
+    """`[model_][neutral_|undefended_]name` of each attack, from its ranks."""
     lifts: dict[str, list[float]] = {}
     for column, prefix in enumerate(("", "model_")):
         for line in lines:
@@ -328,7 +328,7 @@ def _named_means(lifts: Mapping[str, list[float]]) -> dict[str, list[float]]:
 
 
 def _with_text(request: RankRequest, position: int, text: str, field: AttackField) -> RankRequest:
-    """The request with a text after the item's title or description, or as the last profile value."""
+    """The request with a text added to the item, or as the last profile value."""
     candidate = request.candidates[position]
     item = candidate.item
     if field == "profile":

@@ -1,4 +1,4 @@
-"""What is left of a ranking when the history holds random items, with and without noise filter.
+"""Ranking quality with random items in the history, with and without the filter.
 
 Items are sampled uniformly from those without interactions of the user and injected at random
 positions, at the time of the preceding event, each rated as one of the user's own events. A

@@ -1,1 +1,1 @@
-"""What is evaluated: baselines, channels, the LLM."""
+"""Systems under evaluation: baselines, channels, the LLM."""

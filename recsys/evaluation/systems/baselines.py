@@ -61,7 +61,7 @@ def popularity(data: EvaluationData) -> ScoredCatalogue:
 
 
 def recent_popularity(data: EvaluationData, share: float = RECENT) -> ScoredCatalogue:
-    """Rank by events in the last `share` of the time span of train, ties by all of train.
+    """Rank by events in the last `share` of the time span of train, ties by all.
 
     Events without a time are the last `share` of train in order of arrival, if none has one.
     """
@@ -72,7 +72,7 @@ def recent_popularity(data: EvaluationData, share: float = RECENT) -> ScoredCata
 
 
 def liked_share(data: EvaluationData) -> ScoredCatalogue:
-    """Score by the share of the user's rated history that they liked, whatever the item.
+    """Score every item by the share of the user's rated history that they liked.
 
     A model that knows which users like everything, and nothing about items, reaches this
     AUC: the floor for rated pairs.
@@ -88,7 +88,7 @@ def liked_share(data: EvaluationData) -> ScoredCatalogue:
 
 
 def item_liked_share(data: EvaluationData) -> ScoredCatalogue:
-    """Score an item by the share of its rated train events that are liked, for every user."""
+    """Score an item by the liked share of its rated train events, for every user."""
     log, rows = data.log, len(data.log.items)
     liked = np.bincount(log.item[log.preference == LIKED], minlength=rows)
     disliked = np.bincount(log.item[log.preference == DISLIKED], minlength=rows)

@@ -1,4 +1,4 @@
-"""Retrieval channels, their fusion, and the LLM behind it, as systems under evaluation.
+"""Retrieval channels, their fusion and the LLM as systems under evaluation.
 
 Everything is fitted on the split's train events, in a folder named after their hash:
 evaluations share what was fitted if, and only if, they have the same events.
@@ -62,7 +62,7 @@ class RetrieverSystem:
 
 @dataclass(frozen=True)
 class LlmSystem:
-    """The served path: the fused retriever's candidates, ranked by the model; the rest in retriever order."""
+    """The served path: the model ranks the first candidates of the fused retriever."""
 
     data: EvaluationData
     retriever: HybridRetriever
@@ -163,7 +163,7 @@ def append_missing(items: list[str], scores: list[float], case: Case) -> Ranked:
 
 
 def fit_on_train(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
-    """Fit the domain's retriever on the train events; with `names`, those channels alone."""
+    """Fit the domain's retriever, or the channels `names` alone, on the train events."""
     settings = data.settings or load_settings()
     homes = {user_id: user.home for user_id, user in data.users.items()}
     return fit_retriever(
@@ -271,7 +271,7 @@ def _is_single(case: Case) -> bool:
 
 
 def _rated(data: EvaluationData) -> bool:
-    """Whether every case has a single candidate: is it liked?"""
+    """Whether every case has a single candidate, which is liked or not."""
     return all(_is_single(case) for case in data.split.cases)
 
 
