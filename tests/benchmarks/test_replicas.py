@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,27 +65,27 @@ def test_thinning_follows_the_rate() -> None:
 # --- the autoscaler ------------------------------------------------------------------
 
 
-def scaler(**changed: object) -> Autoscaler:
+def scaler(**changed: Any) -> Autoscaler:
     usual = Autoscaler(least=2, most=8, target=4.0, up=(30.0, 2, 120.0), down=(600.0, 1, 120.0))
-    return dataclasses.replace(usual, **changed)  # type: ignore[arg-type]
+    return dataclasses.replace(usual, **changed)
 
 
 def course(of: Autoscaler, queue: float, until: float, pods: int = 2) -> dict[float, int]:
     """Pods after each sync, while every pod has that queue."""
-    found = {}
+    results = {}
     for number in range(1, int(until / of.sync_s) + 1):
         pods = of.wanted(number * of.sync_s, [queue] * pods)
-        found[number * of.sync_s] = pods
-    return found
+        results[number * of.sync_s] = pods
+    return results
 
 
 def test_it_adds_two_pods_every_two_minutes_up_to_the_most() -> None:
-    found = course(scaler(), 40.0, 600)
-    assert found[15.0] == 4
-    assert found[120.0] == 4
-    assert found[135.0] == 6
-    assert found[255.0] == 8
-    assert max(found.values()) == 8
+    results = course(scaler(), 40.0, 600)
+    assert results[15.0] == 4
+    assert results[120.0] == 4
+    assert results[135.0] == 6
+    assert results[255.0] == 8
+    assert max(results.values()) == 8
 
 
 def test_one_high_value_within_the_window_adds_nothing() -> None:
@@ -99,12 +100,12 @@ def test_one_high_value_within_the_window_adds_nothing() -> None:
 def test_it_removes_one_pod_every_two_minutes_after_ten_of_quiet() -> None:
     of = scaler()
     assert of.wanted(0.0, [4.0] * 8) == 8
-    found = course(of, 0.0, 1500, pods=8)
-    assert found[600.0] == 8
-    assert found[615.0] == 7
-    assert found[720.0] == 7
-    assert found[735.0] == 6
-    assert min(found.values()) == 2
+    results = course(of, 0.0, 1500, pods=8)
+    assert results[600.0] == 8
+    assert results[615.0] == 7
+    assert results[720.0] == 7
+    assert results[735.0] == 6
+    assert min(results.values()) == 2
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ class Real:
     kept: bytes
 
     def answer(self, reasons: bool = False) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.reasoned if reasons else self.plain)
-        return found
+        results: dict[str, Any] = json.loads(self.reasoned if reasons else self.plain)
+        return results
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +198,8 @@ def test_the_same_answer_for_two_requests_is_wrong(real: Real) -> None:
 
 
 def test_percentiles_are_those_of_the_seconds() -> None:
-    found = load_checks.latency([number / 100 for number in range(101)], 10.0)
-    assert (found["p50_s"], found["p95_s"], found["p99_s"], found["per_s"]) == (0.5, 0.95, 0.99, 10.1)
+    results = load_checks.latency([number / 100 for number in range(101)], 10.0)
+    assert (results["p50_s"], results["p95_s"], results["p99_s"], results["per_s"]) == (0.5, 0.95, 0.99, 10.1)
     assert load_checks.latency([], 10.0) == {"per_s": 0.0, "seconds": []}
 
 
@@ -219,11 +219,11 @@ def memory(growth: float, seed: int) -> tuple[list[float], list[float]]:
 
 def test_growth_is_seen_and_its_interval_holds_the_truth() -> None:
     for growth in (0.0, 5.0):
-        found = [slope(*memory(growth, seed)) for seed in range(40)]
-        held = [one["low"] <= growth <= one["high"] for one in found if one]
+        results = [slope(*memory(growth, seed)) for seed in range(40)]
+        held = [one["low"] <= growth <= one["high"] for one in results if one]
         assert len(held) == 40
         assert sum(held) >= 34  # 95 %: 34 or more of 40 in all but 1 of 100 such tests
-    assert all(one and one["low"] > 0 for one in found)
+    assert all(one and one["low"] > 0 for one in results)
 
 
 def test_too_few_samples_have_no_slope() -> None:
@@ -279,7 +279,7 @@ def test_levels_shedding_and_soak_of_a_real_service(
             return await service_load.measure(client, os.getpid(), known, options)
 
     result, asked = asyncio.run(run())
-    assert [(one["reasons"], one["callers"]) for one in result["levels"]] == [(True, 1), (False, 1)]
+    assert [(level["reasons"], level["callers"]) for level in result["levels"]] == [(True, 1), (False, 1)]
     for number, level in enumerate(result["levels"]):
         assert level["answered"] == level["sent"] == len(asked[number]) > 0
     assert result["shedding"]["callers"] == 1 + service_load.BEYOND

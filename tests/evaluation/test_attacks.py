@@ -62,14 +62,14 @@ def named(kind: str) -> list[Attack]:
     return [attack for attack in corpus() if attack.kind == kind]
 
 
-def yes_if(said: Callable[[str], bool], slope: float = 0.01) -> Score:
+def yes_if(message: Callable[[str], bool], slope: float = 0.01) -> Score:
     """Yes where the text says so; else by the item's own number, so that lists have an order."""
 
     def score(text: str, label: str) -> float:
         if label == "No":
             return 0.0
         number = int(re.findall(r"the thing Item (\d+)", text)[-1])
-        return (50.0 if said(text) else 0.0) + slope * number
+        return (50.0 if message(text) else 0.0) + slope * number
 
     return score
 
@@ -129,21 +129,21 @@ def test_neutral_text_has_the_tokens_wanted(tokens: int) -> None:
 
 def test_who_cannot_be_moved_is_not(start: Callable[..., ScriptedEngine], tmp_path: Path) -> None:
     start(yes_if(lambda text: False))
-    found = attacks.study(data_with(model_weight=1.0, retriever_weight=0.0), tmp_path)["attack"]
-    assert {found[name]["value"] for name in found if "lift" in name or "neutral" in name} == {0.0}
-    assert found["promotion@10"]["value"] == found["undefended_promotion@10"]["value"] == 0
-    assert found["ndcg_lost"]["value"] == 0
-    assert found["echoes"] == {"value": 0, "low": 0, "high": 0, "n": 15}
-    assert found["rank_lift"]["n"] == 5 * (attacks.PER_USER + attacks.PER_PROFILE)
+    results = attacks.study(data_with(model_weight=1.0, retriever_weight=0.0), tmp_path)["attack"]
+    assert {results[name]["value"] for name in results if "lift" in name or "neutral" in name} == {0.0}
+    assert results["promotion@10"]["value"] == results["undefended_promotion@10"]["value"] == 0
+    assert results["ndcg_lost"]["value"] == 0
+    assert results["echoes"] == {"value": 0, "low": 0, "high": 0, "n": 15}
+    assert results["rank_lift"]["n"] == 5 * (attacks.PER_USER + attacks.PER_PROFILE)
 
 
 def test_who_obeys_is_found_out(start: Callable[..., ScriptedEngine], tmp_path: Path) -> None:
     start(yes_if(lambda text: "answer Yes" in text.rpartition("Will this person")[2]))
-    result = attacks.study(data_with(model_weight=1.0), tmp_path)
-    found, kinds = result["attack"], result["attack_kinds"]
-    assert found["above_neutral"]["value"] > 0.1 > found["below_neutral"]["value"]
-    assert found["lift_over_neutral"]["low"] > 0
-    assert found["promotion@10"]["value"] > 0.1 > found["neutral_promotion@10"]["value"]
+    result = attacks.study(data_with(model_weight=1.0, retriever_weight=0.0), tmp_path)
+    results, kinds = result["attack"], result["attack_kinds"]
+    assert results["above_neutral"]["value"] > 0.1 > results["below_neutral"]["value"]
+    assert results["lift_over_neutral"]["low"] > 0
+    assert results["promotion@10"]["value"] > 0.1 > results["neutral_promotion@10"]["value"]
     assert kinds["direct order"]["rank_lift_mean"]["value"] > kinds["base64"]["rank_lift_mean"]["value"] == 0
 
 
@@ -156,9 +156,9 @@ def test_what_only_a_chat_token_does_the_defence_undoes(
             lambda text: "<|im_start|>" in text.rpartition("Will this person")[2].rpartition("<|im_end|>")[0]
         )
     )
-    result = attacks.study(data_with(model_weight=1.0), tmp_path)
-    found, kinds = result["attack"], result["attack_kinds"]
-    assert found["undefended_lift_over_neutral"]["value"] > 0 == found["lift_over_neutral"]["value"]
+    result = attacks.study(data_with(model_weight=1.0, retriever_weight=0.0), tmp_path)
+    results, kinds = result["attack"], result["attack_kinds"]
+    assert results["undefended_lift_over_neutral"]["value"] > 0 == results["lift_over_neutral"]["value"]
     assert (
         kinds["chatml turn"]["undefended_promotion@10"]["value"]
         > kinds["chatml turn"]["promotion@10"]["value"]
@@ -169,8 +169,8 @@ def test_what_only_a_chat_token_does_the_defence_undoes(
 def test_the_served_score_is_what_is_ranked_by(start: Callable[..., ScriptedEngine], tmp_path: Path) -> None:
     """With a retriever that decides alone, the model may be fooled and nothing moves."""
     start(yes_if(lambda text: "Yes" in text.rpartition("Will this person")[2]))
-    found = attacks.study(data_with(model_weight=0.0, retriever_weight=1.0), tmp_path)["attack"]
-    assert found["rank_lift_mean"]["value"] == 0 < found["model_rank_lift_mean"]["value"]
+    results = attacks.study(data_with(model_weight=0.0, retriever_weight=1.0), tmp_path)["attack"]
+    assert results["rank_lift_mean"]["value"] == 0 < results["model_rank_lift_mean"]["value"]
 
 
 def test_what_the_defence_costs_is_measured_on_lists_without_attacks(
@@ -182,8 +182,10 @@ def test_what_the_defence_costs_is_measured_on_lists_without_attacks(
         for number, item in enumerate(catalogue())
     )
     start(yes_if(lambda text: "{x}" in text.rpartition("the thing Item")[2], slope=-0.01))
-    attacks.study(data_with(items, model_weight=1.0, n_candidates=30), tmp_path)
-    lines = [json.loads(line)["found"] for line in (tmp_path / "attacks.jsonl").read_text().splitlines()[1:]]
+    attacks.study(data_with(items, model_weight=1.0, retriever_weight=0.0, n_candidates=30), tmp_path)
+    lines = [
+        json.loads(line)["found"] for line in (tmp_path / "attacks.jsonl").read_text().splitlines()[1:]
+    ]
     assert any(line["gain"] != line["gain_undefended"] for line in lines)
     assert found_of(tmp_path)["ndcg_lost"]["value"] == pytest.approx(
         sum(line["gain_undefended"] - line["gain"] for line in lines) / len(lines)
@@ -196,7 +198,7 @@ def found_of(out: Path) -> dict[str, Any]:
 
 
 def test_a_study_that_was_stopped_goes_on(start: Callable[..., ScriptedEngine], tmp_path: Path) -> None:
-    data = data_with(model_weight=1.0)
+    data = data_with(model_weight=1.0, retriever_weight=0.0)
     whole = attacks.study(*_started(start, data, tmp_path / "whole"))
     engine = start(yes_if(lambda text: False), fail_at={25: EngineError("stopped")})
     with pytest.raises(EngineError):

@@ -50,10 +50,10 @@ def test_no_event_of_a_new_user_is_fitted_and_their_first_ones_are_all_that_is_t
     split = cold_users(leave_one_out(world(), part), known, share=0.4)
     new = {case.user_id for case in split.cases}
     assert len(new) == len(split.cases) == 5
-    assert {user for user, _ in fitted_events(split)} == {one.user_id for one in world()} - new
+    assert {user for user, _ in fitted_events(split)} == {event.user_id for event in world()} - new
     own = item_ids_by_user(world())
     for case in split.cases:
-        assert [one.item_id for one in case.history] == own[case.user_id][:known]
+        assert [event.item_id for event in case.history] == own[case.user_id][:known]
         assert case.target.item_id == own[case.user_id][-1 if part == "test" else -2]
     leaks.check(split)
 
@@ -61,7 +61,7 @@ def test_no_event_of_a_new_user_is_fitted_and_their_first_ones_are_all_that_is_t
 def test_a_history_is_never_longer_than_what_came_before_the_target() -> None:
     events = [event(user, item, n) for user in "abc" for n, item in enumerate("123")]
     for case in cold_users(leave_one_out(events), 9, share=1).cases:
-        assert [one.item_id for one in case.history] == ["1", "2"]
+        assert [event.item_id for event in case.history] == ["1", "2"]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -70,18 +70,18 @@ def test_no_event_on_a_new_item_is_fitted_or_told(part: Part) -> None:
     assert split.new <= split.withheld
     assert {case.target.item_id for case in split.cases} <= split.new
     assert not {item for _, item in fitted_events(split)} & split.withheld
-    assert not {one.item_id for case in split.cases for one in case.history} & split.withheld
+    assert not {event.item_id for case in split.cases for event in case.history} & split.withheld
     leaks.check(split)
 
 
 def test_which_items_are_new_depends_on_seed_and_item_alone() -> None:
     split = cold_items(world(), share=SHARE)
-    assert split.new == {one.item_id for one in world() if hash_fraction(one.item_id) < SHARE}
+    assert split.new == {event.item_id for event in world() if hash_fraction(event.item_id) < SHARE}
     more = [*world(), *(event(f"x{n}", f"another{n}", n) for n in range(50))]
     assert cold_items(more, share=SHARE).new & set(IDS) == split.new
     assert cold_items(world(), share=SHARE, seed=1).new != split.new
     assert cold_items(world(), share=SHARE, part="validation").withheld == {
-        one.item_id for one in world() if hash_fraction(one.item_id) < 2 * SHARE
+        event.item_id for event in world() if hash_fraction(event.item_id) < 2 * SHARE
     }
     draws = [hash_fraction(str(number)) for number in range(2000)]
     assert 0.27 < sum(draw < SHARE for draw in draws) / len(draws) < 0.33
@@ -93,7 +93,7 @@ def test_new_items_are_ranked_among_themselves() -> None:
     split = cold_items(world(), share=SHARE)
     asked, protocol = tasks.among_new_items(split)
     assert protocol.name == "new"
-    met = {(one.user_id, one.item_id) for one in world()}
+    met = {(event.user_id, event.item_id) for event in world()}
     for case in asked.cases:
         others = {item for item in split.new if (case.user_id, item) not in met}
         assert set(case.candidates or ()) == others | {case.target.item_id}
@@ -113,8 +113,8 @@ def test_new_items_are_ranked_among_themselves() -> None:
 @pytest.mark.parametrize("known", [0, 3])
 def test_new_users_may_be_asked_of_an_adapter_that_never_read_their_targets(known: int) -> None:
     split = cold_users(WHOLE, known)
-    (said,) = leaks.check_adapter("llm", "small@0123", READ_ALL, split)
-    assert "earlier events of the new users, without their ids" in said
+    (message,) = leaks.check_adapter("llm", "small@0123", READ_ALL, split)
+    assert "earlier events of the new users, without their ids" in message
     assert leaks.check_adapter("llm", "small@0123", READ_ALL, WHOLE) == ()
     with pytest.raises(LeakError, match="tuned on events up to the last 1"):
         leaks.check_adapter(
@@ -129,8 +129,8 @@ def test_an_adapter_that_read_events_of_the_new_items_is_refused(part: Part) -> 
         with pytest.raises(LeakError, match="which is to be new") as caught:
             leaks.check_adapter("llm", "small@0123", examples, split)
         assert "held_items" in caught.value.hint
-    (said,) = leaks.check_adapter("llm", "small@0123", HELD, split)
-    assert "60% of the items held out" in said
+    (message,) = leaks.check_adapter("llm", "small@0123", HELD, split)
+    assert "60% of the items held out" in message
     other = cold_items(world(), share=SHARE, part=part, seed=3)
     with pytest.raises(LeakError):
         leaks.check_adapter("llm", "small@0123", HELD, other)
@@ -168,21 +168,22 @@ def test_tuning_knows_nothing_of_the_items_held_out(tmp_path: Path, settings: Se
         assert 5 < len(held) < 20
         assert {item.id for item in ready.items} == {item.id for item in whole.items} - held
         for split in (ready.train_split, ready.validation_split):
-            cases = [one for case in split.cases for one in (*case.history, case.target)]
-            assert not held & {one.item_id for one in (*split.train, *split.held_out, *cases)}
+            events = [event for case in split.cases for event in (*case.history, case.target)]
+            assert not held & {event.item_id for event in (*split.train, *split.held_out, *events)}
         for number in range(60):
             request = ready.train_examples.example(number).request
-            shown = [*request.items, *(entry.item for entry in request.history)]
-            assert not held & {item.id for item in shown}
+            items = [*request.items, *(entry.item for entry in request.history)]
+            assert not held & {item.id for item in items}
         (retriever,) = ready.train_examples.retrievers
         assert not held & {item.id for item in retriever.state.table.items}
         assert ready.data_hash != whole.data_hash
         # Of each user no event is read that was reserved when all items counted.
         read = {
-            event_key(one) for one in (*ready.train_split.train, *(c.target for c in ready.train_split.cases))
+            event_key(event)
+            for event in (*ready.train_split.train, *(case.target for case in ready.train_split.cases))
         }
         reserved = whole.domain.finetune.examples.reserved
-        own: dict[str, list[Any]] = {}
-        for one in whole.events:
-            own.setdefault(one.user_id, []).append(event_key(one))
-        assert not read & {key for keys in own.values() for key in keys[-reserved:]}
+        by_user: dict[str, list[Any]] = {}
+        for event in whole.events:
+            by_user.setdefault(event.user_id, []).append(event_key(event))
+        assert not read & {key for keys in by_user.values() for key in keys[-reserved:]}

@@ -37,9 +37,9 @@ def test_a_comparison_is_shown_and_kept(
 ) -> None:
     out = tmp_path / "out"
     assert run(monkeypatch, "--domain", shop, *BASE, "--out", out) == 0
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for word in ("popularity", "random", "ndcg@10", "12 users", "report.html"):
-        assert word in said
+        assert word in message
     assert json.loads((out / "result.json").read_text())["run"]["command"].startswith(
         "recsys evaluate --domain"
     )
@@ -90,7 +90,7 @@ def test_candidates_come_from_a_file(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--users", "0"), "0 users"),
         (("--last", "0"), "held out"),
@@ -105,7 +105,7 @@ def test_candidates_come_from_a_file(
 )
 def test_what_cannot_be_is_two_lines_that_say_what_to_do(
     words: tuple[str, ...],
-    said: str,
+    message: str,
     shop: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -113,7 +113,7 @@ def test_what_cannot_be_is_two_lines_that_say_what_to_do(
     assert run(monkeypatch, "--domain", shop, *BASE, *words) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert said in printed.err
+    assert message in printed.err
     assert "->" in printed.err
     assert "Traceback" not in printed.err
 
@@ -179,7 +179,7 @@ def test_an_unknown_system_is_answered_with_those_there_are(
     shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "--domain", shop, "--systems", "magic", "--only") == 1
-    said = capsys.readouterr().err
-    assert "no system 'magic'" in said
-    assert "recent-popularity" in said
-    assert "hybrid" in said
+    message = capsys.readouterr().err
+    assert "no system 'magic'" in message
+    assert "recent-popularity" in message
+    assert "hybrid" in message

@@ -20,24 +20,24 @@ from tests.evaluation.world import data_of, event
 
 def test_ranking_metrics_are_those_worked_out_by_hand() -> None:
     rankings = [["a", "b", "c"], ["b", "c", "a"], ["x", "y"], [], [f"{n:03}" for n in range(100)]]
-    found = ranking_metrics(rankings, ["a", "a", "a", "a", "010"], cutoffs=(1, 2, 10, 20))
-    assert found["recall@1"].tolist() == [1, 0, 0, 0, 0]
-    assert found["recall@2"].tolist() == [1, 0, 0, 0, 0]
-    assert found["recall@10"].tolist() == [1, 1, 0, 0, 0]
-    assert found["recall@20"].tolist() == [1, 1, 0, 0, 1]
-    assert found["ndcg@10"] == pytest.approx([1, 1 / math.log2(4), 0, 0, 0])
-    assert found["ndcg@20"][4] == pytest.approx(1 / math.log2(12))
-    assert found["mrr@2"].tolist() == [1, 0, 0, 0, 0]
-    assert found["mrr@10"] == pytest.approx([1, 1 / 3, 0, 0, 0])
-    assert found["mrr@20"][4] == pytest.approx(1 / 11)
+    results = ranking_metrics(rankings, ["a", "a", "a", "a", "010"], cutoffs=(1, 2, 10, 20))
+    assert results["recall@1"].tolist() == [1, 0, 0, 0, 0]
+    assert results["recall@2"].tolist() == [1, 0, 0, 0, 0]
+    assert results["recall@10"].tolist() == [1, 1, 0, 0, 0]
+    assert results["recall@20"].tolist() == [1, 1, 0, 0, 1]
+    assert results["ndcg@10"] == pytest.approx([1, 1 / math.log2(4), 0, 0, 0])
+    assert results["ndcg@20"][4] == pytest.approx(1 / math.log2(12))
+    assert results["mrr@2"].tolist() == [1, 0, 0, 0, 0]
+    assert results["mrr@10"] == pytest.approx([1, 1 / 3, 0, 0, 0])
+    assert results["mrr@20"][4] == pytest.approx(1 / 11)
 
 
 def test_the_place_counts_and_not_the_name_of_an_item() -> None:
     """trec_eval orders ties by document id, which must never decide."""
     ids = [f"{number}" for number in range(150)]
     for ranking in (ids, ids[::-1]):
-        found = ranking_metrics([ranking] * 3, [ranking[0], ranking[9], ranking[10]])
-        assert found["recall@10"].tolist() == [1, 1, 0]
+        results = ranking_metrics([ranking] * 3, [ranking[0], ranking[9], ranking[10]])
+        assert results["recall@10"].tolist() == [1, 1, 0]
 
 
 def test_cutoffs_that_say_nothing_are_left_out() -> None:
@@ -68,8 +68,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     random = np.random.default_rng(1)
     held = 0
     for seed in range(200):
-        found = bootstrap((random.random(60) < 0.3).astype(np.float64), seed=seed)
-        held += found.low <= 0.3 <= found.high
+        results = bootstrap((random.random(60) < 0.3).astype(np.float64), seed=seed)
+        held += results.low <= 0.3 <= results.high
     assert 178 <= held <= 200  # 190 expected
 
 
@@ -155,16 +155,16 @@ def test_one_temperature_mends_probabilities_that_are_too_sure() -> None:
     truth = random.dirichlet(np.ones(8), 2000)
     boastful = truth**2 / (truth**2).sum(axis=1, keepdims=True)  # sharper than the truth: temperature 2
     targets: list[int | None] = [int(random.choice(8, p=chances)) for chances in truth]
-    found = list_calibration(boastful.tolist(), targets, [f"u{n}" for n in range(2000)])
-    assert found["temperature"] == pytest.approx(2, rel=0.1)
-    assert found["ece_tempered"] < found["ece"] / 3
-    assert found["pairs"] == 16_000
-    assert found["ece_low"] < found["ece"] < found["ece_high"]
-    mended = found["after"]["temperature"]
-    assert mended["ece"] == found["ece_tempered"]
-    assert mended["ece_high"] < found["ece_low"]
-    assert found["ece_isotonic"] < found["ece"] / 3
-    assert sum(point["n"] for point in found["after"]["isotonic"]["curve"]) == 16_000
+    results = list_calibration(boastful.tolist(), targets, [f"u{n}" for n in range(2000)])
+    assert results["temperature"] == pytest.approx(2, rel=0.1)
+    assert results["ece_tempered"] < results["ece"] / 3
+    assert results["pairs"] == 16_000
+    assert results["ece_low"] < results["ece"] < results["ece_high"]
+    mended = results["after"]["temperature"]
+    assert mended["ece"] == results["ece_tempered"]
+    assert mended["ece_high"] < results["ece_low"]
+    assert results["ece_isotonic"] < results["ece"] / 3
+    assert sum(point["n"] for point in results["after"]["isotonic"]["curve"]) == 16_000
 
 
 def test_isotonic_line_mends_what_no_temperature_can() -> None:
@@ -172,17 +172,17 @@ def test_isotonic_line_mends_what_no_temperature_can() -> None:
     random = np.random.default_rng(0)
     lists = random.dirichlet(np.ones(8), 3000)
     targets = [int(random.choice(8, p=chances)) if n % 3 == 0 else None for n, chances in enumerate(lists)]
-    found = list_calibration(lists.tolist(), targets, [f"u{n % 500}" for n in range(3000)])
-    assert found["temperature"] == pytest.approx(1, rel=0.2)
-    assert found["ece_isotonic"] < found["ece"] / 3
-    assert found["ece_tempered"] > found["ece"] / 2
-    for said, means in found["isotonic"][3:]:
-        assert means == pytest.approx(said / 3, abs=0.05)
+    results = list_calibration(lists.tolist(), targets, [f"u{n % 500}" for n in range(3000)])
+    assert results["temperature"] == pytest.approx(1, rel=0.2)
+    assert results["ece_isotonic"] < results["ece"] / 3
+    assert results["ece_tempered"] > results["ece"] / 2
+    for message, means in results["isotonic"][3:]:
+        assert means == pytest.approx(message / 3, abs=0.05)
 
 
 def test_lists_without_their_target_fit_no_temperature() -> None:
-    found = list_calibration([[0.5, 0.5], [1.0, 0.0]], [None, 1], ["a", "b"])
-    assert found["temperature"] == 1.0
+    results = list_calibration([[0.5, 0.5], [1.0, 0.0]], [None, 1], ["a", "b"])
+    assert results["temperature"] == 1.0
 
 
 def test_calibration_of_perfect_and_of_boastful_probabilities() -> None:
@@ -209,15 +209,15 @@ def test_beyond_accuracy_is_that_worked_out_by_hand() -> None:
     cases = data_of().split.cases[:2]
     history = (event("u", "a"),)
     asked = [type(cases[0])("u", history, event("u", "d")), type(cases[0])("w", (), event("w", "d"))]
-    found = beyond_accuracy([("a", "b"), ("b", "c")], asked, items, LOG)
-    assert found["coverage@10"] == 3 / 4
+    results = beyond_accuracy([("a", "b"), ("b", "c")], asked, items, LOG)
+    assert results["coverage@10"] == 3 / 4
     information = [-math.log2(share / 8) for share in (4, 2, 2, 1)]
-    assert found["novelty@10"] == pytest.approx(sum(information) / 4)
-    assert found["popularity_lift@10"] == pytest.approx(
+    assert results["novelty@10"] == pytest.approx(sum(information) / 4)
+    assert results["popularity_lift@10"] == pytest.approx(
         ((3 + 1) / 2) / 3
     )  # who has no history does not count
-    assert found["diversity@10"] == pytest.approx(1 - 1 / 2)  # of c nothing is known
-    assert found["gini@10"] == pytest.approx(gini(np.array([0, 1, 1, 2])))
+    assert results["diversity@10"] == pytest.approx(1 - 1 / 2)  # of c nothing is known
+    assert results["gini@10"] == pytest.approx(gini(np.array([0, 1, 1, 2])))
 
 
 def test_nothing_recommended_has_no_figures() -> None:
@@ -232,5 +232,5 @@ def test_gini_is_zero_for_equal_counts_and_near_one_for_one_item() -> None:
 def test_head_torso_and_tail_are_cut_at_half_and_nine_tenths_of_the_events() -> None:
     counts = {"a": 50, "b": 30, "c": 10, "d": 6, "e": 4}
     events = [event(str(n), item) for item, count in counts.items() for n in range(count)]
-    found = popularity_segments(EventLog.of(events, "abcdef"))
-    assert found == {"a": "head", "b": "torso", "c": "torso", "d": "tail", "e": "tail", "f": "new"}
+    results = popularity_segments(EventLog.of(events, "abcdef"))
+    assert results == {"a": "head", "b": "torso", "c": "torso", "d": "tail", "e": "tail", "f": "new"}

@@ -49,14 +49,14 @@ class Log:
     def __init__(self, store: Store) -> None:
         self.store, self.lists = store, 0
 
-    def serve(self, arm: str, unit: str, said: Iterable[str] = (), time: float = 1000.0) -> None:
+    def serve(self, arm: str, unit: str, message: Iterable[str] = (), time: float = 1000.0) -> None:
         """One list for somebody, and the kinds of feedback on it, each of another item."""
         self.lists += 1
         key = {"domain": "films", "recommendation_id": f"r{self.lists}"}
         exposed = key | {"scenario": "wide", "arm": arm, "unit": unit, "user_id": unit, "time": time}
         rows = [
             key | {"item_id": f"f{n}", "event": kind, "user_id": unit, "strategy": "pointwise", "time": time}
-            for n, kind in enumerate(said)
+            for n, kind in enumerate(message)
         ]
         with self.store.transaction(writes=True) as connection:
             connection.execute(sa.insert(EXPOSURES), [exposed])
@@ -75,8 +75,8 @@ def log(store: Store) -> Log:
 
 
 def compare(store: Store, films: Domain, **options: Any) -> OnlineResult:
-    (found,) = evaluate_online(store, films, **options)
-    return found
+    (results,) = evaluate_online(store, films, **options)
+    return results
 
 
 def test_a_person_counts_once_however_many_lists_they_got(store_url: str, films: Domain) -> None:
@@ -118,8 +118,8 @@ def test_the_difference_is_that_of_two_samples_with_its_interval(
     likes = {"control": drawn.random(150) < 0.2, "diverse": drawn.random(170) < 0.5}
     for arm, liked in likes.items():
         log.people(arm, len(liked), liked.tolist())
-    found = compare(store, films)
-    control, diverse = found.arms
+    results = compare(store, films)
+    control, diverse = results.arms
     assert control.differences == {}
     difference = diverse.differences["like_rate"]
     assert difference.value == pytest.approx(likes["diverse"].mean() - likes["control"].mean())
@@ -127,8 +127,8 @@ def test_the_difference_is_that_of_two_samples_with_its_interval(
     assert difference.high - difference.low == pytest.approx(2 * 1.96 * error, rel=0.06)
     assert difference.low > 0
     assert difference.n == 320
-    assert found.notes == ()
-    assert compare(store, films) == found  # the same draws again
+    assert results.notes == ()
+    assert compare(store, films) == results  # the same draws again
 
 
 def test_arms_that_do_the_same_are_not_told_apart(log: Log, store: Store, films: Domain) -> None:
@@ -142,11 +142,11 @@ def test_arms_that_do_the_same_are_not_told_apart(log: Log, store: Store, films:
 def test_a_sample_ratio_that_cannot_be_chance_is_told(log: Log, store: Store, films: Domain) -> None:
     log.people("control", 140, [False] * 140)
     log.people("diverse", 60, [False] * 60)
-    found = compare(store, films)
-    assert found.mismatch
-    assert found.mismatch_p is not None
-    assert found.mismatch_p < 1e-6
-    assert any("trust no figure" in note for note in found.notes)
+    results = compare(store, films)
+    assert results.mismatch
+    assert results.mismatch_p is not None
+    assert results.mismatch_p < 1e-6
+    assert any("trust no figure" in note for note in results.notes)
 
 
 def test_mismatch_is_chi_square_against_the_shares() -> None:
@@ -164,14 +164,14 @@ def test_who_was_in_two_arms_is_left_out_and_so_is_an_arm_that_is_gone(
     log.serve("control", "moves", ["liked"], time=1000)
     log.serve("diverse", "moves", time=2000)
     log.serve("older", "was there", ["liked"], time=500)
-    found = compare(store, films)
-    assert [(arm.arm, arm.users, arm.feedback) for arm in found.arms] == [
+    results = compare(store, films)
+    assert [(arm.arm, arm.users, arm.feedback) for arm in results.arms] == [
         ("control", 1, {"liked": 1}),
         ("diverse", 0, {}),
     ]
-    assert found.moved == 1
-    assert any("1 people were in several arms" in note for note in found.notes)
-    assert any("older" in note for note in found.notes)
+    assert results.moved == 1
+    assert any("1 people were in several arms" in note for note in results.notes)
+    assert any("older" in note for note in results.notes)
     later = compare(store, films, since=1500)
     assert [arm.users for arm in later.arms] == [0, 1]
     assert later.moved == 0
@@ -186,10 +186,10 @@ def test_a_scenario_that_is_not_there_is_told_which_are(store: Store, films: Dom
 
 
 def test_before_anything_is_served_there_is_an_empty_table_and_a_note(store: Store, films: Domain) -> None:
-    found = compare(store, films, scenario="wide")
-    assert [arm.users for arm in found.arms] == [0, 0]
-    assert found.mismatch_p is None
-    assert "nothing was served yet" in found.notes[0]
+    results = compare(store, films, scenario="wide")
+    assert [arm.users for arm in results.arms] == [0, 0]
+    assert results.mismatch_p is None
+    assert "nothing was served yet" in results.notes[0]
 
 
 class TestCommand:
@@ -217,9 +217,9 @@ class TestCommand:
         log.people("diverse", 40, [number < 30 for number in range(40)])
         code, out, _ = run("--json")
         assert code == 0
-        (found,) = json.loads(out)
-        assert (found["scenario"], found["since"]) == ("wide", None)
-        diverse = found["arms"][1]
+        (results,) = json.loads(out)
+        assert (results["scenario"], results["since"]) == ("wide", None)
+        diverse = results["arms"][1]
         assert diverse["rates"]["like_rate"]["value"] == 0.75
         assert diverse["differences"]["like_rate"]["value"] == 0.5
         code, out, _ = run("--scenario", "wide")
@@ -233,11 +233,11 @@ class TestCommand:
         log.serve("control", "late", time=86_400 * 10)
         _, out, _ = run("--json", "--since", "1970-01-11")
         assert json.loads(out)[0]["arms"][0]["users"] == 1
-        code, _, said = run("--since", "yesterday")
+        code, _, message = run("--since", "yesterday")
         assert code == 2
-        assert "does not match the formats" in said
+        assert "does not match the formats" in message
 
     def test_options_of_other_evaluations_are_refused(self, run: Any) -> None:
-        code, _, said = run("--systems", "llm")
+        code, _, message = run("--systems", "llm")
         assert code == 2
-        assert "No such option: --systems" in said
+        assert "No such option: --systems" in message

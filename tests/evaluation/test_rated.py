@@ -97,9 +97,9 @@ def test_the_fused_score_of_one_item_is_its_score_among_all(engine: ScriptedEngi
     data = data_of(RATED)
     system = recommenders.hybrid(data)
     assert not system.probabilities
-    found = scores(system, data)
-    assert len(set(found)) > len(found) // 2
-    for case, score in zip(RATED.cases, found, strict=True):
+    results = scores(system, data)
+    assert len(set(results)) > len(results) // 2
+    for case, score in zip(RATED.cases, results, strict=True):
         entries = data.catalog.entries(case.history, data.domain.feedback)
         query = Query(entries, exclude=frozenset(entry.item.id for entry in entries))
         among_all = system.retriever.retrieve(query, len(data.items))
@@ -123,6 +123,6 @@ def test_rated_pairs_judge_the_model_by_brier_and_the_retriever_by_order(
         RunOptions(tasks.RATED, baselines=False),
     )
     assert result["failed"] == {}
-    found = {name: set(system["metrics"]) for name, system in result["systems"].items()}
-    assert found == {"llm": {"auc", "brier"}, "hybrid": {"auc"}, "linear": {"auc"}}
+    results = {name: set(system["metrics"]) for name, system in result["systems"].items()}
+    assert results == {"llm": {"auc", "brier"}, "hybrid": {"auc"}, "linear": {"auc"}}
     assert result["systems"]["hybrid"]["calibration"] is None

@@ -99,11 +99,14 @@ def test_the_same_result_gives_the_same_page(result: dict[str, Any]) -> None:
 def test_a_best_value_is_marked_only_if_the_interval_leaves_0_out(result: dict[str, Any]) -> None:
     none = {
         **result,
-        "best": {metric: {**found, "clear": False} for metric, found in result["best"].items()},
+        "best": {metric: {**results, "clear": False} for metric, results in result["best"].items()},
         "paired": {},
     }
     assert 'class="best"' not in report.render(none)
-    every = {**none, "best": {metric: {**found, "clear": True} for metric, found in result["best"].items()}}
+    every = {
+        **none,
+        "best": {metric: {**results, "clear": True} for metric, results in result["best"].items()},
+    }
     assert report.render(every).count('class="best"') >= len(result["best"])
 
 

@@ -56,10 +56,10 @@ def test_a_result_has_the_shape_that_is_promised(tmp_path: Path) -> None:
     result = evaluate(tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
     system = result["systems"]["popularity"]
-    found = system["metrics"]["ndcg@10"]
-    assert set(found) == {"value", "low", "high", "n"}
-    assert found["n"] == 12
-    assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+    results = system["metrics"]["ndcg@10"]
+    assert set(results) == {"value", "low", "high", "n"}
+    assert results["n"] == 12
+    assert 0 <= results["low"] <= results["value"] <= results["high"] <= 1
     assert set(system["metrics"]) == {f"{m}@{k}" for m in ("recall", "ndcg", "mrr") for k in (5, 10, 20, 100)}
     assert system["beyond"]["coverage@10"] > 0
     assert system["calibration"] is None
@@ -118,7 +118,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "options", "said"),
+    ("data", "options", "message"),
     [
         (data_of(seed=1), {}, "seed"),
         (DATA, {"depth": 20}, "depth"),
@@ -129,13 +129,13 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_answers_of_another_run_are_refused_and_kept(
-    data: EvaluationData, options: dict[str, Any], said: str, tmp_path: Path
+    data: EvaluationData, options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     evaluate(tmp_path)
     before = (tmp_path / "rankings" / "random.jsonl").read_bytes()
     with pytest.raises(RequestError, match="another run") as caught:
         evaluate(tmp_path, data=data, **options)
-    assert said in caught.value.message
+    assert message in caught.value.message
     assert "--overwrite" in caught.value.hint
     assert (tmp_path / "rankings" / "random.jsonl").read_bytes() == before
     assert evaluate(tmp_path, data=data, overwrite=True, **options)["systems"]
@@ -154,7 +154,7 @@ def answering(change: Callable[[Case, Ranked], Ranked]) -> Callable[[Case, int],
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda c, r: ranked((*r.items[:5], c.history[0].item_id)), "of the history is ranked"),
         (lambda c, r: ranked((r.items[0], r.items[0])), "ranked twice"),
@@ -163,37 +163,39 @@ def answering(change: Callable[[Case, Ranked], Ranked]) -> Callable[[Case, int],
         (lambda c, r: Ranked(r.items, r.scores[::-1]), "higher than the one before"),
         (lambda c, r: Ranked(r.items[:1], (float("nan"),)), "not a finite number"),
         (
-            lambda c, r: ranked([one for one in DATA.log.items if one not in {e.item_id for e in c.history}]),
+            lambda c, r: ranked(
+                [item for item in DATA.log.items if item not in {e.item_id for e in c.history}]
+            ),
             "at most 10",
         ),
     ],
 )
 def test_a_broken_promise_is_reported_with_system_and_user(
-    change: Callable[[Case, Ranked], Ranked], said: str, tmp_path: Path
+    change: Callable[[Case, Ranked], Ranked], message: str, tmp_path: Path
 ) -> None:
     broken = Fake(DATA, answer=answering(change))
     result = evaluate(tmp_path, "popularity", "fake", fakes={"fake": broken}, depth=10)
     assert "system 'fake', user 'u00'" in result["failed"]["fake"]
-    assert said in result["failed"]["fake"]
+    assert message in result["failed"]["fake"]
     assert set(result["systems"]) == {"popularity"}
     assert broken.closed
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda c, r: ranked(r.items[1:]), "is not ranked"),
         (lambda c, r: ranked((*r.items, "i00")), "is no candidate"),
     ],
 )
 def test_candidates_are_ranked_all_of_them_and_nothing_else(
-    change: Callable[[Case, Ranked], Ranked], said: str, tmp_path: Path
+    change: Callable[[Case, Ranked], Ranked], message: str, tmp_path: Path
 ) -> None:
-    events = [one for one in world() if one.item_id != "i00"]
+    events = [event for event in world() if event.item_id != "i00"]
     split, protocol = tasks.sampled(leave_one_out(events), [i.id for i in catalogue()][1:], 5)
     fake = Fake(DATA, answer=answering(change))
     result = evaluate(tmp_path, "fake", data=data_of(split), fakes={"fake": fake}, protocol=protocol)
-    assert said in result["failed"]["fake"]
+    assert message in result["failed"]["fake"]
     assert result["systems"] == {}
     assert (tmp_path / "report.html").is_file()
 
@@ -203,9 +205,9 @@ def test_probabilities_lie_between_0_and_1_and_are_judged(tmp_path: Path) -> Non
     boastful = Fake(DATA, probabilities=True, answer=answering(lambda c, r: Ranked(r.items[:1], (1.5,))))
     result = evaluate(tmp_path, "good", "boastful", fakes={"good": good, "boastful": boastful})
     assert "no probability" in result["failed"]["boastful"]
-    found = result["systems"]["good"]["calibration"]
-    assert 0 < found["ece"] < 1
-    assert found["pairs"] == sum(point["n"] for point in found["curve"])
+    results = result["systems"]["good"]["calibration"]
+    assert 0 < results["ece"] < 1
+    assert results["pairs"] == sum(point["n"] for point in results["curve"])
 
 
 def test_a_system_that_fails_does_not_lose_the_others(tmp_path: Path) -> None:

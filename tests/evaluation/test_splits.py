@@ -57,18 +57,18 @@ def test_no_split_leaks_and_none_loses_an_event(
         attempt(lambda: temporal(events, at=2.0, every=True)),
         attempt(lambda: sample_users(whole, 2)),
     ]
-    everything = {event_key(one) for one in events}
+    everything = {event_key(event) for event in events}
     for split in filter(None, made):
         leaks.check(split)
-        train = {event_key(one) for one in split.train}
-        held_out = {event_key(one) for one in split.held_out}
+        train = {event_key(event) for event in split.train}
+        held_out = {event_key(event) for event in split.held_out}
         assert train.isdisjoint(held_out)
         assert train | held_out == everything
         order = {event_key(one): place for place, one in enumerate(in_time_order(events))}
         for case in split.cases:
-            places = [order[event_key(one)] for one in (*case.history, case.target)]
+            places = [order[event_key(event)] for event in (*case.history, case.target)]
             assert places == sorted(set(places))
-            assert case.target.item_id not in {one.item_id for one in case.history}
+            assert case.target.item_id not in {event.item_id for event in case.history}
             assert split.name.startswith("cold-users") or case.history
 
 
@@ -77,20 +77,20 @@ def test_no_split_leaks_and_none_loses_an_event(
 def test_validation_knows_nothing_of_the_test(events: list[Interaction], last: int) -> None:
     test, validation = leave_one_out(events, "test", last), leave_one_out(events, "validation", last)
     targets = {event_key(case.target) for case in test.cases}
-    seen = [one for case in validation.cases for one in (*case.history, case.target)]
-    assert targets.isdisjoint(event_key(one) for one in (*validation.train, *seen))
+    seen = [event for case in validation.cases for event in (*case.history, case.target)]
+    assert targets.isdisjoint(event_key(event) for event in (*validation.train, *seen))
 
 
 def test_events_of_one_moment_keep_their_order() -> None:
     events = [event("a", "1", 5), event("a", "2", 5), event("a", "3", 5), event("a", "0", 4)]
     (case,) = leave_one_out(events).cases
-    assert [one.item_id for one in case.history] == ["0", "1", "2"]
+    assert [event.item_id for event in case.history] == ["0", "1", "2"]
     assert case.target.item_id == "3"
 
 
 def test_events_without_a_time_keep_their_order_and_come_first() -> None:
     (case,) = leave_one_out([event("a", "9", 1), event("a", "2"), event("a", "1")]).cases
-    assert [one.item_id for one in (*case.history, case.target)] == ["2", "1", "9"]
+    assert [event.item_id for event in (*case.history, case.target)] == ["2", "1", "9"]
 
 
 def test_each_of_the_last_events_is_a_target_and_none_of_them_is_in_train() -> None:
@@ -98,7 +98,7 @@ def test_each_of_the_last_events_is_a_target_and_none_of_them_is_in_train() -> N
     split = leave_one_out(events, last=3)
     assert [case.target.item_id for case in split.cases] == ["3", "4", "5"]
     assert [len(case.history) for case in split.cases] == [3, 4, 5]
-    assert [(one.user_id, one.item_id) for one in split.train] == [
+    assert [(event.user_id, event.item_id) for event in split.train] == [
         ("a", "0"),
         ("a", "1"),
         ("b", "0"),
@@ -110,13 +110,13 @@ def test_validation_of_the_last_three_stands_before_the_three_of_the_test() -> N
     events = [event("a", str(item), item) for item in range(9)]
     split = leave_one_out(events, "validation", last=3)
     assert [case.target.item_id for case in split.cases] == ["3", "4", "5"]
-    assert [one.item_id for one in split.held_out] == ["3", "4", "5", "6", "7", "8"]
+    assert [event.item_id for event in split.held_out] == ["3", "4", "5", "6", "7", "8"]
 
 
 def test_users_with_one_event_give_no_case_and_stay_in_train() -> None:
     split = leave_one_out([event("a", "1", 1), event("b", "1", 1), event("b", "2", 2)])
     assert [case.user_id for case in split.cases] == ["b"]
-    assert {one.user_id for one in split.train} == {"a", "b"}
+    assert {event.user_id for event in split.train} == {"a", "b"}
 
 
 def test_a_target_that_was_met_before_gives_no_case() -> None:
@@ -134,7 +134,7 @@ def test_the_temporal_split_puts_events_of_its_very_moment_after_it() -> None:
         event("b", "2", 6),
     ]
     split = temporal(events, at=5)
-    assert [one.item_id for one in split.train] == ["1"]
+    assert [event.item_id for event in split.train] == ["1"]
     assert [(case.user_id, case.target.item_id) for case in split.cases] == [("a", "2")]
     every = temporal(events, at=5, every=True)
     assert [(case.target.item_id, len(case.history)) for case in every.cases] == [("2", 1), ("3", 2)]
@@ -142,7 +142,7 @@ def test_the_temporal_split_puts_events_of_its_very_moment_after_it() -> None:
 
 def test_nothing_in_temporal_train_is_later_than_any_target() -> None:
     split = temporal(world(), share=0.5)
-    newest = max(one.timestamp or 0 for one in split.train)
+    newest = max(event.timestamp or 0 for event in split.train)
     assert split.cases
     assert all((case.target.timestamp or 0) > newest for case in split.cases)
 
@@ -159,7 +159,7 @@ def test_new_users_are_the_same_for_every_length_and_train_has_none_of_them() ->
     assert [case.user_id for case in zero.cases] == [case.user_id for case in three.cases]
     assert len(zero.cases) == 6
     assert zero.train == three.train
-    assert {one.user_id for one in zero.train}.isdisjoint(case.user_id for case in zero.cases)
+    assert {event.user_id for event in zero.train}.isdisjoint(case.user_id for case in zero.cases)
     assert {len(case.history) for case in zero.cases} == {0}
     assert {len(case.history) for case in three.cases} == {3}
     full = {case.user_id: case.history for case in whole.cases}
@@ -171,7 +171,7 @@ def test_new_items_are_targets_and_stand_nowhere_else() -> None:
     assert split.cases
     assert all(case.target.item_id in split.withheld for case in split.cases)
     later = {case.user_id: case.target.timestamp or 0 for case in split.cases}
-    assert all((one.timestamp or 0) < later.get(one.user_id, 1e9) for one in split.train)
+    assert all((event.timestamp or 0) < later.get(event.user_id, 1e9) for event in split.train)
 
 
 def test_validation_of_new_items_withholds_others_and_sees_nothing_of_the_tests() -> None:

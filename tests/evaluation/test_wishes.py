@@ -36,8 +36,8 @@ TOLD: list[WishMode] = ["with-history", "alone"]
 engine = test_rated.engine  # the fixture
 
 
-def asked(told: WishMode, split: Split = SPLIT, seed: int = 0) -> Split:
-    return with_wishes(split, ITEMS, domain(), told, seed=seed)
+def asked(mode: WishMode, split: Split = SPLIT, seed: int = 0) -> Split:
+    return with_wishes(split, ITEMS, domain(), mode, seed=seed)
 
 
 def item(title: str, *genres: str, year: int | None = None) -> Item:
@@ -82,7 +82,7 @@ def test_a_target_that_no_words_can_ask_for_gives_no_case(tmp_path: Path) -> Non
     split = with_wishes(leave_one_out(world(), last=4), ITEMS, shop, "with-history")
     whole = leave_one_out(world(), last=4)
     assert 0 < len(split.cases) < len(whole.cases)
-    assert {case.target.item_id for case in split.cases} == {one.target.item_id for one in whole.cases} - {
+    assert {case.target.item_id for case in split.cases} == {case.target.item_id for case in whole.cases} - {
         "i09"
     }
 
@@ -94,22 +94,22 @@ def test_words_of_a_title_side_by_side_are_the_title() -> None:
     assert not contains_title("theatre", "Heat")
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_every_case_gets_the_same_wish_whoever_else_is_asked(told: WishMode) -> None:
-    whole = asked(told)
+@pytest.mark.parametrize("mode", TOLD)
+def test_every_case_gets_the_same_wish_whoever_else_is_asked(mode: WishMode) -> None:
+    whole = asked(mode)
     assert len(whole.cases) == len(SPLIT.cases)
     assert all(case.wish for case in whole.cases)
-    part = asked(told, dataclasses.replace(SPLIT, cases=SPLIT.cases[5:]))
+    part = asked(mode, dataclasses.replace(SPLIT, cases=SPLIT.cases[5:]))
     assert part.cases == whole.cases[5:]
-    assert [case.wish for case in asked(told, seed=1).cases] != [case.wish for case in whole.cases]
+    assert [case.wish for case in asked(mode, seed=1).cases] != [case.wish for case in whole.cases]
     assert [case.wish for case in asked("with-history").cases] == [case.wish for case in whole.cases]
 
 
 def test_the_history_stands_beside_the_wish_or_is_not_told() -> None:
     assert [case.history for case in asked("with-history").cases] == [case.history for case in SPLIT.cases]
     assert {case.history for case in asked("alone").cases} == {()}
-    for told in TOLD:
-        split = asked(told)
+    for mode in TOLD:
+        split = asked(mode)
         assert split.train == SPLIT.train
         assert [case.target for case in split.cases] == [case.target for case in SPLIT.cases]
         leaks.check(split)
@@ -134,8 +134,8 @@ def test_a_system_that_makes_up_a_wish_is_found() -> None:
 
 
 def test_an_adapter_may_be_asked_for_targets_that_it_never_read() -> None:
-    (said,) = leaks.check_adapter("llm", "small@0123", {"reserved": 1}, asked("alone"))
-    assert "wishes" in said
+    (message,) = leaks.check_adapter("llm", "small@0123", {"reserved": 1}, asked("alone"))
+    assert "wishes" in message
     before = with_wishes(leave_one_out(world(), "validation"), ITEMS, domain(), "with-history")
     with pytest.raises(LeakError):
         leaks.check_adapter("llm", "small@0123", {"reserved": 1}, before)
@@ -144,14 +144,14 @@ def test_an_adapter_may_be_asked_for_targets_that_it_never_read() -> None:
 # --- who reads the words ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_the_words_reach_retriever_and_model(told: WishMode, engine: ScriptedEngine) -> None:
-    data = test_rated.data_with(asked(told), n_candidates=4)
+@pytest.mark.parametrize("mode", TOLD)
+def test_the_words_reach_retriever_and_model(mode: WishMode, engine: ScriptedEngine) -> None:
+    data = test_rated.data_with(asked(mode), n_candidates=4)
     case = data.split.cases[0]
     llm(data).rank(case, 10)
     assert engine.prompts
     assert all(f'Wish: "{case.wish}"' in prompt for prompt in engine.prompts)
-    assert all(("Liked:" in prompt) == (told == "with-history") for prompt in engine.prompts)
+    assert all(("Liked:" in prompt) == (mode == "with-history") for prompt in engine.prompts)
     queries: list[Query] = []
 
     class Spy:
@@ -164,16 +164,16 @@ def test_the_words_reach_retriever_and_model(told: WishMode, engine: ScriptedEng
     for one in (case, sampled):
         system.rank(one, 10)
     assert [query.wish for query in queries] == [case.wish, case.wish]
-    assert bool(queries[0].history) == (told == "with-history")
+    assert bool(queries[0].history) == (mode == "with-history")
 
 
 def test_search_by_words_ranks_by_what_the_wish_says_then_by_popularity() -> None:
     data = data_of(asked("alone"))
     system = registry.find_factories(["words"])["words"](data)
     case = dataclasses.replace(data.split.cases[0], wish="a war DRAMA, please", candidates=None)
-    found = system.rank(case, 30).items
-    drama = [one for one in found if "drama" in ITEMS[one].attributes["genre"]]
-    assert list(found[: len(drama)]) == drama
+    results = system.rank(case, 30).items
+    drama = [one for one in results if "drama" in ITEMS[one].attributes["genre"]]
+    assert list(results[: len(drama)]) == drama
     counts = dict(zip(data.log.items, data.log.counts.tolist(), strict=True))
     assert [counts[one] for one in drama] == sorted((counts[one] for one in drama), reverse=True)
     silent = dataclasses.replace(case, wish="")
@@ -185,11 +185,11 @@ def test_search_by_words_ranks_by_what_the_wish_says_then_by_popularity() -> Non
 
 @pytest.mark.usefixtures("no_plots")
 def test_answers_to_other_wishes_are_not_taken_for_these(tmp_path: Path) -> None:
-    for told in TOLD:
-        data = data_of(asked(told))
-        out = tmp_path / told
+    for mode in TOLD:
+        data = data_of(asked(mode))
+        out = tmp_path / mode
         runner.evaluate(data, ["random"], out, ONLY)
-        assert runner.evaluate(data, ["random"], out, ONLY)["run"]["split"].endswith(told)
+        assert runner.evaluate(data, ["random"], out, ONLY)["run"]["split"].endswith(mode)
     with pytest.raises(RequestError, match="another run"):
         runner.evaluate(data_of(asked("with-history", seed=1)), ["random"], tmp_path / "with-history", ONLY)
 
@@ -234,13 +234,13 @@ def test_the_command_asks_in_words_and_among_new_items(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert command(tmp_path, monkeypatch, *words) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["run"]["split"] == split
-    assert any(note in one for one in found["notes"])
+    results = json.loads(capsys.readouterr().out)
+    assert results["run"]["split"] == split
+    assert any(note in one for one in results["notes"])
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--new-only",), "--split cold-items"),
         (("--split", "cold-items", "--new-only", "--protocol", "rated"), "--protocol full or sampled"),
@@ -249,13 +249,13 @@ def test_the_command_asks_in_words_and_among_new_items(
 )
 def test_what_cannot_be_asked_says_what_to_do(
     words: tuple[str, ...],
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert command(tmp_path, monkeypatch, *words) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def command(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

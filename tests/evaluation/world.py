@@ -59,7 +59,9 @@ def domain(folder: Path = Path()) -> Domain:
 def data_of(split: Split | None = None, items: Sequence[Item] | None = None, seed: int = 0) -> EvaluationData:
     split = split or leave_one_out(world())
     people = {case.user_id for case in split.cases}
-    users = {one: User(id=one, profile={"job": "baker" if one < "u06" else "<b>smith</b>"}) for one in people}
+    users = {
+        user: User(id=user, profile={"job": "baker" if user < "u06" else "<b>smith</b>"}) for user in people
+    }
     return EvaluationData.of(domain(), tuple(items or catalogue()), users, split, seed=seed)
 
 
@@ -80,8 +82,8 @@ class Fake:
         self.asked.append(case)
         if self.answer:
             return self.answer(case, depth)
-        met = {one.item_id for one in case.history}
-        ids = sorted(case.candidates or [one for one in self.data.log.items if one not in met][:depth])
+        met = {event.item_id for event in case.history}
+        ids = sorted(case.candidates or [item for item in self.data.log.items if item not in met][:depth])
         return ranked(ids)
 
     def close(self) -> None:
@@ -127,5 +129,5 @@ def write_shop(
     with (folder / "events.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["user", "item", "time", "rating"])
-        writer.writerows([[one.user_id, one.item_id, one.timestamp, one.rating] for one in events])
+        writer.writerows([[event.user_id, event.item_id, event.timestamp, event.rating] for event in events])
     return folder

@@ -33,30 +33,31 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
 
 def test_every_strategy_has_every_figure(result: dict[str, Any]) -> None:
     assert set(result["strategies"]) == set(benchmark.VARIANTS)
-    for one in result["strategies"].values():
-        assert one["users"] == 3
-        assert 0 <= one["ndcg@10_low"] <= one["ndcg@10"] <= one["ndcg@10_high"] <= 1
-        assert 0 < one["p50_ms"] <= one["p95_ms"]
-        assert one["computed_tokens"] == pytest.approx(one["prompt_tokens"] - one["cached_tokens"])
-        assert set(one["candidates"]) == {"4", "6"}
-        assert set(one["requests_per_s"]) == {"1", "2"}
-        assert one["outputs"] == ({"ok": 3} if one["invalid_outputs"] == 0 else {"duplicate": 3})
-        assert -1 <= one["kendall_tau"] <= 1
+    for strategy in result["strategies"].values():
+        assert strategy["users"] == 3
+        assert 0 <= strategy["ndcg@10_low"] <= strategy["ndcg@10"] <= strategy["ndcg@10_high"] <= 1
+        assert 0 < strategy["p50_ms"] <= strategy["p95_ms"]
+        uncached = strategy["prompt_tokens"] - strategy["cached_tokens"]
+        assert strategy["computed_tokens"] == pytest.approx(uncached)
+        assert set(strategy["candidates"]) == {"4", "6"}
+        assert set(strategy["requests_per_s"]) == {"1", "2"}
+        assert strategy["outputs"] == ({"ok": 3} if strategy["invalid_outputs"] == 0 else {"duplicate": 3})
+        assert -1 <= strategy["kendall_tau"] <= 1
 
 
 def test_outputs_that_break_the_rules_are_counted(result: dict[str, Any]) -> None:
     """The scripted engine gives every object the first id."""
-    found = {name: one["invalid_outputs"] for name, one in result["strategies"].items()}
-    assert found.pop("generated-scores") == 1
-    assert set(found.values()) == {0}
+    results = {name: one["invalid_outputs"] for name, one in result["strategies"].items()}
+    assert results.pop("generated-scores") == 1
+    assert set(results.values()) == {0}
 
 
 def test_what_sees_no_other_candidate_is_stable_and_what_writes_the_first_numbers_is_not(
     result: dict[str, Any],
 ) -> None:
-    found = {name: one["kendall_tau"] for name, one in result["strategies"].items()}
-    assert found["pointwise"] == found["title"] == 1.0
-    assert found["generated"] < 1
+    results = {name: one["kendall_tau"] for name, one in result["strategies"].items()}
+    assert results["pointwise"] == results["title"] == 1.0
+    assert results["generated"] < 1
 
 
 def test_the_page_shows_a_row_for_each(result: dict[str, Any]) -> None:
@@ -88,11 +89,11 @@ def test_knobs_make_lists_more_diverse_and_less_popular() -> None:
         ]
         for _ in data.split.cases
     ]
-    found = knobs.measure(data, lists)
-    assert found["diversity 0.0"]["diversity@10"] < found["diversity 0.3"]["diversity@10"]
-    assert found["long_tail 4.0"]["popularity_lift@10"] < found["diversity 0.0"]["popularity_lift@10"]
+    results = knobs.measure(data, lists)
+    assert results["diversity 0.0"]["diversity@10"] < results["diversity 0.3"]["diversity@10"]
+    assert results["long_tail 4.0"]["popularity_lift@10"] < results["diversity 0.0"]["popularity_lift@10"]
     described = {"domain": "d", "users": 1, "candidates": 20, "environment": describe()}
-    page = report._knobs(described | {"settings": found})
+    page = report._knobs(described | {"settings": results})
     assert page.count("| long_tail") == len(knobs.SETTINGS["long_tail"])
 
 
@@ -126,12 +127,12 @@ def test_rates_of_a_gpu_are_measured_on_any_machine(
     monkeypatch.setattr(gpu_rates, "LENGTHS", (8, 16, 24))
     monkeypatch.setattr(sys, "argv", ["gpu_rates", "--shape", "tiny", "--out", str(tmp_path / "rates.json")])
     gpu_rates.main()
-    found = json.loads((tmp_path / "rates.json").read_text())
-    assert [row["tokens"] for row in found["prefill"]] == [8, 16, 24]
+    results = json.loads((tmp_path / "rates.json").read_text())
+    assert [row["tokens"] for row in results["prefill"]] == [8, 16, 24]
     assert all(
         row["tokens_per_s"] == pytest.approx(1000 * row["tokens"] / row["ms"], rel=0.01)
-        for row in found["prefill"]
+        for row in results["prefill"]
     )
-    assert found["decode"]["tokens_per_s"] > 0
-    assert found["parameters"] > 200_000
+    assert results["decode"]["tokens_per_s"] > 0
+    assert results["parameters"] > 200_000
     assert "prefill" in capsys.readouterr().out
