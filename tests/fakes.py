@@ -333,6 +333,8 @@ liked_at_least = 4
 disliked_at_most = 2
 [ranker]
 n_candidates = 6
+model_weight = 1.0
+retriever_weight = 0.0
 """
 
 

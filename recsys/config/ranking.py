@@ -29,6 +29,8 @@ class Weights(StrictModel):
 
 
 MODEL_ALONE = Weights(model=1, retriever=0)
+RETRIEVER_LEADS = Weights(model=0, retriever=1)  # until something was shown on the domain itself
+WITH_ADAPTER = Weights(model=0.25, retriever=1)  # with an adapter of the domain, which passed its gate
 
 
 class RankerConfig(StrictModel):
@@ -47,8 +49,17 @@ class RankerConfig(StrictModel):
     facts: tuple[Fact, ...] = Field(
         (), description="facts about a candidate in this request that the prompt shows"
     )
-    model_weight: float = Field(1.0, ge=0, description="of the model's log-odds in the score")
-    retriever_weight: float = Field(0.0, ge=0, description="of the retriever's score in the score")
+    model_weight: float | None = Field(
+        None,
+        ge=0,
+        description="of the model's log-odds in the score; unset: 0.25 with an adapter of the domain, else 0",
+    )
+    retriever_weight: float | None = Field(
+        None, ge=0, description="of the retriever's score in the score; unset: 1"
+    )
+    weights_need_adapter: bool = Field(
+        False, description="the weights were fitted with an adapter of the domain, and hold with one alone"
+    )
     wish_weights: Weights | None = Field(
         None, description="both weights for requests with a wish; unset: the two above"
     )
@@ -84,7 +95,22 @@ class RankerConfig(StrictModel):
                 raise ValueError("must rise between 0 and 1, in both numbers")
         return points
 
-    def weights(self, wish: bool = False) -> Weights:
-        """Return the weights of the score at the temperature."""
-        plain = Weights(model=self.model_weight, retriever=self.retriever_weight)
+    def weights(self, *, wish: bool = False, adapted: bool = False) -> Weights:
+        """Return the score's weights at the temperature.
+
+        Args:
+            wish: For requests with a wish.
+            adapted: The model runs with an adapter of the domain.
+        """
+        unset = WITH_ADAPTER if adapted else RETRIEVER_LEADS
+        if self.weights_need_adapter and not adapted:
+            return unset.at(self.temperature)
+        plain = Weights(
+            model=unset.model if self.model_weight is None else self.model_weight,
+            retriever=unset.retriever if self.retriever_weight is None else self.retriever_weight,
+        )
         return ((wish and self.wish_weights) or plain).at(self.temperature)
+
+    def retriever_leads(self, *, adapted: bool) -> bool:
+        """Return whether the model has no weight, as nothing has shown that it ranks better here."""
+        return not adapted and (self.model_weight is None or self.weights_need_adapter)

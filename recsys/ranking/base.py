@@ -101,7 +101,7 @@ class RankerParts:
     @classmethod
     def of(cls, engine: Engine, prompts: PromptLibrary, domain: Domain) -> RankerParts:
         """Create the parts as a domain configures them."""
-        config = domain.ranker
+        config, adapted = domain.ranker, is_adapted(engine, domain)
         return cls(
             engine,
             prompts,
@@ -109,8 +109,8 @@ class RankerParts:
             domain.plural,
             config.max_prompt_tokens,
             config.facts,
-            config.weights(),
-            config.weights(wish=True),
+            config.weights(adapted=adapted),
+            config.weights(wish=True, adapted=adapted),
             config.windows,
             config.window,
             config.permutations,
@@ -149,6 +149,11 @@ class RankerParts:
             suffixes,
             max_tokens=self.budget(reserve),
         )
+
+
+def is_adapted(engine: Engine, domain: Domain) -> bool:
+    """Whether the model runs with an adapter of this domain."""
+    return (engine.adapter or "").startswith(f"{domain.name}@")
 
 
 def rank_variables(request: RankRequest, noun: str, plural: str) -> dict[str, Any]:

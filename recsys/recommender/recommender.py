@@ -35,6 +35,7 @@ from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explain.explainer import Explained, Explainer
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.ranking.base import is_adapted
 from recsys.recommender.filter_check import check_filter
 from recsys.recommender.history_filter import without_noise
 from recsys.recommender.request import (
@@ -353,10 +354,16 @@ class Recommender:
             engine,
             ranking,
             degraded,
-            self.load_notes,
+            self.load_notes + (self._weight_notes(engine) if ranking and engine else ()),
             self.arms,
             watch.timings,
         )
+
+    def _weight_notes(self, engine: Engine) -> tuple[str, ...]:
+        """Return a note where nothing has shown that the model ranks this domain's items better."""
+        if not self.domain.ranker.retriever_leads(adapted=is_adapted(engine, self.domain)):
+            return ()
+        return (f"the retriever's order leads: no adapter fine-tuned on '{self.domain.name}' is in use",)
 
     def _running_engine(self) -> tuple[Engine | None, tuple[str, ...]]:
         """Return the engine, or None and what is degraded for want of it."""

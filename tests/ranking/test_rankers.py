@@ -335,9 +335,12 @@ def test_scores_are_weighted_sums_and_log_odds_stay_the_models() -> None:
     assert fused.scores == pytest.approx(expected)
 
 
+UNWEIGHTED = DOMAIN.replace("model_weight = 1.0\nretriever_weight = 0.0\n", "")
+
+
 def test_requests_with_a_wish_have_weights_of_their_own(tmp_path: Path) -> None:
     toml = (
-        f"{DOMAIN}model_weight = 0.5\nretriever_weight = 1\ntemperature = 2\n"
+        f"{UNWEIGHTED}model_weight = 0.5\nretriever_weight = 1\ntemperature = 2\n"
         "wish_weights = { model = 4, retriever = 0.5 }\n"
     )
     domain, engine = load_domain(write_films(tmp_path, toml=toml)), ScriptedEngine()

@@ -79,10 +79,15 @@ def attempt(ask: Any) -> Any:
 
 def world(folder: Path) -> Recommender:
     settings = Settings(cache_dir=folder / "cache", data_dir=folder / "data")
-    weights = "[retriever.weights]\nlinear = 0.6\ntransitions = 0.6\nease = 0.3\ncooccurrence = 0.2\ntext = 0.3\nattributes = 0.2\npopularity = 0.2\nrecent = 0.1\n"
+    weights = (
+        "[retriever.weights]\nlinear = 0.6\ntransitions = 0.6\nease = 0.3\ncooccurrence = 0.2\n"
+        "text = 0.3\nattributes = 0.2\npopularity = 0.2\nrecent = 0.1\n"
+    )
     toml = (
-        DOMAIN
-        + "wish_weights = { model = 0.6, retriever = 0.3 }\nmodel_weight = 0.5\nretriever_weight = 1.0\n"
+        DOMAIN.replace("model_weight = 1.0", "model_weight = 0.5").replace(
+            "retriever_weight = 0.0", "retriever_weight = 1.0"
+        )
+        + "wish_weights = { model = 0.6, retriever = 0.3 }\n"
         + weights
     )
     return build_recommender(
