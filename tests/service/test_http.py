@@ -123,7 +123,9 @@ class TestFreshness:
         only: dict[str, Any] = {"rule": {"where": {"genre": ["Western"]}}, "k": 1, "reasons": False}
         assert ids(recommend(client, user="ann", **only)) == ["f99"]
         assert client.delete("/v1/items/f99").json()["removed"] == 1
-        assert ids(recommend(client, user="ann", **only)) == []
+        refused = client.post("/v1/recommendations", json={"user": "ann"} | only)
+        assert (refused.status_code, refused.json()["detail"]) == (422, "no item has the genre 'Western'")
+        assert "f99" not in ids(recommend(client, user="ann", k=20, reasons=False))
 
     def test_import_is_in_the_next_answer(self, client: TestClient) -> None:
         lines = [
