@@ -36,7 +36,8 @@ class Place(StrictModel):
     @property
     def name(self) -> str:
         """A name for people: "Minneapolis, Minnesota"; empty if nothing is known."""
-        parts = [part for part in (self.city, self.state) if part]
+        region = self.state or (self.country if self.city and self.country != "United States" else None)
+        parts = [part for part in (self.city, region) if part]
         return ", ".join(parts) if parts else (self.country or "")
 
 

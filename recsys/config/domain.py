@@ -73,6 +73,11 @@ class Domain(StrictModel):
     items: ItemTable
     users: UserTable | None = None
     interactions: InteractionTable | None = None
+    country: str | None = Field(
+        None,
+        pattern=r"^[A-Z]{2}$",
+        description="ISO code of the country that bare postal codes and cities are in",
+    )
     locality: Locality | None = Field(None, description="a town that the gazetteer does not have")
     feedback: Feedback = Feedback()
     retriever: RetrieverConfig = RetrieverConfig()

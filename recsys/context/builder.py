@@ -62,7 +62,7 @@ def build_context(
     """
     notes: tuple[str, ...] = ()
     if isinstance(place, str):
-        place = find_place(place, domain.locality if domain else None) if place.strip() else None
+        place = _find(place, domain) if place.strip() else None
     if place is None and home is not None:
         place, notes = home, ("place taken from the user's home",)
     time_facts: dict[str, object] = {}
@@ -79,6 +79,10 @@ def build_context(
             "notes": notes,
         }
     )
+
+
+def _find(text: str, domain: Domain | None) -> Place:
+    return find_place(text, domain.locality, domain.country) if domain else find_place(text)
 
 
 def part_of_day(hour: int) -> str:

@@ -1,6 +1,7 @@
 """A place as a person types it, as a `Place`. Works offline and guesses nothing.
 
 United States: the zip code table of the `zipcodes` package, indexed once per process.
+Elsewhere: `recsys.context.world`.
 Canada: the province that the first letter of a postal code stands for.
 """
 
@@ -17,6 +18,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recsys.config import Locality
+from recsys.context.world import (
+    US,
+    Country,
+    countries_with,
+    find_city,
+    find_country,
+    from_postal_code,
+    require_country,
+)
 from recsys.errors import ContextError
 from recsys.types import Place
 
@@ -129,25 +139,28 @@ _IN_USA = re.compile(r"(?:,\s*|\s+)(?:u\.?s\.?a\.?|united states(?: of america)?
 _LONG_FORMS = {"st": "saint", "ft": "fort", "mt": "mount"}
 
 
-def find_place(text: str, locality: Locality | None = None) -> Place:
+def find_place(text: str, locality: Locality | None = None, country: str | None = US) -> Place:
     """Find the place that `text` names.
 
     Args:
-        text: A US zip code, "city, state", "latitude, longitude" in degrees, or a Canadian postal
-            code, in any case. Coordinates get city and zone of a US zip code within 50 km.
+        text: A city ("Minneapolis, Minnesota", "Lyon, France", "Zürich"), a postal code ("55405",
+            "75001, France"), or "latitude, longitude" in degrees. Coordinates get city and zone of
+            a US zip code within 50 km.
         locality: A town of the domain. Its areas are found first, by name or by coordinates,
             and become the city: "Old Quay, Fernmere".
+        country: ISO code of the country that bare postal codes and cities are in; None: unknown,
+            and then a postal code of several countries is an error.
 
     Raises:
         ContextError: The place is unknown, impossible (latitude 91) or ambiguous (a city of
             several states); the hint says what would work.
     """
     if locality is None:
-        return _find_in_gazetteer(text)
+        return _find_in_gazetteer(text, country)
     if place := _find_in_locality(text, locality):
         return place
     try:
-        return _find_in_gazetteer(text)
+        return _find_in_gazetteer(text, country)
     except ContextError as error:
         hint = f"{error.hint}; parts of {locality.name}: {', '.join(locality.areas)}"
         raise ContextError(error.message, hint=hint) from error
@@ -174,7 +187,7 @@ def _find_in_locality(text: str, locality: Locality) -> Place | None:
     )
 
 
-def _find_in_gazetteer(text: str) -> Place:
+def _find_in_gazetteer(text: str, country: str | None) -> Place:
     text = " ".join(unicodedata.normalize("NFKC", text).split())
     if not text:
         raise ContextError("the place is empty", hint=ACCEPTED)
@@ -182,13 +195,59 @@ def _find_in_gazetteer(text: str) -> Place:
         raise ContextError(
             f"a place has at most {MAX_CHARACTERS} characters, this has {len(text)}", hint=ACCEPTED
         )
-    if match := _ZIP.fullmatch(text):
-        return _from_zip(match[1])
     if match := _COORDINATES.fullmatch(text):
         return _from_coordinates(float(match[1]), float(match[2]))
+    if country == US:
+        return _find_in_us(text)
+    return _find_in_world(text, country)
+
+
+def _find_in_us(text: str) -> Place:
+    if match := _ZIP.fullmatch(text):
+        return _from_zip(match[1])
     if (match := _CANADIAN.fullmatch(text.upper())) and match[1][0] in PROVINCES:
         return _from_canadian(match[1], match[2] or "")
+    if place := _abroad(text):
+        return place
     return _from_city(text)
+
+
+def _find_in_world(text: str, country: str | None) -> Place:
+    _, separator, tail = text.rpartition(",")
+    if separator and (_state_code(tail) or _IN_USA.search(text)):
+        return _find_in_us(text)
+    if place := _abroad(text):
+        return place
+    where = require_country(country) if country else None
+    if where is None and any(char.isdigit() for char in text) and (codes := countries_with(text)):
+        return _from_code_of(text, codes)
+    if where and where.postal_code and where.postal_code.fullmatch(text.upper()):
+        return from_postal_code(text, where)
+    return find_city(text, where)
+
+
+def _abroad(text: str) -> Place | None:
+    """Return the place of "Lyon, France", "75001 FR" or "Zürich"; None for what may be in the US."""
+    name, separator, tail = text.rpartition(",")
+    if separator and not _state_code(tail) and (country := find_country(tail)) and country.code != US:
+        is_code = any(char.isdigit() for char in name)
+        return from_postal_code(name, country) if is_code else find_city(name, country)
+    if text.isascii():
+        return None
+    try:
+        return find_city(text)  # no US city is written with an accent
+    except ContextError:
+        return None
+
+
+def _from_code_of(text: str, codes: Sequence[Country]) -> Place:
+    if len(codes) == 1:
+        return _find_in_us(text) if codes[0].code == US else from_postal_code(text, codes[0])
+    names = ", ".join(country.name for country in codes[:3])
+    raise ContextError(
+        f"{text!r} may be a postal code of {len(codes)} countries ({names} ...)",
+        hint=f'write "{text}, {codes[0].name}", or set `country = "FR"` (an ISO code) in domain.toml',
+    )
 
 
 class _Row(NamedTuple):
