@@ -21,7 +21,7 @@ from typing import Literal
 from pydantic import Field
 
 from recsys.config import Domain, Settings, load_domain
-from recsys.errors import IndexDamaged, RecsysError
+from recsys.errors import ConfigError, IndexDamaged, RecsysError
 from recsys.types import StrictModel
 from recsys.utils import system
 
@@ -67,7 +67,7 @@ class Environment:
     @property
     def remote(self) -> bool:
         """Whether the model runs in another process."""
-        return self.settings.engine.startswith(("http://", "https://"))
+        return self.settings.is_remote
 
     @property
     def gpu(self) -> str:
@@ -91,6 +91,7 @@ def each_check(settings: Settings, domain: str | None, start_engine: bool) -> It
     for name, check in (
         ("model", _model),
         ("adapter", _adapter),
+        ("score", _score),
         ("embedder", _embedder),
         ("data", _data),
         ("store", _store),
@@ -120,6 +121,11 @@ def _imports(modules: Sequence[str]) -> dict[str, system.ModuleImport]:
         return system.import_each(modules)
     except Exception as error:  # no process can be started, or its output is malformed
         return {module: system.ModuleImport(error=f"cannot be tried: {error}") for module in modules}
+
+
+def settings_check(error: ConfigError) -> Check:
+    """Return the failed check for settings that cannot be read; the others need them."""
+    return Check(name="settings", status="fail", detail=error.message, fix=error.hint or REPORT)
 
 
 def ok(detail: str) -> Finding:
@@ -172,6 +178,8 @@ def _model(environment: Environment) -> Finding:
     from recsys.engine.checkpoints.gguf import PACKAGE_OF
     from recsys.engine.checkpoints.weights import inspect_packaged, model_fingerprint, prepare_model
 
+    if environment.remote:
+        return _served_model(environment.settings)
     name = environment.settings.model
     if name in PACKAGE_OF:
         folder, damage = inspect_packaged(environment.settings)
@@ -181,11 +189,21 @@ def _model(environment: Environment) -> Finding:
             return ok(f"{name}: installed, unpacked at first use (15 s, 270 MB)")
         return warn(f"{folder}: {damage}", "nothing to do: the next start unpacks it again")
     model = prepare_model(environment.settings)
-    if isinstance(model, str) and not environment.remote and model_fingerprint(model).startswith("name-"):
+    if isinstance(model, str) and model_fingerprint(model).startswith("name-"):
         return warn(
             f"{model} is not on this machine yet", f"start once with a network, or: hf download {model}"
         )
     return ok(str(model))
+
+
+def _served_model(settings: Settings) -> Finding:
+    """Check that the server answers, and serves the model and the adapter of the settings."""
+    from recsys.engine import open_engine
+
+    engine = open_engine(settings)
+    engine.close()
+    adapter = f" with adapter {engine.adapter}" if engine.adapter else ""
+    return ok(f"{settings.engine} serves {engine.model}{adapter}, {engine.max_model_len} tokens at most")
 
 
 def _adapter(environment: Environment) -> Finding:
@@ -202,6 +220,20 @@ def _adapter(environment: Environment) -> Finding:
         return ok("none")
     check_files(adapter)
     return ok(adapter.ref if environment.gpu else f"{adapter.ref}: merged into the model at first use")
+
+
+def _score(environment: Environment) -> Finding:
+    """Say what a score of the domain is made of."""
+    from recsys.engine.adapters import resolve_adapter
+
+    if not environment.domain:
+        return ok("no domain is named")
+    domain = load_domain(environment.domain)
+    adapter = resolve_adapter(domain, environment.settings)
+    ref = adapter.ref if adapter else environment.settings.adapter if environment.remote else ""
+    weights = domain.ranker.weights(adapted=ref.startswith(f"{domain.name}@"))
+    why = "; no adapter of the domain is in use" if not weights.model else ""
+    return ok(f"{weights.retriever:g} x retriever + {weights.model:g} x model{why}")
 
 
 def _embedder(environment: Environment) -> Finding:
@@ -329,19 +361,24 @@ def _disk(environment: Environment) -> Finding:
 def _engine(environment: Environment) -> Finding:
     from recsys.engine import open_engine
     from recsys.engine.labels import probe
+    from recsys.prompting.library import PromptLibrary
+    from recsys.ranking.probe import check_ranking_prompt
 
+    domain = load_domain(environment.domain) if environment.domain else None
     begin = time.perf_counter()
     engine = open_engine(environment.settings)
     started = time.perf_counter()
     try:
-        scores = probe(engine)
+        ranked = domain and check_ranking_prompt(engine, PromptLibrary(domain.prompt_folder), domain)
+        scores = ranked or probe(engine)
         answered = time.perf_counter()
     finally:
         engine.close()
     detail = (
         f"{environment.settings.model} started in {started - begin:.0f} s, "
         f"answered in {answered - started:.1f} s "
-        f"(log p of Yes, No: {', '.join(f'{value:.1f}' for value in scores.logprobs)})"
+        f"(log p of {'the labels' if ranked else 'Yes, No'}: "
+        f"{', '.join(f'{value:.1f}' for value in scores.logprobs)})"
     )
     if not all(math.isfinite(value) for value in scores.logprobs):
         return fail(detail, "try WHYREC_DTYPE=float32, then another WHYREC_MODEL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -61,8 +62,20 @@ def format_with_interval(metric: Mapping[str, float] | None, sign: str = "", sep
     return f"{prefix}{figure(metric['value'])}{separator}{interval}"
 
 
+SILENCE_S = 15.0  # without a terminal a line comes at least so often
+
+
+def progress_line(stage: str, done: int, total: int, seconds: float) -> str:
+    """Say how far a stage is, and how long it will take: "fitting ease: 30 of 120, 2 min left"."""
+    if not total or not done:
+        return f"{stage}: {seconds:.0f} s so far"
+    left = seconds * (total - done) / done
+    remaining = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+    return f"{stage}: {done:,} of {total:,}, about {remaining} left"
+
+
 class ProgressBars:
-    """A bar per stage on stderr, removed at the end; without a terminal a line."""
+    """A bar per stage on stderr, removed at the end; without a terminal a line now and then."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -76,6 +89,8 @@ class ProgressBars:
             disable=not error_console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._begun: dict[str, float] = {}
+        self._printed = 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Update the bar of a stage; a total of 0 means that it is not known."""
@@ -83,9 +98,14 @@ class ProgressBars:
             for task in self._tasks.values():
                 self._progress.update(task, visible=False)
             self._tasks[stage] = self._progress.add_task(stage, total=total or None)
+            self._begun[stage] = self._printed = time.monotonic()
             if not error_console.is_terminal:
                 error_console.print(f"{stage} ...", style="dim", highlight=False)
         self._progress.update(self._tasks[stage], completed=done, total=total or None)
+        if not error_console.is_terminal and time.monotonic() - self._printed >= SILENCE_S:
+            self._printed = time.monotonic()
+            line = progress_line(stage, done, total, self._printed - self._begun[stage])
+            error_console.print(line, style="dim", highlight=False)
 
     def describe(self, stage: str, text: str) -> None:
         """Change the text beside the bar of a stage that has begun."""

@@ -20,7 +20,7 @@ from recsys.engine.manager import EngineManager
 from recsys.engine.vllm_local import on_gpu
 from recsys.errors import ConfigError, RecsysError
 from recsys.prompting.library import PromptLibrary
-from recsys.recommender.recommender import Recommender
+from recsys.recommender.recommender import Recommender, checked_engine
 from recsys.utils.system import available_memory
 
 GIB = 2**30
@@ -108,13 +108,18 @@ class Scenarios:
     def _engine_manager(self, ref: str) -> EngineManager:
         domain, settings = self._recommender.domain, self._recommender.settings
         settings = settings.model_copy(update={"adapter": ref})
-        if not settings.engine.startswith(("http://", "https://")):  # such a server knows adapters by name
+        if not settings.is_remote:  # such a server knows adapters by name
             if ref != NONE:
                 if not ref.startswith(f"{domain.name}@"):
                     raise ConfigError(f"{ref} is not an adapter of '{domain.name}'", hint="name one that is")
                 check_files(find_adapter(ref, settings, domain.folder))
             self._require_memory(2 + len(self._engines))  # that of the domain, and this one
-        return EngineManager(lambda: open_engine(settings, adapter=resolve_adapter(domain, settings)))
+
+        def start() -> Engine:
+            engine = open_engine(settings, adapter=resolve_adapter(domain, settings))
+            return checked_engine(engine, self._recommender.prompts, domain)
+
+        return EngineManager(start)
 
     def _require_memory(self, engines: int) -> None:
         """Raise ConfigError if so many engines do not fit into memory.

@@ -30,12 +30,14 @@ from recsys.errors import (
     ModelError,
     PromptError,
     RequestError,
+    UnusableModel,
 )
 from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explain.explainer import Explained, Explainer
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import is_adapted
+from recsys.ranking.probe import check_ranking_prompt
 from recsys.recommender.filter_check import check_filter
 from recsys.recommender.history_filter import without_noise
 from recsys.recommender.request import (
@@ -45,7 +47,7 @@ from recsys.recommender.request import (
     known_user,
     with_extra_candidates,
 )
-from recsys.recommender.response import RankedRequest, last_answer, reason_events
+from recsys.recommender.response import RankedRequest, degradation, last_answer, reason_events
 from recsys.recommender.state import RecommenderState
 from recsys.recommender.stopwatch import Stopwatch
 from recsys.types import (
@@ -82,7 +84,7 @@ class Recommender:
         progress: Progress | None = None,
         data_hash: str | None = None,
     ) -> None:
-        local = engine is None and not settings.engine.startswith(("http://", "https://"))
+        local = engine is None and not settings.is_remote
         engines = EngineManager(self._start_engine, self._wanted_adapter if local else None, engine)
         self.settings = settings
         self.store = store
@@ -366,11 +368,13 @@ class Recommender:
         return (f"the retriever's order leads: no adapter fine-tuned on '{self.domain.name}' is in use",)
 
     def _running_engine(self) -> tuple[Engine | None, tuple[str, ...]]:
-        """Return the engine, or None and what is degraded for want of it."""
+        """Return the engine, or None and what is degraded for want of it. Raises UnusableModel."""
         try:
             return self.engine(), ()
+        except UnusableModel:  # nothing passes by itself: somebody has to choose another model
+            raise
         except (EngineError, ModelError, MissingDependency) as error:
-            return None, (f"engine: {error.message}; retriever order instead",)
+            return None, (degradation("engine", error),)
 
     def _ranking(
         self, engine: Engine, request: RankRequest, strategy: str
@@ -381,7 +385,7 @@ class Recommender:
         except EngineError as error:
             if isinstance(error, EngineDead):
                 self.engines.discard(engine)
-            return None, (f"ranking: {error.message}; retriever order instead",)
+            return None, (degradation("ranking", error),)
 
     def _explain(
         self,
@@ -479,8 +483,23 @@ class Recommender:
     def _start_engine(self) -> Engine:
         if self._progress:
             self._progress("starting the engine", 0, 0)
-        return open_engine(self.settings, adapter=resolve_adapter(self.domain, self.settings))
+        engine = open_engine(self.settings, adapter=resolve_adapter(self.domain, self.settings))
+        return checked_engine(engine, self.prompts, self.domain)
 
     def _wanted_adapter(self) -> str | None:
         adapter = resolve_adapter(self.domain, self.settings)
         return adapter.ref if adapter else None
+
+
+def checked_engine(engine: Engine, prompts: PromptLibrary, domain: Domain) -> Engine:
+    """Return an engine that has answered the domain's ranking prompt; close one that cannot.
+
+    Raises:
+        UnusableModel, EngineError: as `check_ranking_prompt`.
+    """
+    try:
+        check_ranking_prompt(engine, prompts, domain)
+    except BaseException:
+        engine.close()
+        raise
+    return engine

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from recsys.config import Domain
 from recsys.engine import Engine
+from recsys.errors import RecsysError
 from recsys.explain.explainer import Explained
 from recsys.knowledge.rules import RerankedList
 from recsys.ranking import Ranking
@@ -101,6 +102,12 @@ class RankedRequest:
             notes=self.notes + prepared.notes,
             arms=self.arms,
         )
+
+
+def degradation(what: str, error: RecsysError) -> str:
+    """Say what failed, what is served instead, and what to do."""
+    hint = f" ({error.hint})" if error.hint else ""
+    return f"{what}: {error.message}; retriever order instead{hint}"
 
 
 def reason_events(

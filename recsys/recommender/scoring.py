@@ -55,7 +55,7 @@ def score_line(recommender: Recommender, text: str, strategy: str | None = None)
 
 def _parse(text: str) -> ScoreRequest:
     try:
-        return ScoreRequest.model_validate(json.loads(text))
+        return ScoreRequest.model_validate(json.loads(text.removeprefix("\ufeff")))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, d['loc'])) or 'line'}: {d['msg']}" for d in error.errors()[:5]

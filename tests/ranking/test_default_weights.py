@@ -50,7 +50,7 @@ def test_a_new_domain_is_ordered_by_its_retriever_and_the_answer_says_so(
     domain = load_domain(write_films(tmp_path / "films", toml=UNWEIGHTED))
     with build_recommender(domain, settings, ScriptedEngine(adapter=adapter)) as recommender:
         answer = recommender.recommend("ann", k=5)
-    scores = [line.retriever_score for line in answer.recommendations]
+    scores = [line.retriever_score or 0.0 for line in answer.recommendations]
     assert scores == sorted(scores, reverse=True)
     assert any("the retriever's order leads" in note for note in answer.notes)
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import math
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 
 from recsys import doctor, engine
+from recsys.cli.doctor import doctor as doctor_command
 from recsys.config import Settings, load_settings
 from recsys.doctor import Check, run_checks
 from recsys.engine.base import LabelScores
@@ -23,6 +29,8 @@ from recsys.errors import EngineError
 from recsys.utils import system
 from recsys.utils.system import ModuleImport
 from tests.adapter_files import write_lora
+from tests.fakes import FakeTokenizer
+from tests.prompting.test_chat import tokenizer_with
 
 GOOD = {module: ModuleImport(version="1.0") for module in doctor.REQUIRED}
 MODERN = "flags\t\t: fpu avx2 avx512f avx512_bf16\n"
@@ -76,7 +84,7 @@ def check_named(
     """Run all checks and return one of them."""
     checks = run_checks(settings, domain, start)
     names = [check.name for check in checks]
-    assert len(names) == len(set(names)) == 18 + start
+    assert len(names) == len(set(names)) == 19 + start
     for check in checks:
         assert check.fix or check.status == "ok", check
         assert check.detail
@@ -327,11 +335,14 @@ class FakeEngine:
 
     def __init__(self, *logprobs: float) -> None:
         self.logprobs = logprobs
+        self.label_mass = 1.0
         self.closed = False
-        self.tokenizer = SimpleNamespace(encode=lambda text, **_options: [ord(text[0])])
+        self.tokenizer = FakeTokenizer()
+        self.max_model_len = 4096
+        self.adapter = None
 
     def label_logprobs(self, prompts: object, label_ids: object) -> list[LabelScores]:
-        return [LabelScores(self.logprobs, 1.0, 1, 0)]
+        return [LabelScores(self.logprobs, self.label_mass, 1, 0)]
 
     def close(self) -> None:
         self.closed = True
@@ -358,6 +369,26 @@ def test_engine_that_answers_nonsense(settings: Settings, fake: FakeEngine) -> N
     assert "WHYREC_DTYPE" in check.fix
 
 
+def test_model_that_does_not_answer_the_ranking_prompt(settings: Settings, fake: FakeEngine) -> None:
+    fake.label_mass = 1e-5
+    check = check_named(settings, "engine", start=True)
+    assert check.status == "fail"
+    assert "probability of 1e-05" in check.detail
+    assert "without thinking aloud" in check.fix
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('System role not supported') }}", "{{ broken", "nothing of the text"]
+)
+def test_model_whose_chat_template_cannot_be_used(
+    settings: Settings, fake: FakeEngine, template: str
+) -> None:
+    fake.tokenizer = tokenizer_with(template)
+    check = check_named(settings, "engine", start=True)
+    assert check.status == "fail"
+    assert "chat template" in check.detail
+
+
 def test_engine_that_does_not_start(
     box: Machine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +398,82 @@ def test_engine_that_does_not_start(
     monkeypatch.setattr(engine, "open_engine", refuse)
     check = check_named(settings, "engine", start=True)
     assert (check.status, check.fix) == ("fail", "lower WHYREC_MAX_MODEL_LEN")
+
+
+# --- a server -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({}, "another vocabulary"),
+        ({"adapter": "movies-lora"}, "does not serve adapter 'movies-lora'"),
+        ({"adapter": "none"}, "another vocabulary"),
+        ({"max_model_len": 300}, "another vocabulary"),
+    ],
+)
+def test_server_of_another_model_fails_before_any_request(
+    box: Machine, settings: Settings, tmp_path: Path, values: dict[str, Any], error: str
+) -> None:
+    """`ok smollm2-135m-instruct started` was said of a server that serves another model."""
+    with served_model("Qwen/Qwen2.5-0.5B-Instruct", tokens=[1, 2, 3]) as url:
+        check = check_named(with_settings(settings, engine=url, **values), "model")
+    assert check.status == "fail"
+    assert error in check.detail
+
+
+def test_server_that_does_not_answer_fails(box: Machine, settings: Settings) -> None:
+    check = check_named(with_settings(settings, engine="http://127.0.0.1:9"), "model")
+    assert check.status == "fail"
+    assert "cannot reach the engine" in check.detail
+
+
+def test_server_whose_name_is_ours_is_ok(box: Machine, settings: Settings) -> None:
+    with served_model(settings.model, tokens=None, max_model_len=512) as url:
+        check = check_named(with_settings(settings, engine=f"{url}/v1"), "model")
+    assert (check.status, check.detail) == ("ok", f"{url} serves {settings.model}, 512 tokens at most")
+
+
+@pytest.mark.parametrize("value", ["localhost:8941", "ftp://x", "vlm", "http://", ""])
+def test_engine_that_is_no_url_is_a_failed_check(
+    value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WHYREC_ENGINE", value)
+    with pytest.raises(typer.Exit) as caught:
+        doctor_command(domain=None, engine=False, as_json=True)
+    assert caught.value.exit_code == 1
+    (check,) = json.loads(capsys.readouterr().out)
+    assert (check["name"], check["status"]) == ("settings", "fail")
+    assert "WHYREC_ENGINE" in check["detail"]
+
+
+@contextmanager
+def served_model(name: str, tokens: list[int] | None, max_model_len: int = 4096) -> Iterator[str]:
+    """Run a server that describes its model; without tokens it has no /tokenize."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(200, {"data": [{"id": name, "max_model_len": max_model_len}]})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(404 if tokens is None else 200, {"tokens": tokens})
+
+        def answer(self, status: int, body: dict[str, Any]) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Log nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 # --- imports in another process ----------------------------------------------------
@@ -389,3 +496,19 @@ def test_a_crashing_import_does_not_affect_the_others(
     assert imports["json"].error == ""
     assert "exit status 4" in imports["leaves"].error
     assert imports["no_such_module"].missing is True
+
+
+@pytest.mark.parametrize(
+    ("name", "adapter", "parts"),
+    [
+        ("movies", "", "1 x retriever + 0.25 x model"),
+        ("movies", "none", "1 x retriever + 0 x model; no adapter of the domain is in use"),
+        ("places", "none", "1 x retriever + 0 x model; no adapter of the domain is in use"),
+    ],
+)
+def test_the_parts_of_a_score_are_told(settings: Settings, name: str, adapter: str, parts: str) -> None:
+    checks = {
+        check.name: check
+        for check in doctor.each_check(settings.model_copy(update={"adapter": adapter}), name, False)
+    }
+    assert checks["score"].detail == parts
