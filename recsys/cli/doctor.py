@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from recsys.cli.options import JsonOption
 from recsys.cli.output import ProgressBars, console, print_json
+from recsys.errors import ConfigError
 
 _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
 
@@ -24,11 +25,14 @@ def doctor(
 ) -> None:
     """Check every part of the installation, and say how to fix what fails."""
     from recsys.config import load_settings
-    from recsys.doctor import run_checks
+    from recsys.doctor import run_checks, settings_check
 
     with ProgressBars() as progress:
         progress("checking", 0, 0)
-        checks = run_checks(load_settings(), domain, engine)
+        try:
+            checks = run_checks(load_settings(), domain, engine)
+        except ConfigError as error:
+            checks = [settings_check(error)]
     if as_json:
         print_json([check.model_dump(mode="json") for check in checks])
     else:

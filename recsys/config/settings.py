@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from recsys.errors import ConfigError
 
 PACKAGED_MODEL = "smollm2-135m-instruct"
+LOCAL = "vllm"
 PACKAGED_EMBEDDER = "all-minilm-l6-v2"
 
 
@@ -31,7 +32,7 @@ class Settings(BaseSettings):
     store_url: str = Field("", description="SQLAlchemy URL of the store; '' for an SQLite file in data_dir")
     model: str = Field(PACKAGED_MODEL, description="packaged name, Hugging Face id, or folder")
     embedder: str = Field(PACKAGED_EMBEDDER, description="packaged name, Hugging Face id, or folder")
-    engine: str = Field("vllm", description="'vllm' in this process, or the URL of a `vllm serve`")
+    engine: str = Field(LOCAL, description="'vllm' in this process, or the URL of a `vllm serve`")
     api_key: str = Field("", description="sent to a remote engine")
     adapter: str = Field(
         "", description="'' the domain's default, 'none', an adapter's domain@sha, or a LoRA folder"
@@ -53,6 +54,23 @@ class Settings(BaseSettings):
     @classmethod
     def _path_as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
+
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, engine: str) -> str:
+        """Refuse what is neither 'vllm' nor a URL; drop the /v1 that clients of OpenAI's API add."""
+        engine = engine.strip()
+        if engine.lower() == LOCAL:
+            return LOCAL
+        scheme, separator, address = engine.partition("://")
+        if not separator or scheme.lower() not in ("http", "https") or not address.strip("/"):
+            raise ValueError(f"'{engine[:100]}' is neither 'vllm' nor a URL such as http://host:8000")
+        return f"{scheme.lower()}://{address.rstrip('/').removesuffix('/v1').rstrip('/')}"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the model runs on a server, not in this process."""
+        return self.engine != LOCAL
 
     @property
     def database_url(self) -> str:

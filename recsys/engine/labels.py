@@ -5,32 +5,57 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recsys.engine.base import Engine, LabelScores, Tokenizer
-from recsys.errors import ModelError
+from recsys.errors import ModelError, UnusableModel
 
 # An adapter that moves no log-probability by more than this does nothing: bf16
 # noise between two runs of the same prompt is well below it.
 _ADAPTER_EFFECT = 1e-4
+_CONTEXT = 64  # characters before a label that decide which token it is
 
 
 def label_ids(tokenizer: Tokenizer, labels: Sequence[str]) -> tuple[int, ...]:
     """Look up the token id of each label.
 
     Raises:
-        ModelError: A label is not exactly one token, or two share one: its probability
+        UnusableModel: A label is not exactly one token, or two share one: its probability
             would then not be one number of the model's.
     """
     ids: list[int] = []
     for label in labels:
         tokens = tokenizer.encode(label, add_special_tokens=False)
         if len(tokens) != 1:
-            raise ModelError(
+            raise UnusableModel(
                 f"label '{label}' is {len(tokens)} tokens for this model",
                 hint="choose labels in the template's front matter that are one token each, or another model",
             )
         ids.append(tokens[0])
     if len(set(ids)) != len(ids):
-        raise ModelError(f"labels {list(labels)} share a token", hint="choose labels that differ")
+        raise UnusableModel(f"labels {list(labels)} share a token", hint="choose labels that differ")
     return tuple(ids)
+
+
+def require_readable(tokenizer: Tokenizer, prompt: str, labels: Sequence[str]) -> None:
+    """Raise UnusableModel unless each label is written after a prompt as the token that `label_ids` gives.
+
+    A tokenizer that marks the start of a text reads "Yes" alone as another token than "Yes" after a line
+    break. After a space only the model can tell, as some tokenizers join it with the word.
+    """
+    end = prompt[-_CONTEXT:]
+    for label, token in zip(labels, label_ids(tokenizer, labels), strict=True):
+        separators = ("",) if end[-1:].isspace() else ("", " ")
+        if not end.endswith(" ") and not any(
+            _continues(tokenizer, end, separator + label, token) for separator in separators
+        ):
+            raise UnusableModel(
+                f"label '{label}' is another token for this model where it is read, after {end[-20:]!r}",
+                hint="choose labels in the template's front matter that are one token there, or a model",
+            )
+
+
+def _continues(tokenizer: Tokenizer, prompt: str, label: str, token: int) -> bool:
+    """Whether a prompt and a label are the prompt's tokens and this one."""
+    before = tokenizer.encode(prompt, add_special_tokens=False)
+    return tokenizer.encode(prompt + label, add_special_tokens=False) == [*before, token]
 
 
 def require_effect(with_adapter: LabelScores, without: LabelScores, name: str) -> None:

@@ -34,7 +34,7 @@ def open_engine(
         ModelError: The weights cannot be used.
         MissingDependency: A library is missing; the hint has the pip command.
     """
-    if settings.engine.startswith(("http://", "https://")):
+    if settings.is_remote:
         from recsys.engine.checkpoints.weights import prepare_model
         from recsys.engine.vllm_remote import RemoteEngine
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
@@ -25,6 +25,14 @@ from recsys.engine.base import (
     TokenIds,
     Tokenizer,
 )
+from recsys.engine.server_check import (
+    WITHOUT_TOKENIZE,
+    check_name,
+    check_served,
+    check_vocabulary,
+    context_length,
+    tokenize_request,
+)
 from recsys.errors import EngineDead, EngineError
 
 _Job = TypeVar("_Job")
@@ -32,7 +40,7 @@ _Answer = TypeVar("_Answer")
 
 _CONCURRENCY = 16
 _CONNECT_S = 5.0  # a host that does not answer at all is given up on sooner than one that computes
-_LIST_MODELS_S = 10.0  # a server computes nothing to say what it serves
+_DESCRIBE_S = 10.0  # a server computes nothing to say what it serves, or how it reads a text
 _PAUSE_S = 30.0  # without calls after one that was not answered in time, or one timeout if that is less
 _RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
 
@@ -49,7 +57,8 @@ class RemoteEngine:
         client: By default one for that address.
 
     Raises:
-        EngineError: The server does not answer, or does not serve the adapter.
+        EngineError: The server does not answer, does not serve the adapter, or serves a model that
+            reads other token ids than ours.
     """
 
     kind = "remote"
@@ -71,13 +80,16 @@ class RemoteEngine:
         self.model = names[0]
         self.adapter = settings.adapter if settings.adapter not in ("", "none") else None
         self._served = self.adapter or self.model
-        if self._served not in names:
-            raise EngineError(
-                f"{settings.engine} does not serve adapter '{self._served}'",
-                hint=f"it serves: {', '.join(names)}",
-            )
-        self.tokenizer = load_tokenizer()
-        self.max_model_len = _count(models[0], "max_model_len") or settings.max_model_len
+        check_served(self._served, names, settings)
+        self.max_model_len = context_length(models[0], settings)
+        answer = self._send("POST", "/tokenize", json=tokenize_request(self._served), timeout=self._brief)
+        if answer.status_code in WITHOUT_TOKENIZE:
+            check_name(models[0], settings)
+            self.tokenizer = load_tokenizer()
+        else:
+            read = _body(answer, "/tokenize")
+            self.tokenizer = load_tokenizer()
+            check_vocabulary(read, self.tokenizer, models[0], settings)
 
     def label_logprobs(
         self, prompts: Sequence[TokenIds], label_ids: Sequence[int], *, exact: bool = False
@@ -149,12 +161,16 @@ class RemoteEngine:
 
     def _models(self, address: str) -> list[dict[str, Any]]:
         """List what the server serves: the base model first, then adapters."""
-        timeout = min(_LIST_MODELS_S, self._timeout_s)
-        entries = self._request("GET", "/v1/models", timeout=timeout).get("data")
+        entries = self._request("GET", "/v1/models", timeout=self._brief).get("data")
         models = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
         if not models:
             raise EngineError(f"{address} serves no model", hint="start it with `vllm serve MODEL`")
         return models
+
+    @property
+    def _brief(self) -> float:
+        """Seconds for a request that needs no computing."""
+        return min(_DESCRIBE_S, self._timeout_s)
 
     def _map(self, call: Callable[[_Job], _Answer], jobs: Sequence[_Job]) -> list[_Answer]:
         """Make all calls at once; answers in the order of the jobs."""
@@ -196,6 +212,9 @@ class RemoteEngine:
         return body
 
     def _request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        return _body(self._send(method, path, **options), path)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         self._check_pause(path)
         try:
             response = self._client.request(method, path, **options)
@@ -211,7 +230,7 @@ class RemoteEngine:
             ) from error
         with self._pause_lock:
             self._paused_until = None
-        return _body(response, path)
+        return response
 
     def _check_pause(self, path: str) -> None:
         """Raise EngineError during a pause. The first call after it is let through, alone for one timeout."""
@@ -236,7 +255,7 @@ def _client(settings: Settings) -> httpx.Client:
     headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
     timeout = httpx.Timeout(settings.timeout_s, connect=min(_CONNECT_S, settings.timeout_s))
     try:
-        return httpx.Client(base_url=settings.engine.rstrip("/"), headers=headers, timeout=timeout)
+        return httpx.Client(base_url=settings.engine, headers=headers, timeout=timeout)
     except httpx.InvalidURL as error:
         raise EngineDead(
             f"'{settings.engine}' is no URL: {error}", hint="WHYREC_ENGINE takes one like http://host:8000"
@@ -247,8 +266,7 @@ def _body(response: httpx.Response, path: str) -> dict[str, Any]:
     """Read the JSON object of a response. Raise EngineError for anything else."""
     if not response.is_success:
         refusal = EngineError(
-            f"{path}: HTTP {response.status_code}: {response.text[:200]}",
-            hint="check WHYREC_API_KEY" if response.status_code in (401, 403) else "see the server's log",
+            f"{path}: HTTP {response.status_code}: {response.text[:200]}", hint=_hint(response)
         )
         refusal.retryable = response.status_code in _RETRYABLE
         raise refusal
@@ -261,11 +279,22 @@ def _body(response: httpx.Response, path: str) -> dict[str, Any]:
     return body
 
 
+def _hint(response: httpx.Response) -> str:
+    """Say what to do about a response that is no success."""
+    if response.status_code in (401, 403):
+        return "check WHYREC_API_KEY"
+    if response.is_redirect:
+        return f"it redirects to {response.headers['Location'][:200]}: set WHYREC_ENGINE to that server"
+    if response.status_code == 404:
+        return f"nothing is at {response.request.url}: is WHYREC_ENGINE the address of a vLLM server?"
+    return "see the server's log"
+
+
 def _label_logprobs(body: Mapping[str, Any], ids: Sequence[int]) -> tuple[float, ...]:
     """Read the log-probs of the labels, keyed "token_id:17" in `top_logprobs`."""
     try:
         top = body["choices"][0]["logprobs"]["top_logprobs"][0]
-        return tuple(float(top[f"token_id:{i}"]) for i in ids)
+        return _numbers(top[f"token_id:{i}"] for i in ids)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise EngineError(
             "the server did not return the labels' log-probabilities",
@@ -277,11 +306,24 @@ def _prompt_logprobs(body: Mapping[str, Any], tokens: Sequence[int]) -> tuple[fl
     """Read the log-probs of the prompt's last tokens, keyed by id."""
     try:
         rows = body["choices"][0]["prompt_logprobs"][-len(tokens) :]
-        return tuple(float(row[str(i)]["logprob"]) for row, i in zip(rows, tokens, strict=True))
+        return _numbers(row[str(i)]["logprob"] for row, i in zip(rows, tokens, strict=True))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise EngineError(
             "the server did not return the prompt's log-probabilities", hint="is it a vLLM server?"
         ) from error
+
+
+def _numbers(values: Iterable[Any]) -> tuple[float, ...]:
+    """Read log-probs. Raise EngineError for NaN, ValueError or TypeError for what is no number."""
+    numbers = tuple(map(float, values))
+    if not all(number < math.inf for number in numbers):
+        error = EngineError(
+            f"the server's log-probabilities are not numbers: {', '.join(map(str, numbers[:4]))}",
+            hint="start it with --dtype float32, then with another model",
+        )
+        error.retryable = False
+        raise error
+    return numbers
 
 
 def _usage(body: Mapping[str, Any]) -> tuple[int, int, int]:

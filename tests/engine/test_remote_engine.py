@@ -20,7 +20,7 @@ from recsys.engine.base import GenerationRequest
 from recsys.engine.checkpoints.weights import prepare_model
 from recsys.engine.labels import label_ids
 from recsys.engine.vllm_remote import RemoteEngine
-from recsys.errors import EngineDead, EngineError
+from recsys.errors import ConfigError, EngineDead, EngineError
 from tests.contracts import EngineContract, check_closed
 from tests.engine.serving import plain_logprobs, rendered_prompts, vllm_server
 from tests.fakes import FakeTokenizer
@@ -39,15 +39,23 @@ Answer = Any  # a dict to send as JSON, a Response, or an exception to raise
 
 
 class Server:
-    """Answers `/v1/models` and completions as told, and keeps the requests."""
+    """Answers `/v1/models`, `/tokenize` and completions as told, and keeps the requests.
 
-    def __init__(self, answer: Answer = SCORED, models: Answer = MODELS) -> None:
-        self.answer, self.models = answer, models
-        self.requests: list[httpx.Request] = []
+    By default it reads a text as `FakeTokenizer` does.
+    """
+
+    def __init__(self, answer: Answer = SCORED, models: Answer = MODELS, read: Answer = None) -> None:
+        self.answer, self.models, self.read = answer, models, read
+        self.requests: list[httpx.Request] = []  # without those of `/tokenize`
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        answer = self.models if request.url.path == "/v1/models" else self.answer
+        if request.url.path == "/tokenize":
+            text = json.loads(request.content)["prompt"]
+            tokens = FakeTokenizer().encode(text, add_special_tokens=False)
+            answer = {"tokens": tokens} if self.read is None else self.read
+        else:
+            self.requests.append(request)
+            answer = self.models if request.url.path == "/v1/models" else self.answer
         if callable(answer):
             answer = answer(request)
         if isinstance(answer, Exception):
@@ -337,6 +345,137 @@ class TestTrouble:
     def test_closed_engine_is_dead(self) -> None:
         """The thread pool used to complain in its own words."""
         check_closed(Server().engine())
+
+
+def served(name: str, **fields: Any) -> dict[str, Any]:
+    return {"data": [{"id": name, "object": "model", "max_model_len": 4096, **fields}]}
+
+
+NOT_FOUND = httpx.Response(404, json={"detail": "Not Found"})
+OURS = "smollm2-135m-instruct"
+
+
+class TestServedModel:
+    @pytest.mark.parametrize(
+        "tokens", [[1, 2, 3], [], None, "0 1 2", [[0]], list(range(500))], ids=lambda value: repr(value)[:12]
+    )
+    def test_other_vocabulary_is_refused_whatever_the_name(self, tokens: Any) -> None:
+        """A server of another model used to rank by token ids that meant something else to it."""
+        for name in (OURS, "Qwen/Qwen2.5-0.5B-Instruct"):
+            with pytest.raises(EngineError, match="another vocabulary") as caught:
+                Server(models=served(name), read={"tokens": tokens}).engine()
+            assert name in caught.value.message
+            assert OURS in caught.value.message
+            assert "set WHYREC_MODEL to the served model" in caught.value.hint
+            assert not caught.value.retryable
+
+    def test_same_vocabulary_is_enough_whatever_the_name(self) -> None:
+        assert Server(models=served("prod-model")).engine().model == "prod-model"
+
+    @pytest.mark.parametrize("status", [404, 405, 501])
+    @pytest.mark.parametrize(
+        ("model", "entry"),
+        [
+            (OURS, {"name": OURS}),
+            (OURS, {"name": "HuggingFaceTB/SmolLM2-135M-Instruct"}),
+            (OURS, {"name": "prod-model", "root": "HuggingFaceTB/SmolLM2-135M-Instruct"}),
+            ("Qwen/Qwen3-0.6B", {"name": "qwen3-0.6b"}),
+            ("/models/Qwen3-0.6B/", {"name": "default", "root": "/srv/qwen3-0.6b"}),
+        ],
+    )
+    def test_without_tokenize_the_name_must_be_ours(
+        self, status: int, model: str, entry: dict[str, str]
+    ) -> None:
+        server = Server(models=served(**entry), read=httpx.Response(status))
+        assert server.engine(model=model).model == entry["name"]
+
+    @pytest.mark.parametrize(
+        "entry",
+        [
+            {"name": "Qwen/Qwen2.5-0.5B-Instruct"},
+            {"name": "prod-model"},
+            {"name": "smollm2.gguf"},
+            {"name": "smollm2:135m"},
+            {"name": "prod-model", "root": "Qwen/Qwen2.5-0.5B-Instruct"},
+            {"name": "gpt-4o", "root": None},
+        ],
+        ids=lambda entry: entry["name"],
+    )
+    def test_without_tokenize_another_name_is_refused(self, entry: dict[str, Any]) -> None:
+        with pytest.raises(EngineError, match="not WHYREC_MODEL") as caught:
+            Server(models=served(**entry), read=NOT_FOUND).engine()
+        assert entry["name"] in caught.value.message
+        assert OURS in caught.value.message
+        assert "set WHYREC_MODEL to the served model" in caught.value.hint
+        assert not caught.value.retryable
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 500, 503])
+    def test_tokenize_that_fails_is_no_consent(self, status: int) -> None:
+        with pytest.raises(EngineError, match=f"/tokenize: HTTP {status}"):
+            Server(models=served(OURS), read=httpx.Response(status)).engine()
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours", "used"),
+        [(512, 4096, 512), (8192, 4096, 4096), (None, 4096, 4096), ("many", 1000, 1000), (0, 1000, 1000)],
+    )
+    def test_context_is_the_shorter_of_both(self, theirs: Any, ours: int, used: int) -> None:
+        server = Server(models=served(OURS, max_model_len=theirs))
+        assert server.engine(max_model_len=ours).max_model_len == used
+
+    def test_context_that_no_prompt_fits_into_is_refused(self) -> None:
+        with pytest.raises(EngineError, match="100 tokens at most") as caught:
+            Server(models=served(OURS, max_model_len=100)).engine()
+        assert "--max-model-len" in caught.value.hint
+
+    @pytest.mark.parametrize("bad", ["NaN", "Infinity"])
+    def test_log_probabilities_that_are_no_numbers_are_an_error(self, bad: str) -> None:
+        answer = json.dumps(SCORED).replace("-1.5", bad)
+        with pytest.raises(EngineError, match="not numbers") as caught:
+            score(httpx.Response(200, text=answer))
+        assert not caught.value.retryable
+        rows = '{"choices": [{"prompt_logprobs": [{"3": {"logprob": ' + bad + "}}]}]}"
+        with pytest.raises(EngineError, match="not numbers"):
+            Server(httpx.Response(200, text=rows)).engine().continuation_logprobs([[1]], [[3]])
+
+    def test_redirect_names_the_other_address(self) -> None:
+        moved = httpx.Response(307, headers={"Location": "https://example.invalid/v1/models"})
+        with pytest.raises(EngineError, match="HTTP 307") as caught:
+            Server(models=moved).engine()
+        assert "https://example.invalid" in caught.value.hint
+
+    def test_address_where_nothing_is_names_the_whole_path(self) -> None:
+        with pytest.raises(EngineError) as caught:
+            Server(models=httpx.Response(404)).engine()
+        assert "http://engine.test/v1/models" in caught.value.hint
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        "value", ["localhost:8941", "ftp://x", "vlm", "", "http", "http://", "https:///", "127.0.0.1", "://x"]
+    )
+    def test_what_is_neither_vllm_nor_a_url_is_a_wrong_setting(self, value: str) -> None:
+        """Any word used to start an engine of 4 GiB in this process."""
+        with pytest.raises(ConfigError, match="WHYREC_ENGINE") as caught:
+            load_settings(engine=value)
+        assert "http://host:8000" in caught.value.message
+
+    @pytest.mark.parametrize(
+        ("value", "address"),
+        [
+            ("http://h:8000", "http://h:8000"),
+            ("http://h:8000/", "http://h:8000"),
+            ("http://h:8000/v1", "http://h:8000"),
+            ("https://h/v1/", "https://h"),
+            ("https://h/team/v1", "https://h/team"),
+            ("HTTP://h", "http://h"),
+            (" http://h/v1 ", "http://h"),
+            ("VLLM", "vllm"),
+        ],
+    )
+    def test_v1_at_the_end_is_dropped(self, value: str, address: str) -> None:
+        settings = load_settings(engine=value)
+        assert settings.engine == address
+        assert settings.is_remote == (address != "vllm")
 
 
 @pytest.fixture(scope="module")

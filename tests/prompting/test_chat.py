@@ -22,13 +22,15 @@ NO_SYSTEM = (
 )
 ALTERNATE = (
     EACH
-    + "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Roles must alternate') }}{% endif %}"
+    + "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    + "{{ raise_exception('Roles must alternate') }}{% endif %}"
     + END
 )
 CHATML = EACH + "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n" + END
 TEMPLATES = {
     "chatml (SmolLM2, Yi)": CHATML + GENERATE + "<|im_start|>assistant\n{% endif %}",
-    "qwen 2.5": "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are Qwen.<|im_end|>\n{% endif %}"
+    "qwen 2.5": "{% if messages[0]['role'] != 'system' %}"
+    "<|im_start|>system\nYou are Qwen.<|im_end|>\n{% endif %}"
     + CHATML
     + GENERATE
     + "<|im_start|>assistant\n{% endif %}",
@@ -52,14 +54,16 @@ TEMPLATES = {
     + END
     + GENERATE
     + "<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
-    "llama 2": "{% if messages[0]['role'] == 'system' %}{% set text = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' "
+    "llama 2": "{% if messages[0]['role'] == 'system' %}"
+    "{% set text = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' "
     "+ messages[1]['content'] %}{% else %}{% set text = messages[0]['content'] %}{% endif %}"
     "{{ bos_token }}[INST] {{ text | trim }} [/INST]",
     "mistral 0.1": "{{ bos_token }}" + ALTERNATE + EACH + "[INST] {{ m['content'] }} [/INST]" + END,
-    "mistral 0.3": "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] %}"
+    "mistral 0.3": "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{% set system = messages[0]['content'] %}"
     "{% set turns = messages[1:] %}{% else %}{% set turns = messages %}{% endif %}"
-    "{% for m in turns %}[INST] {% if loop.last and system is defined %}{{ system }}\n\n{% endif %}{{ m['content'] }}[/INST]"
-    + END,
+    "{% for m in turns %}[INST] {% if loop.last and system is defined %}{{ system }}\n\n{% endif %}"
+    "{{ m['content'] }}[/INST]" + END,
     "gemma 2": "{{ bos_token }}"
     + NO_SYSTEM
     + EACH
@@ -67,12 +71,11 @@ TEMPLATES = {
     + END
     + GENERATE
     + "<start_of_turn>model\n{% endif %}",
-    "gemma 3": "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}"
+    "gemma 3": "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{% set first = messages[0]['content'] + '\n\n' %}"
     "{% set turns = messages[1:] %}{% else %}{% set first = '' %}{% set turns = messages %}{% endif %}"
-    "{% for m in turns %}<start_of_turn>user\n{{ first if loop.first }}{{ m['content'] | trim }}<end_of_turn>\n"
-    + END
-    + GENERATE
-    + "<start_of_turn>model\n{% endif %}",
+    "{% for m in turns %}<start_of_turn>user\n{{ first if loop.first }}"
+    "{{ m['content'] | trim }}<end_of_turn>\n" + END + GENERATE + "<start_of_turn>model\n{% endif %}",
     "phi 3": EACH
     + "<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n"
     + END
@@ -110,7 +113,8 @@ WITH_BOS = (
 def tokenizer_with(template: str | None) -> Any:
     plain = Tokenizer(models.WordLevel({"<s>": 0, "<unk>": 1}, unk_token="<unk>"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    loaded = PreTrainedTokenizerFast(tokenizer_object=plain, bos_token="<s>", unk_token="<unk>")
+    load: Any = PreTrainedTokenizerFast  # its constructor has no types
+    loaded = load(tokenizer_object=plain, bos_token="<s>", unk_token="<unk>")
     loaded.chat_template = template
     return loaded
 

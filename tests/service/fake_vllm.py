@@ -1,4 +1,4 @@
-"""A fake `vllm serve` process: `python fake_vllm.py PORT FOLDER`.
+"""A fake `vllm serve` process without /tokenize: `python fake_vllm.py PORT FOLDER`.
 
 Log-probabilities depend on the prompt and the label only. While the folder has a file `hold-labels` or
 `hold-text`, requests of that kind get no answer, and the file `held` is written.
@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+MODEL = "smollm2-135m-instruct"
 USAGE = {"prompt_tokens": 100, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 50}}
 
 
@@ -29,10 +30,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._answer({"data": [{"id": "fake", "max_model_len": 4096}]})
+        self._answer({"data": [{"id": "fake", "root": MODEL, "max_model_len": 4096}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize":
+            self._answer({"detail": "Not Found"}, 404)
+            return
         labels = body.get("logprob_token_ids")
         hold = Path(sys.argv[2], "hold-text" if labels is None else "hold-labels")
         while hold.exists():
@@ -46,9 +50,9 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Log nothing."""
 
-    def _answer(self, content: dict[str, Any]) -> None:
+    def _answer(self, content: dict[str, Any], status: int = 200) -> None:
         sent = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(sent)))
         self.end_headers()

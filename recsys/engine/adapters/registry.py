@@ -124,7 +124,7 @@ def resolve_adapter(domain: Domain, settings: Settings) -> Adapter | None:
     Raises:
         ModelError: The adapter does not exist or is unreadable.
     """
-    if settings.engine.startswith(("http://", "https://")):
+    if settings.is_remote:
         return None
     if settings.adapter:
         return named_adapter(settings, domain)

@@ -64,7 +64,7 @@ def load_adapter(body: LoadRequest, recommender: RecommenderDep, principal: Admi
     The old one answers until the new one has started.
     """
     settings = recommender.settings
-    if settings.engine.startswith(("http://", "https://")):
+    if settings.is_remote:
         raise ModelError(
             "the adapters are loaded by the engine's server", hint="name one there by WHYREC_MODEL"
         )

@@ -84,7 +84,7 @@ def provenance(recommender: Recommender, template: str | None = None) -> Provena
         version, digest = prompt.meta.version, prompt.hash
     except PromptError:
         version, digest = 0, "unreadable"
-    remote = settings.engine.startswith(("http://", "https://"))
+    remote = settings.is_remote
     return Provenance(
         domain=recommender.domain.name,
         model=settings.model,
