@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from recsys.cli.options import DomainOption, JsonOption
 from recsys.cli.output import ProgressBars, console, plain_table, print_json
 
 if TYPE_CHECKING:
-    from recsys.data.batch import ImportOutcome
+    from recsys.data.batch import ImportOutcome, ImportReport
 
 
 def import_data(domain: DomainOption = "movies", as_json: JsonOption = False) -> None:
@@ -51,6 +53,22 @@ def _print_outcome(title: str, outcome: ImportOutcome) -> None:
         console.print(
             f"  {report.tied_timestamps:,} events share a timestamp: file order breaks the tie", style="dim"
         )
+    _print_events(report)
+
+
+def _print_events(report: ImportReport) -> None:
+    for table, count in report.skipped.items():
+        sample = ", ".join(map(repr, report.skipped_ids[table]))
+        console.print(f"  {count:,} events of unknown {table} skipped, such as {escape(sample)}")
+    if report.time_span:
+        console.print(f"  events from {report.time_span[0]} to {report.time_span[1]}", style="dim")
+    for of, counts in report.events_per.items():
+        console.print(f"  events per {of}: median {counts['median']:g}, max {counts['max']:,}", style="dim")
+    if report.feedback["liked"] or report.feedback["disliked"]:
+        kinds = ", ".join(f"{report.feedback[kind]:,} {kind}" for kind in ("liked", "disliked", "neither"))
+        console.print(f"  {kinds}", style="dim")
+    for warning in report.warnings:
+        console.print(f"  warning: {escape(warning)}", style="yellow")
 
 
 def domains(as_json: JsonOption = False) -> None:

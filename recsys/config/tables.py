@@ -5,25 +5,79 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import codecs
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recsys.types import StrictModel
+
+TimeUnit = Literal[
+    "s",
+    "ms",
+    "us",
+    "ns",
+    "days",
+    "excel",
+    "yyyy",
+    "yyyymm",
+    "yyyymmdd",
+    "yyyymmddhhmm",
+    "yyyymmddhhmmss",
+]
+TableFormat = Literal["recbole", "csv", "tsv", "parquet", "jsonl"]
+FORMATS: Mapping[str, TableFormat] = {
+    ".inter": "recbole",
+    ".item": "recbole",
+    ".user": "recbole",
+    ".csv": "csv",
+    ".dat": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 
 
 class Column(StrictModel):
     """A source column. In TOML either a name or a table."""
 
     column: str
-    separator: str | None = Field(None, description="split into several values")
+    separator: str | None = Field(None, min_length=1, description="split into several values")
     invalid: Literal["error", "missing"] = Field("error", description="what an unreadable value means")
     article: Literal["keep", "front"] = Field("keep", description="'Matrix, The' -> 'The Matrix'")
+    missing: tuple[str, ...] = Field((), description='texts that stand for no value: ["-1", "N/A"]')
+    unit: str | None = Field(
+        None,
+        description="of a time: 's', 'ms', 'us', 'ns', 'days' since 1970, 'excel' days, 'yyyymmdd' ..., "
+        "or a pattern such as '%d/%m/%Y %H:%M'; by default seconds or ISO 8601",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)  # the position of a column
         return {"column": value} if isinstance(value, str) else value
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str | None) -> str | None:
+        if unit is None or unit in get_args(TimeUnit):
+            return unit
+        moment = dt.datetime(2024, 3, 31, tzinfo=dt.UTC)
+        try:
+            readable = "%" in unit and dt.datetime.strptime(moment.strftime(unit), unit).year > 1900
+        except ValueError:
+            readable = False
+        if not readable:
+            units = ", ".join(get_args(TimeUnit))
+            raise ValueError(f"expected one of {units}, or a pattern with a year such as '%d/%m/%Y %H:%M'")
+        return unit
 
 
 class Source(StrictModel):
@@ -42,14 +96,100 @@ class Source(StrictModel):
         return self
 
 
-TableFormat = Literal["recbole", "csv", "tsv", "parquet", "jsonl"]
+class FileTable(StrictModel):
+    """A file and how it is written. An option that its format or a column does not use is refused."""
 
-
-class ItemTable(StrictModel):
-    """Columns of the items."""
+    column_options: ClassVar[Mapping[str, frozenset[str]]] = {}
 
     file: str
     format: TableFormat | None = Field(None, description="by default from the file extension")
+    separator: str | None = Field(
+        None, min_length=1, description="between columns, as ';' or '::'; by default found out (csv, tsv)"
+    )
+    header: bool = Field(True, description="false: line 1 is data; columns are named '1', '2' ... (csv, tsv)")
+    decimal: Literal[",", "."] | None = Field(
+        None, description="decimal mark; by default '.', and also ',' in files separated by ';'"
+    )
+    encoding: str | None = Field(
+        None, description="of a text file without a byte order mark; by default UTF-8"
+    )
+
+    @property
+    def file_format(self) -> TableFormat | None:
+        """The format that is set, or that the suffix of the file tells."""
+        return self.format or FORMATS.get(PurePath(self.file).suffix.lower())
+
+    @field_validator("separator")
+    @classmethod
+    def _separates(cls, separator: str | None) -> str | None:
+        if separator and set(separator) & set('"\r\n\0'):
+            raise ValueError("a separator holds no quote and no line end")
+        return separator
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        if encoding is not None:
+            try:
+                b"".decode(codecs.lookup(encoding).name)
+            except LookupError:
+                raise ValueError(f"no encoding '{encoding}'; such as 'cp1252', 'utf-16-le'") from None
+        return encoding
+
+    @model_validator(mode="after")
+    def _file_options_are_used(self) -> FileTable:
+        unused: tuple[str, ...] = () if self.file_format in (None, "csv", "tsv") else ("separator", "header")
+        if self.file_format == "parquet":
+            unused += ("decimal", "encoding")
+        fields = FileTable.model_fields
+        unused = tuple(name for name in unused if getattr(self, name) != fields[name].default)
+        if unused:
+            problem = f"{' and '.join(unused)} would do nothing in a {self.file_format} file"
+            raise ValueError(f"{problem}: leave it out, or set format = 'csv' if it is one")
+        return self
+
+    @model_validator(mode="after")
+    def _column_options_are_used(self) -> FileTable:
+        for name, column in self.columns():
+            used = self.column_options.get(name.partition(".")[0], frozenset())
+            for option, field in Column.model_fields.items():
+                if option != "column" and option not in used and getattr(column, option) != field.default:
+                    raise ValueError(f"{name}.{option} would do nothing: {_instead(option, name)}")
+        return self
+
+    def columns(self) -> Iterator[tuple[str, Column]]:
+        """Yield every column with its name in domain.toml, such as "attributes.genre"."""
+        for name, value in self:
+            if isinstance(value, Column):
+                yield name, value
+            elif isinstance(value, Mapping):
+                yield from ((f"{name}.{key}", column) for key, column in value.items())
+
+
+def _instead(option: str, name: str) -> str:
+    if option == "invalid" and name in ("user", "item"):
+        return 'set unknown = "skip" under [interactions] to skip events of unknown items or users'
+    if option == "invalid" and name in ("id", "title"):
+        return "every row needs a value here; leave the option out"
+    return "leave it out"
+
+
+_LIST = frozenset({"separator"})
+_VALUE = frozenset({"invalid", "missing"})
+
+
+class ItemTable(FileTable):
+    """Columns of the items."""
+
+    column_options: ClassVar[Mapping[str, frozenset[str]]] = {
+        "title": frozenset({"article"}),
+        "year": _VALUE,
+        "attributes": _LIST,
+        "latitude": _VALUE,
+        "longitude": _VALUE,
+        "hours": _VALUE,
+    }
+
     id: Column
     title: Column
     year: Column | None = None
@@ -66,25 +206,32 @@ class ItemTable(StrictModel):
         return self
 
 
-class UserTable(StrictModel):
+class UserTable(FileTable):
     """Columns of the users."""
 
-    file: str
-    format: TableFormat | None = Field(None, description="by default from the file extension")
+    column_options: ClassVar[Mapping[str, frozenset[str]]] = {"home": _VALUE, "profile": _LIST}
+
     id: Column
     home: Column | None = Field(None, description="postal code or 'city, state'")
     profile: dict[str, Column] = Field(default_factory=dict)
 
 
-class InteractionTable(StrictModel):
+class InteractionTable(FileTable):
     """Columns of the interactions."""
 
-    file: str
-    format: TableFormat | None = Field(None, description="by default from the file extension")
+    column_options: ClassVar[Mapping[str, frozenset[str]]] = {
+        "rating": _VALUE,
+        "timestamp": _VALUE | {"unit"},
+        "context": _LIST,
+    }
+
     user: Column
     item: Column
     rating: Column | None = None
-    timestamp: Column | None = Field(None, description="seconds since 1970, or ISO 8601")
+    timestamp: Column | None = Field(None, description="seconds since 1970, ISO 8601, or in its `unit`")
+    unknown: Literal["error", "skip"] = Field(
+        "error", description="what an event of an item (or user) that is not in the tables means"
+    )
     context: dict[str, Column] = Field(
         default_factory=dict, description='facts of the context; "place" is where the person was'
     )

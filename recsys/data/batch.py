@@ -25,6 +25,12 @@ class ImportReport:
     years_from_titles: int = 0  # items whose year was read from "Title (1995)"
     replaced: int = 0  # events that came again with another rating or context; the last one holds
     tied_timestamps: int = 0  # events with user and time of another; they keep the order of the file
+    skipped: Counter[str] = field(default_factory=Counter)  # events of unknown "items" and "users"
+    skipped_ids: dict[str, list[str]] = field(default_factory=dict)  # some of those ids
+    time_span: tuple[str, str] | None = None  # of the events, in ISO 8601
+    events_per: dict[str, dict[str, float]] = field(default_factory=dict)  # "user", "item": median and max
+    feedback: Counter[str] = field(default_factory=Counter)  # events that count as liked, disliked, neither
+    warnings: list[str] = field(default_factory=list)  # what looks wrong, and what to do
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from recsys.config import Domain
-from recsys.config.tables import InteractionTable, ItemTable, UserTable
+from recsys.config.tables import FileTable
 from recsys.data.batch import ImportBatch, ImportOutcome, ImportReport, Progress, ResolvePlace
 from recsys.data.importers.readers import Table, data_file, read_table
+from recsys.data.importers.summary import summarize
 from recsys.data.importers.validate import columns_of, read_interactions, read_items, read_users
 from recsys.types import Interaction, User
 
@@ -55,8 +56,8 @@ def read_domain(
     report = ImportReport()
     progress = progress or _no_progress
 
-    def start(name: str, mapping: ItemTable | UserTable | InteractionTable) -> Table:
-        table = read_table(data_file(domain, mapping.file), mapping.format, columns_of(mapping))
+    def start(name: str, mapping: FileTable) -> Table:
+        table = read_table(data_file(domain, mapping.file), mapping.format, columns_of(mapping), mapping)
         report.rows[name] = len(table)
         progress(f"reading {name}", 0, len(table))
         return table
@@ -84,13 +85,15 @@ def read_domain(
         finish("interactions")
     if domain.users is None:
         users = tuple(User(id=user_id) for user_id in dict.fromkeys(event.user_id for event in interactions))
-    return ImportBatch(items, users, interactions, report)
+    batch = ImportBatch(items, users, interactions, report)
+    summarize(batch, domain)
+    return batch
 
 
 def _default_resolver(domain: Domain) -> ResolvePlace:
     from recsys.context.gazetteer import find_place  # here, because it is only needed for homes
 
-    return partial(find_place, locality=domain.locality)
+    return partial(find_place, locality=domain.locality, country=domain.country)
 
 
 def _no_progress(stage: str, done: int, total: int) -> None:

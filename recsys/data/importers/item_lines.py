@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recsys.context.geo import parse_hours
-from recsys.data.importers.readers import NOT_TEXT, read_text
-from recsys.data.importers.values import collapse, quote
+from recsys.data.importers.readers import read_text
+from recsys.data.importers.values import NOT_TEXT, collapse, identifier, quote
 from recsys.errors import DataError
 from recsys.types import Item
 
@@ -47,7 +47,7 @@ def parse_item_line(source: str, number: int, line: str) -> Item:
     _check_values(item, whole_line)
     attributes = {name: _distinct(values) for name, values in item.attributes.items()}
     clean = {
-        "id": item.id.strip(),
+        "id": identifier(item.id),
         "title": collapse(item.title),
         "description": collapse(item.description),
         "attributes": {name: values for name, values in attributes.items() if values},

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar
 
-from recsys.config.tables import Column, InteractionTable, ItemTable, UserTable
+from recsys.config.tables import Column, FileTable, InteractionTable, ItemTable, UserTable
 from recsys.data.batch import ImportReport, Progress, ResolvePlace
-from recsys.data.importers import values
+from recsys.data.importers import times, values
 from recsys.data.importers.readers import Table
+from recsys.data.importers.times import InvalidTime
 from recsys.data.importers.values import InvalidValue, collapse, quote
 from recsys.errors import DataError
 from recsys.types import Interaction, Item, Site, User
 
 PROGRESS_EVERY = 10_000  # rows
+SAMPLE = 5  # ids of skipped events that a report names
+COUNTING_STEP = 10.0  # times the next smaller number: more is not counted up to
 
 T = TypeVar("T")
 Record = TypeVar("Record", Item, User)
 
 
-def columns_of(mapping: ItemTable | UserTable | InteractionTable) -> list[str]:
+def columns_of(mapping: FileTable) -> list[str]:
     """Return every source column that the mapping of a table names."""
-    names: list[str] = []
-    for _, value in mapping:
-        if isinstance(value, Column):
-            names.append(value.column)
-        elif isinstance(value, Mapping):
-            names += [column.column for column in value.values()]
-    return names
+    return [column.column for _, column in mapping.columns()]
 
 
 def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[Item, ...]:
     """Return one item per row, without repeated rows. Raises DataError for the first wrong row."""
     if not len(table):
         raise DataError(table.file, None, None, "there are no rows: a catalog needs at least one item")
-    ids = _required(table, mapping.id)
+    ids = _ids(table, mapping.id)
     titles = [collapse(title) for title in _required(table, mapping.title)]
     years = _optional(table, mapping.year, values.year)
     descriptions = table.texts(mapping.description.column) if mapping.description else [""] * len(table)
@@ -66,7 +64,7 @@ def read_users(
     table: Table, mapping: UserTable, resolve_place: ResolvePlace, report: ImportReport
 ) -> tuple[User, ...]:
     """Return one user per row, without repeated rows. Raises DataError for the first wrong row."""
-    ids = _required(table, mapping.id)
+    ids = _ids(table, mapping.id)
     profiles = _facts(table, mapping.profile)
     homes = _optional(table, mapping.home, values.place_reader(resolve_place))
     _count_missing(report, "home", mapping.home, homes)
@@ -93,20 +91,17 @@ def read_interactions(
         table: The rows.
         mapping: Which columns to read.
         known_items: Ids that rows may name.
-        known_users: Ids that rows may name; None without a table of users.
+        known_users: Ids that rows may name; None without a table of users. Rows that name others are
+            errors, or skipped and counted, as `mapping.unknown` says.
         report: Where odd rows are counted.
         progress: Called every 10,000 rows.
 
     Raises:
         DataError: For the first wrong row.
     """
-    user_ids = _required(table, mapping.user)
-    item_ids = _required(table, mapping.item)
-    _check_known(table, mapping.item, item_ids, known_items, "items")
-    if known_users is not None:
-        _check_known(table, mapping.user, user_ids, known_users, "users")
+    table, user_ids, item_ids = _of_known(table, mapping, known_items, known_users, report)
     ratings = _optional(table, mapping.rating, values.number)
-    timestamps = _optional(table, mapping.timestamp, values.timestamp)
+    timestamps = _timestamps(table, mapping.timestamp)
     _count_missing(report, "rating", mapping.rating, ratings)
     _count_missing(report, "timestamp", mapping.timestamp, timestamps)
     contexts = _facts(table, mapping.context)
@@ -144,6 +139,10 @@ def _sites(table: Table, mapping: ItemTable, report: ImportReport) -> list[Site 
     ]
 
 
+def _ids(table: Table, column: Column) -> list[str]:
+    return values.whole_ids([values.identifier(text) for text in _required(table, column)])
+
+
 def _required(table: Table, column: Column) -> list[str]:
     texts = table.texts(column.column)
     if "" in texts:
@@ -151,23 +150,86 @@ def _required(table: Table, column: Column) -> list[str]:
     return texts
 
 
+def _timestamps(table: Table, column: Column | None) -> list[float | None]:
+    """Read times. Without a unit, numbers that are rather dates are errors."""
+    seconds = _optional(table, column, times.time_reader(column.unit if column else None))
+    if column is None or column.unit is not None:
+        return seconds
+    texts = [_point(table, text) for text in table.texts(column.column)]
+    for index in _dates_as_numbers(texts, seconds):
+        try:
+            times.require_no_date(texts[index])
+        except InvalidTime as error:
+            hint = error.setting() + ', or unit = "s" if it is seconds'
+            raise table.error(index, column.column, str(error), hint=hint) from error
+    return seconds
+
+
+def _dates_as_numbers(texts: Sequence[str], seconds: Sequence[float | None]) -> list[int]:
+    """Return where a number of seconds looks like a date, and is not one that the column counts up to.
+
+    A column that counts seconds from 0 has 2,009 and 45,352 too, but then it has most numbers below as well.
+    """
+    numbers = [
+        (second, index)
+        for index, second in enumerate(seconds)
+        if second is not None and 0 <= second < times.LAST_DATE_NUMBER and values.finite(texts[index])
+    ]
+    largest, dates = 0.0, []
+    for second, index in sorted(numbers):
+        if times.likely_units(texts[index]) and second > COUNTING_STEP * largest:
+            dates.append(index)
+        else:
+            largest = second
+    return sorted(dates)
+
+
 def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> list[T | None]:
     """Read a column by `read`; None for empty cells, and for invalid ones where the column allows them."""
     if column is None:
         return [None] * len(table)
-
-    def cell(index: int, text: str) -> T | None:
-        if not text:
-            return None
+    cells: list[T | None] = []
+    texts = table.texts(column.column)
+    for index, text in enumerate(texts):
         try:
-            return read(text)
+            cells.append(read(_point(table, text)) if text and text not in column.missing else None)
         except InvalidValue as error:
-            if column.invalid == "missing":
-                return None
-            hint = error.hint or 'or set invalid = "missing" for this column in domain.toml'
-            raise table.error(index, column.column, str(error), hint=hint) from error
+            if column.invalid == "error":
+                hint = _hint_for_invalid(error, table, text, _is_mostly_valid(table, texts, read))
+                raise table.error(index, column.column, str(error), hint=hint) from error
+            cells.append(None)
+    return cells
 
-    return [cell(index, text) for index, text in enumerate(table.texts(column.column))]
+
+def _point(table: Table, text: str) -> str:
+    return values.with_point(text, table.decimal) if "," in text else text
+
+
+def _is_mostly_valid(table: Table, texts: Sequence[str], read: Callable[[str], object]) -> bool:
+    invalid = 0
+    filled = [text for text in texts if text]
+    for text in filled:
+        try:
+            read(_point(table, text))
+        except InvalidValue:
+            invalid += 1
+    return 2 * invalid <= len(filled)
+
+
+def _hint_for_invalid(error: InvalidValue, table: Table, text: str, mostly_valid: bool) -> str:
+    """Return what makes the value readable; that it counts as missing only where most others are valid."""
+    if error.hint:
+        return error.hint
+    if isinstance(error, InvalidTime) and error.units:
+        return error.setting()
+    if values.has_decimal_comma(text):
+        return 'set decimal = "," for this table in domain.toml'
+    hints = ['or set invalid = "missing" for this column in domain.toml'] if mostly_valid else []
+    if table.positional:
+        hints.insert(0, "remove header = false if line 1 names the columns")
+    if isinstance(error, InvalidTime):
+        hints.insert(0, f"write {times.ISO_EXAMPLE}, or set unit to a pattern such as '%d/%m/%Y %H:%M'")
+    return "; ".join(hints) or "most values of this column are none: map another column in domain.toml"
 
 
 def _count_missing(
@@ -193,13 +255,64 @@ def _facts(table: Table, columns: Mapping[str, Column]) -> Iterator[dict[str, st
         yield {name: ", ".join(parts) for name, parts in row.items()}
 
 
-def _check_known(
-    table: Table, column: Column, ids: Sequence[str], known: Collection[str], where: str
-) -> None:
-    for index, row_id in enumerate(ids):
-        if row_id not in known:
-            problem = f"expected an id from the table of {where}, found {quote(row_id)}"
-            raise table.error(index, column.column, problem)
+def _of_known(
+    table: Table,
+    mapping: InteractionTable,
+    known_items: Collection[str],
+    known_users: Collection[str] | None,
+    report: ImportReport,
+) -> tuple[Table, list[str], list[str]]:
+    """Return the rows of known items and users, with both ids of each."""
+    user_ids, item_ids = _ids(table, mapping.user), _ids(table, mapping.item)
+    unknown: set[int] = set()
+    checks = [(mapping.item, item_ids, known_items, "items")]
+    if known_users is not None:
+        checks.append((mapping.user, user_ids, known_users, "users"))
+    for column, ids, known, where in checks:
+        ids[:] = [_known_form(row_id, known) for row_id in ids]
+        indices = [index for index, row_id in enumerate(ids) if row_id not in known]
+        if indices and (mapping.unknown == "error" or len(indices) == len(ids)):
+            raise _unknown_error(table, column, ids, indices, known, where)
+        unknown.update(indices)
+        if indices:
+            report.skipped[where] = len(indices)
+            report.skipped_ids[where] = list(islice(dict.fromkeys(ids[i] for i in indices), SAMPLE))
+    if not unknown:
+        return table, user_ids, item_ids
+    kept = [index for index in range(len(table)) if index not in unknown]
+    return table.take(kept), [user_ids[index] for index in kept], [item_ids[index] for index in kept]
+
+
+def _known_form(row_id: str, known: Collection[str]) -> str:
+    """Return the id that is known: "7" for "7.0" and the other way round."""
+    if row_id in known:
+        return row_id
+    forms = (values.whole_id(row_id), f"{row_id}.0")
+    return next((form for form in forms if form in known), row_id)
+
+
+def _unknown_error(
+    table: Table,
+    column: Column,
+    ids: Sequence[str],
+    indices: Sequence[int],
+    known: Collection[str],
+    where: str,
+) -> DataError:
+    row_id = ids[indices[0]]
+    problem = f"expected an id from the table of {where}, found {quote(row_id)}"
+    problem += f" ({len(indices):,} of {len(ids):,} events name no known id)"
+    similar = [other for other in known if other.casefold().lstrip("0") == row_id.casefold().lstrip("0")]
+    if table.positional and indices == [0]:
+        hint = "remove header = false if line 1 names the columns"
+    elif similar:
+        hint = f"write ids the same in both files: the table of {where} has {quote(similar[0])}"
+    elif len(indices) == len(ids):
+        example = quote(min(known, default=""))
+        hint = f"map another column, or another id of {where}: there they are such as {example}"
+    else:
+        hint = f'add it to the table of {where}, or set unknown = "skip" under [interactions]'
+    return table.error(indices[0], column.column, problem, hint=hint)
 
 
 def _unique(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from recsys.context.geo import HOURS_EXAMPLE, parse_hours
@@ -14,8 +14,6 @@ from recsys.errors import ContextError
 from recsys.types import Place
 
 MAX_QUOTED = 60  # characters of a value in a message
-FIRST_SECOND = -62_135_596_800  # the start of the year 1
-LAST_SECOND = 253_402_300_799  # the end of the year 9999; today in milliseconds lies beyond it
 
 # Longest first where one begins another; no space follows an apostrophe.
 ARTICLES = (
@@ -27,6 +25,9 @@ ARTICLES = (
     *("Det", "Den"),
 )
 _TRAILING_ARTICLE = re.compile(rf"(?P<name>[^()]+), (?P<article>{'|'.join(ARTICLES)})(?=\)| \(|$)")
+NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates: no database stores them
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
+_WHOLE = re.compile(r"(-?\d+)\.0+", re.ASCII)
 _YEAR = re.compile(r"([12]\d{3})(?:\.0+)?", re.ASCII)
 _TITLE_WITH_YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>[12]\d{3})\)", re.ASCII | re.DOTALL)
 
@@ -50,6 +51,46 @@ def collapse(text: str) -> str:
     return " ".join(text.split())
 
 
+def identifier(text: str) -> str:
+    """Return an id without white space or byte order mark around it, its accents composed (NFC)."""
+    return unicodedata.normalize("NFC", text.strip().strip("\ufeff").strip())
+
+
+def whole_ids(ids: Sequence[str]) -> list[str]:
+    """Return ids without ".0" where all are whole numbers: "7.0" is 7 in a column that had gaps."""
+    if any(not (_WHOLE.fullmatch(text) or text.isdecimal()) for text in ids):
+        return list(ids)
+    return [whole_id(text) for text in ids]
+
+
+def whole_id(text: str) -> str:
+    """Return "7" for "7.0", and other ids as they are."""
+    match = _WHOLE.fullmatch(text)
+    return match[1] if match else text
+
+
+def has_decimal_comma(text: str) -> bool:
+    """Tell whether a text is a number with a comma, such as "4,5"."""
+    return _DECIMAL_COMMA.fullmatch(text) is not None
+
+
+def with_point(text: str, decimal: str | None) -> str:
+    """Return a number with a point: "4.5" for "4,5" unless `decimal` is ".".
+
+    With None the comma is taken for a decimal mark except in "1,234", which may be a thousand.
+
+    Raises:
+        InvalidValue: It may be a thousand.
+    """
+    if decimal == "." or not has_decimal_comma(text):
+        return text
+    whole, _, digits = text.partition(",")
+    if decimal is None and len(digits) == 3 and whole.lstrip("+-") not in ("", "0"):
+        hint = 'if the comma is the decimal mark, set decimal = "," for this table in domain.toml'
+        raise InvalidValue("a number without separators of thousands", text, hint=hint)
+    return f"{whole}.{digits}"
+
+
 def year(text: str) -> int:
     """Read a year from 1000 to 2999; some tools write "1995.0" in a column with gaps."""
     match = _YEAR.fullmatch(text)
@@ -60,17 +101,28 @@ def year(text: str) -> int:
 
 def number(text: str) -> float:
     """Read a finite number."""
-    value = _finite(text)
+    value = finite(text)
     if value is None:
         raise InvalidValue("a finite number", text)
     return value
+
+
+def finite(text: str) -> float | None:
+    """Return a finite number, or None if the text is none."""
+    if "_" in text:  # 1_000 is Python, not data
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def degrees(limit: int) -> Callable[[str], float]:
     """Return a reader of degrees from -limit to limit."""
 
     def read(text: str) -> float:
-        value = _finite(text)
+        value = finite(text)
         if value is None or abs(value) > limit:
             raise InvalidValue(f"degrees from -{limit} to {limit}", text)
         return value
@@ -85,20 +137,6 @@ def hours(text: str) -> str:
     except ValueError:
         raise InvalidValue("opening hours", text, hint=f"write {HOURS_EXAMPLE}") from None
     return text
-
-
-def timestamp(text: str) -> float:
-    """Read seconds since 1970 (UTC), or ISO 8601 where naive times are UTC."""
-    seconds = _finite(text)
-    if seconds is None:
-        try:
-            moment = dt.datetime.fromisoformat(text)
-        except ValueError:
-            raise InvalidValue("seconds since 1970 or an ISO 8601 time", text) from None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
-    if not FIRST_SECOND <= seconds <= LAST_SECOND:
-        raise InvalidValue("seconds since 1970", text, hint="milliseconds? divide them by 1000")
-    return seconds
 
 
 def place_reader(resolve: ResolvePlace) -> Callable[[str], Place]:
@@ -134,13 +172,3 @@ def year_from_title(title: str) -> tuple[str, int | None]:
     """Split "Toy Story (1995)" into ("Toy Story", 1995); without a year, (title, None)."""
     match = _TITLE_WITH_YEAR.fullmatch(title)
     return (match["title"], int(match["year"])) if match else (title, None)
-
-
-def _finite(text: str) -> float | None:
-    if "_" in text:  # 1_000 is Python, not data
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

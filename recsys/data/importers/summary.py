@@ -1,0 +1,123 @@
+"""What an import tells of its events, and warnings where that looks wrong."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from recsys.config import Domain
+from recsys.config.tables import Column
+from recsys.data.batch import ImportBatch, ImportReport
+from recsys.data.importers.values import quote
+from recsys.types import Interaction
+
+FIRST_LIKELY = dt.datetime(1990, 1, 1, tzinfo=dt.UTC).timestamp()
+MIN_LIKED = 5  # events that are all liked, before that looks wrong
+DAY = 86_400
+_LIST = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
+_SEVERAL = ("|", ";")
+
+
+def summarize(batch: ImportBatch, domain: Domain) -> None:
+    """Put the figures of a batch and what looks wrong in it into its report."""
+    report, events = batch.report, batch.interactions
+    stamps = [event.timestamp for event in events if event.timestamp is not None]
+    if stamps:
+        report.time_span = (_iso(min(stamps)), _iso(max(stamps)))
+    if events:
+        report.events_per = {
+            "user": _median_and_max(Counter(event.user_id for event in events)),
+            "item": _median_and_max(Counter(event.item_id for event in events)),
+        }
+        names = {True: "liked", False: "disliked", None: "neither"}
+        report.feedback.update(names[domain.feedback.liked(event.rating)] for event in events)
+    report.warnings += [
+        *_missing_warnings(report, len(events)),
+        *_time_warnings(stamps, domain),
+        *_rating_warnings(events, report, domain),
+        *_attribute_warnings(batch, domain),
+    ]
+
+
+def _missing_warnings(report: ImportReport, events: int) -> Iterator[str]:
+    for field in ("rating", "timestamp"):
+        if events and report.missing[field] == events:
+            yield f"no event has a {field}: map another column, or leave {field} out"
+
+
+def _time_warnings(stamps: Sequence[float], domain: Domain) -> Iterator[str]:
+    column = domain.interactions.timestamp if domain.interactions else None
+    if not stamps or column is None:
+        return
+    early = sum(stamp < FIRST_LIKELY for stamp in stamps)
+    late = sum(stamp > time.time() + 2 * DAY for stamp in stamps)
+    if early and column.unit is None:
+        yield (
+            f"{early:,} of {len(stamps):,} events are before 1990, the first {_iso(min(stamps))}: "
+            "are they in another unit? set unit for the timestamp column"
+        )
+    if late:
+        yield f"{late:,} of {len(stamps):,} events are in the future, the last {_iso(max(stamps))}"
+
+
+def _rating_warnings(events: Sequence[Interaction], report: ImportReport, domain: Domain) -> Iterator[str]:
+    ratings = Counter(event.rating for event in events if event.rating is not None)
+    scale = domain.feedback
+    negative = sum(count for rating, count in ratings.items() if rating < 0)
+    rated = ratings.total()
+    if ratings[-1.0] and ratings[-1.0] == negative and max(ratings) > 1:
+        yield (
+            f'{negative:,} ratings are -1, which often stands for "not rated": '
+            'set missing = ["-1"] for the rating column, or they count as ratings'
+        )
+    if rated < 2 or (scale.liked_at_least is None and scale.disliked_at_most is None):
+        return
+    bounds = (
+        f"[feedback] has liked_at_least = {scale.liked_at_least}, disliked_at_most = {scale.disliked_at_most}"
+    )
+    span = f"ratings are from {min(ratings):g} to {max(ratings):g}"
+    neither = sum(count for rating, count in ratings.items() if scale.liked(rating) is None)
+    for name, count in (
+        ("liked", report.feedback["liked"]),
+        ("disliked", report.feedback["disliked"]),
+        ("neither liked nor disliked", neither),
+    ):
+        if count == rated and (name != "liked" or (rated >= MIN_LIKED and len(ratings) > 1)):
+            yield f"every rated event counts as {name}: {span}; {bounds}"
+
+
+def _attribute_warnings(batch: ImportBatch, domain: Domain) -> Iterator[str]:
+    for name, column in domain.items.attributes.items():
+        values = [value for item in batch.items for value in item.attributes.get(name, ())]
+        yield from _value_warnings(name, column, values)
+
+
+def _value_warnings(name: str, column: Column, values: Sequence[str]) -> Iterator[str]:
+    lists = [value for value in values if _LIST.fullmatch(value) or value.startswith(("['", '["'))]
+    if lists:
+        yield (
+            f"{len(lists):,} values of {name} are lists written as text, such as {quote(lists[0])}: "
+            'write them as A|B and set separator = "|", or as lists in a JSONL or Parquet file'
+        )
+        return
+    for separator in _SEVERAL:
+        several = [value for value in values if separator in value]
+        if column.separator != separator and 2 * len(several) > len(values):
+            yield (
+                f"{len(several):,} of {len(values):,} values of {name} hold '{separator}', such as "
+                f'{quote(several[0])}: set separator = "{separator}" for this column if they are several'
+            )
+
+
+def _median_and_max(counts: Counter[str]) -> dict[str, float]:
+    return {"median": statistics.median(counts.values()), "max": max(counts.values())}
+
+
+def _iso(seconds: float) -> str:
+    return (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)).isoformat(
+        timespec="seconds"
+    )
