@@ -1,1 +1,4 @@
-"""Runnable measurements: each writes JSON to `benchmarks/results`, `report` renders it."""
+"""Runnable measurements, written to `benchmarks/results` as JSON.
+
+`report` renders the results.
+"""

@@ -72,7 +72,10 @@ class Callers:
         self._number = itertools.count()
 
     async def load(self, callers: int, seconds: float, *, reasons: bool) -> tuple[Tally, float]:
-        """Send requests for so many seconds, one per caller or more; returns outcomes and seconds."""
+        """Send requests for so many seconds, one per caller or more.
+
+        Returns outcomes and seconds.
+        """
         tally = Tally()
         begun = time.perf_counter()
 

@@ -1,4 +1,4 @@
-"""A client of the HTTP service: `Client("http://localhost:8000").recommend("196", k=5)`."""
+"""Client of the HTTP service: `Client(url).recommend("196", k=5)`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.types import Candidate, Item, Recommendations, User, Why
 
 
 class APIError(RecsysError):
-    """The service answered with an error: `status` is that of HTTP, `retryable` says whether to wait."""
+    """Error response of the service: its HTTP `status`, and if it is `retryable`."""
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
         super().__init__(str(problem["detail"]), hint=str(problem.get("hint", "")))
@@ -22,7 +22,10 @@ class APIError(RecsysError):
 
 
 class Client:
-    """Calls the service at `url`, about its first domain unless one is named. Raises APIError."""
+    """Client of the service at `url`; by default for its first domain.
+
+    Its methods raise APIError.
+    """
 
     def __init__(
         self, url: str, *, key: str = "", domain: str | None = None, http: httpx.Client | None = None
@@ -78,7 +81,10 @@ class Client:
         return self._call("PUT", f"/v1/users/{quote(user.id)}", user.model_dump(mode="json"))
 
     def delete_user(self, user_id: str) -> Any:
-        """Delete a user; return what was deleted and which adapters may have learned from it."""
+        """Delete a user and return what was deleted.
+
+        The answer also names the adapters that may have learned from the user.
+        """
         return self._call("DELETE", f"/v1/users/{quote(user_id)}")
 
     def _call(self, method: str, path: str, body: Any = None, key: str = "") -> Any:

@@ -1,4 +1,4 @@
-"""The data types of the system: frozen, serialisable, and importing nothing of ours.
+"""Data types of the system: frozen, serialisable, importing nothing of ours.
 
 The Python API, `--json` output and every service return these objects, so a field
 added here is a field of every surface.
@@ -149,7 +149,7 @@ class AtLeast(StrictModel):
 
 
 class Filter(StrictModel):
-    """Which items may be recommended. Names and values of attributes are compared without case."""
+    """Which items may be recommended; attributes are compared without case."""
 
     where: Mapping[str, tuple[str, ...]] = Field(
         default_factory=dict, description="the item has one of the values, for every attribute named"

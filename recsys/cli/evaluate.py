@@ -246,7 +246,7 @@ def _show_systems(result: Mapping[str, Any], order: list[str]) -> None:
 
 
 def _calibration(name: str, calibration: Mapping[str, Any]) -> str:
-    """The calibration error, and what it is after each recalibration."""
+    """Format the calibration error, and what it is after each recalibration."""
     from recsys.evaluation.results.report import figure
 
     def error(curve: Mapping[str, Any]) -> str:

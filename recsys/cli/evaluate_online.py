@@ -70,7 +70,7 @@ def _show(results: Sequence[OnlineResult]) -> None:
 
 
 def _cell(rate: Interval | None, difference: Interval | None) -> str:
-    """The rate, then its difference to the control: bold if the interval excludes 0."""
+    """Format the rate and its difference, bold if the interval excludes 0."""
     from recsys.evaluation.results.report import figure
 
     cell = format_with_interval(dataclasses.asdict(rate) if rate else None)

@@ -105,7 +105,7 @@ class SplitOptions:
 def evaluation_data(
     domain: Domain, batch: ImportBatch, split: Split, seed: int, progress: ProgressBars
 ) -> EvaluationData:
-    """What systems are built from, with this machine's settings."""
+    """Return what systems are built from, with this machine's settings."""
     from recsys.config import load_settings
     from recsys.evaluation.protocol.base import EvaluationData
 
@@ -122,5 +122,5 @@ def system_names(systems: str) -> list[str]:
 
 
 def command_line() -> str:
-    """The command as it was typed, for `result.json`."""
+    """Return the command as it was typed, for `result.json`."""
     return " ".join(["recsys", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""The schema of all options: `Settings` of the installation, and `Domain` for one domain.
+"""Schema of all options: `Settings` of an installation, `Domain` of a domain.
 
 Settings come from `WHYREC_*` environment variables or keyword arguments and hold for all domains.
 A `domain.toml` says how one domain is read, retrieved, ranked and explained.

@@ -15,7 +15,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 
 
 class Arm(StrictModel):
-    """One variant of the domain that a share of the users is served with; unset options stay."""
+    """A variant of the domain that a share of users gets; unset options stay."""
 
     name: Name
     share: float = Field(

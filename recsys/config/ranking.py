@@ -112,5 +112,5 @@ class RankerConfig(StrictModel):
         return ((wish and self.wish_weights) or plain).at(self.temperature)
 
     def retriever_leads(self, *, adapted: bool) -> bool:
-        """Return whether the model has no weight, as nothing has shown that it ranks better here."""
+        """Return whether the model has no weight, for lack of evidence that it helps."""
         return not adapted and (self.model_weight is None or self.weights_need_adapter)

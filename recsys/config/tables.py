@@ -97,7 +97,10 @@ class Source(StrictModel):
 
 
 class FileTable(StrictModel):
-    """A file and how it is written. An option that its format or a column does not use is refused."""
+    """A file and how it is written.
+
+    Options that its format or a column does not use are refused.
+    """
 
     column_options: ClassVar[Mapping[str, frozenset[str]]] = {}
 

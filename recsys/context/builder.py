@@ -86,12 +86,12 @@ def _find(text: str, domain: Domain | None) -> Place:
 
 
 def part_of_day(hour: int) -> str:
-    """Return the part of the day that an hour (0-23) belongs to: "night", "morning" ..."""
+    """Return the part of the day of an hour (0-23), such as "night"."""
     return next(name for first, name in PARTS_OF_DAY if hour >= first)
 
 
 def season(day: dt.date, latitude: float) -> str:
-    """Return the meteorological season (whole months) of a day at a latitude in degrees."""
+    """Return the meteorological season (whole months) at a latitude in degrees."""
     quarter = day.month % 12 // 3
     return NORTHERN_SEASONS[quarter if latitude >= 0 else (quarter + 2) % 4]
 

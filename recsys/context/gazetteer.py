@@ -227,7 +227,7 @@ def _find_in_world(text: str, country: str | None) -> Place:
 
 
 def _abroad(text: str) -> Place | None:
-    """Return the place of "Lyon, France", "75001 FR" or "Zürich"; None for what may be in the US."""
+    """Return the place of "Lyon, France" or "75001 FR"; None if it may be in the US."""
     name, separator, tail = text.rpartition(",")
     if separator and not _state_code(tail) and (country := find_country(tail)) and country.code != US:
         is_code = any(char.isdigit() for char in name)
@@ -431,7 +431,7 @@ def _city_alone(city: str, by_state: _ByState) -> Place:
 
 
 def _mean_place(key: str, state: str, rows: Sequence[_Row]) -> Place:
-    """Return a city from its zip codes: their mean centre, their most common time zone."""
+    """Return a city from its zip codes: mean centre, most common time zone."""
     points = [row.point for row in rows if row.point]
     zones = Counter(row.timezone for row in rows if row.timezone).most_common(1)
     name = rows[0].city
@@ -446,7 +446,10 @@ def _mean_place(key: str, state: str, rows: Sequence[_Row]) -> Place:
 
 
 def _states_of(city: str) -> _ByState:
-    """Return state -> zip codes of a city; an alias counts only where no city has the name."""
+    """Return a city's zip codes by state.
+
+    An alias counts only where no city has the name.
+    """
     table, key = _cities(), _city_key(city)
     return table.named.get(key) or table.aliases.get(key) or {}
 

@@ -84,7 +84,7 @@ def minute_of_week(context: Context) -> int | None:
 def distance_km(
     latitude: Degrees, longitude: Degrees, latitudes: Degrees, longitudes: Degrees
 ) -> npt.NDArray[np.float64]:
-    """Return distances on the sphere (haversine); inputs in degrees, broadcast, NaN stays NaN."""
+    """Return haversine distances; inputs in degrees, broadcast, NaN stays NaN."""
     phi, lam = np.radians(latitude), np.radians(longitude)
     phis, lams = np.radians(latitudes), np.radians(longitudes)
     half = np.sin((phis - phi) / 2) ** 2 + np.cos(phi) * np.cos(phis) * np.sin((lams - lam) / 2) ** 2

@@ -116,7 +116,7 @@ def _is_ip(text: str) -> bool:
 
 
 def _mask_ibans(text: str) -> str:
-    """Mask each IBAN up to where its check digits are valid, so that words after it stay."""
+    """Mask each IBAN only as far as its check digits are valid."""
     from stdnum import iban
 
     def mask_valid_part(match: re.Match[str]) -> str:

@@ -64,7 +64,7 @@ def parse_time(at: str | dt.datetime, zone: ZoneInfo | None, now: dt.datetime | 
 
 
 def _localize(moment: Moment, zone: ZoneInfo | None) -> Moment:
-    """Put a moment on the clock of `zone`, minding that clocks are put forward and back."""
+    """Attach `zone` to a moment, also where clocks are put forward or back."""
     time = _checked_year(moment.time)
     if zone is None:
         return moment
@@ -145,7 +145,10 @@ def _local_now(zone: ZoneInfo | None, now: dt.datetime | None) -> dt.datetime:
 
 
 def _check_numbers(text: str) -> None:
-    """Raise ContextError unless each number is a date, clock time or span: dateparser drops others."""
+    """Raise ContextError unless each number is a date, clock time or span.
+
+    dateparser drops others silently.
+    """
     for match in _CLOCK.finditer(text):
         hour, minute, second = (int(part or 0) for part in match.groups())
         if hour > 23 or minute > 59 or second > 59:
@@ -213,7 +216,7 @@ def _dateparser(text: str, base: dt.datetime, date_order: str) -> Moment | None:
 
 
 def _this_week(text: str, moment: Moment, now: dt.datetime) -> Moment:
-    """Correct a weekday that is today and not yet over, which dateparser puts into next week."""
+    """Correct a weekday that is today, which dateparser puts into next week."""
     weekday_match = _WEEKDAY.search(text)
     if weekday_match is None:
         return moment

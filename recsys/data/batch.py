@@ -35,7 +35,7 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class ImportBatch:
-    """Validated rows of one domain: ids are unique, and interactions name only rows that exist."""
+    """Validated rows of one domain: ids are unique, and every reference exists."""
 
     items: tuple[Item, ...] = ()
     users: tuple[User, ...] = ()

@@ -82,8 +82,9 @@ class Catalog:
         return self._by_id.get(title_or_id) or self.find(title_or_id)
 
     def entries(self, events: Iterable[Interaction], feedback: Feedback) -> tuple[HistoryEntry, ...]:
-        """Return events as a history: each item once: where it came last, as it was rated last.
+        """Return events as a history with each item once.
 
+        An item stands where it came last, with its last rating.
         Events of items that no longer exist are left out.
         """
         latest: dict[str, Interaction] = {}
@@ -110,7 +111,7 @@ class Catalog:
 
 
 def _key(title: str) -> str:
-    """Return a title without case, punctuation and a leading or trailing English article."""
+    """Return a title without case, punctuation, and English article at either end."""
     words = re.findall(r"\w+", title.casefold())
     if len(words) > 1 and words[-1] in ("the", "a", "an"):
         words.pop()

@@ -22,7 +22,10 @@ LIKED, UNKNOWN, DISLIKED = 1, 0, -1
 
 @dataclass(frozen=True)
 class EventLog:
-    """Events grouped by user, those of a user in time order. n events, u users, i items."""
+    """Events grouped by user, each user's in time order.
+
+    Shapes: n events, u users, i items.
+    """
 
     items: tuple[str, ...]  # (i,) ids, also of items without interactions; an index here is a "row"
     users: tuple[str, ...]  # (u,) ids
@@ -35,7 +38,7 @@ class EventLog:
     def of(
         cls, events: Iterable[Interaction], items: Iterable[str], feedback: Feedback | None = None
     ) -> EventLog:
-        """Build the log of `events`, which are in time order; those of items not in `items` are left out."""
+        """Build the log of time-ordered `events`; drop those of items not in `items`."""
         ids = tuple(sorted(set(items)))
         row_of = {item_id: row for row, item_id in enumerate(ids)}
         by_user: dict[str, list[Interaction]] = {}

@@ -38,7 +38,7 @@ def attach_contexts(
 def event_context(
     event: Interaction, home: Place | None, domain: Domain, names: Sequence[str] = ()
 ) -> Context:
-    """Return the context of an event, from its time and facts but never from its item or rating.
+    """Return an event's context from its time and facts, not its item or rating.
 
     Args:
         event: The event.

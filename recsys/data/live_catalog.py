@@ -1,4 +1,4 @@
-"""A catalog that changes while requests read it: first in the store, then in memory."""
+"""A catalog that may change during requests: in the store, then in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UpdatableRetriever(Protocol[State_co]):
         removed: Collection[str] = (),
         swap: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Add, replace and remove items, holding `swap` while the new state replaces the old."""
+        """Add, replace and remove items; hold `swap` while the state is replaced."""
         ...
 
 
@@ -76,7 +76,10 @@ class LiveCatalog(Generic[State]):
             return self._catalog, self._retriever.state
 
     def add(self, items: Sequence[Item]) -> ItemChange:
-        """Add or replace items. Raises as `Store.put_items`, and ModelError from the embedder."""
+        """Add or replace items.
+
+        Raises as `Store.put_items`, and ModelError from the embedder.
+        """
         with self._writing:
             return self._adopt(self._store.put_items(self._domain, items), items, ())
 
@@ -119,7 +122,7 @@ class LiveCatalog(Generic[State]):
 
     @contextmanager
     def _swap(self, catalog: Catalog) -> Iterator[None]:
-        """Replace the catalog right after the retriever has replaced its state, under one lock."""
+        """Replace the catalog and the retriever's state together, under one lock."""
         with self._swapping:
             yield
             self._catalog = catalog

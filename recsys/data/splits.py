@@ -51,7 +51,7 @@ class Split:
 
 
 def event_key(event: Interaction) -> EventKey:
-    """What identifies an event."""
+    """Return what identifies an event."""
     return (event.user_id, event.item_id, event.timestamp)
 
 
@@ -250,7 +250,7 @@ def _by_user(events: Sequence[Interaction]) -> dict[str, list[Interaction]]:
 
 
 def _cases(user: str, events: Sequence[Interaction], targets: Iterable[int]) -> Iterator[Case]:
-    """A case for each target position that is a first interaction with its item."""
+    """Return a case for each target that is a first interaction with its item."""
     first = set(_first_interactions(events))
     for position in targets:
         if position in first:
@@ -258,7 +258,7 @@ def _cases(user: str, events: Sequence[Interaction], targets: Iterable[int]) -> 
 
 
 def _first_interactions(events: Sequence[Interaction]) -> list[int]:
-    """The positions of a user's first interaction with each item."""
+    """Return the positions of a user's first interaction with each item."""
     first: dict[str, int] = {}
     for position, event in enumerate(events):
         first.setdefault(event.item_id, position)

@@ -128,7 +128,10 @@ class Engine(Protocol):
     def continuation_logprobs(
         self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
     ) -> list[ContinuationScores]:
-        """Score one continuation, of at least one token, after each prompt; one prefill each."""
+        """Score one continuation, of at least one token, after each prompt.
+
+        Each takes one prefill.
+        """
         ...
 
     def generate(self, request: GenerationRequest) -> list[Generation]:

@@ -35,7 +35,7 @@ def label_ids(tokenizer: Tokenizer, labels: Sequence[str]) -> tuple[int, ...]:
 
 
 def require_readable(tokenizer: Tokenizer, prompt: str, labels: Sequence[str]) -> None:
-    """Raise UnusableModel unless each label is written after a prompt as the token that `label_ids` gives.
+    """Raise UnusableModel unless labels after a prompt are their `label_ids` tokens.
 
     A tokenizer that marks the start of a text reads "Yes" alone as another token than "Yes" after a line
     break. After a space only the model can tell, as some tokenizers join it with the word.
@@ -71,6 +71,6 @@ def require_effect(with_adapter: LabelScores, without: LabelScores, name: str) -
 def probe(
     engine: Engine, text: str = "Is the answer Yes or No?", labels: Sequence[str] = ("Yes", "No")
 ) -> LabelScores:
-    """Make one tiny label request: it shows that the engine answers, and how well it knows the labels."""
+    """Test the engine by one tiny label request; see how well it knows the labels."""
     ids = label_ids(engine.tokenizer, labels)
     return engine.label_logprobs([engine.tokenizer.encode(text, add_special_tokens=False)], ids)[0]

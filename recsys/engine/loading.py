@@ -83,7 +83,7 @@ def prepare_checkpoint(
 def _with_adapter(
     base: Path | str, adapter: Adapter, settings: Settings, progress: Progress
 ) -> tuple[Path, Path | None]:
-    """Return the checkpoint to load, and the LoRA folder to apply where it is not merged in."""
+    """Return the checkpoint to load, and the LoRA folder to apply if not merged."""
     from recsys.engine.adapters import check
     from recsys.engine.checkpoints.lora import check_lora
     from recsys.engine.checkpoints.merge import merged_model

@@ -1,4 +1,4 @@
-"""The engine of a running program: started when first needed, replaced without dropping a request."""
+"""The engine of a program: started on demand, replaced without lost requests."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class EngineManager:
             engine.close()
 
     def _started(self) -> Engine:
-        """Return the engine that another thread has started meanwhile, or start one. `_starting` is held."""
+        """Return an engine started meanwhile, or start one, with `_starting` held."""
         with self._lock:
             if self._engine is not None:
                 return self._engine

@@ -1,4 +1,4 @@
-"""Many callers, one vLLM: what they ask at the same time is computed in the same steps."""
+"""Many callers, one vLLM: simultaneous requests share its steps."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class BatchScheduler:
         return True
 
     def _admit(self) -> list[_Call]:
-        """Take calls that may join from the queue, in order; one that must be alone waits for it."""
+        """Take calls that may join, in order; one that must be alone waits for it."""
         admitted: list[_Call] = []
         while self._queue and not any(call.alone for call in (*self._running, *admitted)):
             if self._queue[0].alone and (self._running or admitted):
@@ -183,7 +183,7 @@ class BatchScheduler:
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
-        """Let vLLM begin with all prompts that enter within, not with those that arrive first."""
+        """Let vLLM begin with all prompts that enter within, not the first to arrive."""
         self._llm.sleep(level=0, mode="keep")
         try:
             yield

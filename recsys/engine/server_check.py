@@ -29,7 +29,7 @@ def tokenize_request(model: str) -> dict[str, Any]:
 def check_vocabulary(
     body: Mapping[str, Any], tokenizer: Tokenizer, served: Mapping[str, Any], settings: Settings
 ) -> None:
-    """Raise EngineError unless the server reads `PROBE` as the same token ids as we do."""
+    """Raise EngineError unless the server tokenizes `PROBE` as we do."""
     if body.get("tokens") != tokenizer.encode(PROBE, add_special_tokens=False):
         raise _refusal(
             f"{settings.engine} serves '{_name(served)}', which has another vocabulary than WHYREC_MODEL "
@@ -51,7 +51,7 @@ def check_name(served: Mapping[str, Any], settings: Settings) -> None:
 
 
 def context_length(served: Mapping[str, Any], settings: Settings) -> int:
-    """Return the most tokens of a prompt and its answer: the server's limit or ours, whichever is less.
+    """Return the most tokens of prompt and answer: the server's limit or a lower one.
 
     Raises:
         EngineError: The server takes too few for any ranking prompt.

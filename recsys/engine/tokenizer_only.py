@@ -1,4 +1,4 @@
-"""An engine without a model: it counts tokens and renders prompts, but does not answer."""
+"""Engine without a model: counts tokens and renders prompts, answers nothing."""
 
 from __future__ import annotations
 

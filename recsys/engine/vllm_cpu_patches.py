@@ -1,4 +1,4 @@
-"""Changes to vLLM on a CPU, where two of its habits cost a small machine half of its time.
+"""Changes to vLLM on a CPU, which halve its time on a small machine.
 
 vLLM loads both classes by name, in its scheduler and its worker; nothing else here imports this module.
 """
@@ -16,7 +16,7 @@ POLL_MS = 1
 
 
 class HeadInFloat32:
-    """Extends vLLM's worker: converts the LM head's weights to fp32 once, not at every step.
+    """Extension of vLLM's worker: the LM head is converted to fp32 only once.
 
     With `head_dtype` float32 the CPU path casts all of them (57 MB for the default model) before each
     product, which takes longer than the product.
@@ -25,7 +25,7 @@ class HeadInFloat32:
     model_runner: Any
 
     def keep_head(self) -> bool:
-        """Replace the head by a copy of it in fp32; False for a model that has none by the usual name."""
+        """Replace the head by an fp32 copy; return False if it has no usual name."""
         model = self.model_runner.model
         head = getattr(model, "lm_head", None)
         weight = getattr(head, "weight", None)

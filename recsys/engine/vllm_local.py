@@ -37,7 +37,7 @@ _STARTING = threading.Lock()  # a start hides the main module, and looks for its
 
 
 def prepare_cpu() -> None:
-    """Let vLLM compute on every core it may use, and keep few kernels. What the user has set stays.
+    """Let vLLM use every allowed core and keep few kernels; user settings stay.
 
     By default it keeps one core for itself, which on two cores halves the speed.
     """
@@ -55,7 +55,7 @@ def available_cores() -> list[int]:
 
 
 def quiet_libraries() -> None:
-    """Keep vLLM and torch from logging, unless the user has set that. Only works before their import."""
+    """Silence vLLM and torch, unless the user has set that, before their import."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -94,7 +94,7 @@ def _hidden_main_module() -> Iterator[None]:
 
 @contextmanager
 def _quiet_children() -> Iterator[None]:
-    """Silence Python warnings of child processes, unless the user has set PYTHONWARNINGS."""
+    """Silence Python warnings of child processes, unless PYTHONWARNINGS is set."""
     if "PYTHONWARNINGS" in os.environ:
         yield
         return
@@ -106,7 +106,7 @@ def _quiet_children() -> Iterator[None]:
 
 
 class VllmEngine:
-    """An in-process `vllm.LLM`. Start-up takes from 15 s (CPU, small model) to minutes.
+    """In-process `vllm.LLM`; starts in 15 s (CPU, small model) to minutes.
 
     Args:
         model: Folder of the checkpoint, or Hugging Face id.

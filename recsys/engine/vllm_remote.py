@@ -123,7 +123,7 @@ class RemoteEngine:
     def continuation_logprobs(
         self, prompts: Sequence[TokenIds], continuations: Sequence[TokenIds]
     ) -> list[ContinuationScores]:
-        """Score a continuation after each prompt: see `Engine`. Nothing is read from the prefix cache."""
+        """Score continuations as `Engine` does, without reading the prefix cache."""
 
         def score(job: tuple[TokenIds, TokenIds]) -> ContinuationScores:
             prompt, tokens = job
@@ -233,7 +233,10 @@ class RemoteEngine:
         return response
 
     def _check_pause(self, path: str) -> None:
-        """Raise EngineError during a pause. The first call after it is let through, alone for one timeout."""
+        """Raise EngineError during a pause.
+
+        The first call after it is let through, alone for one timeout.
+        """
         with self._pause_lock:
             if self._paused_until is None:
                 return
@@ -314,7 +317,10 @@ def _prompt_logprobs(body: Mapping[str, Any], tokens: Sequence[int]) -> tuple[fl
 
 
 def _numbers(values: Iterable[Any]) -> tuple[float, ...]:
-    """Read log-probs. Raise EngineError for NaN, ValueError or TypeError for what is no number."""
+    """Read log-probs.
+
+    Raises EngineError for NaN, ValueError or TypeError for what is no number.
+    """
     numbers = tuple(map(float, values))
     if not all(number < math.inf for number in numbers):
         error = EngineError(
@@ -327,7 +333,7 @@ def _numbers(values: Iterable[Any]) -> tuple[float, ...]:
 
 
 def _usage(body: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Read the numbers of (prompt, cached, generated) tokens; 0 where the server does not say."""
+    """Return (prompt, cached, generated) tokens; 0 where the server does not say."""
     usage = body.get("usage")
     details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
     return (

@@ -1,1 +1,1 @@
-"""Offline and online evaluation: protocols, systems, metrics, explanations, robustness."""
+"""Offline and online evaluation of rankings, explanations and robustness."""

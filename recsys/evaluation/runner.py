@@ -115,7 +115,7 @@ def verify(system: str, case: Case, ranked: Ranked, depth: int, items: Mapping[s
 
 
 def _items_problem(case: Case, ranked: Ranked, depth: int, items: Mapping[str, Item]) -> str:
-    """What is wrong with the ranked items; "" if nothing."""
+    """Return what is wrong with the ranked items; "" if nothing."""
     ids = set(ranked.items)
     if len(ids) < len(ranked.items):
         duplicate = next(item for rank, item in enumerate(ranked.items) if item in ranked.items[:rank])
@@ -134,7 +134,7 @@ def _items_problem(case: Case, ranked: Ranked, depth: int, items: Mapping[str, I
 
 
 def _scores_problem(ranked: Ranked) -> str:
-    """What is wrong with the scores; "" if nothing."""
+    """Return what is wrong with the scores; "" if nothing."""
     if len(ranked.scores) != len(ranked.items):
         return f"{len(ranked.items)} items have {len(ranked.scores)} scores"
     if not np.isfinite(ranked.scores).all():
@@ -165,7 +165,7 @@ def _check_data(data: EvaluationData, options: RunOptions) -> None:
 def _select(
     systems: Sequence[str], options: RunOptions, factories: Mapping[str, SystemFactory]
 ) -> tuple[tuple[str, ...], dict[str, SystemFactory]]:
-    """The names to evaluate, requested ones first, and the factory of each."""
+    """Return the names to evaluate, requested ones first, and each one's factory."""
     rated = options.protocol.name == "rated"
     baselines = registry.RATED_BASELINE_NAMES if rated else registry.BASELINE_NAMES
     names = tuple(dict.fromkeys((*systems, *(baselines if options.baselines else ()))))
@@ -181,7 +181,7 @@ def _collect(
     factories: Mapping[str, SystemFactory],
     files: Mapping[str, RankingFile],
 ) -> tuple[dict[str, SystemAnswers], dict[str, str]]:
-    """The answers of each system, or its error message."""
+    """Return the answers of each system, or its error message."""
     answers: dict[str, SystemAnswers] = {}
     failed: dict[str, str] = {}
     engines = SharedEngines()
@@ -331,7 +331,7 @@ def _has_hidden_events(split: Split) -> bool:
 
 
 def _system_notes(files: Mapping[str, RankingFile]) -> list[str]:
-    """The notes that systems give about themselves."""
+    """Return the notes that systems give about themselves."""
     systems = {name: file.system for name, file in files.items() if file.system}
     return [f"{name}: {info.options[NOTE]}." for name, info in systems.items() if NOTE in info.options]
 

@@ -22,7 +22,7 @@ HARMONY = "<|start|>assistant"  # its answers name a channel first
 
 @dataclass(frozen=True)
 class ChatFrame:
-    """What stands before and after the user's turn, ready to be tokenised without special tokens."""
+    """Text around the user's turn, to be tokenised without adding special tokens."""
 
     before: str
     after: str

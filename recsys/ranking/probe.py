@@ -1,4 +1,4 @@
-"""One small request of a domain's ranking prompt: does this model answer it with the labels?"""
+"""A small ranking request to check that a model answers with the labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a filter about what the catalogue has? A typing error should not look like an empty shelf."""
+"""Check of a filter against the catalogue, so that typing errors are noticed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_NAMED = 8  # values named in a hint
 
 
 def check_filter(rule: Filter, catalog: Catalog) -> None:
-    """Check that a filter names attributes and values of the catalogue, and years in order.
+    """Check a filter's attributes and values against the catalogue, and its years.
 
     Raises:
         RequestError: with the nearest name that would work.

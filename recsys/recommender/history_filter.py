@@ -1,4 +1,4 @@
-"""Remove from a history what does not belong to it: a gift, a mistaken click, a shared account.
+"""Removal of what is not part of a history: a gift, a mistake, another person.
 
 An item belongs as far as item-item strengths connect it with the rest of the history.
 """
@@ -23,7 +23,7 @@ MAD = 1.4826  # median absolute deviation of a normal distribution -> its standa
 def without_noise(
     history: tuple[HistoryEntry, ...], channels: Mapping[str, Channel], threshold: float
 ) -> tuple[HistoryEntry, ...]:
-    """Remove items whose strength with the rest lies more than `threshold` deviations below the median.
+    """Remove items whose strength is over `threshold` deviations below the median.
 
     The z-score of the logarithm of the mean item-item strength is robust: median and median absolute
     deviation. Nothing is removed with `threshold` 0 or without item-item channels, and items that the
@@ -43,7 +43,7 @@ def without_noise(
 def outlier_scores(
     items: list[str], channel: ItemItemChannel
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """Return whether the channel knows each item, and its z-score; both of shape (len(items),)."""
+    """Return whether items are known, and their z-scores, of shape (len(items),)."""
     rows = channel.rows(items)
     known = rows >= 0
     z = np.zeros(len(items))

@@ -62,7 +62,11 @@ def known_user(
 
 
 def candidates_wanted(k: int, n_candidates: int | None, default: int) -> int:
-    """Return how many candidates to retrieve for `k` items. Raises RequestError for impossible sizes."""
+    """Return how many candidates to retrieve for `k` items.
+
+    Raises:
+        RequestError: A size is impossible.
+    """
     wanted = n_candidates if n_candidates is not None else max(k, default)
     if k < 1:
         raise RequestError(f"k is {k}: nothing would be returned", hint="ask for 1 or more")
@@ -74,7 +78,7 @@ def candidates_wanted(k: int, n_candidates: int | None, default: int) -> int:
 
 
 def with_extra_candidates(prepared: Prepared, items: Sequence[Item], retriever: HybridRetriever) -> Prepared:
-    """Add items to the candidates of a request, with a note for each that retrieval did not return.
+    """Add items to the candidates, with a note for each that was not retrieved.
 
     Raises RequestError if an item is named twice, or is not in the index.
     """

@@ -82,7 +82,7 @@ class RankedRequest:
         )
 
     def why(self, top: Sequence[int], explained: Explained) -> Why:
-        """Explain the rank of the first candidate of `top`, and of the second if there is one."""
+        """Explain the rank of the first candidate of `top`, and of a second if any."""
         ranking, prepared = self.ranking, self.prepared
         lines = recommended_items(
             prepared.request.candidates, ranking, top, explained, self.order(), self.reranked.rules
@@ -113,7 +113,7 @@ def degradation(what: str, error: RecsysError) -> str:
 def reason_events(
     steps: Generator[tuple[int, Explanation], None, Explained],
 ) -> Generator[StreamEvent, None, Explained]:
-    """Turn each (position in the list, explanation) into an event; return what `steps` returns."""
+    """Turn (position, explanation) steps into events; return what `steps` returns."""
     while True:
         try:
             number, explanation = next(steps)
@@ -178,7 +178,7 @@ def recommended_items(
 
 
 def retriever_probabilities(candidates: Sequence[Candidate]) -> tuple[float, ...]:
-    """Return the softmax of the retriever's scores, on which an answer without a model stands."""
+    """Return the softmax of retriever scores, for answers without a model."""
     return softmax([candidate.score for candidate in candidates]) if candidates else ()
 
 

@@ -45,7 +45,10 @@ class ScoreRequest(BaseModel):
 
 
 def score_line(recommender: Recommender, text: str, strategy: str | None = None) -> dict[str, Any]:
-    """Answer a line with {"scores": [...], "report": ...} or {"error": ...}. Never raises for its content."""
+    """Return {"scores": [...], "report": ...} or {"error": ...} for a line.
+
+    Never raises for its content.
+    """
     try:
         return _score(recommender, _parse(text), strategy or recommender.domain.ranker.strategy)
     except RecsysError as error:

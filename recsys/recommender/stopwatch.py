@@ -10,7 +10,7 @@ from recsys.utils.tracing import traced
 
 
 class Stopwatch:
-    """Measures the stages of one step of a request, and reports each to the tracer if there is one."""
+    """Timer of a request's stages, which reports each to the tracer if any."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}

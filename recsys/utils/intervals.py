@@ -85,7 +85,7 @@ class Resamples:
 
 
 def mean_of(values: Values) -> Statistic:
-    """The statistic of weighted means of the columns of (cases, columns)."""
+    """Return the statistic of weighted means of the columns of (cases, columns)."""
 
     def statistic(weights: Values) -> Values:
         return np.asarray(weights @ values / weights.sum(axis=1, keepdims=True), dtype=np.float64)

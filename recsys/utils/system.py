@@ -1,4 +1,4 @@
-"""What this machine offers: modules that can be imported, processor, memory, GPU driver.
+"""What this machine offers: importable modules, CPU, memory, GPU driver.
 
 Nothing is changed; a container's limits count as the machine's.
 """
@@ -46,7 +46,7 @@ for name in sys.argv[1:]:
 
 
 def import_each(modules: Sequence[str]) -> dict[str, ModuleImport]:
-    """Import each module in a child process, where one that crashes on this processor does no harm."""
+    """Import each module in a child process, which may crash without harm."""
     results: dict[str, ModuleImport] = {}
     while waiting := [module for module in modules if module not in results]:
         before = len(results)

@@ -1,4 +1,4 @@
-"""Delimited text, split into records; what separates the columns is found out unless it is stated."""
+"""Delimited text as records; the separator is detected unless it is stated."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _split(file: str, text: str, separator: str, first: int = 1) -> Records:
 
 
 def _likely_separator(text: str, default: str, wanted: Sequence[str], header: bool) -> str:
-    """Return the separator with which the sample has the wanted columns, by preference the default."""
+    """Return the separator that fits the wanted columns; ties go to the default."""
     sample = text[:SAMPLE_CHARACTERS]
     if len(sample) < len(text):
         sample = sample[: sample.rfind("\n") + 1]
@@ -92,7 +92,7 @@ def _fit_of_header(records: Sequence[Sequence[str]], wanted: Sequence[str]) -> t
 
 
 def _fit_of_positions(records: Sequence[Sequence[str]], wanted: Sequence[str]) -> tuple[int, ...]:
-    """Return whether every record has the wanted positions, and how few first fields could be split on."""
+    """Return if the positions exist, then minus how many first fields could split."""
     counts = {len(record) for record in records}
     last = max((int(name) for name in wanted if name.isdecimal()), default=1)
     if len(counts) != 1 or min(counts) < max(last, 2):

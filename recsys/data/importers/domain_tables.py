@@ -24,7 +24,7 @@ def import_domain(
     *,
     resolve_place: ResolvePlace | None = None,
 ) -> ImportOutcome:
-    """Read a domain and put it into the store: all of it, or nothing if a row is wrong.
+    """Import a domain into the store: everything, or nothing if a row is wrong.
 
     Args and errors are those of `read_domain`; StoreError if the database cannot be written.
     """
@@ -41,7 +41,9 @@ def ensure_imported(domain: Domain, store: Store, progress: Progress | None = No
 def read_domain(
     domain: Domain, progress: Progress | None = None, *, resolve_place: ResolvePlace | None = None
 ) -> ImportBatch:
-    """Read and validate the tables of a domain. Without a table of users, they come from the interactions.
+    """Read and validate the tables of a domain.
+
+    Without a table of users, they come from the interactions.
 
     Args:
         domain: The domain.

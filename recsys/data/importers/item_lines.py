@@ -40,7 +40,11 @@ def read_item_lines(path: Path) -> list[Item]:
 
 
 def parse_item_line(source: str, number: int, line: str) -> Item:
-    """Parse one item and clean its texts. Raises DataError that names `source` and `number`."""
+    """Parse one item and clean its texts.
+
+    Raises:
+        DataError: The line is wrong; the message names `source` and `number`.
+    """
     whole_line = _Line(source, number, line)
     item = _parse(whole_line)
     _check_texts(item, whole_line)

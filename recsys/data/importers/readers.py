@@ -67,7 +67,7 @@ class Table:
         return [self._text(index, column, value) for index, value in enumerate(self.columns[column])]
 
     def lists(self, column: str, separator: str | None) -> list[list[str]]:
-        """Return a column as lists of text: lists of JSON and Parquet, or text split by `separator`.
+        """Return a column as lists: of JSON or Parquet, or text split by `separator`.
 
         Raises:
             DataError: As `texts`.
@@ -111,7 +111,7 @@ def _as_text(value: object) -> str | None:
 
 
 def data_file(domain: Domain, file: str) -> Path:
-    """Return where a file of the domain lies: in a package, in a folder, or generated now.
+    """Return the path of a domain's file: in a package, a folder, or generated now.
 
     The package is looked up but never imported.
 
@@ -138,7 +138,7 @@ def data_file(domain: Domain, file: str) -> Path:
 def read_table(
     path: Path, file_format: TableFormat | None, wanted: Sequence[str], options: FileTable | None = None
 ) -> Table:
-    """Read the `wanted` columns of a file, whose format its suffix tells unless it is given.
+    """Read the `wanted` columns of a file; by default its suffix tells the format.
 
     Args:
         path: The file.
@@ -171,7 +171,11 @@ def read_table(
 
 
 def read_text(path: Path, encoding: str = "utf-8", *, hint: str = "save the file as UTF-8") -> str:
-    """Read a text file; see `decode_text`. Raises DataError if it is empty or malformed."""
+    """Read a text file as `decode_text` does.
+
+    Raises:
+        DataError: It is empty or malformed.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -183,7 +187,7 @@ def read_text(path: Path, encoding: str = "utf-8", *, hint: str = "save the file
 
 
 def encoding_of(start: bytes, encoding: str = "utf-8") -> str:
-    """Return the encoding that a byte order mark tells, else the given one, of the first four bytes."""
+    """Return the encoding of a byte order mark in `start` (4 bytes), else `encoding`."""
     return next((name for mark, name in _MARKS if start.startswith(mark)), encoding)
 
 

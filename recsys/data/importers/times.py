@@ -1,4 +1,4 @@
-"""Times as files and requests write them: seconds since 1970, ISO 8601, or in a stated unit."""
+"""Times in files and requests: seconds since 1970, ISO 8601, or a stated unit."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def timestamp(text: str) -> float:
 
 
 def time_reader(unit: str | None) -> Callable[[str], float]:
-    """Return a reader of times in a unit of `Column.unit`; None is seconds or ISO 8601."""
+    """Return a reader of times in a `Column.unit`; None is seconds or ISO 8601."""
     if unit is None:
         return timestamp
 
@@ -113,13 +113,13 @@ def time_reader(unit: str | None) -> Callable[[str], float]:
 
 
 def require_no_date(text: str) -> None:
-    """Raise InvalidTime for a number of seconds that is rather a date: 20240331, 45352, 2009."""
+    """Raise InvalidTime if seconds look like a date: 20240331, 45352, 2009."""
     if units := likely_units(text):
         raise InvalidTime("seconds since 1970 or an ISO 8601 time", text, units)
 
 
 def likely_units(text: str) -> tuple[str, ...]:
-    """Return the unit in which a number is a likely time, if it is not a likely time in seconds."""
+    """Return units in which a number is a likely time, if seconds are not."""
     number = finite(text)
     if number is None:
         return ()

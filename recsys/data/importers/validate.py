@@ -1,4 +1,7 @@
-"""Tables of cells, as validated items, users and interactions. The first wrong row is an error."""
+"""Tables of cells as validated items, users and interactions.
+
+The first wrong row is an error.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,11 @@ def columns_of(mapping: FileTable) -> list[str]:
 
 
 def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[Item, ...]:
-    """Return one item per row, without repeated rows. Raises DataError for the first wrong row."""
+    """Return one item per row, without repeated rows.
+
+    Raises:
+        DataError: A row is wrong; the message names the first.
+    """
     if not len(table):
         raise DataError(table.file, None, None, "there are no rows: a catalog needs at least one item")
     ids = _ids(table, mapping.id)
@@ -63,7 +70,11 @@ def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[
 def read_users(
     table: Table, mapping: UserTable, resolve_place: ResolvePlace, report: ImportReport
 ) -> tuple[User, ...]:
-    """Return one user per row, without repeated rows. Raises DataError for the first wrong row."""
+    """Return one user per row, without repeated rows.
+
+    Raises:
+        DataError: A row is wrong; the message names the first.
+    """
     ids = _ids(table, mapping.id)
     profiles = _facts(table, mapping.profile)
     homes = _optional(table, mapping.home, values.place_reader(resolve_place))
@@ -166,7 +177,7 @@ def _timestamps(table: Table, column: Column | None) -> list[float | None]:
 
 
 def _dates_as_numbers(texts: Sequence[str], seconds: Sequence[float | None]) -> list[int]:
-    """Return where a number of seconds looks like a date, and is not one that the column counts up to.
+    """Return where seconds look like dates that the column does not count up to.
 
     A column that counts seconds from 0 has 2,009 and 45,352 too, but then it has most numbers below as well.
     """
@@ -185,7 +196,7 @@ def _dates_as_numbers(texts: Sequence[str], seconds: Sequence[float | None]) -> 
 
 
 def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> list[T | None]:
-    """Read a column by `read`; None for empty cells, and for invalid ones where the column allows them."""
+    """Read a column; None for empty cells, and for invalid ones if allowed."""
     if column is None:
         return [None] * len(table)
     cells: list[T | None] = []
@@ -217,7 +228,7 @@ def _is_mostly_valid(table: Table, texts: Sequence[str], read: Callable[[str], o
 
 
 def _hint_for_invalid(error: InvalidValue, table: Table, text: str, mostly_valid: bool) -> str:
-    """Return what makes the value readable; that it counts as missing only where most others are valid."""
+    """Return how to make a value readable, or missing if most others are valid."""
     if error.hint:
         return error.hint
     if isinstance(error, InvalidTime) and error.units:
@@ -240,7 +251,7 @@ def _count_missing(
 
 
 def _named_lists(table: Table, columns: Mapping[str, Column]) -> list[dict[str, list[str]]]:
-    """Return per row the cleaned values of each named column; names without a value are left out."""
+    """Return each row's cleaned values by column name; without values, no name."""
     rows: list[dict[str, list[str]]] = [{} for _ in range(len(table))]
     for name, column in columns.items():
         for row, parts in zip(rows, table.lists(column.column, column.separator), strict=True):

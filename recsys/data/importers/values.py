@@ -52,12 +52,12 @@ def collapse(text: str) -> str:
 
 
 def identifier(text: str) -> str:
-    """Return an id without white space or byte order mark around it, its accents composed (NFC)."""
+    """Strip white space and byte order mark from an id; compose its accents (NFC)."""
     return unicodedata.normalize("NFC", text.strip().strip("\ufeff").strip())
 
 
 def whole_ids(ids: Sequence[str]) -> list[str]:
-    """Return ids without ".0" where all are whole numbers: "7.0" is 7 in a column that had gaps."""
+    """Return ids without ".0" if all are whole numbers, as in columns with gaps."""
     if any(not (_WHOLE.fullmatch(text) or text.isdecimal()) for text in ids):
         return list(ids)
     return [whole_id(text) for text in ids]
@@ -159,7 +159,7 @@ def place_reader(resolve: ResolvePlace) -> Callable[[str], Place]:
 
 
 def article_to_front(title: str) -> str:
-    """Turn "Matrix, The" into "The Matrix", also inside "Tin Drum, The (Blechtrommel, Die)"."""
+    """Turn "Matrix, The" into "The Matrix", also for a title in brackets."""
 
     def swap(match: re.Match[str]) -> str:
         article = match["article"]
@@ -169,6 +169,6 @@ def article_to_front(title: str) -> str:
 
 
 def year_from_title(title: str) -> tuple[str, int | None]:
-    """Split "Toy Story (1995)" into ("Toy Story", 1995); without a year, (title, None)."""
+    """Split "Toy Story (1995)" into ("Toy Story", 1995); without a year, None."""
     match = _TITLE_WITH_YEAR.fullmatch(title)
     return (match["title"], int(match["year"])) if match else (title, None)

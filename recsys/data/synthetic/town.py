@@ -104,7 +104,7 @@ class Town:
         self.visits = self._sample_visits()
 
     def optimum(self, resident: str, context: Context, visited: Collection[str] = ()) -> dict[str, float]:
-        """Return the true log p of every place as the next visit; -inf where it is impossible.
+        """Return each place's true log p of the next visit; -inf where impossible.
 
         What the context does not say has no effect.
 
@@ -210,7 +210,7 @@ class Town:
         return residents
 
     def _sample_constant_utility(self) -> Array:
-        """Sample the part of the utility without time, point and weather: (residents, places)."""
+        """Sample the utility without time, point and weather: (residents, places)."""
         random = self._random
         households = [FACTS.households[resident.household] for resident in self.residents]
         own = random.normal(0, TASTE, (RESIDENTS, len(FACTS.categories)))
@@ -299,7 +299,7 @@ class Town:
         return minutes
 
     def _sample_start(self, resident: Resident, minute: int) -> Point:
-        """Sample where a resident comes from: home, work in working hours, or anywhere in town."""
+        """Sample a resident's start: home, work in working hours, or anywhere."""
         weekday = (minute // DAY + FIRST_DAY.weekday()) % 7 < 5
         chance = self._random.random()
         if weekday and 9 * 60 <= minute % DAY < 18 * 60 and chance < 0.6:
@@ -310,7 +310,7 @@ class Town:
         return self._point_near(centres[int(self._random.integers(len(centres)))])
 
     def _sample_weather(self) -> Rows:
-        """Sample the weather of every quarter of every day, which is mostly that of the last one."""
+        """Sample the weather of each quarter of a day, mostly that of the last one."""
         random, shares = self._random, [kind.share for kind in FACTS.weather.values()]
         draws = random.choice(len(WEATHER), size=4 * DAYS, p=shares)
         changes = random.random(4 * DAYS) < FACTS.weather_change
@@ -333,7 +333,7 @@ def town() -> Town:
 
 
 def files(folder: Path) -> Path:
-    """Return the folder inside `folder` with the town's files, and write them if it is missing.
+    """Return the town's folder inside `folder`; write its files if it is missing.
 
     Its name contains a hash of the generator, so that a changed generator writes new files.
     """
@@ -353,7 +353,7 @@ def files(folder: Path) -> Path:
 
 
 def _time_effect(category: Category) -> Array:
-    """Return the effect of the time on a category for each minute of a day: its highest bump."""
+    """Return a category's time effect per minute of a day: its highest bump."""
     minutes = np.arange(DAY) / 60
     bumps = [
         height * np.exp(-0.5 * (((minutes - hour + 12) % 24 - 12) / width) ** 2)

@@ -1,4 +1,4 @@
-"""LoRA adapters: stored by content, checked before use, a domain's default only if better.
+"""LoRA adapters: stored by content, checked, a domain's default only if better.
 
 An adapter is named `domain@sha`. Those fine-tuned or imported here are kept in the data folder;
 a domain may ship with one in its folder `adapter`.

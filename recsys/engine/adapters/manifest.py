@@ -1,4 +1,4 @@
-"""The manifest of an adapter: what was fine-tuned and how, and the hashes of its files."""
+"""The manifest of an adapter: how it was fine-tuned, and its files' hashes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ReasonChecks(BaseModel):
 
 
 class AdapterDraft(BaseModel):
-    """What fine-tuning knows of an adapter; `publish` adds what is computed from the files."""
+    """An adapter's metadata from fine-tuning; `publish` adds what its files tell."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -124,7 +124,9 @@ class Adapter:
 
 
 def load_adapter(folder: Path) -> Adapter:
-    """Load the adapter of a folder that must have a manifest. No weights are read: see `check_files`.
+    """Load an adapter from its folder's manifest, without reading its weights.
+
+    `check_files` checks the weights.
 
     Raises:
         ModelError: The manifest is missing or unreadable.
@@ -158,7 +160,7 @@ def load_folder(folder: Path) -> Adapter:
 
 
 def check_files(adapter: Adapter) -> None:
-    """Raise ModelError unless an adapter's files are what they were when it was published.
+    """Raise ModelError unless an adapter's files are as they were published.
 
     Pickled weights are refused wherever they are in the folder. Reads every byte.
     """
@@ -169,7 +171,7 @@ def check_files(adapter: Adapter) -> None:
 
 
 def content_sha(folder: Path) -> str:
-    """Name a LoRA by content: 12 hex digits of a SHA-256 over its configuration and weights."""
+    """Name a LoRA by 12 hex digits of a SHA-256 of configuration and weights."""
     return combined_sha({name: sha256(folder / name) for name in (CONFIG, WEIGHTS)})
 
 
@@ -180,6 +182,6 @@ def combined_sha(hashes: Mapping[str, str]) -> str:
 
 
 def parse_ref(text: str) -> tuple[str, str] | None:
-    """Split `movies@abc1` into ("movies", "abc1"), `movies` into ("movies", ""); None for anything else."""
+    """Split `movies@abc1` or `movies` into (domain, sha or ""); else return None."""
     match = re.fullmatch(rf"({DOMAIN})(?:@([0-9a-f]{{4,{SHA_DIGITS}}}))?", text)
     return (match[1], match[2] or "") if match else None

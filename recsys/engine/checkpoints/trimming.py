@@ -1,4 +1,4 @@
-"""Smaller checkpoints made from a plain one, once, into the cache: int8 weights, or fewer layers."""
+"""Smaller checkpoints cached from a plain one: int8 weights or fewer layers."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ Tensors = dict[str, "torch.Tensor"]
 
 
 def quantization_of(base: Path) -> str:
-    """Read how a checkpoint is quantised, in vLLM's words ("awq", "compressed-tensors"); "" if it is not."""
+    """Return a checkpoint's quantisation as vLLM names it ("awq"); "" for none."""
     return str((_read_config(base).get("quantization_config") or {}).get("quant_method", ""))
 
 
 def int8_model(base: Path, settings: Settings, progress: Progress) -> Path:
-    """Round the matrices of the layers of `base` to int8, each output channel with its own scale.
+    """Round the layer matrices of `base` to int8, with a scale per output channel.
 
     Embeddings and the head stay as they are.
 

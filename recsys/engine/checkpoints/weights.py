@@ -1,4 +1,4 @@
-"""Model weights on disk: the packaged model unpacked once, everything else checked.
+"""Model weights on disk: the packaged model unpacked once, others checked.
 
 The packaged model is turned into a plain safetensors checkpoint in the cache folder. Pickled
 weights are refused and no code of a model is run.
@@ -36,7 +36,7 @@ _HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def prepare_model(settings: Settings, progress: Progress | None = None) -> Path | str:
-    """Find what the engine loads for `settings.model`: a checked folder, or a Hugging Face id.
+    """Find what to load for `settings.model`: a checked folder or Hugging Face id.
 
     The packaged model is unpacked into the cache at its first use (about 15 s, 270 MB), and its
     hashes are checked at every later one (.2 s). `progress` gets a line when that takes time.
@@ -60,7 +60,7 @@ def prepare_model(settings: Settings, progress: Progress | None = None) -> Path 
 
 
 def model_fingerprint(path_or_id: Path | str) -> str:
-    """Identify a model by its content, in few characters, for manifests and cache keys.
+    """Return a short hash of a model's content, for manifests and cache keys.
 
     Of a folder: the first 12 hex digits of a SHA-256 over its model files, the same for every
     version of transformers that unpacked them. Of a Hugging Face id: the commit in the local
@@ -93,7 +93,7 @@ def check_folder(folder: Path) -> None:
 
 
 def inspect_packaged(settings: Settings) -> tuple[Path, str]:
-    """Return where the unpacked model belongs, and why it must be made before use; "" if it is good.
+    """Return the unpacked model's folder, and why it must be remade; "" if good.
 
     Raises:
         MissingDependency, ModelError: As `packaged_gguf` does.
@@ -108,7 +108,7 @@ def model_cache(settings: Settings) -> Path:
 
 
 def model_folder(path_or_id: Path | str) -> Path:
-    """Return the folder of what `prepare_model` gave; download a Hugging Face id first.
+    """Return the folder of a prepared model; download a Hugging Face id first.
 
     Raises:
         ModelError: It cannot be downloaded.
@@ -128,7 +128,7 @@ def model_folder(path_or_id: Path | str) -> Path:
 
 
 def copy_all_but_weights(base: Path, out: Path) -> None:
-    """Copy configuration and tokenizer of a checkpoint to a folder for other weights of its size.
+    """Copy all but the weights of a checkpoint to a folder for weights of its size.
 
     Raises:
         OSError: There is no room for those weights: a full disk has odd symptoms in other libraries.
@@ -202,7 +202,7 @@ def _model_files(folder: Path) -> list[Path]:
 
 
 def _file_identity(path: Path) -> str:
-    """Hash a model file; a configuration without the version of the library that wrote it."""
+    """Hash a model file; leave a library's version out of a configuration."""
     if path.name in {"config.json", "generation_config.json"}:
         try:
             fields = json.loads(path.read_bytes())
@@ -214,7 +214,7 @@ def _file_identity(path: Path) -> str:
 
 
 def _cached_commit(name: str) -> str:
-    """Return the first 12 digits of the commit of a Hugging Face model in the local cache, or ""."""
+    """Return 12 digits of a Hugging Face model's commit in the local cache, or ""."""
     try:
         from huggingface_hub import try_to_load_from_cache
 

@@ -102,7 +102,7 @@ def _popularity(cases: Sequence[Case], log: EventLog) -> dict[str, Rows]:
 
 
 def _attributes(cases: Sequence[Case], items: Mapping[str, Item]) -> Breakdowns:
-    """The most frequent values of each attribute of the targets."""
+    """Return the most frequent values of each attribute of the targets."""
     values: dict[str, dict[str, list[int]]] = {}
     for number, case in enumerate(cases):
         for name, own_values in items[case.target.item_id].attributes.items():

@@ -191,7 +191,7 @@ def _check_history(case: Case, positions: dict[EventKey, int], withheld: frozens
 
 
 def _positions(split: Split) -> dict[EventKey, int]:
-    """The position of every event; only those of one user are compared.
+    """Return the position of every event; only those of one user are compared.
 
     A split holds out the end of a user's events, or all of them; where it withholds items,
     no history has a held-out event.

@@ -138,7 +138,7 @@ def rated(split: Split, feedback: Feedback) -> tuple[Split, Protocol]:
 
 
 def _list_problem(user: str, ids: Any, users: Collection[str], items: Collection[str]) -> str:
-    """What is wrong with a user's list of candidates; "" if nothing."""
+    """Return what is wrong with a user's list of candidates; "" if nothing."""
     if user not in users:
         return "there is no such user in the domain"
     if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids):
@@ -151,7 +151,7 @@ def _list_problem(user: str, ids: Any, users: Collection[str], items: Collection
 
 
 def _duplicate(names: Sequence[str]) -> str:
-    """The first name that occurs again; there is one."""
+    """Return the first name that occurs again; there is one."""
     return next(name for index, name in enumerate(names) if name in names[:index])
 
 

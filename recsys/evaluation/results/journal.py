@@ -129,7 +129,7 @@ def ratio(
 
 
 def median_of(values: Values) -> Statistic:
-    """The statistic of weighted medians of the columns of (cases, columns).
+    """Return the statistic of weighted medians of the columns of (cases, columns).
 
     The median is the first value with half the weight at or below it.
     """

@@ -184,5 +184,5 @@ def _best(estimates: MetricEstimates, names: Sequence[str]) -> dict[str, dict[st
 
 
 def _metrics(estimates: MetricEstimates, names: Sequence[str]) -> list[str]:
-    """The metrics that any of the systems has."""
+    """Return the metrics that any of the systems has."""
     return list(dict.fromkeys(metric for name in names for metric in estimates.metrics(name)))

@@ -156,7 +156,7 @@ class Attacker:
     def _in_item(
         self, request: RankRequest, base: Ranking, position: int, texts: Sequence[PlacedAttack]
     ) -> list[tuple[PlacedAttack, Ranks]]:
-        """The ranks for texts in the item: one request with a candidate per text."""
+        """Return ranks for texts in the item: one request with a candidate per text."""
 
         def with_texts(inserted: Sequence[str]) -> RankRequest:
             requests = [
@@ -189,7 +189,7 @@ class Attacker:
     def _in_profile(
         self, request: RankRequest, position: int, texts: Sequence[PlacedAttack]
     ) -> list[tuple[PlacedAttack, Ranks]]:
-        """The ranks for texts in the profile, which all prompts share: one list per text."""
+        """Return ranks for texts in the profile, which all prompts share, per text."""
         ranks_of_texts = []
         for attack, field in texts:
             cleaned = clean_text(attack.text, PROFILE_LIMIT)
@@ -205,7 +205,7 @@ class Attacker:
         return ranks_of_texts
 
     def _ranks(self, request: RankRequest, odds: Sequence[float], position: int) -> list[int]:
-        """[served rank, rank by the model alone], from 1."""
+        """Return [served rank, rank by the model alone], from 1."""
         return [_rank(self.defended.parts.scores(request, odds), position), _rank(odds, position)]
 
     def _reasons(
@@ -323,12 +323,12 @@ def _lifts(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
 
 
 def _named_means(lifts: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """The name `rank_lift` is taken by the median."""
+    """Rename the means of rank lifts, as the median has the name `rank_lift`."""
     return {f"{name}_mean" if name.endswith("rank_lift") else name: lift for name, lift in lifts.items()}
 
 
 def _with_text(request: RankRequest, position: int, text: str, field: AttackField) -> RankRequest:
-    """The request with a text added to the item, or as the last profile value."""
+    """Return the request with a text in the item, or as the last profile value."""
     candidate = request.candidates[position]
     item = candidate.item
     if field == "profile":

@@ -97,7 +97,7 @@ def item_liked_share(data: EvaluationData) -> ScoredCatalogue:
 
 
 def _overall(data: EvaluationData) -> float:
-    """The liked share of all rated train events; a half if there are none."""
+    """Return the liked share of all rated train events; a half if there are none."""
     rated = data.log.preference[(data.log.preference == LIKED) | (data.log.preference == DISLIKED)]
     return float((rated == LIKED).mean()) if len(rated) else 0.5
 

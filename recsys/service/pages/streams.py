@@ -14,7 +14,7 @@ from recsys.service.transport.streams import SSE, Steps, format_sse, sse_events
 
 
 def stream_html(service: Service, steps: Callable[[], Steps]) -> StreamingResponse:
-    """Send (event, HTML) pairs as they are computed, in a thread that the limiter admits.
+    """Send (event, HTML) pairs as computed, in a thread that the limiter admits.
 
     A first event `state` says why the client has to wait; a RecsysError becomes the event `failed`.
     When the client disconnects, the work ends after the current step.
