@@ -19,6 +19,7 @@ MODULES = sorted(
     path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts
 )
 HEAVY = ("torch", "vllm", "faiss", "transformers", "sentence_transformers", "polars", "dateparser")
+DESCRIBED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PROMPT_WORDS = (
     "You are",
     "Answer Yes",
@@ -33,15 +34,25 @@ PROMPT_WORDS = (
 def strings(source: str) -> Iterator[tuple[int, str]]:
     """String constants of a file, docstrings left out."""
     tree = ast.parse(source)
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     described = {
         id(node.body[0].value)
         for node in ast.walk(tree)
-        if isinstance(node, kinds) and node.body and isinstance(node.body[0], ast.Expr)
+        if isinstance(node, DESCRIBED) and node.body and isinstance(node.body[0], ast.Expr)
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described:
             yield node.lineno, node.value
+
+
+def long_docstrings(source: str) -> list[str]:
+    """Docstrings that do not begin with one line of at most 80 characters that ends with a full stop."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, DESCRIBED)]
+    described = [(node, lines) for node in nodes if (lines := (ast.get_docstring(node) or "").splitlines())]
+    return [
+        f"line {node.body[0].lineno}: {lines[0]}"
+        for node, lines in described
+        if len(lines[0]) > 80 or not lines[0].endswith(".") or any(lines[1:2])
+    ]
 
 
 def prompt_words(source: str) -> list[str]:
@@ -57,6 +68,16 @@ def test_no_prompt_stands_in_python() -> None:
     assert {path: words for path, words in found.items() if words} == {}
     assert prompt_words('x = f"You are a {noun} expert. Answer Yes or No."')
     assert not prompt_words('"""You are reading a docstring."""')
+
+
+def test_docstrings_begin_with_one_line_of_80_characters() -> None:
+    offenders = {
+        str(path.relative_to(ROOT)): long_docstrings(path.read_text(encoding="utf-8")) for path in MODULES
+    }
+    assert {path: lines for path, lines in offenders.items() if lines} == {}
+    assert long_docstrings(f'"""{"a" * 80}."""')
+    assert long_docstrings('def f():\n    """Return one\n    sentence."""')
+    assert not long_docstrings(f'"""{"a" * 79}.\n\nMore."""')
 
 
 @pytest.mark.parametrize(
