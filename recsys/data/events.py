@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from recsys.config import Feedback
 from recsys.data.database import FEEDBACK, INTERACTIONS, ITEMS, TRACES, USERS, upsert
+from recsys.data.event_validation import NewEvent, validate_event
 from recsys.data.store import Row, Store, next_sequence
 from recsys.errors import RequestError, UnknownItem, UnknownRecommendation
 
@@ -24,19 +25,6 @@ FEEDBACK_ONLY = frozenset({"shown", "clicked", "dismissed"})
 
 CLOCK_ERROR_S = 2 * 86_400.0  # how far ahead a clock or a client's time zone may have been
 SHOWN = 60  # characters of a wrong id that a message quotes
-
-
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    """Something a user did, feedback on a recommendation, or both."""
-
-    user_id: str
-    item_id: str
-    rating: float | None = None
-    timestamp: float | None = None  # seconds since 1970; None for now
-    context: Mapping[str, str] = field(default_factory=dict)
-    event: str | None = None  # what the user did, such as "liked"; one of FEEDBACK_ONLY is feedback alone
-    recommendation_id: str | None = None  # the recommendation that this is feedback on
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +48,11 @@ def add_events(store: Store, domain: str, new: Sequence[NewEvent], thresholds: F
     Raises:
         UnknownItem: An item does not exist.
         UnknownRecommendation: Feedback on a recommendation that is not stored.
-        RequestError: Feedback on a recommendation to another user, or on an item that was not in it.
+        RequestError: An event is wrong, see `validate_event`; feedback on a recommendation to another
+            user, or on an item that was not in it.
     """
     now = time.time()
+    new = [validate_event(event, thresholds) for event in new]
     events = [event for event in new if event.event not in FEEDBACK_ONLY]
     with store.transaction(writes=True) as connection:
         undated = {event.user_id for event in events if event.timestamp is None}

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from recsys.data.batch import Changes, ImportBatch
 from recsys.data.importers.item_lines import parse_item_line
+from recsys.data.importers.readers import decode_text
 from recsys.errors import DataError
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import ChangeCounts, ImportResponse, InteractionInput, UserInput
@@ -30,7 +31,8 @@ def import_lines(recommender: Recommender, data: bytes) -> ImportResponse:
     users: dict[str, User] = {}
     events: dict[tuple[str, str, float | None], Interaction] = {}
     first_line: dict[str, int] = {}  # of the interactions with an item
-    for number, line in enumerate(data.split(b"\n"), start=1):
+    text = decode_text(SOURCE, data, hint="send UTF-8; nothing was kept")
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         kind, fields = _parse(number, line)
@@ -38,7 +40,8 @@ def import_lines(recommender: Recommender, data: bytes) -> ImportResponse:
             item = parse_item_line(SOURCE, number, json.dumps(fields))
             items[item.id] = item
         elif kind == "user":
-            users[str(fields.get("id"))] = User(**_validate(number, UserInput, fields).model_dump())
+            user = User(**_validate(number, UserInput, fields).model_dump())
+            users[user.id] = user
         else:
             event = Interaction(**_validate(number, InteractionInput, fields).model_dump())
             events[event.user_id, event.item_id, event.timestamp] = event
@@ -71,7 +74,7 @@ def change_counts(changes: Changes, removed: int = 0) -> ChangeCounts:
     )
 
 
-def _parse(number: int, line: bytes) -> tuple[str, dict[str, Any]]:
+def _parse(number: int, line: str) -> tuple[str, dict[str, Any]]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

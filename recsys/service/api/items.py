@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 
 from recsys.data.batch import ItemChange
-from recsys.data.events import NewEvent, add_events
+from recsys.data.event_validation import NewEvent
+from recsys.data.events import add_events
 from recsys.data.exposures import arms_of
 from recsys.data.importers.item_lines import parse_item_line
 from recsys.data.listing import events_before, items_after

@@ -9,10 +9,11 @@ import math
 import re
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
 from recsys.config import Style
 from recsys.config.ranking import Strategy
+from recsys.data.event_validation import event_id, event_rating, event_time
 from recsys.data.events import FEEDBACK_ONLY
 from recsys.recommender.request import RequestOptions
 from recsys.service.transport.problems import Problem
@@ -141,16 +142,18 @@ class BatchResponse(StrictModel):
 
 
 FeedbackKind = Literal["shown", "clicked", "liked", "disliked", "dismissed", "chosen"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+EventId = Annotated[Name, BeforeValidator(event_id, json_schema_input_type=str | int)]
+EventRating = Annotated[float | None, BeforeValidator(event_rating, json_schema_input_type=float | None)]
+EventTime = Annotated[float | None, BeforeValidator(event_time, json_schema_input_type=float | str | None)]
 
 
 class InteractionInput(Interaction):
-    """An event; `timestamp` is in seconds since 1970."""
+    """An event, validated as an imported one is."""
 
-    user_id: Name
-    item_id: Name
-    rating: Finite | None = None
-    timestamp: Finite | None = None
+    user_id: EventId
+    item_id: EventId
+    rating: EventRating = None
+    timestamp: EventTime = Field(None, description="seconds since 1970, or ISO 8601; UTC")
     context: dict[Name, Text] = Field(default={}, max_length=20)
 
 
@@ -189,7 +192,7 @@ class EventsStored(StrictModel):
 class UserInput(User):
     """A user whose id is short and whose texts can be stored."""
 
-    id: Name
+    id: EventId
     _storable = model_validator(mode="after")(require_storable)
 
 
