@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +31,7 @@ from recsys.cli.options import (
     parse_facts,
     parse_filter,
 )
-from recsys.cli.output import ProgressBars, print_json, print_recommendations
+from recsys.cli.output import ProgressBars, error_console, json_text, print_json, print_recommendations
 from recsys.errors import RequestError
 
 
@@ -107,6 +107,7 @@ def score(
 
     {"history": ["Fargo", {"title": "Heat", "liked": false}], "wish": "...",
     "candidates": ["Alien", {"title": "New"}]}
+    A line that fails has an "error"; the command ends with 2 if all fail.
     """
     from recsys.recommender.recommender import Recommender
     from recsys.recommender.scoring import score_line
@@ -114,15 +115,34 @@ def score(
     check_strategy(strategy)
     if source is not None and not source.is_file():
         raise RequestError(f"no file {source}", hint="give a JSONL file, or pipe lines in")
-    lines = source.open(encoding="utf-8", errors="replace") if source else sys.stdin
+    done = failed = 0
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
+        for number, line in enumerate(_lines(source), start=1):
+            if not line.strip("\ufeff \t\r\n"):
                 continue
-            _write_line({"line": number} | score_line(recommender, line, strategy))
+            answer = score_line(recommender, line, strategy)
+            _write_line({"line": number} | answer)
+            done, failed = done + 1, failed + ("error" in answer)
             progress("scoring lines", number, 0)
+    if failed:
+        error_console.print(f"{failed:,} of {done:,} lines failed: see their 'error'")
+    if failed and failed == done:
+        raise typer.Exit(2)
+
+
+def _lines(source: Path | None) -> Iterator[str]:
+    """Yield the lines of standard input or of a file, decoded by byte order mark."""
+    from recsys.data.importers.readers import encoding_of
+
+    if source is None:
+        yield from sys.stdin
+        return
+    with source.open("rb") as file:
+        encoding = encoding_of(file.read(4))
+    with source.open(encoding=encoding, errors="replace") as file:
+        yield from file
 
 
 def _write_line(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()

@@ -115,7 +115,7 @@ def test_score_reports_a_bad_line_and_goes_on(
     lines.write_text(
         '{"candidates": []}\nnot json\n\n{"candidates": ["Fargo"], "mood": 1}\n{"candidates": ["Nope!"]}\n'
     )
-    assert run(monkeypatch, "score", str(lines)) == 0
+    assert run(monkeypatch, "score", str(lines)) == 2
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [answer["line"] for answer in answers] == [1, 2, 4, 5]
     assert [answer["error"]["type"] for answer in answers] == ["RequestError"] * 3 + ["UnknownItem"]
@@ -127,7 +127,7 @@ def test_score_without_an_engine_reports_a_retryable_error(
 ) -> None:
     lines = tmp_path / "pairs.jsonl"
     lines.write_text('{"history": ["Fargo"], "candidates": ["Heat"]}\n')
-    assert run(monkeypatch, "score", str(lines)) == 0
+    assert run(monkeypatch, "score", str(lines)) == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["type"] == "EngineDead"
     assert error["retryable"] is True
