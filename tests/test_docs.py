@@ -13,6 +13,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/ranking.md",
+    "docs/data.md",
     "docs/service.md",
     "docs/pages.md",
 )
