@@ -76,12 +76,12 @@ class Environment:
 
 
 def run_checks(settings: Settings, domain: str | None, start_engine: bool) -> list[Check]:
-    """Run all checks, which takes seconds, or as long as the engine needs with `start_engine`."""
+    """Run all checks; with `start_engine`, wait for the engine too."""
     return list(each_check(settings, domain, start_engine))
 
 
 def each_check(settings: Settings, domain: str | None, start_engine: bool) -> Iterator[Check]:
-    """Yield the checks as they are done, cheapest first. A failed check does not stop the others."""
+    """Yield checks as they are done, cheapest first, and go on after failures."""
     environment = Environment(settings, domain, {})
     yield _run_check("python", _python, environment)
     yield _run_check("torch companions", _companions, environment)
@@ -151,7 +151,7 @@ def _python(_environment: Environment) -> Finding:
 
 
 def _companions(_environment: Environment) -> Finding:
-    """Find builds for another torch, which make `import transformers` fail over an operator."""
+    """Find builds for another torch, which break `import transformers`."""
     torch = _version("torch")
     strays = [
         f"{name} {installed}"
@@ -197,7 +197,7 @@ def _model(environment: Environment) -> Finding:
 
 
 def _served_model(settings: Settings) -> Finding:
-    """Check that the server answers, and serves the model and the adapter of the settings."""
+    """Check that the server answers and serves the settings' model and adapter."""
     from recsys.engine import open_engine
 
     engine = open_engine(settings)

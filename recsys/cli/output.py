@@ -66,7 +66,7 @@ SILENCE_S = 15.0  # without a terminal a line comes at least so often
 
 
 def progress_line(stage: str, done: int, total: int, seconds: float) -> str:
-    """Say how far a stage is, and how long it will take: "fitting ease: 30 of 120, 2 min left"."""
+    """Describe progress: "fitting ease: 30 of 120, about 2 min left"."""
     if not total or not done:
         return f"{stage}: {seconds:.0f} s so far"
     left = seconds * (total - done) / done
@@ -75,7 +75,10 @@ def progress_line(stage: str, done: int, total: int, seconds: float) -> str:
 
 
 class ProgressBars:
-    """A bar per stage on stderr, removed at the end; without a terminal a line now and then."""
+    """Progress bars on stderr, one per stage; without a terminal, occasional lines.
+
+    The bars are removed at the end.
+    """
 
     def __init__(self) -> None:
         self._progress = Progress(

@@ -1,4 +1,4 @@
-"""A domain: a folder whose `domain.toml` names its items, its data, and how to rank them."""
+"""A domain: a folder whose `domain.toml` names its items, data and ranking."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ PersonalData = Literal["name", "mail", "phone", "card", "iban", "ip"]
 
 
 class Privacy(StrictModel):
-    """Personal data that is masked in wishes, facts and profiles: see `recsys.context.pii`."""
+    """Which personal data is masked in wishes, facts and profiles.
+
+    See `recsys.context.pii`.
+    """
 
     mask: tuple[PersonalData, ...] = Field(
         ("name", "mail", "phone", "card", "iban"), description="before a prompt, a trace or a log"
@@ -115,7 +118,10 @@ class Domain(StrictModel):
 
     @property
     def has_event_contexts(self) -> bool:
-        """Whether events have a context, which evaluation and fine-tuning then show to the model."""
+        """Whether events have a context.
+
+        Evaluation and fine-tuning then show it to the model.
+        """
         return self.interactions is not None and bool(self.interactions.context)
 
     @property

@@ -17,7 +17,7 @@ PACKAGED_EMBEDDER = "all-minilm-l6-v2"
 
 
 class Settings(BaseSettings):
-    """Where files are kept on this machine and which models run. Set by `WHYREC_<NAME>`."""
+    """File locations and models of this installation, set by `WHYREC_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="WHYREC_", extra="forbid", frozen=True)
 
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, engine: str) -> str:
-        """Refuse what is neither 'vllm' nor a URL; drop the /v1 that clients of OpenAI's API add."""
+        """Accept 'vllm' or a URL; drop a final /v1, which OpenAI's clients add."""
         engine = engine.strip()
         if engine.lower() == LOCAL:
             return LOCAL

@@ -1,4 +1,4 @@
-"""Online experiments: which arm of a scenario a person is in, and what that arm serves.
+"""Online experiments: a person's arm of each scenario, and what it serves.
 
 All scenarios of a domain run at the same time. Each assigns people independently, and no two change the
 same setting (`Domain` checks it), so their results do not depend on each other.
@@ -28,7 +28,7 @@ ENGINE_OVERHEAD = 2  # GiB that an engine takes besides its key-value cache
 
 
 def unit_of(user: str | None, session: str | None = None) -> str | None:
-    """Return what assignment is keyed on: the user, else the anonymous session, else None.
+    """Return the key of assignment: the user, else the anonymous session, or None.
 
     It is a digest, so that it may be stored: a session id is as good as a key.
     """
@@ -86,7 +86,10 @@ class Scenarios:
 
     @property
     def starts(self) -> list[Callable[[], Engine]]:
-        """Functions that start the engine of each adapter. They raise as `Recommender.engine`."""
+        """Functions that start the engine of each adapter.
+
+        They raise as `Recommender.engine`.
+        """
         return [engines.get for engines in self._engines.values()]
 
     def close(self) -> None:

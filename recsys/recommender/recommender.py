@@ -164,13 +164,16 @@ class Recommender:
         return self._state.catalog if self._state.catalog is not None else self.live.catalog
 
     def with_state(self, **changes: Any) -> Recommender:
-        """Return a recommender that differs in fields of its `RecommenderState`; all else is shared."""
+        """Return a recommender with other fields of its `RecommenderState`.
+
+        All else is shared.
+        """
         other = copy.copy(self)
         other._state = dataclasses.replace(self._state, **changes)
         return other
 
     def pinned(self) -> Recommender:
-        """Return the recommender for one request: items that come or go meanwhile change nothing in it.
+        """Return the recommender for one request, unaffected by later item changes.
 
         Raises as `LiveCatalog.refresh`.
         """
@@ -181,7 +184,7 @@ class Recommender:
         return self.with_state(catalog=catalog, retriever=self.retriever.at_state(state))
 
     def use_adapter(self, ref: str) -> None:
-        """Serve another adapter from the next start on: domain@sha, "none", or "" for the default."""
+        """Serve another adapter from the next start: domain@sha, "none", "" (default)."""
         self.settings = self.settings.model_copy(update={"adapter": ref})
 
     def add_items(self, items: Sequence[Item]) -> ItemChange:
@@ -203,7 +206,7 @@ class Recommender:
         style: Style | None = None,
         **options: Unpack[RequestOptions],
     ) -> Recommendations:
-        """Recommend k items to a known user, or to anybody described by `liked` titles or a wish.
+        """Recommend k items to a known user, or to anybody by `liked` or a wish.
 
         Args:
             strategy: how to rank; the domain's by default.
@@ -233,7 +236,7 @@ class Recommender:
         style: Style | None = None,
         **options: Unpack[RequestOptions],
     ) -> Iterator[StreamEvent]:
-        """Recommend step by step: the list, then each reason when it is written, then the whole answer.
+        """Recommend step by step: the list, each reason, then the whole answer.
 
         Raises as `recommend`, before the first event.
         """
@@ -270,7 +273,7 @@ class Recommender:
         style: Style | None = None,
         **options: Unpack[RequestOptions],
     ) -> Why:
-        """Explain why an item (title or id) ranks where it does, or why above or below another.
+        """Explain why an item (title or id) ranks where it does, or against another.
 
         Ranks are among the candidates; an item that retrieval did not return is scored with them, and
         `notes` says so. Raises as `recommend`, and RequestError where both items are the same.
@@ -289,7 +292,7 @@ class Recommender:
         return ranked.why(top, explained)
 
     def prepare(self, user: str | None = None, *, k: int = K, **options: Unpack[RequestOptions]) -> Prepared:
-        """Do everything before ranking: who asks, when, where, and which candidates there are."""
+        """Prepare a ranking: user, context and candidates."""
         n_candidates = candidates_wanted(k, options.get("n_candidates"), self.domain.ranker.n_candidates)
         pinned, watch = self.pinned(), Stopwatch()
         rule = options.get("rule") or Filter()
@@ -327,7 +330,7 @@ class Recommender:
     def _history(
         self, user: User | None, options: RequestOptions
     ) -> tuple[tuple[HistoryEntry, ...], frozenset[str], tuple[str, ...]]:
-        """Return the history without noise, ids of items never to recommend again, and notes."""
+        """Return the history without noise, ids of items to exclude, and notes."""
         events = self.store.history(self.domain.name, user.id) if user else ()
         past = self.catalog.entries(events, self.domain.feedback)  # of items that still exist
         stated = self.catalog.history_of(options.get("liked", ()), options.get("disliked", ()))
@@ -342,7 +345,7 @@ class Recommender:
         return history, seen, notes
 
     def _rank(self, prepared: Prepared, strategy: str) -> RankedRequest:
-        """Rank by the model; without an engine the result says why the retriever's order is served."""
+        """Rank by the model, or say why the retriever's order is served without it."""
         watch, ranking = Stopwatch(), None
         with watch.stage("engine start"):
             engine, degraded = self._running_engine()
@@ -362,13 +365,16 @@ class Recommender:
         )
 
     def _weight_notes(self, engine: Engine) -> tuple[str, ...]:
-        """Return a note where nothing has shown that the model ranks this domain's items better."""
+        """Return a note if nothing has shown that the model ranks this domain better."""
         if not self.domain.ranker.retriever_leads(adapted=is_adapted(engine, self.domain)):
             return ()
         return (f"the retriever's order leads: no adapter fine-tuned on '{self.domain.name}' is in use",)
 
     def _running_engine(self) -> tuple[Engine | None, tuple[str, ...]]:
-        """Return the engine, or None and what is degraded for want of it. Raises UnusableModel."""
+        """Return the engine, or None and what is degraded without it.
+
+        Raises UnusableModel.
+        """
         try:
             return self.engine(), ()
         except UnusableModel:  # nothing passes by itself: somebody has to choose another model
@@ -407,7 +413,7 @@ class Recommender:
         return dataclasses.replace(explained, timings=watch.timings)
 
     def render(self, name: str, prepared: Prepared, engine: Engine) -> list[RenderedPrompt]:
-        """Render the prompts that template `name` gives for a request, exactly as they are sent.
+        """Render the prompts of template `name` for a request, exactly as sent.
 
         Returns:
             One prompt for a ranking; for reasons one per candidate, from evidence that only the
@@ -438,7 +444,11 @@ class Recommender:
         return make_ranker(strategy, RankerParts.of(engine, self.prompts, self.domain))
 
     def rank(self, request: RankRequest, strategy: str) -> Ranking:
-        """Rank candidates that the caller chose. Raises EngineError: there is no order to fall back on."""
+        """Rank candidates that the caller chose.
+
+        Raises:
+            EngineError: There is no order to fall back on.
+        """
         with self.engines.request():
             engine = self.engine()
             try:
@@ -456,7 +466,10 @@ class Recommender:
             return explainer.explain(measured, self.engine())
 
     def engine(self) -> Engine:
-        """Return the engine, started if need be. Raises EngineError, ModelError, MissingDependency."""
+        """Return the engine, started if need be.
+
+        Raises EngineError, ModelError, MissingDependency.
+        """
         return self.engines.get()
 
     def close(self) -> None:
@@ -471,7 +484,10 @@ class Recommender:
         self.close()
 
     def _explainer(self, language: str | None = None, style: Style | None = None) -> Explainer:
-        """Return what explains in this language and style. Raises PromptError for an unknown language."""
+        """Return the explainer for this language and style.
+
+        Raises PromptError for an unknown language.
+        """
         chosen = {"language": language, "style": style}
         reasons = self.domain.reasons.model_copy(
             update={name: value for name, value in chosen.items() if value is not None}
@@ -492,7 +508,7 @@ class Recommender:
 
 
 def checked_engine(engine: Engine, prompts: PromptLibrary, domain: Domain) -> Engine:
-    """Return an engine that has answered the domain's ranking prompt; close one that cannot.
+    """Return an engine that answers the ranking prompt; close one that cannot.
 
     Raises:
         UnusableModel, EngineError: as `check_ranking_prompt`.

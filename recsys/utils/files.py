@@ -1,4 +1,4 @@
-"""Files and folders that appear whole: written beside their place, then moved there in one step."""
+"""Files and folders that appear whole: staged nearby, then moved in one step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step; the content is on the disk before the old file is gone.
+    """Replace a file in one step, once the new content is on the disk.
 
     Raises:
         OSError: The file cannot be written; the old one is kept.
@@ -37,7 +37,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder on the disk of `target` to prepare files in; it is removed afterwards.
+    """Yield a new folder on the disk of `target`; remove it afterwards.
 
     Move it, or a file in it, to its place before the end: see `replace_folder`.
     """
@@ -52,13 +52,16 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove staged folders of processes that died. Call it only while nobody else writes `target`."""
+    """Remove staged folders of dead processes.
+
+    Call it only while nobody else writes `target`.
+    """
     for path in target.parent.glob(f"{_staging_prefix(target)}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def replace_folder(new: Path, target: Path, *, aside: Path | None = None) -> None:
-    """Move a staged folder to `target`; an older one goes first, and comes back if that fails.
+    """Move a staged folder to `target`; restore an older one if that fails.
 
     Args:
         new: What `staged_folder(target)` gave.

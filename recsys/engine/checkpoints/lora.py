@@ -1,4 +1,4 @@
-"""LoRA folders as PEFT saves them, checked against a base model before anything loads.
+"""LoRA folders saved by PEFT, checked against a base model before loading.
 
 LoRA (Hu et al., 2022) adds scale * B @ A to a weight; scale is alpha / r, with rank
 stabilisation (Kalajdzievski, 2023) alpha / sqrt(r).
@@ -114,7 +114,11 @@ def refuse_pickles(folder: Path) -> None:
 
 
 def base_shapes(base: Path) -> dict[str, tuple[int, ...]]:
-    """Read the shape of every weight of a checkpoint folder. Raise ModelError if a file is unreadable."""
+    """Read the shape of every weight of a checkpoint folder.
+
+    Raises:
+        ModelError: A file is unreadable.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(base.glob("*.safetensors")):
         try:
@@ -141,7 +145,7 @@ def _check_layer(folder: Path, weight: _Tensor, a: _Tensor, b: _Tensor, rank: in
 
 
 def _special(config: dict[str, Any]) -> str:
-    """Name the first field of a configuration that asks for more than W + scale * B @ A; "" if none."""
+    """Return the first field that asks for more than W + scale * B @ A; "" if none."""
     for name, value in sorted(config.items()):
         allowed = _NEUTRAL_VALUES.get(name)
         if allowed is not None:
