@@ -55,6 +55,7 @@ class Environment:
     settings: Settings
     domain: str | None  # name or folder
     imports: Mapping[str, system.ModuleImport]  # by module
+    others: Sequence[str] = ()  # domains that the same process serves
 
     @property
     def domain_name(self) -> str:
@@ -75,17 +76,24 @@ class Environment:
         return self.imports.get("torch", system.ModuleImport()).gpu
 
 
-def run_checks(settings: Settings, domain: str | None, start_engine: bool) -> list[Check]:
-    """Run all checks; with `start_engine`, wait for the engine too."""
-    return list(each_check(settings, domain, start_engine))
+def run_checks(
+    settings: Settings, domain: str | None, start_engine: bool, others: Sequence[str] = ()
+) -> list[Check]:
+    """Run all checks; with `start_engine`, wait for the engine too.
+
+    `others` are domains that the same process serves: their engines need memory, too.
+    """
+    return list(each_check(settings, domain, start_engine, others))
 
 
-def each_check(settings: Settings, domain: str | None, start_engine: bool) -> Iterator[Check]:
+def each_check(
+    settings: Settings, domain: str | None, start_engine: bool, others: Sequence[str] = ()
+) -> Iterator[Check]:
     """Yield checks as they are done, cheapest first, and go on after failures."""
     environment = Environment(settings, domain, {})
     yield _run_check("python", _python, environment)
     yield _run_check("torch companions", _companions, environment)
-    environment = Environment(settings, domain, _imports(REQUIRED))
+    environment = Environment(settings, domain, _imports(REQUIRED), others)
     for module in REQUIRED:
         yield _run_check(module, partial(_module, module=module), environment)
     for name, check in (
@@ -337,15 +345,44 @@ def _gpu(environment: Environment) -> Finding:
 
 
 def _memory(environment: Environment) -> Finding:
-    free = system.available_memory()
-    if environment.remote or environment.gpu:
+    from recsys.engine.memory import engine_gib, lack_of_memory
+
+    settings, free = environment.settings, system.available_memory()
+    engines, gpu = _engines(environment), bool(environment.gpu)
+    if engines > 1 and (why := lack_of_memory(engines, settings, gpu=gpu, free=free)):
+        return fail(
+            f"{engines} engines, one for each adapter: {why}",
+            "serve fewer domains in one process, or set WHYREC_ENGINE to a vLLM server"
+            + ("" if gpu else f", or lower WHYREC_KV_CACHE_GB (now {settings.kv_cache_gb:g})"),
+        )
+    if environment.remote or gpu:
         return ok(f"{free / GIB:.1f} GiB available")
-    needed = max(1, math.ceil(environment.settings.kv_cache_gb)) + 2  # vLLM reserves whole GiB
+    needed = engines * engine_gib(settings)
     detail = f"{free / GIB:.1f} GiB available, about {needed} needed"
     if free < needed * GIB:
         fix = "close other programs, or lower WHYREC_KV_CACHE_GB (now {:g}; 1 is enough for one user)"
         return fail(detail, fix.format(environment.settings.kv_cache_gb))
     return ok(detail)
+
+
+def _engines(environment: Environment) -> int:
+    """Count the engines that a process which serves these domains starts."""
+    from recsys.engine.adapters import resolve_adapter
+    from recsys.engine.sharing import engine_key
+
+    settings, keys = environment.settings, set()
+    if environment.remote:
+        return 1
+    for name in filter(None, (environment.domain, *environment.others)):
+        try:
+            domain = load_domain(name)
+            adapter = resolve_adapter(domain, settings)
+        except RecsysError:  # other checks report it
+            continue
+        keys.add(engine_key(settings, adapter.ref if adapter else None))
+        arms = (arm for scenario in domain.scenarios.values() for arm in scenario.arms)
+        keys |= {engine_key(settings, arm.adapter) for arm in arms if arm.adapter is not None}
+    return max(1, len(keys))
 
 
 def _disk(environment: Environment) -> Finding:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -66,10 +69,23 @@ def _root(
     pass
 
 
+def _replace_unencodable() -> None:
+    """Replace characters that the terminal's encoding lacks by question marks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _with_home(argument: str) -> str:
+    """Expand `~/` at the start of a value; no shell does in `--out=~/runs`."""
+    return re.sub(r"^(--[a-z-]+=|)~(?=/|$)", lambda match: match[1] + str(Path.home()), argument)
+
+
 def main() -> None:
     """Run the command; an error that a user can cause prints two lines, no traceback."""
+    _replace_unencodable()
     try:
-        app()
+        app([_with_home(argument) for argument in sys.argv[1:]])
     except RecsysError as error:
         from rich.markup import escape
 

@@ -16,8 +16,14 @@ _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[
 
 def doctor(
     domain: Annotated[
-        str | None, typer.Option("--domain", "-d", help="Name or folder of the domain whose data to check.")
-    ] = "movies",
+        list[str] | None,
+        typer.Option(
+            "--domain",
+            "-d",
+            help="Name or folder of the domain whose data to check; with further ones "
+            "the memory for serving all of them is checked (default: movies).",
+        ),
+    ] = None,
     engine: Annotated[
         bool, typer.Option("--engine", help="Also start the engine and send it a prompt (20 s).")
     ] = False,
@@ -27,10 +33,11 @@ def doctor(
     from recsys.config import load_settings
     from recsys.doctor import run_checks, settings_check
 
+    first, *others = domain or ["movies"]
     with ProgressBars() as progress:
         progress("checking", 0, 0)
         try:
-            checks = run_checks(load_settings(), domain, engine)
+            checks = run_checks(load_settings(), first, engine, others)
         except ConfigError as error:
             checks = [settings_check(error)]
     if as_json:

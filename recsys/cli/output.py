@@ -33,7 +33,22 @@ _BAR_WIDTH = 12  # characters
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(json_text(value, indent=2) + "\n")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Write a value as JSON, with escapes if standard output cannot show its signs."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text if _can_show(text) else json.dumps(value, indent=indent)
+
+
+def _can_show(text: str) -> bool:
+    """Whether the encoding of standard output has all signs of a text."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def plain_table(*headings: str, left: Sequence[str] = ()) -> Table:
@@ -182,7 +197,8 @@ def format_context(context: Context) -> str:
 
 def _score_bar(score: float, best: float) -> Text:
     filled = round(_BAR_WIDTH * score / best)
-    return Text.assemble(("█" * filled, "green"), ("░" * (_BAR_WIDTH - filled), "dim"), f" {score:.3f}")
+    full, empty = "█░" if _can_show("█░") else "#."
+    return Text.assemble((full * filled, "green"), (empty * (_BAR_WIDTH - filled), "dim"), f" {score:.3f}")
 
 
 def _item(recommendation: Recommendation) -> Text:

@@ -36,7 +36,7 @@ def serve(
 
         from recsys.service.app import create_app
         from recsys.service.observability.logs import log_json
-        from recsys.service.options import ServiceOptions
+        from recsys.service.options import load_options
         from recsys.service.security.auth import check_bind
         from recsys.service.security.log_redaction import install
         from recsys.service.transport.shutdown import DrainingServer
@@ -45,7 +45,7 @@ def serve(
             f"serving needs '{error.name}'", hint="pip install 'whyrec[serve]'"
         ) from error
 
-    options = ServiceOptions()
+    options = load_options()
     recommenders = load_recommenders(domain or ["movies"])
     check_bind(host, next(iter(recommenders.values())).store)
     app = create_app(recommenders, options)
@@ -78,14 +78,14 @@ def mcp(domain: DomainsOption = None) -> None:
     """
     try:
         from recsys.service.api.mcp import build_server
-        from recsys.service.options import ServiceOptions
+        from recsys.service.options import load_options
         from recsys.service.state import Service
     except ImportError as error:
         raise MissingDependency(
             f"serving needs '{error.name}'", hint="pip install 'whyrec[serve]'"
         ) from error
 
-    service = Service(load_recommenders(domain or ["movies"]), ServiceOptions())
+    service = Service(load_recommenders(domain or ["movies"]), load_options())
     try:
         build_server(service).run("stdio")
     finally:
@@ -95,6 +95,7 @@ def mcp(domain: DomainsOption = None) -> None:
 def load_recommenders(domains: list[str]) -> dict[str, Recommender]:
     """Load a recommender per domain, by the domain's name."""
     from recsys.recommender.recommender import Recommender
+    from recsys.recommender.shared_engines import share_engines
 
     recommenders: dict[str, Recommender] = {}
     with ProgressBars() as progress:
@@ -103,4 +104,5 @@ def load_recommenders(domains: list[str]) -> dict[str, Recommender]:
             if recommender.domain.name in recommenders:
                 raise RequestError(f"'{recommender.domain.name}' is named twice", hint="name it once")
             recommenders[recommender.domain.name] = recommender
+    share_engines(list(recommenders.values()))
     return recommenders

@@ -19,6 +19,7 @@ from recsys.config.retrieval import RetrieverConfig
 from recsys.config.tables import InteractionTable, ItemTable, Source, UserTable
 from recsys.errors import ConfigError, UnknownDomain
 from recsys.types import StrictModel
+from recsys.utils.files import expanded
 
 
 class Locality(StrictModel):
@@ -149,7 +150,7 @@ def load_domain(name_or_folder: str | Path) -> Domain:
         UnknownDomain: There is no such domain.
         ConfigError: The file is malformed; the message names each wrong key.
     """
-    folder = Path(name_or_folder)
+    folder = expanded(Path(name_or_folder))
     if not (folder / "domain.toml").is_file():
         folder = shipped_domains() / str(name_or_folder)
     path = folder / "domain.toml"

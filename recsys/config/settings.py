@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from recsys.errors import ConfigError
+from recsys.utils.files import expanded
 
 PACKAGED_MODEL = "smollm2-135m-instruct"
 LOCAL = "vllm"
+_HOME_DATABASE = "sqlite:///~/"
 PACKAGED_EMBEDDER = "all-minilm-l6-v2"
 
 
@@ -55,6 +57,11 @@ class Settings(BaseSettings):
     def _path_as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
 
+    @field_validator("cache_dir", "data_dir")
+    @classmethod
+    def _with_home(cls, folder: Path) -> Path:
+        return expanded(folder)
+
     @field_validator("engine")
     @classmethod
     def _known_engine(cls, engine: str) -> str:
@@ -75,6 +82,8 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         """SQLAlchemy URL of the store; one SQLite file unless set."""
+        if self.store_url.startswith(_HOME_DATABASE):
+            return f"sqlite:///{expanded(Path(self.store_url.removeprefix('sqlite:///')))}"
         return self.store_url or f"sqlite:///{self.data_dir / 'whyrec.db'}"
 
     def retriever_folder(self, domain: str) -> Path:
@@ -90,6 +99,16 @@ def load_settings(**overrides: Any) -> Settings:
     """
     try:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        problems = "; ".join(f"WHYREC_{str(d['loc'][0]).upper()}: {d['msg']}" for d in error.errors())
-        raise ConfigError(problems, hint="unset the variable or correct its value") from error
+    except (ValidationError, SettingsError) as error:
+        raise environment_error("WHYREC_", error) from error
+
+
+def environment_error(prefix: str, error: ValidationError | SettingsError) -> ConfigError:
+    """Return an error that names each variable with the prefix and a wrong value."""
+    problems = [str(error)]
+    if isinstance(error, ValidationError):
+        problems = [
+            f"{prefix}{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
+    return ConfigError("; ".join(problems), hint="unset the variable or correct its value")

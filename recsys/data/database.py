@@ -8,12 +8,14 @@ All differences between SQLite and PostgreSQL are handled here. Whoever changes 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import url2pathname
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -236,6 +238,7 @@ def open_database(url: str, busy_timeout: float) -> sa.Engine:
     options: dict[str, Any] = {"json_serializer": partial(json.dumps, ensure_ascii=False)}
     if backend == "sqlite":
         _create_folder(parsed)
+        parsed = _readable(parsed)
         # Without an isolation level the driver does not begin at the first write: `_begin_sqlite` begins
         # before the first read.
         options["connect_args"] = {"timeout": busy_timeout, "isolation_level": None}
@@ -317,6 +320,26 @@ def _create_folder(url: sa.URL) -> None:
         raise StoreError(problem, hint="check the path and your rights") from error
 
 
+def _readable(url: sa.URL) -> sa.URL:
+    """Return the URL that reads a write-protected file; others unchanged.
+
+    SQLite would make files beside it even to read. Without a log of changes nobody is writing it, and it
+    is read as it is.
+    """
+    if not url.database or url.database.startswith((":memory:", "file:")):
+        return url
+    file = Path(url.database).absolute()
+    if not file.is_file() or (_is_writable(file) and _is_writable(file.parent)):
+        return url
+    log = file.with_name(f"{file.name}-wal")
+    options = {"uri": "true", "mode": "ro"} | ({} if log.is_file() else {"immutable": "1"})
+    return url.set(database=file.as_uri(), query={**url.query, **options})
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK)
+
+
 def _set_pragmas(connection: sqlite3.Connection, _: object) -> None:
     with suppress(sqlite3.OperationalError):  # another process is setting it, or the file is read-only
         connection.execute("PRAGMA journal_mode = WAL")
@@ -362,7 +385,8 @@ def _store_error(url: sa.URL, error: Exception) -> StoreError:
 
 
 def _database_name(url: sa.URL) -> str:
-    return url.database or url.get_backend_name()
+    name = url.database or url.get_backend_name()
+    return url2pathname(name.removeprefix("file://")) if name.startswith("file:///") else name
 
 
 def _sqlstate(error: Exception) -> str:

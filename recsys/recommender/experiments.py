@@ -17,6 +17,7 @@ from recsys.config import Arm, Domain, Scenario
 from recsys.engine import Engine, open_engine
 from recsys.engine.adapters import NONE, check_files, find_adapter, resolve_adapter
 from recsys.engine.manager import EngineManager
+from recsys.engine.memory import lack_of_memory
 from recsys.engine.vllm_local import on_gpu
 from recsys.errors import ConfigError, RecsysError
 from recsys.prompting.library import PromptLibrary
@@ -24,7 +25,6 @@ from recsys.recommender.recommender import Recommender, checked_engine
 from recsys.utils.system import available_memory
 
 GIB = 2**30
-ENGINE_OVERHEAD = 2  # GiB that an engine takes besides its key-value cache
 
 
 def unit_of(user: str | None, session: str | None = None) -> str | None:
@@ -125,14 +125,10 @@ class Scenarios:
         return EngineManager(start)
 
     def _require_memory(self, engines: int) -> None:
-        """Raise ConfigError if so many engines do not fit into memory.
-
-        On a CPU each holds a merged model of its own; one fills a GPU.
-        """
-        needed = engines * (max(1, math.ceil(self._recommender.settings.kv_cache_gb)) + ENGINE_OVERHEAD)
-        gpu, free = on_gpu(), available_memory() / GIB
-        if gpu or free < needed:
-            why = "a GPU holds one" if gpu else f"they need about {needed} GiB, {free:.1f} are there"
+        """Raise ConfigError if so many engines do not fit into memory."""
+        gpu = on_gpu()
+        why = lack_of_memory(engines, self._recommender.settings, gpu=gpu, free=available_memory())
+        if why:
             raise ConfigError(
                 f"each adapter of an arm is an engine of its own in this process: {why}",
                 hint="set WHYREC_ENGINE to a vLLM server that serves the adapters by their names"

@@ -22,6 +22,7 @@ from recsys.data.store import Store
 from recsys.engine import Engine, open_engine
 from recsys.engine.adapters import resolve_adapter
 from recsys.engine.manager import EngineManager
+from recsys.engine.sharing import EngineKey, EnginePool, engine_key
 from recsys.engine.vllm_local import quiet_libraries
 from recsys.errors import (
     EngineDead,
@@ -90,6 +91,7 @@ class Recommender:
         self.store = store
         self.live = LiveCatalog(store, domain.name, catalog, retriever, data_hash)
         self.load_notes: tuple[str, ...] = ()
+        self.pool: EnginePool | None = None  # shares engines with the recommenders of other domains
         self._progress = progress
         self._state = RecommenderState(domain, retriever, PromptLibrary(domain.prompt_folder), engines)
 
@@ -499,8 +501,19 @@ class Recommender:
     def _start_engine(self) -> Engine:
         if self._progress:
             self._progress("starting the engine", 0, 0)
-        engine = open_engine(self.settings, adapter=resolve_adapter(self.domain, self.settings))
+        adapter = resolve_adapter(self.domain, self.settings)
+
+        def start() -> Engine:
+            return open_engine(self.settings, adapter=adapter)
+
+        key = engine_key(self.settings, adapter.ref if adapter else None)
+        engine = self.pool.lend(key, start) if self.pool else start()
         return checked_engine(engine, self.prompts, self.domain)
+
+    @property
+    def engine_key(self) -> EngineKey:
+        """What an engine must have to be this domain's, now. Raises ModelError."""
+        return engine_key(self.settings, self._wanted_adapter())
 
     def _wanted_adapter(self) -> str | None:
         adapter = resolve_adapter(self.domain, self.settings)

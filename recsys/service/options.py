@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from recsys.config.settings import environment_error
+from recsys.utils.files import expanded
 
 ALWAYS_SERVED = ("/healthz", "/metrics")
 """Paths that are answered until the process ends."""
+ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+", re.IGNORECASE)
 PROBES = (*ALWAYS_SERVED, "/readyz")
 """Paths that are requested all the time: neither logged nor traced."""
 
@@ -27,7 +34,48 @@ class ServiceOptions(BaseSettings):
     traces: int = Field(10_000, ge=0, description="recommendations kept per domain, for feedback")
     session_minutes: int = Field(60, ge=1, description="lifetime of a session after its last use")
     idempotency_hours: int = Field(24, ge=1, description="how long an Idempotency-Key is remembered")
-    cors_origins: tuple[str, ...] = Field((), description="origins whose pages may call the service")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins whose pages may call the service, comma-separated, or a JSON list"
+    )
     drain_s: int = Field(30, ge=1, description="how long running requests may take after SIGTERM")
     runs: Path = Field(Path("runs"), description="folder of evaluations that the pages show")
     warm: bool = Field(True, description="start the engine with the service, not at the first request")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValueError(f"is not a JSON list: {error}") from error
+        return [origin for part in value.split(",") if (origin := part.strip())]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        """Check origins and drop a slash at the end, which no browser sends."""
+        origins = tuple(origin.rstrip("/") for origin in origins)
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"'{origin[:100]}' is no origin such as https://shop.example:3000, nor *")
+        return origins
+
+    @field_validator("runs")
+    @classmethod
+    def _with_home(cls, folder: Path) -> Path:
+        return expanded(folder)
+
+
+def load_options(**overrides: Any) -> ServiceOptions:
+    """Read the options from the environment; keywords override it.
+
+    Raises:
+        ConfigError: A value is wrong; the message names each such variable.
+    """
+    try:
+        return ServiceOptions(**overrides)
+    except (ValidationError, SettingsError) as error:
+        raise environment_error("WHYREC_SERVE_", error) from error

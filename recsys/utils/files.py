@@ -11,6 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+def expanded(path: Path) -> Path:
+    """Replace a leading `~` of a path by the home folder, if there is one."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        return path
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file by a text in UTF-8, as `write_bytes` does."""
     write_bytes(path, text.encode("utf-8"))

@@ -7,6 +7,8 @@ stabilisation (Kalajdzievski, 2023) alpha / sqrt(r).
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _Tensor = tuple[str, tuple[int, ...] | None]  # name and shape, None where it is missing
 
 _PREFIX = "base_model.model."
+_LOW_RANK = re.compile(r"\.(lora|trainable)_\w+")
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 # Fields of a configuration that do not change what its weights mean. Any other field that is
 # set asks for a kind of LoRA that only PEFT can apply.
@@ -78,7 +81,7 @@ def read_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]
     """Read the tensors' shapes and the configuration of a LoRA folder.
 
     Raises:
-        ModelError: Pickled weights, a file that is cut off, or an unreadable configuration.
+        ModelError: Pickled weights, whole modules, a file that is cut off, or an unreadable configuration.
     """
     refuse_pickles(folder)
     try:
@@ -99,7 +102,23 @@ def read_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]
         raise ModelError(
             f"{folder / CONFIG} is not the configuration of a LoRA", hint="save it again with peft"
         ) from error
+    if modules := _whole_modules(tensors):
+        raise ModelError(
+            f"{folder} holds whole modules ({', '.join(modules[:4])}), not only changes of low rank",
+            hint="fine-tune without modules_to_save and without new tokens, and save with "
+            "save_embedding_layers=False; or merge it yourself and set WHYREC_MODEL to the result",
+        )
     return tensors, config
+
+
+def _whole_modules(tensors: Iterable[str]) -> list[str]:
+    """List modules saved whole, as `modules_to_save` or resized embeddings."""
+    names = (
+        name.removesuffix(".weight").rpartition(".")[2]
+        for name in sorted(tensors)
+        if name.endswith(".weight") and not _LOW_RANK.search(name)
+    )
+    return list(dict.fromkeys(names))
 
 
 def refuse_pickles(folder: Path) -> None:
