@@ -251,7 +251,7 @@ def _count_missing(
 
 
 def _named_lists(table: Table, columns: Mapping[str, Column]) -> list[dict[str, list[str]]]:
-    """Return each row's cleaned values by column name; without values, no name."""
+    """Return each row's cleaned values by column name, without empty columns."""
     rows: list[dict[str, list[str]]] = [{} for _ in range(len(table))]
     for name, column in columns.items():
         for row, parts in zip(rows, table.lists(column.column, column.separator), strict=True):
