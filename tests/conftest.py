@@ -17,7 +17,7 @@ from tests.postgres.server import PostgresServer
 
 pytest.register_assert_rewrite("tests.contracts")
 
-# rich keeps the first width that it meets: neither that of pytest-xdist's processes nor of a test shall it be.
+# rich keeps the first width that it sees: not that of pytest-xdist's processes, nor of a test.
 for name in ("COLUMNS", "LINES"):
     os.environ.pop(name, None)
 importlib.import_module("recsys.cli.output")

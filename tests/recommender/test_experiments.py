@@ -96,7 +96,8 @@ def test_a_wrong_scenario_is_named_with_its_place(arms_: str, said: str, tmp_pat
 
 def test_two_scenarios_cannot_set_the_same(tmp_path: Path) -> None:
     both = "".join(
-        f'[scenarios.{name}]\narms = [{CONTROL}, {{ name = "b", share = 1, ranker = {{ diversity = 0.{n} }} }}]\n'
+        f"[scenarios.{name}]\narms = [{CONTROL}, "
+        f'{{ name = "b", share = 1, ranker = {{ diversity = 0.{n} }} }}]\n'
         for n, name in enumerate(("one", "two"), start=1)
     )
     with pytest.raises(ConfigError, match=r"'one' and 'two' both set ranker\.diversity"):
@@ -104,7 +105,7 @@ def test_two_scenarios_cannot_set_the_same(tmp_path: Path) -> None:
 
 
 class Bench:
-    """A recommender of films with one scenario, `tried`, of two arms; all of the second's people can be had."""
+    """A recommender of films with one scenario, `tried`, of two arms."""
 
     def __init__(self, folder: Path, settings: Settings, **overrides: Any) -> None:
         self.engine = ScriptedEngine()
