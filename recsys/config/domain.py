@@ -161,7 +161,7 @@ def load_domain(name_or_folder: str | Path) -> Domain:
             "or name a folder that holds a domain.toml",
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="correct the line it names") from error
     return _validated(path, table | {"folder": folder})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from recsys.config import load_domain
 from recsys.data.batch import ImportBatch
 from tests.data.films import BARE, Columns, make_domain, read, read_error
 
@@ -250,6 +251,28 @@ def test_texts_that_stand_for_no_value_are_missing(tmp_path: Path, text: str) ->
     assert batch.report.missing == {"rating": 1}
 
 
+def test_a_number_that_stands_for_no_value_may_have_a_point(tmp_path: Path) -> None:
+    rating = {"column": "rating", "missing": ["-1"]}
+    batch = read(domain_of(tmp_path, events=EVENTS.replace("4.5", "-1.0"), rating=rating))
+    assert [event.rating for event in batch.interactions] == [None, 2.0]
+
+
+def test_a_column_without_a_readable_value_is_a_warning(tmp_path: Path) -> None:
+    columns = {**BARE, "year": {"column": "year", "invalid": "missing"}}
+    items = "id,title,year\n1,Alpha,V\n2,Beta,?\n"
+    (warning,) = read(make_domain(tmp_path, items, None, None, item_columns=columns)).report.warnings
+    assert "no row has a readable year" in warning
+
+
 def test_rows_and_columns_of_nothing_that_spreadsheets_add_do_not_matter(tmp_path: Path) -> None:
     batch = read(domain_of(tmp_path, "id,title,,\n1,Alpha,,\n2,Beta,,\n,,,\n,,,\n"))
     assert [item.title for item in batch.items] == ["Alpha", "Beta"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_the_byte_order_mark_of_a_domain_does_not_matter(tmp_path: Path, encoding: str) -> None:
+    text = (
+        'name = "films"\nnoun = "film"\nplural = "films"\n[items]\nfile = "i.csv"\nid = "id"\ntitle = "t"\n'
+    )
+    (tmp_path / "domain.toml").write_text(text, encoding=encoding)
+    assert load_domain(tmp_path).name == "films"

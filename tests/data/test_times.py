@@ -131,7 +131,7 @@ def test_the_report_has_the_span_of_time_and_how_many_events_there_are(tmp_path:
         (["-1", "9", "7", "-1", "10"], "2 ratings are -1"),
         (["70", "80", "90", "100", "60"], "every rated event counts as liked: ratings are from 60 to 100"),
         (["3", "3", "2.5"], "every rated event counts as neither"),
-        (["", "", ""], "no event has a rating"),
+        (["", "", ""], "no row has a readable rating"),
     ],
 )
 def test_ratings_that_look_wrong_are_a_warning(tmp_path: Path, ratings: list[str], warning: str) -> None:

@@ -34,19 +34,23 @@ def summarize(batch: ImportBatch, domain: Domain) -> None:
             "item": _median_and_max(Counter(event.item_id for event in events)),
         }
         names = {True: "liked", False: "disliked", None: "neither"}
+        report.feedback.update(dict.fromkeys(names.values(), 0))
         report.feedback.update(names[domain.feedback.liked(event.rating)] for event in events)
     report.warnings += [
-        *_missing_warnings(report, len(events)),
+        *_missing_warnings(report),
         *_time_warnings(stamps, domain),
         *_rating_warnings(events, report, domain),
         *_attribute_warnings(batch, domain),
     ]
 
 
-def _missing_warnings(report: ImportReport, events: int) -> Iterator[str]:
-    for field in ("rating", "timestamp"):
-        if events and report.missing[field] == events:
-            yield f"no event has a {field}: map another column, or leave {field} out"
+def _missing_warnings(report: ImportReport) -> Iterator[str]:
+    kept = report.rows["interactions"] - max(report.skipped.values(), default=0)
+    rows = {"rating": kept, "timestamp": kept, "home": report.rows["users"]}
+    rows |= dict.fromkeys(("year", "position", "hours"), report.rows["items"])
+    for field, count in rows.items():
+        if count and report.missing[field] == count:
+            yield f"no row has a readable {field}: map another column, or leave {field} out"
 
 
 def _time_warnings(stamps: Sequence[float], domain: Domain) -> Iterator[str]:

@@ -203,7 +203,8 @@ def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> 
     texts = table.texts(column.column)
     for index, text in enumerate(texts):
         try:
-            cells.append(read(_point(table, text)) if text and text not in column.missing else None)
+            has_value = text and text not in column.missing and values.whole_id(text) not in column.missing
+            cells.append(read(_point(table, text)) if has_value else None)
         except InvalidValue as error:
             if column.invalid == "error":
                 hint = _hint_for_invalid(error, table, text, _is_mostly_valid(table, texts, read))
