@@ -306,6 +306,7 @@ Row = Sequence[str]
 
 DOMAIN = """
 name = "films"
+country = "US"
 noun = "film"
 plural = "films"
 [items]

@@ -29,6 +29,7 @@ class Country(NamedTuple):
     name: str
     postal_code: re.Pattern[str] | None  # format of a postal code; None where there are none
     timezone: str | None  # None where there are several
+    population: int
 
 
 class City(NamedTuple):
@@ -101,10 +102,10 @@ def from_postal_code(code: str, country: Country) -> Place:
 
 
 def countries_with(code: str) -> list[Country]:
-    """Return the countries whose postal codes look like `code`, in alphabetical order."""
+    """Return the countries whose postal codes look like `code`, largest first."""
     text = " ".join(code.upper().split())
     found = [c for c in countries().values() if c.postal_code and c.postal_code.fullmatch(text)]
-    return sorted(found, key=lambda country: country.name)
+    return sorted(found, key=lambda country: -country.population)
 
 
 @lru_cache(maxsize=1)
@@ -119,6 +120,7 @@ def countries() -> dict[str, Country]:
             row["name"],
             re.compile(row["postalcoderegex"].strip()) if row["postalcoderegex"] else None,
             next(iter(zones[code])) if len(zones[code]) == 1 else None,
+            row["population"],
         )
         for code, row in _read("countries.json").items()
     }
