@@ -183,9 +183,7 @@ def test_what_the_defence_costs_is_measured_on_lists_without_attacks(
     )
     start(yes_if(lambda text: "{x}" in text.rpartition("the thing Item")[2], slope=-0.01))
     attacks.study(data_with(items, model_weight=1.0, retriever_weight=0.0, n_candidates=30), tmp_path)
-    lines = [
-        json.loads(line)["found"] for line in (tmp_path / "attacks.jsonl").read_text().splitlines()[1:]
-    ]
+    lines = [json.loads(line)["found"] for line in (tmp_path / "attacks.jsonl").read_text().splitlines()[1:]]
     assert any(line["gain"] != line["gain_undefended"] for line in lines)
     assert found_of(tmp_path)["ndcg_lost"]["value"] == pytest.approx(
         sum(line["gain_undefended"] - line["gain"] for line in lines) / len(lines)

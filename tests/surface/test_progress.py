@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from recsys.cli import output
 from recsys.cli.output import ProgressBars, progress_line
 
 
@@ -28,7 +29,7 @@ def test_without_a_terminal_a_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter(range(0, 10_000, 4))
-    monkeypatch.setattr(output.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("recsys.cli.output.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     with ProgressBars() as progress:
         for done in range(20):
             progress("fitting", done, 20)
