@@ -232,16 +232,11 @@ def _adapter(environment: Environment) -> Finding:
 
 def _score(environment: Environment) -> Finding:
     """Say what a score of the domain is made of."""
-    from recsys.engine.adapters import resolve_adapter
+    from recsys.engine.adapters import describe_score
 
     if not environment.domain:
         return ok("no domain is named")
-    domain = load_domain(environment.domain)
-    adapter = resolve_adapter(domain, environment.settings)
-    ref = adapter.ref if adapter else environment.settings.adapter if environment.remote else ""
-    weights = domain.ranker.weights(adapted=ref.startswith(f"{domain.name}@"))
-    why = "; no adapter of the domain is in use" if not weights.model else ""
-    return ok(f"{weights.retriever:g} x retriever + {weights.model:g} x model{why}")
+    return ok(describe_score(load_domain(environment.domain), environment.settings))
 
 
 def _embedder(environment: Environment) -> Finding:

@@ -75,12 +75,24 @@ def domains(as_json: JsonOption = False) -> None:
     """List the domains that come with whyrec, and what the store holds of each."""
     from recsys.config import list_domains, load_domain, load_settings
     from recsys.data.store import Store
+    from recsys.engine.adapters import describe_score
 
-    with Store(load_settings().database_url) as store:
+    settings = load_settings()
+    with Store(settings.database_url) as store:
         rows = [(load_domain(name), store.counts(name)) for name in list_domains()]
+    scores = {domain.name: describe_score(domain, settings) for domain, _ in rows}
     if as_json:
         print_json(
-            [{"name": d.name, "title": d.title, "licence": d.licence, "counts": counts} for d, counts in rows]
+            [
+                {
+                    "name": domain.name,
+                    "title": domain.title,
+                    "licence": domain.licence,
+                    "counts": counts,
+                    "score": scores[domain.name],
+                }
+                for domain, counts in rows
+            ]
         )
         return
     for domain, counts in rows:
@@ -90,5 +102,6 @@ def domains(as_json: JsonOption = False) -> None:
             else "not imported"
         )
         console.print(f"[bold]{domain.name}[/]  {domain.title}: {stored}")
+        console.print(f"  score: {scores[domain.name]}", style="dim", highlight=False)
         if domain.licence:
             console.print(f"  {domain.licence}", style="dim")

@@ -8,6 +8,7 @@ import pytest
 
 from recsys.config import Settings, load_domain
 from recsys.config.ranking import RankerConfig, Weights
+from recsys.engine.adapters import describe_score
 from tests.fakes import DOMAIN, ScriptedEngine, build_recommender, write_films
 
 UNWEIGHTED = DOMAIN.replace("model_weight = 1.0\nretriever_weight = 0.0\n", "")
@@ -60,3 +61,17 @@ def test_with_an_adapter_of_the_domain_the_model_counts(tmp_path: Path, settings
     with build_recommender(domain, settings, ScriptedEngine(adapter="films@0123abcd")) as recommender:
         answer = recommender.recommend("ann", k=5)
     assert not any("leads" in note for note in answer.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "adapter", "parts"),
+    [
+        ("movies", "", "1 x retriever + 0.25 x model"),
+        ("movies", "none", "1 x retriever + 0 x model; no adapter of the domain is in use"),
+        ("places", "", "1 x retriever + 0 x model; no adapter of the domain is in use"),
+    ],
+)
+def test_domains_and_doctor_tell_the_parts_of_a_score(
+    settings: Settings, name: str, adapter: str, parts: str
+) -> None:
+    assert describe_score(load_domain(name), settings.model_copy(update={"adapter": adapter})) == parts

@@ -137,6 +137,16 @@ def resolve_adapter(domain: Domain, settings: Settings) -> Adapter | None:
     return default if fits else None
 
 
+def describe_score(domain: Domain, settings: Settings) -> str:
+    """Say what a score of the domain is made of, and why the model has no weight if it has none."""
+    adapter = resolve_adapter(domain, settings)
+    ref = adapter.ref if adapter else settings.adapter
+    adapted = ref.startswith(f"{domain.name}@")
+    weights = domain.ranker.weights(adapted=adapted)
+    why = "; no adapter of the domain is in use" if domain.ranker.retriever_leads(adapted=adapted) else ""
+    return f"{weights.retriever:g} x retriever + {weights.model:g} x model{why}"
+
+
 def named_adapter(settings: Settings, domain: Domain | None = None) -> Adapter | None:
     """Return the adapter that WHYREC_ADAPTER names; None if it is unset.
 
