@@ -138,7 +138,7 @@ def resolve_adapter(domain: Domain, settings: Settings) -> Adapter | None:
 
 
 def describe_score(domain: Domain, settings: Settings) -> str:
-    """Say what a score of the domain is made of, and why the model has no weight if it has none."""
+    """Say what a score of the domain is made of, and why the model may have no part."""
     adapter = resolve_adapter(domain, settings)
     ref = adapter.ref if adapter else settings.adapter
     adapted = ref.startswith(f"{domain.name}@")
