@@ -182,7 +182,7 @@ class Explainer:
 
     @staticmethod
     def _score_with_model(measured: Measured, budget: int) -> Measured:
-        """Score the most telling ablations with the model; note a failure."""
+        """Score the strongest ablations with the model; note a failure."""
         ablation, top = measured.ablation, measured.top
         sets = [frozenset([part]) for part in ablation.choose_parts(top, budget)]
         if not measured.listed.issuperset(top):  # only unlisted items mention the history as a whole
