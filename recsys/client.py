@@ -22,10 +22,7 @@ class APIError(RecsysError):
 
 
 class Client:
-    """Client of the service at `url`; by default for its first domain.
-
-    Its methods raise APIError.
-    """
+    """Client of the service at `url`, by default of its first domain; raises APIError."""
 
     def __init__(
         self, url: str, *, key: str = "", domain: str | None = None, http: httpx.Client | None = None
@@ -81,10 +78,7 @@ class Client:
         return self._call("PUT", f"/v1/users/{quote(user.id)}", user.model_dump(mode="json"))
 
     def delete_user(self, user_id: str) -> Any:
-        """Delete a user and return what was deleted.
-
-        The answer also names the adapters that may have learned from the user.
-        """
+        """Delete a user; return what was deleted and the adapters trained on it."""
         return self._call("DELETE", f"/v1/users/{quote(user_id)}")
 
     def _call(self, method: str, path: str, body: Any = None, key: str = "") -> Any:
