@@ -13,6 +13,7 @@ from rich.text import Text
 from recsys.cli.options import (
     AtOption,
     CandidatesOption,
+    CountryOption,
     DislikedOption,
     DomainOption,
     FactOption,
@@ -55,6 +56,7 @@ def explain(
     disliked: DislikedOption = None,
     at: AtOption = None,
     place: PlaceOption = None,
+    country: CountryOption = None,
     wish: WishOption = "",
     fact: FactOption = None,
     n_candidates: CandidatesOption = None,
@@ -84,6 +86,7 @@ def explain(
             disliked=disliked or (),
             at=at,
             place=place,
+            country=country,
             wish=wish,
             extra=parse_facts(fact),
             n_candidates=n_candidates,

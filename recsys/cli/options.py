@@ -28,6 +28,10 @@ AtOption = Annotated[
 PlaceOption = Annotated[
     str | None, typer.Option("--place", help="Place: zip code, 'city, state', or 'latitude, longitude'.")
 ]
+CountryOption = Annotated[
+    str | None,
+    typer.Option("--country", help="Country of the place, by name or ISO code; by default the domain's."),
+]
 WishOption = Annotated[str, typer.Option("--wish", help="What the user wants now, in plain words.")]
 FactOption = Annotated[
     list[str] | None,

@@ -12,6 +12,7 @@ import typer
 from recsys.cli.options import (
     AtOption,
     CandidatesOption,
+    CountryOption,
     DislikedOption,
     DomainOption,
     FactOption,
@@ -70,6 +71,7 @@ def render_prompt(
     disliked: DislikedOption = None,
     at: AtOption = None,
     place: PlaceOption = None,
+    country: CountryOption = None,
     wish: WishOption = "",
     fact: FactOption = None,
     n_candidates: CandidatesOption = None,
@@ -91,6 +93,7 @@ def render_prompt(
             disliked=disliked or (),
             at=at,
             place=place,
+            country=country,
             wish=wish,
             extra=parse_facts(fact),
             k=1,

@@ -16,6 +16,7 @@ from recsys.config import Domain, Privacy
 from recsys.context.gazetteer import find_place
 from recsys.context.pii import mask, mask_facts
 from recsys.context.time_parser import WEEKDAYS, parse_time
+from recsys.context.world import require_country
 from recsys.errors import ContextError
 from recsys.types import Context, Place
 
@@ -54,7 +55,7 @@ def build_context(
         wish: Free text.
         extra: Further facts by name, such as the weather.
         now: What phrases are relative to: by default the clock; local time of the user where naive.
-        domain: Gives places of its locality, and says which personal data is masked.
+        domain: Gives places of its locality and country, and says which personal data is masked.
         names: Names of the user, which are masked too.
 
     Raises:
@@ -83,6 +84,20 @@ def build_context(
 
 def _find(text: str, domain: Domain | None) -> Place:
     return find_place(text, domain.locality, domain.country) if domain else find_place(text)
+
+
+def in_country(domain: Domain, country: str | None) -> Domain:
+    """Return the domain with another country for bare postal codes and cities.
+
+    Args:
+        country: Name or ISO code. None or empty: the domain's own.
+
+    Raises:
+        ContextError: There is no such country.
+    """
+    if not country:
+        return domain
+    return domain.model_copy(update={"country": require_country(country).code})
 
 
 def part_of_day(hour: int) -> str:

@@ -246,7 +246,7 @@ def _from_code_of(text: str, codes: Sequence[Country]) -> Place:
     names = ", ".join(country.name for country in codes[:3])
     raise ContextError(
         f"{text!r} may be a postal code of {len(codes)} countries ({names} ...)",
-        hint=f'write "{text}, {codes[0].name}", or set `country = "FR"` (an ISO code) in domain.toml',
+        hint=f'write "{text}, {codes[0].name}", or give the country: --country {codes[0].code}',
     )
 
 

@@ -139,18 +139,10 @@ def name_key(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _country_names() -> dict[str, Country]:
-    names: dict[str, Country] = {}
+    names = {name: countries()[code] for name, code in ALIASES.items()}
     for code, row in _read("countries.json").items():
         for name in (code, row["iso3"], row["name"]):
             names[name_key(name)] = countries()[code]
-    for name, code in (
-        ("uk", "GB"),
-        ("great britain", "GB"),
-        ("england", "GB"),
-        ("usa", "US"),
-        ("holland", "NL"),
-    ):
-        names[name] = countries()[code]
     return names
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from recsys.config import Domain, Settings, Style, load_domain, load_settings
-from recsys.context.builder import build_context
+from recsys.context.builder import build_context, in_country
 from recsys.context.pii import mask_user, names_of
 from recsys.data.batch import ItemChange, Progress
 from recsys.data.catalog import Catalog
@@ -325,7 +325,7 @@ class Recommender:
             home=user.home if user else None,
             wish=options.get("wish", ""),
             extra=options.get("extra"),
-            domain=self.domain,
+            domain=in_country(self.domain, options.get("country")),
             names=names_of(user, self.domain.privacy),
         )
 

@@ -24,6 +24,7 @@ class RequestOptions(TypedDict, total=False):
     disliked: Sequence[str]  # titles or ids
     at: str | dt.datetime | None  # as in `build_context`
     place: str | Place | None  # as in `build_context`
+    country: str | None  # name or ISO code of what `place` is in; by default the domain's
     wish: str  # what is wanted, in plain words
     extra: Mapping[str, str] | None  # further facts of the moment
     rule: Filter | None  # which items may be recommended

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recsys.context.builder import build_context
+from recsys.context.builder import build_context, in_country
 from recsys.context.pii import mask_facts
 from recsys.errors import RecsysError, RequestError
 from recsys.ranking import RankRequest
@@ -40,6 +40,7 @@ class ScoreRequest(BaseModel):
     profile: dict[str, str] = Field(default_factory=dict)
     at: str | None = None
     place: str | None = None
+    country: str | None = None
     wish: str = ""
     context: dict[str, str] = Field(default_factory=dict)
 
@@ -77,7 +78,7 @@ def _score(recommender: Recommender, score_request: ScoreRequest, strategy: str)
         place=score_request.place,
         wish=score_request.wish,
         extra=score_request.context,
-        domain=recommender.domain,
+        domain=in_country(recommender.domain, score_request.country),
     )
     items = [_item(recommender, entry, number) for number, entry in enumerate(score_request.candidates)]
     history = tuple(

@@ -394,3 +394,26 @@ class TestEngineTrouble:
         assert sources(answer) == {"template"}
         assert answer.degraded == ()
         assert all(line.explanation and "wrong_format" in line.explanation.failures for line in answer)
+
+
+@pytest.mark.parametrize(
+    ("country", "place", "named"),
+    [
+        ("France", "75001", "France"),
+        ("fr", "Lyon", "Lyon, France"),
+        ("Germany", "10115", "Germany"),
+        ("CA", "London", "London, Canada"),
+        (None, "10115", "New York, New York"),
+    ],
+)
+def test_a_request_may_say_which_country_its_place_is_in(
+    recommender: Recommender, country: str | None, place: str, named: str
+) -> None:
+    answer = recommender.recommend("ann", place=place, country=country, reasons=False)
+    assert answer.context.place is not None
+    assert answer.context.place.name == named
+
+
+def test_an_unknown_country_is_an_error(recommender: Recommender) -> None:
+    with pytest.raises(ContextError, match="'Freedonia' is not a country"):
+        recommender.recommend("ann", place="75001", country="Freedonia", reasons=False)

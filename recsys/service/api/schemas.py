@@ -69,6 +69,7 @@ class RequestBase(StrictModel):
     disliked: Names = Field(default=[], description="titles or ids")
     at: Annotated[str, Field(max_length=100, description="ISO 8601, or 'Friday 21:00'")] | None = None
     place: Annotated[Text | Place, AfterValidator(require_storable)] | None = None
+    country: Annotated[str, Field(max_length=60, description="of the place: name or ISO code")] | None = None
     wish: Text = ""
     extra: dict[Name, Text] = Field(default={}, max_length=20, description="further facts of the context")
     rule: Annotated[Filter, AfterValidator(require_storable)] | None = None
