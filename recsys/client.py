@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from recsys.errors import RecsysError
-from recsys.types import Candidate, Item, Recommendations, User, Why
+from recsys.types import Item, Recommendation, Recommendations, User, Why
 
 
 class APIError(RecsysError):
@@ -60,9 +60,9 @@ class Client:
         """Explain the rank of an item, given by id or title."""
         return Why(**self._call("POST", "/v1/explanations", {"item": item, "user": user} | options))
 
-    def similar(self, item: str, **options: Any) -> list[Candidate]:
+    def similar(self, item: str, **options: Any) -> list[Recommendation]:
         """Return the items most similar to one, given by id or title."""
-        return [Candidate(**found) for found in self._call("POST", "/v1/similar", {"item": item} | options)]
+        return [Recommendation(**row) for row in self._call("POST", "/v1/similar", {"item": item} | options)]
 
     def send(self, *events: Mapping[str, Any], key: str = "") -> Any:
         """Send events and feedback; an idempotency `key` makes it safe to send them again."""

@@ -57,6 +57,7 @@ from recsys.types import (
     Filter,
     HistoryEntry,
     Item,
+    Recommendation,
     Recommendations,
     StreamEvent,
     User,
@@ -292,6 +293,18 @@ class Recommender:
             listed = set(ranked.order()[:K]).intersection(retrieved)
             explained = drained(self._explain(explainer, ranked, top, listed))
         return ranked.why(top, explained)
+
+    def similar(
+        self, item: str, user: str | None = None, *, k: int = K, **options: Unpack[RequestOptions]
+    ) -> tuple[Recommendation, ...]:
+        """Return what the retriever finds for a person who likes an item (title or id).
+
+        Scores and order are those of an answer without an engine. Raises as `recommend`.
+        """
+        pinned = self.pinned()
+        options["liked"] = [*options.get("liked", ()), item]
+        ranked = RankedRequest(self.domain, pinned.prepare(user, k=k, **options), "retriever", None, None)
+        return ranked.recommendations(ranked.order()[:k], Explained(), 0).recommendations
 
     def prepare(self, user: str | None = None, *, k: int = K, **options: Unpack[RequestOptions]) -> Prepared:
         """Prepare a ranking: user, context and candidates."""

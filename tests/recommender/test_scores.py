@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from recsys.config import Settings, load_domain
 from recsys.errors import EngineError
-from recsys.types import Filter, Recommendations
+from recsys.types import Filter, Recommendation
 from tests.fakes import ScriptedEngine, build_recommender, write_films
 
 GENRES = ("Comedy", "Crime", "Sci-Fi", "Noir", "Weird")
@@ -27,8 +28,8 @@ events = st.lists(
 wishes = st.sampled_from(["", "a comedy", "no crime", "something strange", "1990s noir"])
 
 
-def require_probabilities(answer: Recommendations) -> None:
-    scores = [recommendation.score for recommendation in answer.recommendations]
+def require_probabilities(answer: Iterable[Recommendation]) -> None:
+    scores = [recommendation.score for recommendation in answer]
     assert all(0 <= score <= 1 for score in scores)
     assert sum(scores) <= 1 + 1e-9
     assert all(first >= second for first, second in itertools.pairwise(scores))
@@ -74,3 +75,7 @@ def test_scores_are_probabilities_that_fall_with_the_rank(
                 require_probabilities(whole)
                 if len(whole.recommendations) > 1 and not works:
                     assert sum(line.score for line in whole.recommendations) == pytest.approx(1)
+                similar = recommender.similar("i0", user, k=12, n_candidates=12, wish=wish, rule=rule)
+                require_probabilities(similar)
+                if similar:
+                    assert sum(line.score for line in similar) == pytest.approx(1)

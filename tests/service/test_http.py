@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
 
+from recsys.client import Client
 from recsys.data import audit, traces
 from recsys.errors import EngineDead, StoreError
 from recsys.recommender.recommender import Recommender
@@ -96,7 +97,17 @@ class TestRecommendations:
         assert (why["item"]["item"]["id"], why["other"]["item"]["id"]) == ("f7", "f1")
         similar = client.post("/v1/similar", json={"item": "Heat", "k": 3}).json()
         assert len(similar) == 3
-        assert "f2" not in {candidate["item"]["id"] for candidate in similar}
+        assert "f2" not in {line["item"]["id"] for line in similar}
+
+    def test_similar_items_have_the_scores_of_the_library(
+        self, client: TestClient, recommender: Recommender
+    ) -> None:
+        """They were the retriever's raw scores."""
+        expected = recommender.similar("Heat", k=4)
+        assert client.post("/v1/similar", json={"item": "Heat", "k": 4}).json() == [
+            line.model_dump(mode="json") for line in expected
+        ]
+        assert tuple(Client("", http=cast(Any, client)).similar("Heat", k=4)) == expected
 
     def test_what_tells_who_somebody_is_reaches_neither_prompt_nor_trace(
         self, client: TestClient, scripted: ScriptedEngine

@@ -54,8 +54,8 @@ def test_explain_similar_item_and_user_answer(recommender: Recommender) -> None:
     why = Why.model_validate(call(recommender, "explain", request={"user": "ann", "item": "Fargo"}))
     assert why.item.item.id == "f7"
     similar = call(recommender, "similar", request={"item": "Heat", "k": 2})["result"]
-    assert len(similar) == 2
-    assert "f2" not in {candidate["item"]["id"] for candidate in similar}
+    assert similar == [line.model_dump(mode="json") for line in recommender.similar("Heat", k=2)]
+    assert "f2" not in {line["item"]["id"] for line in similar}
     assert call(recommender, "item", name="Fargo")["id"] == "f7"
     assert call(recommender, "user", user_id="ann")["id"] == "ann"
 

@@ -35,7 +35,7 @@ from recsys.service.security.auth import authorize
 from recsys.service.security.keys import Scope
 from recsys.service.state import Service
 from recsys.service.transport.problems import ServiceError
-from recsys.types import Candidate, Item, User, Why
+from recsys.types import Item, Recommendation, User, Why
 
 T = TypeVar("T")
 InDomain = Annotated[str | None, Field(description="by default the first that is served")]
@@ -76,7 +76,7 @@ class Tools:
 
     async def similar(
         self, request: SimilarRequest, context: Context, domain: InDomain = None
-    ) -> list[Candidate]:
+    ) -> tuple[Recommendation, ...]:
         """Return items similar to an item."""
         return await self._run(context, "read", domain, lambda r: similar_items(r, request))
 

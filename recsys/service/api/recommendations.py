@@ -36,7 +36,7 @@ from recsys.service.security.auth import requires
 from recsys.service.state import RecommenderDep, Service, ServiceDep
 from recsys.service.transport.problems import ServiceError, problem_of, request_id_of
 from recsys.service.transport.streams import SSE, Steps, format_sse, sse_events
-from recsys.types import Candidate, Recommendations, StreamEvent, User, Why
+from recsys.types import Recommendation, Recommendations, StreamEvent, User, Why
 
 router = APIRouter(prefix="/v1")
 log = logging.getLogger(__name__)
@@ -90,8 +90,11 @@ async def explain(
 @router.post("/similar", dependencies=requires("read"), tags=["recommendations"])
 async def similar(
     body: SimilarRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
-) -> list[Candidate]:
-    """Return items similar to an item by the retriever: by text and by who chose them."""
+) -> tuple[Recommendation, ...]:
+    """Return items similar to an item by the retriever: by text and by who chose them.
+
+    A score is the item's probability among the candidates, as in an answer without the model.
+    """
     return await service.run(request, lambda: similar_items(recommender, body))
 
 
@@ -112,13 +115,11 @@ def explanation(service: Service, recommender: Recommender, body: ExplanationReq
     return why
 
 
-def similar_items(recommender: Recommender, body: SimilarRequest) -> list[Candidate]:
-    """Return the retriever's candidates for a person who likes this item."""
+def similar_items(recommender: Recommender, body: SimilarRequest) -> tuple[Recommendation, ...]:
+    """Return what the retriever finds for a person who likes this item."""
     recommender = recommender.pinned()
     options = with_session_preferences(recommender, body).recommender_options()
-    options["liked"] = [*options["liked"], body.item]
-    prepared = recommender.prepare(body.user, k=body.k, **options)
-    return list(prepared.request.candidates[: body.k])
+    return recommender.similar(body.item, body.user, k=body.k, **options)
 
 
 class RecommendationJob:
