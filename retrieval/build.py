@@ -21,7 +21,8 @@ from recsys.utils.locks import exclusive_lock
 from retrieval import artefacts
 from retrieval.base import Channel
 from retrieval.channels.attributes import AttributeChannel
-from retrieval.channels.item_item import ItemItemChannel, fit_item_item
+from retrieval.channels.item_item import ItemItemChannel
+from retrieval.channels.item_item_fitting import fit_item_item
 from retrieval.channels.nearby import fit_nearby
 from retrieval.channels.popularity import (
     PopularityChannel,

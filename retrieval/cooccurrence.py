@@ -13,9 +13,10 @@ class CooccurrenceCounts:
     def __init__(self, log: EventLog) -> None:
         self._row_of = log.row_of
         self._n_users = len(log.users)
-        pairs = np.unique(np.column_stack([log.item, log.user]), axis=0)  # repeated events count once
-        self._user: IntArray = pairs[:, 1]
-        self._start = np.searchsorted(pairs[:, 0], np.arange(len(log.items) + 1))
+        n_users = max(self._n_users, 1)
+        pairs = np.unique(log.item * np.int64(n_users) + log.user)  # repeated events count once
+        self._user: IntArray = (pairs % n_users).astype(np.int32)
+        self._start = np.searchsorted(pairs // n_users, np.arange(len(log.items) + 1))
 
     def co_consumed(self, first: str, second: str) -> bool:
         """Tell whether two items share two users, and more than chance gives them.

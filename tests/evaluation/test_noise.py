@@ -26,7 +26,8 @@ from recsys.recommender import history_filter
 from recsys.recommender.history_filter import MIN_HISTORY, outlier_scores, without_noise
 from recsys.types import HistoryEntry, Item
 from retrieval import build_retriever
-from retrieval.channels.item_item import ItemItemChannel, fit_item_item
+from retrieval.channels.item_item import ItemItemChannel
+from retrieval.channels.item_item_fitting import fit_item_item
 from tests.evaluation.world import Fake, data_of, domain, event, ranked, world, write_shop
 from tests.fakes import ScriptedEngine, build_recommender, write_films
 from tests.retrieval.contract import HashEmbedder

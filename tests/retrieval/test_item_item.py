@@ -22,9 +22,9 @@ from retrieval.channels.item_item import (
     ItemItemChannel,
     ItemItemConfig,
     decay,
-    fit_item_item,
     history_weights,
 )
+from retrieval.channels.item_item_fitting import fit_item_item
 from retrieval.fusion_weights import example_of, fit_weights
 from retrieval.pool import Pool
 from tests.retrieval.contract import make_items
