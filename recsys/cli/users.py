@@ -6,6 +6,7 @@ import dataclasses
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from recsys.cli.options import DomainOption, JsonOption
 from recsys.cli.output import console, print_json
@@ -31,7 +32,7 @@ def delete(
 
     loaded, settings = load_domain(domain), load_settings()
     with Store(settings.database_url) as store:
-        events = len(store.history(loaded.name, store.user(loaded.name, user_id).id))
+        events = len(store.history(loaded.name, user_id))
         if not yes:
             typer.confirm(
                 f"Delete user {user_id} of {loaded.name} with {events:,} events, for good?", abort=True
@@ -48,11 +49,14 @@ def delete(
     console.print(f"deleted {rows}", highlight=False)
     if deletion.refit:
         console.print(f"fitted again at the next load: {', '.join(deletion.refit)}", highlight=False)
+    for file in deletion.remains:
+        console.print(f"[yellow]still in[/] {escape(file)}", highlight=False)
     for ref in deletion.adapters:
         console.print(f"[yellow]may have been trained on them:[/] {ref}", highlight=False)
     if deletion.adapters:
         console.print("  fine-tune again, then `recsys adapters remove` the old one")
     console.print(
-        "The files of the domain are not changed: remove the person from them before the next import.",
+        "The files of the domain, backups and exported examples are not changed: remove the person from them "
+        "too, from the files before the next import.",
         style="dim",
     )

@@ -58,6 +58,10 @@ _PROBLEMS = {
 _RETRYABLE = ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR", "08", "53100", "53300", "55P03", "57")
 _WRITE_LOCK = 0x77687972  # "whyr": the advisory lock that writing transactions take
 
+_POSTGRESQL_KEEPS = (
+    "PostgreSQL: dead rows, until VACUUM (FULL, ANALYZE) and CHECKPOINT; its log, replicas and backups longer"
+)
+
 _JSON = sa.JSON(none_as_null=True)
 SCHEMA = sa.MetaData()
 
@@ -291,6 +295,35 @@ def transaction(
         raise _store_error(engine.url, error) from error
 
 
+def scrub(engine: sa.Engine, wait: float) -> str:
+    """Remove the bytes of deleted rows from the files of an SQLite database.
+
+    Its `secure_delete` misses the copies that a rebalanced page keeps, so the file is written anew;
+    its write-ahead log holds the rows as they were, so it is emptied.
+
+    Args:
+        engine: From `open_database`.
+        wait: Seconds to wait for other processes that write, and then for those that read.
+
+    Returns:
+        What still holds deleted rows and until when, "" if nothing does.
+    """
+    if engine.dialect.name != "sqlite":
+        return _POSTGRESQL_KEEPS
+    file, database = Path(_database_name(engine.url)).name, engine.raw_connection()
+    try:
+        cursor = database.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {round(1000 * wait)}")
+        cursor.execute("VACUUM")
+        is_held = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.Error as error:
+        return f"{file} and its write-ahead log, not rewritten ({error}): until the next deletion"
+    finally:
+        database.close()
+    until = "until the last connection closes, or the next deletion"
+    return f"{file}-wal: the write-ahead log, which somebody reads: {until}" if is_held else ""
+
+
 def upsert(
     connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]], updated: Sequence[str]
 ) -> None:
@@ -345,7 +378,7 @@ def _set_pragmas(connection: sqlite3.Connection, _: object) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten
+    connection.execute("PRAGMA secure_delete = ON")  # nearly all of it: see `scrub`
 
 
 def _begin_sqlite(busy_timeout: float, connection: sa.Connection) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from recsys.config import Domain, Settings
 from recsys.context import pii
 from recsys.data.database import INTERACTIONS, SCHEMA, USERS
-from recsys.data.store import UNKNOWN_TIME, Store, refresh_data_hash
+from recsys.data.store import UNKNOWN_TIME, Store, refresh_data_hash, unknown_user
 from recsys.engine.adapters import list_adapters
 from recsys.errors import StoreError
 from recsys.utils import sanitize
@@ -28,26 +28,32 @@ class Deletion:
     rows: dict[str, int]  # deleted rows by table; tables without any are left out
     refit: tuple[str, ...]  # parts of the retriever that are fitted again at the next load
     adapters: tuple[str, ...]  # may be trained on the person's events: fine-tune them again or remove them
+    remains: tuple[str, ...] = ()  # files of the database that still hold bytes of the rows, and until when
 
 
 def delete_user(store: Store, domain: Domain, user_id: str, settings: Settings) -> Deletion:
     """Delete a person from every table, and delete what was fitted on their events.
 
-    All rows are deleted in one transaction. A running process keeps the sums in its retriever until it
-    loads it again. Files that the domain is imported from are not changed: importing them again
-    brings the person back.
+    All rows are deleted in one transaction, then their bytes. A running process keeps the sums in its
+    retriever until it loads it again. Files that the domain is imported from are not changed: importing
+    them again brings the person back. Backups, exported examples and folders of runs lie where their
+    maker put them, and are not changed either.
 
     Raises:
-        UnknownUser: The user does not exist.
+        UnknownUser: No table has rows about the user.
         StoreError: Also if fitted files cannot be removed; then delete again.
     """
     adapters = trained_on(store, domain, user_id, settings)
     with store.transaction(writes=True) as connection:
         rows = _delete_rows(connection, domain.name, user_id)
+        if not rows:
+            raise unknown_user(connection, domain.name, user_id)
         refresh_data_hash(connection, domain.name)
+    remains = store.scrub()
     pii.clear_cache()
     sanitize.forget()
-    return Deletion(rows, remove_fitted(domain, settings) if rows.get(INTERACTIONS.name) else (), adapters)
+    refit = remove_fitted(domain, settings) if rows.get(INTERACTIONS.name) else ()
+    return Deletion(rows, refit, adapters, (remains,) if remains else ())
 
 
 def trained_on(store: Store, domain: Domain, user_id: str, settings: Settings) -> tuple[str, ...]:
@@ -55,11 +61,7 @@ def trained_on(store: Store, domain: Domain, user_id: str, settings: Settings) -
 
     They may be trained on the user's events. The time at which an event arrived is not stored, only
     when it happened: an adapter that was created in between is listed too, none is left out.
-
-    Raises:
-        UnknownUser: The user does not exist.
     """
-    store.user(domain.name, user_id)
     of_user = (INTERACTIONS.c.domain == domain.name) & (INTERACTIONS.c.user_id == user_id)
     with store.transaction() as connection:
         first = connection.scalar(sa.select(sa.func.min(INTERACTIONS.c.timestamp)).where(of_user))

@@ -27,6 +27,7 @@ from recsys.data.database import (
     ITEMS,
     USERS,
     open_database,
+    scrub,
     transaction,
     unreadable_row,
     upsert,
@@ -57,7 +58,7 @@ class Store:
     """
 
     def __init__(self, url: str, *, busy_timeout: float = 15.0) -> None:
-        self._engine = open_database(url, busy_timeout)
+        self._engine, self._busy_timeout = open_database(url, busy_timeout), busy_timeout
         self._local = threading.local()  # `connection`: that of `atomic`, in the thread that is inside it
         with self.transaction() as connection:
             up_to_date = migrations.revision(connection) == migrations.HEAD
@@ -76,6 +77,10 @@ class Store:
     def close(self) -> None:
         """Close all connections to the database."""
         self._engine.dispose()
+
+    def scrub(self) -> str:
+        """Remove the bytes of deleted rows, see `recsys.data.database.scrub`."""
+        return scrub(self._engine, self._busy_timeout)
 
     def transaction(
         self, *, writes: bool = False, wait: float | None = None, exclusive: bool = True
@@ -217,10 +222,8 @@ class Store:
         with self.transaction() as connection:
             for row in _rows(connection, USERS, domain, USERS.c.id == user_id):
                 return User.model_validate(row)
-            some = sa.select(USERS.c.id).where(USERS.c.domain == domain).order_by(USERS.c.id).limit(3)
-            known = ", ".join(connection.scalars(some))
-        hint = f"users are, for example: {known}" if known else "no users are known: import the domain first"
-        raise UnknownUser(f"no user {user_id[:MAX_ID]!r} in '{domain}'", hint=hint)
+            error = unknown_user(connection, domain, user_id)
+        raise error
 
     def history(self, domain: str, user_id: str, *, limit: int | None = None) -> list[Interaction]:
         """Return a user's events, or the newest `limit` of them, oldest first.
@@ -248,6 +251,14 @@ class Store:
         events = sa.select(item_id, sa.func.count()).where(INTERACTIONS.c.domain == domain)
         with self.transaction() as connection:
             return {row[0]: row[1] for row in connection.execute(events.group_by(item_id))}
+
+
+def unknown_user(connection: sa.Connection, domain: str, user_id: str) -> UnknownUser:
+    """Return the error for a user who does not exist, with some who do."""
+    some = sa.select(USERS.c.id).where(USERS.c.domain == domain).order_by(USERS.c.id).limit(3)
+    known = ", ".join(connection.scalars(some))
+    hint = f"users are, for example: {known}" if known else "no users are known: import the domain first"
+    return UnknownUser(f"no user {user_id[:MAX_ID]!r} in '{domain}'", hint=hint)
 
 
 def next_sequence(connection: sa.Connection, domain: str) -> int:
