@@ -31,6 +31,7 @@ from recsys.engine.labels import label_ids
 from recsys.errors import RequestError
 from recsys.explain import REASON_TEMPLATE
 from recsys.prompting import wishes
+from recsys.prompting.chat import chat_frame
 from recsys.prompting.library import PromptLibrary, PromptTemplate, RenderedPrompt
 from recsys.ranking import listwise, pointwise
 from recsys.ranking.base import rank_variables
@@ -115,8 +116,10 @@ class FinetuneJob:
         """Token ids of each objective's labels; ModelError unless each is one token."""
         shares = self.domain.finetune.objectives.shares
         used = {self.served_objective, *(name for name, share in shares.items() if share)}
+        end = chat_frame(self.tokenizer, "").after
         return {
-            name: label_ids(self.tokenizer, self.prompts.get(TEMPLATES[name]).meta.labels) for name in used
+            name: label_ids(self.tokenizer, self.prompts.get(TEMPLATES[name]).meta.labels, end)
+            for name in used
         }
 
     @cached_property

@@ -13,49 +13,49 @@ _ADAPTER_EFFECT = 1e-4
 _CONTEXT = 64  # characters before a label that decide which token it is
 
 
-def label_ids(tokenizer: Tokenizer, labels: Sequence[str]) -> tuple[int, ...]:
-    """Look up the token id of each label.
+def label_ids(tokenizer: Tokenizer, labels: Sequence[str], prompt: str = "") -> tuple[int, ...]:
+    """Look up the token id of each label, as it is read after a prompt.
+
+    A tokenizer that marks the start of a text (SentencePiece) reads "Yes" alone as another token than
+    "Yes" after a line break.
+
+    Args:
+        prompt: Any text that ends as the prompts do. Empty: the labels are read alone.
 
     Raises:
-        UnusableModel: A label is not exactly one token, or two share one: its probability
+        UnusableModel: A label is not exactly one token there, or two share one: its probability
             would then not be one number of the model's.
     """
-    ids: list[int] = []
-    for label in labels:
-        tokens = tokenizer.encode(label, add_special_tokens=False)
-        if len(tokens) != 1:
-            raise UnusableModel(
-                f"label '{label}' is {len(tokens)} tokens for this model",
-                hint="choose labels in the template's front matter that are one token each, or another model",
-            )
-        ids.append(tokens[0])
+    ids = tuple(_label_id(tokenizer, label, prompt[-_CONTEXT:]) for label in labels)
     if len(set(ids)) != len(ids):
         raise UnusableModel(f"labels {list(labels)} share a token", hint="choose labels that differ")
-    return tuple(ids)
+    return ids
 
 
-def require_readable(tokenizer: Tokenizer, prompt: str, labels: Sequence[str]) -> None:
-    """Raise UnusableModel unless labels after a prompt are their `label_ids` tokens.
+def _label_id(tokenizer: Tokenizer, label: str, end: str) -> int:
+    alone = tokenizer.encode(label, add_special_tokens=False)
+    if end and not end.endswith(" "):  # after a space only the model can tell: some join it with the word
+        separators = ("",) if end[-1].isspace() else ("", " ")
+        ids = [_next_token(tokenizer, end, separator + label) for separator in separators]
+        known = [token for token in ids if token is not None]
+        if known:
+            return alone[0] if alone[:1] and alone[0] in known else known[0]
+        read = f"not one token for this model where it is read, after {end[-20:]!r}"
+    elif len(alone) == 1:
+        return alone[0]
+    else:
+        read = f"not one token for this model but {len(alone)}"
+    raise UnusableModel(
+        f"label '{label}' is {read}",
+        hint="choose labels in the template's front matter that are one token each, or another model",
+    )
 
-    A tokenizer that marks the start of a text reads "Yes" alone as another token than "Yes" after a line
-    break. After a space only the model can tell, as some tokenizers join it with the word.
-    """
-    end = prompt[-_CONTEXT:]
-    for label, token in zip(labels, label_ids(tokenizer, labels), strict=True):
-        separators = ("",) if end[-1:].isspace() else ("", " ")
-        if not end.endswith(" ") and not any(
-            _continues(tokenizer, end, separator + label, token) for separator in separators
-        ):
-            raise UnusableModel(
-                f"label '{label}' is another token for this model where it is read, after {end[-20:]!r}",
-                hint="choose labels in the template's front matter that are one token there, or a model",
-            )
 
-
-def _continues(tokenizer: Tokenizer, prompt: str, label: str, token: int) -> bool:
-    """Whether a prompt and a label are the prompt's tokens and this one."""
+def _next_token(tokenizer: Tokenizer, prompt: str, label: str) -> int | None:
+    """Return the one token that a label adds to a prompt; None if it adds more, or joins with its end."""
     before = tokenizer.encode(prompt, add_special_tokens=False)
-    return tokenizer.encode(prompt + label, add_special_tokens=False) == [*before, token]
+    tokens = tokenizer.encode(prompt + label, add_special_tokens=False)
+    return tokens[-1] if tokens[:-1] == before else None
 
 
 def require_effect(with_adapter: LabelScores, without: LabelScores, name: str) -> None:

@@ -257,7 +257,7 @@ class Ablation:
         rescored = self._rescore(list(scored))
         prompts = [self._render_without(parts, rescored[parts], scored[parts]) for parts in scored]
         engine = self.ranker.parts.engine
-        labels = label_ids(engine.tokenizer, prompts[0].template.meta.labels)
+        labels = label_ids(engine.tokenizer, prompts[0].template.meta.labels, prompts[0].tails[0])
         responses = prefix_first(
             lambda ids: engine.label_logprobs(ids, labels), [prompt.token_ids for prompt in prompts]
         )

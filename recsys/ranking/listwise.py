@@ -99,11 +99,13 @@ class ListwiseRanker(Ranker):
 
     def _rank_at_once(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         """Score all windows of all requests in two calls."""
+        if not requests:
+            return []
         engine = self.parts.engine
         prompts = [self.render(request) for request in requests]
         windows = [self._windows(request) for request in requests]
         longest = max((len(window) for split in windows for window in split), default=0)
-        letters = label_ids(engine.tokenizer, self._letters[:longest])
+        letters = label_ids(engine.tokenizer, self._letters[:longest], prompts[0].tails[0])
         responses = prefix_first(
             lambda ids: engine.label_logprobs(ids, letters), [prompt.token_ids for prompt in prompts]
         )

@@ -73,7 +73,7 @@ class PointwiseRanker(Ranker):
         if not requests:
             return []
         engine, prompts = self.parts.engine, [self.render(request) for request in requests]
-        yes_no = label_ids(engine.tokenizer, prompts[0].template.meta.labels)
+        yes_no = label_ids(engine.tokenizer, prompts[0].template.meta.labels, prompts[0].tails[0])
         if self.parts.exact:
             responses = [
                 self._score_exactly(request, prompt, yes_no)

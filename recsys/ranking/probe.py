@@ -6,7 +6,7 @@ import math
 
 from recsys.config import Domain
 from recsys.engine.base import Engine, LabelScores
-from recsys.engine.labels import label_ids, require_readable
+from recsys.engine.labels import label_ids
 from recsys.errors import PromptError, UnusableModel
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import RankerParts, RankRequest, make_ranker
@@ -49,8 +49,8 @@ def check_ranking_prompt(engine: Engine, prompts: PromptLibrary, domain: Domain)
     if strategy not in LABELLED:
         return None
     labels = prompt.template.meta.labels[: len(_REQUEST.candidates)]  # two for Yes and No, too
-    require_readable(engine.tokenizer, prompt.texts[0], labels)
-    (scores,) = engine.label_logprobs(prompt.token_ids[:1], label_ids(engine.tokenizer, labels))
+    ids = label_ids(engine.tokenizer, labels, prompt.tails[0])
+    (scores,) = engine.label_logprobs(prompt.token_ids[:1], ids)
     if not all(value < math.inf for value in scores.logprobs):
         raise UnusableModel(
             f"the model's log-probabilities of {_listed(labels)} are not numbers",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
 
 from recsys.config import Domain
-from recsys.engine.labels import require_readable
+from recsys.engine.labels import label_ids
 from recsys.errors import EngineError, UnusableModel
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking.probe import LABEL_MASS_FLOOR, check_ranking_prompt
@@ -69,24 +70,52 @@ def test_engine_that_fails_is_an_engine_error(films: Domain) -> None:
 
 
 @pytest.mark.parametrize("end", ["assistant\n", "model\n", "\n\n", "<|assistant|>", "[/INST]", "Answer: "])
-def test_label_that_is_read_as_it_is_alone_is_fine(end: str) -> None:
-    require_readable(FakeTokenizer(), f"Heat?{end}", ("Yes", "No", "A"))
+def test_label_that_is_read_as_it_is_alone_keeps_its_token(end: str) -> None:
+    tokenizer, labels = FakeTokenizer(), ("Yes", "No", "A")
+    assert label_ids(tokenizer, labels, f"Heat?{end}") == label_ids(tokenizer, labels)
+
+
+class SentencePieceTokenizer:
+    """Marks the start of a text and of a word, as the tokenizers of Llama 2, TinyLlama and Zephyr do."""
+
+    chat_template = None
+    all_special_tokens: list[str] = []  # noqa: RUF012
+    whole = ("▁Yes", "▁No", "Yes", "No")
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        marked = "▁" + text.replace(" ", "▁")
+        signs = re.findall("|".join([*self.whole, "."]), marked, re.DOTALL)
+        return [self.whole.index(sign) if sign in self.whole else 1000 + ord(sign) for sign in signs]
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> str:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("end", "ids"),
+    [
+        ("", (0, 1)),
+        ("<|assistant|>\n", (2, 3)),
+        ("model\n\n", (2, 3)),
+        ("[/INST]", (0, 1)),  # "[/INST] Yes" is how such a model goes on
+        ("Answer: ", (0, 1)),
+    ],
+)
+def test_label_has_the_token_with_which_the_model_goes_on(end: str, ids: tuple[int, int]) -> None:
+    """TinyLlama's "Yes" after a line break used to be refused, as it is not the token of "Yes" alone."""
+    assert label_ids(SentencePieceTokenizer(), ("Yes", "No"), end) == ids
 
 
 @pytest.mark.parametrize("end", ["assistant\n", "model\n", "x", "word", "\n\n"])
-def test_label_that_is_another_token_where_it_is_read_is_refused(end: str) -> None:
-    class Tokenizer:
-        chat_template = None
-        all_special_tokens: list[str] = []  # noqa: RUF012
+def test_label_of_several_tokens_where_it_is_read_is_refused(end: str) -> None:
+    class Tokenizer(SentencePieceTokenizer):
+        whole = ("▁Yes", "▁No")
 
         def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-            return [len(text)] if text in ("Yes", "No") else [ord(sign) for sign in text]
+            return super().encode(text.replace(" ", "_"))
 
-        def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> str:
-            raise NotImplementedError
-
-    with pytest.raises(UnusableModel, match="another token for this model where it is read"):
-        require_readable(Tokenizer(), f"Heat?{end}", ("Yes", "No"))
+    with pytest.raises(UnusableModel, match="not one token for this model where it is read"):
+        label_ids(Tokenizer(), ("Yes", "No"), f"Heat?{end}")
 
 
 @pytest.mark.parametrize("family", TEMPLATES)

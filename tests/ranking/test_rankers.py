@@ -290,7 +290,7 @@ def test_label_of_several_tokens_is_a_model_error(strategy: str) -> None:
         def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
             return [token for sign in text for token in super(Letters, self).encode(sign)] * 2
 
-    with pytest.raises(ModelError, match="tokens for this model"):
+    with pytest.raises(ModelError, match="not one token for this model"):
         ranker(strategy, ScriptedEngine(tokenizer=Letters())).rank(rank_request(2))
 
 
