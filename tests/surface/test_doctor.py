@@ -289,6 +289,26 @@ def test_too_little_memory(box: Machine, settings: Settings) -> None:
     assert "WHYREC_KV_CACHE_GB" in check.fix
 
 
+@pytest.mark.parametrize(
+    ("others", "free", "status"),
+    [
+        ((), 5, "ok"),
+        (("movies",), 5, "ok"),  # one engine for both
+        (("places",), 5, "fail"),
+        (("places",), 16, "ok"),
+        (("places", "movies", "places"), 5, "fail"),
+    ],
+)
+def test_engines_of_domains_that_are_served_together_are_counted(
+    others: tuple[str, ...], free: int, status: str, box: Machine, settings: Settings
+) -> None:
+    """`serve -d movies -d places` used to be killed for want of memory."""
+    box.memory = free * doctor.GIB
+    check = next(check for check in run_checks(settings, "movies", False, others) if check.name == "memory")
+    assert check.status == status
+    assert ("2 engines" in check.detail) == (status == "fail")
+
+
 def test_limit_of_a_container_counts_without_its_file_cache(box: Machine, settings: Settings) -> None:
     (box.cgroup / "memory.max").write_text(f"{5 * doctor.GIB}\n")
     (box.cgroup / "memory.current").write_text(f"{2 * doctor.GIB}\n")
