@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from recsys.config.attributes import AttributeType
 from recsys.config.experiments import Name, Scenario
 from recsys.config.finetuning import FinetuneConfig
 from recsys.config.knowledge import Feedback, Rule
@@ -18,7 +19,7 @@ from recsys.config.reasons import ReasonConfig
 from recsys.config.retrieval import RetrieverConfig
 from recsys.config.tables import InteractionTable, ItemTable, Source, UserTable
 from recsys.errors import ConfigError, UnknownDomain
-from recsys.types import StrictModel
+from recsys.types import Place, StrictModel
 from recsys.utils.files import expanded
 
 
@@ -77,6 +78,12 @@ class Domain(StrictModel):
     items: ItemTable
     users: UserTable | None = None
     interactions: InteractionTable | None = None
+    attributes: dict[str, AttributeType] = Field(
+        default_factory=dict, description="types of item attributes; one that is not named is text"
+    )
+    region: Place | None = Field(
+        None, description="where all users are: gives time zone and season where a request names no place"
+    )
     country: str | None = Field(
         None,
         pattern=r"^[A-Z]{2}$",
@@ -112,6 +119,20 @@ class Domain(StrictModel):
                     raise ValueError(f"'{other}' and '{name}' both set {option}")
         return scenarios
 
+    @model_validator(mode="after")
+    def _known_attributes(self) -> Domain:
+        columns = self.items.attributes
+        for name, column in columns.items():
+            if name not in self.attributes and (column.invalid != "error" or column.missing):
+                raise ValueError(f"invalid and missing of '{name}' need its type: write [attributes.{name}]")
+        told = self.ranker.attributes or ()
+        for name in (*self.attributes, *told):
+            if name not in columns:
+                raise ValueError(
+                    f"[items.attributes] has no '{name}'; there are: {', '.join(columns) or 'none'}"
+                )
+        return self
+
     @field_validator("folder")
     @classmethod
     def _absolute(cls, folder: Path) -> Path:
@@ -119,11 +140,23 @@ class Domain(StrictModel):
 
     @property
     def has_event_contexts(self) -> bool:
-        """Whether events have a context.
+        """Whether events have a context: facts of their own, or a time in a known zone.
 
         Evaluation and fine-tuning then show it to the model.
         """
-        return self.interactions is not None and bool(self.interactions.context)
+        table = self.interactions
+        return table is not None and bool(table.context or (self.region and table.timestamp))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether an item may be chosen again."""
+        return self.interactions is not None and self.interactions.repeats
+
+    @property
+    def citable_attributes(self) -> frozenset[str] | None:
+        """The attributes that a reason may cite; None: all."""
+        silent = {name for name, kind in self.attributes.items() if not kind.citable}
+        return frozenset(self.items.attributes) - silent if silent else None
 
     @property
     def prompt_folder(self) -> Path | None:

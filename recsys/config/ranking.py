@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from recsys.types import StrictModel
 
-Fact = Literal["match", "popularity", "with", "distance", "open"]
+Fact = Literal["match", "popularity", "with", "distance", "open", "repeat"]
 Strategy = Literal["pointwise", "listwise", "title", "generated", "generated-scores"]
 Windows = Literal["anchored", "sliding"]
 
@@ -48,6 +48,9 @@ class RankerConfig(StrictModel):
     max_prompt_tokens: int = Field(1536, ge=128)
     facts: tuple[Fact, ...] = Field(
         (), description="facts about a candidate in this request that the prompt shows"
+    )
+    attributes: tuple[str, ...] | None = Field(
+        None, description="item attributes that the prompt shows; unset: all"
     )
     model_weight: float | None = Field(
         None,

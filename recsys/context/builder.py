@@ -45,7 +45,7 @@ def build_context(
 ) -> Context:
     """Build the context of a request, with all that follows from its time and place.
 
-    The time is in the zone of the place, else of the home, else as it was given. Where
+    The time is in the zone of the place, else of the home or the domain's region, else as given. Where
     `Context.hour` is None, only the date of `Context.time` is known.
 
     Args:
@@ -68,7 +68,7 @@ def build_context(
         place, notes = home, ("place taken from the user's home",)
     time_facts: dict[str, object] = {}
     if at is not None and not (isinstance(at, str) and not at.strip()):
-        time_facts, time_notes = _time_facts(at, place, home, now)
+        time_facts, time_notes = _time_facts(at, place, home, now, domain.region if domain else None)
         notes += time_notes
     privacy = domain.privacy if domain else Privacy()
     return Context.model_validate(
@@ -112,14 +112,19 @@ def season(day: dt.date, latitude: float) -> str:
 
 
 def _time_facts(
-    at: str | dt.datetime, place: Place | None, home: Place | None, now: dt.datetime | None
+    at: str | dt.datetime,
+    place: Place | None,
+    home: Place | None,
+    now: dt.datetime | None,
+    region: Place | None = None,
 ) -> tuple[dict[str, object], tuple[str, ...]]:
     """Return the fields of a `Context` that follow from a time, and what was assumed."""
-    known = [spot for spot in (place, home) if spot]
+    known = [spot for spot in (place, home, region) if spot]
     latitude = next((spot.latitude for spot in known if spot.latitude is not None), None)
     zoned = next((spot for spot in known if spot.timezone), None)
     moment = parse_time(at, _zone(zoned), now)
-    notes = ("time zone taken from the user's home",) if zoned and zoned is not place else ()
+    from_home = zoned is not None and zoned is home and zoned is not place
+    notes = ("time zone taken from the user's home",) if from_home else ()
     weekday = WEEKDAYS[moment.time.weekday()]
     facts: dict[str, object] = {
         "time": moment.time,

@@ -67,7 +67,7 @@ def read_domain(
     def finish(name: str) -> None:
         progress(f"reading {name}", report.rows[name], report.rows[name])
 
-    items = read_items(start("items", domain.items), domain.items, report)
+    items = read_items(start("items", domain.items), domain.items, report, domain.attributes)
     finish("items")
     users: tuple[User, ...] = ()
     if domain.users:

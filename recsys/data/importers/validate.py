@@ -10,11 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from recsys.config.attributes import AttributeType
 from recsys.config.tables import Column, FileTable, InteractionTable, ItemTable, UserTable
 from recsys.data.batch import ImportReport, Progress, ResolvePlace
 from recsys.data.importers import times, values
 from recsys.data.importers.readers import Table
 from recsys.data.importers.times import InvalidTime
+from recsys.data.importers.typed_attributes import read_typed
 from recsys.data.importers.values import InvalidValue, collapse, quote
 from recsys.errors import DataError
 from recsys.types import Interaction, Item, Site, User
@@ -32,14 +34,26 @@ def columns_of(mapping: FileTable) -> list[str]:
     return [column.column for _, column in mapping.columns()]
 
 
-def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[Item, ...]:
+def read_items(
+    table: Table,
+    mapping: ItemTable,
+    report: ImportReport,
+    kinds: Mapping[str, AttributeType] | None = None,
+) -> tuple[Item, ...]:
     """Return one item per row, without repeated rows.
+
+    Args:
+        table: The rows.
+        mapping: Which columns to read.
+        report: Where odd rows are counted.
+        kinds: The types of attributes.
 
     Raises:
         DataError: A row is wrong; the message names the first.
     """
     if not len(table):
         raise DataError(table.file, None, None, "there are no rows: a catalog needs at least one item")
+    table = _with_titles(table, mapping.title, report)
     ids = _ids(table, mapping.id)
     titles = [collapse(title) for title in _required(table, mapping.title)]
     years = _optional(table, mapping.year, values.year)
@@ -64,7 +78,19 @@ def read_items(table: Table, mapping: ItemTable, report: ImportReport) -> tuple[
         )
         for index in range(len(table))
     ]
+    items = read_typed(
+        items, mapping.attributes, kinds or {}, report, lambda *cell: table.error(*cell[:3], hint=cell[3])
+    )
     return _unique(table, mapping.id.column, items, "items", report)
+
+
+def _with_titles(table: Table, column: Column, report: ImportReport) -> Table:
+    """Return the rows that have a title, where the others may be left out."""
+    if column.invalid == "error":
+        return table
+    kept = [index for index, title in enumerate(table.texts(column.column)) if title]
+    report.missing["title (row left out)"] += len(table) - len(kept)
+    return table.take(kept)
 
 
 def read_users(
