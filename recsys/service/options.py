@@ -11,13 +11,24 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from recsys.config.settings import environment_error
+from recsys.types import StrictModel
 from recsys.utils.files import expanded
 
 ALWAYS_SERVED = ("/healthz", "/metrics")
 """Paths that are answered until the process ends."""
+MAX_RANKED = 200
+"""Candidates that a request can have ranked, whatever its key."""
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@]+", re.IGNORECASE)
 PROBES = (*ALWAYS_SERVED, "/readyz")
 """Paths that are requested all the time: neither logged nor traced."""
+
+
+class CandidateBounds(StrictModel):
+    """How many candidates a key with a scope may have ranked; the largest of its scopes holds."""
+
+    read: int = Field(100, ge=1, le=MAX_RANKED)
+    write: int = Field(100, ge=1, le=MAX_RANKED)
+    admin: int = Field(MAX_RANKED, ge=1, le=MAX_RANKED)
 
 
 class ServiceOptions(BaseSettings):
@@ -30,7 +41,22 @@ class ServiceOptions(BaseSettings):
     in_flight: int = Field(512, ge=1, description="requests of all kinds at once; more are answered 503")
     body_kb: int = Field(256, ge=1, description="size of a request, KiB")
     import_mb: int = Field(64, ge=1, description="size of a bulk import, MiB")
-    rate: str = Field("600/minute", description="requests of a key without a rate of its own")
+    header_s: int = Field(10, ge=1, description="how long the headers of a request may take, s")
+    body_wait_s: int = Field(10, ge=1, description="how long each part of a body may let wait, s")
+    body_s: int = Field(300, ge=1, description="how long a whole body may take, s")
+    body_rate_kb: int = Field(
+        4, ge=1, description="what a body must bring after body_wait_s, KiB/s on average"
+    )
+    keyless_connections: int = Field(
+        256, ge=1, description="connections without a key; a further one closes the oldest"
+    )
+    keyless_per_address: int = Field(64, ge=1, description="those of one address")
+    open_metrics: bool = Field(False, description="answer /metrics to other machines without a key, too")
+    rate: str = Field("600/minute", description="units of work of a key without a rate of its own")
+    max_candidates: CandidateBounds = Field(
+        CandidateBounds(),
+        description="how many candidates a request may have ranked, by scope of its key, as JSON",
+    )
     traces: int = Field(10_000, ge=0, description="recommendations kept per domain, for feedback")
     session_minutes: int = Field(60, ge=1, description="lifetime of a session after its last use")
     idempotency_hours: int = Field(24, ge=1, description="how long an Idempotency-Key is remembered")

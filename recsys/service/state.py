@@ -16,8 +16,10 @@ from recsys.recommender.experiments import Scenarios
 from recsys.recommender.recommender import Recommender
 from recsys.service.observability.metrics import Metrics
 from recsys.service.options import ServiceOptions
-from recsys.service.security.auth import Authenticator
+from recsys.service.security.auth import Authenticator, Principal
+from recsys.service.security.limits import Work
 from recsys.service.transport.concurrency import ConcurrencyLimiter
+from recsys.service.transport.problems import ServiceError
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -68,6 +70,30 @@ class Service:
     def is_warm(self) -> bool:
         """Whether no engine is just starting."""
         return not any(thread.is_alive() for thread in self._warming)
+
+    def admit(self, request: Request | None, recommender: Recommender, work: Callable[[int], Work]) -> None:
+        """Count the work of a request, which its key has to allow.
+
+        Args:
+            request: What was sent, None over stdio.
+            recommender: Of the domain.
+            work: The work, from the number of candidates that the domain has ranked by default.
+
+        Raises:
+            ServiceError: 403, no scope of the key allows so many candidates; 422, or `RateLimited`: the
+                rate of the key does not allow so much work.
+        """
+        caller: Principal | None = getattr(request.state, "caller", None) if request else None
+        if caller is None:
+            return
+        default = recommender.domain.ranker.n_candidates
+        wanted = work(default)
+        allowed = max(default, *(getattr(self.options.max_candidates, scope) for scope in caller.scopes))
+        if wanted.candidates > allowed:
+            message = f"the key '{caller.name}' may not have {wanted.candidates} candidates ranked"
+            raise ServiceError(403, message, hint=f"ask for {allowed} or less, k included")
+        if caller.allowance:
+            caller.allowance.spend(wanted.units, counted=1)
 
     async def run(self, request: Request, work: Callable[[], T]) -> T:
         """Run work that needs the engine or the index. Raises Overloaded."""

@@ -147,51 +147,82 @@ def test_full_service_answers_503_with_retry_after_and_loses_nothing(
     assert alive.status_code == 200
 
 
-def test_stream_whose_client_disconnects_frees_its_slot(
-    recommender: Recommender, scripted: ScriptedEngine
-) -> None:
-    app = create_app({"films": recommender}, ServiceOptions(concurrency=1, queue=0, warm=False))
-    limiter = app.state.service.limiter
-    gone = anyio.Event()
-    sent: list[Message] = []
-    body = b'{"user": "ann", "k": 3}'
+class Connection:
+    """A request for recommendations, straight to the app, whose client can leave."""
 
-    async def main() -> None:
-        pending = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> Message:
-            if pending:
-                return pending.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-            if message["type"] == "http.response.body":
-                gone.set()
-                await anyio.sleep(0.05)
-
-        scope = {
+    def __init__(self, body: bytes, accept: bytes = b"application/json") -> None:
+        self.gone = anyio.Event()
+        self.sent: list[Message] = []
+        self.scope = {
             "type": "http",
             "method": "POST",
             "path": "/v1/recommendations",
             "raw_path": b"",
             "query_string": b"",
-            "headers": [
-                (b"host", b"localhost"),
-                (b"accept", b"text/event-stream"),
-                (b"content-type", b"application/json"),
-            ],
+            "headers": [(b"host", b"localhost"), (b"accept", accept), (b"content-type", b"application/json")],
             "client": ("127.0.0.1", 1),
             "server": ("localhost", 80),
             "scheme": "http",
             "http_version": "1.1",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
         }
-        await app(scope, receive, send)
+        self._pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive(self) -> Message:
+        if self._pending:
+            return self._pending.pop()
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+def test_stream_whose_client_disconnects_frees_its_slot(
+    recommender: Recommender, scripted: ScriptedEngine
+) -> None:
+    app = create_app({"films": recommender}, ServiceOptions(concurrency=1, queue=0, warm=False))
+    limiter = app.state.service.limiter
+
+    async def main() -> list[Message]:
+        connection = Connection(b'{"user": "ann", "k": 3}', b"text/event-stream")
+
+        async def send(message: Message) -> None:
+            await connection.send(message)
+            if message["type"] == "http.response.body":
+                connection.gone.set()
+                await anyio.sleep(0.05)
+
+        await app(connection.scope, connection.receive, send)
+        assert (limiter.running, limiter.waiting) == (0, 0)
+        return connection.sent
+
+    text = b"".join(message.get("body", b"") for message in anyio.run(main)).decode()
+    assert "event: ranked" in text
+    assert "event: done" not in text
+
+
+@pytest.mark.parametrize("body", [b'{"users": ["ann", "bob", "cat"]}', b'{"user": "ann"}'])
+def test_work_whose_client_has_left_stops(
+    recommender: Recommender, scripted: ScriptedEngine, body: bytes
+) -> None:
+    """A batch went on for all its users; a list went on to its last reason."""
+    recommender.recommend("ann", reasons=False)
+    ranking = [call.kind for call in scripted.calls]
+    scripted.calls.clear()
+    app = create_app({"films": recommender}, ServiceOptions(concurrency=1, warm=False))
+    limiter = app.state.service.limiter
+
+    async def main() -> None:
+        connection = Connection(body)
+        with held(scripted) as release:
+            async with anyio.create_task_group() as group:
+                group.start_soon(app, connection.scope, connection.receive, connection.send)
+                await until(lambda: limiter.running == 1 and scripted.calls != [])
+                connection.gone.set()
+                await anyio.sleep(0.05)
+                release.set()
         assert (limiter.running, limiter.waiting) == (0, 0)
 
     anyio.run(main)
-    text = b"".join(message.get("body", b"") for message in sent).decode()
-    assert "event: ranked" in text
-    assert "event: done" not in text
+    assert [call.kind for call in scripted.calls] == ranking, "the first list alone, without reasons"

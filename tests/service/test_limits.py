@@ -1,4 +1,4 @@
-"""Rate limits per key."""
+"""Rate limits per key: how many units in which time."""
 
 from __future__ import annotations
 

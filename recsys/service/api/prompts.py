@@ -70,6 +70,8 @@ def get_prompt(name: Annotated[Name, Path()], recommender: RecommenderDep) -> Pr
 async def _render(
     service: Service, request: Request, recommender: Recommender, body: PromptRequest, *, run: bool
 ) -> RenderedPrompts:
+    service.admit(request, recommender, body.work)
+
     def work() -> RenderedPrompts:
         _template(recommender, body.name)
         options = with_session_preferences(recommender, body).recommender_options()

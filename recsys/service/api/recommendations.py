@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from functools import partial
+from threading import Event
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Request, Response
@@ -34,7 +34,8 @@ from recsys.service.api.traces import find_trace
 from recsys.service.observability import telemetry
 from recsys.service.security.auth import requires
 from recsys.service.state import RecommenderDep, Service, ServiceDep
-from recsys.service.transport.problems import ServiceError, problem_of, request_id_of
+from recsys.service.transport.concurrency import watch_client
+from recsys.service.transport.problems import ClientGone, ServiceError, problem_of, request_id_of
 from recsys.service.transport.streams import SSE, Steps, format_sse, sse_events
 from recsys.types import Recommendation, Recommendations, StreamEvent, User, Why
 
@@ -65,18 +66,14 @@ async def recommend(
     unavailable, items are in the retriever's order with template sentences, and `degraded` says so.
     The same Idempotency-Key returns the same answer for as long as its trace is kept.
     """
+    service.admit(request, recommender, body.work)
     job = RecommendationJob(service, recommender, body, request_id_of(request), scoped_key(request, key))
-    if body.users is None:
-        if accept.partition(";")[0].strip().lower() == SSE:
-            return EventStreamResponse(job)
-        return await service.run(request, lambda: job.answer(body.user))
-    answers: list[RecommendationResponse | FailedRecommendation] = []
-    for user in body.users:
-        try:
-            answers.append(await service.run(request, partial(job.answer, user)))
-        except RecsysError as error:
-            answers.append(FailedRecommendation(user=user, problem=problem_of(error, job.request_id)))
-    return BatchResponse(answers=answers)
+    if body.users is None and accept.partition(";")[0].strip().lower() == SSE:
+        return EventStreamResponse(job)
+    async with watch_client(request.receive) as gone:
+        if body.users is None:
+            return await service.run(request, lambda: job.answer(body.user, gone))
+        return BatchResponse(answers=[await _one_of_many(job, request, user, gone) for user in body.users])
 
 
 @router.post("/explanations", dependencies=requires("read"), tags=["recommendations"])
@@ -84,6 +81,7 @@ async def explain(
     body: ExplanationRequest, request: Request, recommender: RecommenderDep, service: ServiceDep
 ) -> Why:
     """Explain the rank of an item, what would change it, and why not another item."""
+    service.admit(request, recommender, body.work)
     return await service.run(request, lambda: explanation(service, recommender, body))
 
 
@@ -95,7 +93,20 @@ async def similar(
 
     A score is the item's probability among the candidates, as in an answer without the model.
     """
+    service.admit(request, recommender, body.work)
     return await service.run(request, lambda: similar_items(recommender, body))
+
+
+async def _one_of_many(
+    job: RecommendationJob, request: Request, user: str, gone: Event
+) -> RecommendationResponse | FailedRecommendation:
+    """Answer one of several users. Raises ClientGone, which ends the others too."""
+    try:
+        return await job.service.run(request, lambda: job.answer(user, gone))
+    except ClientGone:
+        raise
+    except RecsysError as error:
+        return FailedRecommendation(user=user, problem=problem_of(error, job.request_id))
 
 
 def explanation(service: Service, recommender: Recommender, body: ExplanationRequest) -> Why:
@@ -145,11 +156,17 @@ class RecommendationJob:
         self.body = body
         self._key = key
 
-    def answer(self, user: str | None) -> RecommendationResponse:
-        """Return the whole answer. Runs in a thread that has a slot."""
+    def answer(self, user: str | None, gone: Event | None = None) -> RecommendationResponse:
+        """Return the whole answer. Runs in a thread that has a slot.
+
+        Once the client is `gone`, it raises ClientGone instead of the next step.
+        """
+        gone = gone or Event()
+        if gone.is_set():
+            raise ClientGone
         if earlier := self._earlier_answer(user):
             return earlier
-        return self.finish(user, last_answer(self.events(user)))
+        return self.finish(user, last_answer(_while_there(self.events(user), gone)))
 
     def events(self, user: str | None) -> Iterator[StreamEvent]:
         """Yield the answer step by step. An invalid request raises before the first step."""
@@ -263,6 +280,14 @@ class EventStreamResponse(Response):
                     yield event.kind, event.model_dump_json(exclude_none=True)
         finally:
             getattr(steps, "close", lambda: None)()
+
+
+def _while_there(events: Iterator[StreamEvent], gone: Event) -> Iterator[StreamEvent]:
+    """Yield events. Raises ClientGone once the client is gone."""
+    for event in events:
+        if gone.is_set():
+            raise ClientGone
+        yield event
 
 
 def with_session_preferences(recommender: Recommender, body: R) -> R:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
@@ -15,12 +16,14 @@ from recsys.config import Style
 from recsys.config.ranking import Strategy
 from recsys.data.event_validation import event_id, event_rating, event_time
 from recsys.data.events import FEEDBACK_ONLY
-from recsys.recommender.request import RequestOptions
+from recsys.explain import REASON_TEMPLATE
+from recsys.recommender.request import RequestOptions, candidates_wanted
+from recsys.service.options import MAX_RANKED
+from recsys.service.security.limits import Work
 from recsys.service.transport.problems import Problem
 from recsys.types import Filter, Interaction, Item, Place, Recommendations, StrictModel, User
 
 MAX_K = 100
-MAX_RANKED = 200
 MAX_USERS = 20
 MAX_LIST = 200
 MAX_EVENTS = 1000
@@ -79,6 +82,10 @@ class RequestBase(StrictModel):
         """Return the keyword arguments of `Recommender.prepare`."""
         return cast(RequestOptions, {name: getattr(self, name) for name in RequestOptions.__annotations__})
 
+    def work(self, default: int) -> Work:
+        """Return what it costs if `default` candidates are ranked where it names no number."""
+        return Work(candidates_wanted(getattr(self, "k", 1), self.n_candidates, default))
+
 
 class ReasonRequestBase(RequestBase):
     """A request whose answer has reasons, by default in the domain's style."""
@@ -101,12 +108,21 @@ class RecommendationRequest(ReasonRequestBase):
             raise ValueError("users comes alone: leave out user and session")
         return self
 
+    def work(self, default: int) -> Work:
+        """Return what it costs: a list for each user, with as many reasons."""
+        users, reasons = len(self.users or [self.user]), self.k if self.reasons else 0
+        return replace(super().work(default), users=users, reasons=reasons)
+
 
 class ExplanationRequest(ReasonRequestBase):
     """A request to explain an item, and to compare it with another."""
 
     item: Name = Field(description="title or id")
     instead_of: Name | None = Field(None, description="another item, to compare with")
+
+    def work(self, default: int) -> Work:
+        """Return what it costs: a list, and a reason for each item."""
+        return replace(super().work(default), reasons=1 if self.instead_of is None else 2)
 
 
 class SimilarRequest(RequestBase):
@@ -121,6 +137,11 @@ class PromptRequest(RequestBase):
 
     name: Name = Field("rank/pointwise", description="a rank/ template, or explain/reason")
     n_candidates: int | None = Field(5, ge=1, le=MAX_RANKED)
+
+    def work(self, default: int) -> Work:
+        """Return what it costs: a list, or a reason for each of its items."""
+        ranked = super().work(default)
+        return replace(ranked, reasons=ranked.candidates if self.name == REASON_TEMPLATE else 0)
 
 
 class RecommendationResponse(Recommendations):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -82,6 +83,23 @@ class ConcurrencyLimiter:
         """Wait for a slot and run work in a thread. Raises as `slot` does."""
         async with self.slot(receive):
             return await self.run_in_thread(work)
+
+
+@asynccontextmanager
+async def watch_client(receive: Receive) -> AsyncIterator[threading.Event]:
+    """Give an event that is set once the client has disconnected, for work in threads."""
+    gone = threading.Event()
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield gone
+    finally:
+        watcher.cancel()
 
 
 async def _cancel_on_disconnect(receive: Receive, waiting: anyio.CancelScope) -> None:
