@@ -18,6 +18,7 @@ from recsys.service.observability import telemetry
 from recsys.service.options import ServiceOptions
 from recsys.service.state import Service
 from recsys.service.transport import problems
+from recsys.service.transport.guard import Guard
 from recsys.service.transport.middleware import HEADER, RequestMiddleware
 from recsys.service.transport.shutdown import DrainState
 
@@ -72,6 +73,14 @@ def create_app(recommenders: Mapping[str, Recommender], options: ServiceOptions 
         app.include_router(router)
     app.mount("/mcp", mcp_app)
     problems.install(app)
+    app.add_middleware(
+        Guard,
+        routes=app.routes,
+        authenticator=service.authenticator,
+        options=options,
+        drain=app.state.drain,
+        on_shed=service.metrics.shed.inc,
+    )
     if options.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -80,7 +89,7 @@ def create_app(recommenders: Mapping[str, Recommender], options: ServiceOptions 
             allow_headers=["*"],
             expose_headers=[HEADER, "ETag", "Retry-After"],
         )
-    app.add_middleware(RequestMiddleware, options=options, metrics=service.metrics, drain=app.state.drain)
+    app.add_middleware(RequestMiddleware, metrics=service.metrics)
     if tracer_provider:
         app.add_middleware(telemetry.TracingMiddleware, provider=tracer_provider)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -22,10 +22,13 @@ from recsys.data.store import Store
 from recsys.errors import ConfigError, MissingDependency, RequestError
 from recsys.service.observability.logs import JsonLines
 from recsys.service.security import keys as keys_module
+from recsys.service.options import ServiceOptions
 from recsys.service.security.auth import Authenticator, Principal, check_bind, is_loopback, require
 from recsys.service.security.keys import KeyRing
 from recsys.service.security.log_redaction import Redactor
 from recsys.service.transport import problems
+from recsys.service.transport.guard import Guard
+from recsys.service.transport.shutdown import DrainState
 
 
 @pytest.fixture
@@ -59,7 +62,13 @@ def client(
 ) -> TestClient:
     """Create a client, at an address, of a service with a route per scope."""
     app = FastAPI()
-    app.state.authenticator = Authenticator(store, rate)
+    app.add_middleware(
+        Guard,
+        routes=app.routes,
+        authenticator=Authenticator(store, rate),
+        options=ServiceOptions(),
+        drain=DrainState(),
+    )
     problems.install(app)
 
     @app.get("/read")
@@ -231,6 +240,27 @@ def test_without_any_key_this_machine_is_served_and_nobody_else(store: Store) ->
 def test_a_page_that_took_a_name_for_this_machine_is_not_served(store: Store) -> None:
     """DNS rebinding: evil.example resolves to 127.0.0.1."""
     assert client(store, host="evil.example").get("/read").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Forwarded", "for=192.0.2.60"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("X-Forwarded-Host", "localhost"),
+        ("X-Real-IP", "127.0.0.1"),
+        ("Via", "1.1 proxy"),
+    ],
+)
+def test_what_a_proxy_forwards_is_not_served_without_keys(
+    store: Store, ring: KeyRing, header: str, value: str
+) -> None:
+    """Behind a proxy on this machine everybody looked like this machine."""
+    answer = client(store).get("/read", headers={header: value})
+    assert answer.status_code == 401
+    assert "proxy" in answer.json()["detail"]
+    text, _ = ring.create("app")
+    assert client(store).get("/read", headers=sent(text) | {header: value}).status_code == 200
 
 
 def test_when_all_keys_have_ended_the_service_stays_closed(store: Store, ring: KeyRing) -> None:

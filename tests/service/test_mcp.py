@@ -17,6 +17,7 @@ from recsys.service.options import ServiceOptions
 from recsys.service.security.keys import KeyRing
 from recsys.service.state import Service
 from recsys.types import Recommendations, Why
+from tests.service.api_calls import Serve
 
 TOOLS = {"domains", "recommend", "explain", "similar", "item", "user", "add_events"}
 
@@ -84,10 +85,9 @@ def test_an_error_says_what_to_do_next(recommender: Recommender) -> None:
     assert "served are: films" in call(recommender, "item", name="Fargo", domain="books")
 
 
-@pytest.mark.parametrize("with_key", [False, True])
-def test_over_http_a_key_is_asked_for_once_there_is_one(recommender: Recommender, with_key: bool) -> None:
+def test_over_http_a_key_needs_the_scope_of_the_tool(recommender: Recommender) -> None:
     secret, _ = KeyRing(recommender.store).create("reader", ["read"])
-    headers = {"Authorization": f"Bearer {secret}"} if with_key else {}
+    headers = {"Authorization": f"Bearer {secret}"}
     app = create_app({"films": recommender}, ServiceOptions())
     event = {"user_id": "ann", "item_id": "f1"}
 
@@ -104,6 +104,18 @@ def test_over_http_a_key_is_asked_for_once_there_is_one(recommender: Recommender
             ]
 
     reads, writes = anyio.run(ask)
-    assert reads.is_error == (not with_key)
+    assert not reads.is_error
     assert writes.is_error
-    assert ("may not write" if with_key else "a key is needed") in writes.content[0].text
+    assert "may not write" in writes.content[0].text
+
+
+@pytest.mark.parametrize("method", ["initialize", "server/discover", "tools/list", "tools/call"])
+def test_over_http_nothing_is_told_without_a_key_once_there_is_one(
+    recommender: Recommender, serve: Serve, method: str
+) -> None:
+    """The list of tools was."""
+    KeyRing(recommender.store).create("reader", ["read"])
+    asks = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {}}
+    answer = serve().post("/mcp/", json=asks, headers={"Accept": "application/json, text/event-stream"})
+    assert answer.status_code == 401
+    assert "recommend" not in answer.text

@@ -1,6 +1,7 @@
 """The service as tools of the Model Context Protocol, over stdio and HTTP.
 
-Tools take and return what the HTTP routes do. Over HTTP each call is authorized as a route is.
+Tools take and return what the HTTP routes do. Over HTTP every request passes the guard, and each call needs
+the scope of its route.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from anyio import to_thread
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
@@ -29,16 +29,17 @@ from recsys.service.api.schemas import (
     Name,
     RecommendationRequest,
     RecommendationResponse,
+    RequestBase,
     SimilarRequest,
 )
-from recsys.service.security.auth import authorize
+from recsys.service.security.auth import check_scope, principal_of
 from recsys.service.security.keys import Scope
 from recsys.service.state import Service
 from recsys.service.transport.problems import ServiceError
 from recsys.types import Item, Recommendation, User, Why
 
 T = TypeVar("T")
-InDomain = Annotated[str | None, Field(description="by default the first that is served")]
+InDomain = Annotated[str | None, Field(description="by default the first that is served", max_length=60)]
 INSTRUCTIONS = "Explained recommendations. `domains` says what there is; an item is named by id or title."
 
 
@@ -68,17 +69,19 @@ class Tools:
                 raise ServiceError(422, "one user at a time", hint="call once for each")
             return RecommendationJob(self._service, recommender, request, "mcp").answer(request.user)
 
-        return await self._run(context, "read", domain, work)
+        return await self._run(context, "read", domain, work, request)
 
     async def explain(self, request: ExplanationRequest, context: Context, domain: InDomain = None) -> Why:
         """Explain the rank of an item, what would change it, and why not another item."""
-        return await self._run(context, "read", domain, lambda r: explanation(self._service, r, request))
+        return await self._run(
+            context, "read", domain, lambda r: explanation(self._service, r, request), request
+        )
 
     async def similar(
         self, request: SimilarRequest, context: Context, domain: InDomain = None
     ) -> tuple[Recommendation, ...]:
         """Return items similar to an item."""
-        return await self._run(context, "read", domain, lambda r: similar_items(r, request))
+        return await self._run(context, "read", domain, lambda r: similar_items(r, request), request)
 
     async def item(self, name: Name, context: Context, domain: InDomain = None) -> Item:
         """Return one item by its id or title."""
@@ -96,11 +99,18 @@ class Tools:
         return await self._run(context, "write", domain, lambda r: store_events(self._service, r, events))
 
     async def _run(
-        self, context: Context, scope: Scope, domain: str | None, work: Callable[[Recommender], T]
+        self,
+        context: Context,
+        scope: Scope,
+        domain: str | None,
+        work: Callable[[Recommender], T],
+        request: RequestBase | None = None,
     ) -> T:
         try:
-            await to_thread.run_sync(_authorize, self._service, context, scope)
+            _authorize(context, scope)
             recommender = self._service.recommender(domain)
+            if request is not None:
+                self._service.admit(context.request_context.request, recommender, request.work)
             return await self._service.limiter.run(lambda: work(recommender))
         except RecsysError as error:
             raise ToolError(str(error)) from error
@@ -126,7 +136,7 @@ def build_server(service: Service) -> MCPServer:
 def http_app(server: MCPServer) -> Starlette:
     """Return an app that serves the tools over streamable HTTP, to be mounted.
 
-    Host names are checked together with the keys, see `recsys.service.security.auth`.
+    Host names and origins are checked together with the keys, see `recsys.service.transport.guard`.
     """
     return server.streamable_http_app(
         streamable_http_path="/",
@@ -136,11 +146,8 @@ def http_app(server: MCPServer) -> Starlette:
     )
 
 
-def _authorize(service: Service, context: Context, scope: Scope) -> None:
+def _authorize(context: Context, scope: Scope) -> None:
     """Authorize a call over HTTP; a call over stdio comes from this machine's user."""
     request: Any = context.request_context.request
-    if request is None:
-        return
-    kind, _, key = request.headers.get("authorization", "").partition(" ")
-    sent = key.strip() if kind.lower() == "bearer" else None
-    authorize(service.authenticator, request, sent, scope, f"it lacks '{scope}'")
+    if request is not None:
+        check_scope(principal_of(request), [scope])

@@ -9,7 +9,8 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from recsys.service.pages.rendering import RecommenderDep, page_router, render_page, requires
+from recsys.service.pages.rendering import RecommenderDep, page_router, render_page
+from recsys.service.security.auth import requires
 
 router = page_router()
 

@@ -19,15 +19,15 @@ from recsys.recommender.request import Prepared
 from recsys.service.pages.forms import RequestForm, parse_form
 from recsys.service.pages.inspector import prepare
 from recsys.service.pages.rendering import (
-    SAME_ORIGIN,
     RecommenderDep,
     page_router,
     provenance,
     render,
     render_page,
-    requires,
 )
 from recsys.service.pages.streams import stream_html
+from recsys.service.security.auth import requires
+from recsys.service.security.limits import Work
 from recsys.service.state import ServiceDep
 from recsys.service.transport.streams import SSE, Steps
 
@@ -90,7 +90,7 @@ class TemplateComparison:
         }
 
 
-@router.post("/prompts/compare", dependencies=[*requires("write"), *SAME_ORIGIN])
+@router.post("/prompts/compare", dependencies=requires("write"))
 async def compare_page(
     request: Request,
     recommender: RecommenderDep,
@@ -101,6 +101,8 @@ async def compare_page(
 ) -> Response:
     """Compare an edited source: as a stream of rows, or as one page. Nothing is saved."""
     form = parse_form(await request.form())
+    reasons = 0 if name.startswith("rank/") else N_REASONS
+    service.admit(request, recommender, lambda n: Work(reasons or n, users=2 * N_USERS, reasons=reasons))
     if accept.partition(";")[0].strip() == SSE:
         return stream_html(service, lambda: _html_steps(recommender, form, name, source))
     comparison = await service.run(request, lambda: compare_templates(recommender, form, name, source))

@@ -28,13 +28,11 @@ from recsys.recommender.recommender import Recommender
 from recsys.service.pages.charts import Chart, line_chart, moving_average
 from recsys.service.pages.rendering import (
     HEADERS,
-    SAME_ORIGIN,
-    Admin,
     RecommenderDep,
     page_router,
     render_page,
-    requires,
 )
+from recsys.service.security.auth import Admin, requires
 from recsys.service.state import ServiceDep
 from recsys.service.transport.problems import ServiceError
 
@@ -82,7 +80,7 @@ def adapter_page(request: Request, service: ServiceDep, ref: str) -> Response:
     )
 
 
-@router.post("/adapters/{ref}/promote", dependencies=SAME_ORIGIN)
+@router.post("/adapters/{ref}/promote")
 def promote_adapter(
     service: ServiceDep, principal: Admin, ref: str, force: Annotated[bool, Form()] = False
 ) -> Response:
@@ -101,7 +99,7 @@ def promote_adapter(
     return RedirectResponse(f"/adapters/{adapter.ref}", 303, HEADERS)
 
 
-@router.post("/domains/rollback", dependencies=SAME_ORIGIN)
+@router.post("/domains/rollback")
 def roll_back(recommender: RecommenderDep, principal: Admin) -> Response:
     """Undo the last promotion of the domain."""
     name = recommender.domain.name

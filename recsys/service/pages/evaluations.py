@@ -11,7 +11,8 @@ from fastapi import Request, Response
 
 from recsys.evaluation.results.report import MAIN
 from recsys.service.pages.charts import line_chart
-from recsys.service.pages.rendering import HEADERS, RecommenderDep, page_router, render_page, requires
+from recsys.service.pages.rendering import HEADERS, RecommenderDep, page_router, render_page
+from recsys.service.security.auth import requires
 from recsys.service.state import ServiceDep
 from recsys.service.transport.problems import ServiceError
 

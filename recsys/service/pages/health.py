@@ -17,8 +17,8 @@ from recsys.service.pages.rendering import (
     page_router,
     provenance,
     render_page,
-    requires,
 )
+from recsys.service.security.auth import requires
 from recsys.service.state import ServiceDep
 
 router = page_router()

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 
 from recsys.engine import Engine
 from recsys.errors import RecsysError, RequestError
+from recsys.explain import REASON_TEMPLATE
 from recsys.prompting.library import PromptTemplate, RenderedPrompt
 from recsys.recommender.inspection import rendered, tokens_engine
 from recsys.recommender.recommender import Recommender
@@ -25,8 +26,9 @@ from recsys.service.pages.rendering import (
     page_router,
     provenance,
     render_page,
-    requires,
 )
+from recsys.service.security.auth import requires
+from recsys.service.security.limits import Work
 from recsys.service.state import ServiceDep
 from recsys.service.transport.problems import ServiceError
 
@@ -90,6 +92,8 @@ async def inspector_page(
             404, f"no request sends a template '{name[:60]}'", hint=f"choose one of: {', '.join(names)}"
         )
     try:
+        if run:
+            service.admit(request, recommender, lambda _: _work(form, name))
         inspection = await service.run(request, lambda: inspect_prompt(recommender, form, name, run=run))
     except RecsysError as error:
         problem = error
@@ -121,6 +125,8 @@ async def export(
 ) -> Response:
     """Send the report as a file."""
     form = parse_form(request.query_params)
+    if run:
+        service.admit(request, recommender, lambda _: _work(form, name))
     inspection = await service.run(request, lambda: inspect_prompt(recommender, form, name, run=run))
     return json_download(inspection.report, f"prompt-{name.replace('/', '-')}.json")
 
@@ -167,9 +173,15 @@ def prepare(
     return recommender.prepare(body.user, k=1, **options)
 
 
+def _work(form: RequestForm, name: str) -> Work:
+    """Return what it costs to run a template."""
+    n_candidates = to_request(form).n_candidates or DEFAULT_CANDIDATES
+    return Work(n_candidates, reasons=n_candidates if name == REASON_TEMPLATE else 0)
+
+
 def _is_sent(template: str) -> bool:
     """Whether requests send this template to the model."""
-    return template.startswith("rank/") or template == "explain/reason"
+    return template.startswith("rank/") or template == REASON_TEMPLATE
 
 
 def _count_parts(recommender: Recommender, prompt: RenderedPrompt, engine: Engine) -> list[PromptPart]:

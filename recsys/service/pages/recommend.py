@@ -22,17 +22,15 @@ from recsys.service.pages.forms import (
     with_item_names,
 )
 from recsys.service.pages.rendering import (
-    SAME_ORIGIN,
     RecommenderDep,
     html_response,
     page_router,
     provenance,
     render,
     render_page,
-    require_scope,
-    requires,
 )
 from recsys.service.pages.streams import stream_html
+from recsys.service.security.auth import check_scope, principal_of, requires
 from recsys.service.state import Service, ServiceDep
 from recsys.service.transport.problems import request_id_of
 from recsys.service.transport.streams import Steps
@@ -52,6 +50,7 @@ async def recommend_page(
     try:
         body = to_request(form)
         if whole and form.is_filled:
+            service.admit(request, recommender, body.work)
             job = RecommendationJob(service, recommender, body, request_id_of(request))
             answer = await service.run(request, lambda: job.answer(body.user))
     except RecsysError as error:
@@ -74,12 +73,13 @@ async def recommend_page(
 @router.get("/recommend/stream", dependencies=requires("read"))
 async def stream(request: Request, recommender: RecommenderDep, service: ServiceDep) -> Response:
     """Stream HTML: `ranked`, each `reason` (the first line is its rank), `done`."""
-    form, request_id = parse_form(request.query_params), request_id_of(request)
-    return stream_html(service, lambda: _html_steps(service, recommender, form, request_id))
+    return stream_html(service, lambda: _html_steps(service, recommender, request))
 
 
-def _html_steps(service: Service, recommender: Recommender, form: RequestForm, request_id: str) -> Steps:
-    job = RecommendationJob(service, recommender, to_request(form), request_id)
+def _html_steps(service: Service, recommender: Recommender, request: Request) -> Steps:
+    form = parse_form(request.query_params)
+    job = RecommendationJob(service, recommender, to_request(form), request_id_of(request))
+    service.admit(request, recommender, job.body.work)
     events = job.events(job.body.user)
     try:
         for event in events:
@@ -125,7 +125,7 @@ def suggestions(
     return html_response(render("_options.html", options=options, field=field, typed=typed))
 
 
-@router.post("/feedback", dependencies=[*requires("read"), *SAME_ORIGIN])
+@router.post("/feedback", dependencies=requires("read"))
 def feedback(
     request: Request,
     recommender: RecommenderDep,
@@ -138,7 +138,7 @@ def feedback(
     """Store a thumb as an event of a user; without a user, add the title to the form."""
     rated = recommender.catalog.by_id(item)
     if user:
-        require_scope("write")(request)
+        check_scope(principal_of(request), ["write"])
         event = UserEvent(user_id=user, item_id=item, event=verdict, recommendation_id=recommendation)
         store_events(service, recommender, Events(events=[event]))
     return html_response(

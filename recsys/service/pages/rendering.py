@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import jinja2
 from fastapi import APIRouter, Depends, Request, Response
@@ -22,8 +22,7 @@ from recsys.engine.adapters import resolve_adapter
 from recsys.errors import ModelError, PromptError, RecsysError
 from recsys.recommender.recommender import Recommender
 from recsys.service.pages import filters
-from recsys.service.security.auth import Principal, Unauthorized, authenticator_of, authorize
-from recsys.service.security.keys import Scope
+from recsys.service.security.auth import Unauthorized
 from recsys.service.state import Service, service_of
 from recsys.service.transport.problems import ServiceError, status_of
 from recsys.utils.sanitize import visible
@@ -139,46 +138,13 @@ def render_page(request: Request, name: str, recommender: Recommender, /, **valu
     return html_response(html)
 
 
-def require_scope(scope: Scope) -> Callable[[Request], Principal]:
-    """Make a dependency that authenticates by the key in the header or cookie.
-
-    It raises Unauthorized without a valid key, ServiceError 403 for a key without the scope.
-    """
-
-    def principal(request: Request) -> Principal:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        key = (token if scheme.lower() == "bearer" else "") or request.cookies.get(KEY_COOKIE) or None
-        hint = f"sign in with a key that has the scope {scope}"
-        return authorize(authenticator_of(request), request, key, scope, hint)
-
-    return principal
-
-
-_SCOPES = {scope: Depends(require_scope(scope)) for scope in ("read", "write", "admin")}
-Admin = Annotated[Principal, _SCOPES["admin"]]
-
-
-def requires(scope: Scope) -> list[Any]:
-    """Return the dependencies of a route that a key with this scope may use."""
-    return [_SCOPES[scope]]
-
-
-def same_origin(request: Request) -> None:
-    """Raise ServiceError 403 for a form that another site sent.
-
-    By fetch metadata, else by Origin: OWASP, Cross-Site Request Forgery Prevention Cheat Sheet.
-    """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    same = site == "same-origin" if site else urlsplit(origin or "").netloc == request.headers.get("host")
-    if not same:
-        raise ServiceError(403, "this form came from another site", hint="send it from the page itself")
-
-
-SAME_ORIGIN = [Depends(same_origin)]
-
-
 class PageRoute(APIRoute):
-    """A route whose errors are pages; without a valid key it redirects to sign in."""
+    """A route whose errors are pages; without a valid key it redirects to sign in.
+
+    The guard takes the key from the cookie too, and answers what it refuses by `error_response`.
+    """
+
+    key_cookie = KEY_COOKIE
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler."""
@@ -187,11 +153,6 @@ class PageRoute(APIRoute):
         async def handle(request: Request) -> Response:
             try:
                 return await handler(request)
-            except Unauthorized as error:
-                if request.method == "GET" and "hx-request" not in request.headers:
-                    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-                    return RedirectResponse(f"/login?next={quote(target)}", 303, HEADERS)
-                return error_response(request, error)
             except RecsysError as error:
                 return error_response(request, error)
             except RequestValidationError as error:
@@ -203,6 +164,14 @@ class PageRoute(APIRoute):
                 return error_response(request, ServiceError(error.status_code, str(error.detail)))
 
         return handle
+
+    def error_response(self, request: Request, error: RecsysError) -> Response:
+        """Show an error, or the page that asks for a key."""
+        asks_for_key = isinstance(error, Unauthorized) and request.method == "GET"
+        if asks_for_key and "hx-request" not in request.headers:
+            target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?next={quote(target)}", 303, HEADERS)
+        return error_response(request, error)
 
 
 def error_response(request: Request, error: RecsysError) -> Response:

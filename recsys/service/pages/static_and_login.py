@@ -14,13 +14,12 @@ from recsys.service.pages.rendering import (
     HEADERS,
     KEY_COOKIE,
     MEDIA_TYPES,
-    SAME_ORIGIN,
     STATIC_FILES,
     html_response,
     page_router,
     render,
 )
-from recsys.service.security.auth import Unauthorized, authenticator_of
+from recsys.service.security.auth import Unauthorized, authenticator_of, is_local
 from recsys.service.transport.problems import ServiceError
 
 router = page_router()
@@ -50,16 +49,15 @@ def login_page(request: Request, next: str = "/") -> Response:  # noqa: A002
     return _render_login(request, next)
 
 
-@router.post("/login", dependencies=SAME_ORIGIN)
+@router.post("/login")
 def login(
     request: Request,
     key: Annotated[str, Form(max_length=200)],
     next: Annotated[str, Form(max_length=2000)] = "/",  # noqa: A002
 ) -> Response:
     """Store a valid key in a cookie that scripts and other sites cannot use."""
-    address = request.client.host if request.client else None
     try:
-        authenticator_of(request).principal(key.strip(), address, request.headers.get("host", ""))
+        authenticator_of(request).principal(key.strip(), local=is_local(request))
     except Unauthorized as error:
         return _render_login(request, next, error.message)
     response = RedirectResponse(_local_path(next), 303, HEADERS)
@@ -74,7 +72,7 @@ def login(
     return response
 
 
-@router.post("/logout", dependencies=SAME_ORIGIN)
+@router.post("/logout")
 def logout() -> Response:
     """Delete the cookie."""
     response = RedirectResponse("/", 303, HEADERS)

@@ -8,7 +8,8 @@ from fastapi import Request, Response
 
 from recsys.service.api.schemas import Trace
 from recsys.service.api.traces import require_trace, traces_before
-from recsys.service.pages.rendering import RecommenderDep, page_router, render_page, requires
+from recsys.service.pages.rendering import RecommenderDep, page_router, render_page
+from recsys.service.security.auth import requires
 
 router = page_router()
 PAGE_SIZE = 30

@@ -6,7 +6,6 @@ from fastapi import Request, Response
 from pydantic import ValidationError
 
 from recsys.errors import RecsysError
-from recsys.recommender.recommender import Recommender
 from recsys.service.api.recommendations import explanation
 from recsys.service.api.schemas import ExplanationRequest, ReasonRequestBase
 from recsys.service.pages.forms import (
@@ -17,9 +16,9 @@ from recsys.service.pages.forms import (
     to_request_error,
     with_item_names,
 )
-from recsys.service.pages.rendering import RecommenderDep, json_download, page_router, render_page, requires
-from recsys.service.state import Service, ServiceDep
-from recsys.types import Why
+from recsys.service.pages.rendering import RecommenderDep, json_download, page_router, render_page
+from recsys.service.security.auth import requires
+from recsys.service.state import ServiceDep
 
 router = page_router()
 HIDDEN_FIELDS = (
@@ -43,7 +42,9 @@ async def why_page(
     item, instead_of = item.strip(), instead_of.strip()
     try:
         if item:
-            why = await service.run(request, lambda: _explain(service, recommender, form, item, instead_of))
+            body = _body(form, item, instead_of)
+            service.admit(request, recommender, body.work)
+            why = await service.run(request, lambda: explanation(service, recommender, body))
     except RecsysError as error:
         problem = error
     (_, item_name), (_, other_name) = with_item_names(recommender, [item, instead_of])
@@ -70,19 +71,15 @@ async def export(
     request: Request, recommender: RecommenderDep, service: ServiceDep, item: str, instead_of: str = ""
 ) -> Response:
     """Send the explanation as a file."""
-    form = parse_form(request.query_params)
-    why = await service.run(
-        request, lambda: _explain(service, recommender, form, item.strip(), instead_of.strip())
-    )
+    body = _body(parse_form(request.query_params), item.strip(), instead_of.strip())
+    service.admit(request, recommender, body.work)
+    why = await service.run(request, lambda: explanation(service, recommender, body))
     return json_download(why.to_json(), "why.json")
 
 
-def _explain(
-    service: Service, recommender: Recommender, form: RequestForm, item: str, instead_of: str
-) -> Why:
+def _body(form: RequestForm, item: str, instead_of: str) -> ExplanationRequest:
     options = to_request(form).model_dump(include=set(ReasonRequestBase.model_fields), exclude_none=True)
     try:
-        body = ExplanationRequest(item=item, instead_of=instead_of or None, **options)
+        return ExplanationRequest(item=item, instead_of=instead_of or None, **options)
     except ValidationError as error:
         raise to_request_error(error, "name the item by its title or id") from None
-    return explanation(service, recommender, body)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute, Mount
 
 from recsys.data.store import Store
 from recsys.errors import ConfigError
 from recsys.service.security.keys import SCOPES, KeyRing, Scope
-from recsys.service.security.limits import RateLimiter
+from recsys.service.security.limits import Allowance, RateLimiter
 from recsys.service.transport.problems import ServiceError
 
 LOCAL = "local"
 """Name and key id of the client of a service without keys, which only this machine can reach."""
+
+FORWARDED = ("forwarded", "via", "x-real-ip")
+"""Headers that a proxy adds, besides those that begin with x-forwarded-."""
 
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
 _bearer = HTTPBearer(auto_error=False, description="a key of `recsys keys create`")
@@ -30,6 +36,7 @@ class Principal:
     name: str  # of their key
     scopes: frozenset[Scope]  # what the key allows
     key_id: str = LOCAL
+    allowance: Allowance | None = None  # None: nothing is counted
 
 
 class Unauthorized(ServiceError):
@@ -43,39 +50,41 @@ class Unauthorized(ServiceError):
 class Authenticator:
     """Recognises keys and counts their requests.
 
-    While no key exists, only loopback is served.
+    While no key exists, only this machine is served.
     """
 
     def __init__(self, store: Store, rate: str = "600/minute") -> None:
         self._keys = KeyRing(store)
+        self._has_keys = False
         self._limits = RateLimiter(rate)
 
-    def principal(self, key: str | None, address: str | None, host: str) -> Principal:
+    def principal(self, key: str | None, *, local: bool) -> Principal:
         """Return who sent a request, and count it.
 
         Args:
             key: The key that was sent.
-            address: The client's IP address, None for a Unix socket.
-            host: The Host header. Without keys it must name this machine: a web page can make a browser
-                on this machine call the service under a name of its own (DNS rebinding).
+            local: Whether the request is of this machine, see `is_local`.
 
         Raises:
             Unauthorized: The key is missing or invalid.
             RateLimited: The key has sent too many requests.
         """
         if key is None:
-            if self._keys.any():
+            self._has_keys = self._has_keys or self._keys.any()  # a key that has ended counts, too
+            if self._has_keys:
                 raise Unauthorized("a key is needed", "send `Authorization: Bearer <key>`")
-            if not (address is None or is_loopback(address)) or not is_loopback(_host_name(host)):
+            if not local:
                 raise Unauthorized(
-                    "only this machine is served without keys", "`recsys keys create` makes one"
+                    "only this machine is served without keys, and nothing that a proxy forwards",
+                    "`recsys keys create` makes one",
                 )
             return Principal(LOCAL, frozenset(SCOPES))
         info = self._keys.recognise(key)
         if info is None:
             raise Unauthorized("this key is not valid", "it may have expired: `recsys keys list`")
-        self._limits.count(info.id, info.rate)
-        return Principal(info.name, frozenset(info.scopes), info.id)
+        allowance = self._limits.allowance(info.id, info.rate)
+        allowance.spend(1)
+        return Principal(info.name, frozenset(info.scopes), info.id, allowance)
 
 
 def authenticator_of(request: Request) -> Authenticator:
@@ -84,50 +93,55 @@ def authenticator_of(request: Request) -> Authenticator:
     return authenticator
 
 
+def principal_of(request: HTTPConnection) -> Principal:
+    """Return whom the guard let in, see `recsys.service.transport.guard`."""
+    principal: Principal = request.scope["state"]["caller"]
+    return principal
+
+
+def check_scope(principal: Principal, scopes: Collection[Scope]) -> None:
+    """Raise ServiceError 403 if a key has none of these scopes. No scope implies another."""
+    if principal.scopes.isdisjoint(scopes):
+        wanted = " or ".join(sorted(scopes))
+        raise ServiceError(
+            403, f"the key '{principal.name}' may not {wanted}", hint=f"use one with the scope '{wanted}'"
+        )
+
+
+@cache
 def require(scope: Scope) -> Callable[..., Principal]:
-    """Return a FastAPI dependency: the principal, if their key has this scope.
+    """Return the FastAPI dependency by which a route requires a scope.
 
-    No scope implies another.
-
-    It leaves the id of the key at `request.state.principal`, and raises as `authorize` does.
+    The guard finds it in the route and has checked the key before the body comes; it gives the principal.
     """
 
     def principal(
-        request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
     ) -> Principal:
-        key = sent.credentials if sent else None
-        hint = f"use one with the scope '{scope}'"
-        return authorize(authenticator_of(request), request, key, scope, hint)
+        return principal_of(request)
 
     return principal
 
 
-def authorize(
-    authenticator: Authenticator, request: Request, key: str | None, scope: Scope, hint: str
-) -> Principal:
-    """Return the principal of a key that came with a request.
+def scopes_of(route: BaseRoute) -> frozenset[Scope]:
+    """Return the scopes of which a route requires one; none if everybody may use it.
 
-    Raises:
-        Unauthorized: The key is missing or invalid.
-        RateLimited: The key has sent too many requests.
-        ServiceError: 403, with this `hint`: the key lacks the scope.
+    What is mounted checks the scope of each call itself, and requires any key.
     """
-    address = request.client.host if request.client else None
-    principal = authenticator.principal(key, address, request.headers.get("host", ""))
-    if scope not in principal.scopes:
-        raise ServiceError(403, f"the key '{principal.name}' may not {scope}", hint=hint)
-    request.state.principal = principal.key_id
-    return principal
+    if isinstance(route, Mount):
+        return frozenset(SCOPES)
+    dependant = getattr(route, "dependant", None)
+    calls = [dependency.call for dependency in dependant.dependencies] if dependant else []
+    return frozenset(scope for scope in SCOPES if require(scope) in calls)
 
 
-_CHECKS = {scope: require(scope) for scope in SCOPES}
-Admin = Annotated[Principal, Depends(_CHECKS["admin"])]
+Admin = Annotated[Principal, Depends(require("admin"))]
 """The principal of a route that needs the scope "admin"."""
 
 
 def requires(scope: Scope) -> list[Any]:
     """Return the dependencies of a route that needs this scope."""
-    return [Depends(_CHECKS[scope])]
+    return [Depends(require(scope))]
 
 
 def check_bind(host: str, store: Store) -> None:
@@ -149,6 +163,18 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def is_local(connection: HTTPConnection) -> bool:
+    """Return whether a request is of this machine, and came straight from it.
+
+    Its Host header must name this machine, too: a web page can make a browser here call the service under a
+    name of its own (DNS rebinding).
+    """
+    address = connection.client.host if connection.client else None  # None for a Unix socket
+    forwarded = any(name in FORWARDED or name.startswith("x-forwarded-") for name in connection.headers)
+    host = _host_name(connection.headers.get("host", ""))
+    return (address is None or is_loopback(address)) and is_loopback(host) and not forwarded
 
 
 def _host_name(host: str) -> str:

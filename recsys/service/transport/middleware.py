@@ -1,4 +1,4 @@
-"""Middleware for every request: id, bounds, ETag, metrics and a log line."""
+"""Middleware for every request: id, ETag, metrics and a log line."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import uuid
 from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.service.observability import logs
 from recsys.service.observability.metrics import Metrics
-from recsys.service.options import ALWAYS_SERVED, PROBES, ServiceOptions
-from recsys.service.transport.problems import Overloaded, ServiceError, problem_of, response_of
-from recsys.service.transport.shutdown import Draining, DrainState
+from recsys.service.options import PROBES
+from recsys.service.security.limits import rate_headers
+from recsys.service.transport.bodies import close_if_unread
 
 _ID = re.compile(r"[\w.:-]{1,64}")
 HEADER = "X-Request-Id"
@@ -30,11 +29,8 @@ class RequestMiddleware:
     A request id that the client sent is kept if it is short and plain.
     """
 
-    def __init__(self, app: ASGIApp, options: ServiceOptions, metrics: Metrics, drain: DrainState) -> None:
-        self._app = app
-        self._options = options
-        self._metrics = metrics
-        self._drain = drain
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,37 +49,17 @@ class RequestMiddleware:
                 status = message["status"]
                 response_headers = MutableHeaders(scope=message)
                 response_headers[HEADER] = request_id
+                response_headers.update(rate_headers(scope["state"]))
                 response_headers.setdefault("X-Content-Type-Options", "nosniff")
             await send(message)
 
-        self._drain.in_flight += 1
         try:
-            await self._admit(scope, headers, receive, send_with_headers)
+            reads = scope["method"] in ("GET", "HEAD") and scope["path"].startswith("/v1/")
+            receive, closing = close_if_unread(headers, receive, send_with_headers)
+            await self._app(scope, receive, _add_etag(headers, closing) if reads else closing)
         finally:
-            self._drain.in_flight -= 1
             self._report(scope, status, time.perf_counter() - start)
             logs.request_id.reset(token)
-
-    async def _admit(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        path, request_id = scope["path"], scope["state"]["request_id"]
-        max_bytes = self._options.import_mb << 20 if path == "/v1/import" else self._options.body_kb << 10
-        refused: ServiceError | None = None
-        if self._drain.draining and path not in ALWAYS_SERVED:
-            refused = Draining()
-        elif self._drain.in_flight > self._options.in_flight and path not in PROBES:
-            self._metrics.shed.inc()
-            refused = Overloaded()
-        elif (length := headers.get("content-length", "")).isdecimal() and int(length) > max_bytes:
-            refused = ServiceError(
-                413, f"the body has more than {max_bytes >> 10} KiB", hint="send less at once"
-            )
-        if refused:
-            extra = {"Connection": "close"} if self._drain.draining else None
-            await response_of(problem_of(refused, request_id), extra)(scope, receive, send)
-        else:
-            reads = scope["method"] in ("GET", "HEAD") and path.startswith("/v1/")
-            limited = _limit_body(receive, max_bytes)
-            await self._app(scope, limited, _add_etag(headers, send) if reads else send)
 
     def _report(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "")  # the template: ids are not logged
@@ -98,24 +74,6 @@ class RequestMiddleware:
                 "principal": scope["state"].get("principal", ""),
             }
             log.info("request", extra={"fields": fields})
-
-
-def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """Return a `receive` that raises 413 when a body is too long.
-
-    It counts bytes, whatever Content-Length says.
-    """
-    received = 0
-
-    async def bounded() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > max_bytes:
-            raise HTTPException(413, f"the body has more than {max_bytes >> 10} KiB")
-        return message
-
-    return bounded
 
 
 def _add_etag(headers: Headers, send: Send) -> Send:

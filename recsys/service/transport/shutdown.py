@@ -1,8 +1,11 @@
-"""Shutdown at SIGTERM: running requests end, new ones are refused with 503."""
+"""Shutdown at SIGTERM: running requests end, new ones and unfinished bodies are refused with 503."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -11,11 +14,29 @@ from recsys.service.transport.problems import ServiceError
 
 
 class DrainState:
-    """What the server and the middleware share."""
+    """What the server and the guard share."""
 
     def __init__(self) -> None:
-        self.in_flight = 0  # requests that have begun and not ended
+        self.in_flight = 0  # requests that were let in with their whole body and have not ended
         self.draining = False  # whether the process is ending
+        self._bodies: set[asyncio.Timeout] = set()  # of bodies that are awaited
+
+    @contextmanager
+    def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
+        """Let this timeout pass at once when the process begins to end."""
+        if self.draining:
+            timeout.reschedule(0)
+        self._bodies.add(timeout)
+        try:
+            yield
+        finally:
+            self._bodies.discard(timeout)
+
+    def end_bodies(self) -> None:
+        """End the bodies that are awaited; their requests are answered with 503."""
+        for timeout in self._bodies:
+            if not timeout.expired():
+                timeout.reschedule(0)
 
 
 class Draining(ServiceError):
@@ -25,6 +46,7 @@ class Draining(ServiceError):
         super().__init__(
             503, "the service is shutting down", hint="try again after the seconds of Retry-After"
         )
+        self.headers = {"Connection": "close"}
 
 
 class DrainingServer(uvicorn.Server):
@@ -50,6 +72,8 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Exit once nothing is in flight, or at the deadline."""
-        if self._deadline is not None and (not self._state.in_flight or time.monotonic() > self._deadline):
-            self.should_exit = True
+        if self._deadline is not None:
+            self._state.end_bodies()
+            if not self._state.in_flight or time.monotonic() > self._deadline:
+                self.should_exit = True
         return await super().on_tick(counter)
