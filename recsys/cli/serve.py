@@ -39,6 +39,7 @@ def serve(
         from recsys.service.options import load_options
         from recsys.service.security.auth import check_bind
         from recsys.service.security.log_redaction import install
+        from recsys.service.transport.connections import limited_protocol
         from recsys.service.transport.shutdown import DrainingServer
     except ImportError as error:
         raise MissingDependency(
@@ -61,6 +62,8 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=FLUSH_S,
         timeout_keep_alive=30,
+        http=limited_protocol(options),
+        ws="none",
     )
     server = DrainingServer(config, app.state.drain, options.drain_s)
     try:
