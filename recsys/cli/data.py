@@ -47,6 +47,9 @@ def _print_outcome(title: str, outcome: ImportOutcome) -> None:
     console.print(table)
     for field, count in sorted(report.missing.items()):
         console.print(f"  {count:,} {field} treated as missing", style="dim")
+    for reason, count in report.left_out.items():
+        if count:
+            console.print(f"  left out: {count:,} {reason}", style="dim")
     if report.years_from_titles:
         console.print(f"  {report.years_from_titles:,} years taken from titles", style="dim")
     if report.tied_timestamps:

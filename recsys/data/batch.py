@@ -22,6 +22,7 @@ class ImportReport:
     rows: Counter[str] = field(default_factory=Counter)  # per table: "items", "users", "interactions"
     duplicates: Counter[str] = field(default_factory=Counter)  # repeated rows, per table
     missing: Counter[str] = field(default_factory=Counter)  # empty, or invalid where allowed, per field
+    left_out: Counter[str] = field(default_factory=Counter)  # by the preparation of the files, per reason
     years_from_titles: int = 0  # items whose year was read from "Title (1995)"
     replaced: int = 0  # events that came again with another rating or context; the last one holds
     tied_timestamps: int = 0  # events with user and time of another; they keep the order of the file

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from recsys.config import Domain
 from recsys.config.tables import FileTable
 from recsys.data.batch import ImportBatch, ImportOutcome, ImportReport, Progress, ResolvePlace
+from recsys.data.importers.completejourney import left_out
 from recsys.data.importers.readers import Table, data_file, read_table
 from recsys.data.importers.summary import summarize
 from recsys.data.importers.validate import columns_of, read_interactions, read_items, read_users
@@ -87,6 +88,8 @@ def read_domain(
         finish("interactions")
     if domain.users is None:
         users = tuple(User(id=user_id) for user_id in dict.fromkeys(event.user_id for event in interactions))
+    if domain.source.prepare:
+        report.left_out.update(left_out(data_file(domain, domain.items.file).parent))
     batch = ImportBatch(items, users, interactions, report)
     summarize(batch, domain)
     return batch

