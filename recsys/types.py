@@ -148,6 +148,14 @@ class AtLeast(StrictModel):
     n: int = Field(ge=1)
 
 
+class Comparison(StrictModel):
+    """A condition on a typed attribute: "price <= 5"; items without the attribute fail."""
+
+    attribute: str = Field(description='"price"')
+    operator: Literal["<", "<=", ">", ">="]
+    value: str = Field(description='as people write it: "5", "$5", "2 hours", "March 1996"')
+
+
 class Filter(StrictModel):
     """Which items may be recommended; attributes are compared without case."""
 
@@ -157,6 +165,7 @@ class Filter(StrictModel):
     without: Mapping[str, tuple[str, ...]] = Field(
         default_factory=dict, description="the item has none of the values"
     )
+    compare: tuple[Comparison, ...] = Field((), description="all of them hold")
     year_from: int | None = Field(None, description="inclusive; excludes items of unknown year")
     year_to: int | None = Field(None, description="inclusive; excludes items of unknown year")
     only: frozenset[str] | None = Field(None, description="ids of the only items allowed")

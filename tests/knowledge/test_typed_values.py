@@ -46,7 +46,8 @@ def test_a_value_is_shown_as_people_write_it_and_reads_as_itself(
     kind: AttributeType, text: str, shown: str, amount: float
 ) -> None:
     value = read_value(text, "size", kind)
-    assert (value.shown, value.first) == (shown, pytest.approx(amount))
+    assert value.shown == shown
+    assert value.first == pytest.approx(amount)
     assert read_value(shown, "size", kind) == value
 
 
