@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from recsys.types import Interaction, Item, Place, User
@@ -40,7 +40,7 @@ class ImportBatch:
 
     items: tuple[Item, ...] = ()
     users: tuple[User, ...] = ()
-    interactions: tuple[Interaction, ...] = ()
+    interactions: Sequence[Interaction] = ()
     report: ImportReport = field(default_factory=ImportReport)
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from recsys.config import Domain
 from recsys.config.tables import FileTable
 from recsys.data.batch import ImportBatch, ImportOutcome, ImportReport, Progress, ResolvePlace
+from recsys.data.event_columns import EventColumns
+from recsys.data.importers.interactions import read_interactions
 from recsys.data.importers.completejourney import left_out
 from recsys.data.importers.readers import Table, data_file, read_table
 from recsys.data.importers.summary import summarize
-from recsys.data.importers.validate import columns_of, read_interactions, read_items, read_users
-from recsys.types import Interaction, User
+from recsys.data.importers.validate import columns_of, read_items, read_users
+from recsys.types import User
 
 if TYPE_CHECKING:
     from recsys.data.store import Store
@@ -60,9 +62,13 @@ def read_domain(
     progress = progress or _no_progress
 
     def start(name: str, mapping: FileTable) -> Table:
-        table = read_table(data_file(domain, mapping.file), mapping.format, columns_of(mapping), mapping)
+        def rows_read(done: int, total: int) -> None:
+            if done < total:
+                progress(f"reading {name}", done, total)
+
+        file = data_file(domain, mapping.file)
+        table = read_table(file, mapping.format, columns_of(mapping), mapping, rows_read)
         report.rows[name] = len(table)
-        progress(f"reading {name}", 0, len(table))
         return table
 
     def finish(name: str) -> None:
@@ -75,7 +81,7 @@ def read_domain(
         resolve = resolve_place or _default_resolver(domain)
         users = read_users(start("users", domain.users), domain.users, resolve, report)
         finish("users")
-    interactions: tuple[Interaction, ...] = ()
+    interactions = EventColumns.of(())
     if domain.interactions:
         interactions = read_interactions(
             start("interactions", domain.interactions),
@@ -83,11 +89,12 @@ def read_domain(
             {item.id for item in items},
             {user.id for user in users} if domain.users else None,
             report,
-            progress,
         )
         finish("interactions")
     if domain.users is None:
-        users = tuple(User(id=user_id) for user_id in dict.fromkeys(event.user_id for event in interactions))
+        users = tuple(
+            User(id=user_id) for user_id in interactions.frame["user_id"].unique(maintain_order=True)
+        )
     if domain.source.prepare:
         report.left_out.update(left_out(data_file(domain, domain.items.file).parent))
     batch = ImportBatch(items, users, interactions, report)

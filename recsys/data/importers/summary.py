@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from recsys.config import Domain
 from recsys.config.tables import Column
 from recsys.data.batch import ImportBatch, ImportReport
+from recsys.data.dataset import DoubleArray
+from recsys.data.event_columns import EventColumns
 from recsys.data.importers.values import quote
-from recsys.types import Interaction
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FIRST_LIKELY = dt.datetime(1990, 1, 1, tzinfo=dt.UTC).timestamp()
 MIN_LIKED = 5  # events that are all liked, before that looks wrong
@@ -24,22 +30,21 @@ _SEVERAL = ("|", ";")
 
 def summarize(batch: ImportBatch, domain: Domain) -> None:
     """Put the figures of a batch and what looks wrong in it into its report."""
-    report, events = batch.report, batch.interactions
-    stamps = [event.timestamp for event in events if event.timestamp is not None]
-    if stamps:
-        report.time_span = (_iso(min(stamps)), _iso(max(stamps)))
-    if events:
-        report.events_per = {
-            "user": _median_and_max(Counter(event.user_id for event in events)),
-            "item": _median_and_max(Counter(event.item_id for event in events)),
-        }
+    report, events = batch.report, EventColumns.of(batch.interactions).frame
+    stamps = events["timestamp"].drop_nulls().to_numpy()
+    ratings: dict[float | None, int] = dict(events["rating"].value_counts().iter_rows())
+    if len(stamps):
+        report.time_span = (_iso(stamps.min()), _iso(stamps.max()))
+    if len(events):
+        report.events_per = {of: _median_and_max(events[f"{of}_id"]) for of in ("user", "item")}
         names = {True: "liked", False: "disliked", None: "neither"}
         report.feedback.update(dict.fromkeys(names.values(), 0))
-        report.feedback.update(names[domain.feedback.liked(event.rating)] for event in events)
+        for rating, count in ratings.items():
+            report.feedback[names[domain.feedback.liked(rating)]] += count
     report.warnings += [
         *_missing_warnings(report),
         *_time_warnings(stamps, domain),
-        *_rating_warnings(events, report, domain),
+        *_rating_warnings(Counter({r: n for r, n in ratings.items() if r is not None}), report, domain),
         *_attribute_warnings(batch, domain),
     ]
 
@@ -53,23 +58,22 @@ def _missing_warnings(report: ImportReport) -> Iterator[str]:
             yield f"no row has a readable {field}: map another column, or leave {field} out"
 
 
-def _time_warnings(stamps: Sequence[float], domain: Domain) -> Iterator[str]:
+def _time_warnings(stamps: DoubleArray, domain: Domain) -> Iterator[str]:
     column = domain.interactions.timestamp if domain.interactions else None
-    if not stamps or column is None:
+    if not len(stamps) or column is None:
         return
-    early = sum(stamp < FIRST_LIKELY for stamp in stamps)
-    late = sum(stamp > time.time() + 2 * DAY for stamp in stamps)
+    early = int((stamps < FIRST_LIKELY).sum())
+    late = int((stamps > time.time() + 2 * DAY).sum())
     if early and column.unit is None:
         yield (
-            f"{early:,} of {len(stamps):,} events are before 1990, the first {_iso(min(stamps))}: "
+            f"{early:,} of {len(stamps):,} events are before 1990, the first {_iso(stamps.min())}: "
             "are they in another unit? set unit for the timestamp column"
         )
     if late:
-        yield f"{late:,} of {len(stamps):,} events are in the future, the last {_iso(max(stamps))}"
+        yield f"{late:,} of {len(stamps):,} events are in the future, the last {_iso(stamps.max())}"
 
 
-def _rating_warnings(events: Sequence[Interaction], report: ImportReport, domain: Domain) -> Iterator[str]:
-    ratings = Counter(event.rating for event in events if event.rating is not None)
+def _rating_warnings(ratings: Counter[float], report: ImportReport, domain: Domain) -> Iterator[str]:
     scale = domain.feedback
     negative = sum(count for rating, count in ratings.items() if rating < 0)
     rated = ratings.total()
@@ -117,8 +121,9 @@ def _value_warnings(name: str, column: Column, values: Sequence[str]) -> Iterato
             )
 
 
-def _median_and_max(counts: Counter[str]) -> dict[str, float]:
-    return {"median": statistics.median(counts.values()), "max": max(counts.values())}
+def _median_and_max(ids: pl.Series) -> dict[str, float]:
+    counts = ids.value_counts()["count"].to_numpy()
+    return {"median": float(np.median(counts)), "max": int(counts.max())}
 
 
 def _iso(seconds: float) -> str:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
-from recsys.data.importers.values import InvalidValue, finite
+from recsys.data.importers.values import InvalidValue, PlainReader, finite, plain_numbers
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FIRST_SECOND = -2_208_988_800.0  # the start of 1900
 LAST_SECOND = 7_258_118_399.0  # the end of 2199; today in milliseconds lies beyond it
@@ -52,6 +57,20 @@ _NAMES: Mapping[str, str] = {
     "yyyy": "years",
 }
 _WHOLE = re.compile(r"(\d+)(?:\.0+)?", re.ASCII)
+_DIRECTIVE = re.compile(r"(%\.f|%.)")
+_ISO = (
+    "%Y-%m-%d",
+    *(f"%Y-%m-%d{mark}%H:%M:%S{end}" for end in ("", "Z", "%.f", "%.fZ") for mark in " T"),
+)
+_WRITTEN: Mapping[str, str] = {  # how directives are written where a whole column is read at once
+    "%Y": "[12][0-9]{3}",
+    "%m": "[01][0-9]",
+    "%d": "[0-3][0-9]",
+    "%H": "[0-2][0-9]",
+    "%M": "[0-5][0-9]",
+    "%S": "[0-5][0-9]",
+    "%.f": r"\.[0-9]{1,6}",
+}
 
 
 class InvalidTime(InvalidValue):
@@ -110,6 +129,40 @@ def time_reader(unit: str | None) -> Callable[[str], float]:
         return seconds
 
     return read
+
+
+def plain_times(unit: str | None) -> list[PlainReader]:
+    """Return readers of columns that together read most of what `time_reader` reads."""
+    readers: list[PlainReader]
+    if unit is None:
+        readers = [plain_numbers, *(partial(_plain_pattern, pattern=pattern) for pattern in _ISO)]
+    elif unit in _SECONDS:
+        readers = [lambda texts: plain_numbers(texts) / _SECONDS[unit]]
+    elif unit in ("days", "excel"):
+        first = _DAY_1970 if unit == "excel" else 0
+        readers = [lambda texts: (plain_numbers(texts) - first) * _DAY]
+    else:
+        readers = [partial(_plain_pattern, pattern=_DIGITS.get(unit, unit))]
+    return [partial(_plain_within, read=read) for read in readers]
+
+
+def _plain_within(texts: pl.Expr, read: PlainReader) -> pl.Expr:
+    import polars as pl
+
+    seconds = read(texts)
+    return pl.when(seconds.is_between(FIRST_SECOND, LAST_SECOND)).then(seconds)
+
+
+def _plain_pattern(texts: pl.Expr, pattern: str) -> pl.Expr:
+    """Read what is written with all digits, by a pattern of numbers; else null."""
+    import polars as pl
+
+    parts = _DIRECTIVE.split(pattern)
+    if not set(parts[1::2]) <= set(_WRITTEN):
+        return pl.lit(None, dtype=pl.Float64)
+    form = "".join(_WRITTEN.get(part) or re.escape(part) for part in parts)
+    written = pl.when(texts.str.contains(f"^{form}$")).then(texts)
+    return written.str.to_datetime(pattern, time_unit="us", strict=False).cast(pl.Int64) / 1e6
 
 
 def require_no_date(text: str) -> None:

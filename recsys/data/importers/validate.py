@@ -1,29 +1,23 @@
-"""Tables of cells as validated items, users and interactions.
+"""Tables of cells as validated items and users, row by row.
 
 The first wrong row is an error.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from recsys.config.attributes import AttributeType
-from recsys.config.tables import Column, FileTable, InteractionTable, ItemTable, UserTable
-from recsys.data.batch import ImportReport, Progress, ResolvePlace
+from recsys.config.tables import Column, FileTable, ItemTable, UserTable
+from recsys.data.batch import ImportReport, ResolvePlace
 from recsys.data.importers import times, values
 from recsys.data.importers.readers import Table
 from recsys.data.importers.times import InvalidTime
 from recsys.data.importers.typed_attributes import read_typed
 from recsys.data.importers.values import InvalidValue, collapse, quote
 from recsys.errors import DataError
-from recsys.types import Interaction, Item, Site, User
-
-PROGRESS_EVERY = 10_000  # rows
-SAMPLE = 5  # ids of skipped events that a report names
-COUNTING_STEP = 10.0  # times the next smaller number: more is not counted up to
+from recsys.types import Item, Site, User
 
 T = TypeVar("T")
 Record = TypeVar("Record", Item, User)
@@ -102,7 +96,7 @@ def read_users(
         DataError: A row is wrong; the message names the first.
     """
     ids = _ids(table, mapping.id)
-    profiles = _facts(table, mapping.profile)
+    profiles = facts_of(table, mapping.profile)
     homes = _optional(table, mapping.home, values.place_reader(resolve_place))
     _count_missing(report, "home", mapping.home, homes)
     users = [
@@ -110,56 +104,6 @@ def read_users(
         for user_id, profile, home in zip(ids, profiles, homes, strict=True)
     ]
     return _unique(table, mapping.id.column, users, "users", report)
-
-
-def read_interactions(
-    table: Table,
-    mapping: InteractionTable,
-    known_items: Collection[str],
-    known_users: Collection[str] | None,
-    report: ImportReport,
-    progress: Progress,
-) -> tuple[Interaction, ...]:
-    """Return one interaction per event, in the order of the file.
-
-    Of rows with the same user, item and time, the last one holds; the report counts the others.
-
-    Args:
-        table: The rows.
-        mapping: Which columns to read.
-        known_items: Ids that rows may name.
-        known_users: Ids that rows may name; None without a table of users. Rows that name others are
-            errors, or skipped and counted, as `mapping.unknown` says.
-        report: Where odd rows are counted.
-        progress: Called every 10,000 rows.
-
-    Raises:
-        DataError: For the first wrong row.
-    """
-    table, user_ids, item_ids = _of_known(table, mapping, known_items, known_users, report)
-    ratings = _optional(table, mapping.rating, values.number)
-    timestamps = _timestamps(table, mapping.timestamp)
-    _count_missing(report, "rating", mapping.rating, ratings)
-    _count_missing(report, "timestamp", mapping.timestamp, timestamps)
-    contexts = _facts(table, mapping.context)
-
-    events: dict[tuple[str, str, float | None], Interaction] = {}
-    rows = zip(user_ids, item_ids, ratings, timestamps, contexts, strict=True)
-    for done, (user_id, item_id, rating, timestamp, context) in enumerate(rows):
-        if done % PROGRESS_EVERY == 0:
-            progress("reading interactions", done, len(table))
-        event = Interaction(
-            user_id=user_id, item_id=item_id, rating=rating, timestamp=timestamp, context=context
-        )
-        previous = events.get(key := (user_id, item_id, timestamp))
-        events[key] = event
-        if previous == event:
-            report.duplicates["interactions"] += 1
-        elif previous is not None:
-            report.replaced += 1
-    moments = Counter((user_id, time) for user_id, _, time in events if time is not None)
-    report.tied_timestamps = sum(count for count in moments.values() if count > 1)
-    return tuple(events.values())
 
 
 def _sites(table: Table, mapping: ItemTable, report: ImportReport) -> list[Site | None]:
@@ -187,40 +131,6 @@ def _required(table: Table, column: Column) -> list[str]:
     return texts
 
 
-def _timestamps(table: Table, column: Column | None) -> list[float | None]:
-    """Read times. Without a unit, numbers that are rather dates are errors."""
-    seconds = _optional(table, column, times.time_reader(column.unit if column else None))
-    if column is None or column.unit is not None:
-        return seconds
-    texts = [_point(table, text) for text in table.texts(column.column)]
-    for index in _dates_as_numbers(texts, seconds):
-        try:
-            times.require_no_date(texts[index])
-        except InvalidTime as error:
-            hint = error.setting() + ', or unit = "s" if it is seconds'
-            raise table.error(index, column.column, str(error), hint=hint) from error
-    return seconds
-
-
-def _dates_as_numbers(texts: Sequence[str], seconds: Sequence[float | None]) -> list[int]:
-    """Return where seconds look like dates that the column does not count up to.
-
-    A column that counts seconds from 0 has 2,009 and 45,352 too, but then it has most numbers below as well.
-    """
-    numbers = [
-        (second, index)
-        for index, second in enumerate(seconds)
-        if second is not None and 0 <= second < times.LAST_DATE_NUMBER and values.finite(texts[index])
-    ]
-    largest, dates = 0.0, []
-    for second, index in sorted(numbers):
-        if times.likely_units(texts[index]) and second > COUNTING_STEP * largest:
-            dates.append(index)
-        else:
-            largest = second
-    return sorted(dates)
-
-
 def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> list[T | None]:
     """Read a column; None for empty cells, and for invalid ones if allowed."""
     if column is None:
@@ -230,16 +140,17 @@ def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> 
     for index, text in enumerate(texts):
         try:
             has_value = text and text not in column.missing and values.whole_id(text) not in column.missing
-            cells.append(read(_point(table, text)) if has_value else None)
+            cells.append(read(with_point(table, text)) if has_value else None)
         except InvalidValue as error:
             if column.invalid == "error":
-                hint = _hint_for_invalid(error, table, text, _is_mostly_valid(table, texts, read))
+                hint = hint_for_invalid(error, table, text, _is_mostly_valid(table, texts, read))
                 raise table.error(index, column.column, str(error), hint=hint) from error
             cells.append(None)
     return cells
 
 
-def _point(table: Table, text: str) -> str:
+def with_point(table: Table, text: str) -> str:
+    """Return a number of a table with a point; raises InvalidValue, see `values.with_point`."""
     return values.with_point(text, table.decimal) if "," in text else text
 
 
@@ -248,13 +159,13 @@ def _is_mostly_valid(table: Table, texts: Sequence[str], read: Callable[[str], o
     filled = [text for text in texts if text]
     for text in filled:
         try:
-            read(_point(table, text))
+            read(with_point(table, text))
         except InvalidValue:
             invalid += 1
     return 2 * invalid <= len(filled)
 
 
-def _hint_for_invalid(error: InvalidValue, table: Table, text: str, mostly_valid: bool) -> str:
+def hint_for_invalid(error: InvalidValue, table: Table, text: str, mostly_valid: bool) -> str:
     """Return how to make a value readable, or missing if most others are valid."""
     if error.hint:
         return error.hint
@@ -287,70 +198,10 @@ def _named_lists(table: Table, columns: Mapping[str, Column]) -> list[dict[str, 
     return rows
 
 
-def _facts(table: Table, columns: Mapping[str, Column]) -> Iterator[dict[str, str]]:
+def facts_of(table: Table, columns: Mapping[str, Column]) -> Iterator[dict[str, str]]:
     """Yield per row the same, each joined to one phrase: "comedy, drama"."""
     for row in _named_lists(table, columns):
         yield {name: ", ".join(parts) for name, parts in row.items()}
-
-
-def _of_known(
-    table: Table,
-    mapping: InteractionTable,
-    known_items: Collection[str],
-    known_users: Collection[str] | None,
-    report: ImportReport,
-) -> tuple[Table, list[str], list[str]]:
-    """Return the rows of known items and users, with both ids of each."""
-    user_ids, item_ids = _ids(table, mapping.user), _ids(table, mapping.item)
-    unknown: set[int] = set()
-    checks = [(mapping.item, item_ids, known_items, "items")]
-    if known_users is not None:
-        checks.append((mapping.user, user_ids, known_users, "users"))
-    for column, ids, known, where in checks:
-        ids[:] = [_known_form(row_id, known) for row_id in ids]
-        indices = [index for index, row_id in enumerate(ids) if row_id not in known]
-        if indices and (mapping.unknown == "error" or len(indices) == len(ids)):
-            raise _unknown_error(table, column, ids, indices, known, where)
-        unknown.update(indices)
-        if indices:
-            report.skipped[where] = len(indices)
-            report.skipped_ids[where] = list(islice(dict.fromkeys(ids[i] for i in indices), SAMPLE))
-    if not unknown:
-        return table, user_ids, item_ids
-    kept = [index for index in range(len(table)) if index not in unknown]
-    return table.take(kept), [user_ids[index] for index in kept], [item_ids[index] for index in kept]
-
-
-def _known_form(row_id: str, known: Collection[str]) -> str:
-    """Return the id that is known: "7" for "7.0" and the other way round."""
-    if row_id in known:
-        return row_id
-    forms = (values.whole_id(row_id), f"{row_id}.0")
-    return next((form for form in forms if form in known), row_id)
-
-
-def _unknown_error(
-    table: Table,
-    column: Column,
-    ids: Sequence[str],
-    indices: Sequence[int],
-    known: Collection[str],
-    where: str,
-) -> DataError:
-    row_id = ids[indices[0]]
-    problem = f"expected an id from the table of {where}, found {quote(row_id)}"
-    problem += f" ({len(indices):,} of {len(ids):,} events name no known id)"
-    similar = [other for other in known if other.casefold().lstrip("0") == row_id.casefold().lstrip("0")]
-    if table.positional and indices == [0]:
-        hint = "remove header = false if line 1 names the columns"
-    elif similar:
-        hint = f"write ids the same in both files: the table of {where} has {quote(similar[0])}"
-    elif len(indices) == len(ids):
-        example = quote(min(known, default=""))
-        hint = f"map another column, or another id of {where}: there they are such as {example}"
-    else:
-        hint = f'add it to the table of {where}, or set unknown = "skip" under [interactions]'
-    return table.error(indices[0], column.column, problem, hint=hint)
 
 
 def _unique(

@@ -7,11 +7,18 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 from recsys.context.geo import HOURS_EXAMPLE, parse_hours
 from recsys.data.batch import ResolvePlace
 from recsys.errors import ContextError
 from recsys.types import Place
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PlainReader = Callable[["pl.Expr"], "pl.Expr"]
+"""Reads the texts of a column as 64-bit numbers; null for those that are left to a reader of one cell."""
 
 MAX_QUOTED = 60  # characters of a value in a message
 
@@ -28,6 +35,7 @@ _TRAILING_ARTICLE = re.compile(rf"(?P<name>[^()]+), (?P<article>{'|'.join(ARTICL
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates: no database stores them
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
 _WHOLE = re.compile(r"(-?\d+)\.0+", re.ASCII)
+_PLAIN = r"^-?[0-9]{1,15}(?:\.[0-9]{1,15})?$"  # a number that any program writes so
 _YEAR = re.compile(r"([12]\d{3})(?:\.0+)?", re.ASCII)
 _TITLE_WITH_YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>[12]\d{3})\)", re.ASCII | re.DOTALL)
 
@@ -116,6 +124,13 @@ def finite(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def plain_numbers(texts: pl.Expr) -> pl.Expr:
+    """Read a column as `number` reads cells; null for what is left to that."""
+    import polars as pl
+
+    return pl.when(texts.str.contains(_PLAIN)).then(texts).cast(pl.Float64)
 
 
 def degrees(limit: int) -> Callable[[str], float]:
