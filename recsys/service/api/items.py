@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from recsys.data.batch import ItemChange
 from recsys.data.event_validation import NewEvent
@@ -15,10 +14,19 @@ from recsys.data.importers.item_lines import parse_item_line
 from recsys.data.listing import events_before, items_after
 from recsys.errors import UnknownRecommendation
 from recsys.recommender.recommender import Recommender
-from recsys.service.api.bulk import change_counts, import_lines
+from recsys.service.api.bulk import LINES, change_counts, import_lines, received_file
 from recsys.service.api.idempotency import IdempotencyDep
 from recsys.service.api.paging import Cursor, Limit, number_after, page_of, text_after
-from recsys.service.api.schemas import ChangeCounts, Events, EventsStored, ImportResponse, Items, Name, Page
+from recsys.service.api.schemas import (
+    ChangeCounts,
+    Events,
+    EventsStored,
+    ImportResponse,
+    ItemInput,
+    Items,
+    Name,
+    Page,
+)
 from recsys.service.security.auth import requires
 from recsys.service.state import DomainDep, RecommenderDep, Service, ServiceDep, StoreDep
 from recsys.service.transport.problems import ServiceError
@@ -49,7 +57,7 @@ def get_item(item_id: ItemId, store: StoreDep, domain: DomainDep) -> Item:
 )
 async def put_item(
     item_id: ItemId,
-    item: Item,
+    item: ItemInput,
     request: Request,
     response: Response,
     recommender: RecommenderDep,
@@ -119,13 +127,9 @@ def add_interactions(
     )
 
 
-@router.post("/import", dependencies=requires("write"), tags=["interactions"])
+@router.post("/import", dependencies=requires("write"), tags=["interactions"], openapi_extra=LINES)
 async def bulk_import(
-    lines: Annotated[bytes, Body(media_type="application/x-ndjson")],
-    request: Request,
-    recommender: RecommenderDep,
-    service: ServiceDep,
-    keyed: IdempotencyDep,
+    request: Request, recommender: RecommenderDep, service: ServiceDep, keyed: IdempotencyDep
 ) -> ImportResponse:
     """Import rows as JSON lines: all of them or none.
 
@@ -133,10 +137,10 @@ async def bulk_import(
 
     All of them, or none: the answer to an invalid one names its line.
     """
-    digest = hashlib.sha256(lines).hexdigest()
-    return await service.run(
-        request, lambda: keyed.once(digest, ImportResponse, lambda: import_lines(recommender, lines))
-    )
+    async with received_file(request) as (lines, digest):
+        return await service.run(
+            request, lambda: keyed.once(digest, ImportResponse, lambda: import_lines(recommender, lines))
+        )
 
 
 def store_events(service: Service, recommender: Recommender, events: Events) -> EventsStored:
