@@ -25,13 +25,13 @@ class StrictModel(BaseModel):
 class Place(StrictModel):
     """A geographic place, of which only what is known is filled in."""
 
-    city: str | None = None
-    state: str | None = None
-    country: str | None = None
-    postal_code: str | None = None
-    latitude: float | None = Field(None, description="degrees, WGS 84")
-    longitude: float | None = Field(None, description="degrees, WGS 84")
-    timezone: str | None = Field(None, description='IANA name: "America/Chicago"')
+    city: str | None = Field(None, max_length=200)
+    state: str | None = Field(None, max_length=200)
+    country: str | None = Field(None, max_length=200)
+    postal_code: str | None = Field(None, max_length=200)
+    latitude: float | None = Field(None, ge=-90, le=90, description="degrees, WGS 84")
+    longitude: float | None = Field(None, ge=-180, le=180, description="degrees, WGS 84")
+    timezone: str | None = Field(None, max_length=200, description='IANA name: "America/Chicago"')
 
     @property
     def name(self) -> str:

@@ -10,12 +10,21 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Query
 
 from recsys.errors import RequestError
-from recsys.service.api.schemas import MAX_PAGE, Name, Page
+from recsys.service.api.schemas import MAX_PAGE, Page
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
+MAX_POSITION = 2**63  # beyond it are the integers of no database
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="how many at once")]
-Cursor = Annotated[Name | None, Query(description="`next_cursor` of the previous page", max_length=400)]
+Cursor = Annotated[
+    str | None,
+    Query(
+        description="`next_cursor` of the previous page",
+        pattern=r"^[A-Za-z0-9_-]*$",
+        max_length=1100,  # 200 characters of any script
+    ),
+]
 
 
 def page_of(rows: Sequence[T], limit: int, position: Callable[[T], Any]) -> Page[T]:
@@ -41,13 +50,18 @@ def text_after(cursor: str | None) -> str | None:
     return text
 
 
-def number_after(cursor: str | None, kind: Callable[[str], T]) -> T | None:
+def number_after(cursor: str | None, kind: type[N]) -> N | None:
     """Decode the cursor of a list that is ordered by a number. Raises RequestError."""
     text = text_after(cursor)
+    if text is None:
+        return None
     try:
-        return None if text is None else kind(text)
+        number = kind(text)
     except ValueError:
         raise _invalid_cursor() from None
+    if str(number) != text or not abs(number) < MAX_POSITION:  # nor is what is not a number
+        raise _invalid_cursor()
+    return number
 
 
 def _cursor_of(position: Any) -> str:

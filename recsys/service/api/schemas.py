@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from copy import copy
 from dataclasses import replace
 from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
@@ -16,18 +17,33 @@ from recsys.config import Style
 from recsys.config.ranking import Strategy
 from recsys.data.event_validation import event_id, event_rating, event_time
 from recsys.data.events import FEEDBACK_ONLY
+from recsys.data.importers.times import FIRST_SECOND, LAST_SECOND
 from recsys.explain import REASON_TEMPLATE
 from recsys.recommender.request import RequestOptions, candidates_wanted
 from recsys.service.options import MAX_RANKED
 from recsys.service.security.limits import Work
 from recsys.service.transport.problems import Problem
-from recsys.types import Filter, Interaction, Item, Place, Recommendations, StrictModel, User
+from recsys.types import (
+    AtLeast,
+    Comparison,
+    Filter,
+    Interaction,
+    Item,
+    Place,
+    Recommendations,
+    Site,
+    StrictModel,
+    User,
+)
 
 MAX_K = 100
 MAX_USERS = 20
 MAX_LIST = 200
 MAX_EVENTS = 1000
+MAX_FACTS = 50
 MAX_PAGE = 1000
+MAX_DESCRIPTION = 20_000
+MAX_NUMBER = 2**53  # what programs that read JSON as floats tell apart
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -57,7 +73,44 @@ def require_storable(value: Any) -> Any:
 Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_require_storable_text)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_require_storable_text)]
 Names = Annotated[list[Name], Field(max_length=MAX_LIST)]
+Ids = Annotated[frozenset[Name], Field(max_length=MAX_EVENTS)]
+Values = Annotated[tuple[Text, ...], Field(max_length=MAX_LIST)]
+ValuesByAttribute = Annotated[dict[Name, Values], Field(max_length=MAX_FACTS)]
+Year = Annotated[int, Field(ge=0, le=9999)]
 K = Annotated[int, Field(ge=1, le=MAX_K, description="how many are returned")]
+
+
+def _as_in(model: type[BaseModel], name: str) -> Any:
+    """Return a field with the default and the description that it has in a model."""
+    return copy(model.model_fields[name])
+
+
+class ComparisonInput(Comparison, from_attributes=True):
+    """A condition that a request may contain."""
+
+    attribute: Name = _as_in(Comparison, "attribute")
+    value: Name = _as_in(Comparison, "value")
+
+
+class AtLeastInput(AtLeast, from_attributes=True):
+    """A quota that a request may contain."""
+
+    attribute: Name = _as_in(AtLeast, "attribute")
+    values: Values = _as_in(AtLeast, "values")
+    n: K
+
+
+class FilterInput(Filter, from_attributes=True):
+    """A filter that a request may contain."""
+
+    where: ValuesByAttribute = _as_in(Filter, "where")
+    without: ValuesByAttribute = _as_in(Filter, "without")
+    compare: Annotated[tuple[ComparisonInput, ...], Field(max_length=MAX_FACTS)] = _as_in(Filter, "compare")
+    year_from: Year | None = _as_in(Filter, "year_from")
+    year_to: Year | None = _as_in(Filter, "year_to")
+    only: Ids | None = _as_in(Filter, "only")
+    never: Ids = _as_in(Filter, "never")
+    at_least: Annotated[tuple[AtLeastInput, ...], Field(max_length=MAX_FACTS)] = _as_in(Filter, "at_least")
 
 
 class RequestBase(StrictModel):
@@ -75,7 +128,7 @@ class RequestBase(StrictModel):
     country: Annotated[str, Field(max_length=60, description="of the place: name or ISO code")] | None = None
     wish: Text = ""
     extra: dict[Name, Text] = Field(default={}, max_length=20, description="further facts of the context")
-    rule: Annotated[Filter, AfterValidator(require_storable)] | None = None
+    rule: FilterInput | None = None
     n_candidates: int | None = Field(None, ge=1, le=MAX_RANKED, description="how many the model ranks")
 
     def recommender_options(self) -> RequestOptions:
@@ -164,9 +217,14 @@ class BatchResponse(StrictModel):
 
 
 FeedbackKind = Literal["shown", "clicked", "liked", "disliked", "dismissed", "chosen"]
-EventId = Annotated[Name, BeforeValidator(event_id, json_schema_input_type=str | int)]
-EventRating = Annotated[float | None, BeforeValidator(event_rating, json_schema_input_type=float | None)]
-EventTime = Annotated[float | None, BeforeValidator(event_time, json_schema_input_type=float | str | None)]
+SentId = Name | Annotated[int, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+SentRating = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)] | None
+SentTime = (
+    Annotated[float, Field(ge=FIRST_SECOND, le=LAST_SECOND)] | Annotated[str, Field(max_length=100)] | None
+)
+EventId = Annotated[Name, BeforeValidator(event_id, json_schema_input_type=SentId)]
+EventRating = Annotated[SentRating, BeforeValidator(event_rating, json_schema_input_type=SentRating)]
+EventTime = Annotated[float | None, BeforeValidator(event_time, json_schema_input_type=SentTime)]
 
 
 class InteractionInput(Interaction):
@@ -212,16 +270,34 @@ class EventsStored(StrictModel):
 
 
 class UserInput(User):
-    """A user whose id is short and whose texts can be stored."""
+    """A user whose texts are short and can be stored."""
 
     id: EventId
+    profile: Annotated[dict[Name, Text], Field(max_length=MAX_FACTS)] = _as_in(User, "profile")
     _storable = model_validator(mode="after")(require_storable)
+
+
+class SiteInput(Site):
+    """A site whose texts are short."""
+
+    hours: Text = _as_in(Site, "hours")
+
+
+class ItemInput(Item):
+    """An item whose texts are no longer than an item's should be."""
+
+    id: Name
+    title: Text
+    year: Year | None = _as_in(Item, "year")
+    attributes: ValuesByAttribute = _as_in(Item, "attributes")
+    description: Annotated[str, Field(max_length=MAX_DESCRIPTION)] = ""
+    site: SiteInput | None = _as_in(Item, "site")
 
 
 class Items(StrictModel):
     """Items to add or replace, all together or not at all."""
 
-    items: list[Item] = Field(min_length=1, max_length=MAX_EVENTS)
+    items: list[ItemInput] = Field(min_length=1, max_length=MAX_EVENTS)
 
 
 class Preferences(StrictModel):
