@@ -93,6 +93,13 @@ class GruConfig(StrictModel):
     validation_users: float = Field(
         0.2, ge=0, le=1, description="share of users whose last event is held out"
     )
+    epoch_events: int = Field(
+        110_000, ge=1, description="most events of an epoch; of a longer log, a new sample of users each"
+    )
+    full_softmax_items: int = Field(
+        10_000, ge=0, description="with more items the softmax of the training is over a sample of them"
+    )
+    negatives: int = Field(2048, ge=1, description="items sampled for each step of such a training")
     seed: int = Field(0, ge=0)
 
 

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from recsys.config.retrieval import GruConfig
 from recsys.data.dataset import EventLog, IntArray
 from retrieval.arrays import DoubleArray, FloatArray
+from retrieval.sampling import sample_users
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,15 @@ position in its moment, the last for that position and later ones."""
 
 NEAR = 10
 """Steps within which items count as transitions when embeddings are initialised."""
+
+FACTOR_EVENTS = 500_000
+"""Events that embeddings are initialised by; of a longer log, a sample of users."""
+
+EXACT_FACTORS = 10_000
+"""Items up to which embeddings are initialised by exact factors, which take minutes with more."""
+
+EXTRA_RANK, POWER_PASSES = 16, 2
+"""Of the approximate factors: columns beyond the rank, and passes that sharpen them."""
 
 
 def build(config: GruConfig, n_items: int) -> Network:
@@ -141,7 +151,7 @@ def _dropout(values: Tensor, share: float, generator: torch.Generator | None) ->
 
 def _factors(log: EventLog, dimension: int) -> tuple[FloatArray, FloatArray]:
     """Return embeddings (i, d), input and output: their products approximate PMI."""
-    near = _transitions(log.sequences(), len(log.items))
+    near = _transitions(sample_users(log, FACTOR_EVENTS).sequences(), len(log.items))
     rank = min(dimension, len(log.items))
     left = np.zeros((len(log.items), dimension))
     right = left.copy()
@@ -163,9 +173,25 @@ def _svd(matrix: sp.csr_matrix, rank: int) -> tuple[DoubleArray, DoubleArray, Do
     if matrix.shape[0] <= 4 * rank:
         u, strength, v = np.linalg.svd(matrix.toarray())
         return u[:, :rank], strength[:rank], v[:rank]
+    if matrix.shape[0] > EXACT_FACTORS:
+        return _randomised_svd(matrix, rank)
     start = np.random.default_rng(0).standard_normal(matrix.shape[0])
     u, strength, v = sp.linalg.svds(matrix, k=rank, v0=start)
     return u, np.maximum(strength, 0.0), v
+
+
+def _randomised_svd(matrix: sp.csr_matrix, rank: int) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+    """Approximate the strongest singular triples in a fixed number of passes.
+
+    Halko, Martinsson and Tropp: Finding structure with randomness, SIAM Review 2011, algorithm 4.4.
+    """
+    basis = matrix @ np.random.default_rng(0).standard_normal((matrix.shape[1], rank + EXTRA_RANK))
+    for _ in range(POWER_PASSES):
+        basis = np.linalg.qr(matrix.T @ np.linalg.qr(basis)[0])[0]
+        basis = matrix @ basis
+    basis = np.linalg.qr(basis)[0]
+    small_u, strength, v = np.linalg.svd((matrix.T @ basis).T, full_matrices=False)
+    return (basis @ small_u)[:, :rank], strength[:rank], v[:rank]
 
 
 def _transitions(sequences: list[IntArray], n_items: int) -> sp.csr_matrix:

@@ -23,6 +23,7 @@ from recsys.data.dataset import EventLog
 from recsys.errors import IndexDamaged, ModelError
 from retrieval import artefacts
 from retrieval.arrays import DoubleArray, FloatArray
+from retrieval.sampling import sample_users
 from retrieval.sequence.model import SequenceModel, TrainingRecord
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ KIND = "sequence training 1"
 CHECKPOINT = "checkpoint"
 MAX_NORM = 1.0
 """Gradients are clipped to this norm."""
+
+MOST_HELD_OUT = 1_000
+"""Users whose last event is held out, at most."""
+
+BLOCK_SCORES = 2**24
+"""Scores of held-out events that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +102,16 @@ def train(
     if folder is not None:
         _resume(state, folder / CHECKPOINT, config, log)
     if not state.best:
-        _validate(state, learned, config, held_out)
+        with _threads(config.threads):
+            _validate(state, learned, config, held_out)
     while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
         if progress is not None:
             progress("training", state.epoch, config.epochs)
         started = time.monotonic()
         with _threads(config.threads):
             _train_epoch(state, learned, config)
-        state.epoch += 1
-        _validate(state, learned, config, held_out)
+            state.epoch += 1
+            _validate(state, learned, config, held_out)
         state.seconds += time.monotonic() - started
         if folder is not None:
             _save_checkpoint(state, folder / CHECKPOINT, config, log)
@@ -117,7 +125,8 @@ def _split(log: EventLog, config: GruConfig) -> tuple[EventLog, HeldOut]:
     length = np.diff(log.start)
     eligible = np.flatnonzero(length >= 3)  # with fewer, nothing would be left to learn
     rng = np.random.default_rng(config.seed)
-    chosen = np.sort(rng.permutation(eligible)[: round(len(eligible) * config.validation_users)])
+    n_held_out = min(MOST_HELD_OUT, round(len(eligible) * config.validation_users))
+    chosen = np.sort(rng.permutation(eligible)[:n_held_out])
     kept = np.ones(len(log), dtype=bool)
     kept[log.start[chosen + 1] - 1] = False
     rows = np.unique(log.item[kept])
@@ -155,21 +164,21 @@ def _begin(learned: EventLog, config: GruConfig) -> TrainingState:
 
 def _train_epoch(state: TrainingState, learned: EventLog, config: GruConfig) -> None:
     import torch
-    from torch.nn import functional
 
+    from retrieval.sequence.loss import NextItemLoss
     from retrieval.sequence.network import states
 
     rng = np.random.default_rng((config.seed, state.epoch))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     state.network.train()
-    batches = list(_batches(learned, config, rng))
+    batches = list(_batches(sample_users(learned, config.epoch_events, state.epoch), config, rng))
+    loss_of = NextItemLoss(learned, config, rng)
     for number, batch in enumerate(batches, start=1):
         rate = config.learning_rate * _schedule(state.epoch + number / len(batches), config.epochs)
         for group in state.optimiser.param_groups:
             group["lr"] = rate
         after = states(state.network, config, batch.items, batch.times, generator)
-        logits = state.network["outputs"](after.flatten(0, 1)[batch.positions])
-        loss = functional.cross_entropy(logits, batch.targets)
+        loss = loss_of(state.network["outputs"], after.flatten(0, 1)[batch.positions], batch.targets)
         if not torch.isfinite(loss):
             raise ModelError(
                 f"training of the sequence model diverged in epoch {state.epoch + 1}",
@@ -257,18 +266,23 @@ def _validate(state: TrainingState, learned: EventLog, config: GruConfig, held_o
 
 def _figures(model: SequenceModel, learned: EventLog, held_out: HeldOut) -> dict[str, float]:
     """Return the validation of a model; {} if nothing is held out."""
-    if not held_out.targets:
+    log_p, better = list[float](), list[int]()
+    block = max(1, BLOCK_SCORES // max(len(learned.items), 1))
+    for first in range(0, len(held_out.targets), block):
+        part = slice(first, first + block)
+        scores = model.score_batch(held_out.histories[part], held_out.times[part])
+        for row, history, target in zip(
+            scores, held_out.histories[part], held_out.targets[part], strict=True
+        ):
+            if np.isnan(row).any():  # nobody else interacted with the items of this user
+                continue
+            of_target = row[learned.row_of[target]]
+            row[[learned.row_of[item_id] for item_id in history if item_id in learned.row_of]] = -np.inf
+            log_p.append(of_target)
+            better.append(int((row > of_target).sum()))
+    if not log_p:
         return {}
-    scores = model.score_batch(held_out.histories, held_out.times)
-    scored = ~np.isnan(scores).any(axis=1)  # not users whose items nobody else interacted with
-    targets = np.array([learned.row_of[target] for target in held_out.targets])
-    target_score = scores[np.arange(len(targets)), targets]
-    for row, history in enumerate(held_out.histories):
-        scores[row, [learned.row_of[item_id] for item_id in history if item_id in learned.row_of]] = -np.inf
-    better = (scores > target_score[:, None]).sum(axis=1)
-    if not scored.any():
-        return {}
-    return {"nll": float(-target_score[scored].mean()), "hit@10": float((better[scored] < 10).mean())}
+    return {"nll": float(-np.mean(log_p)), "hit@10": float((np.array(better) < 10).mean())}
 
 
 def _model(state: TrainingState, learned: EventLog, config: GruConfig, *, fitted_on: str) -> SequenceModel:

@@ -17,7 +17,8 @@ from recsys.config.retrieval import (
 from recsys.data.dataset import EventLog
 from recsys.errors import IndexDamaged
 from recsys.types import HistoryEntry, Interaction, Item
-from retrieval import ItemRows, Query
+from retrieval import ItemRows, Query, neighbours
+from retrieval.channels import item_item_fitting
 from retrieval.channels.item_item import (
     ItemItemChannel,
     ItemItemConfig,
@@ -168,3 +169,32 @@ def test_target_that_no_channel_brought_is_no_example() -> None:
     pool = Pool(np.array([1, 4]), np.zeros((2, 1), dtype=np.float32), np.zeros((2, 1), dtype=np.int64))
     assert example_of(pool, ["a"], ["a"], 3) is None
     assert example_of(pool, ["a"], ["a"], 5) is None
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_counts_made_block_by_block_are_those_of_all_items_at_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pairs of a shop's 68,000 products needed more than 16 GiB."""
+    log = log_of("0 1 2 3 2 4", "3 1 5 0", "6 7 8 9 6 10", "2 6 1 11", "4 4 5")
+    whole = fit_item_item(log, CONFIGS[name]).strength.toarray()
+    monkeypatch.setattr(item_item_fitting, "BLOCK_PAIRS", 1)
+    monkeypatch.setattr(item_item_fitting, "BLOCK_EXAMPLES", 1)
+    monkeypatch.setattr(item_item_fitting, "BLOCK_ROWS", 5)
+    steps = list[tuple[int, int]]()
+    pieces = fit_item_item(log, CONFIGS[name], lambda done, total: steps.append((done, total)))
+    assert np.allclose(pieces.strength.toarray(), whole, atol=1e-6)
+    assert len(steps) > 1
+    assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_only_the_strongest_neighbours_are_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = log_of("0 1 2 3 2 4", "3 1 5 0", "6 7 8 9 6 10", "2 6 1 11", "4 4 5")
+    whole = fit_item_item(log, CONFIGS[name]).strength.toarray()
+    monkeypatch.setattr(neighbours, "STRENGTHS", 0)
+    monkeypatch.setattr(neighbours, "LEAST_NEIGHBOURS", 2)
+    cut = fit_item_item(log, CONFIGS[name]).strength.toarray()
+    assert (np.count_nonzero(cut, axis=1) == np.minimum(2, np.count_nonzero(whole, axis=1))).all()
+    kept = np.sort(np.abs(cut), axis=1)[:, -2:]
+    assert np.allclose(kept, np.sort(np.abs(whole), axis=1)[:, -2:], atol=1e-6)

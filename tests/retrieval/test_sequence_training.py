@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from recsys.data.dataset import EventLog
+from retrieval.sampling import sample_users
 from retrieval.sequence.model import SequenceModel
+from retrieval.sequence.network import _randomised_svd
 from retrieval.sequence.training import train
 from tests.retrieval.test_sequence_model import RING, log_of, ring, same, scored, small
 
@@ -142,3 +145,32 @@ def test_the_model_folder_may_be_the_one_that_held_the_checkpoint(tmp_path: Path
     model.save(tmp_path / "sequence")
     assert same(SequenceModel.load(tmp_path / "sequence"), model)
     assert not (tmp_path / "sequence" / "checkpoint").exists()
+
+
+def test_many_items_are_learned_from_a_sample_of_them() -> None:
+    """Above `full_softmax_items` the loss compares the target with sampled items only."""
+    options = {"full_softmax_items": 0, "negatives": 6}
+    before, after = (train(ring(), small(epochs=n).model_copy(update=options)) for n in (0, 6))
+    assert after.training.validation["nll"] < before.training.validation["nll"] - 0.3
+    scores = scored(after, RING[:5])
+    assert after.items[int(np.argmax(scores))] == RING[5]
+    assert np.exp(scores).sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_approximate_factors_give_back_a_matrix_of_low_rank() -> None:
+    chance = np.random.default_rng(3)
+    matrix = chance.normal(size=(90, 4)) @ chance.normal(size=(4, 90))
+    u, strength, v = _randomised_svd(sp.csr_matrix(matrix), 6)
+    assert np.allclose((u * strength) @ v, matrix, atol=1e-6)
+
+
+def test_an_epoch_of_a_long_log_is_a_sample_of_its_users() -> None:
+    log = ring()
+    sample = sample_users(log, len(log) // 2, seed=1)
+    assert 0 < len(sample) <= len(log) // 2
+    assert sample.items == log.items
+    for row, user in enumerate(sample.users):
+        whole = log.users.index(user)
+        expected = log.item[log.start[whole] : log.start[whole + 1]]
+        assert sample.item[sample.start[row] : sample.start[row + 1]].tolist() == expected.tolist()
+    assert sample_users(log, len(log)) is log
