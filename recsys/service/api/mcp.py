@@ -35,7 +35,7 @@ from recsys.service.api.schemas import (
 from recsys.service.security.auth import check_scope, principal_of
 from recsys.service.security.keys import Scope
 from recsys.service.state import Service
-from recsys.service.transport.problems import ServiceError
+from recsys.service.transport.problems import ServiceError, without_paths
 from recsys.types import Item, Recommendation, User, Why
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Tools:
                 self._service.admit(context.request_context.request, recommender, request.work)
             return await self._service.limiter.run(lambda: work(recommender))
         except RecsysError as error:
-            raise ToolError(str(error)) from error
+            raise ToolError(without_paths(str(error))) from error
 
 
 def build_server(service: Service) -> MCPServer:

@@ -35,13 +35,20 @@ from recsys.service.observability import telemetry
 from recsys.service.security.auth import requires
 from recsys.service.state import RecommenderDep, Service, ServiceDep
 from recsys.service.transport.concurrency import watch_client
-from recsys.service.transport.problems import ClientGone, ServiceError, problem_of, request_id_of
+from recsys.service.transport.problems import (
+    ClientGone,
+    ServiceError,
+    problem_of,
+    request_id_of,
+    without_paths,
+)
 from recsys.service.transport.streams import SSE, Steps, format_sse, sse_events
 from recsys.types import Recommendation, Recommendations, StreamEvent, User, Why
 
 router = APIRouter(prefix="/v1")
 log = logging.getLogger(__name__)
 R = TypeVar("R", bound=RequestBase)
+A = TypeVar("A", Recommendations, Why)
 
 
 @router.post(
@@ -123,7 +130,7 @@ def explanation(service: Service, recommender: Recommender, body: ExplanationReq
     )
     service.metrics.count_explanation(why)
     telemetry.record_answer(why)
-    return why
+    return _published(why)
 
 
 def similar_items(recommender: Recommender, body: SimilarRequest) -> tuple[Recommendation, ...]:
@@ -172,7 +179,7 @@ class RecommendationJob:
         """Yield the answer step by step. An invalid request raises before the first step."""
         serving = self.service.recommender_for(self.recommender, user, self.body.session).pinned()
         body = with_session_preferences(serving, self.body)
-        return serving.stream(
+        steps = serving.stream(
             user,
             k=body.k,
             strategy=body.strategy,
@@ -181,6 +188,7 @@ class RecommendationJob:
             style=body.style,
             **body.recommender_options(),
         )
+        return _with_published_answers(steps)
 
     def finish(self, user: str | None, recommendations: Recommendations) -> RecommendationResponse:
         """Count the answer and store its trace.
@@ -207,7 +215,7 @@ class RecommendationJob:
                 )
         except StoreError as error:
             log.warning("a trace was not kept: %s", error.message)
-            note = f"trace: {error.message}; feedback cannot refer to this answer"
+            note = f"trace: {without_paths(error.message)}; feedback cannot refer to this answer"
             answer = answer.model_copy(update={"degraded": (*answer.degraded, note)})
         return answer
 
@@ -280,6 +288,18 @@ class EventStreamResponse(Response):
                     yield event.kind, event.model_dump_json(exclude_none=True)
         finally:
             getattr(steps, "close", lambda: None)()
+
+
+def _published(answer: A) -> A:
+    """Return an answer without the paths of this machine."""
+    texts = {name: tuple(map(without_paths, getattr(answer, name))) for name in ("degraded", "notes")}
+    model = answer.model and answer.model.model_copy(update={"model": without_paths(answer.model.model)})
+    return answer.model_copy(update={**texts, "model": model})
+
+
+def _with_published_answers(steps: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
+    for event in steps:
+        yield event.model_copy(update={"answer": event.answer and _published(event.answer)})
 
 
 def _while_there(events: Iterator[StreamEvent], gone: Event) -> Iterator[StreamEvent]:

@@ -24,7 +24,7 @@ from recsys.recommender.recommender import Recommender
 from recsys.service.pages import filters
 from recsys.service.security.auth import Unauthorized
 from recsys.service.state import Service, service_of
-from recsys.service.transport.problems import ServiceError, status_of
+from recsys.service.transport.problems import ServiceError, status_of, without_paths
 from recsys.utils.sanitize import visible
 
 FOLDER = Path(__file__).resolve().parent
@@ -101,7 +101,7 @@ environment = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-    finalize=lambda value: visible(value) if type(value) is str else value,  # see `visible`
+    finalize=lambda value: visible(without_paths(value)) if type(value) is str else value,
 )
 environment.filters |= filters.FILTERS
 environment.globals |= {

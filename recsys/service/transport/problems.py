@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http
 import logging
+import os
+import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
@@ -93,11 +97,26 @@ def problem_of(error: RecsysError, request_id: str = "") -> Problem:
         type=f"urn:whyrec:error:{type(error).__name__}",
         title=_phrase(status),
         status=status,
-        detail=error.message[:500],
-        hint=error.hint[:500],
+        detail=without_paths(error.message)[:500],
+        hint=without_paths(error.hint)[:500],
         retryable=error.retryable,
         request_id=request_id,
     )
+
+
+def without_paths(text: str) -> str:
+    """Cut absolute paths of this machine to their last names: a client learns nothing of its folders."""
+    for folder in (Path.home(), Path.cwd()):  # their names may contain spaces
+        if len(folder.parts) > 1:
+            text = text.replace(f"{folder}/", "")
+    return _path_pattern().sub(lambda path: PurePath(path[0]).name, text) if "/" in text else text
+
+
+@cache
+def _path_pattern() -> re.Pattern[str]:
+    """Match what begins as a path from the root does; other addresses with slashes do not."""
+    folders = "|".join(re.escape(name) for name in sorted(os.listdir("/")))
+    return re.compile(rf"(?<![\w.])/+(?:{folders})(?:/[^\s'\"`<>,;:()\[\]]+)+")
 
 
 def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
