@@ -53,7 +53,10 @@ StyleOption = Annotated[
 ]
 WhereOption = Annotated[
     list[str] | None,
-    typer.Option("--where", help="Only items with this attribute, such as genre=Comedy; repeatable."),
+    typer.Option(
+        "--where",
+        help="Only items with this attribute, such as genre=Comedy, 'price<=5' or price=2..5; repeatable.",
+    ),
 ]
 WithoutOption = Annotated[
     list[str] | None,
@@ -87,7 +90,7 @@ def parse_filter(
     """Build a filter from options; values of one attribute are alternatives.
 
     Args:
-        where: texts such as "genre=Drama".
+        where: texts such as "genre=Drama", "price<=5" or "price=2..5".
         without: texts such as "genre=Horror".
         at_least: texts such as "genre=Drama:3".
         years: "1990-1999", "1990-", "-1970", "1994" or "".
@@ -95,8 +98,10 @@ def parse_filter(
     Raises:
         RequestError: a text is not of this form.
     """
+    from recsys.recommender.filter_text import parse_where, values_by_attribute
     from recsys.types import AtLeast, Filter
 
+    equal, compared = parse_where(where or [])
     first, dash, last = years.partition("-")
     if not all(part.strip().isdigit() or not part.strip() for part in (first, last)):
         raise RequestError(f"'{years[:40]}' is not a range of years", hint="write --years 1990-1999")
@@ -107,28 +112,16 @@ def parse_filter(
             raise RequestError(f"'{text[:80]}' does not say how many", hint="write --at-least genre=Drama:3")
         quotas += [
             AtLeast(attribute=attribute, values=values, n=int(number))
-            for attribute, values in _values_by_attribute([pair]).items()
+            for attribute, values in values_by_attribute([pair]).items()
         ]
     return Filter(
-        where=_values_by_attribute(where),
-        without=_values_by_attribute(without),
+        where=equal,
+        compare=compared,
+        without=values_by_attribute(without or []),
         year_from=int(first) if first.strip() else None,
         year_to=int(last) if last.strip() else int(first) if first.strip() and not dash else None,
         at_least=tuple(quotas),
     )
-
-
-def _values_by_attribute(pairs: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    """Parse ["genre=Drama", "genre=War"] to {"genre": ("Drama", "War")}."""
-    values: dict[str, tuple[str, ...]] = {}
-    for pair in pairs or []:
-        name, separator, value = pair.partition("=")
-        if not separator:
-            raise RequestError(
-                f"'{pair[:80]}' has no value", hint="write attribute=value, such as genre=Drama"
-            )
-        values[name.strip()] = (*values.get(name.strip(), ()), value.strip())
-    return values
 
 
 def parse_facts(pairs: Sequence[str] | None) -> dict[str, str]:

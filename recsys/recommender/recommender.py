@@ -39,7 +39,7 @@ from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import is_adapted
 from recsys.ranking.probe import check_ranking_prompt
-from recsys.recommender.filter_check import check_filter
+from recsys.recommender.filter_check import resolve_filter
 from recsys.recommender.history_filter import without_noise
 from recsys.recommender.request import (
     Prepared,
@@ -310,8 +310,7 @@ class Recommender:
         """Prepare a ranking: user, context and candidates."""
         n_candidates = candidates_wanted(k, options.get("n_candidates"), self.domain.ranker.n_candidates)
         pinned, watch = self.pinned(), Stopwatch()
-        rule = options.get("rule") or Filter()
-        check_filter(rule, pinned.catalog)
+        rule = resolve_filter(options.get("rule") or Filter(), pinned.catalog, self.domain.attributes)
         with watch.stage("context"):
             described = any(options.get(name) for name in ("liked", "disliked", "wish"))
             known, notes = known_user(self.store, self.domain.name, user, described)

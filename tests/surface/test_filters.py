@@ -8,7 +8,7 @@ import pytest
 
 from recsys.cli.options import parse_filter
 from recsys.errors import RequestError
-from recsys.types import AtLeast, Filter
+from recsys.types import AtLeast, Comparison, Filter
 from tests.surface.test_cli import run
 
 
@@ -29,6 +29,18 @@ def test_options_become_a_filter() -> None:
 def test_years(years: str, bounds: tuple[int | None, int | None]) -> None:
     rule = parse_filter(None, None, None, years)
     assert (rule.year_from, rule.year_to) == bounds
+
+
+def test_conditions_may_compare() -> None:
+    rule = parse_filter(["price=2..5.50", "weight > 1 lb", "genre=Drama"], None, None, "")
+    assert rule.where == {"genre": ("Drama",)}
+    assert rule.compare == (
+        Comparison(attribute="price", operator=">=", value="2"),
+        Comparison(attribute="price", operator="<=", value="5.50"),
+        Comparison(attribute="weight", operator=">", value="1 lb"),
+    )
+    with pytest.raises(RequestError, match="is a comparison"):
+        parse_filter(None, ["price<=5"], None, "")
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,16 @@ from recsys.config import Style
 from recsys.config.ranking import Strategy
 from recsys.errors import RequestError, UnknownItem
 from recsys.explain import languages
+from recsys.recommender.filter_text import parse_where, values_by_attribute
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import RecommendationRequest
-from recsys.types import Filter, Item
+from recsys.types import Item
 
 MAX_VALUES = 24  # of one attribute that the form offers; a permalink may hold any other
 TEXT_FIELDS = ("user", "at", "place", "wish", "strategy", "language", "style")
 NUMBER_FIELDS = ("k", "n_candidates", "year_from", "year_to")
 LIST_FIELDS = ("liked", "disliked", "where", "without")
+RANGE_INPUTS = {"from.": ">=", "to.": "<="}  # prefix of an input's name, before that of the attribute
 FOLDED_FIELDS = ("n_candidates", "year_from", "year_to", "strategy", "language", "style", "where", "without")
 
 
@@ -62,6 +64,11 @@ class RequestForm(BaseModel):
         """Whether any field besides the domain is filled in."""
         return any(value for name, value in self.model_dump().items() if name != "domain")
 
+    def bound(self, attribute: str, operator: str) -> str:
+        """Return the value that an attribute is compared with, "" if it is not."""
+        start = f"{attribute}{operator}"
+        return next((text.removeprefix(start) for text in self.where if text.startswith(start)), "")
+
     @property
     def has_folded_values(self) -> bool:
         """Whether a field is filled in that the page folds away."""
@@ -88,19 +95,25 @@ def parse_form(sent: QueryParams | FormData) -> RequestForm:
         return [text for value in sent.getlist(name) if isinstance(value, str) and (text := value.strip())]
 
     single = {name: texts(name)[-1] for name in (*TEXT_FIELDS, *NUMBER_FIELDS, "domain") if texts(name)}
-    return RequestForm(**single, **{name: tuple(dict.fromkeys(texts(name))) for name in LIST_FIELDS})
+    lists = {name: texts(name) for name in LIST_FIELDS}
+    for name in sent:  # the inputs of a range are conditions, as a permalink writes them
+        for prefix, operator in RANGE_INPUTS.items():
+            if name.startswith(prefix):
+                lists["where"] += [f"{name.removeprefix(prefix)}{operator}{text}" for text in texts(name)]
+    return RequestForm(**single, **{name: tuple(dict.fromkeys(values)) for name, values in lists.items()})
 
 
 def to_request(form: RequestForm) -> RecommendationRequest:
     """Build the request of `/v1`. Raises RequestError that names the wrong field."""
     numbers = {name: _integer(name, getattr(form, name)) for name in NUMBER_FIELDS if getattr(form, name)}
     years = {name: numbers.pop(name) for name in ("year_from", "year_to") if name in numbers}
-    where, without = _values_by_attribute(form.where), _values_by_attribute(form.without)
-    rule = Filter(where=where, without=without, **years) if where or without or years else None
+    (where, compare), without = parse_where(form.where), values_by_attribute(form.without)
+    conditions = {"where": where, "without": without, "compare": compare} | years
+    rule = conditions if any(conditions.values()) else None
     texts = {name: getattr(form, name) for name in TEXT_FIELDS if getattr(form, name)}
     try:
-        return RecommendationRequest(
-            liked=list(form.liked), disliked=list(form.disliked), rule=rule, **texts, **numbers
+        return RecommendationRequest.model_validate(
+            {"liked": form.liked, "disliked": form.disliked, "rule": rule} | texts | numbers
         )
     except ValidationError as error:
         raise to_request_error(error, "correct this field and try again") from None
@@ -119,17 +132,6 @@ def _integer(name: str, text: str) -> int:
         raise RequestError(f"{name}: '{text[:20]}' is not a number", hint="give a whole number") from None
 
 
-def _values_by_attribute(entries: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Parse ["genre=Comedy", "genre=Drama"] to {"genre": ("Comedy", "Drama")}."""
-    values: dict[str, tuple[str, ...]] = {}
-    for entry in entries:
-        name, separator, value = entry.partition("=")
-        if not separator or not value:
-            raise RequestError(f"'{entry[:40]}' is not a filter", hint="write attribute=value")
-        values[name] = (*values.get(name, ()), value)
-    return values
-
-
 class Choices(BaseModel):
     """What the form offers for one domain."""
 
@@ -137,6 +139,7 @@ class Choices(BaseModel):
     styles: tuple[str, ...] = get_args(Style)
     languages: tuple[str, ...]
     values: dict[str, tuple[str, ...]] = Field(description="of each attribute, the most frequent first")
+    ranges: dict[str, str] = Field(description="attributes that are compared, each with a usual value")
     has_years: bool
 
 
@@ -152,6 +155,7 @@ def choices_for(recommender: Recommender) -> Choices:
         for item in catalog:
             for name, values in item.attributes.items():
                 counts.setdefault(name, Counter()).update(values)
+        ordered = [name for name, kind in recommender.domain.attributes.items() if kind.ordered]
         for stale in [other for other in _choices if other[:2] == key[:2]]:
             del _choices[stale]
         _choices[key] = Choices(
@@ -159,7 +163,9 @@ def choices_for(recommender: Recommender) -> Choices:
             values={
                 name: tuple(value for value, _ in count.most_common(MAX_VALUES))
                 for name, count in counts.items()
+                if name not in ordered
             },
+            ranges={name: counts[name].most_common(1)[0][0] for name in ordered if name in counts},
             has_years=any(item.year is not None for item in catalog),
         )
     return _choices[key]

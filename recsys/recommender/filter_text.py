@@ -1,0 +1,57 @@
+"""Conditions of a filter as people write them: "genre=Drama", "price<=5", "price=2..5"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from recsys.errors import RequestError
+from recsys.types import Comparison
+
+_COMPARISON = re.compile(r"(?P<attribute>[^<>=]+?)\s*(?P<operator><=|>=|<|>)\s*(?P<value>.+)")
+_RANGE = re.compile(r"([^<>=]+?)\s*=\s*(\S.*?)\s*\.\.\s*(\S.*)")
+
+
+def parse_where(texts: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], tuple[Comparison, ...]]:
+    """Parse conditions into the values of each attribute, and the comparisons.
+
+    Raises:
+        RequestError: A text is neither.
+    """
+    equal, compared = [], []
+    for text in texts:
+        comparisons = _comparisons(text.strip())
+        compared += comparisons
+        equal += [] if comparisons else [text]
+    return values_by_attribute(equal), tuple(compared)
+
+
+def values_by_attribute(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Parse ["genre=Drama", "genre=War"] to {"genre": ("Drama", "War")}.
+
+    Raises:
+        RequestError: A text is not of this form.
+    """
+    values: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        if _comparisons(text.strip()):
+            raise RequestError(f"'{text[:80]}' is a comparison", hint="write the opposite one under where")
+        name, separator, value = (part.strip() for part in text.partition("="))
+        if not separator or not value:
+            raise RequestError(
+                f"'{text[:80]}' has no value", hint="write attribute=value, such as genre=Drama"
+            )
+        values[name] = (*values.get(name, ()), value)
+    return values
+
+
+def _comparisons(text: str) -> list[Comparison]:
+    """Parse "price<=5", or "price=2..5" to two of them; [] for any other text."""
+    if match := _RANGE.fullmatch(text):
+        name, low, high = match.groups()
+        return [
+            Comparison(attribute=name, operator=">=", value=low),
+            Comparison(attribute=name, operator="<=", value=high),
+        ]
+    match = _COMPARISON.fullmatch(text)
+    return [Comparison.model_validate(match.groupdict())] if match else []
