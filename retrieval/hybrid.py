@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 import threading
@@ -78,7 +79,8 @@ class HybridRetriever:
     Reciprocal Rank Fusion, SIGIR 2009). Under the first, with weights fitted by
     `retrieval.fusion_weights`, softmax of the scores estimates p(next item | user).
 
-    A request reads one state from beginning to end; an update replaces the state.
+    A request reads one state from beginning to end; an update replaces the state. A channel that is
+    still `missing` joins in the same way, with the weight that it has from the beginning.
 
     Args:
         table: The catalogue.
@@ -87,6 +89,7 @@ class HybridRetriever:
         config: Options of the fusion.
         weights: Channel weights, in place of the configured ones.
         cooccurrence_counts: If given, `co_consumed` of candidates names only items that it confirms.
+        missing: Channels that will `join`, and why they have not.
 
     Raises:
         ConfigError: No channel has weight, or the popularity channel is missing.
@@ -100,20 +103,28 @@ class HybridRetriever:
         config: RetrieverConfig,
         weights: Mapping[str, float] | None = None,
         cooccurrence_counts: CooccurrenceCounts | None = None,
+        missing: Mapping[str, str] | None = None,
     ) -> None:
         self.config = config
-        self.weights = _positive_weights(config.by_name if weights is None else weights, channels)
+        missing = missing or {}
+        names = [*channels, *missing]
+        self._wanted = _positive_weights(config.by_name if weights is None else weights, names)
         self._counts = counts
         self._cooccurrence_counts = cooccurrence_counts
         self._head = popular_head(counts)
         self._percentiles = popularity_percentiles(counts)
-        self._current = _CurrentState(RetrieverState(table, dict(channels)))
+        self._current = _CurrentState(RetrieverState(table, dict(channels), dict(missing)))
         self._write_lock = threading.Lock()
 
     @property
     def state(self) -> RetrieverState:
         """The current catalogue and channels."""
         return self._current.state
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of the channels that are there."""
+        return self._weights_at(self.state)
 
     def reweighted(self, weights: Mapping[str, float]) -> HybridRetriever:
         """Return a retriever with other weights that shares all updates with this one.
@@ -123,7 +134,7 @@ class HybridRetriever:
         Raises:
             ConfigError: A channel is not in use, or none has any weight.
         """
-        channels = self.state.channels
+        channels = [*self.state.channels, *self.state.missing]
         if missing := sorted(set(weights).difference(channels)):
             raise ConfigError(
                 f"the retrieval channel '{missing[0]}' is not in use",
@@ -131,7 +142,7 @@ class HybridRetriever:
                 f"there are: {', '.join(channels)}",
             )
         other = copy.copy(self)
-        other.weights = _positive_weights({**self.weights, **weights}, channels)
+        other._wanted = _positive_weights({**self._wanted, **weights}, channels)
         return other
 
     def at_state(self, state: RetrieverState) -> HybridRetriever:
@@ -161,13 +172,35 @@ class HybridRetriever:
             table = old.table.with_changes(items, removed=removed)
             channels = {name: channel.updated(items, removed) for name, channel in old.channels.items()}
             with swap or nullcontext():
-                self._current.state = RetrieverState(table, channels)
+                self._current.state = dataclasses.replace(old, table=table, channels=channels)
 
     def set_available(self, item_ids: Collection[str], available: bool) -> None:
         """Hide items, or show them again: an unavailable item is known but never returned."""
         with self._write_lock:
             table = self._current.state.table.with_availability(item_ids, available)
-            self._current.state = RetrieverState(table, self._current.state.channels)
+            self._current.state = dataclasses.replace(self._current.state, table=table)
+
+    def join(self, name: str, channel: Channel | None, items: Sequence[Item]) -> None:
+        """Add a channel that was missing, from the next request on.
+
+        Args:
+            name: Of the channel.
+            channel: The channel; None if the events have nothing for it.
+            items: The catalogue that it was fitted on; later changes are passed on to it.
+        """
+        with self._write_lock:
+            state = self._current.state
+            channels = dict(state.channels)
+            if channel is not None:
+                channels[name] = channel.updated(*state.table.changes_since(items))
+            missing = {other: why for other, why in state.missing.items() if other != name}
+            self._current.state = dataclasses.replace(state, channels=channels, missing=missing)
+
+    def stays_missing(self, name: str, why: str) -> None:
+        """Say why a missing channel will not join."""
+        with self._write_lock:
+            missing = {**self._current.state.missing, name: why}
+            self._current.state = dataclasses.replace(self._current.state, missing=missing)
 
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
         """Return the `n` best candidates by fused score.
@@ -182,7 +215,7 @@ class HybridRetriever:
         n = min(max(n, 0), int(allowed.sum()))
         if not n:
             return []
-        weights = self._weights_for(query)
+        weights = self._weights_for(query, state)
         by_channel = score_query(query, state, [*weights, FALLBACK])
         tops = top_rows(by_channel, allowed, self._depth(n))
         selection = self._best(by_channel, tops, weights, allowed, n)
@@ -249,7 +282,7 @@ class HybridRetriever:
     def pool(self, query: Query) -> tuple[Pool, list[str], ItemRows]:
         """Return the unweighted pool of a query, its columns' channels, and the table."""
         state = self._current.state
-        by_channel = score_query(query, state, list(self.weights))
+        by_channel = score_query(query, state, list(self._weights_at(state)))
         allowed = state.table.allowed(query.filter, query.exclude)
         tops = top_rows(by_channel, allowed, self.config.depth)
         return build_pool(by_channel, tops, list(by_channel)), list(by_channel), state.table
@@ -259,7 +292,7 @@ class HybridRetriever:
     ) -> Iterator[_ScoredPool]:
         """Score the pool of each query, `rows` included."""
         weights = [
-            {name: weight for name, weight in self._weights_for(query).items() if name not in excluded}
+            {name: weight for name, weight in self._weights_for(query, state).items() if name not in excluded}
             for query, excluded in queries
         ]
         names = [[*of_query, FALLBACK] for of_query in weights]
@@ -273,14 +306,18 @@ class HybridRetriever:
             pool, terms = self._terms(by_channel, tops, responding, weights[number], rows)
             yield _ScoredPool(by_channel, tops, allowed, responding, pool, terms)
 
-    def _weights_for(self, query: Query) -> dict[str, float]:
+    def _weights_at(self, state: RetrieverState) -> dict[str, float]:
+        return {name: weight for name, weight in self._wanted.items() if name in state.channels}
+
+    def _weights_for(self, query: Query, state: RetrieverState) -> dict[str, float]:
         """Return the channel weights; a wish raises those of the channels that read it."""
+        weights = self._weights_at(state)
         if not query.wish.strip():
-            return self.weights
-        return self.weights | {
-            name: max(weight, self.weights.get(name, 0.0))
+            return weights
+        return weights | {
+            name: max(weight, weights.get(name, 0.0))
             for name, weight in self.config.wish_weights.items()
-            if weight and name in self._current.state.channels
+            if weight and name in state.channels
         }
 
     def _best(
@@ -393,7 +430,7 @@ def _positive_weights(weights: Mapping[str, float], channels: Collection[str]) -
     Raises:
         ConfigError: There is none, or no popularity channel.
     """
-    positive = {name: weights[name] for name in channels if weights.get(name, 0) > 0}
+    positive = {name: weight for name, weight in weights.items() if weight > 0 and name in channels}
     if not positive or FALLBACK not in channels:
         raise ConfigError(
             "no retrieval channel has any weight" if channels else "there is no retrieval channel",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from retrieval.base import Channel, ChannelScores, Query
 from retrieval.pool import PooledScores
@@ -16,6 +16,7 @@ class RetrieverState:
 
     table: ItemRows
     channels: Mapping[str, Channel]
+    missing: Mapping[str, str] = field(default_factory=dict)  # channels that will join, and why they have not
 
 
 def score_query(query: Query, state: RetrieverState, names: Sequence[str]) -> dict[str, PooledScores]:

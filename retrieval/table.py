@@ -61,6 +61,13 @@ class ItemRows:
         table._reset_caches()
         return table
 
+    def changes_since(self, items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+        """Return the items that are new or differ from `items`, and the ids of deleted ones."""
+        before = {item.id: item for item in items}
+        now = ((item_id, self.items[row]) for item_id, row in self.row_of.items())
+        changed = [item for item_id, item in now if (old := before.get(item_id)) is not item and old != item]
+        return changed, [item_id for item_id in before if item_id not in self.row_of]
+
     def positions_in(self, items: tuple[str, ...]) -> RowArray:
         """Return each row's position in `items`, -1 if it has none; cached per tuple."""
         if id(items) not in self._positions:

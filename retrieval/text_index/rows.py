@@ -43,15 +43,18 @@ class IndexRows:
     def embed(
         cls, items: Sequence[Item], embedder: Embedder, dimension: int, progress: Progress | None = None
     ) -> IndexRows:
-        """Embed items of distinct ids, in chunks.
+        """Embed items of distinct ids, in chunks; equal texts once.
 
         Raises:
             ModelError: The vectors are not finite or not of length `dimension`.
         """
         items = sorted(items, key=lambda item: item.id)
-        vectors = np.empty((len(items), dimension), dtype=np.float32)
-        for start in range(0, len(items), _CHUNK):
-            texts = [item_text(item) for item in items[start : start + _CHUNK]]
+        number_of: dict[str, int] = {}
+        numbers = [number_of.setdefault(item_text(item), len(number_of)) for item in items]
+        distinct = list(number_of)
+        vectors = np.empty((len(distinct), dimension), dtype=np.float32)
+        for start in range(0, len(distinct), _CHUNK):
+            texts = distinct[start : start + _CHUNK]
             chunk = np.asarray(embedder.embed(texts), dtype=np.float32)
             if chunk.shape != (len(texts), dimension) or not np.isfinite(chunk).all():
                 raise ModelError(
@@ -60,8 +63,10 @@ class IndexRows:
                 )
             vectors[start : start + len(texts)] = chunk
             if progress:
-                progress(start + len(texts), len(items))
+                progress(start + len(texts), len(distinct))
         fingerprints = np.array([fingerprint(item) for item in items], dtype=FINGERPRINT_DTYPE)
+        if len(distinct) < len(items):
+            vectors = vectors[numbers]
         return cls(tuple(item.id for item in items), fingerprints, vectors)
 
     def without(self, ids: Collection[str]) -> IndexRows:
