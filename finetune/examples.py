@@ -84,12 +84,9 @@ class ExampleBuilder:
         profile = {} if "profile" in dropped else self._profile(user)
         if options.adversarial_text:
             candidates, profile = self._add_adversarial_text(candidates, profile, rng)
-        request = RankRequest(
-            candidates=tuple(candidates),
-            history=_newest(history, history_length),
-            context=context.model_copy(update={"wish": wish}),
-            profile=profile,
-        )
+        context = context.model_copy(update={"wish": wish})
+        newest = history[max(0, len(history) - history_length) :]
+        request = RankRequest.of(self.domain, candidates, newest, context, profile)
         target = _index_of(case.target.item_id, candidates)
         assert target is not None
         return TrainingExample(request, target, kind, case.user_id, tuple(dropped))
@@ -177,9 +174,10 @@ class ExampleBuilder:
         target = _index_of(case.target.item_id, candidates)
         if target is None:
             return None
-        request = RankRequest(
-            tuple(candidates),
-            _newest(history, self.domain.ranker.history_length),
+        request = RankRequest.of(
+            self.domain,
+            candidates,
+            history,
             self._retrieval_context(case),
             self._profile(self.users.get(case.user_id)),
         )
@@ -218,7 +216,3 @@ def _sample_around(
 
 def _index_of(item_id: str, candidates: Sequence[Candidate]) -> int | None:
     return next((index for index, c in enumerate(candidates) if c.item.id == item_id), None)
-
-
-def _newest(history: History, length: int) -> History:
-    return history[max(0, len(history) - length) :]

@@ -101,7 +101,16 @@ class HistoryEntry(StrictModel):
     item: Item
     liked: bool | None = Field(None, description="None: the event does not tell")
     rating: float | None = None
-    timestamp: float | None = Field(None, description="seconds since 1970, UTC")
+    timestamp: float | None = Field(None, description="of the last time, in seconds since 1970, UTC")
+    times: int = Field(1, ge=1, description="how often it was chosen")
+    first: float | None = Field(None, description="time of the first of several, in seconds since 1970, UTC")
+
+    @property
+    def cycle(self) -> float | None:
+        """Mean seconds from one choice to the next; None below three, or without times."""
+        if self.times < 3 or self.timestamp is None or self.first is None:
+            return None
+        return (self.timestamp - self.first) / (self.times - 1)
 
 
 # --- what a request says -----------------------------------------------------------
@@ -203,7 +212,9 @@ class Candidate(StrictModel):
     )
 
 
-EvidenceKind = Literal["history", "co_consumed", "attribute", "context", "profile", "wish", "popularity"]
+EvidenceKind = Literal[
+    "history", "co_consumed", "attribute", "context", "profile", "wish", "popularity", "repeat"
+]
 
 
 class Evidence(StrictModel):

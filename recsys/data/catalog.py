@@ -84,13 +84,15 @@ class Catalog:
     def entries(self, events: Iterable[Interaction], feedback: Feedback) -> tuple[HistoryEntry, ...]:
         """Return events as a history with each item once.
 
-        An item stands where it came last, with its last rating.
+        An item stands where it came last, with its last rating and how often it came.
         Events of items that no longer exist are left out.
         """
         latest: dict[str, Interaction] = {}
+        times: dict[str, list[float | None]] = defaultdict(list)
         for event in events:
             if event.item_id not in self._by_id:
                 continue
+            times[event.item_id].append(event.timestamp)
             before = latest.pop(event.item_id, None)  # so that it moves to the end
             rating = before.rating if before is not None and event.rating is None else event.rating
             latest[event.item_id] = event.model_copy(update={"rating": rating})
@@ -100,6 +102,8 @@ class Catalog:
                 liked=feedback.liked(event.rating),
                 rating=event.rating,
                 timestamp=event.timestamp,
+                times=len(times[event.item_id]),
+                first=times[event.item_id][0] if len(times[event.item_id]) > 1 else None,
             )
             for event in latest.values()
         )

@@ -6,12 +6,13 @@ import asyncio
 import bisect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from recsys.config import Domain
 from recsys.config.ranking import MODEL_ALONE, Fact, Weights, Windows
 from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScores
+from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.types import Candidate, Context, HistoryEntry, Item, ParseReport, Usage
 
@@ -27,10 +28,37 @@ class RankRequest:
     history: tuple[HistoryEntry, ...]
     context: Context
     profile: Mapping[str, str]
+    attributes: tuple[str, ...] | None = None  # that the prompt shows; None: all
+    chosen: Mapping[str, HistoryEntry] = field(default_factory=dict)  # candidates that the user chose before
+
+    @classmethod
+    def of(
+        cls,
+        domain: Domain,
+        candidates: Sequence[Candidate],
+        history: Sequence[HistoryEntry],
+        context: Context,
+        profile: Mapping[str, str],
+    ) -> RankRequest:
+        """Create the request as a domain configures it, from the whole history."""
+        ids = {candidate.item.id for candidate in candidates}
+        return cls(
+            tuple(candidates),
+            tuple(history[max(0, len(history) - domain.ranker.history_length) :]),
+            context,
+            profile,
+            domain.ranker.attributes,
+            {entry.item.id: entry for entry in history if entry.item.id in ids} if domain.repeats else {},
+        )
 
     @property
     def items(self) -> list[Item]:
         return [candidate.item for candidate in self.candidates]
+
+    @property
+    def shown_items(self) -> list[Item]:
+        """The items with the attributes that the prompt shows."""
+        return [with_attributes(item, self.attributes) for item in self.items]
 
 
 @dataclass(frozen=True)
@@ -162,7 +190,12 @@ def rank_variables(request: RankRequest, noun: str, plural: str) -> dict[str, An
         "noun": noun,
         "plural": plural,
         "profile": request.profile,
-        "history": request.history,
+        "history": [
+            entry.model_copy(update={"item": with_attributes(entry.item, request.attributes)})
+            if request.attributes is not None
+            else entry
+            for entry in request.history
+        ],
         "context": request.context,
     }
 

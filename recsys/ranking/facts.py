@@ -3,7 +3,8 @@
 A language model cannot count interactions; the retriever did. `match` compares the retriever's score
 with that of its best candidate, `popularity` is a decile, `with` the history item it co-occurs with
 most. An item without interactions has none of these. Nor can the model measure distances or read
-clocks: `distance` is from the person to the candidate, `open` its opening at the time of the request.
+clocks: `repeat` is how often and when the person chose the candidate before, `distance` is from the
+person to the candidate, `open` its opening at the time of the request.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from recsys.context.geo import DAY, distance_km, hours_of, minute_of_week
 from recsys.types import Candidate, Context, HistoryEntry, Site
 
 BEST = 99  # match points of the best candidate
+SECONDS_A_DAY = 86_400
 PER_NAT = 10  # match points per nat of the retriever's score
 
 
@@ -23,11 +25,15 @@ def candidate_facts(
     history: Sequence[HistoryEntry],
     wanted: Sequence[Fact],
     context: Context | None = None,
+    chosen: Mapping[str, HistoryEntry] | None = None,
 ) -> list[dict[str, str]]:
     """Return the wanted facts of each candidate: name -> short text, if known."""
     names = {entry.item.id: entry.item.name for entry in history}
+    context = context or Context()
     known = [
-        _retrieval_facts(candidate, names) | _site_facts(candidate.item.site, context or Context())
+        _retrieval_facts(candidate, names)
+        | _site_facts(candidate.item.site, context)
+        | _repeat_facts((chosen or {}).get(candidate.item.id), context)
         for candidate in candidates
     ]
     return [{name: facts[name] for name in wanted if facts.get(name)} for facts in known]
@@ -41,6 +47,24 @@ def _retrieval_facts(candidate: Candidate, names: Mapping[str, str]) -> dict[str
         "popularity": str(min(9, int(10 * candidate.popularity))),
         "with": next((names[item_id] for item_id in candidate.co_consumed if item_id in names), ""),
     }
+
+
+def _repeat_facts(entry: HistoryEntry | None, context: Context) -> dict[str, str]:
+    return {} if entry is None else {"repeat": repeat_text(entry, context)}
+
+
+def repeat_text(entry: HistoryEntry, context: Context) -> str:
+    """Return how often and when an item was chosen: "12 times, about every 7 days, last 6 days ago"."""
+    parts = ["once" if entry.times == 1 else f"{entry.times} times"]
+    if entry.cycle is not None:
+        days = max(1, round(entry.cycle / SECONDS_A_DAY))
+        parts.append(f"about every {days} days" if days > 1 else "about every day")
+    if entry.timestamp is not None and context.time is not None:
+        ago = int((context.time.timestamp() - entry.timestamp) / SECONDS_A_DAY)
+        if ago >= 0:
+            last = {0: "within a day", 1: "a day ago"}.get(ago, f"{ago} days ago")
+            parts.append(f"last {last}" if entry.times > 1 else last)
+    return ", ".join(parts)
 
 
 def _site_facts(site: Site | None, context: Context) -> dict[str, str]:

@@ -29,7 +29,8 @@ class GeneratedRanker(Ranker):
     template: str = "rank/generated"
 
     def render(self, request: RankRequest) -> RenderedPrompt:
-        candidates = request.items[-self.parts.window :] if len(request.items) > AT_ONCE else request.items
+        items = request.shown_items
+        candidates = items[-self.parts.window :] if len(items) > AT_ONCE else items
         reserve = self.answer_tokens(len(candidates))
         return self.parts.render(self.template, request, [{"candidates": candidates}], reserve=reserve)
 

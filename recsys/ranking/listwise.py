@@ -57,7 +57,7 @@ def render_listwise(
             f"a prompt names at most {len(letters)} candidates, not {longest}",
             hint="lower n_candidates, or use windows",
         )
-    items = request.items
+    items = request.shown_items
     suffixes = [{"candidates": [items[p] for p in window], "letters": letters} for window in windows]
     return prompts.render(
         TEMPLATE, tokenizer, rank_variables(request, noun, plural), suffixes, max_tokens=max_tokens

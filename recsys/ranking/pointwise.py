@@ -35,9 +35,12 @@ def render_pointwise(
     spare: int = 0,
 ) -> RenderedPrompt:
     """Render a prompt per candidate over a shared prefix; fine-tuning uses it too."""
-    by_candidate = candidate_facts(request.candidates, request.history, facts, request.context)
+    by_candidate = candidate_facts(
+        request.candidates, request.history, facts, request.context, request.chosen
+    )
     suffixes = [
-        {"candidate": item, "facts": known} for item, known in zip(request.items, by_candidate, strict=True)
+        {"candidate": item, "facts": known}
+        for item, known in zip(request.shown_items, by_candidate, strict=True)
     ]
     variables = rank_variables(request, noun, plural)
     return prompts.render(TEMPLATE, tokenizer, variables, suffixes, max_tokens=max_tokens, spare=spare)

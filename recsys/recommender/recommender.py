@@ -322,12 +322,8 @@ class Recommender:
         notes += history_notes
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
-        request = RankRequest(
-            candidates=tuple(candidates),
-            history=past[max(0, len(past) - self.domain.ranker.history_length) :],
-            context=context,
-            profile=mask_user(known, self.domain.privacy).profile if known else {},
-        )
+        profile = mask_user(known, self.domain.privacy).profile if known else {}
+        request = RankRequest.of(self.domain, candidates, past, context, profile)
         return Prepared(query, request, known.id if known else None, notes + context.notes, watch.timings)
 
     def _context(self, user: User | None, options: RequestOptions) -> Context:
@@ -352,7 +348,7 @@ class Recommender:
         notes: tuple[str, ...] = ()
         if dropped := len(past) - len(kept):
             notes += (f"left out of the history as noise: {dropped} of {len(past)}",)
-        seen = frozenset(entry.item.id for entry in (*past, *stated))
+        seen = frozenset(entry.item.id for entry in (stated if self.domain.repeats else (*past, *stated)))
         history = (*kept, *stated)
         if user and not history:
             notes += (f"user '{user.id}' has no history yet",)

@@ -87,11 +87,12 @@ def _score(recommender: Recommender, score_request: ScoreRequest, strategy: str)
         )
         for number, entry in enumerate(score_request.history)
     )
-    request = RankRequest(
-        candidates=tuple(Candidate(item=item, score=0.0, source="request") for item in items),
-        history=history[-recommender.domain.ranker.history_length :],
-        context=context,
-        profile=mask_facts(score_request.profile, recommender.domain.privacy),
+    request = RankRequest.of(
+        recommender.domain,
+        [Candidate(item=item, score=0.0, source="request") for item in items],
+        history,
+        context,
+        mask_facts(score_request.profile, recommender.domain.privacy),
     )
     ranking = recommender.rank(request, strategy)
     return {

@@ -16,7 +16,7 @@ def test_a_range_is_a_condition_of_the_request_and_of_the_permalink() -> None:
     rule = to_request(form).rule
     assert rule is not None
     assert rule.where == {"genre": ("Drama",)}
-    assert rule.compare == (
+    assert tuple(Comparison(**each.model_dump()) for each in rule.compare) == (
         Comparison(attribute="price", operator=">=", value="2"),
         Comparison(attribute="price", operator="<=", value="5"),
     )

@@ -114,9 +114,8 @@ class LlmSystem:
         """Build the request to the model about some candidates. Raises LeakError."""
         history = visible_history(self.retriever, self.data, case)
         user, context = self.data.users.get(case.user_id), self.data.context_of(case)
-        newest = history[max(0, len(history) - self.data.domain.ranker.history_length) :]
         profile = mask_user(user, self.data.domain.privacy).profile if user else {}
-        request = RankRequest(tuple(candidates), newest, context, profile)
+        request = RankRequest.of(self.data.domain, candidates, history, context, profile)
         check_requests(self.name, case, [request], context)
         return request
 
