@@ -31,6 +31,7 @@ from retrieval.channels.popularity import (
     fit_recent_popularity,
     fit_segment_popularity,
 )
+from retrieval.channels.repeat import RepeatChannel
 from retrieval.channels.text import TextChannel
 from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.embedding import Embedder
@@ -143,6 +144,8 @@ class RetrieverBuilder:
                 return self._popularity
             case "attributes":  # costs nothing until a wish names something
                 return AttributeChannel(self._popularity)
+            case "repeat":  # nothing is fitted
+                return RepeatChannel(self.config.repeat)
             case "recent":
                 return fit_recent_popularity(self.log, self.config.popularity)
             case "segment":

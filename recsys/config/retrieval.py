@@ -113,6 +113,12 @@ class PopularityConfig(StrictModel):
     )
 
 
+class RepeatConfig(StrictModel):
+    """What a person chose before, where it may be chosen again."""
+
+    half_life_days: float = Field(120.0, gt=0, description="age at which a choice weighs half")
+
+
 class NearbyConfig(StrictModel):
     """What distance and closing hours cost, in nats; unset costs are fitted."""
 
@@ -132,6 +138,7 @@ Channel = Literal[
     "recent",
     "segment",
     "nearby",
+    "repeat",
 ]
 
 WishChannel = Literal["text", "attributes"]
@@ -177,6 +184,7 @@ class RetrieverConfig(StrictModel):
     gru: GruConfig = GruConfig()
     popularity: PopularityConfig = PopularityConfig()
     nearby: NearbyConfig = NearbyConfig()
+    repeat: RepeatConfig = RepeatConfig()
 
     @property
     def by_name(self) -> dict[str, float]:
