@@ -87,6 +87,15 @@ def load(
     return tensors, manifest
 
 
+def is_of(folder: Path, expected: Mapping[str, Any]) -> bool:
+    """Tell whether the manifest of a saved channel has these facts; its tensors are not read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and all(manifest.get(name) == fact for name, fact in expected.items())
+
+
 def damaged(folder: Path, reason: str) -> IndexDamaged:
     """Return the error for a channel that must be fitted again."""
     return IndexDamaged(f"channel {folder}: {reason}", hint="fit it again: recsys fit")

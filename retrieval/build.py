@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,14 +15,15 @@ from pydantic import ValidationError
 from recsys.config import retrieval as options
 from recsys.config.retrieval import FittedWeights, RetrieverConfig
 from recsys.data.dataset import EventLog
-from recsys.errors import IndexDamaged, RequestError
+from recsys.errors import IndexDamaged, RecsysError, RequestError
 from recsys.types import Context, Interaction, Item
 from recsys.utils.files import write_text
 from recsys.utils.locks import exclusive_lock
+from recsys.utils.system import available_memory
 from retrieval import artefacts
 from retrieval.base import Channel
 from retrieval.channels.attributes import AttributeChannel
-from retrieval.channels.item_item import ItemItemChannel
+from retrieval.channels.item_item import ItemItemChannel, item_item_facts
 from retrieval.channels.item_item_fitting import fit_item_item
 from retrieval.channels.nearby import fit_nearby
 from retrieval.channels.popularity import (
@@ -36,6 +38,7 @@ from retrieval.channels.text import TextChannel
 from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.embedding import Embedder
 from retrieval.hybrid import FALLBACK, HybridRetriever
+from retrieval.needs import GIB, MENTIONED_GIB, Need, need_of
 from retrieval.table import ItemRows
 from retrieval.text_index.index import open_or_build
 
@@ -110,20 +113,75 @@ class RetrieverBuilder:
     event_contexts: EventContexts | None = None
     retrain: bool = False  # train a sequence model again if it is of older events
     progress: Progress | None = None
-    notes: list[str] = field(default_factory=list)  # what was rebuilt, and why
+    notes: list[str] = field(default_factory=list)  # what was rebuilt or left out, and why
 
-    def build(self, weights: Mapping[str, float] | None = None) -> HybridRetriever:
-        """Build the retriever, as `build_retriever` does."""
+    def build(
+        self, weights: Mapping[str, float] | None = None, *, at_most_s: float = math.inf
+    ) -> HybridRetriever:
+        """Build the retriever, as `build_retriever` does.
+
+        Args:
+            weights: As there.
+            at_most_s: A channel that is estimated to take longer is left `missing`: see `join_missing`.
+        """
         if not self.items:
             raise RequestError("empty catalogue", hint="import at least one item")
         if weights is None:
             weights = self._weights()
         names = [*(name for name, weight in weights.items() if weight > 0), FALLBACK, "attributes"]
-        built = {name: self._channel(name) for name in dict.fromkeys(names)}
+        names = [name for name in dict.fromkeys(names) if self._fits_memory(name)]
+        later = [name for name in names if self._estimate(name).seconds > at_most_s]
+        built = {name: self._channel(name) for name in names if name not in later}
         channels = {name: channel for name, channel in built.items() if channel is not None}
         counts = dict(zip(self.log.items, self.log.counts.astype(float).tolist(), strict=True))
-        cooccurrence = CooccurrenceCounts(self.log)
-        return HybridRetriever(ItemRows(self.items), channels, counts, self.config, weights, cooccurrence)
+        return HybridRetriever(
+            ItemRows(self.items),
+            channels,
+            counts,
+            self.config,
+            weights,
+            CooccurrenceCounts(self.log),
+            dict.fromkeys(later, "is being fitted and joins when it is ready"),
+        )
+
+    def join_missing(self, retriever: HybridRetriever) -> None:
+        """Fit the channels that a retriever of this builder misses, the fastest first.
+
+        One that cannot be fitted stays missing, with the reason.
+        """
+        for name in sorted(retriever.state.missing, key=lambda name: self._estimate(name).seconds):
+            try:
+                retriever.join(name, self._channel(name), self.items)
+            except (RecsysError, OSError, MemoryError) as error:
+                retriever.stays_missing(name, f"could not be fitted: {error or type(error).__name__}")
+
+    def _fits_memory(self, name: str) -> bool:
+        """Tell whether a channel can be fitted in the memory there is; add a note if not."""
+        need, free = self._estimate(name), available_memory()
+        if need.bytes <= free or need.bytes < MENTIONED_GIB * GIB:
+            return True
+        self.notes.append(
+            f"the retrieval channel '{name}' is left out: fitting it needs {need}, and {free / GIB:.1f} GiB "
+            "are available"
+        )
+        return False
+
+    def _estimate(self, name: str) -> Need:
+        """Return what the channel needs; nothing if it is saved."""
+        return Need() if self._is_saved(name) else need_of(name, self.log, self.config, len(self.items))
+
+    def _is_saved(self, name: str) -> bool:
+        """Tell whether there is a channel on disk that looks usable, without reading it."""
+        match name:
+            case "text":
+                return (self.folder / name).exists()
+            case "gru":
+                return not self.retrain and (self.folder / name / "model").exists()
+            case "transitions" | "cooccurrence" | "ease" | "linear":
+                config = getattr(self.config, name)
+                return artefacts.is_of(self.folder / name, item_item_facts(config, self.log))
+            case _:
+                return False
 
     def _weights(self) -> Mapping[str, float]:
         saved = saved_weights(self.folder)
@@ -186,9 +244,7 @@ class RetrieverBuilder:
             reason, quiet = error.message, error.fact == "fitted_on"  # new events need no note
         except IndexDamaged as error:
             reason = error.message
-        if self.progress:
-            self.progress(f"fitting {name}", 0, 0)
-        channel = fit_item_item(self.log, config)
+        channel = fit_item_item(self.log, config, self._step(self._described("fitting", name)))
         try:
             channel.save(folder, config)
         except OSError as error:
@@ -231,7 +287,7 @@ class RetrieverBuilder:
     def _train_gru(self, reason: str) -> SequenceModel:
         from retrieval.sequence.training import train
 
-        folder, step = self.folder / "gru", self._step("training gru")
+        folder, step = self.folder / "gru", self._step(self._described("training", "gru"))
         progress = (lambda _, done, total: step(done, total)) if step else None
         try:
             model = train(self.log, self.config.gru, folder / "training", progress)
@@ -242,6 +298,11 @@ class RetrieverBuilder:
         if reason:
             self.notes.append(f"fitted anew: {reason}")
         return model
+
+    def _described(self, verb: str, name: str) -> str:
+        """Return the name of a step; where it takes long, with what it needs."""
+        need = self._estimate(name)
+        return f"{verb} {name} ({need})" if need.is_mentioned else f"{verb} {name}"
 
     def _step(self, name: str) -> Callable[[int, int], None] | None:
         """Return the progress of one named step."""

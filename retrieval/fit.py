@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -11,10 +12,9 @@ import numpy as np
 from recsys.config import Domain, Settings
 from recsys.config.retrieval import Channel, FittedWeights
 from recsys.data.batch import Progress
-from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
 from recsys.data.event_contexts import attach_contexts, user_homes
-from recsys.data.splits import Case, EventKey, event_key, leave_one_out
+from recsys.data.splits import EventKey, event_key
 from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.types import Context, Interaction, Item, Place
@@ -22,6 +22,8 @@ from retrieval import Embedder, HybridRetriever, Query, build_retriever
 from retrieval.arrays import DoubleArray
 from retrieval.build import RetrieverBuilder, save_weights
 from retrieval.fusion_weights import Example, example_of, fit_weights, rank_of
+from retrieval.holding_out import HeldOutEvents, history_before, hold_out
+from retrieval.reading import read_log
 
 HELD_OUT = 5  # last events of each user, which the weights are fitted on
 MAX_CASES = 5_000
@@ -110,65 +112,97 @@ def fit_domain(
     if unknown:
         raise RequestError(f"no channel '{unknown[0]}'", hint=f"there are: {', '.join(get_args(Channel))}")
     items = store.items(domain.name)
-    ids = {item.id for item in items}
-    events = [event for event in store.interactions(domain.name) if event.item_id in ids]
-    split = leave_one_out(events, last=HELD_OUT)
-    if len(split.cases) < 2:
+    log = read_log(store, domain, [item.id for item in items])
+    held_out = hold_out(log, HELD_OUT, MAX_CASES)
+    if len(held_out.targets) < 2:
         raise RequestError(
             "too few events to fit weights on",
             hint="users need two different items each; weights of domain.toml hold",
         )
-    homes = user_homes(store, domain.name)
+    contexts = _EventContexts(store, domain)
     folder = settings.retriever_folder(domain.name)
 
-    def builder(events: Sequence[Interaction], subfolder: str = "") -> RetrieverBuilder:
+    def builder(log: EventLog, subfolder: str = "") -> RetrieverBuilder:
         return RetrieverBuilder(
             items,
-            EventLog.of(events, ids, domain.feedback),
+            log,
             embedder,
             domain.retriever,
             folder / subfolder,
-            event_contexts=lambda: attach_contexts(events, homes, domain),
+            event_contexts=lambda: contexts.of(log),
             retrain=True,
             progress=progress,
         )
 
-    validation = builder(split.train, "tuning")
+    validation = builder(held_out.train, "tuning")
     retriever = validation.build(dict.fromkeys(channels, 1.0))
-    targets = [case.target for case in split.cases if domain.has_event_contexts]
-    contexts = {event_key(event): context for event, context in attach_contexts(targets, homes, domain)}
-    cases = split.cases[:: -(-len(split.cases) // MAX_CASES)]
-    examples = _collect_examples(retriever, Catalog(items), domain, cases, contexts, progress)
+    examples = _collect_examples(retriever, log, held_out, contexts, progress)
     weights, metrics = _cross_fit(examples, list(retriever.weights))
+    del retriever  # half of the memory
     fitted = FittedWeights(
-        weights=weights, fitted_on=validation.log.hash, users=len(examples), metrics=metrics
+        weights=weights,
+        fitted_on=validation.log.hash,
+        users=len(examples),
+        metrics=metrics,
+        notes=tuple(validation.notes),
     )
     save_weights(folder, fitted)
-    builder(events).build()
+    builder(log).build()
     return fitted
+
+
+class _EventContexts:
+    """The contexts of stored events, read only where the domain has any."""
+
+    def __init__(self, store: Store, domain: Domain) -> None:
+        self._store = store
+        self._domain = domain
+
+    def of(self, log: EventLog) -> Iterator[tuple[Interaction, Context]]:
+        """Yield the first events of each user, as many as the log has, with their contexts."""
+        left = dict(zip(log.users, np.diff(log.start).tolist(), strict=True))
+        for event, context in self._all():
+            if event.item_id in log.row_of and left.get(event.user_id, 0) > 0:
+                left[event.user_id] -= 1
+                yield event, context
+
+    @cached_property
+    def by_event(self) -> dict[EventKey, Context]:
+        """The context of each event; {} if the domain's events have none."""
+        if not self._domain.has_event_contexts:
+            return {}
+        return {event_key(event): context for event, context in self._all()}
+
+    def _all(self) -> Iterator[tuple[Interaction, Context]]:
+        homes = user_homes(self._store, self._domain.name)
+        return attach_contexts(self._store.interactions(self._domain.name), homes, self._domain)
 
 
 def _collect_examples(
     retriever: HybridRetriever,
-    catalog: Catalog,
-    domain: Domain,
-    cases: Sequence[Case],
-    contexts: Mapping[EventKey, Context],
+    log: EventLog,
+    held_out: HeldOutEvents,
+    contexts: _EventContexts,
     progress: Progress | None,
 ) -> ExamplesByUser:
     """Return each user's held-out events with pools; None if the target is missed."""
     names = list(retriever.weights)
+    table = retriever.state.table
     examples: dict[str, list[Example | None]] = defaultdict(list)
-    for number, case in enumerate(cases):
+    for number, position in enumerate(held_out.targets.tolist()):
         if progress:
-            progress("querying the channels", number, len(cases))
-        entries = catalog.entries(case.history, domain.feedback)
-        context = contexts.get(event_key(case.target), Context())
+            progress("querying the channels", number, len(held_out.targets))
+        user, target = log.users[log.user[position]], log.items[log.item[position]]
+        entries = history_before(log, position, table)
+        context = contexts.by_event.get((user, target, _known(log.time[position])), Context())
         query = Query(entries, exclude=frozenset(entry.item.id for entry in entries), context=context)
         pool, responding, table = retriever.pool(query)
-        target = table.row_of.get(case.target.item_id, -1)
-        examples[case.user_id].append(example_of(pool, responding, names, target))
+        examples[user].append(example_of(pool, responding, names, table.row_of.get(target, -1)))
     return examples
+
+
+def _known(time: float) -> float | None:
+    return None if np.isnan(time) else float(time)
 
 
 def _cross_fit(

@@ -201,3 +201,4 @@ class FittedWeights(StrictModel):
     metrics: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="validation figures of each channel and of the fusion"
     )
+    notes: tuple[str, ...] = Field((), description="channels that were left out, and why")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,6 @@ from recsys.context.builder import build_context, in_country
 from recsys.context.pii import mask_user, names_of
 from recsys.data.batch import ItemChange, Progress
 from recsys.data.catalog import Catalog
-from recsys.data.dataset import EventLog
 from recsys.data.event_contexts import event_contexts
 from recsys.data.importers import ensure_imported
 from recsys.data.live_catalog import LiveCatalog
@@ -48,7 +48,13 @@ from recsys.recommender.request import (
     known_user,
     with_extra_candidates,
 )
-from recsys.recommender.response import RankedRequest, degradation, last_answer, reason_events
+from recsys.recommender.response import (
+    RankedRequest,
+    degradation,
+    last_answer,
+    missing_channels,
+    reason_events,
+)
 from recsys.recommender.state import RecommenderState
 from recsys.recommender.stopwatch import Stopwatch
 from recsys.types import (
@@ -63,7 +69,10 @@ from recsys.types import (
     User,
     Why,
 )
-from retrieval import HybridRetriever, Query, SentenceEmbedder, build_retriever
+from retrieval import HybridRetriever, Query, SentenceEmbedder
+from retrieval.build import RetrieverBuilder
+from retrieval.joining import ChannelJoiner
+from retrieval.reading import read_log
 
 K = 5  # how many items are returned by default
 
@@ -92,6 +101,7 @@ class Recommender:
         self.store = store
         self.live = LiveCatalog(store, domain.name, catalog, retriever, data_hash)
         self.load_notes: tuple[str, ...] = ()
+        self.joiner: ChannelJoiner | None = None  # fits the retrieval channels that are still missing
         self.pool: EnginePool | None = None  # shares engines with the recommenders of other domains
         self._progress = progress
         self._state = RecommenderState(domain, retriever, PromptLibrary(domain.prompt_folder), engines)
@@ -104,6 +114,7 @@ class Recommender:
         settings: Settings | None = None,
         engine: Engine | None = None,
         progress: Progress | None = None,
+        patience_s: float = math.inf,
         **options: Any,
     ) -> Recommender:
         """Open a domain, importing its data and building its index where needed.
@@ -111,6 +122,8 @@ class Recommender:
         Args:
             domain: name of a shipped domain, or a folder with a domain.toml.
             engine: one that already runs.
+            patience_s: a retrieval channel that would take longer to fit is left to `joiner`; until it
+                has joined, `degraded` of an answer names it.
             options: fields of `Settings` (model="...", data_dir=...).
 
         Raises:
@@ -123,17 +136,19 @@ class Recommender:
         ensure_imported(config, store, progress)
         data_hash = store.data_hash(config.name)
         items = store.items(config.name)
-        retriever, notes = build_retriever(
+        builder = RetrieverBuilder(
             items,
-            EventLog.of(store.interactions(config.name), [item.id for item in items], config.feedback),
+            read_log(store, config, [item.id for item in items]),
             SentenceEmbedder(settings.embedder),
             config.retriever,
             settings.retriever_folder(config.name),
             event_contexts=lambda: event_contexts(store, config),
             progress=progress,
         )
+        retriever = builder.build(at_most_s=patience_s)
         recommender = cls(config, settings, store, Catalog(items), retriever, engine, progress, data_hash)
-        recommender.load_notes = notes
+        recommender.load_notes = tuple(builder.notes)
+        recommender.joiner = ChannelJoiner(builder, retriever)
         return recommender
 
     @property
@@ -358,10 +373,12 @@ class Recommender:
         """Rank by the model, or say why the retriever's order is served without it."""
         watch, ranking = Stopwatch(), None
         with watch.stage("engine start"):
-            engine, degraded = self._running_engine()
+            engine, without_engine = self._running_engine()
+        degraded = missing_channels(self.retriever.state.missing) + without_engine
         if engine and prepared.request.candidates:
             with watch.stage("rank"):
-                ranking, degraded = self._ranking(engine, prepared.request, strategy)
+                ranking, without_ranking = self._ranking(engine, prepared.request, strategy)
+            degraded += without_ranking
         return RankedRequest(
             self.domain,
             prepared,
@@ -484,6 +501,8 @@ class Recommender:
 
     def close(self) -> None:
         """Close the engine and the store."""
+        if self.joiner is not None:
+            self.joiner.close()
         self.engines.close()
         self.store.close()
 

@@ -110,6 +110,11 @@ def degradation(what: str, error: RecsysError) -> str:
     return f"{what}: {error.message}; retriever order instead{hint}"
 
 
+def missing_channels(missing: Mapping[str, str]) -> tuple[str, ...]:
+    """Say which retrieval channels the candidates were found without, and why."""
+    return tuple(f"retrieval: the channel '{name}' {why}" for name, why in missing.items())
+
+
 def reason_events(
     steps: Generator[tuple[int, Explanation], None, Explained],
 ) -> Generator[StreamEvent, None, Explained]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +27,9 @@ from retrieval import artefacts
 from retrieval.arrays import BoolArray, DoubleArray, FloatArray, RowArray
 from retrieval.base import DenseScores, Query, StaticChannel, scatter
 from retrieval.table import ItemRows
+
+NEGLIGIBLE = 1e-8
+"""Weight of a history entry, as a share of the largest, that changes no score of 32 bits."""
 
 ItemItemConfig = TransitionConfig | CooccurrenceConfig | EaseConfig | LinearConfig
 
@@ -45,8 +49,9 @@ class ItemItemChannel(StaticChannel):
         """Score all items; None if no item of the history is known."""
         weight_of: dict[str, float] = {}
         weights = history_weights(query.history, self.memory).tolist()
+        least = NEGLIGIBLE * max(weights, default=0.0)
         for entry, weight in zip(query.history, weights, strict=True):
-            if weight > 0 and entry.item.id in self._row_of:
+            if weight > least and entry.item.id in self._row_of:
                 weight_of[entry.item.id] = weight_of.get(entry.item.id, 0.0) + weight
         if not weight_of:
             return None
@@ -90,8 +95,7 @@ class ItemItemChannel(StaticChannel):
             IndexDamaged: It is missing, damaged, or was fitted on anything else.
         """
         n = len(log.items)
-        facts = {"fitted_on": log.hash, "config": config.model_dump(), "items": n}
-        tensors, _ = artefacts.load(folder, type(config).__name__, facts)
+        tensors, _ = artefacts.load(folder, type(config).__name__, item_item_facts(config, log))
         try:
             parts = (tensors["data"], tensors["indices"], tensors["indptr"])
             strength = sp.csr_matrix(parts, shape=(n, n))
@@ -104,6 +108,11 @@ class ItemItemChannel(StaticChannel):
     def _row_of(self) -> dict[str, int]:
         """The row of each item with interactions."""
         return {item_id: row for row, item_id in enumerate(self.items) if self.interacted[row]}
+
+
+def item_item_facts(config: ItemItemConfig, log: EventLog) -> dict[str, Any]:
+    """Return what the manifest says of a channel fitted on this log with this config."""
+    return {"fitted_on": log.hash, "config": config.model_dump(), "items": len(log.items)}
 
 
 def history_weights(history: Sequence[HistoryEntry], memory: HistoryDecay) -> FloatArray:
