@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from recsys.cli.options import DomainOption, JsonOption
-from recsys.cli.output import ProgressBars, console, plain_table, print_json
+from recsys.cli.output import ProgressBars, console, plain_table, print_json, print_notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,7 @@ def fit(
             name, "" if weight is None else f"{weight:.2f}", *(f"{value:.3f}" for value in metrics.values())
         )
     console.print(table)
+    print_notes(fitted.notes, ())
     console.print(
         f"validation: the last events of {fitted.users} users, which were not used for fitting", style="dim"
     )

@@ -20,6 +20,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -81,12 +82,14 @@ SILENCE_S = 15.0  # without a terminal a line comes at least so often
 
 
 def progress_line(stage: str, done: int, total: int, seconds: float) -> str:
-    """Describe progress: "fitting ease: 30 of 120, about 2 min left"."""
+    """Describe progress: "fitting ease: 30 of 120, 15 a minute, about 6 min left"."""
     if not total or not done:
         return f"{stage}: {seconds:.0f} s so far"
     left = seconds * (total - done) / done
     remaining = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-    return f"{stage}: {done:,} of {total:,}, about {remaining} left"
+    rate = done / max(seconds, 1e-3)
+    speed = f"{rate:,.0f} a second" if rate >= 2 else f"{60 * rate:.0f} a minute"
+    return f"{stage}: {done:,} of {total:,}, {speed}, about {remaining} left"
 
 
 class ProgressBars:
@@ -102,6 +105,7 @@ class ProgressBars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             console=error_console,
             transient=True,
             disable=not error_console.is_terminal,

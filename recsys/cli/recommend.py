@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +35,11 @@ from recsys.cli.options import (
 )
 from recsys.cli.output import ProgressBars, error_console, json_text, print_json, print_recommendations
 from recsys.errors import RequestError
+
+if TYPE_CHECKING:
+    from recsys.recommender.recommender import Recommender
+
+PATIENCE_S = 15.0  # a retrieval channel that takes longer to fit is fitted after the answer
 
 
 def recommend(
@@ -70,16 +76,17 @@ def recommend(
 
     check_strategy(strategy)
     rule = parse_filter(where, without, at_least, years)
-    with ProgressBars() as progress:
-        recommender = Recommender.load(domain, progress=progress)
-        with recommender:
+    with ExitStack() as stack:
+        with ProgressBars() as progress:
+            recommender = stack.enter_context(
+                Recommender.load(domain, progress=progress, patience_s=PATIENCE_S)
+            )
             events = recommender.stream(
                 user,
                 liked=liked or (),
                 disliked=disliked or (),
                 at=at,
                 place=place,
-                country=country,
                 wish=wish,
                 extra=parse_facts(fact),
                 rule=rule,
@@ -93,12 +100,29 @@ def recommend(
             if stream:
                 for event in events:
                     _write_line(event.to_json())
-                return
-            answer = last_answer(events)
-    if as_json:
-        print_json(answer.to_json())
-    else:
-        print_recommendations(answer, recommender.domain.noun)
+            else:
+                answer = last_answer(events)
+        if as_json and not stream:
+            print_json(answer.to_json())
+        elif not stream:
+            print_recommendations(answer, recommender.domain.noun)
+        _fit_missing(recommender)
+
+
+def _fit_missing(recommender: Recommender) -> None:
+    """Fit the channels that the answer was found without, for the next one."""
+    missing = recommender.retriever.state.missing
+    if not missing or recommender.joiner is None:
+        return
+    sys.stdout.flush()
+    error_console.print(
+        f"fitting for the next answers: {', '.join(missing)}; Ctrl-C stops it, and the next command goes on",
+        style="dim",
+        highlight=False,
+    )
+    recommender.engines.close()  # its memory and cores
+    with ProgressBars() as progress, suppress(KeyboardInterrupt):
+        recommender.joiner.finish(progress)
 
 
 def score(

@@ -12,6 +12,7 @@ from recsys.errors import MissingDependency, RequestError
 if TYPE_CHECKING:
     from recsys.recommender.recommender import Recommender
 
+PATIENCE_S = 1.0  # a retrieval channel that takes longer to fit is fitted beside the requests
 FLUSH_S = 2  # to send the last responses, once no request runs
 
 DomainsOption = Annotated[
@@ -103,9 +104,12 @@ def load_recommenders(domains: list[str]) -> dict[str, Recommender]:
     recommenders: dict[str, Recommender] = {}
     with ProgressBars() as progress:
         for name in domains:
-            recommender = Recommender.load(name, progress=progress)
+            recommender = Recommender.load(name, progress=progress, patience_s=PATIENCE_S)
             if recommender.domain.name in recommenders:
                 raise RequestError(f"'{recommender.domain.name}' is named twice", hint="name it once")
             recommenders[recommender.domain.name] = recommender
     share_engines(list(recommenders.values()))
+    for recommender in recommenders.values():
+        if recommender.joiner is not None:
+            recommender.joiner.start()
     return recommenders
