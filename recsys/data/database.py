@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from recsys.errors import MissingDependency, StoreError
 from recsys.utils.tracing import traced
@@ -333,6 +333,36 @@ def upsert(
         index_elements=list(table.primary_key), set_={name: insert.excluded[name] for name in updated}
     )
     connection.execute(statement, rows)
+
+
+def insert_rows(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert many rows that are not there yet, by the fastest way of the database.
+
+    Args:
+        connection: Inside a transaction.
+        table: Where to.
+        columns: Names of the values of a row.
+        rows: Values as the driver takes them, JSON as text.
+    """
+    names = ", ".join(columns)
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(columns))
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))
+        return
+    import psycopg
+
+    statement = f"COPY {table.name} ({names}) FROM STDIN"
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.Error as error:
+        raise DBAPIError.instance(
+            statement, None, error, psycopg.Error, dialect=connection.dialect
+        ) from error
 
 
 def unreadable_row(url: sa.URL) -> StoreError:

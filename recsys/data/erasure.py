@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from recsys.config import Domain, Settings
 from recsys.context import pii
 from recsys.data.database import INTERACTIONS, SCHEMA, USERS
-from recsys.data.store import UNKNOWN_TIME, Store, refresh_data_hash, unknown_user
+from recsys.data.event_table import UNKNOWN_TIME
+from recsys.data.store import Store, refresh_data_hash, unknown_user
 from recsys.engine.adapters import list_adapters
 from recsys.errors import StoreError
 from recsys.utils import sanitize

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from recsys.config import Feedback
 from recsys.data.database import FEEDBACK, INTERACTIONS, ITEMS, TRACES, USERS, upsert
+from recsys.data.event_table import next_sequence
 from recsys.data.event_validation import NewEvent, validate_event
-from recsys.data.store import Row, Store, next_sequence
+from recsys.data.store import Row, Store
 from recsys.errors import RequestError, UnknownItem, UnknownRecommendation
 
 FEEDBACK_ONLY = frozenset({"shown", "clicked", "dismissed"})

@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import sha256
 from operator import itemgetter
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
@@ -32,10 +32,14 @@ from recsys.data.database import (
     unreadable_row,
     upsert,
 )
+from recsys.data.event_columns import EventColumns
+from recsys.data.event_table import UNKNOWN_TIME, hash_events, merge_events, read_events
 from recsys.errors import RequestError, StoreError, UnknownItem, UnknownUser
 from recsys.types import Interaction, Item, User
 
-UNKNOWN_TIME = -1e18  # stored for an unknown timestamp: NULL cannot be part of the primary key
+if TYPE_CHECKING:
+    import polars as pl
+
 CHUNK = 10_000  # rows per statement
 MAX_COMPARED = 5_000  # items compared with a misspelt name
 MAX_ID = 60  # characters of a wrong id that a message quotes
@@ -119,12 +123,12 @@ class Store:
         """
         with self.transaction(writes=True) as connection:
             merge = partial(_merge, connection, domain, progress=progress)
-            events = enumerate(batch.interactions, start=next_sequence(connection, domain))
             items = merge(ITEMS, map(_item_row, batch.items))
             users = merge(USERS, (user.model_dump(mode="json") for user in batch.users))
-            interactions = merge(INTERACTIONS, (_event_row(event, sequence) for sequence, event in events))
+            events = EventColumns.of(batch.interactions)
+            interactions, merged = merge_events(connection, domain, events, progress)
             if any(changes.added or changes.updated for changes in (items, users, interactions)):
-                refresh_data_hash(connection, domain)
+                refresh_data_hash(connection, domain, merged)
             return ImportResult(items, users, interactions, _data_hash(connection, domain))
 
     def put_items(self, domain: str, items: Sequence[Item]) -> ItemChange:
@@ -238,12 +242,13 @@ class Store:
             rows = _rows(connection, INTERACTIONS, domain, of_user, order=newest_first, limit=limit)
             return [interaction_of(row) for row in rows][::-1]
 
-    def interactions(self, domain: str) -> list[Interaction]:
+    def interactions(self, domain: str) -> EventColumns:
         """Return all events, oldest first."""
-        with self.transaction() as connection:
-            return [
-                interaction_of(row) for row in _rows(connection, INTERACTIONS, domain, order=_OLDEST_FIRST)
-            ]
+        try:
+            with self.transaction() as connection:
+                return EventColumns(read_events(connection, domain))
+        except (TypeError, ValueError) as error:
+            raise self.unreadable_row() from error
 
     def popularity(self, domain: str) -> dict[str, int]:
         """Return the number of interactions per item id; items without any are left out."""
@@ -261,22 +266,20 @@ def unknown_user(connection: sa.Connection, domain: str, user_id: str) -> Unknow
     return UnknownUser(f"no user {user_id[:MAX_ID]!r} in '{domain}'", hint=hint)
 
 
-def next_sequence(connection: sa.Connection, domain: str) -> int:
-    """Return the number of the next event to arrive in a domain."""
-    newest = sa.select(sa.func.max(INTERACTIONS.c.sequence)).where(INTERACTIONS.c.domain == domain)
-    return (connection.scalar(newest) or 0) + 1
-
-
-def refresh_data_hash(connection: sa.Connection, domain: str) -> None:
+def refresh_data_hash(connection: sa.Connection, domain: str, events: pl.DataFrame | None = None) -> None:
     """Store the hash and counts of a domain's data as it is now.
 
     Other processes recognise by the hash that it has changed.
+
+    Args:
+        connection: Inside a writing transaction.
+        domain: Name of the domain.
+        events: What `read_events` returns, where it is at hand.
     """
     digest = sha256()
     for row in sorted(_rows(connection, ITEMS, domain), key=itemgetter("id")):
         digest.update(repr(row if row["site"] else {k: v for k, v in row.items() if k != "site"}).encode())
-    for row in _rows(connection, INTERACTIONS, domain, order=_OLDEST_FIRST):
-        digest.update(repr(row).encode())
+    hash_events(digest, read_events(connection, domain) if events is None else events)
     values = {
         "data_hash": digest.hexdigest(),
         "counts": _counts(connection, domain),
@@ -353,12 +356,6 @@ def _rows(
 
 def _item_row(item: Item) -> Row:
     return {"site": None} | item.model_dump(mode="json")
-
-
-def _event_row(event: Interaction, sequence: int) -> Row:
-    timestamp = UNKNOWN_TIME if event.timestamp is None else event.timestamp
-    stored = {"timestamp": timestamp, "context": dict(event.context) or None, "sequence": sequence}
-    return event.model_dump(mode="json") | stored
 
 
 def _counts(connection: sa.Connection, domain: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from recsys.data import database
 from recsys.data.batch import Changes, ImportBatch
-from recsys.data.store import Store
+from recsys.data.store import Store, refresh_data_hash
 from recsys.errors import MissingDependency, RequestError, StoreError, UnknownItem, UnknownUser
 from recsys.types import Interaction, Item, Place, User
 
@@ -160,6 +160,17 @@ def test_the_hash_depends_on_content_alone(store: Store, tmp_path: Path) -> None
         assert other.import_batch("elsewhere", reordered).data_hash == digest
     renamed = ITEMS[0].model_copy(update={"title": "Heat 2"})
     assert store.import_batch("films", ImportBatch((renamed,))).data_hash != digest
+
+
+def test_the_hash_of_an_import_is_that_of_what_is_stored_afterwards(store: Store) -> None:
+    store.import_batch("films", BATCH)
+    changed = EVENTS[0].model_copy(update={"rating": 1.0, "context": {"device": "tv", "mood": "bored"}})
+    undated = Interaction(user_id="ann", item_id="b", rating=3)
+    digest = store.import_batch("films", ImportBatch(ITEMS, USERS, (undated, changed))).data_hash
+    assert store.interactions("films")[-1] == changed
+    with store.transaction(writes=True) as connection:
+        refresh_data_hash(connection, "films")
+    assert store.data_hash("films") == digest
 
 
 def test_domains_do_not_see_each_other(store: Store) -> None:
