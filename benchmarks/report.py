@@ -68,6 +68,7 @@ def render() -> str:
         "service_load": _service_load,
         "attacks": _attacks,
         "noise": _noise,
+        "privacy": _privacy,
     }
     for name, section in sections.items():
         path = RESULTS / f"{name}.json"
@@ -297,6 +298,39 @@ def _attacks(result: dict[str, Any]) -> str:
                 f"{measures['echoes']['n']}. NDCG@10 {with_interval(measures['ndcg@10'])}, "
                 f"of it lost to the defence {with_interval(measures['ndcg_lost'])}.\n"
             ),
+            environment_line(result["environment"]),
+        ]
+    )
+
+
+def _privacy(result: dict[str, Any]) -> str:
+    parts = result["parts"]
+    sums = {
+        name: sum(part[name] for part in parts.values())
+        for name in ("disguises", "masked", "ordinary", "false_alarms")
+    }
+    kinds = sorted({kind for part in parts.values() for kind in part["by_kind"]})
+    rows = [
+        f"| {label} | {figures['masked']} of {figures['disguises']} "
+        f"({figures['masked'] / figures['disguises']:.3f}) | {figures['false_alarms']} of "
+        f"{figures['ordinary']:,} ({figures['false_alarms'] / figures['ordinary']:.2%}) |"
+        for label, figures in (*parts.items(), ("all", sums))
+    ]
+    missed = {kind: sum(part["by_kind"][kind]["missed"] for part in parts.values()) for kind in kinds}
+    return "\n".join(
+        [
+            "## Personal data under disguise\n",
+            (
+                "Telephone numbers, mail addresses, cards, bank accounts, national ids, postal addresses "
+                "and names, disguised by rules and by hand (`benchmarks/disguises.toml`: other spaces, "
+                "separators, digits and letters, invisible characters, words for digits and signs), in the "
+                "wish of a request. False alarms: ordinary wishes (`benchmarks/ordinary_wishes.toml`) and "
+                f"titles of {result['titles']}. Rules and sentences of `held_out` came after the masks "
+                "and changed nothing.\n"
+            ),
+            "| part | masked | false alarms |\n|---|---|---|",
+            *rows,
+            f"\nNot masked, by kind: {', '.join(f'{kind} {count}' for kind, count in missed.items())}.\n",
             environment_line(result["environment"]),
         ]
     )

@@ -43,7 +43,7 @@ class Locality(StrictModel):
         return name
 
 
-PersonalData = Literal["name", "mail", "phone", "card", "iban", "ip"]
+PersonalData = Literal["name", "mail", "phone", "card", "iban", "id", "address", "ip"]
 
 
 class Privacy(StrictModel):
@@ -53,7 +53,8 @@ class Privacy(StrictModel):
     """
 
     mask: tuple[PersonalData, ...] = Field(
-        ("name", "mail", "phone", "card", "iban"), description="before a prompt, a trace or a log"
+        ("name", "mail", "phone", "card", "iban", "id", "address"),
+        description="before a prompt, a trace or a log",
     )
     name_fields: tuple[str, ...] = Field(
         ("name", "first_name", "last_name", "full_name", "nickname"),

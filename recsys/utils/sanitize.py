@@ -107,9 +107,12 @@ def visible(text: str) -> str:
     """Remove invisible characters, and accents beyond MAX_MARKS on one letter."""
     kept, marks = [], 0
     for char in text:
-        category = unicodedata.category(char)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
-        shows = char.isspace() or (category not in _INVISIBLE and char not in _BLANK)
-        if shows and marks <= MAX_MARKS:
+        marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
+        if is_visible(char) and marks <= MAX_MARKS:
             kept.append(char)
     return "".join(kept)
+
+
+def is_visible(char: str) -> bool:
+    """Whether a character can be seen, or is white space."""
+    return char.isspace() or (unicodedata.category(char) not in _INVISIBLE and char not in _BLANK)

@@ -13,7 +13,7 @@ from recsys.context.pii import mask_json
 from recsys.data.database import url_password
 
 HIDDEN = "[secret]"
-EVERYTHING = Privacy(mask=("name", "mail", "phone", "card", "iban", "ip"))
+EVERYTHING = Privacy(mask=("name", "mail", "phone", "card", "iban", "id", "address", "ip"))
 
 _SECRETS = (
     re.compile(r"(?<!\w)whyrec_[0-9a-f]{12}_()[\w-]{20,}"),  # API keys of this service
