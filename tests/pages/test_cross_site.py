@@ -131,8 +131,8 @@ def test_a_page_of_another_origin_changes_nothing_and_runs_nothing(
     with page.expect_popup() as opened:
         page.evaluate("(address) => { window.open(address) }", f"{server.url}/?user=ann")
     opened.value.wait_for_load_state()
-    assert "another site" in opened.value.inner_text("main")
     assert state(recommender, scripted) == before
+    assert "another site" in opened.value.inner_text("main")
 
 
 def test_the_same_page_at_the_service_s_own_origin_would(
