@@ -95,6 +95,7 @@ def remove_parts(
         dataclasses.replace(
             request,
             history=tuple(entry for entry in request.history if entry.item.id not in removed),
+            chosen={name: entry for name, entry in request.chosen.items() if name not in removed},
             context=context,
             profile={} if names["profile"] else request.profile,
         ),

@@ -138,6 +138,7 @@ _KINDS: Mapping[str, str] = {
     "W": "wish",
     "P": "popularity",
     "T": "co_consumed",
+    "B": "repeat",
     "C": "context",
     "F": "profile",
     "N": "against",

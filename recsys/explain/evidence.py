@@ -9,6 +9,7 @@ from typing import Any
 
 from recsys.explain.ablation import Kind, RequestPart
 from recsys.knowledge.attributes import matched_attributes
+from recsys.ranking.facts import repeat_text
 from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntry, Item
 from recsys.utils.sanitize import clean_text
 
@@ -96,6 +97,7 @@ class MeasuredCandidate:
     rank: int = 1
     history_effect: float = 0.0  # nats; of the whole history at once
     retrieval_dependent: bool = False  # without the wish the item would not be a candidate
+    chosen: HistoryEntry | None = None  # when the person chose the item itself, where that may repeat
 
     @cached_property
     def by_id(self) -> dict[str, HistoryEntry]:
@@ -180,6 +182,7 @@ def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart
         "c": _of_kinds(strong, *_CONTEXT_KINDS),
         "f": _of_kinds(strong, "profile"),  # "facts about the person"
         "p": _of_kinds(strong, "popularity"),
+        "r": _repeats(measured),
     }
     if measured.is_wish_result:
         cited["w"] = [WISH]
@@ -187,9 +190,15 @@ def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart
     if not measured.wish_matches and text_rank > measured.top_rank:
         cited["w"] = []
     popular = (candidate.popularity or 0.0) >= POPULAR
-    if cited["h"] or cited["t"] or measured.context.wish or not popular:
+    if cited["h"] or cited["t"] or cited["r"] or measured.context.wish or not popular:
         cited["p"] = []
     return cited
+
+
+def _repeats(measured: MeasuredCandidate) -> list[RequestPart]:
+    """Return the part that is the item itself, if choosing it before speaks for it."""
+    part = RequestPart("history", measured.candidate.item.id)
+    return [part] if measured.chosen and measured.effects.get(part, 0.0) > measured.noise else []
 
 
 def _opposing_parts(measured: MeasuredCandidate) -> list[RequestPart]:
@@ -215,11 +224,13 @@ def _evidence(
     measured: MeasuredCandidate, prefix: str, parts: Sequence[RequestPart]
 ) -> list[tuple[Evidence, RequestPart]]:
     """Describe parts as evidence `prefix`1, `prefix`2 ...; skip those without text."""
-    described = [
-        (part, kind, text)
-        for part in parts
-        for kind, text in describe_part(part, measured.by_id, measured.context, measured.nouns)
-    ]
+    described: list[tuple[RequestPart, EvidenceKind, str]] = []
+    for part in parts:
+        if prefix == "r" and measured.chosen:
+            described.append((part, "repeat", repeat_text(measured.chosen, measured.context)))
+            continue
+        texts = describe_part(part, measured.by_id, measured.context, measured.nouns)
+        described += [(part, kind, text) for kind, text in texts]
     return [
         (
             Evidence(

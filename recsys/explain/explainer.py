@@ -26,10 +26,12 @@ from recsys.explain import (
 )
 from recsys.explain.ablation import Kind, request_parts
 from recsys.explain.evidence import WISH
+from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, Ranking, RankRequest
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.types import (
+    Candidate,
     Context,
     Counterfactual,
     Effect,
@@ -93,7 +95,9 @@ class Measured:
 
     @property
     def history(self) -> tuple[HistoryEntry, ...]:
-        return self.query.history[-MAX_ABLATED_HISTORY:]
+        """What was measured one by one: the newest, and what `top` repeats."""
+        names = {part.name for part in self.parts if part.kind == "history"}
+        return tuple(entry for entry in self.query.history if entry.item.id in names)
 
     @cached_property
     def every(self) -> list[RequestPart]:
@@ -162,7 +166,11 @@ class Explainer:
             query, request, self.retriever, ranking=ranking if pointwise else None, ranker=pointwise
         )
         every = request_parts(query, request)
-        history = [part for part in every if part.kind == "history"][:MAX_ABLATED_HISTORY]
+        repeated = {request.candidates[position].item.id for position in top} & request.chosen.keys()
+        past = [part for part in every if part.kind == "history"]
+        history = [
+            part for number, part in enumerate(past) if number < MAX_ABLATED_HISTORY or part.name in repeated
+        ]
         recommended = frozenset(top if listed is None else listed)
         measured = Measured(
             query,
@@ -195,12 +203,19 @@ class Explainer:
         return measured
 
     def cases(self, measured: Measured) -> list[ReasonCase]:
-        """Collect the evidence for each candidate at `top`."""
+        """Collect the evidence for each candidate at `top`, of attributes that may be cited."""
+        citable = self.domain.citable_attributes
+        history = [
+            entry
+            if citable is None
+            else entry.model_copy(update={"item": with_attributes(entry.item, citable)})
+            for entry in measured.history
+        ]
         return [
             collect_evidence(
                 MeasuredCandidate(
-                    measured.request.candidates[position],
-                    measured.history,
+                    _citable(measured.request.candidates[position], citable),
+                    history,
                     measured.context,
                     measured.effects(position),
                     noise=measured.ablation.noise,
@@ -213,6 +228,7 @@ class Explainer:
                     rank=measured.ablation.rank(position),
                     retrieval_dependent=position in measured.retrieval_dependent,
                     history_effect=history_effect,
+                    chosen=measured.request.chosen.get(measured.request.candidates[position].item.id),
                 )
             )
             for number, (position, history_effect) in enumerate(
@@ -285,6 +301,10 @@ class Explainer:
     def _describe(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:
         by_id = {entry.item.id: entry for entry in measured.history}
         return describe_part(part, by_id, measured.context, self.nouns)
+
+
+def _citable(candidate: Candidate, names: frozenset[str] | None) -> Candidate:
+    return candidate.model_copy(update={"item": with_attributes(candidate.item, names)})
 
 
 def _cited(case: ReasonCase, reason: Explanation) -> dict[str, RequestPart]:

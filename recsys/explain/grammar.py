@@ -125,6 +125,8 @@ class _PatternBuilder:
             yield from self._wish_bodies()
         elif wish := self._names("wish"):
             yield from self._body("wish", every, W=wish)
+        elif repeat := self._names("repeat"):
+            yield from self._body("repeat", every, B=repeat)
         elif past := self._names("history"):
             yield from self._history_bodies(past)
         elif co_consumed := self._names("co_consumed"):

@@ -313,6 +313,7 @@ def _template_variables(case: ReasonCase, style: Style) -> dict[str, Any]:
         "wish": _placeholders(ids("wish")),
         "wish_attributes": attributes[:1] if attributes and attributes[0] in case.wish_attributes else [],
         "co_consumed": _placeholders(ids("co_consumed")[:1]),
+        "repeat": _placeholders(ids("repeat")),
         "popular": _placeholders(ids("popularity")),
         "against": against_slots(case, against),
         "net_negative": case.net_negative,
