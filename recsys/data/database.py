@@ -20,7 +20,7 @@ from urllib.request import url2pathname
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
 
 from recsys.errors import MissingDependency, StoreError
 from recsys.utils.tracing import traced
@@ -291,7 +291,13 @@ def transaction(
                 connection.execution_options(isolation_level=level)
             with connection.begin():
                 yield connection
-    except (SQLAlchemyError, sqlite3.Error, json.JSONDecodeError, ValidationError, UnicodeError) as error:
+    except (
+        SQLAlchemyError,
+        engine.dialect.loaded_dbapi.Error,
+        json.JSONDecodeError,
+        ValidationError,
+        UnicodeError,
+    ) as error:
         raise _store_error(engine.url, error) from error
 
 
@@ -351,18 +357,10 @@ def insert_rows(
         marks = ", ".join("?" * len(columns))
         connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))
         return
-    import psycopg
-
-    statement = f"COPY {table.name} ({names}) FROM STDIN"
     driver: Any = connection.connection.driver_connection
-    try:
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
-    except psycopg.Error as error:
-        raise DBAPIError.instance(
-            statement, None, error, psycopg.Error, dialect=connection.dialect
-        ) from error
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def unreadable_row(url: sa.URL) -> StoreError:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.config import Feedback
+from recsys.data.event_columns import EventColumns
 from recsys.types import HistoryEntry, Interaction
 
 IntArray = npt.NDArray[np.int32]
@@ -39,25 +40,24 @@ class EventLog:
         cls, events: Iterable[Interaction], items: Iterable[str], feedback: Feedback | None = None
     ) -> EventLog:
         """Build the log of time-ordered `events`; drop those of items not in `items`."""
+        import polars as pl
+
         ids = tuple(sorted(set(items)))
-        row_of = {item_id: row for row, item_id in enumerate(ids)}
-        by_user: dict[str, list[Interaction]] = {}
-        for event in events:
-            if event.item_id in row_of:
-                by_user.setdefault(event.user_id, []).append(event)
-        users = tuple(sorted(by_user))
-        ordered = [event for user in users for event in by_user[user]]
+        rows = EventColumns.of(events).frame.with_columns(
+            item=pl.col("item_id").cast(pl.Enum(ids), strict=False).to_physical().cast(pl.Int32)
+        )
+        rows = rows.filter(pl.col("item").is_not_null()).sort("user_id", maintain_order=True)
+        users = rows["user_id"].rle().struct.unnest()
         liked = (feedback or Feedback()).liked
+        ratings = rows["rating"].unique()
+        preferences = [_preference(liked(rating)) for rating in ratings]
         return cls(
             items=ids,
-            users=users,
-            start=np.cumsum([0, *(len(by_user[user]) for user in users)], dtype=np.int64),
-            item=np.array([row_of[event.item_id] for event in ordered], dtype=np.int32),
-            time=np.array(
-                [np.nan if event.timestamp is None else event.timestamp for event in ordered],
-                dtype=np.float64,
-            ),
-            preference=np.array([_preference(liked(event.rating)) for event in ordered], dtype=np.int8),
+            users=tuple(users["value"]),
+            start=np.cumsum([0, *users["len"]], dtype=np.int64),
+            item=rows["item"].to_numpy(),
+            time=rows["timestamp"].fill_null(np.nan).to_numpy(),
+            preference=rows["rating"].replace_strict(ratings, preferences, return_dtype=pl.Int8).to_numpy(),
         )
 
     def __len__(self) -> int:

@@ -38,13 +38,12 @@ def read_events(connection: sa.Connection, domain: str) -> pl.DataFrame:
     query = sa.select(
         c.user_id, c.item_id, c.timestamp, c.rating, sa.cast(c.context, sa.Text).label("context"), c.sequence
     )
-    rows = connection.execute(query.where(c.domain == domain).execution_options(yield_per=CHUNK))
+    result = connection.execute(query.where(c.domain == domain))
     kinds = (pl.String, pl.String, pl.Float64, pl.Float64, pl.String, pl.Int64)
     schema = dict(zip((*COLUMNS, "sequence"), kinds, strict=True))
-    chunks = [
-        pl.DataFrame(list(zip(*chunk, strict=True)), schema=schema, orient="col")
-        for chunk in rows.partitions()
-    ]
+    chunks = []
+    while rows := result.cursor.fetchmany(CHUNK):  # of the driver: a row object for each costs as much again
+        chunks.append(pl.DataFrame(list(zip(*rows, strict=True)), schema=schema, orient="col"))
     frame = pl.concat([pl.DataFrame(schema=schema), *chunks]).sort("timestamp", "sequence")
     return frame.with_columns(pl.col("timestamp").replace(UNKNOWN_TIME, None))
 
