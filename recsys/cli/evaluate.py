@@ -114,7 +114,11 @@ class TaskOptions:
             return tasks.candidates_from_file(split, self.candidates, users, set(ids), seed=self.seed)
         if self.protocol == "sampled":
             return tasks.sampled(split, ids, self.sampled, seed=self.seed)
-        return tasks.rated(split, domain.feedback) if self.protocol == "rated" else (split, tasks.FULL)
+        return (
+            tasks.rated(split, domain.feedback)
+            if self.protocol == "rated"
+            else (split, tasks.REPEATS if split.name == "next-basket" else tasks.FULL)
+        )
 
 
 @app.callback(invoke_without_command=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recsys.evaluation.protocol.base import EvaluationData
     from recsys.types import Interaction
 
-SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items"]
+SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items", "next-basket", "next-new"]
 PartName = Literal["test", "validation"]
 DEFAULT_SHARE = {"temporal": 0.8, "cold-items": 0.1, "cold-users": 0.5}
 DEFAULT_OUT = Path("evaluation")
@@ -37,7 +37,10 @@ OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Start over if the folder holds another run.")
 ]
 SplitOption = Annotated[
-    SplitName, typer.Option("--split", help="How events are held out; cold-* make users or items new.")
+    SplitName,
+    typer.Option(
+        "--split", help="How events are held out; cold-* make users or items new, next-* ask for baskets."
+    ),
 ]
 PartOption = Annotated[PartName, typer.Option("--part", help="validation to tune on, test to report.")]
 LastOption = Annotated[
@@ -77,8 +80,11 @@ class SplitOptions:
 
     def _split(self, events: Iterable[Interaction]) -> Split:
         from recsys.data import splits
+        from recsys.evaluation.protocol.baskets import next_basket
 
         share = self._share()
+        if self.name in ("next-basket", "next-new"):
+            return next_basket(events, self.name, self.part, seed=self.seed)
         if self.name == "temporal":
             return splits.temporal(events, share=share, part=self.part)
         if self.name == "cold-items":

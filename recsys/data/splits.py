@@ -34,6 +34,7 @@ class Case:
     target: Interaction
     candidates: tuple[str, ...] | None = None  # the only items to rank; None: the full catalogue
     wish: str = ""  # what the user asks for in words
+    repeats: bool = False  # without candidates: items of the history are ranked too
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,9 @@ def _items_problem(case: Case, ranked: Ranked, depth: int, items: Mapping[str, I
     if unknown := next((item for item in ranked.items if item not in items), None):
         return f"item '{unknown}' is not in the catalogue"
     if case.candidates is None:
-        if seen := next((event.item_id for event in case.history if event.item_id in ids), None):
+        if not case.repeats and (
+            seen := next((event.item_id for event in case.history if event.item_id in ids), None)
+        ):
             return f"item '{seen}' of the history is ranked"
         if len(ranked.items) > depth:
             return f"{len(ranked.items)} items are ranked where at most {depth} were asked for"

@@ -64,8 +64,9 @@ class System(Protocol):
         """Rank from `case.history`, the profile and `data.context_of(case)` alone.
 
         Without candidates: at most `depth` items of the catalogue, of which those of the
-        history, and no others, are left out. With candidates: exactly these, each once,
-        whatever `depth`. Ties must not be ordered by an item's position among the candidates.
+        history, and no others, are left out; none where the case asks for repeats. With
+        candidates: exactly these, each once, whatever `depth`. Ties must not be ordered by an
+        item's position among the candidates.
         Equal cases get equal answers, in whatever order they come.
         """
         ...

@@ -175,7 +175,7 @@ def _check_history(case: Case, positions: dict[EventKey, int], withheld: frozens
             raise LeakError(f"{whose} has an event of another user: {_describe(event)}", hint=HINT)
         if event.item_id in withheld:
             raise LeakError(f"{whose} has a withheld item: {_describe(event)}", hint=HINT)
-        if event.item_id == case.target.item_id:
+        if event.item_id == case.target.item_id and not case.repeats:
             raise LeakError(f"{whose} has the item of the target: {_describe(event)}", hint=HINT)
         if position is None:
             raise LeakError(

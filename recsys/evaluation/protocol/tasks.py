@@ -25,6 +25,7 @@ class Protocol:
 
 
 FULL = Protocol("full", "The full catalogue is ranked, the items of the history left out.")
+REPEATS = Protocol("full", "The full catalogue is ranked, the items of the history among it.")
 RATED = Protocol(
     "rated",
     "Rated pairs: each held-out event that was liked or disliked is scored on its own, "

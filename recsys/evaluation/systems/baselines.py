@@ -36,7 +36,7 @@ class ScoredCatalogue:
         """Rank the candidates, or return the best `depth` items outside the history."""
         scores, ids = self.score(case), self.log.items
         if case.candidates is None:
-            seen = {self.log.row_of[event.item_id] for event in case.history}
+            seen = set() if case.repeats else {self.log.row_of[event.item_id] for event in case.history}
             rows = [int(row) for row in np.argsort(-scores, kind="stable") if row not in seen][:depth]
         else:
             candidates = sorted(self.log.row_of[item] for item in case.candidates)

@@ -135,7 +135,7 @@ def retrieve(
     entries, context = data.catalog.entries(case.history, data.domain.feedback), data.context_of(case)
     history, single = visible_history(retriever, data, case), _is_single(case)
     if case.candidates is None or single:
-        exclude = frozenset(entry.item.id for entry in entries)
+        exclude = frozenset() if case.repeats else frozenset(entry.item.id for entry in entries)
         query = Query(history, case.wish, exclude=exclude, context=context)
     else:
         query = Query(history, case.wish, filter=Filter(only=frozenset(case.candidates)), context=context)

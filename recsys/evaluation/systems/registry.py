@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from recsys.errors import RequestError
 from recsys.evaluation.protocol.base import SystemFactory
 from recsys.evaluation.systems.baselines import BASELINES
+from recsys.evaluation.systems.baskets import BASKET_BASELINES
 
 BASELINE_NAMES = ("random", "popularity", "recent-popularity", "cooccurrence", "gru", "hybrid")
 RATED_BASELINE_NAMES = ("random", "popularity", "liked-share", "item-liked-share")
@@ -30,4 +31,4 @@ def all_systems() -> Mapping[str, SystemFactory]:
     from recsys.evaluation.systems.baselines import words_then_popularity
     from recsys.evaluation.systems.recommenders import SYSTEMS
 
-    return {**BASELINES, **SYSTEMS, "words": words_then_popularity}
+    return {**BASELINES, **BASKET_BASELINES, **SYSTEMS, "words": words_then_popularity}
