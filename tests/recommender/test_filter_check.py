@@ -86,13 +86,13 @@ SHELF = Catalog(
 def test_typed_values_are_compared(conditions: list[str], passing: set[str]) -> None:
     where, compare = parse_where(conditions)
     resolved = resolve_filter(Filter(where=where, compare=compare), SHELF, KINDS)
-    assert resolved.only == passing
+    assert set(resolved.only or ()) == passing
     assert not resolved.compare
 
 
 def test_comparisons_narrow_the_items_that_are_asked_for() -> None:
     rule = Filter(only=frozenset({"milk", "film"}), compare=parse_where(["price>1"])[1])
-    assert resolve_filter(rule, SHELF, KINDS).only == {"milk"}
+    assert resolve_filter(rule, SHELF, KINDS).only == frozenset({"milk"})
 
 
 def test_a_typed_value_may_be_written_as_an_import_takes_it() -> None:

@@ -36,7 +36,8 @@ def own_frequency(data: EvaluationData) -> ScoredCatalogue:
 
     def score(case: Case) -> Scores:
         rows = [data.log.row_of[event.item_id] for event in case.history]
-        return np.bincount(rows, minlength=len(popularity)) + popularity
+        counts: Scores = np.bincount(rows, minlength=len(popularity)) + popularity
+        return counts
 
     return ScoredCatalogue("own-frequency", data.log, score, data.log.hash)
 
@@ -62,7 +63,8 @@ def season_popularity(data: EvaluationData) -> ScoredCatalogue:
     def score(case: Case) -> Scores:
         now = case.target.timestamp or 0.0
         first, last = np.searchsorted(times, [now - SEASON_DAYS * DAY, now])
-        return np.bincount(items[first:last], minlength=len(popularity)) + popularity
+        counts: Scores = np.bincount(items[first:last], minlength=len(popularity)) + popularity
+        return counts
 
     return ScoredCatalogue("season-popularity", data.log, score, data.log.hash)
 
@@ -137,7 +139,8 @@ def _rows_by_basket(data: EvaluationData, case: Case) -> Iterator[npt.NDArray[np
 def _popularity(data: EvaluationData) -> Scores:
     """Return popularity so small that it orders ties alone."""
     counts: Scores = data.log.counts.astype(np.float64)
-    return LITTLE * counts / (counts.max(initial=0) + 1)
+    little: Scores = LITTLE * counts / (counts.max(initial=0) + 1)
+    return little
 
 
 BASKET_BASELINES: dict[str, SystemFactory] = {
