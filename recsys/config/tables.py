@@ -48,13 +48,21 @@ class Column(StrictModel):
 
     column: str
     separator: str | None = Field(None, min_length=1, description="split into several values")
-    invalid: Literal["error", "missing"] = Field("error", description="what an unreadable value means")
+    invalid: Literal["error", "missing", "skip"] = Field(
+        "error", description="what an unreadable value means; 'skip' leaves out its row"
+    )
     article: Literal["keep", "front"] = Field("keep", description="'Matrix, The' -> 'The Matrix'")
     missing: tuple[str, ...] = Field((), description='texts that stand for no value: ["-1", "N/A"]')
     unit: str | None = Field(
         None,
         description="of a time: 's', 'ms', 'us', 'ns', 'days' since 1970, 'excel' days, 'yyyymmdd' ..., "
         "or a pattern such as '%d/%m/%Y %H:%M'; by default seconds or ISO 8601",
+    )
+    future: Literal["keep", "invalid"] = Field("keep", description="what a time after tomorrow means")
+    at_least: float | None = Field(None, description="of a number; less is invalid")
+    at_most: float | None = Field(None, description="of a number; more is invalid")
+    jump: float | None = Field(
+        None, gt=1, description="of a check: invalid above, or below, so many times the item's median"
     )
 
     @model_validator(mode="before")
@@ -160,6 +168,8 @@ class FileTable(StrictModel):
     def _column_options_are_used(self) -> FileTable:
         for name, column in self.columns():
             used = self.column_options.get(name.partition(".")[0], frozenset())
+            if column.invalid == "skip" and not isinstance(self, InteractionTable):
+                raise ValueError(f"{name}.invalid: 'skip' leaves out rows of interactions alone")
             for option, field in Column.model_fields.items():
                 if option != "column" and option not in used and getattr(column, option) != field.default:
                     raise ValueError(f"{name}.{option} would do nothing: {_instead(option, name)}")
@@ -228,8 +238,9 @@ class InteractionTable(FileTable):
     """Columns of the interactions."""
 
     column_options: ClassVar[Mapping[str, frozenset[str]]] = {
-        "rating": _VALUE,
-        "timestamp": _VALUE | {"unit"},
+        "rating": _VALUE | {"at_least", "at_most"},
+        "timestamp": _VALUE | {"unit", "future"},
+        "checks": _VALUE | {"at_least", "at_most", "jump"},
         "context": _LIST,
     }
 
@@ -239,6 +250,10 @@ class InteractionTable(FileTable):
     timestamp: Column | None = Field(None, description="seconds since 1970, ISO 8601, or in its `unit`")
     unknown: Literal["error", "skip"] = Field(
         "error", description="what an event of an item (or user) that is not in the tables means"
+    )
+    checks: dict[str, Column] = Field(
+        default_factory=dict,
+        description="numbers that tell whether a row counts, such as a price; not stored",
     )
     repeats: bool = Field(
         False, description="an item may be chosen again: what the user chose stays a candidate"

@@ -44,7 +44,7 @@ def test_an_item_that_was_shown_can_be_read_again(tmp_path: Path) -> None:
         ("[1]", "row 2: expected a JSON object"),
         ('{"title": "X"}', "row 2, field 'id': Field required"),
         ('{"id": "x"}', "row 2, field 'title': Field required"),
-        ('{"id": 7, "title": "X"}', "row 2, field 'id'"),
+        ('{"id": [7], "title": "X"}', "row 2, field 'id'"),
         ('{"id": "x", "title": " "}', "row 2, field 'title': expected a value"),
         ('{"id": "x", "title": "X", "year": "soon"}', "row 2, field 'year'"),
         ('{"id": "x", "title": "X", "year": 98}', "row 2, field 'year': expected a year from 1000"),
@@ -71,3 +71,16 @@ def test_a_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
         read_item_lines(tmp_path / "none.jsonl")
     with pytest.raises(DataError, match="the file is empty"):
         read_item_lines(written(tmp_path, " \n"))
+
+
+@pytest.mark.parametrize(("number", "text"), [("7", "7"), ("7.0", "7"), ("-3", "-3")])
+def test_an_id_that_is_a_number_is_a_text_as_in_an_import(tmp_path: Path, number: str, text: str) -> None:
+    (item,) = read_item_lines(written(tmp_path, f'{{"id": {number}, "title": "A"}}\n'))
+    assert item.id == text
+
+
+@pytest.mark.parametrize("number", ["1.5", "true", "NaN", "Infinity"])
+def test_an_id_that_is_no_whole_number_is_refused(tmp_path: Path, number: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_item_lines(written(tmp_path, f'{{"id": {number}, "title": "A"}}\n'))
+    assert (caught.value.row, caught.value.field) == (1, "id")

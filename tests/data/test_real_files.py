@@ -128,6 +128,23 @@ def test_errors_about_columns_name_what_would_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "items",
+    ["id,title\na,Alpha\n", "movieId,film\n1,Alpha\n2,Beta\n", "sku,Title\na,Alpha\n", "ITEM_ID,x\n1,A\n"],
+)
+def test_a_header_is_never_taken_for_an_item(tmp_path: Path, items: str) -> None:
+    columns = {**BARE, "id": "1", "title": "2", "header": False}
+    error = read_error(make_domain(tmp_path, items, None, None, item_columns=columns))
+    assert error.row == 1
+    assert "header = false" in error.hint
+
+
+def test_a_first_item_that_is_no_header_is_kept(tmp_path: Path) -> None:
+    columns = {**BARE, "id": "1", "title": "2", "header": False}
+    items = read(make_domain(tmp_path, "a1,Alpha\n2,Beta\nx,Name\n", None, None, item_columns=columns)).items
+    assert [item.id for item in items] == ["a1", "2", "x"]
+
+
+@pytest.mark.parametrize(
     ("item_ids", "event_ids"),
     [
         (("1", "2"), ("1.0", "2.0")),
@@ -217,7 +234,7 @@ def test_skipping_never_skips_every_event(tmp_path: Path, ids: str, hint: str) -
 def test_an_option_that_would_do_nothing_is_refused(tmp_path: Path, table: str, change: Any) -> None:
     options: dict[str, Any] = {"item_columns": BARE, "event_columns": {"context": {}}}
     options[table] = {**options[table], **change}
-    with pytest.raises(ValidationError, match="would do nothing"):
+    with pytest.raises(ValidationError, match=r"would do nothing|need its type"):
         make_domain(tmp_path, ITEMS, None, EVENTS, **options)
 
 
@@ -276,3 +293,76 @@ def test_the_byte_order_mark_of_a_domain_does_not_matter(tmp_path: Path, encodin
     )
     (tmp_path / "domain.toml").write_text(text, encoding=encoding)
     assert load_domain(tmp_path).name == "films"
+
+
+LINES = (
+    "user,item,rating,time,price,quantity\n"
+    "u1,1,4,1700000000,2.50,1\n"
+    "u1,2,3,1700000100,-2.50,1\n"
+    "u1,1,2,1700000200,2.60,-1\n"
+    "u2,1,1,1700000300,260,1\n"
+    "u2,1,5,4102444799,2.40,1\n"
+    "u2,3,5,1700000500,,1\n"
+    "u2,1,9,1700000600,2.45,2\n"
+)
+
+
+def checked(**changes: Any) -> dict[str, Any]:
+    """Columns of which every one has a rule that skips rows."""
+    skip = {"invalid": "skip"}
+    options = {
+        "rating": {"column": "rating", "at_most": 5, **skip},
+        "timestamp": {"column": "time", "future": "invalid", **skip},
+        "checks": {
+            "price": {"column": "price", "at_least": 0, "jump": 50, **skip},
+            "quantity": {"column": "quantity", "at_least": 1, **skip},
+        },
+    }
+    return options | changes
+
+
+def test_rows_that_break_a_rule_are_skipped_and_counted_with_an_example(tmp_path: Path) -> None:
+    batch = read(domain_of(tmp_path, events=LINES, **checked()))
+    assert ratings(batch) == [("u1", "1", 4.0), ("u2", "3", 5.0)]
+    assert batch.report.left_out == {
+        "events with an invalid rating, such as '9' in row 8": 1,
+        "events with an invalid time, such as '4102444799' in row 6": 1,
+        "events with an invalid price, such as '-2.50' in row 3": 2,
+        "events with an invalid quantity, such as '-1' in row 4": 1,
+    }
+    assert batch.report.missing == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "field", "expected"),
+    [
+        (
+            {"rating": {"column": "rating", "at_least": 1, "at_most": 5}},
+            8,
+            "rating",
+            "at least 1 and at most 5",
+        ),
+        ({"timestamp": {"column": "time", "future": "invalid"}}, 6, "time", "a time that has passed"),
+        ({"checks": {"n": {"column": "quantity", "at_least": 0}}}, 4, "quantity", "at least 0"),
+        ({"checks": {"p": {"column": "price", "jump": 50}}}, 3, "price", "times the median of its item"),
+    ],
+)
+def test_a_broken_rule_is_an_error_unless_rows_may_be_skipped(
+    tmp_path: Path, changes: Any, row: int, field: str, expected: str
+) -> None:
+    error = read_error(domain_of(tmp_path, events=LINES, **changes))
+    assert (error.row, error.field) == (row, field)
+    assert expected in error.message
+    assert 'invalid = "skip"' in error.hint
+
+
+def test_rules_never_skip_every_event(tmp_path: Path) -> None:
+    rule = {"q": {"column": "quantity", "at_least": 100, "invalid": "skip"}}
+    error = read_error(domain_of(tmp_path, events=LINES, checks=rule))
+    assert error.field == "quantity"
+    assert "every row would be skipped" in error.message
+
+
+def test_skipping_is_refused_where_no_row_can_be_skipped(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="interactions alone"):
+        make_domain(tmp_path, item_columns={"year": {"column": "year", "invalid": "skip"}})

@@ -9,11 +9,11 @@ from recsys.config import Domain
 from recsys.config.tables import FileTable
 from recsys.data.batch import ImportBatch, ImportOutcome, ImportReport, Progress, ResolvePlace
 from recsys.data.event_columns import EventColumns
-from recsys.data.importers.interactions import read_interactions
 from recsys.data.importers.completejourney import left_out
+from recsys.data.importers.interactions import read_interactions
 from recsys.data.importers.readers import Table, data_file, read_table
 from recsys.data.importers.summary import summarize
-from recsys.data.importers.validate import columns_of, read_items, read_users
+from recsys.data.importers.validate import columns_of, read_items, read_users, require_no_header
 from recsys.types import User
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def read_domain(
 
         file = data_file(domain, mapping.file)
         table = read_table(file, mapping.format, columns_of(mapping), mapping, rows_read)
+        require_no_header(table, mapping)
         report.rows[name] = len(table)
         return table
 

@@ -7,6 +7,8 @@ cell, which also word the error about the first wrong row.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -24,6 +26,8 @@ from recsys.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
+SKIP_HINT = 'correct it, or set invalid = "skip" for this column in domain.toml to leave such rows out'
+CLOCK_ERROR_S = 2 * 86_400.0  # how far ahead a clock or a time zone may have been
 SAMPLE = 5  # ids of skipped events that a report names
 COUNTING_STEP = 10.0  # times the next smaller number: more is not counted up to
 
@@ -53,15 +57,23 @@ def read_interactions(
     import polars as pl
 
     table, user_ids, item_ids = _of_known(table, mapping, known_items, known_users, report)
+    numbers = {
+        name: _without_jumps(table, check, _numbers(table, check), item_ids)
+        for name, check in mapping.checks.items()
+    }
+    ratings, timestamps = _numbers(table, mapping.rating), _timestamps(table, mapping.timestamp)
     frame = pl.DataFrame(
         {
             "user_id": user_ids,
             "item_id": item_ids,
-            "timestamp": _timestamps(table, mapping.timestamp),
-            "rating": read_numbers(table, mapping.rating, values.number, [values.plain_numbers]),
+            "timestamp": timestamps,
+            "rating": ratings,
             "context": _contexts(table, mapping.context),
         }
     )
+    checked = [(mapping.rating, ratings), (mapping.timestamp, timestamps)]
+    checked += [(mapping.checks[name], cells) for name, cells in numbers.items()]
+    frame = frame.filter(_counting(table, checked, report))
     for name, column in (("rating", mapping.rating), ("timestamp", mapping.timestamp)):
         if column is not None and (missing := frame[name].null_count()):
             report.missing[name] += missing
@@ -71,14 +83,18 @@ def read_interactions(
     return EventColumns(frame)
 
 
-def read_numbers(
+def _numbers(table: Table, column: Column | None) -> pl.Series:
+    return _read_column(table, column, values.number, [values.plain_numbers])
+
+
+def _read_column(
     table: Table, column: Column | None, read: Callable[[str], float], plain: Sequence[PlainReader]
 ) -> pl.Series:
     """Read a column as 64-bit numbers; null for empty cells, and for invalid ones if allowed.
 
     Args:
         table: The rows.
-        column: What to read; without one all is null.
+        column: What to read; without one all is null. NaN stands for a value whose row is to be skipped.
         read: Reads one cell, or raises InvalidValue.
         plain: Read what most cells look like, the first that can.
 
@@ -87,20 +103,92 @@ def read_numbers(
     """
     import polars as pl
 
-    if column is None:
-        return pl.Series([None], dtype=pl.Float64).new_from_index(0, len(table))
-    texts = table.column(column.column)
     numbers = pl.Series([None], dtype=pl.Float64).new_from_index(0, len(table))
+    if column is None:
+        return numbers
+    low, high = _limits(column)
+    texts = table.column(column.column)
     left = _filled(texts, column.missing).arg_true()
     for reader in plain:
         if not len(left):
             return numbers
         found = pl.select(reader(pl.lit(texts.gather(left)))).to_series()
+        found = pl.select(pl.when(found.is_between(low, high)).then(found)).to_series()
         numbers = numbers.scatter(left, found)
         left = left.filter(found.is_null())
     rest = texts.gather(left)
-    cells = _read_distinct(table, column, texts, rest, read)
+    cells = _read_distinct(table, column, texts, rest, _within(column, read))
     return numbers.scatter(left, rest.replace_strict(cells, default=None, return_dtype=pl.Float64))
+
+
+def _limits(column: Column) -> tuple[float, float]:
+    """Return the least and the largest value that are valid."""
+    low = -math.inf if column.at_least is None else column.at_least
+    if column.future == "invalid":
+        return low, time.time() + CLOCK_ERROR_S
+    return low, math.inf if column.at_most is None else column.at_most
+
+
+def _within(column: Column, read: Callable[[str], float]) -> Callable[[str], float]:
+    low, high = _limits(column)
+
+    def read_within(text: str) -> float:
+        value = read(text)
+        if low <= value <= high:
+            return value
+        bounds = [f"at least {low:g}"] * (low > -math.inf) + [f"at most {high:g}"] * (high < math.inf)
+        expected = "a time that has passed" if column.future == "invalid" else f"{' and '.join(bounds)}"
+        raise InvalidValue(expected, text, hint=SKIP_HINT)
+
+    return read_within
+
+
+def _without_jumps(table: Table, column: Column, numbers: pl.Series, item_ids: pl.Series) -> pl.Series:
+    """Return numbers with NaN instead of those that are far from the median of their item.
+
+    Raises:
+        DataError: There is one, and it is not to be skipped.
+    """
+    import polars as pl
+
+    if column.jump is None:
+        return numbers
+    frame = pl.DataFrame({"number": numbers.fill_nan(None), "item": item_ids})
+    number, median = pl.col("number"), pl.col("number").median().over("item")
+    far = frame.select((number > median * column.jump) | (number * column.jump < median))["number"]
+    indices = far.fill_null(value=False).arg_true()
+    if len(indices) and column.invalid == "error":
+        index = indices[0]
+        problem = f"expected 1/{column.jump:g} to {column.jump:g} times the median of its item"
+        problem += f", found {quote(table.column(column.column)[index])}"
+        raise table.error(index, column.column, problem, hint=SKIP_HINT)
+    return numbers.scatter(indices, math.nan if column.invalid == "skip" else None)
+
+
+def _counting(
+    table: Table, columns: Sequence[tuple[Column | None, pl.Series]], report: ImportReport
+) -> pl.Series:
+    """Tell which rows have no value for which they are skipped, and report the others.
+
+    Raises:
+        DataError: No row would be left.
+    """
+    import polars as pl
+
+    counting = pl.Series([True]).new_from_index(0, len(table))
+    for column, numbers in columns:
+        indices = numbers.is_nan().fill_null(value=False).arg_true()
+        if column is None or not len(indices):
+            continue
+        example = f"{quote(table.column(column.column)[indices[0]])} in row {table.rows[indices[0]]}"
+        if len(indices) == len(table):
+            problem = f"every row would be skipped, such as {example}"
+            raise DataError(
+                table.file, None, column.column, problem, hint="correct at_least, at_most or unit"
+            )
+        report.left_out[f"events with an invalid {column.column}, such as {example}"] += len(indices)
+        counting = counting.scatter(indices, [False])
+    return counting
 
 
 def _filled(texts: pl.Series, missing: Sequence[str]) -> pl.Series:
@@ -125,7 +213,7 @@ def _read_distinct(
                 index = texts.index_of(text)
                 hint = hint_for_invalid(error, table, text, _is_mostly_valid(table, texts, read))
                 raise table.error(index or 0, column.column, str(error), hint=hint) from error
-            cells[text] = None
+            cells[text] = math.nan if column.invalid == "skip" else None
     return cells
 
 
@@ -143,7 +231,7 @@ def _is_mostly_valid(table: Table, texts: pl.Series, read: Callable[[str], float
 def _timestamps(table: Table, column: Column | None) -> pl.Series:
     """Read times. Without a unit, numbers that are rather dates are errors."""
     unit = column.unit if column else None
-    seconds = read_numbers(table, column, times.time_reader(unit), times.plain_times(unit))
+    seconds = _read_column(table, column, times.time_reader(unit), times.plain_times(unit))
     if column is None or unit is not None:
         return seconds
     low = seconds.is_between(0, times.LAST_DATE_NUMBER, closed="left").fill_null(value=False).arg_true()

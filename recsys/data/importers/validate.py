@@ -19,6 +19,8 @@ from recsys.data.importers.values import InvalidValue, collapse, quote
 from recsys.errors import DataError
 from recsys.types import Item, Site, User
 
+_TELLING = ("id", "title", "user", "item")  # columns whose first cell may tell that it is a name
+
 T = TypeVar("T")
 Record = TypeVar("Record", Item, User)
 
@@ -26,6 +28,31 @@ Record = TypeVar("Record", Item, User)
 def columns_of(mapping: FileTable) -> list[str]:
     """Return every source column that the mapping of a table names."""
     return [column.column for _, column in mapping.columns()]
+
+
+def require_no_header(table: Table, mapping: FileTable) -> None:
+    """Raise DataError if the first row of a table without a header names columns."""
+    if not table.positional:
+        return
+    for name, column in mapping.columns():
+        texts = table.columns[column.column]
+        if (
+            name in _TELLING
+            and len(texts)
+            and _is_column_name(str(texts[0]), name, table.texts(column.column)[1:])
+        ):
+            problem = f"expected data, found {quote(texts[0])}, which looks like the name of a column"
+            hint = "remove header = false if line 1 names the columns; if it is data, move it down"
+            raise table.error(0, column.column, problem, hint=hint)
+
+
+def _is_column_name(text: str, name: str, others: Sequence[str]) -> bool:
+    """Tell whether a text names the column: by its words, or because all others are numbers."""
+    letters = "".join(filter(str.isalpha, text.casefold()))
+    if letters in (name, f"{name}id", f"{name}name", "itemid", "userid"):
+        return True
+    is_id = name != "title" and letters and len(others) > 1
+    return bool(is_id) and all(other.isdecimal() for other in others)
 
 
 def read_items(

@@ -286,7 +286,7 @@ class SiteInput(Site):
 class ItemInput(Item):
     """An item whose texts are no longer than an item's should be."""
 
-    id: Name
+    id: EventId
     title: Text
     year: Year | None = _as_in(Item, "year")
     attributes: ValuesByAttribute = _as_in(Item, "attributes")
