@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from recsys.config import Domain, Settings, load_domain
 from recsys.engine.adapters import registry
@@ -23,6 +24,21 @@ for name in ("COLUMNS", "LINES"):
 importlib.import_module("recsys.cli.output")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several test processes cores of its own.
+
+    Two engines on the same cores wait for each other's threads at every layer: the suite then
+    takes several times as long.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is None or not hasattr(os, "sched_setaffinity"):
+        return
+    cores, count = sorted(os.sched_getaffinity(0)), worker["workercount"]
+    own = cores[int(worker["workerid"].removeprefix("gw")) % count :: count]
+    if own:
+        os.sched_setaffinity(0, own)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Default settings point to an empty folder; the cache of converted weights stays."""
@@ -30,6 +46,19 @@ def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("WHYREC_DATA_DIR", str(tmp_path_factory.mktemp("data")))
         patch.delenv("WHYREC_STORE_URL", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def movies_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder with the store and index of the movies, made once for all processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, finished = shared / "movies-data", shared / "movies-data.finished"
+    with FileLock(shared / "movies-data.lock"):
+        if not finished.exists():
+            Recommender.load("movies", data_dir=folder).close()
+            finished.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from tests.pages.conftest import TIMEOUT_MS, Server, Tab
 
 
 @pytest.fixture
-def movies_tab(context: BrowserContext, tmp_path: Path) -> Iterator[Tab]:
+def movies_tab(context: BrowserContext, movies_data: Path) -> Iterator[Tab]:
     """Open a tab of a service with MovieLens-100K, vLLM and the packaged model."""
-    with Recommender.load("movies", data_dir=tmp_path / "data") as movies:
+    with Recommender.load("movies", data_dir=movies_data) as movies:
         server = Server({"movies": movies}, ServiceOptions(warm=False))
         try:
             tab = Tab(context, server.url)

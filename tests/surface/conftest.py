@@ -1,4 +1,4 @@
-"""MovieLens-100K, imported once into a temporary folder."""
+"""Commands that use MovieLens-100K."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.recommender.recommender import Recommender
-
 DEAD_ADDRESS = "http://127.0.0.1:9"  # the discard port, which refuses connections
-
-
-@pytest.fixture(scope="session")
-def movies_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a data folder with the store and index of the movies."""
-    folder = tmp_path_factory.mktemp("movies-data")
-    Recommender.load("movies", data_dir=folder).close()
-    return folder
 
 
 @pytest.fixture
