@@ -136,7 +136,8 @@ def _times(user: RowArray, rng: np.random.Generator) -> DoubleArray:
     begins[np.flatnonzero(np.diff(user, prepend=-1))] = True
     moments = np.round(rng.random(int(begins.sum())) * YEAR_S)
     time = YEAR_BEGINS + moments[np.cumsum(begins) - 1]
-    return time[np.lexsort((time, user))]
+    ordered: DoubleArray = time[np.lexsort((time, user))]
+    return ordered
 
 
 def _draw(catalogue: _Catalogue, user: RowArray, time: DoubleArray, rng: np.random.Generator) -> RowArray:
@@ -150,7 +151,8 @@ def _draw(catalogue: _Catalogue, user: RowArray, time: DoubleArray, rng: np.rand
         high = np.where(low > 0, catalogue.first_of[own + 1], len(catalogue.cumulative))
         below = np.where(low > 0, catalogue.cumulative[low - 1], 0.0)
         point = below + rng.random(len(of)) * (catalogue.cumulative[high - 1] - below)
-        return np.minimum(np.searchsorted(catalogue.cumulative, point, side="right"), high - 1)
+        rows: RowArray = np.minimum(np.searchsorted(catalogue.cumulative, point, side="right"), high - 1)
+        return rows
 
     item = drawn(np.arange(len(user)))
     category = np.searchsorted(catalogue.first_of, item, side="right") - 1
@@ -165,7 +167,8 @@ def _any_category(catalogue: _Catalogue, rng: np.random.Generator, shape: tuple[
     """Draw categories by how much is bought of them."""
     point = rng.random(shape) * catalogue.cumulative[-1]
     item = np.minimum(np.searchsorted(catalogue.cumulative, point), len(catalogue.cumulative) - 1)
-    return np.minimum(np.searchsorted(catalogue.first_of, item, side="right") - 1, len(catalogue.season) - 1)
+    category: RowArray = np.searchsorted(catalogue.first_of, item, side="right") - 1
+    return np.minimum(category, len(catalogue.season) - 1)
 
 
 def _with_repeats(item: RowArray, user_start: RowArray, rng: np.random.Generator) -> RowArray:
@@ -175,7 +178,8 @@ def _with_repeats(item: RowArray, user_start: RowArray, rng: np.random.Generator
     repeats = (rng.random(len(item)) < REPEATED) & (earlier > 0)
     source = position.copy()
     source[repeats] = (user_start + np.floor(rng.random(len(item)) * earlier).astype(np.int64))[repeats]
-    return item[source]
+    with_repeats: RowArray = item[source]
+    return with_repeats
 
 
 def main() -> None:

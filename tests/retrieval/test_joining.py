@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from recsys.data.dataset import EventLog
 from recsys.errors import ConfigError, ModelError
 from recsys.types import Interaction
 from retrieval import Query, build
+from retrieval.arrays import FloatArray
 from retrieval.build import RetrieverBuilder
 from retrieval.joining import ChannelJoiner
 from retrieval.needs import GIB, Need, need_of
@@ -113,10 +114,10 @@ def test_channel_that_cannot_be_fitted_stays_missing_with_the_reason(
 @pytest.mark.usefixtures("slow")
 def test_closing_stops_the_fitting_between_two_steps(tmp_path: Path) -> None:
     class Waiting(HashEmbedder):
-        def embed(self, texts: object) -> np.ndarray:  # type: ignore[override,type-arg]
+        def embed(self, texts: Sequence[str]) -> FloatArray:
             begun.set()
             assert closing.wait(30)
-            return super().embed(texts)  # type: ignore[arg-type]
+            return super().embed(texts)
 
     begun, closing = threading.Event(), threading.Event()
     fitted = builder(tmp_path)
