@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -38,6 +37,7 @@ DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "popularity",
 )
 CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby")  # where events have a context
+REPEAT_CHANNELS: tuple[Channel, ...] = ("repeat",)  # where an item may be chosen again
 
 ExamplesByUser = Mapping[str, Sequence[Example | None]]
 
@@ -107,13 +107,15 @@ def fit_domain(
     Raises:
         RequestError: A channel is unknown, or there are too few events.
     """
-    channels = channels or DEFAULT_CHANNELS + CONTEXT_CHANNELS * domain.has_event_contexts
+    channels = channels or (
+        DEFAULT_CHANNELS + CONTEXT_CHANNELS * domain.has_event_contexts + REPEAT_CHANNELS * domain.repeats
+    )
     unknown = sorted(set(channels) - set(get_args(Channel)))
     if unknown:
         raise RequestError(f"no channel '{unknown[0]}'", hint=f"there are: {', '.join(get_args(Channel))}")
     items = store.items(domain.name)
     log = read_log(store, domain, [item.id for item in items])
-    held_out = hold_out(log, HELD_OUT, MAX_CASES)
+    held_out = hold_out(log, HELD_OUT, MAX_CASES, repeats=domain.repeats)
     if len(held_out.targets) < 2:
         raise RequestError(
             "too few events to fit weights on",
@@ -136,7 +138,7 @@ def fit_domain(
 
     validation = builder(held_out.train, "tuning")
     retriever = validation.build(dict.fromkeys(channels, 1.0))
-    examples = _collect_examples(retriever, log, held_out, contexts, progress)
+    examples = _collect_examples(retriever, domain, log, held_out, contexts, progress)
     weights, metrics = _cross_fit(examples, list(retriever.weights))
     del retriever  # half of the memory
     fitted = FittedWeights(
@@ -166,20 +168,24 @@ class _EventContexts:
                 left[event.user_id] -= 1
                 yield event, context
 
-    @cached_property
-    def by_event(self) -> dict[EventKey, Context]:
-        """The context of each event; {} if the domain's events have none."""
+    def of_events(self, keys: frozenset[EventKey]) -> dict[EventKey, Context]:
+        """Return the context of each event; {} if the domain's events have none."""
         if not self._domain.has_event_contexts:
             return {}
-        return {event_key(event): context for event, context in self._all()}
+        return {event_key(event): context for event, context in self._all(keys)}
 
-    def _all(self) -> Iterator[tuple[Interaction, Context]]:
+    def _all(self, keys: frozenset[EventKey] | None = None) -> Iterator[tuple[Interaction, Context]]:
+        """Yield stored events with their contexts: all, or those with these keys."""
         homes = user_homes(self._store, self._domain.name)
-        return attach_contexts(self._store.interactions(self._domain.name), homes, self._domain)
+        events: Iterable[Interaction] = self._store.interactions(self._domain.name)
+        if keys is not None:
+            events = (event for event in events if event_key(event) in keys)
+        return attach_contexts(events, homes, self._domain)
 
 
 def _collect_examples(
     retriever: HybridRetriever,
+    domain: Domain,
     log: EventLog,
     held_out: HeldOutEvents,
     contexts: _EventContexts,
@@ -188,21 +194,28 @@ def _collect_examples(
     """Return each user's held-out events with pools; None if the target is missed."""
     names = list(retriever.weights)
     table = retriever.state.table
+    by_event = contexts.of_events(frozenset(_key_of(log, p) for p in held_out.targets.tolist()))
     examples: dict[str, list[Example | None]] = defaultdict(list)
     for number, position in enumerate(held_out.targets.tolist()):
         if progress:
             progress("querying the channels", number, len(held_out.targets))
-        user, target = log.users[log.user[position]], log.items[log.item[position]]
-        entries = history_before(log, position, table)
-        context = contexts.by_event.get((user, target, _known(log.time[position])), Context())
-        query = Query(entries, exclude=frozenset(entry.item.id for entry in entries), context=context)
+        user, target, _ = _key_of(log, position)
+        entries = history_before(log, position, table, repeats=domain.repeats)
+        context = by_event.get(_key_of(log, position), Context())
+        seen = frozenset() if domain.repeats else frozenset(entry.item.id for entry in entries)
+        query = Query(entries, exclude=seen, context=context)
         pool, responding, table = retriever.pool(query)
         examples[user].append(example_of(pool, responding, names, table.row_of.get(target, -1)))
     return examples
 
 
-def _known(time: float) -> float | None:
-    return None if np.isnan(time) else float(time)
+def _key_of(log: EventLog, position: int) -> EventKey:
+    time = log.time[position]
+    return (
+        log.users[log.user[position]],
+        log.items[log.item[position]],
+        None if np.isnan(time) else float(time),
+    )
 
 
 def _cross_fit(

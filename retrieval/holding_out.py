@@ -19,16 +19,17 @@ class HeldOutEvents:
     """What may be learned from, and the events that are asked for."""
 
     train: EventLog
-    targets: RowArray  # positions in the complete log; each the user's first interaction with its item
+    targets: RowArray  # positions in the complete log
 
 
-def hold_out(log: EventLog, last: int, n_targets: int) -> HeldOutEvents:
+def hold_out(log: EventLog, last: int, n_targets: int, *, repeats: bool = False) -> HeldOutEvents:
     """Hold out each user's `last` events, the first event never, as `splits.leave_one_out` does.
 
     Args:
         log: All events.
         last: Events held out per user.
         n_targets: About how many of them are asked for, at regular intervals.
+        repeats: Whether an item that the user had before may be asked for.
     """
     length = np.diff(log.start)
     number = np.arange(len(log)) - log.start[log.user]  # of the event among those of its user
@@ -37,7 +38,7 @@ def hold_out(log: EventLog, last: int, n_targets: int) -> HeldOutEvents:
     pair = log.user * np.int64(len(log.items)) + log.item
     is_first = np.zeros(len(log), dtype=bool)
     is_first[np.unique(pair, return_index=True)[1]] = True
-    targets = np.flatnonzero(~kept & is_first)
+    targets = np.flatnonzero(~kept & (is_first | repeats))
     train = EventLog(
         items=log.items,
         users=log.users,
@@ -49,17 +50,35 @@ def hold_out(log: EventLog, last: int, n_targets: int) -> HeldOutEvents:
     return HeldOutEvents(train, targets[:: max(1, -(-len(targets) // n_targets))])
 
 
-def history_before(log: EventLog, position: int, table: ItemRows) -> tuple[HistoryEntry, ...]:
-    """Return a user's history before an event, each item where it came last."""
+def history_before(
+    log: EventLog, position: int, table: ItemRows, *, repeats: bool = False
+) -> tuple[HistoryEntry, ...]:
+    """Return a user's history before an event, each item where it came last.
+
+    With `repeats`, events at the same time as the event, such as those of its basket, are no history.
+    """
     first = log.start[log.user[position]]
-    rows, newest_first = np.unique(log.item[first:position][::-1], return_index=True)
+    if repeats:
+        position = int(first + np.searchsorted(log.time[first:position], log.time[position]))
+    rows, newest_first, times = np.unique(
+        log.item[first:position][::-1], return_index=True, return_counts=True
+    )
     last = position - 1 - newest_first
+    oldest = first + np.unique(log.item[first:position], return_index=True)[1]
     order = np.argsort(last)
     return tuple(
         HistoryEntry(
             item=table.items[table.row_of[log.items[row]]],
             liked=_LIKED.get(int(log.preference[at])),
-            timestamp=None if np.isnan(log.time[at]) else float(log.time[at]),
+            timestamp=_known(log.time[at]),
+            times=count,
+            first=_known(log.time[start]) if count > 1 else None,
         )
-        for row, at in zip(rows[order].tolist(), last[order].tolist(), strict=True)
+        for row, at, count, start in zip(
+            *(array[order].tolist() for array in (rows, last, times, oldest)), strict=True
+        )
     )
+
+
+def _known(time: float) -> float | None:
+    return None if np.isnan(time) else float(time)

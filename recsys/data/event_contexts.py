@@ -27,12 +27,21 @@ def user_homes(store: Store, domain: str) -> dict[str, Place | None]:
 def attach_contexts(
     events: Iterable[Interaction], home_of: Mapping[str, Place | None], domain: Domain
 ) -> Iterator[tuple[Interaction, Context]]:
-    """Yield events with their contexts, without those whose context is malformed."""
+    """Yield events with their contexts, without those whose context is malformed.
+
+    Neighbours that share time, home and facts, such as those of a basket, share a context.
+    """
+    shared: tuple[object, ...] = ()
+    context = Context()
     for event in events:
-        try:
-            yield event, event_context(event, home_of.get(event.user_id), domain)
-        except ContextError:
-            continue
+        home = home_of.get(event.user_id)
+        if (event.timestamp, home, event.context) != shared:
+            try:
+                context = event_context(event, home, domain)
+            except ContextError:
+                continue
+            shared = (event.timestamp, home, event.context)
+        yield event, context
 
 
 def event_context(

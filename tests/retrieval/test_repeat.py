@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 
+import numpy as np
 import pytest
 
 from recsys.config.retrieval import RepeatConfig
+from recsys.data.dataset import EventLog
 from recsys.types import Context, HistoryEntry, Item
 from retrieval import ChannelRetriever, ItemRows, Query
 from retrieval.channels.repeat import RepeatChannel
+from retrieval.holding_out import history_before, hold_out
 
 DAY = 86_400.0
 NOW = dt.datetime(2017, 11, 20, 17, tzinfo=dt.UTC)
@@ -62,3 +65,35 @@ def test_without_a_time_the_newest_choice_is_now() -> None:
 def test_without_a_history_of_the_catalogue_there_are_no_scores() -> None:
     assert scores() == {}
     assert scores(entry("gone", 1)) == {}
+
+
+def test_weights_are_fitted_on_what_is_chosen_again_and_on_what_is_new() -> None:
+    """Two baskets, the second with milk again: it is asked for, and its own basket is no history."""
+    log = EventLog(
+        items=("bread", "ice", "milk"),
+        users=("900",),
+        start=np.array([0, 4]),
+        item=np.array([2, 0, 2, 1], dtype=np.int32),
+        time=np.array([1.0, 1.0, 9.0, 9.0]),
+        preference=np.zeros(4, dtype=np.int8),
+    )
+    assert hold_out(log, 2, 10).targets.tolist() == [3]
+    held_out = hold_out(log, 2, 10, repeats=True)
+    assert held_out.targets.tolist() == [2, 3]
+    for position in (2, 3):
+        history = history_before(log, position, ItemRows(ITEMS), repeats=True)
+        assert [(e.item.id, e.times, e.timestamp) for e in history] == [("milk", 1, 1.0), ("bread", 1, 1.0)]
+
+
+def test_a_history_counts_how_often_an_item_came() -> None:
+    log = EventLog(
+        items=("bread", "milk"),
+        users=("900",),
+        start=np.array([0, 4]),
+        item=np.array([1, 0, 1, 0], dtype=np.int32),
+        time=np.array([1.0, 2.0, 5.0, 9.0]),
+        preference=np.zeros(4, dtype=np.int8),
+    )
+    bread, milk = history_before(log, 3, ItemRows(ITEMS))
+    assert (bread.times, bread.timestamp, bread.first) == (1, 2.0, None)
+    assert (milk.times, milk.timestamp, milk.first) == (2, 5.0, 1.0)
