@@ -12,9 +12,10 @@ from recsys.cli.output import ProgressBars, progress_line
 @pytest.mark.parametrize(
     ("done", "total", "seconds", "line"),
     [
-        (30, 120, 10, "fitting: 30 of 120, about 30 s left"),
-        (1_000, 12_000, 60, "fitting: 1,000 of 12,000, about 11 min left"),
-        (120, 120, 10, "fitting: 120 of 120, about 0 s left"),
+        (30, 120, 10, "fitting: 30 of 120, 3 a second, about 30 s left"),
+        (1_000, 12_000, 60, "fitting: 1,000 of 12,000, 17 a second, about 11 min left"),
+        (120, 120, 10, "fitting: 120 of 120, 12 a second, about 0 s left"),
+        (3, 15, 90, "fitting: 3 of 15, 2 a minute, about 6 min left"),
         (0, 120, 20, "fitting: 20 s so far"),
         (5, 0, 20, "fitting: 20 s so far"),
     ],
