@@ -34,12 +34,13 @@ def add(
     If a line is wrong, nothing is added.
     """
     from recsys.data.importers.item_lines import read_item_lines
+    from recsys.knowledge.typed_values import typed_items
 
     items = read_item_lines(file)
     with ProgressBars() as progress:
         config, store = _open(domain, progress)
         with store:
-            _print_change(store.put_items(config.name, items), as_json)
+            _print_change(store.put_items(config.name, typed_items(items, config.attributes)), as_json)
 
 
 @app.command("remove")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys.config.attributes import AttributeKind, AttributeType
+from recsys.errors import RequestError
 from recsys.types import Item
 
 SYMBOLS: Mapping[str, str] = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹", "KRW": "₩"}
@@ -68,20 +69,26 @@ def read_value(text: str, name: str, kind: AttributeType) -> TypedValue:
     return value
 
 
-def typed_item(item: Item, kinds: Mapping[str, AttributeType]) -> Item:
-    """Return an item whose typed attributes are as they are shown.
+def typed_items(items: Sequence[Item], kinds: Mapping[str, AttributeType]) -> list[Item]:
+    """Return items whose typed attributes are as they are shown.
 
     Raises:
-        WrongValue: One of them is not of its type; `attribute` names it.
+        RequestError: A value is not of its type; names item and attribute.
     """
-    typed = {name: item.attributes[name] for name in kinds if name in item.attributes}
-    if not typed:
-        return item
-    shown = {
-        name: tuple(dict.fromkeys(read_value(value, name, kinds[name]).shown for value in values))
-        for name, values in typed.items()
-    }
-    return item.model_copy(update={"attributes": {**item.attributes, **shown}})
+    return [_typed_item(item, kinds) for item in items]
+
+
+def _typed_item(item: Item, kinds: Mapping[str, AttributeType]) -> Item:
+    shown = {}
+    for name in kinds.keys() & item.attributes.keys():
+        try:
+            values = [read_value(text, name, kinds[name]).shown for text in item.attributes[name]]
+        except WrongValue as wrong:
+            raise RequestError(
+                f"item '{item.id[:80]}', attributes.{name}: {wrong}", hint=f"write {wrong.expected}"
+            ) from wrong
+        shown[name] = tuple(dict.fromkeys(values))
+    return item.model_copy(update={"attributes": {**item.attributes, **shown}}) if shown else item
 
 
 def with_attributes(item: Item, names: Collection[str] | None) -> Item:

@@ -35,6 +35,7 @@ from recsys.errors import (
 )
 from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explain.explainer import Explained, Explainer
+from recsys.knowledge.typed_values import typed_items
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import is_adapted
@@ -206,8 +207,11 @@ class Recommender:
         self.settings = self.settings.model_copy(update={"adapter": ref})
 
     def add_items(self, items: Sequence[Item]) -> ItemChange:
-        """Add or replace items, from the next request on. Raises as `LiveCatalog.add`."""
-        return self.live.add(items)
+        """Add or replace items, from the next request on.
+
+        Raises as `LiveCatalog.add`, and RequestError for an attribute of another type.
+        """
+        return self.live.add(typed_items(items, self.domain.attributes))
 
     def remove_items(self, item_ids: Collection[str]) -> ItemChange:
         """Delete items; their events stay and are skipped. Raises as `LiveCatalog.remove`."""

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from recsys.config.attributes import AttributeType
-from recsys.knowledge.typed_values import WrongValue, read_value, typed_item, with_attributes
+from recsys.errors import RequestError
+from recsys.knowledge.typed_values import WrongValue, read_value, typed_items, with_attributes
 from recsys.types import Item
 
 PRICE = AttributeType(type="money", currency="USD")
@@ -100,9 +101,18 @@ def test_a_type_with_options_that_do_nothing_is_refused(options: dict[str, objec
         AttributeType.model_validate(options)
 
 
+def test_an_added_item_of_another_type_is_refused_by_name() -> None:
+    item = Item(id="1", title="Milk", attributes={"price": ("£2",)})
+    with pytest.raises(
+        RequestError, match=r"item '1', attributes.price: expected an amount in USD"
+    ) as caught:
+        typed_items([item], {"price": PRICE})
+    assert "$2.49" in caught.value.hint
+
+
 def test_only_named_attributes_stay() -> None:
     item = Item(id="1", title="Milk", attributes={"price": ("2.49", "$2.49"), "brand": ("store brand",)})
-    shown = typed_item(item, {"price": PRICE, "weight": WEIGHT})
+    (shown,) = typed_items([item], {"price": PRICE, "weight": WEIGHT})
     assert shown.attributes == {"price": ("$2.49",), "brand": ("store brand",)}
     assert with_attributes(shown, ["brand"]).attributes == {"brand": ("store brand",)}
     assert with_attributes(shown, None) is shown
