@@ -30,7 +30,7 @@ def create(
         list[str] | None, typer.Option("--scope", "-s", help="read, write or admin; repeatable.")
     ] = None,
     days: Annotated[float | None, typer.Option(help="Days until it expires. Default: never.")] = None,
-    rate: Annotated[str | None, typer.Option(help='Requests per time: "600/minute".')] = None,
+    rate: Annotated[str | None, typer.Option(help='Units of work per time: "600/minute".')] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a key and print it once. Only its hash is stored."""

@@ -86,11 +86,7 @@ async def inspector_page(
 ) -> Response:
     """Show the prompts of the form's request, and with `run` the model's answer."""
     form, inspection, problem = parse_form(request.query_params), None, None
-    names = [template for template in recommender.prompts.names() if _is_sent(template)]
-    if name not in names:
-        raise ServiceError(
-            404, f"no request sends a template '{name[:60]}'", hint=f"choose one of: {', '.join(names)}"
-        )
+    names = _names(recommender, name)
     try:
         if run:
             service.admit(request, recommender, lambda _: _work(form, name))
@@ -125,6 +121,7 @@ async def export(
 ) -> Response:
     """Send the report as a file."""
     form = parse_form(request.query_params)
+    _names(recommender, name)
     if run:
         service.admit(request, recommender, lambda _: _work(form, name))
     inspection = await service.run(request, lambda: inspect_prompt(recommender, form, name, run=run))
@@ -179,9 +176,18 @@ def _work(form: RequestForm, name: str) -> Work:
     return Work(n_candidates, reasons=n_candidates if name == REASON_TEMPLATE else 0)
 
 
-def _is_sent(template: str) -> bool:
-    """Whether requests send this template to the model."""
-    return template.startswith("rank/") or template == REASON_TEMPLATE
+def _names(recommender: Recommender, name: str) -> list[str]:
+    """Return the templates that requests send to the model. Raises ServiceError if `name` is none."""
+    names = [
+        template
+        for template in recommender.prompts.names()
+        if template.startswith("rank/") or template == REASON_TEMPLATE
+    ]
+    if name not in names:
+        raise ServiceError(
+            404, f"no request sends a template '{name[:60]}'", hint=f"choose one of: {', '.join(names)}"
+        )
+    return names
 
 
 def _count_parts(recommender: Recommender, prompt: RenderedPrompt, engine: Engine) -> list[PromptPart]:

@@ -69,7 +69,7 @@ class KeyRing:
             name: Who will use it.
             scopes: What it allows.
             lifetime: Seconds until it expires, None for never.
-            rate: Requests per time, see `recsys.service.security.limits`.
+            rate: Units of work per time, see `recsys.service.security.limits`.
 
         Returns:
             The text of the key, which is not stored, and what is stored of it.
