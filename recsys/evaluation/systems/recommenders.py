@@ -291,6 +291,7 @@ _CHANNELS: dict[str, str] = {
     "gru": "gru",
     "segment": "segment",
     "nearby": "nearby",
+    "repeat": "repeat",
 }
 
 SYSTEMS: dict[str, SystemFactory] = {
