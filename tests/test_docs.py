@@ -14,6 +14,7 @@ DOCUMENTS = (
     "SECURITY.md",
     "docs/ranking.md",
     "docs/data.md",
+    "docs/shop.md",
     "docs/service.md",
     "docs/pages.md",
 )
