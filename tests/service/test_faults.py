@@ -10,6 +10,7 @@ import errno
 import os
 import resource
 import signal
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -144,6 +145,23 @@ def test_engine_hung(service: Service, model: ModelServer) -> None:
         model.resume()
     service.heals()
     assert service.events("ann").count("f5") == 1
+
+
+def test_batch_whose_client_left(service: Service, model: ModelServer) -> None:
+    """Its other users were answered, for nobody."""
+    service.heals()
+    before = service.http.get("/v1/recommendations").json()["data"]
+    model.hold("labels")
+    body = b'{"users": ["ann", "bob", "cat"], "k": 3}'
+    head = "POST /v1/recommendations HTTP/1.1\r\nHost: {}:{}\r\nContent-Type: application/json\r\n"
+    address = service.http.base_url.host, service.http.base_url.port or 80
+    with socket.create_connection(address) as client:
+        client.sendall(head.format(*address).encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        model.wait_until_held()
+    until(lambda: "whyrec_running 1.0" in service.http.get("/metrics").text, "it does not run")
+    model.release()
+    until(lambda: "whyrec_running 0.0" in service.http.get("/metrics").text, "it goes on")
+    assert service.http.get("/v1/recommendations").json()["data"] == before
 
 
 def test_store_locked(service: Service) -> None:
