@@ -108,11 +108,12 @@ def best_first(scores: FloatArray, n: int) -> RowArray:
     """Return the positions of the `n` highest scores (no NaN), ties by position."""
     if n <= 0 or not len(scores):
         return np.zeros(0, dtype=np.int64)
-    if n < len(scores):  # all that can be among the n, ties of the n-th included
-        nth = np.partition(scores, len(scores) - n)[len(scores) - n]
-        positions = np.flatnonzero(scores >= nth)
-    else:
-        positions = np.arange(len(scores))
+    positions = np.arange(len(scores))
+    if n < len(scores):
+        above = np.flatnonzero(scores > scores.min())  # most items have no evidence: all the same score
+        positions = above if len(above) >= n else positions
+        nth = np.partition(scores[positions], len(positions) - n)[len(positions) - n]
+        positions = positions[scores[positions] >= nth]  # ties of the n-th included
     return positions[np.argsort(-scores[positions], kind="stable")][:n]
 
 
