@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -202,6 +205,37 @@ def test_an_import_that_is_interrupted_leaves_the_store_as_it_was(store: Store) 
         store.import_batch("films", BATCH, interrupt)
     assert store.counts("films") == {"items": 0, "users": 0, "interactions": 0}
     assert store.import_batch("films", BATCH).items == Changes(added=2)
+
+
+def test_a_disk_that_is_full_in_the_middle_of_an_import_loses_nothing(file_store: Store) -> None:
+    file_store.import_batch("films", BATCH)
+    before = snapshot(file_store)
+    events = tuple(Interaction(user_id="ann", item_id="a", timestamp=n) for n in range(9000))
+    with file_store.transaction() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 20}")
+    with pytest.raises(StoreError, match="no room to grow"):
+        file_store.import_batch("films", ImportBatch(ITEMS, USERS, events))
+    assert snapshot(file_store) == before
+
+
+def test_a_process_that_is_killed_in_the_middle_of_an_import_loses_nothing(url: str) -> None:
+    with Store(url) as store:
+        store.import_batch("films", ImportBatch(ITEMS[:1], USERS, EVENTS[:1]))
+        before = snapshot(store)
+    code = f"""
+import os, signal
+from recsys.data.store import Store
+from tests.data.test_store import BATCH
+def kill(stage, done, total):
+    if stage == "storing interactions" and done == total:
+        os.kill(os.getpid(), signal.SIGKILL)
+Store({url!r}).import_batch("films", BATCH, kill)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with Store(url) as store:
+        assert snapshot(store) == before
 
 
 def test_progress_ends_at_all_rows(store: Store) -> None:

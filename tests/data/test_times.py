@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from recsys.config.tables import TimeUnit
 from recsys.data.batch import ImportReport
+from recsys.data.importers.times import plain_times, time_reader
+from recsys.data.importers.values import number, plain_numbers
 from tests.data.films import BARE, make_domain, read, read_error
 
 ITEMS = "id,title\n1,Alpha\n2,Beta\n3,Gamma\n"
@@ -158,3 +164,72 @@ def test_one_attribute_value_that_is_several_is_a_warning(tmp_path: Path, value:
     columns = {**BARE, "attributes": {"genre": "genre"}}
     (message,) = read(make_domain(tmp_path, items, None, None, item_columns=columns)).report.warnings
     assert warning in message
+
+
+TEXTS = (
+    *(
+        "0",
+        "-1",
+        "881250949",
+        "881250949.25",
+        "1e3",
+        "+5",
+        " 7",
+        "1_0",
+        "nan",
+        "99999999999",
+        "45352.5",
+        "20240229",
+    ),
+    *(
+        "2024-02-29",
+        "2023-02-29",
+        "2024-2-1",
+        "20240229T101112",
+        "0001-01-01",
+        "2200-01-01",
+        "2024",
+        "202402",
+    ),
+    *("2024-02-29 10:11:12", "2024-02-29T10:11:12", "2024-02-29T10:11:12Z", "2024-02-29 10:11:12.5"),
+    *(
+        "2024-02-29T10:11:12.123456Z",
+        "2024-02-29T10:11:12.1234567",
+        "2024-02-29T24:00:00",
+        "2024-02-29T10:11:60",
+    ),
+    *(
+        "2024-02-29T10:11:12+02:00",
+        "2024-02-29T10:11",
+        "29/02/2024 10:11",
+        "9/2/2024 10:11",
+        "31/02/2024 10:11",
+    ),
+    *(
+        "20240229101112",
+        "20240229106112",
+        "1709201472000",
+        "1709201472",
+        "Feb 29, 2024",
+        "\u0662\u0660\u0662\u0664",
+    ),
+)
+
+
+@pytest.mark.parametrize("unit", [None, *get_args(TimeUnit), "%d/%m/%Y %H:%M", "%b %d, %Y", "%Y.%m"])
+def test_a_column_is_read_as_its_cells_are(unit: str | None) -> None:
+    read = time_reader(unit)
+    for reader in plain_times(unit):
+        found = pl.select(reader(pl.lit(pl.Series(TEXTS)))).to_series()
+        for text, seconds in zip(TEXTS, found, strict=True):
+            assert seconds is None or seconds == read(text), text
+
+
+@given(
+    st.one_of(st.floats(allow_nan=False, allow_infinity=False).map(repr), st.integers().map(str), st.text())
+)
+def test_a_column_of_numbers_is_read_as_its_cells_are(text: str) -> None:
+    (found,) = pl.select(plain_numbers(pl.lit(pl.Series([text])))).to_series()
+    assert found is None or found == number(text)
+    if text.isascii() and text.isdigit() and len(text) < 16:
+        assert found is not None

@@ -137,12 +137,14 @@ def plain_times(unit: str | None) -> list[PlainReader]:
     if unit is None:
         readers = [plain_numbers, *(partial(_plain_pattern, pattern=pattern) for pattern in _ISO)]
     elif unit in _SECONDS:
-        readers = [lambda texts: plain_numbers(texts) / _SECONDS[unit]]
+        readers = [lambda texts: _divided(plain_numbers(texts), _SECONDS[unit])]
     elif unit in ("days", "excel"):
         first = _DAY_1970 if unit == "excel" else 0
         readers = [lambda texts: (plain_numbers(texts) - first) * _DAY]
     else:
-        readers = [partial(_plain_pattern, pattern=_DIGITS.get(unit, unit))]
+        pattern = _DIGITS.get(unit, unit)
+        is_plain = set(_DIRECTIVE.findall(pattern)) <= set(_WRITTEN)
+        readers = [partial(_plain_pattern, pattern=pattern)] * is_plain
     return [partial(_plain_within, read=read) for read in readers]
 
 
@@ -157,12 +159,18 @@ def _plain_pattern(texts: pl.Expr, pattern: str) -> pl.Expr:
     """Read what is written with all digits, by a pattern of numbers; else null."""
     import polars as pl
 
-    parts = _DIRECTIVE.split(pattern)
-    if not set(parts[1::2]) <= set(_WRITTEN):
-        return pl.lit(None, dtype=pl.Float64)
-    form = "".join(_WRITTEN.get(part) or re.escape(part) for part in parts)
+    form = "".join(_WRITTEN.get(part) or re.escape(part) for part in _DIRECTIVE.split(pattern))
     written = pl.when(texts.str.contains(f"^{form}$")).then(texts)
-    return written.str.to_datetime(pattern, time_unit="us", strict=False).cast(pl.Int64) / 1e6
+    return _divided(written.str.to_datetime(pattern, time_unit="us", strict=False).cast(pl.Int64), 1e6)
+
+
+def _divided(numbers: pl.Expr, divisor: float) -> pl.Expr:
+    """Divide exactly: polars multiplies by the reciprocal."""
+    import polars as pl
+
+    return numbers.map_batches(
+        lambda cells: pl.Series(cells.to_numpy() / divisor).fill_nan(None), return_dtype=pl.Float64
+    )
 
 
 def require_no_date(text: str) -> None:
