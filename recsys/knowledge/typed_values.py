@@ -122,7 +122,7 @@ def _number(text: str, name: str, kind: AttributeType) -> TypedValue:
     if amount is None:
         raise WrongValue(_expected(kind), text)
     shown = f"{amount:,.10g}" if abs(amount) < 1e15 else f"{amount:g}"
-    separator = "" if unit == "%" else " "
+    separator = "" if unit.startswith("%") else " "
     return TypedValue(f"{shown}{separator}{unit}".strip(), amount, amount)
 
 

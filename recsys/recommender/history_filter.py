@@ -1,16 +1,17 @@
-"""Removal of what is not part of a history: a gift, a mistake, another person.
+"""Removal of what is not part of a history: a gift, a mistake, another person, the future.
 
 An item belongs as far as item-item strengths connect it with the rest of the history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from recsys.types import HistoryEntry
+from recsys.types import HistoryEntry, Interaction
 from retrieval import Channel
 from retrieval.channels.item_item import ItemItemChannel
 
@@ -18,6 +19,18 @@ CHANNELS = ("ease", "linear", "transitions", "cooccurrence")  # the first that i
 THRESHOLD = 2.0  # deviations
 MIN_HISTORY = 8  # with fewer items an outlier cannot be told
 MAD = 1.4826  # median absolute deviation of a normal distribution -> its standard deviation
+
+
+def events_until(
+    events: Sequence[Interaction], time: dt.datetime | None
+) -> tuple[Sequence[Interaction], tuple[str, ...]]:
+    """Leave out events after a time, for a request about the past; say how many."""
+    if time is None:
+        return events, ()
+    earlier = [event for event in events if event.timestamp is None or event.timestamp <= time.timestamp()]
+    if len(earlier) == len(events):
+        return events, ()
+    return earlier, (f"left out of the history: {len(events) - len(earlier):,} events after {time:%Y-%m-%d}",)
 
 
 def without_noise(

@@ -41,7 +41,7 @@ from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest
 from recsys.ranking.base import is_adapted
 from recsys.ranking.probe import check_ranking_prompt
 from recsys.recommender.filter_check import resolve_filter
-from recsys.recommender.history_filter import without_noise
+from recsys.recommender.history_filter import events_until, without_noise
 from recsys.recommender.request import (
     Prepared,
     RequestOptions,
@@ -334,7 +334,7 @@ class Recommender:
             described = any(options.get(name) for name in ("liked", "disliked", "wish"))
             known, notes = known_user(self.store, self.domain.name, user, described)
             context = pinned._context(known, options)
-            past, seen, history_notes = pinned._history(known, options)
+            past, seen, history_notes = pinned._history(known, options, context)
         with watch.stage("retrieve"):
             query = Query(past, context.wish, seen, rule, context)
             candidates = pinned.retriever.retrieve(query, n_candidates)
@@ -357,14 +357,14 @@ class Recommender:
         )
 
     def _history(
-        self, user: User | None, options: RequestOptions
+        self, user: User | None, options: RequestOptions, context: Context
     ) -> tuple[tuple[HistoryEntry, ...], frozenset[str], tuple[str, ...]]:
         """Return the history without noise, ids of items to exclude, and notes."""
         events = self.store.history(self.domain.name, user.id) if user else ()
+        events, notes = events_until(events, context.time if self.domain.region else None)
         past = self.catalog.entries(events, self.domain.feedback)  # of items that still exist
         stated = self.catalog.history_of(options.get("liked", ()), options.get("disliked", ()))
         kept = without_noise(past, self.retriever.state.channels, self.domain.noise_filter)
-        notes: tuple[str, ...] = ()
         if dropped := len(past) - len(kept):
             notes += (f"left out of the history as noise: {dropped} of {len(past)}",)
         seen = frozenset(entry.item.id for entry in (stated if self.domain.repeats else (*past, *stated)))

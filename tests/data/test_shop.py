@@ -114,8 +114,8 @@ def test_types_are_items_with_names_prices_and_households(
         "brand": ("national brand", "store brand"),
         "size": ("56 oz",),
         "price": ("$3.50",),  # the median of 3.50, 4.50 and 3.00: two pieces cost 7
-        "price_spread": ("$0.75",),
-        "on_offer": ("100%",),
+        "price_range": ("$3.25 to $4.00",),
+        "on_offer": ("100% of times on offer",),
     }
     assert "price" not in items["Gasoline, regular unleaded"].attributes  # sold by measure
     assert profiles == {
@@ -206,6 +206,7 @@ def test_names_are_readable(category: str | None, kind: str, title: str) -> None
         ("PT", "1 pint"),
         ("83.5 SQ FT", "83.5 sq ft"),
         ("CTN", None),
+        ("974246 PK", None),
         ("", None),
         (None, None),
     ],

@@ -30,6 +30,7 @@ RELEASED = AttributeType(type="date")
         (WEIGHT, "22", "22 lb", 22),
         (WEIGHT, "22.50 LB", "22.5 lb", 22.5),
         (AttributeType(type="number", unit="%"), "42.0", "42%", 42),
+        (AttributeType(type="number", unit="% of times on offer"), "42", "42% of times on offer", 42),
         (AttributeType(type="number"), "12,000", "12,000", 12000),
         (RUNTIME, "98", "98 minutes", 98),
         (RUNTIME, "1:38:00", "98 minutes", 98),

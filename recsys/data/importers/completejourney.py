@@ -32,6 +32,7 @@ REPORT = "report.json"
 MIN_HOUSEHOLDS = 20  # of a product type
 BY_MEASURE = 50  # pieces in a line above which the quantity is a measure: fuel is sold in thousandths
 JUMP = 100.0  # times the usual price of the product, or less than its hundredth: a slip
+TOO_MUCH = 10_000  # of any unit: "974246 PK" is a slip
 OFTEN = 0.1  # share of a type's purchases from which on a brand is one of its brands
 
 _PARENTHESES = re.compile(r"\([^)]*\)?")  # the last one may be cut
@@ -127,10 +128,10 @@ def _usable(lines: pl.DataFrame, products: pl.DataFrame, report: Counter[str]) -
     lines = keep(lines, "lines with a negative price", pl.col("sales_value") >= 0)
     known = lines.join(products, on="product_id", how="inner")
     report["lines of products left out or unknown"] = len(lines) - len(known)
+    by_measure = (pl.col("quantity") > BY_MEASURE).mean().over("type") > 0.5
     price = pl.col("sales_value") / pl.col("quantity")
-    known = known.with_columns(
-        price=pl.when((pl.col("quantity") <= BY_MEASURE) & (pl.col("sales_value") > 0)).then(price)
-    )
+    by_piece = ~by_measure & (pl.col("quantity") <= BY_MEASURE) & (pl.col("sales_value") > 0)
+    known = known.with_columns(price=pl.when(by_piece).then(price))
     usual = pl.col("price").median().over("product_id")
     slip = (pl.col("price") > JUMP * usual) | (pl.col("price") < usual / JUMP)
     report["prices a hundredfold off the product's usual one"] = known.select(slip.sum()).item()
@@ -167,7 +168,8 @@ def _items(lines: pl.DataFrame, unit: Unit, report: Counter[str]) -> pl.DataFram
         .agg(
             *usual,
             price=price.median().round(2),
-            price_spread=(price.quantile(0.75, "linear") - price.quantile(0.25, "linear")).round(2),
+            low=price.quantile(0.25, "linear").round(2),
+            high=price.quantile(0.75, "linear").round(2),
             on_offer=(100 * (pl.col("retail_disc") > 0).mean()).round(),
         )
         .join(brands, on="item")
@@ -178,8 +180,12 @@ def _items(lines: pl.DataFrame, unit: Unit, report: Counter[str]) -> pl.DataFram
         if unit == "shop-products"
         else pl.col("type")
     )
+    shown = pl.format(
+        "${} to ${}", *(pl.col(name).map_elements(_cents, pl.String) for name in ("low", "high"))
+    )
+    price_range = pl.when(pl.col("low") < pl.col("high")).then(shown)
     report["items without a usual price"] = items["price"].null_count()
-    return items.with_columns(title=title)
+    return items.with_columns(title=title, price_range=price_range).drop("low", "high")
 
 
 def _purchases(lines: pl.DataFrame) -> pl.DataFrame:
@@ -252,7 +258,8 @@ class Names:
             return f"{match[1]} to {match[2]} {unit}" if unit else None
         match = _SIZE.fullmatch(text)
         unit = self._unit(match[2]) if match else None
-        return f"{_plain((match and match[1]) or '1')} {unit}" if unit else None
+        number = (match and match[1]) or "1"
+        return f"{_plain(number)} {unit}" if unit and float(number) < TOO_MUCH else None
 
     def _unit(self, text: str) -> str | None:
         unit: str | None = self.table["sizes"].get(text.strip())
@@ -290,3 +297,7 @@ def names() -> Names:
 def _plain(number: str) -> str:
     """Return "5" for "5.0"."""
     return f"{float(number):g}"
+
+
+def _cents(amount: float) -> str:
+    return f"{amount:,.2f}"
