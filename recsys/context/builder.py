@@ -14,11 +14,12 @@ from zoneinfo import ZoneInfo
 
 from recsys.config import Domain, Privacy
 from recsys.context.gazetteer import find_place
-from recsys.context.pii import mask, mask_facts
+from recsys.context.pii import mask, mask_facts, mask_moment, mask_place
 from recsys.context.time_parser import WEEKDAYS, parse_time
 from recsys.context.world import require_country
 from recsys.errors import ContextError
 from recsys.types import Context, Place
+from recsys.utils.sanitize import visible
 
 # First hour of each part, latest first. Plans for 21 to 23 differ from plans for 18, hence "late
 # evening"; "night" is what comes after midnight.
@@ -62,19 +63,21 @@ def build_context(
         ContextError: Time or place is impossible, ambiguous or unknown, or a text is too long.
     """
     notes: tuple[str, ...] = ()
+    privacy = domain.privacy if domain else Privacy()
     if isinstance(place, str):
-        place = _find(place, domain) if place.strip() else None
+        place = _find(mask_moment(place, privacy, names), domain) if place.strip() else None
     if place is None and home is not None:
         place, notes = home, ("place taken from the user's home",)
+    if isinstance(at, str):
+        at = mask_moment(at, privacy, names)
     time_facts: dict[str, object] = {}
     if at is not None and not (isinstance(at, str) and not at.strip()):
         time_facts, time_notes = _time_facts(at, place, home, now, domain.region if domain else None)
         notes += time_notes
-    privacy = domain.privacy if domain else Privacy()
     return Context.model_validate(
         time_facts
         | {
-            "place": place,
+            "place": mask_place(place, privacy, names) if place else None,
             "wish": mask(_clean_wish(wish), privacy, names),
             "extra": mask_facts(_clean_extra(extra or {}), privacy, names),
             "notes": notes,
@@ -148,13 +151,14 @@ def _zone(place: Place | None) -> ZoneInfo | None:
         ) from error
 
 
-def _one_line(text: str) -> str:
-    """Collapse white space, control characters and broken surrogates to single spaces."""
-    return " ".join("".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text).split())
+def one_line(text: str) -> str:
+    """Collapse white space, control characters and broken surrogates; drop what cannot be seen."""
+    spaced = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+    return " ".join(visible(spaced).split())
 
 
 def _clean_wish(wish: str) -> str:
-    wish = _one_line(wish)
+    wish = one_line(wish)
     if len(wish) > MAX_WISH:
         raise ContextError(
             f"the wish has {len(wish)} characters", hint=f"shorten it to at most {MAX_WISH} characters"
@@ -170,7 +174,7 @@ def _clean_extra(extra: Mapping[str, str]) -> dict[str, str]:
                 f"{name!r} cannot be the name of a fact",
                 hint='use up to 31 small letters, digits, "_" or spaces, starting with a letter: "weather"',
             )
-        clean[name] = _one_line(value)
+        clean[name] = one_line(value)
         if not 0 < len(clean[name]) <= MAX_FACT:
             raise ContextError(
                 f"the fact {name!r} has {len(clean[name])} characters",

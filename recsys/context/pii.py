@@ -8,6 +8,7 @@ How much is found and how much by mistake: docs/results.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -15,10 +16,15 @@ from typing import Any
 from recsys.config import PersonalData, Privacy
 from recsys.context import pii_numbers, pii_words
 from recsys.context.pii_folding import Folded, fold, spelled_numbers, with_spelled_digits
-from recsys.types import User
+from recsys.types import Place, User
 
 MAX_CACHED = 500  # characters
 MAX_PASSES = 4  # a mask can uncover what it stood beside
+
+_ISO_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:?\d\d(?::?\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|[+-]\d\d(?::?\d\d){0,2}))?)?"
+)
+_COORDINATES = re.compile(r"[+-]?\d{1,2}(?:\.\d{1,15})?\s?[,;]\s?[+-]?\d{1,3}(?:\.\d{1,15})?")
 
 Places = Iterable[tuple[int, int]]
 
@@ -49,14 +55,29 @@ def mask_user(user: User, privacy: Privacy) -> User:
     return user.model_copy(update={"profile": mask_facts(visible, privacy, names_of(user, privacy))})
 
 
-def mask_json(value: Any, privacy: Privacy, names: Iterable[str] = ()) -> Any:
-    """Mask every text inside a JSON value except keys: for traces."""
+def mask_moment(text: str, privacy: Privacy, names: Iterable[str] = ()) -> str:
+    """Mask a time or a place as a person writes it; ISO 8601 and coordinates are as they are."""
+    return text if _ISO_TIME.fullmatch(text) or _COORDINATES.fullmatch(text) else mask(text, privacy, names)
+
+
+def mask_place(place: Place, privacy: Privacy, names: Iterable[str] = ()) -> Place:
+    """Mask the texts of a place."""
+    names = tuple(names)
+    texts = {name: value for name, value in place if isinstance(value, str)}
+    return place.model_copy(update=mask_facts(texts, privacy, names))
+
+
+def mask_json(value: Any, mask_text: Callable[[str], str], *, keys: bool = False) -> Any:
+    """Mask every text inside a JSON value; the names in its objects too if `keys`."""
     if isinstance(value, str):
-        return mask(value, privacy, names)
+        return mask_text(value)
     if isinstance(value, Mapping):
-        return {name: mask_json(inner, privacy, names) for name, inner in value.items()}
+        return {
+            mask_text(name) if keys else name: mask_json(inner, mask_text, keys=keys)
+            for name, inner in value.items()
+        }
     if isinstance(value, Sequence):
-        return [mask_json(inner, privacy, names) for inner in value]
+        return [mask_json(inner, mask_text, keys=keys) for inner in value]
     return value
 
 

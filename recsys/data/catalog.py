@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from recsys.config import Feedback
+from recsys.config import Feedback, Privacy
+from recsys.context.pii import mask
 from recsys.errors import RequestError, UnknownItem
 from recsys.types import HistoryEntry, Interaction, Item
 
@@ -49,7 +50,7 @@ class Catalog:
             return self._by_id[item_id]
         except KeyError:
             raise UnknownItem(
-                f"no item '{item_id[:80]}'", hint="ids are those of the imported data"
+                f"no item '{_quoted(item_id)}'", hint="ids are those of the imported data"
             ) from None
 
     def find(self, title: str) -> Item:
@@ -69,11 +70,11 @@ class Catalog:
             return matches[0]
         if matches:
             names = ", ".join(f"{item.name} = id {item.id}" for item in matches[:5])
-            raise RequestError(f"several items are called '{title[:80]}'", hint=f"say which: {names}")
+            raise RequestError(f"several items are called '{_quoted(title)}'", hint=f"say which: {names}")
         close = difflib.get_close_matches(_key(without_year)[:200], self._by_title, n=3, cutoff=0.6)
         names = ", ".join(self._by_title[key][0].name for key in close)
         raise UnknownItem(
-            f"no item is called '{title[:80]}'",
+            f"no item is called '{_quoted(title)}'",
             hint=f"did you mean: {names}?" if names else "check the title",
         )
 
@@ -112,6 +113,11 @@ class Catalog:
         """Build a history from titles or ids, oldest first."""
         entries = [HistoryEntry(item=self.find_any(name), liked=False) for name in disliked]
         return (*entries, *(HistoryEntry(item=self.find_any(name), liked=True) for name in liked))
+
+
+def _quoted(text: str) -> str:
+    """Return what a message quotes of a title that somebody typed."""
+    return mask(text[:200], Privacy())[:80]
 
 
 def _key(title: str) -> str:

@@ -42,6 +42,7 @@ from recsys.ranking.base import is_adapted
 from recsys.ranking.probe import check_ranking_prompt
 from recsys.recommender.filter_check import resolve_filter
 from recsys.recommender.history_filter import events_until, without_noise
+from recsys.recommender.masking import masked_options
 from recsys.recommender.request import (
     Prepared,
     RequestOptions,
@@ -329,10 +330,11 @@ class Recommender:
         """Prepare a ranking: user, context and candidates."""
         n_candidates = candidates_wanted(k, options.get("n_candidates"), self.domain.ranker.n_candidates)
         pinned, watch = self.pinned(), Stopwatch()
-        rule = resolve_filter(options.get("rule") or Filter(), pinned.catalog, self.domain.attributes)
         with watch.stage("context"):
             described = any(options.get(name) for name in ("liked", "disliked", "wish"))
             known, notes = known_user(self.store, self.domain.name, user, described)
+            options = masked_options(options, known, self.domain, pinned.catalog)
+            rule = resolve_filter(options.get("rule") or Filter(), pinned.catalog, self.domain.attributes)
             context = pinned._context(known, options)
             past, seen, history_notes = pinned._history(known, options, context)
         with watch.stage("retrieve"):

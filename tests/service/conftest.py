@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from fastapi.testclient import TestClient
 from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
+from recsys.service.security.log_redaction import Redactor
 
 
 @pytest.fixture
@@ -33,3 +36,18 @@ def serve(recommender: Recommender) -> Iterator[Callable[..., TestClient]]:
 @pytest.fixture
 def client(serve: Callable[..., TestClient]) -> TestClient:
     return serve()
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    """Everything that the service logs, as `recsys serve` redacts it."""
+    handler = logging.FileHandler(tmp_path / "run.log")
+    handler.addFilter(Redactor())
+    logger = logging.getLogger("recsys")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield tmp_path / "run.log"
+    logger.setLevel(before)
+    logger.removeHandler(handler)
+    handler.close()

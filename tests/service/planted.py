@@ -8,14 +8,14 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from fastapi.testclient import TestClient
 
 PLANTED = "zqPlanted7x"
 PERSON = f"{PLANTED}-id"
-_OPENERS = {
+_OPENERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
     b"\xfd7zXZ\x00": lzma.decompress,
     b"BZh": bz2.decompress,

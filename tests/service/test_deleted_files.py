@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import random
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,25 +22,9 @@ from recsys.data.erasure import delete_user
 from recsys.data.store import Store
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
-from recsys.service.security.log_redaction import Redactor
 from recsys.types import Interaction, Item, User
 from tests.fakes import ScriptedEngine, build_recommender
 from tests.service.planted import PERSON, PLANTED, files_with, plant
-
-
-@pytest.fixture
-def log_file(tmp_path: Path) -> Iterator[Path]:
-    """Everything that the service logs, as `recsys serve` redacts it."""
-    handler = logging.FileHandler(tmp_path / "run.log")
-    handler.addFilter(Redactor())
-    logger = logging.getLogger("recsys")
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    yield tmp_path / "run.log"
-    logger.setLevel(before)
-    logger.removeHandler(handler)
-    handler.close()
 
 
 def by_http(client: TestClient, films: Domain, settings: Settings) -> None:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import partial
+from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
 
 from recsys.config import Privacy, load_domain
 from recsys.context.builder import build_context
@@ -94,7 +101,7 @@ def test_texts_inside_json_are_masked_and_its_shape_stays() -> None:
         "deep": {"x": [True, "+12127365000"]},
     }
     masked = {"wish": "tell [mail]", "liked": ["Se7en", 1984, None], "deep": {"x": [True, "[phone]"]}}
-    assert mask_json(value, Privacy()) == masked
+    assert mask_json(value, partial(mask, privacy=Privacy())) == masked
 
 
 @pytest.mark.parametrize(
@@ -135,3 +142,78 @@ def test_no_prompt_holds_what_was_masked(recommender: Recommender, scripted: Scr
     text = "\n".join([*scripted.prompts, answer.model_dump_json()])
     assert not re.search(r"ann@|4111|736 5000", text)
     assert "[mail]" in text
+
+
+NUMBER = "6125550143"
+SEPARATORS = ["", " ", "-", ".", "/", "_", "|", "\u00a0", "\u2009", "\u2013", "\u00b7", " - "]
+UNSEEN = ["", "", "\u200b", "\u2060", "\u00ad", "\u200e", "\u0336"]
+
+
+@st.composite
+def disguised_numbers(draw: st.DrawFn) -> str:
+    separator, zero = (
+        draw(st.sampled_from(SEPARATORS)),
+        draw(st.sampled_from([0x30, 0xFF10, 0x0660, 0x1D7CE])),
+    )
+    groups = separator.join((NUMBER[:3], NUMBER[3:6], NUMBER[6:]))
+    typed = (chr(zero + int(char)) if char.isdecimal() else char for char in groups)
+    return "".join(char + draw(st.sampled_from(UNSEEN)) for char in typed)
+
+
+def digits_of(text: str) -> str:
+    """Return the digits of any script in a text, with a dot for each letter."""
+    values = (unicodedata.digit(char, None) if not char.isalpha() else "." for char in text)
+    return "".join(str(value) for value in values if value is not None)
+
+
+@given(disguised_numbers())
+@limits(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_file_and_no_answer_holds_a_number_that_was_typed(
+    client: TestClient, scripted: ScriptedEngine, tmp_path: Path, log_file: Path, number: str
+) -> None:
+    """Liked titles, times and places were stored as they were typed, and wishes with odd spaces too."""
+    good = {
+        "wish": f"a film for {number}",
+        "extra": {"note": number},
+        "place": {"city": f"Rome {number}", "country": number},
+        "rule": {"never": [number]},
+        "liked": ["Heat"],
+    }
+    answers = [client.post("/v1/recommendations", json=good | {"reasons": False, "k": 1})]
+    assert answers[0].status_code == 200, answers[0].text
+    for wrong in (
+        {"at": number},
+        {"place": number},
+        {"liked": [number]},
+        {"country": number, "place": "Rome"},
+    ):
+        answers.append(client.post("/v1/recommendations", json=wrong))
+        assert 400 <= answers[-1].status_code < 500
+    seen = [answer.text for answer in answers] + list(scripted.prompts)
+    seen += [path.read_text("utf-8", errors="ignore") for path in tmp_path.rglob("*") if path.is_file()]
+    assert [text for text in seen if NUMBER in digits_of(text)] == []
+    scripted.calls.clear()
+
+
+def test_a_trace_holds_the_texts_that_the_prompt_held(client: TestClient, scripted: ScriptedEngine) -> None:
+    client.put("/v1/users/joe", json={"id": "joe", "profile": {"name": "Joe Heat"}})
+    body = {
+        "user": "joe",
+        "liked": ["HEAT \u2836"],
+        "wish": "for\u200b J\u200boe,\u00a0see example",
+        "reasons": False,
+    }
+    given_id = client.post("/v1/recommendations", json=body).json()["recommendation_id"]
+    request = client.get(f"/v1/recommendations/{given_id}").json()["request"]
+    assert request["wish"] == "for [name], see example"
+    assert request["liked"] == ["f2"], "the item, without what was typed around its title"
+    assert all("for [name], see example" in prompt for prompt in scripted.prompts)
+
+
+@pytest.mark.parametrize("door", ["/v1/explanations", "/v1/similar", "/v1/sessions"])
+def test_no_message_quotes_personal_data(client: TestClient, door: str) -> None:
+    body = {"liked": ["call 612 555 0143"]} if door == "/v1/sessions" else {"item": "call 612 555 0143"}
+    answer = client.post(door, json=body)
+    assert answer.status_code == 404
+    assert "[phone]" in answer.text
+    assert "0143" not in answer.text

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from recsys.context.pii import mask, mask_facts, names_of
 from recsys.data import traces
 from recsys.errors import RecsysError, StoreError, UnknownUser
 from recsys.recommender.experiments import unit_of
+from recsys.recommender.masking import masked_options
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.response import last_answer
 from recsys.service.api.idempotency import Key, digest, scoped_key
@@ -178,7 +178,7 @@ class RecommendationJob:
     def events(self, user: str | None) -> Iterator[StreamEvent]:
         """Yield the answer step by step. An invalid request raises before the first step."""
         serving = self.service.recommender_for(self.recommender, user, self.body.session).pinned()
-        body = with_session_preferences(serving, self.body)
+        body = with_session_preferences(serving, self._masked_body(user))
         steps = serving.stream(
             user,
             k=body.k,
@@ -219,18 +219,19 @@ class RecommendationJob:
             answer = answer.model_copy(update={"degraded": (*answer.degraded, note)})
         return answer
 
+    def _masked_body(self, user: str | None) -> RecommendationRequest:
+        """Return the body as the recommender reads it for a user, and as a trace keeps it."""
+        recommender, options = self.recommender, self.body.recommender_options()
+        known = _find_user(recommender, user)
+        masked = masked_options(options, known, recommender.domain, recommender.catalog)
+        return self.body.model_copy(update={**masked})
+
     def _masked_request(self, user: str | None) -> dict[str, Any]:
         """Return what a trace keeps of the request.
 
         It is masked, and lacks the session id, which is as good as a key.
         """
-        privacy = self.recommender.domain.privacy
-        names = names_of(_find_user(self.recommender, user), privacy)
-        masked = {
-            "wish": mask(self.body.wish, privacy, names),
-            "extra": mask_facts(self.body.extra, privacy, names),
-        }
-        body = self.body.model_copy(update=masked)
+        body = self._masked_body(user)
         request = body.model_dump(mode="json", exclude_defaults=True, exclude={"users", "session"})
         return request | ({"user": user} if user is not None else {})
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recsys.config import Privacy, Settings
-from recsys.context.pii import mask_json
+from recsys.context.pii import mask
 from recsys.data.database import url_password
 
 HIDDEN = "[secret]"
@@ -56,8 +56,7 @@ class Redactor(logging.Filter):
 
     def redact(self, text: str) -> str:
         """Mask the secrets and personal data in a text."""
-        masked: str = mask_json(self._without_secrets(text), self._privacy)
-        return masked
+        return mask(self._without_secrets(text), self._privacy)
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:

@@ -1,0 +1,67 @@
+"""Personal data in a request, masked where it comes in: every later step reads what is returned here.
+
+Prompts, traces, logs, messages of errors and reasons hold the masked texts. Ids of users are kept, and so
+is what names an item or an attribute of the catalogue.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from recsys.config import Domain
+from recsys.context.builder import one_line
+from recsys.context.pii import mask, mask_facts, mask_json, mask_moment, mask_place, names_of
+from recsys.data.catalog import Catalog
+from recsys.errors import RecsysError
+from recsys.recommender.request import RequestOptions
+from recsys.types import Filter, Place, User
+
+
+def masked_options(
+    options: RequestOptions, user: User | None, domain: Domain, catalog: Catalog
+) -> RequestOptions:
+    """Return what a request says, with personal data masked. Doing so twice changes nothing.
+
+    Titles become ids where they name an item, as anything may stand between the words of a title.
+    """
+    privacy, names = domain.privacy, names_of(user, domain.privacy)
+    moment = partial(mask_moment, privacy=privacy, names=names)
+    masked: RequestOptions = {**options}
+    if liked := options.get("liked"):
+        masked["liked"] = [_item_id(name, catalog) or mask(name, privacy, names) for name in liked]
+    if disliked := options.get("disliked"):
+        masked["disliked"] = [_item_id(name, catalog) or mask(name, privacy, names) for name in disliked]
+    if isinstance(at := options.get("at"), str):
+        masked["at"] = moment(at)
+    match options.get("place"):
+        case str(text):
+            masked["place"] = moment(text)
+        case Place() as place:
+            masked["place"] = mask_place(place, privacy, names)
+    if country := options.get("country"):
+        masked["country"] = mask(country, privacy, names)
+    if wish := options.get("wish"):
+        masked["wish"] = mask(one_line(wish), privacy, names)
+    if extra := options.get("extra"):
+        facts = mask_facts({name: one_line(value) for name, value in extra.items()}, privacy, names)
+        masked["extra"] = {mask(name, privacy, names): value for name, value in facts.items()}
+    if rule := options.get("rule"):
+        masked["rule"] = _masked_rule(rule, domain, catalog)
+    return masked
+
+
+def _item_id(name: str, catalog: Catalog) -> str | None:
+    try:
+        return catalog.find_any(name).id
+    except RecsysError:
+        return None
+
+
+def _masked_rule(rule: Filter, domain: Domain, catalog: Catalog) -> Filter:
+    """Mask the texts of a filter that the catalogue does not know."""
+    values = frozenset().union(catalog.attributes, *catalog.attributes.values())
+
+    def masked(text: str) -> str:
+        return text if text in values or catalog.get(text) else mask(text, domain.privacy)
+
+    return Filter.model_validate(mask_json(rule.model_dump(mode="json"), masked, keys=True))
