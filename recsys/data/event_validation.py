@@ -75,8 +75,7 @@ def event_id(value: object) -> str:
     Raises:
         InvalidField: It is neither text nor a whole number, or empty.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
-        value = str(int(value))
+    value = values.number_as_id(value)
     if not isinstance(value, str):
         raise InvalidField(f"expected an id as text or a whole number, found {quote(value)}")
     text = values.identifier(value)

@@ -9,9 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recsys.context.geo import parse_hours
-from recsys.data.event_validation import InvalidField, event_id
 from recsys.data.importers.readers import read_text
-from recsys.data.importers.values import NOT_TEXT, collapse, identifier, quote
+from recsys.data.importers.values import NOT_TEXT, collapse, identifier, number_as_id, quote
 from recsys.errors import DataError
 from recsys.types import Item
 
@@ -79,13 +78,8 @@ def _parse(line: _Line) -> Item:
         raise line.error(None, f"not valid JSON: {error}: {quote(line.text)}") from error
     if not isinstance(row, dict):
         raise line.error(None, f"expected a JSON object, found {quote(line.text)}")
-    if isinstance(row.get("id"), int | float):
-        try:
-            row["id"] = event_id(row["id"])  # as files and events do
-        except InvalidField as error:
-            raise line.error("id", str(error)) from error
     try:
-        return Item.model_validate(row)
+        return Item.model_validate({**row, "id": number_as_id(row["id"])} if "id" in row else row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

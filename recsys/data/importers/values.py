@@ -64,6 +64,13 @@ def identifier(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip().strip("\ufeff").strip())
 
 
+def number_as_id(value: object) -> object:
+    """Return a whole number as the text of an id; all else as it is."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+        return str(int(value))
+    return value
+
+
 def whole_ids(ids: Sequence[str]) -> list[str]:
     """Return ids without ".0" if all are whole numbers, as in columns with gaps."""
     if any(not (_WHOLE.fullmatch(text) or text.isdecimal()) for text in ids):
