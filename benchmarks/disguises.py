@@ -1,4 +1,4 @@
-"""Disguises of personal data, and ordinary wishes and titles that must not be masked.
+"""Disguises of personal data, and ordinary texts that must not be masked.
 
 Rules and sentences are in `disguises.toml` and `ordinary_wishes.toml`; what is made of them is the same
 every time. A case is a text in which one secret stands, its place, and the kind of the secret.
@@ -63,7 +63,7 @@ class Disguise:
 
 
 def disguises(part: Part) -> list[Disguise]:
-    """Return the disguises of a part: those of people, then a sample of those by rules."""
+    """Return the disguises of a part: by hand, then a sample of those by rules."""
     rules = _read("disguises.toml")[part]
     made = [_by_hand(line) for line in rules["hand"]]
     for kind, count in COUNTS[part].items():
@@ -104,7 +104,7 @@ def _by_rules(kind: str, rules: Mapping[str, Any]) -> Iterator[Disguise]:
 
 
 def _sample(cases: Iterable[Disguise], count: int, seed: str) -> list[Disguise]:
-    """Draw cases from every rule in turn, so that rules with many cases do not crowd out the rest."""
+    """Draw cases from every rule in turn, however many each has."""
     by_rule: dict[str, list[Disguise]] = {}
     for case in sorted(set(cases), key=lambda case: (case.rule, case.text)):
         by_rule.setdefault(case.rule, []).append(case)
@@ -148,7 +148,7 @@ def _words(secret: str, rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _hidden(secret: str, rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the secret with other spaces, and with what cannot be seen between its characters."""
+    """Yield the secret with other spaces, and with invisible characters."""
     if " " in secret:
         yield from (("space", secret.replace(" ", space)) for space in rules["spaces"])
     for sign in rules["invisible"]:

@@ -1,4 +1,4 @@
-"""Measure how much personal data is masked however it is disguised, and what is masked by mistake.
+"""Measure how much disguised personal data is masked, and what by mistake.
 
 python -m benchmarks.privacy
 """

@@ -152,7 +152,7 @@ def _zone(place: Place | None) -> ZoneInfo | None:
 
 
 def one_line(text: str) -> str:
-    """Collapse white space, control characters and broken surrogates; drop what cannot be seen."""
+    """Return a text as one line of visible characters, with single spaces."""
     spaced = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
     return " ".join(visible(spaced).split())
 

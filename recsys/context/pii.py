@@ -56,7 +56,7 @@ def mask_user(user: User, privacy: Privacy) -> User:
 
 
 def mask_moment(text: str, privacy: Privacy, names: Iterable[str] = ()) -> str:
-    """Mask a time or a place as a person writes it; ISO 8601 and coordinates are as they are."""
+    """Mask a time or place in words; ISO 8601 and coordinates stay."""
     return text if _ISO_TIME.fullmatch(text) or _COORDINATES.fullmatch(text) else mask(text, privacy, names)
 
 
@@ -126,7 +126,7 @@ def _with_digits(text: str) -> Folded:
 
 
 def _replace(text: str, folded: Folded, places: Places, mark: str) -> str:
-    """Replace parts of a text, found in the folded one, by a mark; those that overlap by one."""
+    """Replace the places found in the folded text; those that overlap by one mark."""
     kept, done = "", 0
     for start, end in sorted(folded.place(*place) for place in places):
         if start >= done:

@@ -1,4 +1,4 @@
-"""A text as masks read it: without disguises, and with the place where each character stood.
+"""A text as masks read it: without disguises, and with each character's place.
 
 Look-alikes are folded: compatibility forms, accents, digits of other scripts, Cyrillic and Greek letters,
 dashes and spaces. What cannot be seen is left out. The text itself stays as somebody typed it.
@@ -38,14 +38,14 @@ _LETTER_FOR_ZERO = re.compile(r"(?<![^\W\d_])[oO](?=\d)|(?<=\d)[oO](?![^\W\d_])"
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A folded text; character i of it stood at `starts[i]` to `ends[i]` of the text itself."""
+    """A folded text; character i stood at `starts[i]` to `ends[i]`."""
 
     text: str
     starts: Sequence[int]
     ends: Sequence[int]
 
     def place(self, start: int, end: int) -> tuple[int, int]:
-        """Return where a part of the folded text, which is not empty, stood in the text itself."""
+        """Return where a part of the folded text, not empty, stood."""
         return self.starts[start], self.ends[end - 1]
 
     def replace(self, parts: Iterable[tuple[int, int, str]]) -> Folded:
@@ -83,7 +83,7 @@ def fold(text: str) -> Folded:
 
 
 def with_spelled_digits(folded: Folded) -> Folded:
-    """Replace words for digits, if at least seven stand together, and letters that stand for a zero."""
+    """Replace at least seven words for digits in a row, and letters for zeros."""
     words = [
         (run.start() + word.start(), run.start() + word.end(), _DIGIT_WORDS[word[0].casefold()])
         for run in _SPELLED.finditer(folded.text)

@@ -1,4 +1,4 @@
-"""Finds numbers that belong to a person: cards, bank accounts, telephones, national ids.
+"""Finds numbers of a person: cards, bank accounts, telephones, national ids.
 
 A number counts only if it is valid: by its check digits, or by the numbering plan of its country. Each
 function takes a folded text (`recsys.context.pii_folding`) and yields the places of what it found.
@@ -81,7 +81,7 @@ def cards(text: str) -> Places:
 
 
 def ids(text: str) -> Places:
-    """Find national ids: of tax, health and social security, and of passports that are called so."""
+    """Find national ids: by their check digits, or after a word for one."""
     for match in _MARKED_ID.finditer(text):
         if sum(char.isdigit() for char in match[1]) >= _MIN_ID:
             yield match.span(1)
@@ -104,7 +104,7 @@ def ibans(text: str) -> Places:
 
 
 def phones(text: str, regions: tuple[str, ...]) -> Places:
-    """Find telephone numbers: any with +, and those that are valid in one of the regions."""
+    """Find telephone numbers: any with +, and those valid in a region."""
     if sum(char.isdigit() for char in text) < _MIN_PHONE:
         return
     for region in regions or (None,):
@@ -134,7 +134,7 @@ def _numbers(text: str, is_valid: Callable[[_Number], bool]) -> Places:
 
 
 def _single_digits(groups: list[tuple[int, int]], first: int) -> int:
-    """Return how many groups of one digit follow each other: a part of them is no number."""
+    """Return how many groups of one digit follow; a part of them is no number."""
     is_longer = (end - start > 1 for start, end in groups[first:])
     return next((count for count, longer in enumerate(is_longer) if longer), len(groups) - first)
 
@@ -230,7 +230,7 @@ def _is_ip(text: str) -> bool:
 
 @cache
 def _shapes() -> tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...]:
-    """Return the patterns of ids with letters, which are capitals where the parts stand apart."""
+    """Return the patterns of ids with letters: capitals if parts stand apart."""
     own = {"gb.nino": lambda text: bool(_NINO.fullmatch(text)), "fi.hetu": _is_hetu}
     shapes = []
     for shape, name in _IDS["shapes"].items():

@@ -86,7 +86,7 @@ def introduced_names(text: str) -> Places:
 
 
 def known_names(text: str, names: Iterable[str]) -> Places:
-    """Find names in any case, as whole words, with or without accents, or letter by letter."""
+    """Find names in any case, whole, without accents, or letter by letter."""
     if pattern := _names_pattern(tuple(names)):
         yield from (match.span() for match in pattern.finditer(text))
 

@@ -1,6 +1,6 @@
-"""Personal data in a request, masked where it comes in: every later step reads what is returned here.
+"""Personal data in a request, masked where it comes in.
 
-Prompts, traces, logs, messages of errors and reasons hold the masked texts. Ids of users are kept, and so
+Every later step reads what is returned here: prompts, traces, logs, messages of errors and reasons hold the masked texts. Ids of users are kept, and so
 is what names an item or an attribute of the catalogue.
 """
 
@@ -20,9 +20,9 @@ from recsys.types import Filter, Place, User
 def masked_options(
     options: RequestOptions, user: User | None, domain: Domain, catalog: Catalog
 ) -> RequestOptions:
-    """Return what a request says, with personal data masked. Doing so twice changes nothing.
+    """Return what a request says, with personal data masked.
 
-    Titles become ids where they name an item, as anything may stand between the words of a title.
+    Doing so twice changes nothing. Titles become ids where they name an item, as anything may stand between the words of a title.
     """
     privacy, names = domain.privacy, names_of(user, domain.privacy)
     moment = partial(mask_moment, privacy=privacy, names=names)

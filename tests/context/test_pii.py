@@ -21,7 +21,7 @@ EVERYTHING = Privacy(mask=("name", "mail", "phone", "card", "iban", "id", "addre
 
 
 def test_disguises_are_masked_and_ordinary_texts_stay() -> None:
-    """Before texts were folded, one disguise in four was masked, and dates such as 08.11.2026 too."""
+    """One disguise in four used to be masked, and dates such as 08.11.2026."""
     titles = titles_of(load_domain("movies"))
     parts = [measure(part, titles) for part in get_args(Part)]
     cases, missed = (sum(len(getattr(part, name)) for part in parts) for name in ("cases", "missed"))

@@ -1,4 +1,4 @@
-"""A unique text in everything that is stored about a person, and the search for it in files."""
+"""A unique text in all that is stored of a person, and its search in files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OPENERS: dict[bytes, Callable[[bytes], bytes]] = {
 
 
 def plant(client: TestClient) -> None:
-    """Send everything that the service takes about a person, each field with the unique text."""
+    """Send all that the service takes about a person, with the unique text."""
     profile = {"name": f"{PLANTED} Smith", "about": f"likes {PLANTED}", "city": PLANTED}
     answers = [
         client.put(f"/v1/users/{PERSON}", json={"id": PERSON, "profile": {"name": f"{PLANTED} Jones"}}),
@@ -72,7 +72,7 @@ def plant(client: TestClient) -> None:
 
 
 def files_with(text: str, folders: Iterable[Path]) -> list[str]:
-    """Return the files whose name or content, compressed or not, holds a text in any case."""
+    """Return the files whose name or content, even compressed, holds a text."""
     found = []
     for path in sorted(path for folder in folders for path in folder.rglob("*")):
         contents = _contents(path.read_bytes()) if path.is_file() else ()

@@ -171,7 +171,7 @@ def digits_of(text: str) -> str:
 def test_no_file_and_no_answer_holds_a_number_that_was_typed(
     client: TestClient, scripted: ScriptedEngine, tmp_path: Path, log_file: Path, number: str
 ) -> None:
-    """Liked titles, times and places were stored as they were typed, and wishes with odd spaces too."""
+    """Titles, times, places and wishes with odd spaces were stored as typed."""
     good = {
         "wish": f"a film for {number}",
         "extra": {"note": number},
