@@ -1,7 +1,7 @@
 """Personal data in a request, masked where it comes in.
 
-Every later step reads what is returned here: prompts, traces, logs, messages of errors and reasons hold the masked texts. Ids of users are kept, and so
-is what names an item or an attribute of the catalogue.
+Every later step reads what is returned here: prompts, traces, logs, messages of errors and reasons hold the
+masked texts. Ids of users are kept, and so is what names an item or an attribute of the catalogue.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def masked_options(
 ) -> RequestOptions:
     """Return what a request says, with personal data masked.
 
-    Doing so twice changes nothing. Titles become ids where they name an item, as anything may stand between the words of a title.
+    Doing so twice changes nothing. Titles become ids where they name an item, as anything may stand
+    between the words of a title.
     """
     privacy, names = domain.privacy, names_of(user, domain.privacy)
     moment = partial(mask_moment, privacy=privacy, names=names)
