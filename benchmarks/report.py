@@ -66,6 +66,7 @@ def render() -> str:
         "reasons_places": partial(_reasons, "Are they where time and place decide?"),
         "finetune_speed": _finetune_speed,
         "service_load": _service_load,
+        "slow_bodies": report_load.held,
         "attacks": _attacks,
         "noise": _noise,
         "privacy": _privacy,

@@ -1,10 +1,10 @@
-"""The section of docs/results.md on the service under load."""
+"""The sections of docs/results.md on the service under load and under attack."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.tables import with_interval
+from benchmarks.tables import environment_line, with_interval
 
 MARKS = ("p50_s", "p95_s", "p99_s")
 
@@ -56,6 +56,38 @@ def soak(result: dict[str, Any]) -> str:
         f"{result['minutes']:g} minutes with {result['callers']} callers, half of them for reasons: "
         f"{'; '.join(parts)}. {counts['answered']} answers, {counts['wrong']} wrong, "
         f"{counts['lost']} lost.{apart}\n"
+    )
+
+
+def held(result: dict[str, Any]) -> str:
+    """Render the results of `benchmarks/slow_bodies.py`."""
+    options, counts = result["options"], result["connections"]
+    rows = []
+    for kind, ratio in result["p99_ratio"].items():
+        runs = [result[part]["latency_ms"][kind] for part in ("before", "beside", "after")]
+        times = " | ".join(f"{run['p50']:.1f} | {run['p99']:.1f}" for run in runs)
+        rows.append(f"| {kind} | {sum(run['n'] for run in runs)} | {times} | {ratio:.2f} |")
+    refused = ", ".join(f"{counts[status]} {status}" for status in sorted(counts) if status.isdecimal())
+    failed = sum(result[part]["failed"] for part in ("before", "beside", "after"))
+    return "\n".join(
+        [
+            "## Slow and withheld requests without a key\n",
+            (
+                f"{options['connections']:,} connections without a key for {options['seconds']:g} s "
+                f"({', '.join(result['kinds'])}), and one client with a key on the same cores. What the "
+                f"service closed was opened again: {counts['opened']:,} connections, answers {refused}, "
+                "or closed without an answer. Latency of the client with a key, ms:\n"
+            ),
+            "| asked for | n | alone: p50 | p99 | beside: p50 | p99 | alone again: p50 | p99 | p99 ratio |",
+            f"|{'---|' * 9}",
+            *rows,
+            (
+                f"\n{failed} of its requests failed. The ratio is to the mean of both p99 alone. Memory of "
+                f"the service: {result['mib_before']:,.0f} MiB before, at most "
+                f"{result['beside']['peak_mib']:,.0f} beside, {result['mib_after']:,.0f} after.\n"
+            ),
+            environment_line(result["environment"]),
+        ]
     )
 
 
