@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,6 +68,7 @@ def serve(
         ws="none",
     )
     server = DrainingServer(config, app.state.drain, options.drain_s)
+    gc.freeze()  # what is loaded stays: looking through all of it for garbage stops requests for a second
     try:
         server.run()
     except KeyboardInterrupt:  # Ctrl-C, after draining
