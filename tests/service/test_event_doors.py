@@ -57,3 +57,10 @@ def test_the_document_says_what_an_event_may_hold(client: TestClient) -> None:
     event = client.get("/openapi.json").json()["components"]["schemas"]["UserEvent"]["properties"]
     assert {kind["type"] for kind in event["timestamp"]["anyOf"]} == {"number", "string", "null"}
     assert {kind["type"] for kind in event["item_id"]["anyOf"]} == {"string", "integer"}
+
+
+def test_every_door_takes_a_number_as_the_id_of_an_item(client: TestClient) -> None:
+    assert client.post("/v1/items", json={"items": [{"id": 7, "title": "Seven"}]}).json()["added"] == 1
+    assert client.put("/v1/items/7", json={"id": 7.0, "title": "Seven"}).json()["id"] == "7"
+    answer = client.post("/v1/import", content='{"item": {"id": 7, "title": "Seven"}}')
+    assert answer.json()["items"]["unchanged"] == 1
