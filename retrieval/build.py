@@ -141,7 +141,7 @@ class RetrieverBuilder:
             self.config,
             weights,
             CooccurrenceCounts(self.log),
-            dict.fromkeys(later, "is being fitted and joins when it is ready"),
+            dict.fromkeys(later, "is not fitted yet and joins when it is"),
         )
 
     def join_missing(self, retriever: HybridRetriever) -> None:
