@@ -51,10 +51,10 @@ def need_of(name: str, log: EventLog, config: RetrieverConfig, n_texts: int) -> 
         case "text":
             return Need(3 * 4 * _DIMENSION * n_texts, n_texts / _TEXTS_A_SECOND)
         case "transitions":
-            return _counting(2 * config.transitions.window * len(log), n_items)
+            return _counting(2 * config.transitions.window * len(log), n_items, 3e6)
         case "cooccurrence":
             length = np.minimum(np.diff(log.start), MOST_OF_A_USER).astype(np.float64)
-            return _counting(float(length @ length) / 4, n_items)
+            return _counting(float(length @ length) / 4, n_items, 1.2e7)  # repeats count once
         case "ease":
             return _closed_form(log, config.ease.max_items)
         case "linear":
@@ -70,9 +70,9 @@ def need_of(name: str, log: EventLog, config: RetrieverConfig, n_texts: int) -> 
             return Need()
 
 
-def _counting(pairs: float, n_items: int) -> Need:
+def _counting(pairs: float, n_items: int, pairs_a_second: float) -> Need:
     kept = min(pairs, float(n_items) * neighbours_for(n_items))
-    return Need(min(pairs, BLOCK_PAIRS) * _BYTES_A_PAIR + 3 * 8 * kept, pairs / 3e6)
+    return Need(min(pairs, BLOCK_PAIRS) * _BYTES_A_PAIR + 3 * 8 * kept, pairs / pairs_a_second)
 
 
 def _closed_form(log: EventLog, max_items: int) -> Need:

@@ -42,7 +42,7 @@ BLOCK_ROWS = 500
 MOST_OF_A_USER = 2_000
 """Newest events of a user that pair items: a robot's history would cost its square."""
 
-MOST_EVENTS = 2_000_000
+MOST_EVENTS = 1_000_000
 """Events that the regression learns from; of a longer log, a sample of users."""
 
 
