@@ -24,7 +24,7 @@ PROBES = (*ALWAYS_SERVED, "/readyz")
 
 
 class CandidateBounds(StrictModel):
-    """How many candidates a key with a scope may have ranked; the largest of its scopes holds."""
+    """How many candidates a key may have ranked: the largest of its scopes holds."""
 
     read: int = Field(100, ge=1, le=MAX_RANKED)
     write: int = Field(100, ge=1, le=MAX_RANKED)
@@ -38,7 +38,7 @@ class ServiceOptions(BaseSettings):
 
     concurrency: int = Field(4, ge=1, description="requests that use the engine at once")
     queue: int = Field(32, ge=0, description="requests that wait for those; more are answered 503")
-    in_flight: int = Field(512, ge=1, description="requests of all kinds at once; more are answered 503")
+    in_flight: int = Field(512, ge=1, description="requests that were let in at once; more are answered 503")
     body_kb: int = Field(256, ge=1, description="size of a request, KiB")
     import_mb: int = Field(64, ge=1, description="size of a bulk import, MiB")
     header_s: int = Field(10, ge=1, description="how long the headers of a request may take, s")

@@ -136,7 +136,7 @@ class RequestBase(StrictModel):
         return cast(RequestOptions, {name: getattr(self, name) for name in RequestOptions.__annotations__})
 
     def work(self, default: int) -> Work:
-        """Return what it costs if `default` candidates are ranked where it names no number."""
+        """Return what it costs, with `default` candidates if it names no number."""
         return Work(candidates_wanted(getattr(self, "k", 1), self.n_candidates, default))
 
 

@@ -177,7 +177,7 @@ def _work(form: RequestForm, name: str) -> Work:
 
 
 def _names(recommender: Recommender, name: str) -> list[str]:
-    """Return the templates that requests send to the model. Raises ServiceError if `name` is none."""
+    """Return the templates that requests send. Raises ServiceError if `name` is none."""
     names = [
         template
         for template in recommender.prompts.names()

@@ -1,11 +1,12 @@
-"""Rate limits: units of work in a sliding window per key, in the memory of this process.
+"""Rate limits: units of work in a sliding window per key.
 
-A request costs one unit, and one that has the model work costs more, see `Work`.
+A request costs one unit, and one that has the model work costs more, see `Work`. Each process counts for
+itself, in memory.
 
 The sliding window is approximated from two fixed ones in constant memory per key: of the previous window
 count as many units as would still be in the sliding one if they had come evenly ("sliding window
 counter", as in the library `limits`, which parses the rates here; its counters use the wall clock, and
-setting that would let a burst through). Each process counts for itself.
+setting that would let a burst through).
 """
 
 from __future__ import annotations

@@ -105,7 +105,10 @@ def problem_of(error: RecsysError, request_id: str = "") -> Problem:
 
 
 def without_paths(text: str) -> str:
-    """Cut absolute paths of this machine to their last names: a client learns nothing of its folders."""
+    """Cut absolute paths of this machine to their last names.
+
+    A client learns nothing of its folders.
+    """
     for folder in (Path.home(), Path.cwd()):  # their names may contain spaces
         if len(folder.parts) > 1:
             text = text.replace(f"{folder}/", "")
@@ -114,7 +117,7 @@ def without_paths(text: str) -> str:
 
 @cache
 def _path_pattern() -> re.Pattern[str]:
-    """Match what begins as a path from the root does; other addresses with slashes do not."""
+    """Match what begins with a folder of the root, as no address of a route does."""
     folders = "|".join(re.escape(name) for name in sorted(os.listdir("/")))
     return re.compile(rf"(?<![\w.])/+(?:{folders})(?:/[^\s'\"`<>,;:()\[\]]+)+")
 
