@@ -158,7 +158,7 @@ class AtLeast(StrictModel):
 
 
 class Comparison(StrictModel):
-    """A condition on a typed attribute: "price <= 5"; items without the attribute fail."""
+    """A condition on a typed attribute; items without the attribute fail it."""
 
     attribute: str = Field(description='"price"')
     operator: Literal["<", "<=", ">", ">="]

@@ -1,4 +1,4 @@
-"""The type of an item's attribute: what its values must be, and how they are shown.
+"""The type of an item's attribute: what values must be, and how they are shown.
 
 `[attributes.price]` in a `domain.toml`; an attribute without a table is text of any kind.
 """

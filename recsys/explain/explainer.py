@@ -203,7 +203,7 @@ class Explainer:
         return measured
 
     def cases(self, measured: Measured) -> list[ReasonCase]:
-        """Collect the evidence for each candidate at `top`, of attributes that may be cited."""
+        """Collect the evidence for each candidate at `top`, of citable attributes."""
         citable = self.domain.citable_attributes
         history = [
             entry

@@ -1,4 +1,4 @@
-"""Values of typed attributes: read as people and programs write them, shown as people do.
+"""Values of typed attributes: read from many forms, shown as people write them.
 
 A value is kept as it is shown ("$2.49", "98 minutes", "March 1996"), so every surface shows it alike;
 reading what is shown gives the same value again.
@@ -153,7 +153,7 @@ def _duration(text: str, name: str, kind: AttributeType) -> TypedValue:
 
 
 def _seconds(text: str, unit: float) -> float | None:
-    """Read "98", "1:38:00", "1 h 38 min" or "PT98M"; a bare number is in `unit` seconds."""
+    """Read "98" (times `unit` seconds), "1:38:00", "1 h 38 min" or "PT98M"."""
     if (bare := _float(text)) is not None:
         return bare * unit
     if match := _CLOCK.fullmatch(text):

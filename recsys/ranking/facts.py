@@ -54,7 +54,10 @@ def _repeat_facts(entry: HistoryEntry | None, context: Context) -> dict[str, str
 
 
 def repeat_text(entry: HistoryEntry, context: Context) -> str:
-    """Return how often and when an item was chosen: "12 times, about every 7 days, last 6 days ago"."""
+    """Return how often and when an item was chosen, in words.
+
+    Such as "12 times, about every 7 days, last 6 days ago".
+    """
     parts = ["once" if entry.times == 1 else f"{entry.times} times"]
     if entry.cycle is not None:
         days = max(1, round(entry.cycle / SECONDS_A_DAY))

@@ -1,4 +1,4 @@
-"""Conditions of a filter as people write them: "genre=Drama", "price<=5", "price=2..5"."""
+"""Conditions of a filter as people write them: "genre=Drama", "price<=5"."""
 
 from __future__ import annotations
 

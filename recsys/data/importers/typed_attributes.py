@@ -1,4 +1,4 @@
-"""Check of typed attributes: the first value of another type is an error, or missing."""
+"""Check of typed attributes: a value of another type is an error, or missing."""
 
 from __future__ import annotations
 

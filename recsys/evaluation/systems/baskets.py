@@ -103,7 +103,7 @@ def tifu_knn(data: EvaluationData, options: TifuOptions | None = None) -> Scored
 
 
 def _vector(baskets: Sequence[npt.NDArray[np.int64]], n_items: int, options: TifuOptions) -> sp.csr_matrix:
-    """Return a user's vector, (1, items): means of decayed baskets, and of decayed groups of these."""
+    """Return a user's vector, (1, items): a mean of decayed groups of baskets."""
     if not baskets:
         return sp.csr_matrix((1, n_items))
     size = min(options.group, len(baskets))

@@ -31,4 +31,4 @@ def all_systems() -> Mapping[str, SystemFactory]:
     from recsys.evaluation.systems.baselines import words_then_popularity
     from recsys.evaluation.systems.recommenders import SYSTEMS
 
-    return {**BASELINES, **BASKET_BASELINES, **SYSTEMS, "words": words_then_popularity}
+    return {**BASELINES, **SYSTEMS, "words": words_then_popularity, **BASKET_BASELINES}
