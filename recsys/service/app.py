@@ -16,9 +16,9 @@ from recsys.service import pages
 from recsys.service.api import adapters, health, items, mcp, prompts, recommendations, sessions, traces, users
 from recsys.service.observability import telemetry
 from recsys.service.options import ServiceOptions
+from recsys.service.security.guard import Guard
 from recsys.service.state import Service
 from recsys.service.transport import problems
-from recsys.service.transport.guard import Guard
 from recsys.service.transport.middleware import HEADER, RequestMiddleware
 from recsys.service.transport.shutdown import DrainState
 

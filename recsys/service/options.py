@@ -53,7 +53,7 @@ class ServiceOptions(BaseSettings):
     keyless_per_address: int = Field(64, ge=1, description="those of one address")
     open_metrics: bool = Field(False, description="answer /metrics to other machines without a key, too")
     rate: str = Field("600/minute", description="units of work of a key without a rate of its own")
-    max_candidates: CandidateBounds = Field(
+    max_candidates: Annotated[CandidateBounds, NoDecode] = Field(
         CandidateBounds(),
         description="how many candidates a request may have ranked, by scope of its key, as JSON",
     )
@@ -66,6 +66,14 @@ class ServiceOptions(BaseSettings):
     drain_s: int = Field(30, ge=1, description="how long running requests may take after SIGTERM")
     runs: Path = Field(Path("runs"), description="folder of evaluations that the pages show")
     warm: bool = Field(True, description="start the engine with the service, not at the first request")
+
+    @field_validator("max_candidates", mode="before")
+    @classmethod
+    def _parse_bounds(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f'is not JSON such as {{"read": 100}}: {error}') from error
 
     @field_validator("cors_origins", mode="before")
     @classmethod

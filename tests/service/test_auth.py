@@ -21,13 +21,13 @@ from recsys.data import audit
 from recsys.data.store import Store
 from recsys.errors import ConfigError, MissingDependency, RequestError
 from recsys.service.observability.logs import JsonLines
-from recsys.service.security import keys as keys_module
 from recsys.service.options import ServiceOptions
+from recsys.service.security import keys as keys_module
 from recsys.service.security.auth import Authenticator, Principal, check_bind, is_loopback, require
+from recsys.service.security.guard import Guard
 from recsys.service.security.keys import KeyRing
 from recsys.service.security.log_redaction import Redactor
 from recsys.service.transport import problems
-from recsys.service.transport.guard import Guard
 from recsys.service.transport.shutdown import DrainState
 
 

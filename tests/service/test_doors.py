@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import signal
@@ -23,6 +24,7 @@ from recsys.config import Settings
 from recsys.data import traces
 from recsys.data.store import Store
 from recsys.recommender.recommender import Recommender
+from recsys.service.api import bulk
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
 from recsys.service.security.auth import scopes_of
@@ -264,6 +266,31 @@ class TestOtherOrigins:
         secret, _ = KeyRing(recommender.store).create("reader", ["read"])
         answer = client.get("/v1/users", headers=page | {"Authorization": f"Bearer {secret}"})
         assert answer.status_code == 200
+
+
+class TestImport:
+    def test_no_room_for_the_file_is_an_error_that_may_pass(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(**_: Any) -> Any:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(bulk, "TemporaryFile", full)
+        answer = client.post("/v1/import", content="{}")
+        assert (answer.status_code, answer.json()["retryable"]) == (503, True)
+        assert "No space left" in answer.json()["detail"]
+
+    def test_a_line_that_does_not_end_is_named(self, client: TestClient) -> None:
+        line = '{"item": {"id": "f97", "title": "Long", "description": "' + "x" * bulk.MAX_LINE
+        answer = client.post("/v1/import", content='{"item": {"id": "f96", "title": "Right"}}\n' + line)
+        assert answer.status_code == 422
+        assert "import, row 2" in answer.json()["detail"]
+        assert client.get("/v1/items/f96").status_code == 404
+
+    def test_a_wrong_byte_is_named_by_its_line(self, client: TestClient) -> None:
+        answer = client.post("/v1/import", content=b'{"user": {"id": "z"}}\n\n{"user": {"id": "\xff"}}')
+        assert answer.status_code == 422
+        assert "import, row 3: expected UTF-8, found the byte 0xff" in answer.json()["detail"]
 
 
 class Attacked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 from io import TextIOWrapper
 from tempfile import TemporaryFile
@@ -46,18 +46,26 @@ async def received_file(request: Request) -> AsyncIterator[tuple[BinaryIO, str]]
         ClientGone: The client disconnected before the end.
     """
     digest = sha256()
-    with TemporaryFile() as file:
+    with _no_room_is_503():
+        file = TemporaryFile(buffering=0)  # noqa: SIM115
+    with file:
         try:
             async for part in request.stream():
                 digest.update(part)
-                await to_thread.run_sync(file.write, part)
-            await to_thread.run_sync(file.flush)
+                with _no_room_is_503():
+                    await to_thread.run_sync(file.write, part)
         except ClientDisconnect as error:
             raise ClientGone from error
-        except OSError as error:
-            message = f"the import cannot be received: {error.strerror}"
-            raise ServiceError(503, message, hint="make room, or send less at once") from error
         yield file, digest.hexdigest()
+
+
+@contextmanager
+def _no_room_is_503() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"the import cannot be received: {error.strerror}"
+        raise ServiceError(503, message, hint="make room, or send less at once") from error
 
 
 def import_lines(recommender: Recommender, file: BinaryIO) -> ImportResponse:

@@ -136,7 +136,7 @@ def build_server(service: Service) -> MCPServer:
 def http_app(server: MCPServer) -> Starlette:
     """Return an app that serves the tools over streamable HTTP, to be mounted.
 
-    Host names and origins are checked together with the keys, see `recsys.service.transport.guard`.
+    Host names and origins are checked together with the keys, see `recsys.service.security.guard`.
     """
     return server.streamable_http_app(
         streamable_http_path="/",

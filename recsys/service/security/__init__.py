@@ -1,1 +1,1 @@
-"""Keys, limits, audit, and what no log may hold."""
+"""Keys, the guard that asks for them, limits, audit, and what no log may hold."""

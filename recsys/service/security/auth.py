@@ -94,7 +94,7 @@ def authenticator_of(request: Request) -> Authenticator:
 
 
 def principal_of(request: HTTPConnection) -> Principal:
-    """Return whom the guard let in, see `recsys.service.transport.guard`."""
+    """Return whom the guard let in, see `recsys.service.security.guard`."""
     principal: Principal = request.scope["state"]["caller"]
     return principal
 

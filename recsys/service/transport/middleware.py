@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from recsys.service.observability import logs
 from recsys.service.observability.metrics import Metrics
 from recsys.service.options import PROBES
-from recsys.service.security.limits import rate_headers
 from recsys.service.transport.bodies import close_if_unread
 
 _ID = re.compile(r"[\w.:-]{1,64}")
@@ -49,7 +48,6 @@ class RequestMiddleware:
                 status = message["status"]
                 response_headers = MutableHeaders(scope=message)
                 response_headers[HEADER] = request_id
-                response_headers.update(rate_headers(scope["state"]))
                 response_headers.setdefault("X-Content-Type-Options", "nosniff")
             await send(message)
 

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 
 import anyio
 from anyio import to_thread
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.errors import RecsysError
 from recsys.service.options import ALWAYS_SERVED, ServiceOptions
 from recsys.service.security import keys
 from recsys.service.security.auth import Authenticator, Principal, check_scope, is_local, scopes_of
+from recsys.service.security.limits import rate_headers
 from recsys.service.security.origins import (
     SAFE_METHODS,
     CrossSite,
@@ -84,7 +86,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        request, send = Request(scope), _with_rate(scope, send)
         door = self._door(scope)
         try:
             await self._admit(request, door)
@@ -173,6 +175,17 @@ class Guard:
             return await body.read()
         finally:
             self._receiving[has_key] -= 1
+
+
+def _with_rate(scope: Scope, send: Send) -> Send:
+    """Return a `send` that tells a client what is left of the rate of its key."""
+
+    async def telling(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(rate_headers(scope.get("state", {})))
+        await send(message)
+
+    return telling
 
 
 def _refuse(request: Request, door: Door, error: RecsysError) -> Response:
