@@ -38,9 +38,8 @@ def values_by_attribute(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
             raise RequestError(f"'{text[:80]}' is a comparison", hint="write the opposite one under where")
         name, separator, value = (part.strip() for part in text.partition("="))
         if not separator or not value:
-            raise RequestError(
-                f"'{text[:80]}' has no value", hint="write attribute=value, such as genre=Drama"
-            )
+            hint = "write attribute=value, such as genre=Drama, or attribute<=value"
+            raise RequestError(f"'{text[:80]}' is not a filter", hint=hint)
         values[name] = (*values.get(name, ()), value)
     return values
 
