@@ -31,10 +31,10 @@ _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
 _IPV6 = re.compile(
     r"(?<![\w:.])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?:\.\d{1,3}){0,3}(?![\w:])", re.IGNORECASE
 )
-_DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:(?:19|20)?\d\d)"
+_DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:(?:1[89]|2[01])?\d\d)"
 _DATE = re.compile(
     rf"(?:{_DAY}([./ -]){_MONTH}\1{_YEAR}|{_MONTH}([./ -]){_DAY}\2{_YEAR}"
-    rf"|(?:19|20)\d\d([./ -]){_MONTH}\3{_DAY})"
+    rf"|(?:1[89]|2[01])\d\d([./ -]){_MONTH}\3{_DAY})"
     r"(?:[ ,]{1,2}\d{1,2}(?:[:. ]\d{1,2}){0,2})?"
 )
 _BOOK = re.compile(r"ISBN(?:-1[03])?[: -]{0,2}$", re.IGNORECASE)
@@ -86,7 +86,9 @@ def ids(text: str) -> Places:
         if sum(char.isdigit() for char in match[1]) >= _MIN_ID:
             yield match.span(1)
     for pattern, is_valid in _shapes():
-        yield from (m.span() for m in pattern.finditer(text) if is_valid(_joined(m[0]).upper()))
+        for match in pattern.finditer(text):
+            if not _DATE.match(match[0]) and is_valid(_joined(match[0]).upper()):
+                yield match.span()
     yield from _numbers(text, _is_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import unicodedata
 from typing import get_args
@@ -14,7 +15,7 @@ from benchmarks.disguises import Part, disguises
 from benchmarks.privacy import measure, titles_of
 from recsys.config import Privacy, load_domain
 from recsys.context.builder import build_context
-from recsys.context.pii import mask
+from recsys.context.pii import mask, mask_moment
 from recsys.context.pii_folding import fold, with_spelled_digits
 
 EVERYTHING = Privacy(mask=("name", "mail", "phone", "card", "iban", "id", "address", "ip"))
@@ -90,6 +91,31 @@ def test_every_folded_character_knows_where_it_stood(text: str) -> None:
         for index in range(len(folded.text)):
             start, end = folded.place(index, index + 1)
             assert 0 <= start < end <= len(text)
+
+
+TIMES = (
+    "%d/%m/%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S",
+    "%Y-%m-%d %H:%M",
+    "%m/%d/%y %I:%M %p",
+    "%Y/%m/%d %H.%M",
+    "%d-%m-%Y",
+)
+
+
+@settings(max_examples=300)
+@given(st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2199, 12, 31)), st.sampled_from(TIMES))
+@example(dt.datetime(2026, 12, 12, 21), "%d/%m/%Y %H:%M")
+def test_a_time_stays_however_it_is_written(time: dt.datetime, form: str) -> None:
+    """12/12/2026 21:00 was taken for a Finnish id."""
+    for written in (time.strftime(form), time.isoformat(), time.isoformat() + "+01:00"):
+        assert mask_moment(written, EVERYTHING) == written
+
+
+@given(st.floats(-90, 90), st.floats(-180, 180), st.integers(0, 8))
+def test_coordinates_stay(latitude: float, longitude: float, places: int) -> None:
+    written = f"{latitude:.{places}f}, {longitude:.{places}f}"
+    assert mask_moment(written, EVERYTHING) == written
 
 
 INSERTED = st.sampled_from(["", "", "\u200b", "\u2060", "\u00ad", "\u0336", "\u200e"])
