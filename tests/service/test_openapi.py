@@ -90,7 +90,7 @@ def try_out(world: Recommender, key: str | None, modes: Sequence[GenerationMode]
     document = schemathesis.openapi.from_asgi("/openapi.json", app)
     tried = Tried()
     for mode, result in itertools.product(modes, document.get_all_operations()):
-        operation: Any = result.ok()  # type: ignore[union-attr]  # the document is valid
+        operation: Any = result.ok()  # the document is valid
 
         @given(case=operation.as_strategy(generation_mode=mode))
         @settings(

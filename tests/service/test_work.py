@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from recsys.errors import ConfigError
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import (
     ExplanationRequest,
@@ -21,7 +22,7 @@ from recsys.service.api.schemas import (
     SimilarRequest,
 )
 from recsys.service.app import create_app
-from recsys.service.options import ServiceOptions
+from recsys.service.options import ServiceOptions, load_options
 from recsys.service.security.keys import KeyRing
 from tests.service.api_calls import Serve
 
@@ -172,3 +173,13 @@ def test_a_domain_may_have_more_ranked_than_its_keys_may_ask_for(
 ) -> None:
     client = serve(max_candidates={"read": 5})
     assert client.post("/v1/recommendations", json=LIST, headers=key_of(recommender)).status_code == 200
+
+
+def test_bounds_of_candidates_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHYREC_SERVE_MAX_CANDIDATES", '{"read": 30}')
+    bounds = load_options().max_candidates
+    assert (bounds.read, bounds.admin) == (30, 200)
+    for wrong in ("30", "{", '{"read": 0}', '{"read": 201}', '{"reader": 30}'):
+        monkeypatch.setenv("WHYREC_SERVE_MAX_CANDIDATES", wrong)
+        with pytest.raises(ConfigError, match="WHYREC_SERVE_MAX_CANDIDATES"):
+            load_options()
