@@ -362,8 +362,8 @@ class Recommender:
         self, user: User | None, options: RequestOptions, context: Context
     ) -> tuple[tuple[HistoryEntry, ...], frozenset[str], tuple[str, ...]]:
         """Return the history without noise, ids of items to exclude, and notes."""
-        events = self.store.history(self.domain.name, user.id) if user else ()
-        events, notes = events_until(events, context.time if self.domain.region else None)
+        stored = self.store.history(self.domain.name, user.id) if user else ()
+        events, notes = events_until(stored, context.time if self.domain.region else None)
         past = self.catalog.entries(events, self.domain.feedback)  # of items that still exist
         stated = self.catalog.history_of(options.get("liked", ()), options.get("disliked", ()))
         kept = without_noise(past, self.retriever.state.channels, self.domain.noise_filter)
