@@ -18,6 +18,7 @@ from recsys.config.ranking import Strategy
 from recsys.data.event_validation import event_id, event_rating, event_time
 from recsys.data.events import FEEDBACK_ONLY
 from recsys.data.importers.times import FIRST_SECOND, LAST_SECOND
+from recsys.data.importers.values import number_as_id
 from recsys.explain import REASON_TEMPLATE
 from recsys.recommender.request import RequestOptions, candidates_wanted
 from recsys.service.options import MAX_RANKED
@@ -286,7 +287,9 @@ class SiteInput(Site):
 class ItemInput(Item):
     """An item whose texts are no longer than an item's should be."""
 
-    id: EventId
+    id: Annotated[Name, BeforeValidator(number_as_id)] = Field(
+        description="text; a whole number is taken as its digits"
+    )
     title: Text
     year: Year | None = _as_in(Item, "year")
     attributes: ValuesByAttribute = _as_in(Item, "attributes")
