@@ -7,7 +7,7 @@ import json
 import re
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, suppress
 from itertools import product
 from pathlib import Path
@@ -166,6 +166,33 @@ class TestBeforeTheBody:
         assert status("127.0.0.1", {}) == status("192.0.2.1", key) == 200
         assert status("192.0.2.1", {}) == status("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}) == 401
         assert status("192.0.2.1", {}, open_metrics=True) == 200
+
+    def test_bodies_that_are_awaited_keep_no_request_without_a_body_out(
+        self, recommender: Recommender
+    ) -> None:
+        app = create_app({"films": recommender}, ServiceOptions(warm=False, keyless_connections=1))
+        form = "/login", {"Content-Type": "application/x-www-form-urlencoded", "Origin": "http://localhost"}
+
+        async def main() -> list[int]:
+            begun, ends = anyio.Event(), anyio.Event()
+
+            async def withheld() -> AsyncIterator[bytes]:
+                begun.set()
+                await ends.wait()
+                yield b"key=k"
+
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(lambda: client.post(form[0], content=withheld(), headers=form[1]))
+                    await begun.wait()
+                    second = await client.post(form[0], content=b"key=k", headers=form[1])
+                    alive = await client.get("/healthz")
+                    ends.set()
+                third = await client.post(form[0], content=b"key=k", headers=form[1])
+                return [second.status_code, alive.status_code, third.status_code]
+
+        assert anyio.run(main) == [503, 200, 401]
 
 
 EVENT = {"user_id": "ann", "item_id": "f9", "timestamp": 7}

@@ -29,7 +29,7 @@ from recsys.service.security.origins import (
     is_cross_site,
     is_plain_link,
 )
-from recsys.service.transport.bodies import Body, declared_length, replay, too_long
+from recsys.service.transport.bodies import Body, declared_length, declares_body, replay, too_long
 from recsys.service.transport.problems import Overloaded, problem_of, request_id_of, response_of
 from recsys.service.transport.shutdown import Draining, DrainState
 
@@ -91,7 +91,9 @@ class Guard:
         try:
             await self._admit(request, door)
             body = Body(receive, door.max_bytes, self._options, self._drain)
-            bounded = body.receive if door.streams else replay(await self._read(body, door), body.receive)
+            bounded = body.receive
+            if not door.streams:
+                bounded = replay(await self._read(body, request, door), body.receive)
         except RecsysError as error:
             await _refuse(request, door, error)(scope, receive, send)
             return
@@ -164,7 +166,10 @@ class Guard:
             lambda: self._authenticator.principal(key or None, local=local), limiter=self._threads
         )
 
-    async def _read(self, body: Body, door: Door) -> bytes:
+    async def _read(self, body: Body, request: Request, door: Door) -> bytes:
+        """Receive the whole body, if not too many others are awaited."""
+        if not declares_body(request.headers):
+            return await body.read()  # it is empty, and there already
         has_key = bool(door.scopes)
         most = self._options.in_flight if has_key else self._options.keyless_connections
         if self._receiving[has_key] >= most:
