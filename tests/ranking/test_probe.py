@@ -80,7 +80,7 @@ class SentencePieceTokenizer:
 
     chat_template = None
     all_special_tokens: list[str] = []  # noqa: RUF012
-    whole = ("▁Yes", "▁No", "Yes", "No")
+    whole: tuple[str, ...] = ("▁Yes", "▁No", "Yes", "No")
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         marked = "▁" + text.replace(" ", "▁")
