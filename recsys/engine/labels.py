@@ -52,7 +52,10 @@ def _label_id(tokenizer: Tokenizer, label: str, end: str) -> int:
 
 
 def _next_token(tokenizer: Tokenizer, prompt: str, label: str) -> int | None:
-    """Return the one token that a label adds to a prompt; None if it adds more, or joins with its end."""
+    """Return the one token that a label adds to a prompt.
+
+    None if it adds more, or joins with the prompt's end.
+    """
     before = tokenizer.encode(prompt, add_special_tokens=False)
     tokens = tokenizer.encode(prompt + label, add_special_tokens=False)
     return tokens[-1] if tokens[:-1] == before else None
