@@ -60,7 +60,7 @@ class EventColumns(Sequence[Interaction]):
     def __getitem__(self, index: int | slice) -> Interaction | EventColumns:
         if isinstance(index, slice):
             return EventColumns(self.frame[index])
-        return self._event(self.frame.row(index))
+        return self._event(self.frame.row(range(len(self))[index]))  # raises IndexError
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):

@@ -261,3 +261,46 @@ def test_files_of_an_installed_package_are_found_without_importing_it(tmp_path: 
         domain.model_copy(update={"items": domain.items.model_copy(update={"file": "no.csv"})})
     )
     assert error.file == str(Path(pytest.__file__).parent / "no.csv")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [("csv", str), ("tsv", _tabs), ("item", _recbole), ("jsonl", _jsonl), ("parquet", _parquet)],
+)
+def test_files_are_read_in_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, write: Any
+) -> None:
+    monkeypatch.setattr("recsys.data.importers.delimited.CHUNK", 2)
+    monkeypatch.setattr("recsys.data.importers.readers.CHUNK", 2)
+    events = EVENTS + "bob,2,3,300,\nann,2,1,400,tv\n"
+    read_at_once = read(make_domain(tmp_path, *map(write, (ITEMS, USERS, events)), suffix=suffix))
+    assert read_at_once.items == EXPECTED_ITEMS
+    assert read_at_once.interactions[:3] == EXPECTED_EVENTS
+    assert [event.timestamp for event in read_at_once.interactions] == [100, 200, 150, 300, 400]
+    error = read_error(
+        make_domain(tmp_path, *map(write, (ITEMS, USERS, events + "eve,1,,,\n")), suffix=suffix)
+    )
+    assert error.row == (6 if suffix in ("jsonl", "parquet") else 7)
+
+
+def test_line_numbers_count_the_lines_of_every_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.data.importers.delimited.CHUNK", 2)
+    rows = '3,"two\r\nlines",1990,,\n\n4,"a\rb",1991,,\n5,"c\n\nd",1992,,\n\n'
+    assert [
+        item.title for item in read(make_domain(tmp_path, ITEMS + rows, users=None, events=None)).items
+    ] == [
+        "Toy Story",
+        "Heat",
+        "two lines",
+        "a b",
+        "c d",
+    ]
+    assert read_error(make_domain(tmp_path, ITEMS + rows + "6,X,no,,\n")).row == 13
+    assert read_error(make_domain(tmp_path, ITEMS + rows + '6,"X"y,1993,,\n')).row == 13
+    assert read_error(make_domain(tmp_path, ITEMS + rows + "6,X,1993,,,\n")).row == 13
+
+
+def test_a_byte_that_is_not_utf8_is_named_where_it_is_far_into_the_file(tmp_path: Path) -> None:
+    rows = "".join(f"{number},Title,1990,,\n" for number in range(3, 20_003))
+    content = (ITEMS + rows).encode() + b"x,Am\xe9lie,2001,,\n"
+    assert read_error(make_domain(tmp_path, content, None, None)).row == 20_004
