@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import random
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,38 @@ def test_a_reader_that_stays_is_named_and_the_next_deletion_cleans_up(
             assert "one.db-wal: the write-ahead log" in remains
         assert delete_user(store, films, "bob", settings).remains == ()
         assert files_with("PLANT-ann", [tmp_path]) == []
+
+
+def test_a_reader_that_ends_is_waited_for(tmp_path: Path, films: Domain, settings: Settings) -> None:
+    url = f"sqlite:///{tmp_path / 'one.db'}"
+    with Store(url, busy_timeout=60) as store, Store(url) as other:
+        store.import_batch("films", ImportBatch(users=(User(id="ann", profile={"about": "PLANT-ann"}),)))
+        reads, deleted = threading.Event(), threading.Event()
+
+        def read() -> None:
+            with other.transaction() as reading:
+                reading.execute(sa.select(INTERACTIONS)).all()
+                reads.set()
+                deleted.wait(1)
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(read)
+            reads.wait()
+            assert delete_user(store, films, "ann", settings).remains == ()
+            deleted.set()
+        assert files_with("PLANT-ann", [tmp_path]) == []
+
+
+def test_what_a_reader_held_goes_with_the_last_connection(
+    tmp_path: Path, films: Domain, settings: Settings
+) -> None:
+    url = f"sqlite:///{tmp_path / 'one.db'}"
+    with Store(url, busy_timeout=0.1) as store, Store(url) as other:
+        store.import_batch("films", ImportBatch(users=(User(id="ann", profile={"about": "PLANT-ann"}),)))
+        with other.transaction() as reading:
+            reading.execute(sa.select(INTERACTIONS)).all()
+            assert delete_user(store, films, "ann", settings).remains
+    assert files_with("PLANT-ann", [tmp_path]) == []
 
 
 def test_a_writer_that_stays_is_named_and_the_rows_are_gone_all_the_same(
