@@ -20,6 +20,7 @@ from recsys.errors import RequestError
 from recsys.types import StrictModel
 from retrieval import artefacts
 from retrieval.arrays import DoubleArray, FloatArray, RowArray
+from retrieval.sequence.threads import torch_threads
 
 if TYPE_CHECKING:
     from retrieval.sequence.network import Network
@@ -31,6 +32,9 @@ KIND = "sequence model 2"
 
 BATCH = 256
 """Histories per pass of the network."""
+
+MANY = 8
+"""Histories from which more than one thread pays."""
 
 TAIL = 32
 """Histories that share all but so many of their last items with the longest are read with it."""
@@ -180,7 +184,8 @@ class SequenceModel:
             items[number, : len(rows)] = rows
             times[number, : len(rows)] = seconds
         last = torch.tensor([len(rows) - 1 for rows, _ in histories])
-        with torch.inference_mode():
+        # Two threads wait for each other at every step: a request took a second on busy cores.
+        with torch.inference_mode(), torch_threads(1 if len(histories) < MANY else None):
             after = states(self._network, self.config, torch.from_numpy(items), torch.from_numpy(times))
             chosen: FloatArray = after[torch.arange(len(histories)), last].numpy()
         return chosen

@@ -6,7 +6,6 @@ another one.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from retrieval import artefacts
 from retrieval.arrays import DoubleArray, FloatArray
 from retrieval.sampling import sample_users
 from retrieval.sequence.model import SequenceModel, TrainingRecord
+from retrieval.sequence.threads import torch_threads
 
 if TYPE_CHECKING:
     import torch
@@ -102,13 +102,13 @@ def train(
     if folder is not None:
         _resume(state, folder / CHECKPOINT, config, log)
     if not state.best:
-        with _threads(config.threads):
+        with torch_threads(config.threads):
             _validate(state, learned, config, held_out)
     while state.epoch < config.epochs and state.epoch - state.best_epoch < config.patience:
         if progress is not None:
             progress("training", state.epoch, config.epochs)
         started = time.monotonic()
-        with _threads(config.threads):
+        with torch_threads(config.threads):
             _train_epoch(state, learned, config)
             state.epoch += 1
             _validate(state, learned, config, held_out)
@@ -188,19 +188,6 @@ def _train_epoch(state: TrainingState, learned: EventLog, config: GruConfig) -> 
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), MAX_NORM)
         state.optimiser.step()
-
-
-@contextlib.contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """Let torch use `n` threads meanwhile."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _schedule(done: float, epochs: int) -> float:
