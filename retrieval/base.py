@@ -163,7 +163,8 @@ class ChannelRetriever:
 def scatter(table: ItemRows, items: tuple[str, ...], values: FloatArray) -> FloatArray:
     """Spread values (..., len(items)) over the rows of a table; NaN for other rows."""
     positions = table.positions_in(items)
-    spread = np.full((*values.shape[:-1], len(table)), np.nan, dtype=np.float32)
-    known = positions >= 0
-    spread[..., known] = values[..., positions[known]]
+    if not len(items):
+        return np.full((*values.shape[:-1], len(table)), np.nan, dtype=np.float32)
+    spread: FloatArray = values.astype(np.float32, copy=False)[..., positions]
+    spread[..., positions < 0] = np.nan
     return spread
