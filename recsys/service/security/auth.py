@@ -55,7 +55,7 @@ class Authenticator:
 
     def __init__(self, store: Store, rate: str = "600/minute") -> None:
         self._keys = KeyRing(store)
-        self._has_keys = False
+        self.has_keys = False  # whether a key, ended or not, was found to exist
         self._limits = RateLimiter(rate)
 
     def principal(self, key: str | None, *, local: bool) -> Principal:
@@ -70,8 +70,8 @@ class Authenticator:
             RateLimited: The key has sent too many requests.
         """
         if key is None:
-            self._has_keys = self._has_keys or self._keys.any()  # a key that has ended counts, too
-            if self._has_keys:
+            self.has_keys = self.has_keys or self._keys.any()
+            if self.has_keys:
                 raise Unauthorized("a key is needed", "send `Authorization: Bearer <key>`")
             if not local:
                 raise Unauthorized(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 from anyio import to_thread
@@ -155,16 +156,17 @@ class Guard:
             raise CrossSite
 
     async def _principal(self, request: Request, door: Door) -> Principal:
-        """Recognise the key. Counting it and reading the store are for a thread."""
+        """Recognise the key: in a thread, unless its lack is refused without a look at the store."""
         kind, _, text = request.headers.get("authorization", "").partition(" ")
         key = text.strip() if kind.lower() == "bearer" else ""
         key = key or request.cookies.get(door.key_cookie, "")
         local = is_local(request)
         if not key and local and request.url.path == METRICS:
             return Principal("metrics", frozenset({"read"}))
-        return await to_thread.run_sync(
-            lambda: self._authenticator.principal(key or None, local=local), limiter=self._threads
-        )
+        recognise = partial(self._authenticator.principal, key or None, local=local)
+        if not key and self._authenticator.has_keys:
+            return recognise()
+        return await to_thread.run_sync(recognise, limiter=self._threads)
 
     async def _read(self, body: Body, request: Request, door: Door) -> bytes:
         """Receive the whole body, if not too many others are awaited."""
