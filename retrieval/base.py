@@ -113,7 +113,8 @@ def best_first(scores: FloatArray, n: int) -> RowArray:
     if n <= 0 or not len(scores):
         return np.zeros(0, dtype=np.int64)
     if n >= len(scores):
-        return np.argsort(-scores, kind="stable")
+        everything: RowArray = np.argsort(-scores, kind="stable")
+        return everything
     guess = np.sort(scores[::SAMPLED])[-(2 * n // SAMPLED + 1) :][0]  # below the n-th, as a rule
     above = np.flatnonzero(scores > guess)
     if len(above) < n:

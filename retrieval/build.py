@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from recsys.config import retrieval as options
 from recsys.config.retrieval import FittedWeights, RetrieverConfig
 from recsys.data.dataset import EventLog
-from recsys.errors import IndexDamaged, RecsysError, RequestError
+from recsys.errors import ConfigError, IndexDamaged, RecsysError, RequestError
 from recsys.types import Context, Interaction, Item
 from recsys.utils.files import write_text
 from recsys.utils.locks import exclusive_lock
@@ -81,9 +81,11 @@ def build_retriever(
 
     Raises:
         RequestError: The catalogue is empty.
-        ConfigError: No channel has weight.
+        ConfigError: No channel has weight, or there is no memory to fit one that has.
     """
-    builder = RetrieverBuilder(items, log, embedder, config, folder, event_contexts, progress=progress)
+    builder = RetrieverBuilder(
+        items, log, embedder, config, folder, event_contexts, complete=True, progress=progress
+    )
     return builder.build(weights), tuple(builder.notes)
 
 
@@ -112,6 +114,7 @@ class RetrieverBuilder:
     folder: Path
     event_contexts: EventContexts | None = None
     retrain: bool = False  # train a sequence model again if it is of older events
+    complete: bool = False  # raise where a channel does not fit the memory
     progress: Progress | None = None
     notes: list[str] = field(default_factory=list)  # what was rebuilt or left out, and why
 
@@ -156,14 +159,17 @@ class RetrieverBuilder:
                 retriever.stays_missing(name, f"could not be fitted: {error or type(error).__name__}")
 
     def _fits_memory(self, name: str) -> bool:
-        """Tell whether a channel can be fitted in the memory there is; add a note if not."""
+        """Tell whether a channel can be fitted in the memory there is; note if not."""
         need, free = self._estimate(name), available_memory()
         if need.bytes <= free or need.bytes < MENTIONED_GIB * GIB:
             return True
-        self.notes.append(
-            f"the retrieval channel '{name}' is left out: fitting it needs {need}, and {free / GIB:.1f} GiB "
-            "are available"
-        )
+        what = f"fitting it needs {need}, and {free / GIB:.1f} GiB are available"
+        if self.complete:
+            raise ConfigError(
+                f"no memory for the retrieval channel '{name}': {what}",
+                hint="free some, or give it no weight in [retriever.weights]",
+            )
+        self.notes.append(f"the retrieval channel '{name}' is left out: {what}")
         return False
 
     def _estimate(self, name: str) -> Need:

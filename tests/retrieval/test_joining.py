@@ -14,7 +14,7 @@ from recsys.config.retrieval import GruConfig, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.errors import ConfigError, ModelError
 from recsys.types import Interaction
-from retrieval import Query, build
+from retrieval import Query, build, build_retriever
 from retrieval.arrays import FloatArray
 from retrieval.build import RetrieverBuilder
 from retrieval.joining import ChannelJoiner
@@ -147,6 +147,8 @@ def test_channel_that_does_not_fit_the_memory_is_left_out_with_a_note(
         "the retrieval channel 'linear' is left out: fitting it needs about 5.5 GiB and 90 s"
     )
     assert note.endswith("3.0 GiB are available")
+    with pytest.raises(ConfigError, match="no memory for the retrieval channel 'linear'"):
+        build_retriever(ITEMS, log(), HashEmbedder(), CONFIG, tmp_path)  # what evaluation uses
     monkeypatch.setattr(build, "available_memory", lambda: 8 * GIB)
     assert "linear" in builder(tmp_path).build().weights
 
