@@ -49,7 +49,7 @@ def _print_outcome(title: str, outcome: ImportOutcome) -> None:
         console.print(f"  {count:,} {field} treated as missing", style="dim")
     for reason, count in report.left_out.items():
         if count:
-            console.print(f"  left out: {count:,} {reason}", style="dim")
+            console.print(f"  left out: {count:,} {escape(reason)}", style="dim")
     if report.years_from_titles:
         console.print(f"  {report.years_from_titles:,} years taken from titles", style="dim")
     if report.tied_timestamps:

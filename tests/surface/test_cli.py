@@ -246,6 +246,21 @@ def test_a_wrong_row_is_named_and_nothing_is_imported(
     assert run(monkeypatch, "recommend", "--domain", str(tmp_path), "--liked", "Pho") == 1
 
 
+def test_skipped_events_are_shown_as_they_are_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    checks = '\n[interactions.checks]\nportions = { column = "for", at_least = 1, invalid = "skip" }\n'
+    (tmp_path / "domain.toml").write_text(RECIPES + checks)
+    (tmp_path / "recipes.csv").write_text("id,name,about,cuisine\n1,Pho,noodle soup,Vietnamese\n")
+    event = {"who": "ann", "what": "1", "when": "2026-01-02", "weather": "rain"}
+    lines = [json.dumps(event | {"for": portions}) for portions in ("2", "[red]two", "-1")]
+    (tmp_path / "cooked.jsonl").write_text("\n".join(lines))
+    monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
+    assert run(monkeypatch, "import", "--domain", str(tmp_path)) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "left out: 2 events with an invalid for, such as '[red]two' in row 2" in printed
+
+
 def test_a_damaged_store_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
