@@ -124,8 +124,9 @@ def best_first(scores: FloatArray, n: int) -> RowArray:
             return np.concatenate([best, ties[: n - len(best)]])
         above = np.arange(len(scores))
     nth = np.partition(scores[above], len(above) - n)[len(above) - n]
-    positions = above[scores[above] >= nth]  # ties of the n-th included
-    return positions[np.argsort(-scores[positions], kind="stable")][:n]
+    positions: RowArray = above[scores[above] >= nth]  # ties of the n-th included
+    positions = positions[np.argsort(-scores[positions], kind="stable")]
+    return positions[:n]
 
 
 class ChannelRetriever:
