@@ -49,3 +49,13 @@ def test_an_item_with_another_currency_is_refused(shop: TestClient) -> None:
     answer = shop.put("/v1/items/odd", json={"id": "odd", "title": "Odd", "attributes": {"price": ["€5"]}})
     assert 400 <= answer.status_code < 500
     assert "attributes.price: expected an amount in USD" in answer.text
+
+
+def test_a_bulk_import_checks_types_too(shop: TestClient) -> None:
+    line = '{"item": {"id": "odd", "title": "Odd", "attributes": {"price": ["%s"]}}}\n'
+    headers = {"content-type": "application/x-ndjson"}
+    refused = shop.post("/v1/import", content=line % "€5", headers=headers)
+    assert 400 <= refused.status_code < 500
+    assert "attributes.price: expected an amount in USD" in refused.text
+    assert shop.post("/v1/import", content=line % "5", headers=headers).status_code == 200
+    assert shop.get("/v1/items/odd").json()["attributes"] == {"price": ["$5.00"]}

@@ -19,6 +19,7 @@ from recsys.data.batch import Changes, ImportBatch
 from recsys.data.importers.item_lines import parse_item_line
 from recsys.data.importers.readers import decode_text, encoding_of
 from recsys.errors import DataError
+from recsys.knowledge.typed_values import typed_items
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import ChangeCounts, ImportResponse, InteractionInput, ItemInput, UserInput
 from recsys.service.transport.problems import ClientGone, ServiceError
@@ -106,7 +107,8 @@ def import_lines(recommender: Recommender, file: BinaryIO) -> ImportResponse:
             )
     new_ids = {event.user_id for event in events.values()} - set(store.users(domain)) - set(users)
     users |= {user_id: User(id=user_id) for user_id in sorted(new_ids)}
-    batch = ImportBatch(tuple(items.values()), tuple(users.values()), tuple(events.values()))
+    typed = typed_items(list(items.values()), recommender.domain.attributes)
+    batch = ImportBatch(tuple(typed), tuple(users.values()), tuple(events.values()))
     result = store.import_batch(domain, batch)
     return ImportResponse(
         items=change_counts(result.items),
