@@ -67,16 +67,19 @@ def held(result: dict[str, Any]) -> str:
         runs = [result[part]["latency_ms"][kind] for part in ("before", "beside", "after")]
         times = " | ".join(f"{run['p50']:.1f} | {run['p99']:.1f}" for run in runs)
         rows.append(f"| {kind} | {sum(run['n'] for run in runs)} | {times} | {ratio:.2f} |")
-    refused = ", ".join(f"{counts[status]} {status}" for status in sorted(counts) if status.isdecimal())
+    refused = ", ".join(
+        f"{counts[status]:,} with {status}" for status in sorted(counts) if status.isdecimal()
+    )
+    loads = ", ".join(f"{result[part]['load_average']:.1f}" for part in ("before", "beside", "after"))
     failed = sum(result[part]["failed"] for part in ("before", "beside", "after"))
     return "\n".join(
         [
             "## Slow and withheld requests without a key\n",
             (
                 f"{options['connections']:,} connections without a key for {options['seconds']:g} s "
-                f"({', '.join(result['kinds'])}), and one client with a key on the same cores. What the "
-                f"service closed was opened again: {counts['opened']:,} connections, answers {refused}, "
-                "or closed without an answer. Latency of the client with a key, ms:\n"
+                f"({', '.join(result['kinds'])}), and a client with a key, 15 times a second. What the "
+                f"service closed was opened again: {counts['opened']:,} connections, {refused}, "
+                "the rest closed without an answer. Latency of the client with a key, ms:\n"
             ),
             "| asked for | n | alone: p50 | p99 | beside: p50 | p99 | alone again: p50 | p99 | p99 ratio |",
             f"|{'---|' * 9}",
@@ -84,7 +87,8 @@ def held(result: dict[str, Any]) -> str:
             (
                 f"\n{failed} of its requests failed. The ratio is to the mean of both p99 alone. Memory of "
                 f"the service: {result['mib_before']:,.0f} MiB before, at most "
-                f"{result['beside']['peak_mib']:,.0f} beside, {result['mib_after']:,.0f} after.\n"
+                f"{result['beside']['peak_mib']:,.0f} beside, {result['mib_after']:,.0f} after. Load average "
+                f"of the machine, other work on it included: {loads}.\n"
             ),
             environment_line(result["environment"]),
         ]

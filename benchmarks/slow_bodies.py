@@ -3,14 +3,15 @@
     python -m benchmarks.slow_bodies --domain movies --seconds 60 --connections 1000
 
 `recsys serve` runs as a process of its own on loopback, without a model. One client with a key asks for
-similar items and for an item by turns; first alone, then while another process holds so many connections,
-then alone again. A held connection that the service closes is opened again after a pause.
+similar items and for an item, 15 times a second; first alone, then while another process holds so many
+connections, then alone again. A held connection that the service closes is opened again after a pause.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import multiprocessing
 import os
 import random
@@ -35,6 +36,7 @@ from recsys.service.security.keys import KeyRing
 DEAD = "http://127.0.0.1:9"  # no model answers here
 PAUSE_S = 10.0  # before a connection that was closed is opened again; the first ones come as far apart
 SETTLE_S = 15.0  # until the memory is read: longer than any limit on headers and parts of bodies
+EVERY_S = 1 / 15  # the client with a key asks
 BYTES_SENT = 64 << 10  # of a body that is withheld
 
 HEAD = "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
@@ -103,10 +105,10 @@ def ask(client: httpx.Client, seconds: float, pid: int) -> dict[str, Any]:
     items = [item["id"] for item in client.get("/v1/items").json()["data"]]
     taken: dict[str, list[float]] = {"similar": [], "item": []}
     failed, memory, until = 0, 0.0, time.monotonic() + seconds
-    for number in range(1 << 30):
+    for item in itertools.cycle(items):
         if time.monotonic() > until:
             break
-        item = items[number % len(items)]
+        due = time.monotonic() + EVERY_S
         for kind, method, path, body in (
             ("similar", "POST", "/v1/similar", {"item": item, "k": 5}),
             ("item", "GET", f"/v1/items/{item}", None),
@@ -115,8 +117,10 @@ def ask(client: httpx.Client, seconds: float, pid: int) -> dict[str, Any]:
             failed += client.request(method, path, json=body).status_code != 200
             taken[kind].append(1000 * (time.perf_counter() - begun))
         memory = max(memory, resident(pid)["service_mib"])
+        time.sleep(max(0.0, due - time.monotonic()))
     latency = {kind: _latency(times) for kind, times in taken.items()}
-    return {"latency_ms": latency, "failed": failed, "peak_mib": memory}
+    load = round(os.getloadavg()[0], 1)  # of the last minute: more than a few is other work
+    return {"latency_ms": latency, "failed": failed, "peak_mib": memory, "load_average": load}
 
 
 def _latency(times: list[float]) -> dict[str, float]:
