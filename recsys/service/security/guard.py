@@ -92,7 +92,7 @@ class Guard:
         try:
             await self._admit(request, door)
             body = Body(receive, door.max_bytes, self._options, self._drain)
-            bounded = body.receive
+            bounded: Receive = body.receive
             if not door.streams:
                 bounded = replay(await self._read(body, request, door), body.receive)
         except RecsysError as error:
