@@ -88,7 +88,7 @@ def load(
 
 
 def is_of(folder: Path, expected: Mapping[str, Any]) -> bool:
-    """Tell whether the manifest of a saved channel has these facts; its tensors are not read."""
+    """Tell whether a saved channel has these facts; its tensors are not read."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -161,7 +161,7 @@ class _EventContexts:
         self._domain = domain
 
     def of(self, log: EventLog) -> Iterator[tuple[Interaction, Context]]:
-        """Yield the first events of each user, as many as the log has, with their contexts."""
+        """Yield the events that the log has of each user, with their contexts."""
         left = dict(zip(log.users, np.diff(log.start).tolist(), strict=True))
         for event, context in self._all():
             if event.item_id in log.row_of and left.get(event.user_id, 0) > 0:

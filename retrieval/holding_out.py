@@ -23,7 +23,7 @@ class HeldOutEvents:
 
 
 def hold_out(log: EventLog, last: int, n_targets: int, *, repeats: bool = False) -> HeldOutEvents:
-    """Hold out each user's `last` events, the first event never, as `splits.leave_one_out` does.
+    """Hold out each user's `last` events, never the first, as `leave_one_out` does.
 
     Args:
         log: All events.

@@ -1,4 +1,4 @@
-"""Fit the channels that a retriever still misses, beside the requests that it answers."""
+"""Fit the channels that a retriever misses, beside the requests it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fitting a channel will need: memory and time, estimated from the size of the data.
+"""What fitting a channel will need: memory and time, estimated from its data.
 
 The factors were measured on two cores (`benchmarks/fit_at_size.py`); they are for choosing and for
 telling people, so a factor of two either way does no harm.

@@ -1,4 +1,4 @@
-"""A sample of the users of a log that has more events than a model can learn from in time."""
+"""A sample of the users of a log with more events than a model has time for."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class ItemRows:
         return table
 
     def changes_since(self, items: Sequence[Item]) -> tuple[list[Item], list[str]]:
-        """Return the items that are new or differ from `items`, and the ids of deleted ones."""
+        """Return items that are new or unlike those in `items`, and deleted ids."""
         before = {item.id: item for item in items}
         now = ((item_id, self.items[row]) for item_id, row in self.row_of.items())
         changed = [item for item_id, item in now if (old := before.get(item_id)) is not item and old != item]

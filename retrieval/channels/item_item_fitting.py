@@ -192,7 +192,7 @@ def _steps(
 def _examples(
     log: EventLog, first: int, end: int, column: IntArray, n: int, config: LinearConfig
 ) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Return weighted history and future of some users, both (examples, n), in both directions."""
+    """Return weighted history and future of some users, (examples, n), both ways."""
     past, future = _Entries(), _Entries()
     examples = 0
     for begin, stop in zip(log.start[first:end], log.start[first + 1 : end + 1], strict=True):

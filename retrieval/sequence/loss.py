@@ -1,4 +1,4 @@
-"""The loss of the next item: over all items, or over a sample where there are many."""
+"""The loss of the next item: over all items, or a sample of many."""
 
 from __future__ import annotations
 
