@@ -16,8 +16,9 @@ RATED_BASELINE_NAMES = ("random", "popularity", "liked-share", "item-liked-share
 def find_factories(names: Iterable[str]) -> dict[str, SystemFactory]:
     """Look up systems by name. Raises RequestError that lists the known names."""
     wanted = tuple(dict.fromkeys(names))
-    if all(name in BASELINES for name in wanted):
-        return {name: BASELINES[name] for name in wanted}
+    baselines = {**BASELINES, **BASKET_BASELINES}
+    if all(name in baselines for name in wanted):
+        return {name: baselines[name] for name in wanted}
     known = all_systems()
     for name in wanted:
         if name not in known:
