@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from recsys.data.batch import Changes, Progress
 from recsys.data.database import INTERACTIONS, insert_rows, upsert
 from recsys.data.event_columns import COLUMNS, KEY, EventColumns
+from recsys.utils.garbage import garbage_collection_paused
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -42,8 +43,9 @@ def read_events(connection: sa.Connection, domain: str) -> pl.DataFrame:
     kinds = (pl.String, pl.String, pl.Float64, pl.Float64, pl.String, pl.Int64)
     schema = dict(zip((*COLUMNS, "sequence"), kinds, strict=True))
     chunks = []
-    while rows := result.cursor.fetchmany(CHUNK):  # of the driver: a row object for each costs as much again
-        chunks.append(pl.DataFrame(list(zip(*rows, strict=True)), schema=schema, orient="col"))
+    with garbage_collection_paused():
+        while rows := result.cursor.fetchmany(CHUNK):  # of the driver: a row object for each costs as much
+            chunks.append(pl.DataFrame(list(zip(*rows, strict=True)), schema=schema, orient="col"))
     frame = pl.concat([pl.DataFrame(schema=schema), *chunks]).sort("timestamp", "sequence")
     return frame.with_columns(pl.col("timestamp").replace(UNKNOWN_TIME, None))
 

@@ -15,6 +15,7 @@ from recsys.data.importers.readers import Table, data_file, read_table
 from recsys.data.importers.summary import summarize
 from recsys.data.importers.validate import columns_of, read_items, read_users, require_no_header
 from recsys.types import User
+from recsys.utils.garbage import garbage_collection_paused
 
 if TYPE_CHECKING:
     from recsys.data.store import Store
@@ -31,8 +32,9 @@ def import_domain(
 
     Args and errors are those of `read_domain`; StoreError if the database cannot be written.
     """
-    batch = read_domain(domain, progress, resolve_place=resolve_place)
-    return ImportOutcome(batch.report, store.import_batch(domain.name, batch, progress))
+    with garbage_collection_paused():
+        batch = read_domain(domain, progress, resolve_place=resolve_place)
+        return ImportOutcome(batch.report, store.import_batch(domain.name, batch, progress))
 
 
 def ensure_imported(domain: Domain, store: Store, progress: Progress | None = None) -> None:
