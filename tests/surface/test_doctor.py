@@ -74,6 +74,12 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
 
 
+@pytest.fixture
+def converted(settings: Settings) -> Settings:
+    """With the cache that has the weights converted, which takes long."""
+    return with_settings(settings, cache_dir=load_settings().cache_dir)
+
+
 def with_settings(settings: Settings, **values: object) -> Settings:
     return load_settings(**(settings.model_dump() | values))
 
@@ -433,11 +439,11 @@ def test_engine_that_does_not_start(
     ],
 )
 def test_server_of_another_model_fails_before_any_request(
-    box: Machine, settings: Settings, tmp_path: Path, values: dict[str, Any], error: str
+    box: Machine, converted: Settings, values: dict[str, Any], error: str
 ) -> None:
     """`ok smollm2-135m-instruct started` was said of a server that serves another model."""
     with served_model("Qwen/Qwen2.5-0.5B-Instruct", tokens=[1, 2, 3]) as url:
-        check = check_named(with_settings(settings, engine=url, **values), "model")
+        check = check_named(with_settings(converted, engine=url, **values), "model")
     assert check.status == "fail"
     assert error in check.detail
 
@@ -448,10 +454,10 @@ def test_server_that_does_not_answer_fails(box: Machine, settings: Settings) -> 
     assert "cannot reach the engine" in check.detail
 
 
-def test_server_whose_name_is_ours_is_ok(box: Machine, settings: Settings) -> None:
-    with served_model(settings.model, tokens=None, max_model_len=512) as url:
-        check = check_named(with_settings(settings, engine=f"{url}/v1"), "model")
-    assert (check.status, check.detail) == ("ok", f"{url} serves {settings.model}, 512 tokens at most")
+def test_server_whose_name_is_ours_is_ok(box: Machine, converted: Settings) -> None:
+    with served_model(converted.model, tokens=None, max_model_len=512) as url:
+        check = check_named(with_settings(converted, engine=f"{url}/v1"), "model")
+    assert (check.status, check.detail) == ("ok", f"{url} serves {converted.model}, 512 tokens at most")
 
 
 @pytest.mark.parametrize("value", ["localhost:8941", "ftp://x", "vlm", "http://", ""])
@@ -526,7 +532,9 @@ def test_a_crashing_import_does_not_affect_the_others(
         ("places", "none", "1 x retriever + 0 x model; no adapter of the domain is in use"),
     ],
 )
-def test_the_parts_of_a_score_are_told(settings: Settings, name: str, adapter: str, parts: str) -> None:
+def test_the_parts_of_a_score_are_told(
+    box: Machine, settings: Settings, name: str, adapter: str, parts: str
+) -> None:
     checks = {
         check.name: check
         for check in doctor.each_check(settings.model_copy(update={"adapter": adapter}), name, False)
