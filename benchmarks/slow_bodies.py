@@ -1,4 +1,4 @@
-"""Slow and withheld bodies and headers without a key, and a client with a key beside them.
+"""Slow and withheld requests without a key, and a client with a key beside them.
 
     python -m benchmarks.slow_bodies --domain movies --seconds 60 --connections 1000
 
@@ -82,7 +82,7 @@ async def hold(address: tuple[str, int], kind: str, until: float, counts: Counte
 
 
 def attack(url: str, options: Options, results: Any) -> None:
-    """Hold all connections for the time of the measurement; runs in a process of its own.
+    """Hold all connections while others measure; runs in a process of its own.
 
     It puts a first result when it begins, and then how many connections it opened and what was answered.
     """
@@ -101,7 +101,7 @@ def attack(url: str, options: Options, results: Any) -> None:
 
 
 def ask(client: httpx.Client, seconds: float, pid: int) -> dict[str, Any]:
-    """Ask for so long; return the latency of each kind of request, ms, and the largest memory, MiB."""
+    """Ask for so long; return latencies in ms by request, and the largest MiB."""
     items = [item["id"] for item in client.get("/v1/items").json()["data"]]
     taken: dict[str, list[float]] = {"similar": [], "item": []}
     failed, memory, until = 0, 0.0, time.monotonic() + seconds

@@ -100,7 +100,7 @@ def principal_of(request: HTTPConnection) -> Principal:
 
 
 def check_scope(principal: Principal, scopes: Collection[Scope]) -> None:
-    """Raise ServiceError 403 if a key has none of these scopes. No scope implies another."""
+    """Raise ServiceError 403 if a key has none of these scopes; none implies another."""
     if principal.scopes.isdisjoint(scopes):
         wanted = " or ".join(sorted(scopes))
         raise ServiceError(

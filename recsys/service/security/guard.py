@@ -1,4 +1,4 @@
-"""The guard: whether a request is let in is decided before a byte of its body is read.
+"""The guard: a request is let in before a byte of its body is read, or refused.
 
 It finds the route, checks the origin, recognises the key, checks the scope and the declared length, and only
 then receives the body, within limits.
@@ -58,7 +58,7 @@ class Door:
 
 
 class Guard:
-    """Lets requests in, in plain ASGI; leaves the principal at `scope["state"]["caller"]`.
+    """Lets requests in; leaves the principal at `scope["state"]["caller"]`.
 
     Args:
         app: What is guarded.
@@ -156,7 +156,7 @@ class Guard:
             raise CrossSite
 
     async def _principal(self, request: Request, door: Door) -> Principal:
-        """Recognise the key: in a thread, unless its lack is refused without a look at the store."""
+        """Recognise the key; a thread looks it up in the store."""
         kind, _, text = request.headers.get("authorization", "").partition(" ")
         key = text.strip() if kind.lower() == "bearer" else ""
         key = key or request.cookies.get(door.key_cookie, "")

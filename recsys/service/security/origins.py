@@ -1,4 +1,4 @@
-"""Requests that a page of another site made a browser send (cross-site request forgery).
+"""Requests that a page of another site made a browser send (CSRF).
 
 By fetch metadata and by Origin; clients that are no browser send neither and are served. OWASP, Cross-Site
 Request Forgery Prevention Cheat Sheet; https://www.w3.org/TR/fetch-metadata/

@@ -95,7 +95,7 @@ def replay(body: bytes, receive: Receive) -> Receive:
 
 
 def close_if_unread(headers: Headers, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """Let the connection close after an answer to a request whose body was not read to its end."""
+    """Let the connection close after an answer whose request was not read to its end."""
     unread = declares_body(headers)
 
     async def noting() -> Message:

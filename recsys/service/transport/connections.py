@@ -1,4 +1,4 @@
-"""Connections: a limit on the time and size of headers, and on those without a key.
+"""Connections: limits on the time and size of headers, and on those without a key.
 
 uvicorn has neither: its parser collects headers for as long as they come.
 """

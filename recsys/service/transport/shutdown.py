@@ -1,4 +1,4 @@
-"""Shutdown at SIGTERM: running requests end, new ones and unfinished bodies are refused with 503."""
+"""Shutdown at SIGTERM: running requests end, new and unfinished ones get 503."""
 
 from __future__ import annotations
 
