@@ -1,4 +1,4 @@
-"""Time and memory of fitting each retrieval channel, and the latency of retrieval, by size.
+"""Time and memory of fitting retrieval channels, and the latency, by size.
 
     python -m benchmarks.fit_at_size --events 100000 1000000
     python -m benchmarks.fit_at_size --events --domain shop-products --whole-fit

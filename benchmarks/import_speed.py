@@ -1,4 +1,4 @@
-"""Time and memory of `recsys import` beside polars and SQLite alone on the same files and rows.
+"""Time and memory of `recsys import` beside polars and SQLite on the same rows.
 
     python -m benchmarks.import_speed --events 1000000
     python -m benchmarks.import_speed --domain shop-products
@@ -63,7 +63,7 @@ def generate(events: int, items: int, folder: Path) -> Path:
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """Import a domain into an empty store in `folder`, then do what the reference does."""
+    """Import a domain into an empty store, then do what the reference does."""
     domain = load_domain(name)
     files = [data_file(domain, table.file) for table in _tables(domain)]  # prepared now, if they are
     stored = folder / "imported.db"
@@ -89,7 +89,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 
 
 def run_import(name: str, database: Path) -> tuple[Seconds, int, dict[str, Any]]:
-    """Import as a user does; return the time, the peak of memory in MiB and the report."""
+    """Import as a user does; return the time, the peak in MiB and the report."""
     command = [sys.executable, "-m", "recsys.cli", "import", "--json", "--domain", name]
     environment = os.environ | {"WHYREC_STORE_URL": f"sqlite:///{database}"}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()

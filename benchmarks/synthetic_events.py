@@ -141,7 +141,7 @@ def _times(user: RowArray, rng: np.random.Generator) -> DoubleArray:
 
 
 def _draw(catalogue: _Catalogue, user: RowArray, time: DoubleArray, rng: np.random.Generator) -> RowArray:
-    """Draw an item per event: from a favourite category or any, twice where out of season."""
+    """Draw an item per event, of a favourite category or any; again out of season."""
     n_categories = len(catalogue.season)
     favourites = _any_category(catalogue, rng, (int(user[-1]) + 1, FAVOURITES))
 

@@ -1,4 +1,4 @@
-"""Events as columns: what imports write, the store reads and models count, without an object per event."""
+"""Events as columns, which imports write, the store reads and models count."""
 
 from __future__ import annotations
 

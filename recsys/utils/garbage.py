@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """Do not search for circles of objects while millions of rows are made, which have none.
+    """Do not search for garbage while millions of rows are made, which leave none.
 
     Reading rows takes half the time then.
     """

@@ -53,7 +53,7 @@ def delimited_chunks(
 
 
 def recbole_chunks(open_lines: Lines) -> Chunks:
-    """Return the records of a RecBole file: tabs without quotes, and types in the header."""
+    """Return the records of a RecBole file: tabs, no quotes, types in the header."""
     first = 1
     with open_lines("\n") as text:
         while lines := list(islice(text, CHUNK)):

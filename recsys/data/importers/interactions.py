@@ -90,7 +90,7 @@ def _numbers(table: Table, column: Column | None) -> pl.Series:
 def _read_column(
     table: Table, column: Column | None, read: Callable[[str], float], plain: Sequence[PlainReader]
 ) -> pl.Series:
-    """Read a column as 64-bit numbers; null for empty cells, and for invalid ones if allowed.
+    """Read a column as 64-bit numbers; null for empty, and allowed invalid cells.
 
     Args:
         table: The rows.
@@ -144,7 +144,7 @@ def _within(column: Column, read: Callable[[str], float]) -> Callable[[str], flo
 
 
 def _without_jumps(table: Table, column: Column, numbers: pl.Series, item_ids: pl.Series) -> pl.Series:
-    """Return numbers with NaN instead of those that are far from the median of their item.
+    """Return numbers, with NaN for those far from the median of their item.
 
     Raises:
         DataError: There is one, and it is not to be skipped.

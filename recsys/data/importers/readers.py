@@ -189,7 +189,7 @@ class TextFile:
         return text
 
     def total(self, rows: int) -> int:
-        """Return about how many rows there are, if so many were read since the file was opened."""
+        """Return about how many rows there are, of which so many were read."""
         done = self._size if self._raw.closed else self._raw.tell()
         return max(rows, rows * self._size // max(done, 1))
 

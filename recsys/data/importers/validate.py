@@ -47,7 +47,7 @@ def require_no_header(table: Table, mapping: FileTable) -> None:
 
 
 def _is_column_name(text: str, name: str, others: Sequence[str]) -> bool:
-    """Tell whether a text names the column: by its words, or because all others are numbers."""
+    """Tell whether a text names the column: by its words, or as no other is text."""
     letters = "".join(filter(str.isalpha, text.casefold()))
     if letters in (name, f"{name}id", f"{name}name", "itemid", "userid"):
         return True
@@ -177,7 +177,7 @@ def _optional(table: Table, column: Column | None, read: Callable[[str], T]) -> 
 
 
 def with_point(table: Table, text: str) -> str:
-    """Return a number of a table with a point; raises InvalidValue, see `values.with_point`."""
+    """Return a number with a point, as `values.with_point`. Raises InvalidValue."""
     return values.with_point(text, table.decimal) if "," in text else text
 
 
