@@ -47,7 +47,7 @@ def require_no_header(table: Table, mapping: FileTable) -> None:
 
 
 def _is_column_name(text: str, name: str, others: Sequence[str]) -> bool:
-    """Tell whether a text names the column: by its words, or as no other is text."""
+    """Tell whether a text names the column: by its words, or as others are numbers."""
     letters = "".join(filter(str.isalpha, text.casefold()))
     if letters in (name, f"{name}id", f"{name}name", "itemid", "userid"):
         return True
