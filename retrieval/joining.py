@@ -46,10 +46,20 @@ class ChannelJoiner:
             self._thread.join(timeout)
         return self._thread is None or not self._thread.is_alive()
 
-    def close(self) -> None:
-        """Stop the thread after the step that it is at; what is fitted stays on disk."""
+    def close(self) -> bool:
+        """Stop the thread after the step that it is at; tell whether it has ended.
+
+        What is fitted stays on disk.
+        """
         self._stopped.set()
-        self.wait(STOP_S)
+        return self.wait(STOP_S)
+
+    def abandon(self, why: str) -> bool:
+        """Stop as `close` does; what is missing stays so, for this reason."""
+        ended = self.close()
+        for name in self._retriever.state.missing:
+            self._retriever.stays_missing(name, why)
+        return ended
 
     def _run(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,14 @@ import pytest
 
 from recsys.cli import recommend as command
 from recsys.config import Settings
+from recsys.data.erasure import delete_user
 from recsys.recommender import recommender as module
 from recsys.recommender.recommender import Recommender
-from retrieval import build
+from recsys.service.api import users
+from recsys.service.security.auth import Principal
+from recsys.service.transport.problems import ServiceError
+from retrieval import build, joining
+from retrieval.build import RetrieverBuilder
 from retrieval.needs import Need
 from tests.fakes import DOMAIN, ScriptedEngine, write_films
 from tests.retrieval.contract import HashEmbedder
@@ -85,3 +91,50 @@ def test_command_answers_first_and_fits_afterwards(
     second = capsys.readouterr()
     assert "degraded" not in second.out
     assert "fitting" not in second.err
+
+
+def test_start_that_follows_a_deletion_answers_before_the_channels_are_fitted_again(
+    films_folder: Path, settings: Settings
+) -> None:
+    """The port used to be closed for minutes."""
+    with Recommender.load(films_folder, settings=settings, engine=ScriptedEngine()) as recommender:
+        assert recommender.recommend("ann", k=2).degraded == ()
+        assert "gru" in delete_user(recommender.store, recommender.domain, "ann", settings).refit
+    with Recommender.load(
+        films_folder, settings=settings, engine=ScriptedEngine(), patience_s=10
+    ) as restarted:
+        assert restarted.recommend("bob", k=2).degraded == (MISSING,)
+
+
+def test_channel_that_is_fitted_on_deleted_events_does_not_join(impatient: Recommender) -> None:
+    deletion = users.delete_user("ann", impatient, Principal("admin", frozenset({"admin"})))
+    assert deletion.rows["interactions"]
+    assert impatient.joiner is not None
+    impatient.joiner.start()
+    assert impatient.joiner.wait(60)
+    degraded = ("retrieval: the channel 'gru' is fitted at the next start, as a user was deleted",)
+    assert impatient.recommend("bob", k=2).degraded == degraded
+    assert not (impatient.settings.retriever_folder("films") / "gru" / "model").exists()
+
+
+def test_deletion_waits_for_the_end_of_a_step_that_reads_the_events(
+    impatient: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def fit(retriever: object) -> None:
+        begun.set()
+        ended.wait(60)
+
+    monkeypatch.setattr(joining, "STOP_S", 0.1)
+    monkeypatch.setattr(RetrieverBuilder, "join_missing", lambda self, retriever: fit(retriever))
+    assert impatient.joiner is not None
+    impatient.joiner.start()
+    assert begun.wait(60)
+    with pytest.raises(ServiceError, match="is being fitted") as caught:
+        users.delete_user("ann", impatient, Principal("admin", frozenset({"admin"})))
+    assert caught.value.retryable
+    assert impatient.store.history("films", "ann")
+    ended.set()
+    assert impatient.joiner.wait(60)
+    assert users.delete_user("ann", impatient, Principal("admin", frozenset({"admin"}))).rows

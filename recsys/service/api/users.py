@@ -17,6 +17,7 @@ from recsys.service.transport.problems import ServiceError
 from recsys.types import User
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
+FITTED_ANEW = "is fitted at the next start, as a user was deleted"
 UserId = Annotated[Name, Path(description="id of a user")]
 
 
@@ -54,9 +55,15 @@ def delete_user(user_id: UserId, recommender: RecommenderDep, principal: Admin) 
     """Delete a user: profile, events, feedback, traces, and what was fitted on them.
 
     `rows` counts deleted rows per table; `refit` are parts of the retriever that are fitted again at
-    the next start; `adapters` are those whose training may have read the person's events.
+    the next start; `adapters` are those whose training may have read the person's events. Channels
+    that are still being fitted, on what is deleted here, do not join.
     """
     store, domain = recommender.store, recommender.domain
+    joiner = recommender.joiner
+    if joiner and store.history(domain.name, user_id) and not joiner.abandon(FITTED_ANEW):
+        raise ServiceError(
+            503, "a retrieval channel is being fitted on these events", hint="try again in a minute"
+        )
     deletion = erasure.delete_user(store, domain, user_id, recommender.settings)
     details = {"rows": deletion.rows, "adapters": list(deletion.adapters)}
     audit.record(store, principal.name, "users.delete", audit.pseudonym(domain.name, user_id), **details)
