@@ -112,22 +112,31 @@ class ProgressBars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
+        self._done: dict[str, int] = {}
+        self._current = ""
         self._printed = 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Update the bar of a stage; a total of 0 means that it is not known."""
-        if stage not in self._tasks:
+        if self._begins(stage, done):
             for task in self._tasks.values():
                 self._progress.update(task, visible=False)
             self._tasks[stage] = self._progress.add_task(stage, total=total or None)
             self._begun[stage] = self._printed = time.monotonic()
             if not error_console.is_terminal:
                 error_console.print(f"{stage} ...", style="dim", highlight=False)
+        self._current, self._done[stage] = stage, done
         self._progress.update(self._tasks[stage], completed=done, total=total or None)
         if not error_console.is_terminal and time.monotonic() - self._printed >= SILENCE_S:
             self._printed = time.monotonic()
             line = progress_line(stage, done, total, self._printed - self._begun[stage])
             error_console.print(line, style="dim", highlight=False)
+
+    def _begins(self, stage: str, done: int) -> bool:
+        """Tell whether a stage begins, for the first time or once more."""
+        if stage not in self._tasks:
+            return True
+        return done < self._done[stage] or (done == 0 and stage != self._current)
 
     def describe(self, stage: str, text: str) -> None:
         """Change the text beside the bar of a stage that has begun."""

@@ -37,3 +37,20 @@ def test_without_a_terminal_a_line_comes_now_and_then(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("fitting ...")
     assert 2 <= len([line for line in lines if " left" in line]) <= 8
+
+
+@pytest.mark.parametrize("total", [0, 20])
+def test_time_of_a_stage_that_comes_twice_is_counted_anew(
+    total: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second training in `recsys fit` used to take "90 min", counted from the start of the first."""
+    seconds = 0.0
+    monkeypatch.setattr("recsys.cli.output.time", SimpleNamespace(monotonic=lambda: seconds))
+    with ProgressBars() as progress:
+        for stage in ("training", "embedding", "training"):
+            for done in (0, 5, 10) if total else (0, 0, 0):
+                progress(stage, done, total)
+                seconds += 20
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training")]
+    assert told[0] == told[3] == "training ..."
+    assert told[1:3] == told[4:]
