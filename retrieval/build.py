@@ -115,6 +115,7 @@ class RetrieverBuilder:
     event_contexts: EventContexts | None = None
     retrain: bool = False  # train a sequence model again if it is of older events
     complete: bool = False  # raise where a channel does not fit the memory
+    text_folder: Path | None = None  # of the text index, which no event changes; by default in `folder`
     progress: Progress | None = None
     notes: list[str] = field(default_factory=list)  # what was rebuilt or left out, and why
 
@@ -180,7 +181,7 @@ class RetrieverBuilder:
         """Tell whether there is a channel on disk that looks usable, without reading it."""
         match name:
             case "text":
-                return (self.folder / name).exists()
+                return self._text_folder.exists()
             case "gru":
                 return not self.retrain and (self.folder / name / "model").exists()
             case "transitions" | "cooccurrence" | "ease" | "linear":
@@ -233,8 +234,12 @@ class RetrieverBuilder:
         kinds = {item.id: value[0] for item in self.items if (value := item.attributes.get(config.alike))}
         return fit_segment_popularity(self.event_contexts(), self.log.items, config, kinds)
 
+    @property
+    def _text_folder(self) -> Path:
+        return self.text_folder or self.folder / "text"
+
     def _text(self) -> TextChannel:
-        folder = self.folder / "text"
+        folder = self._text_folder
         first_time = not folder.exists()
         index, reason = open_or_build(folder, self.items, self.embedder, self._step("embedding items"))
         if reason and not first_time:

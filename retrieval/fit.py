@@ -133,6 +133,7 @@ def fit_domain(
             folder / subfolder,
             event_contexts=lambda: contexts.of(log),
             retrain=True,
+            text_folder=folder / "text",  # one for both
             progress=progress,
         )
 
