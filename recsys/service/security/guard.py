@@ -187,12 +187,12 @@ class Guard:
 def _with_rate(scope: Scope, send: Send) -> Send:
     """Return a `send` that tells a client what is left of the rate of its key."""
 
-    async def telling(message: Message) -> None:
+    async def send_with_rate(message: Message) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).update(rate_headers(scope.get("state", {})))
         await send(message)
 
-    return telling
+    return send_with_rate
 
 
 def _refuse(request: Request, door: Door, error: RecsysError) -> Response:
