@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 
 class StrictModel(BaseModel):
@@ -182,6 +182,11 @@ class Filter(StrictModel):
     at_least: tuple[AtLeast, ...] = Field(
         (), description="quotas; where the catalog has fewer such items, all of them come in"
     )
+
+    @field_serializer("only", "never", when_used="json")
+    def _in_order(self, ids: frozenset[str] | None) -> list[str] | None:
+        """Sort ids: the order of a set is another in every process."""
+        return None if ids is None else sorted(ids)
 
 
 # --- what ranking and explaining return -----------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from recsys.config.attributes import AttributeType
@@ -121,3 +123,11 @@ def test_a_comparison_that_cannot_be_made_says_what_can(condition: str, message:
 def test_an_untyped_attribute_cannot_be_compared() -> None:
     with pytest.raises(RequestError, match="values of genre cannot be compared"):
         resolve_filter(Filter(compare=parse_where(["genre<=5"])[1]), CATALOG)
+
+
+def test_equal_filters_are_equal_texts_in_every_process() -> None:
+    """A request with its Idempotency-Key again, after a restart, used to count as another request."""
+    ids = [f"f{number:02}" for number in range(20)]
+    dumped = json.loads(Filter(only=frozenset(ids), never=frozenset(ids)).model_dump_json())
+    assert dumped["only"] == dumped["never"] == ids
+    assert json.loads(Filter().model_dump_json())["only"] is None
