@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -57,6 +57,22 @@ def staged_folder(target: Path) -> Iterator[Path]:
         yield new
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def folder_made_once(target: Path, write: Callable[[Path], None]) -> Path:
+    """Return `target`; if it is missing, write it as a new folder and move it there.
+
+    Of several processes that write it at the same time, one wins.
+    """
+    if not target.is_dir():
+        with staged_folder(target) as new:
+            write(new)
+            try:
+                os.rename(new, target)
+            except OSError:
+                if not target.is_dir():  # no other process was faster: a real failure
+                    raise
+    return target
 
 
 def remove_leftovers(target: Path) -> None:

