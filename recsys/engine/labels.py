@@ -26,18 +26,21 @@ def label_ids(tokenizer: Tokenizer, labels: Sequence[str], prompt: str = "") -> 
         UnusableModel: A label is not exactly one token there, or two share one: its probability
             would then not be one number of the model's.
     """
-    ids = tuple(_label_id(tokenizer, label, prompt[-_CONTEXT:]) for label in labels)
+    end = prompt[-_CONTEXT:]
+    before = tokenizer.encode(end, add_special_tokens=False) if end else []
+    ids = tuple(_label_id(tokenizer, label, end, before) for label in labels)
     if len(set(ids)) != len(ids):
         raise UnusableModel(f"labels {list(labels)} share a token", hint="choose labels that differ")
     return ids
 
 
-def _label_id(tokenizer: Tokenizer, label: str, end: str) -> int:
+def _label_id(tokenizer: Tokenizer, label: str, end: str, before: list[int]) -> int:
     alone = tokenizer.encode(label, add_special_tokens=False)
     if end and not end.endswith(" "):  # after a space only the model can tell: some join it with the word
         separators = ("",) if end[-1].isspace() else ("", " ")
-        ids = [_next_token(tokenizer, end, separator + label) for separator in separators]
-        known = [token for token in ids if token is not None]
+        texts = [end + separator + label for separator in separators]
+        read_as = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        known = [tokens[-1] for tokens in read_as if tokens and tokens[:-1] == before]
         if known:
             return alone[0] if alone[:1] and alone[0] in known else known[0]
         read = f"not one token for this model where it is read, after {end[-20:]!r}"
@@ -49,16 +52,6 @@ def _label_id(tokenizer: Tokenizer, label: str, end: str) -> int:
         f"label '{label}' is {read}",
         hint="choose labels in the template's front matter that are one token each, or another model",
     )
-
-
-def _next_token(tokenizer: Tokenizer, prompt: str, label: str) -> int | None:
-    """Return the one token that a label adds to a prompt.
-
-    None if it adds more, or joins with the prompt's end.
-    """
-    before = tokenizer.encode(prompt, add_special_tokens=False)
-    tokens = tokenizer.encode(prompt + label, add_special_tokens=False)
-    return tokens[-1] if tokens[:-1] == before else None
 
 
 def require_effect(with_adapter: LabelScores, without: LabelScores, name: str) -> None:
