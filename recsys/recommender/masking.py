@@ -60,9 +60,10 @@ def _item_id(name: str, catalog: Catalog) -> str | None:
 
 def _masked_rule(rule: Filter, domain: Domain, catalog: Catalog) -> Filter:
     """Mask the texts of a filter that the catalogue does not know."""
-    values = frozenset().union(catalog.attributes, *catalog.attributes.values())
+    known = (catalog.attributes, *catalog.attributes.values())
 
     def masked(text: str) -> str:
-        return text if text in values or catalog.get(text) else mask(text, domain.privacy)
+        is_known = catalog.get(text) or any(text in names for names in known)
+        return text if is_known else mask(text, domain.privacy)
 
     return Filter.model_validate(mask_json(rule.model_dump(mode="json"), masked, keys=True))

@@ -81,8 +81,7 @@ def fit_cooccurrence(log: EventLog, config: CooccurrenceConfig, step: Step) -> I
     """
     user_item = _user_item(log)
     activity = np.asarray(user_item.sum(axis=1)).ravel()
-    item_user = user_item.T.tocsr()
-    pairs = item_user @ activity
+    pairs = user_item.T @ activity
     user_item = (sp.diags(_inverse(activity, config.user_power / 2)) @ user_item).tocsr()
     item_user = user_item.T.tocsr()
     scale = _inverse(log.counts, config.power)

@@ -60,7 +60,7 @@ def delete_user(user_id: UserId, recommender: RecommenderDep, principal: Admin) 
     """
     store, domain = recommender.store, recommender.domain
     joiner = recommender.joiner
-    if joiner and store.history(domain.name, user_id) and not joiner.abandon(FITTED_ANEW):
+    if joiner and store.history(domain.name, user_id, limit=1) and not joiner.abandon(FITTED_ANEW):
         raise ServiceError(
             503, "a retrieval channel is being fitted on these events", hint="try again in a minute"
         )
