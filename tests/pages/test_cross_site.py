@@ -111,6 +111,14 @@ def attack(page: Page, base: str) -> None:
     assert page.evaluate(ATTACK, [base, EVENT, LINES, TOOL]) == 17
 
 
+@pytest.fixture
+def _promoted(recommender: Recommender, tmp_path: Path) -> None:
+    """An adapter that could be rolled back."""
+    adapter = add_adapter(recommender.settings, tmp_path)
+    promote(adapter.ref, recommender.settings, recommender.domain.folder, force=True)
+
+
+@pytest.mark.usefixtures("_promoted")
 @pytest.mark.parametrize("page_host", ["localhost", "127.0.0.1"])
 def test_a_page_of_another_origin_changes_nothing_and_runs_nothing(
     context: BrowserContext,
@@ -119,11 +127,8 @@ def test_a_page_of_another_origin_changes_nothing_and_runs_nothing(
     scripted: ScriptedEngine,
     elsewhere: int,
     page_host: str,
-    tmp_path: Path,
 ) -> None:
     """The same host with another port is another origin of the same site."""
-    adapter = add_adapter(recommender.settings, tmp_path)
-    promote(adapter.ref, recommender.settings, recommender.domain.folder, force=True)
     before = state(recommender, scripted)
     page = context.new_page()
     page.goto(f"http://{page_host}:{elsewhere}/")
@@ -135,16 +140,14 @@ def test_a_page_of_another_origin_changes_nothing_and_runs_nothing(
     assert "another site" in opened.value.inner_text("main")
 
 
+@pytest.mark.usefixtures("_promoted")
 def test_the_same_page_at_the_service_s_own_origin_would(
     context: BrowserContext,
     server: Server,
     recommender: Recommender,
     scripted: ScriptedEngine,
-    tmp_path: Path,
 ) -> None:
     """What the test above sends does something: it is refused for its origin alone."""
-    adapter = add_adapter(recommender.settings, tmp_path)
-    promote(adapter.ref, recommender.settings, recommender.domain.folder, force=True)
     before = state(recommender, scripted)
     page = context.new_page()
     page.goto(f"{server.url}/domains")

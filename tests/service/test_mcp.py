@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
-import httpx2
 import pytest
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.mcp import build_server
@@ -17,7 +15,7 @@ from recsys.service.options import ServiceOptions
 from recsys.service.security.keys import KeyRing
 from recsys.service.state import Service
 from recsys.types import Recommendations, Why
-from tests.service.api_calls import Serve
+from tests.service.api_calls import Serve, call_tools
 
 TOOLS = {"domains", "recommend", "explain", "similar", "item", "user", "add_events"}
 
@@ -90,20 +88,9 @@ def test_over_http_a_key_needs_the_scope_of_the_tool(recommender: Recommender) -
     headers = {"Authorization": f"Bearer {secret}"}
     app = create_app({"films": recommender}, ServiceOptions())
     event = {"user_id": "ann", "item_id": "f1"}
-
-    async def ask() -> list[Any]:
-        transport = httpx2.ASGITransport(app=app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http,
-            Client(streamable_http_client("http://localhost/mcp/", http_client=http)) as client,
-        ):
-            return [
-                await client.call_tool("item", {"name": "Fargo"}),
-                await client.call_tool("add_events", {"events": {"events": [event]}}),
-            ]
-
-    reads, writes = anyio.run(ask)
+    reads, writes = call_tools(
+        app, headers, ("item", {"name": "Fargo"}), ("add_events", {"events": {"events": [event]}})
+    )
     assert not reads.is_error
     assert writes.is_error
     assert "may not write" in writes.content[0].text

@@ -5,13 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import anyio
-import httpx2
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from recsys.errors import ConfigError
 from recsys.recommender.recommender import Recommender
@@ -24,7 +19,7 @@ from recsys.service.api.schemas import (
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions, load_options
 from recsys.service.security.keys import KeyRing
-from tests.service.api_calls import Serve
+from tests.service.api_calls import Serve, call_tools
 
 LIST = {"user": "ann", "k": 4}
 WORK = {
@@ -54,21 +49,6 @@ def left(response: Any) -> int:
     match = re.fullmatch(r'"key";r=(\d+);t=\d+', response.headers["RateLimit"])
     assert match
     return int(match[1])
-
-
-def call_tools(app: FastAPI, headers: dict[str, str], *calls: tuple[str, dict[str, Any]]) -> list[Any]:
-    """Call tools over HTTP."""
-
-    async def ask() -> list[Any]:
-        transport = httpx2.ASGITransport(app=app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as http,
-            Client(streamable_http_client("http://localhost/mcp/", http_client=http)) as client,
-        ):
-            return [await client.call_tool(tool, arguments) for tool, arguments in calls]
-
-    return anyio.run(ask)
 
 
 @pytest.mark.parametrize(
