@@ -66,6 +66,11 @@ class Item(StrictModel):
         exclude_if=lambda site: site is None,
         description="of items that have a location; a film has none",
     )
+    sources: Mapping[str, str] | None = Field(
+        None,
+        exclude_if=lambda sources: sources is None,
+        description="attribute -> the further source that gave it; the others are of the item's own table",
+    )
 
     @property
     def name(self) -> str:

@@ -89,6 +89,7 @@ ITEMS = sa.Table(
     sa.Column("attributes", _JSON, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("site", _JSON),
+    sa.Column("sources", _JSON),  # NULL if all attributes are of the item's own table
 )
 INTERACTIONS = sa.Table(
     "interactions",
@@ -111,6 +112,7 @@ IMPORTS = sa.Table(
     sa.Column("data_hash", sa.Text, nullable=False),
     sa.Column("counts", _JSON, nullable=False),
     sa.Column("time", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("sources", _JSON),  # what further sources gave: SourceReport
 )
 API_KEYS = sa.Table(
     "api_keys",

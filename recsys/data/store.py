@@ -46,6 +46,9 @@ MAX_ID = 60  # characters of a wrong id that a message quotes
 
 Row = dict[str, Any]
 
+_OPTIONAL = ("site", "sources")
+"""Columns of an item that are NULL, and no part of the hash, where it has none."""
+
 _OLDEST_FIRST = (INTERACTIONS.c.timestamp, INTERACTIONS.c.sequence)
 
 
@@ -278,7 +281,7 @@ def refresh_data_hash(connection: sa.Connection, domain: str, events: pl.DataFra
     """
     digest = sha256()
     for row in sorted(_rows(connection, ITEMS, domain), key=itemgetter("id")):
-        digest.update(repr(row if row["site"] else {k: v for k, v in row.items() if k != "site"}).encode())
+        digest.update(repr({k: v for k, v in row.items() if v or k not in _OPTIONAL}).encode())
     hash_events(digest, read_events(connection, domain) if events is None else events)
     values = {
         "data_hash": digest.hexdigest(),
@@ -307,7 +310,9 @@ def _remove(connection: sa.Connection, domain: str, ids: Sequence[str]) -> None:
     kept = set(connection.scalars(referred))
     rows = (ITEMS.c.domain == domain) & ITEMS.c.id.in_(ids)
     connection.execute(
-        sa.update(ITEMS).where(rows).values(title="", year=None, attributes={}, description="", site=None)
+        sa.update(ITEMS)
+        .where(rows)
+        .values(title="", year=None, attributes={}, description="", **dict.fromkeys(_OPTIONAL))
     )
     connection.execute(sa.delete(ITEMS).where(rows, ITEMS.c.id.not_in(kept)))
 
@@ -355,7 +360,7 @@ def _rows(
 
 
 def _item_row(item: Item) -> Row:
-    return {"site": None} | item.model_dump(mode="json")
+    return dict.fromkeys(_OPTIONAL) | item.model_dump(mode="json")
 
 
 def _counts(connection: sa.Connection, domain: str) -> dict[str, int]:

@@ -295,6 +295,7 @@ class ItemInput(Item):
     attributes: ValuesByAttribute = _as_in(Item, "attributes")
     description: Annotated[str, Field(max_length=MAX_DESCRIPTION)] = ""
     site: SiteInput | None = _as_in(Item, "site")
+    sources: Annotated[dict[Name, Name], Field(max_length=MAX_FACTS)] | None = _as_in(Item, "sources")
 
 
 class Items(StrictModel):
