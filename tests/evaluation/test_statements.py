@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, value
 from recsys.explain.grammar import Grammar
 from recsys.explain.writer import GRAMMAR, in_language
 from recsys.prompting.library import PromptLibrary
-from recsys.types import Context, Evidence, Interaction, Item, Place
+from recsys.ranking.facts import repeat_text
+from recsys.types import Context, Evidence, HistoryEntry, Interaction, Item, Place
 from tests.fakes import film
 
 PLACES = ("Minneapolis", "Chicago", "Boston", "Denver", "Seattle")
@@ -309,3 +311,63 @@ def test_chinese_reasons_are_read(small: Judge) -> None:
 )
 def test_evidence_is_valid_where_it_exists(small: Judge, evidence: Evidence, valid: bool) -> None:
     assert small.is_valid(evidence, FACTS) is valid
+
+
+# Dune four times within 27 days, the last six days before the request; and once after it.
+NOW = dt.datetime(2017, 11, 20, 17, tzinfo=dt.UTC)
+AGO = (33, 27, 11, 6, -2)
+REPEATED = replace(
+    FACTS,
+    past={**FACTS.past, "d": None},
+    context=Context(time=NOW),
+    times={"d": [NOW.timestamp() - days * 86_400 for days in AGO]},
+)
+FORMS = {
+    "en": (
+        "You have chosen Dune {}.",
+        "Dune is here because you chose it {}, although you did not like Big.",
+        "Dune, which you chose {}, may be due again.",
+        "You have chosen Dune {}, and it has War, which Heat lacks.",
+    ),
+    "zh": ("您选择过「Dune」：{}。", "您{}选择过「Dune」。", "推荐「Dune」，因为您选择过它：{}。"),
+}
+
+
+@pytest.mark.parametrize(
+    ("times", "first", "last", "wrong"),
+    [
+        (4, 33, 6, []),
+        (5, 33, 6, ["times: 5", "every: 7"]),
+        (4, 30, 6, ["every: 8"]),
+        (4, 34, 7, ["ago: 7"]),
+        (4, 28, 0, ["ago: within a day"]),
+        (4, 28, 1, ["ago: a day"]),
+        (1, 6, 6, ["times: once"]),
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_how_often_and_when_an_item_was_chosen_is_checked(
+    small: Judge, language: str, times: int, first: int, last: int, wrong: list[str]
+) -> None:
+    """A reason's figures hold or are false one by one; what came after the request does not count."""
+    judge = judge_of(small.truth, language)
+    at, begun = (NOW.timestamp() - days * 86_400 for days in (last, first))
+    entry = HistoryEntry(item=DUNE, times=times, timestamp=at, first=begun if times > 1 else None)
+    text = judge.grammar.localize("repeat", repeat_text(entry, REPEATED.context))
+    for form in FORMS[language]:
+        read = judge.statements(form.format(text), REPEATED)
+        assert any(one.kind == "repeat" and one.true for one in read) or len(wrong) == 3
+        falsehoods = [one for one in read if not one.true]
+        assert {one.kind for one in falsehoods} <= {"repeat"}, falsehoods
+        assert len(falsehoods) == len(wrong)
+        if language == "en":
+            assert [one.text for one in falsehoods] == wrong
+
+
+def test_a_repeat_is_false_of_an_item_that_the_person_never_chose(small: Judge) -> None:
+    assert false(small, "You have chosen Dune 4 times.", FACTS) == ["repeat"]
+    assert false(small, "You have chosen Dune 4 times, as ever.", REPEATED) == ["other"]
+    cited = Evidence(id="r1", kind="repeat", text="4 times", item_id="d")
+    assert small.is_valid(cited, REPEATED)
+    assert not small.is_valid(cited, FACTS)
+    assert not small.is_valid(cited.model_copy(update={"item_id": "h1"}), REPEATED)

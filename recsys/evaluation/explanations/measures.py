@@ -68,9 +68,10 @@ def rows_of(records: Iterable[Record], truth: GroundTruth) -> list[ReasonRow]:
         answer = record.answer
         user, lines = answer.user or "", answer.recommendations
         past, profile = truth.pasts.get(user, {}), truth.profiles.get(user, {})
+        times = truth.times.get(user, {})
         for index, (line, trial) in enumerate(zip(lines, record.trials, strict=True)):
             following = lines[index + 1].item if index + 1 < len(lines) else None
-            facts = ReasonFacts(line.item, past, answer.context, following, profile)
+            facts = ReasonFacts(line.item, past, answer.context, following, profile, times)
             if line.explanation:
                 rows.append(ReasonRow(user, line, line.explanation, trial, facts, answer, first=index == 0))
     return rows

@@ -33,6 +33,8 @@ RARE_SHARE = 0.2  # "little that you chose lately has it": at most this share
 LATELY = 30  # "lately": the newest history items
 KEY = 4  # characters of an entity by which it is looked up
 
+DAY = 86_400.0
+
 _MARK = re.compile(r"<([IHOTACW])(\d+)>")
 _ENDS = ".!?\u3002\uff01\uff1f"
 _CJK = "\u3040-\u30ff\u3400-\u9fff"
@@ -46,15 +48,15 @@ _YEARS = range(1850, 2100)
 _PERSON = frozenset({"you", "your", "yours", "you're", "yourself"})
 _BEFORE_PLACES = frozenset({"in", "near", "around", "from", "at"})
 _KIND_ORDER = "WIHOCAT"  # which of several entities of one length is meant
-_CONSUMED = ("rare", "disliked", "co_consumed", "wish")  # claims whose marks the sentence cannot use again
+_CONSUMED = ("repeat", "rare", "disliked", "co_consumed", "wish")  # claims whose marks are not used again
 
 
 @dataclass(frozen=True)
 class Statement:
     """One thing that a sentence states."""
 
-    # title, past, liked, disliked, attribute, link, contrast, rare, co_consumed, wish, profile, popular,
-    # time, place, year, number, user (any other claim about the person), other
+    # title, past, repeat, liked, disliked, attribute, link, contrast, rare, co_consumed, wish, profile,
+    # popular, time, place, year, number, user (any other claim about the person), other
     kind: str
     text: str
     true: bool
@@ -72,6 +74,7 @@ class LanguagePatterns:
         titles, values = ("<[IHOT]\\d+>", "<[HOT]\\d+>"), ("<A\\d+>", "<A\\d+>")
         join = self.table["join"]
         noun = f"(?:{'|'.join(map(re.escape, sorted(self.nouns, key=len, reverse=True)))})"
+        text = text.replace("REPEAT", self.table["repeat"])
         text = text.replace("ITEM", rf"<I\d+>|\b(?:{self.table['item']})(?!\w)")
         for name, (first, further) in (("(TITLES)", titles), ("(VALUES)", values)):
             text = text.replace(name, f"(?P<of>{first}(?:{join} ?{further})*)")
@@ -169,6 +172,8 @@ class Judge:
                 return evidence.text == "your profile"
             case "popularity":
                 return self.truth.popular(facts.item)
+            case "repeat":
+                return evidence.item_id == facts.item.id and bool(facts.times_of(facts.item.id))
             case "wish":
                 return bool(facts.context.wish) and evidence.text == f'"{clean_text(facts.context.wish)}"'
             case "context":
@@ -309,7 +314,7 @@ class _StatementReader:
         self.claimed.update(marks)
         for number in marks:
             self._claim_about(claim, match.groupdict(), number)
-        self._claim_about_item(claim, match[0])
+        self._claim_about_item(claim, match)
         if claim == "contrast":
             contrasted.update(marks)
         if claim in _CONSUMED:
@@ -347,16 +352,33 @@ class _StatementReader:
         newest = [values_of(self.judge.truth.items[item_id]) for item_id in list(self.facts.past)[-LATELY:]]
         return sum(value in values for values in newest) / max(1, len(newest)) <= RARE_SHARE
 
-    def _claim_about_item(self, claim: str, text: str) -> None:
+    def _claim_about_item(self, claim: str, match: re.Match[str]) -> None:
         """Record what a claim states about the item or the request."""
         facts = self.facts
         match claim:
+            case "repeat":
+                self._read_repeat(match.groupdict())
             case "popular":
-                self._add("popular", text.strip(), self.judge.truth.popular(self.about))
+                self._add("popular", match[0].strip(), self.judge.truth.popular(self.about))
             case "profile":
-                self._add("profile", text, bool(facts.profile))
+                self._add("profile", match[0], bool(facts.profile))
             case "wish":
                 self._add("wish", facts.context.wish, bool(facts.context.wish))
+
+    def _read_repeat(self, groups: Mapping[str, str | None]) -> None:
+        """Record how often, how regularly and how lately the person is said to have chosen the item."""
+        times, now = self.facts.times_of(self.about.id), self.facts.context.time
+        known = [time for time in times if time is not None]
+        true = {"times": len(times)}
+        if 1 < len(known) == len(times):
+            true["every"] = max(1, round((known[-1] - known[0]) / (len(known) - 1) / DAY))
+        if known and now:
+            true["ago"] = int((now.timestamp() - known[-1]) / DAY)
+        for name, said in groups.items():
+            if said is not None and name in ("times", "every", "ago"):
+                number = self.judge.language.table["numbers"].get(said)
+                stated = int(said) if number is None else number
+                self._add("repeat", f"{name}: {said}", true.get(name) == stated)
 
     def _read_marks(self, sentence: str, contrasted: set[int]) -> None:
         """Record what naming states: attributes are the item's, and linked items'."""

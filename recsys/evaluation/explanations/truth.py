@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -26,6 +26,13 @@ class ReasonFacts:
     context: Context
     other: Item | None = None  # the item ranked next
     profile: Mapping[str, str] = field(default_factory=dict)
+    times: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    """When the person chose each item, by item id; oldest first, None where unknown."""
+
+    def times_of(self, item_id: str) -> Sequence[float | None]:
+        """Return when the person chose an item, without what came after the request."""
+        now = math.inf if self.context.time is None else self.context.time.timestamp()
+        return [time for time in self.times.get(item_id, ()) if time is None or time <= now]
 
 
 class GroundTruth:
@@ -42,10 +49,12 @@ class GroundTruth:
         self.items = {item.id: item for item in items}
         self.profiles = profiles or {}
         self.pasts: dict[str, dict[str, bool | None]] = defaultdict(dict)
+        self.times: dict[str, dict[str, list[float | None]]] = defaultdict(lambda: defaultdict(list))
         self.users: dict[str, set[str]] = defaultdict(set)
         for event in events:
             if event.item_id in self.items:
                 self.pasts[event.user_id][event.item_id] = liked(event.rating)
+                self.times[event.user_id][event.item_id].append(event.timestamp)
                 self.users[event.item_id].add(event.user_id)
 
     @cached_property
