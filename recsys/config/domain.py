@@ -17,6 +17,7 @@ from recsys.config.knowledge import Feedback, Rule
 from recsys.config.ranking import RankerConfig
 from recsys.config.reasons import ReasonConfig
 from recsys.config.retrieval import RetrieverConfig
+from recsys.config.relations import Relation, RelationName
 from recsys.config.tables import InteractionTable, ItemTable, Source, UserTable
 from recsys.errors import ConfigError, UnknownDomain
 from recsys.types import Place, StrictModel
@@ -84,6 +85,9 @@ class Domain(StrictModel):
     )
     region: Place | None = Field(
         None, description="where all users are: gives time zone and season where a request names no place"
+    relations: dict[RelationName, Relation] = Field(
+        default_factory=dict, description="edges between items, or to what they have in common"
+    )
     )
     country: str | None = Field(
         None,
@@ -142,6 +146,18 @@ class Domain(StrictModel):
     @property
     def has_event_contexts(self) -> bool:
         """Whether events have a context: facts of their own, or a time in a known zone.
+
+    @model_validator(mode="after")
+    def _known_relations(self) -> Domain:
+        names = [*self.relations, *filter(None, (kind.inverse for kind in self.relations.values()))]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two relations, or the inverse of one, are called '{twice}'")
+        for name, relation in self.relations.items():
+            if unknown := next(
+                (one for one in relation.attributes if one not in self.items.attributes), None
+            ):
+                raise ValueError(f"[relations.{name}] names '{unknown}', which no item attribute is")
+        return self
 
         Evaluation and fine-tuning then show it to the model.
         """
