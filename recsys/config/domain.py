@@ -16,8 +16,8 @@ from recsys.config.finetuning import FinetuneConfig
 from recsys.config.knowledge import Feedback, Rule
 from recsys.config.ranking import RankerConfig
 from recsys.config.reasons import ReasonConfig
-from recsys.config.retrieval import RetrieverConfig
 from recsys.config.relations import Relation, RelationName
+from recsys.config.retrieval import RetrieverConfig
 from recsys.config.tables import InteractionTable, ItemTable, Source, UserTable
 from recsys.errors import ConfigError, UnknownDomain
 from recsys.types import Place, StrictModel
@@ -83,11 +83,11 @@ class Domain(StrictModel):
     attributes: dict[str, AttributeType] = Field(
         default_factory=dict, description="types of item attributes; one that is not named is text"
     )
-    region: Place | None = Field(
-        None, description="where all users are: gives time zone and season where a request names no place"
     relations: dict[RelationName, Relation] = Field(
         default_factory=dict, description="edges between items, or to what they have in common"
     )
+    region: Place | None = Field(
+        None, description="where all users are: gives time zone and season where a request names no place"
     )
     country: str | None = Field(
         None,
@@ -138,15 +138,6 @@ class Domain(StrictModel):
                 )
         return self
 
-    @field_validator("folder")
-    @classmethod
-    def _absolute(cls, folder: Path) -> Path:
-        return folder.resolve()
-
-    @property
-    def has_event_contexts(self) -> bool:
-        """Whether events have a context: facts of their own, or a time in a known zone.
-
     @model_validator(mode="after")
     def _known_relations(self) -> Domain:
         names = [*self.relations, *filter(None, (kind.inverse for kind in self.relations.values()))]
@@ -158,6 +149,15 @@ class Domain(StrictModel):
             ):
                 raise ValueError(f"[relations.{name}] names '{unknown}', which no item attribute is")
         return self
+
+    @field_validator("folder")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        return folder.resolve()
+
+    @property
+    def has_event_contexts(self) -> bool:
+        """Whether events have a context: facts of their own, or a time in a known zone.
 
         Evaluation and fine-tuning then show it to the model.
         """
