@@ -100,12 +100,15 @@ class TaskOptions:
     def apply(self, split: Split, batch: ImportBatch, domain: Domain) -> tuple[Split, Protocol]:
         """Give the cases their wishes and candidates."""
         from recsys.evaluation.protocol import tasks
+        from recsys.evaluation.protocol.impressions import IMPRESSIONS, PROTOCOL
         from recsys.evaluation.protocol.wishes import with_wishes
 
         if self.wish != "none":
             by_id = {item.id: item for item in batch.items}
             split = with_wishes(split, by_id, domain, self.wish, seed=self.seed)
         ids = [item.id for item in batch.items]
+        if split.name == IMPRESSIONS:
+            return split, PROTOCOL
         if self.new_only:
             n = self.sampled if self.protocol == "sampled" else None
             return tasks.among_new_items(split, n, seed=self.seed)
@@ -185,7 +188,7 @@ def evaluate(
     loaded = load_domain(domain)
     with ProgressBars() as progress:
         batch = read_domain(loaded, progress)
-        cases, how = task.apply(options.split(batch.interactions), batch, loaded)
+        cases, how = task.apply(options.split(batch, loaded), batch, loaded)
         data = evaluation_data(loaded, batch, cases, seed, progress)
         run = runner.RunOptions(how, depth, not only, overwrite, command_line())
         result = runner.evaluate(data, system_names(systems), out, run)

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from recsys.evaluation.protocol.base import EvaluationData
     from recsys.types import Interaction
 
-SplitName = Literal["leave-one-out", "temporal", "cold-users", "cold-items", "next-basket", "next-new"]
+SplitName = Literal[
+    "leave-one-out", "temporal", "cold-users", "cold-items", "next-basket", "next-new", "impressions"
+]
 PartName = Literal["test", "validation"]
-DEFAULT_SHARE = {"temporal": 0.8, "cold-items": 0.1, "cold-users": 0.5}
+DEFAULT_SHARE = {"temporal": 0.8, "cold-items": 0.1, "cold-users": 0.5, "impressions": 0.75}
 DEFAULT_OUT = Path("evaluation")
 
 SystemsOption = Annotated[
@@ -39,7 +41,9 @@ OverwriteOption = Annotated[
 SplitOption = Annotated[
     SplitName,
     typer.Option(
-        "--split", help="How events are held out; cold-* make users or items new, next-* ask for baskets."
+        "--split",
+        help="How events are held out; cold-* make users or items new, next-* ask for baskets, "
+        "impressions for lists that were shown.",
     ),
 ]
 PartOption = Annotated[PartName, typer.Option("--part", help="validation to tune on, test to report.")]
@@ -53,8 +57,8 @@ ShareOption = Annotated[
     float | None,
     typer.Option(
         "--share",
-        help="temporal: share of the events to train on (.8); cold-users: share of users made new (.5); "
-        "cold-items: share of items made new (.1).",
+        help="temporal, impressions: share of the events to train on (.8, .75); "
+        "cold-users: share of users made new (.5); cold-items: share of items made new (.1).",
     ),
 ]
 
@@ -71,11 +75,17 @@ class SplitOptions:
     users: int | None  # None: all
     seed: int
 
-    def split(self, events: Iterable[Interaction]) -> Split:
+    def split(self, batch: ImportBatch, domain: Domain) -> Split:
         """Split the events. Raises RequestError for options that do not fit together."""
         from recsys.data.splits import sample_users
+        from recsys.evaluation.protocol.impressions import impressions, read_impressions
 
-        split = self._split(events)
+        events = batch.interactions
+        if self.name == "impressions":
+            shown = read_impressions(domain, (item.id for item in batch.items))
+            split = impressions(events, shown, self.part, self._share())
+        else:
+            split = self._split(events)
         return split if self.users is None else sample_users(split, self.users, seed=self.seed)
 
     def _split(self, events: Iterable[Interaction]) -> Split:

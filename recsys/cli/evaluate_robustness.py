@@ -82,7 +82,7 @@ def evaluate_robustness(
     result: dict[str, Any] = {}
     with ProgressBars() as progress:
         batch = read_domain(loaded, progress)
-        data = evaluation_data(loaded, batch, options.split(batch.interactions), seed, progress)
+        data = evaluation_data(loaded, batch, options.split(batch, loaded), seed, progress)
         if attack or both:
             result = attacks.study(data, out, overwrite=overwrite, command=command_line())
         if noise or both:

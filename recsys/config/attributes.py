@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 
 from recsys.types import StrictModel
 
-AttributeKind = Literal["text", "category", "number", "money", "date", "duration", "flag", "list"]
+AttributeKind = Literal["text", "category", "number", "money", "date", "time", "duration", "flag", "list"]
 TimeSpan = Literal["seconds", "minutes", "hours", "days"]
 
-ORDERED: tuple[AttributeKind, ...] = ("number", "money", "date", "duration")
+ORDERED: tuple[AttributeKind, ...] = ("number", "money", "date", "time", "duration")
 """Kinds whose values can be compared."""
 
 
@@ -34,7 +34,7 @@ class AttributeType(StrictModel):
     )
     most: float | None = Field(None, description="largest value allowed")
     evidence: bool | None = Field(
-        None, description="whether a reason may cite it; unset: all but number, money, date and duration"
+        None, description="whether a reason may cite it; unset: all but number, money, date, time and duration"
     )
 
     @model_validator(mode="after")

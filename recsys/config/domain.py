@@ -18,7 +18,7 @@ from recsys.config.ranking import RankerConfig
 from recsys.config.reasons import ReasonConfig
 from recsys.config.relations import Relation, RelationName
 from recsys.config.retrieval import RetrieverConfig
-from recsys.config.tables import InteractionTable, ItemTable, Source, UserTable
+from recsys.config.tables import ImpressionTable, InteractionTable, ItemTable, Source, UserTable
 from recsys.errors import ConfigError, UnknownDomain
 from recsys.types import Place, StrictModel
 from recsys.utils.files import expanded
@@ -80,6 +80,7 @@ class Domain(StrictModel):
     items: ItemTable
     users: UserTable | None = None
     interactions: InteractionTable | None = None
+    impressions: ImpressionTable | None = None
     attributes: dict[str, AttributeType] = Field(
         default_factory=dict, description="types of item attributes; one that is not named is text"
     )

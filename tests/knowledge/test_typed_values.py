@@ -16,6 +16,8 @@ PRICE = AttributeType(type="money", currency="USD")
 WEIGHT = AttributeType(type="number", unit="lb")
 RUNTIME = AttributeType(type="duration")
 RELEASED = AttributeType(type="date")
+PUBLISHED = AttributeType(type="time")
+NOON = dt.date(1987, 2, 26).toordinal() + 0.5
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,9 @@ RELEASED = AttributeType(type="date")
         (RELEASED, "March 14, 1996", "14 March 1996", dt.date(1996, 3, 14).toordinal()),
         (RELEASED, "1996-03", "March 1996", dt.date(1996, 3, 1).toordinal()),
         (RELEASED, "1996", "1996", dt.date(1996, 1, 1).toordinal()),
+        (PUBLISHED, "1987-02-26 12:00", "26 February 1987, 12:00", NOON),
+        (PUBLISHED, "1987-02-26T14:00:00+02:00", "26 February 1987, 12:00", NOON),
+        (PUBLISHED, "1987-02-26", "26 February 1987, 00:00", NOON - 0.5),
     ],
 )
 def test_a_value_is_shown_as_people_write_it_and_reads_as_itself(
@@ -78,6 +83,8 @@ def test_a_flag_is_shown_by_its_name() -> None:
         (RUNTIME, "-5", "at least 0"),
         (RELEASED, "1996-02-30", "a date"),
         (RELEASED, "03/14/96", "a date"),
+        (PUBLISHED, "26 February 1987, 25:00", "a time"),
+        (PUBLISHED, "noon", "a time"),
         (AttributeType(type="flag"), "maybe", "yes or no"),
     ],
 )

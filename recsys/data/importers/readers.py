@@ -200,13 +200,24 @@ def data_file(domain: Domain, file: str) -> Path:
     The package is looked up but never imported.
 
     Raises:
-        MissingDependency: The package is not installed.
+        MissingDependency: The package is not installed, or npm cannot fetch it.
     """
     source = domain.source
     if source.generator == "town":
         from recsys.data.synthetic import town
 
         return town.files(load_settings().data_dir / "generated") / file
+    if source.npm is not None:
+        from recsys.data.importers import npm
+        from recsys.data.synthetic import news
+
+        data_dir = load_settings().data_dir
+        folder = npm.unpacked(source.npm, data_dir / "npm")
+        return (
+            news.files(folder, data_dir / "generated") / file
+            if source.prepare
+            else folder / source.path / file
+        )
     if source.package is None:
         return domain.folder / source.path / file
     try:

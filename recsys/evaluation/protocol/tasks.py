@@ -19,7 +19,7 @@ from recsys.errors import DataError, RequestError
 class Protocol:
     """What is ranked, for the result."""
 
-    name: Literal["full", "sampled", "new", "candidates", "rated"]
+    name: Literal["full", "sampled", "new", "candidates", "impressions", "rated"]
     text: str  # what was ranked, in words
     warning: str = ""  # what the results do not compare with
 

@@ -1,0 +1,103 @@
+"""The tables of the domain `news`: real stories, generated readers."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from recsys.data.importers import reuters
+from recsys.data.importers.completejourney import REPORT
+from recsys.data.importers.reuters import Story, read_stories
+from recsys.data.synthetic import readers
+from recsys.data.synthetic.readers import Readership
+from recsys.errors import MissingDependency
+from recsys.utils.files import folder_made_once, write_text
+
+WORDS = 3  # of a shingle
+ALIKE = 0.4  # Jaccard similarity of shingles from which on two stories tell the same event
+CLOSE = dt.timedelta(hours=36)  # of publication; the same words weeks later are another event
+PERMUTATIONS = 64
+
+
+def files(package: Path, folder: Path) -> Path:
+    """Return the folder of the tables inside `folder`; write them if they are missing.
+
+    Its name holds a hash of what makes them, so that a changed generator writes new tables.
+
+    Args:
+        package: The unpacked npm package.
+        folder: Of all generated tables.
+
+    Raises:
+        DataError: The package is not what is expected.
+        MissingDependency: datasketch is not installed.
+    """
+    makers = (Path(__file__), Path(reuters.__file__), reuters.NAMES, Path(readers.__file__))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in makers)).hexdigest()
+    return folder_made_once(folder / f"news-{digest[:12]}", lambda new: _write(package, new))
+
+
+def _write(package: Path, folder: Path) -> None:
+    stories, left_out = read_stories(package)
+    write_text(folder / REPORT, json.dumps(left_out, indent=2) + "\n")
+    with (folder / "stories.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(_row(story), ensure_ascii=False) + "\n" for story in stories)
+    with (folder / "same_event.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("story", "other"))
+        rows.writerows((stories[a].id, stories[b].id) for a, b in same_events(stories))
+    Readership(stories).write(folder)
+
+
+def _row(story: Story) -> dict[str, object]:
+    return {
+        "id": story.id,
+        "title": story.title,
+        "text": story.text,
+        "published": story.published.isoformat(),
+        "category": "|".join(story.categories),
+        "place": "|".join(story.places),
+        "words": story.words,
+    }
+
+
+def same_events(stories: Sequence[Story]) -> list[tuple[int, int]]:
+    """Find stories that tell the same event: nearly the same words within `CLOSE`.
+
+    Returns:
+        Pairs of indices, the earlier story first.
+
+    Raises:
+        MissingDependency: datasketch is not installed.
+    """
+    try:
+        from datasketch import MinHash, MinHashLSH
+    except ImportError as error:
+        raise MissingDependency("datasketch is not installed", hint="pip install 'whyrec[news]'") from error
+    shingles = [_shingles(f"{story.title} {story.text}") for story in stories]
+    sketches = MinHash.bulk(([part.encode() for part in of] for of in shingles), num_perm=PERMUTATIONS)
+    similar = MinHashLSH(threshold=ALIKE, num_perm=PERMUTATIONS)
+    pairs = []
+    for later, sketch in enumerate(sketches):
+        for earlier in sorted(similar.query(sketch)):
+            close = stories[later].published - stories[earlier].published <= CLOSE
+            if close and _jaccard(shingles[earlier], shingles[later]) >= ALIKE:
+                pairs.append((earlier, later))
+        similar.insert(later, sketch)
+    return pairs
+
+
+def _shingles(text: str) -> frozenset[str]:
+    words = re.findall(r"\w+", text.casefold())
+    return frozenset(
+        " ".join(words[start : start + WORDS]) for start in range(max(1, len(words) - WORDS + 1))
+    )
+
+
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    return len(a & b) / len(a | b)
