@@ -16,7 +16,8 @@ from typing import Any
 from rich.progress import track
 
 from benchmarks.environment import describe, write_json
-from recsys.config import Domain, load_domain, load_settings
+from recsys.config import load_domain, load_settings
+from recsys.config.ranking import RankerConfig
 from recsys.data.importers import read_domain
 from recsys.data.splits import leave_one_out, sample_users
 from recsys.evaluation.metrics.beyond_accuracy import beyond_accuracy
@@ -41,11 +42,11 @@ def measure(data: EvaluationData, lists: list[list[Candidate]]) -> dict[str, Any
     figures: dict[str, Any] = {}
     for knob, values in SETTINGS.items():
         for value in values:
-            domain = _with_knobs(data.domain, **{knob: value})
+            ranker = _with_knobs(data.domain.ranker, **{knob: value})
             orders = [
                 tuple(
                     candidates[index].item.id
-                    for index in rerank(candidates, range(len(candidates)), None, domain).order
+                    for index in rerank(candidates, range(len(candidates)), None, ranker).order
                 )
                 for candidates in lists
             ]
@@ -58,9 +59,8 @@ def measure(data: EvaluationData, lists: list[list[Candidate]]) -> dict[str, Any
     return figures
 
 
-def _with_knobs(domain: Domain, **knobs: float) -> Domain:
-    ranker = domain.ranker.model_copy(update={"diversity": 0.0, "long_tail": 0.0} | knobs)
-    return domain.model_copy(update={"ranker": ranker, "rules": ()})
+def _with_knobs(ranker: RankerConfig, **knobs: float) -> RankerConfig:
+    return ranker.model_copy(update={"diversity": 0.0, "long_tail": 0.0} | knobs)
 
 
 def main() -> None:

@@ -180,6 +180,11 @@ class Filter(StrictModel):
         default_factory=dict, description="the item has none of the values"
     )
     compare: tuple[Comparison, ...] = Field((), description="all of them hold")
+    expressions: tuple[str, ...] = Field(
+        (),
+        description='CEL, as in rules: "item.price < 5.0"; all of them hold, an item of which one cannot '
+        "be decided is left out",
+    )
     year_from: int | None = Field(None, description="inclusive; excludes items of unknown year")
     year_to: int | None = Field(None, description="inclusive; excludes items of unknown year")
     only: frozenset[str] | None = Field(None, description="ids of the only items allowed")
@@ -277,6 +282,31 @@ class Explanation(StrictModel):
     failures: tuple[str, ...] = Field((), description="checks that a rejected text did not pass")
 
 
+class RuleAction(StrictModel):
+    """What a rule of the domain did in an answer."""
+
+    rule: str
+    do: str = Field(description="forbid, require, boost, bury, quota, at_least or pin")
+    items: int = Field(
+        description="how many it left out of those that would have been candidates, or moved among them"
+    )
+    version: str = Field(description="a digest of the rule")
+    trial: bool = Field(False, description="only counted: the answer is as without it")
+    values: Mapping[str, str] = Field(
+        default_factory=dict, description="what it read of the first of them; nothing about the person"
+    )
+
+
+class LeftOut(StrictModel):
+    """Why an item is not in a list."""
+
+    item: str = Field(description="its id")
+    rule: str
+    version: str = Field(description="a digest of the rule")
+    values: Mapping[str, str] = Field(description='what the rule read, in words: {"item.price": "7"}')
+    text: str = Field(description='"left out: rule no-repeat (item.last_chosen = 3 March 2017)"')
+
+
 class Recommendation(StrictModel):
     """One line of the answer."""
 
@@ -367,6 +397,7 @@ class Recommendations(StrictModel):
     timings: Mapping[str, float] = Field(default_factory=dict, description="seconds by stage")
     degraded: tuple[str, ...] = Field((), description="what failed and was replaced by something simpler")
     notes: tuple[str, ...] = Field((), description="what was assumed or left out")
+    rules: tuple[RuleAction, ...] = Field((), description="rules of the domain that acted")
     arms: Mapping[str, str] = Field(
         default_factory=dict, description="scenario -> arm of the running experiments"
     )
@@ -417,6 +448,7 @@ class Why(StrictModel):
     usage: Usage = Usage()
     degraded: tuple[str, ...] = Field((), description="what failed and was replaced by something simpler")
     notes: tuple[str, ...] = Field((), description="what was assumed or left out")
+    left_out: tuple[LeftOut, ...] = Field((), description="why a list of this request would not have it")
     arms: Mapping[str, str] = Field(
         default_factory=dict, description="scenario -> arm of the running experiments"
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.types import Candidate, Context, Filter, HistoryEntry, Item
 from retrieval.arrays import BoolArray, FloatArray, RowArray
-from retrieval.table import ItemRows
+from retrieval.table import Condition, ItemRows
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,34 @@ class Query:
     exclude: frozenset[str] = frozenset()  # ids of items that are never returned
     filter: Filter = field(default_factory=Filter)
     context: Context = field(default_factory=Context)
+    conditions: tuple[Condition, ...] = ()  # all that is returned passes them
+    at_least: tuple[tuple[Condition, int], ...] = ()  # so many that pass, as for `filter.at_least`
+
+    def allowed(self, table: ItemRows) -> BoolArray:
+        """Return which rows of a table may be returned."""
+        return table.allowed(self.filter, self.exclude, self.conditions)
+
+
+class Gate(Protocol):
+    """Decides about items in one request."""
+
+    @property
+    def masks(self) -> Sequence[Condition]:
+        """What it decides in the same way in every request."""
+        ...
+
+    def allows(self, item: Item) -> bool:
+        """Return whether an item may be returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gated:
+    """Candidates that a gate lets through."""
+
+    candidates: list[Candidate]
+    query: Query  # excludes what the gate left out
+    found: tuple[Item, ...]  # the best without the gate
 
 
 class Retriever(Protocol):
@@ -30,7 +58,7 @@ class Retriever(Protocol):
     def retrieve(self, query: Query, n: int) -> list[Candidate]:
         """Return at most `n` candidates, best first.
 
-        No duplicates, none of `query.exclude`, all pass `query.filter`. The list is shorter
+        No duplicates, none of `query.exclude`, all are `query.allowed`. The list is shorter
         than `n` only if the catalogue has no more, or if the retriever has nothing to go by
         (text, with neither history nor wish). Equal queries give equal lists; ties are in
         the order of the item table.
@@ -145,7 +173,7 @@ class ChannelRetriever:
         scores = self.channel.score(query, self.table)
         if scores is None:
             return []
-        rows = scores.top(n, self.table.allowed(query.filter, query.exclude))
+        rows = scores.top(n, query.allowed(self.table))
         # An index and a product of the same vectors differ in the last bit: the order is the index's.
         values = np.minimum.accumulate(scores.at(rows))
         return [

@@ -17,7 +17,7 @@ from recsys.config.retrieval import RetrieverConfig
 from recsys.errors import ConfigError
 from recsys.types import Candidate, Item
 from retrieval.arrays import BoolArray, DoubleArray, FloatArray, RowArray
-from retrieval.base import Channel, Query, best_first
+from retrieval.base import Channel, Gate, Gated, Query, best_first
 from retrieval.channels.popularity import popular_head, popularity_percentiles
 from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.pool import Pool, PooledScores, build_pool, top_rows
@@ -25,6 +25,7 @@ from retrieval.query_channels import RetrieverState, score_queries, score_query
 from retrieval.table import ItemRows
 
 DEPTH_FACTOR = 5
+FURTHER = 4  # so many times as many items are looked at where a gate leaves too few
 ITEM_ITEM_CHANNELS = (
     "linear",
     "transitions",
@@ -210,17 +211,52 @@ class HybridRetriever:
         for `at_least` rules and for the shares of long-tail and new items take the last
         positions. If the channels know too few items, the most popular others fill the list.
         """
+        return self.retrieve_gated(query, n).candidates
+
+    def retrieve_gated(self, query: Query, n: int, gate: Gate | None = None) -> Gated:
+        """Do `retrieve` for the items that a gate lets through; the list is as long as it can be.
+
+        The gate is asked about what is found. If it leaves something out, its masks bound what the
+        channels find, and it is asked about ever more items until `n` are left.
+        """
         state = self._current.state
-        allowed = state.table.allowed(query.filter, query.exclude)
-        n = min(max(n, 0), int(allowed.sum()))
-        if not n:
-            return []
         weights = self._weights_for(query, state)
         by_channel = score_query(query, state, [*weights, FALLBACK])
+        found: tuple[Item, ...] | None = None
+        looked_at = max(n, 0)
+        while True:
+            allowed = query.allowed(state.table)
+            wanted = min(looked_at, int(allowed.sum()))
+            if not wanted:
+                return Gated([], query, found or ())
+            selection, tops = self._selection(query, state.table, by_channel, weights, allowed, wanted)
+            items = [state.table.items[row] for row in selection.rows.tolist()]
+            refused = {item.id for item in items if not gate.allows(item)} if gate else set()
+            if not refused and wanted <= n:
+                best = float(selection.scores.max())
+                candidates = self._candidates(selection, by_channel, tops, state.table, best)
+                return Gated(candidates, query, tuple(items) if found is None else found)
+            if found is None:
+                found, masks = tuple(items), gate.masks if gate else ()
+                query = dataclasses.replace(query, conditions=(*query.conditions, *masks))
+            else:
+                looked_at = n if wanted - len(refused) >= n else FURTHER * looked_at
+            query = dataclasses.replace(query, exclude=query.exclude | refused)
+
+    def _selection(
+        self,
+        query: Query,
+        table: ItemRows,
+        by_channel: Mapping[str, PooledScores],
+        weights: Mapping[str, float],
+        allowed: BoolArray,
+        n: int,
+    ) -> tuple[_Selection, dict[str, RowArray]]:
+        """Select `n` of the allowed items with their quotas, and what each channel found."""
         tops = top_rows(by_channel, allowed, self._depth(n))
         selection = self._best(by_channel, tops, weights, allowed, n)
         reserved: set[int] = set()
-        for mask, quota in self._quotas(query, state.table, allowed, n):
+        for mask, quota in self._quotas(query, table, allowed, n):
             included = {row for row in selection.rows.tolist() if mask[row]}
             missing = min(quota, n) - len(included)
             reserved |= set(list(included)[:quota])
@@ -232,7 +268,7 @@ class HybridRetriever:
                 extra = self._best(by_channel, other_tops, weights, remaining, missing)
                 selection = _insert(selection, extra, reserved)
                 reserved |= set(extra.rows.tolist())
-        return self._candidates(selection, by_channel, tops, state.table, float(selection.scores.max()))
+        return selection, tops
 
     def rescore(
         self, query: Query, item_ids: Sequence[str], excluded: Collection[str] = ()
@@ -283,7 +319,7 @@ class HybridRetriever:
         """Return the unweighted pool of a query, its columns' channels, and the table."""
         state = self._current.state
         by_channel = score_query(query, state, list(self._weights_at(state)))
-        allowed = state.table.allowed(query.filter, query.exclude)
+        allowed = query.allowed(state.table)
         tops = top_rows(by_channel, allowed, self.config.depth)
         return build_pool(by_channel, tops, list(by_channel)), list(by_channel), state.table
 
@@ -298,7 +334,7 @@ class HybridRetriever:
         names = [[*of_query, FALLBACK] for of_query in weights]
         for number, by_channel in enumerate(score_queries([query for query, _ in queries], state, names)):
             query, excluded = queries[number]
-            allowed = state.table.allowed(query.filter, query.exclude)
+            allowed = query.allowed(state.table)
             tops = top_rows(by_channel, allowed, self._depth(len(rows)))
             responding = [name for name in weights[number] if name in by_channel] or [FALLBACK] * (
                 FALLBACK not in excluded
@@ -367,6 +403,7 @@ class HybridRetriever:
         quotas = [
             (allowed & table.having(rule.attribute, rule.values), rule.n) for rule in query.filter.at_least
         ]
+        quotas += [(allowed & table.passing(condition), count) for condition, count in query.at_least]
         for share, common in ((config.long_tail_share, self._head), (config.new_item_share, self._counts)):
             if share > 0:
                 rare = np.array([not common.get(item.id) for item in table.items], dtype=bool)

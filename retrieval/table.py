@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,17 @@ from retrieval.arrays import BoolArray, RowArray
 from retrieval.text_index.rows import check_unique
 
 _Derived = TypeVar("_Derived")
+
+MAX_MASKS = 128
+"""Conditions whose rows a table keeps."""
+
+
+class Condition(Protocol):
+    """Decides about an item in the same way in every request; hashable."""
+
+    def passes(self, item: Item) -> bool:
+        """Return whether an item may be found."""
+        ...
 
 
 class ItemRows:
@@ -31,6 +42,7 @@ class ItemRows:
         self.items: Sequence[Item] = ordered
         self.row_of = {item.id: row for row, item in enumerate(ordered)}
         self.available: BoolArray = np.ones(len(ordered), dtype=bool)
+        self._passing: dict[Condition, BoolArray] = {}
         self._reset_caches()
 
     def __len__(self) -> int:
@@ -58,6 +70,7 @@ class ItemRows:
         table.row_of |= {item.id: row for row, item in enumerate(added, start=len(self.items))}
         table.available = np.concatenate([self.available, np.ones(len(added), dtype=bool)])
         table.available[dead] = False
+        table._passing = dict(self._passing)  # a row keeps its item: only new rows are asked about
         table._reset_caches()
         return table
 
@@ -79,9 +92,16 @@ class ItemRows:
             self._positions[id(items)] = (items, positions)  # held, so that its id() stays its own
         return self._positions[id(items)][1]
 
-    def allowed(self, rule: Filter, exclude: Iterable[str] = ()) -> BoolArray:
-        """Return which rows pass the filter and are available, less `exclude`."""
+    def allowed(
+        self, rule: Filter, exclude: Iterable[str] = (), conditions: Iterable[Condition] = ()
+    ) -> BoolArray:
+        """Return which rows pass the filter and the conditions and are available.
+
+        Less `exclude`.
+        """
         allowed = self.available.copy()
+        for condition in conditions:
+            allowed &= self.passing(condition)
         if rule.only is not None:
             allowed &= self._mask_of(rule.only)
         for attribute, values in rule.where.items():
@@ -104,6 +124,17 @@ class ItemRows:
                 self._having[key] = self._scan(*key)
             mask |= self._having[key]
         return mask
+
+    def passing(self, condition: Condition) -> BoolArray:
+        """Return which rows pass a condition; a row is asked about once."""
+        known = self._passing.get(condition, np.zeros(0, dtype=bool))
+        if len(known) < len(self):
+            new = [condition.passes(item) for item in self.items[len(known) :]]
+            known = np.concatenate([known, np.array(new, dtype=bool)])
+            if len(self._passing) >= MAX_MASKS:
+                self._passing.pop(next(iter(self._passing)), None)
+            self._passing[condition] = known
+        return known
 
     def derived(self, compute: Callable[[ItemRows], _Derived]) -> _Derived:
         """Return `compute(self)`, computed once."""

@@ -16,7 +16,7 @@ from recsys.config.domain import (
     shipped_domains,
 )
 from recsys.config.experiments import Arm, Scenario
-from recsys.config.knowledge import Feedback, Rule
+from recsys.config.knowledge import Example, Feedback, Rule
 from recsys.config.reasons import ReasonConfig, Style
 from recsys.config.settings import PACKAGED_EMBEDDER, PACKAGED_MODEL, Settings, load_settings
 
@@ -25,6 +25,7 @@ __all__ = [
     "PACKAGED_MODEL",
     "Arm",
     "Domain",
+    "Example",
     "Feedback",
     "Locality",
     "PersonalData",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -99,7 +100,7 @@ class Domain(StrictModel):
     feedback: Feedback = Feedback()
     retriever: RetrieverConfig = RetrieverConfig()
     ranker: RankerConfig = RankerConfig()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule, ...] = Field((), description="those of `rules.toml` beside the file come after")
     reasons: ReasonConfig = ReasonConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     privacy: Privacy = Privacy()
@@ -114,6 +115,13 @@ class Domain(StrictModel):
         {}, description="experiments; each assigns the users to its arms independently"
     )
     folder: Path = Field(description="where the file was read from")
+
+    @field_validator("rules")
+    @classmethod
+    def _names_are_unique(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        if twice := [name for name, count in Counter(rule.name for rule in rules).items() if count > 1]:
+            raise ValueError(f"two rules are called '{twice[0]}'")
+        return rules
 
     @field_validator("scenarios")
     @classmethod
@@ -182,6 +190,9 @@ class Domain(StrictModel):
         return self.folder / self.prompts if self.prompts else None
 
 
+RULES_FILE = "rules.toml"
+
+
 def shipped_domains() -> Path:
     """Return the folder of the domains that come with the distribution."""
     here = Path(__file__).resolve().parent.parent
@@ -211,11 +222,20 @@ def load_domain(name_or_folder: str | Path) -> Domain:
             hint=f"shipped domains: {', '.join(list_domains()) or 'none'}; "
             "or name a folder that holds a domain.toml",
         )
+    table = _read(path)
+    if (rules := folder / RULES_FILE).is_file():
+        more = _read(rules)
+        if odd := sorted(more.keys() - {"rules"}):
+            raise ConfigError(f"{rules}: {odd[0]}: only [[rules]] stand here", hint=f"move it to {path}")
+        table["rules"] = [*table.get("rules", []), *more.get("rules", [])]
+    return _validated(path, table | {"folder": folder})
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="correct the line it names") from error
-    return _validated(path, table | {"folder": folder})
 
 
 _REMOVED = "removed; use gru"
@@ -231,6 +251,9 @@ _REPLACEMENTS: dict[tuple[str, ...], str] = {
     ("gru", "heads"): "removed; the gru has none",
     ("finetune", "together"): "renamed; use micro_batch_size",
     ("examples", "planted"): "renamed; use adversarial_text",
+    ("rules", "where"): "removed; write it in CEL: when = '\"Drama\" in item.genre'",
+    ("rules", "items"): "removed; write it in CEL: when = 'item.id in [\"a\"]'",
+    ("rules", "do"): "must be forbid, require, boost, bury, quota, at_least or pin; forbid replaces hide",
 }
 """What to use in place of an old key, by its table and its name."""
 
@@ -247,4 +270,5 @@ def _validated(path: Path, table: dict[str, Any]) -> Domain:
 
 def _problem(detail: ErrorDetails) -> str:
     keys = tuple(str(key) for key in detail["loc"] if key != "[key]")  # pydantic marks a wrong dict key so
-    return f"{'.'.join(keys) or 'file'}: {_REPLACEMENTS.get(keys[-2:], detail['msg'])}"
+    table = keys[-2] if len(keys) > 1 and not keys[-2].isdigit() else keys[0] if keys else ""
+    return f"{'.'.join(keys) or 'file'}: {_REPLACEMENTS.get((table, *keys[-1:]), detail['msg'])}"

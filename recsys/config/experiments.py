@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from recsys.config.knowledge import Rule
 from recsys.config.ranking import RankerConfig
 from recsys.config.retrieval import Channel
 from recsys.types import StrictModel
@@ -31,6 +32,9 @@ class Arm(StrictModel):
         {}, description="of retrieval channels; channels not named keep theirs"
     )
     ranker: RankerConfig = Field(RankerConfig(), description="only the options set here count")
+    rules: tuple[Rule, ...] = Field(
+        (), description="added to those of the domain, or in place of the one of the same name"
+    )
 
     @property
     def by_name(self) -> dict[str, float]:
@@ -39,11 +43,12 @@ class Arm(StrictModel):
 
     @property
     def overrides(self) -> frozenset[str]:
-        """Names of the options it sets: "prompts", "weights.gru", "ranker.diversity"."""
+        """Names of what it sets: "prompts", "weights.gru", "ranker.diversity", "rules.x"."""
         top_level = {name for name in ("prompts", "adapter") if getattr(self, name) is not None}
         weights = {f"weights.{name}" for name in self.weights}
         ranker = {f"ranker.{name}" for name in self.ranker.model_fields_set}
-        return frozenset(top_level | weights | ranker)
+        rules = {f"rules.{rule.name}" for rule in self.rules}
+        return frozenset(top_level | weights | ranker | rules)
 
 
 class Scenario(StrictModel):

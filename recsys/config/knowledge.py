@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,24 +29,72 @@ class Feedback(StrictModel):
         return None
 
 
-class Rule(StrictModel):
-    """An action on some items of every list: see `recsys.knowledge.rules`."""
+RuleKind = Literal["forbid", "require", "boost", "bury", "quota", "at_least", "pin"]
+HARD: tuple[RuleKind, ...] = ("forbid", "require")
+"""Kinds that hold in every answer; the others order it."""
 
-    name: str = Field(min_length=1, description="shown in the answer with each item it acted on")
-    do: Literal["pin", "boost", "bury", "quota", "hide"]
-    where: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="acts on items that have one of these values of every attribute"
+MAX_EXPRESSION = 2000  # characters
+_USED: Mapping[RuleKind, frozenset[str]] = {
+    "pin": frozenset({"first"}),
+    "quota": frozenset({"first", "n"}),
+    "at_least": frozenset({"first", "n"}),
+    "boost": frozenset({"factor"}),
+    **dict.fromkeys(HARD, frozenset({"missing", "allows", "forbids"})),
+}
+_OPTIONS = frozenset().union(*_USED.values())
+
+
+class Example(StrictModel):
+    """Values of one decision, written as in a table: `{item = {price = 3}, user = {budget = "$5"}}`."""
+
+    item: dict[str, Any] = Field(default_factory=dict)
+    other: dict[str, Any] = Field(default_factory=dict)
+    user: dict[str, Any] = Field(default_factory=dict)
+    context: dict[str, Any] = Field(default_factory=dict)
+    history: tuple[str, ...] = ()
+    now: dt.datetime | None = None
+
+
+class Rule(StrictModel):
+    """A rule about the items of every list: see `recsys.knowledge.rules`."""
+
+    name: str = Field(min_length=1, max_length=100, description="shown in the answers that it acts on")
+    do: RuleKind
+    when: str = Field(
+        min_length=1,
+        max_length=MAX_EXPRESSION,
+        description="CEL: `item.price > user.budget`; one that names `other` is about two items of a list",
     )
-    items: frozenset[str] = Field(frozenset(), description="acts on items with these ids")
-    first: int = Field(1, ge=1, description="pin: the rank; quota: how many of the first ranks")
-    n: int = Field(1, ge=0, description="quota: most items in these ranks")
+    missing: Literal["forbid", "allow"] | None = Field(
+        None, description="forbid, require: what happens to an item of which `when` cannot be decided"
+    )
+    until: dt.date | None = Field(None, description="the last day, UTC, on which it holds")
+    trial: bool = Field(False, description="counted, not applied")
+    allows: tuple[Example, ...] = Field((), description="forbid, require: examples that it lets through")
+    forbids: tuple[Example, ...] = Field((), description="forbid, require: examples that it leaves out")
+    first: int = Field(1, ge=1, description="pin: the rank; quota, at_least: how many of the first ranks")
+    n: int = Field(1, ge=0, description="quota: most items in these ranks; at_least: fewest")
     factor: float = Field(2.0, gt=1, description="boost: multiplies the score")
 
     @model_validator(mode="after")
-    def _about_something(self) -> Rule:
-        if not self.where and not self.items:
-            raise ValueError("a rule needs `where` or `items`")
-        used = {"pin": {"first"}, "quota": {"first", "n"}, "boost": {"factor"}}.get(self.do, set())
-        if odd := self.model_fields_set.intersection({"first", "n", "factor"} - used):
+    def _options_are_used(self) -> Rule:
+        if odd := self.model_fields_set.intersection(_OPTIONS - _USED.get(self.do, frozenset())):
             raise ValueError(f"'{self.do}' has no {', '.join(sorted(odd))}")
+        if self.hard and self.missing is None:
+            raise ValueError('say what a missing value does: missing = "forbid" or missing = "allow"')
         return self
+
+    @property
+    def hard(self) -> bool:
+        """Whether it holds in every answer, whatever anybody scores."""
+        return self.do in HARD
+
+    @property
+    def version(self) -> str:
+        """A digest of all that decides; its examples do not."""
+        text = self.model_dump_json(exclude={"allows", "forbids"})
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def holds_on(self, day: dt.date) -> bool:
+        """Return whether it has not expired."""
+        return self.until is None or day <= self.until

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from recsys.config.attributes import AttributeType
 from recsys.types import StrictModel
 
 TimeUnit = Literal[
@@ -241,6 +242,16 @@ class UserTable(FileTable):
     id: Column
     home: Column | None = Field(None, description="postal code or 'city, state'")
     profile: dict[str, Column] = Field(default_factory=dict)
+    types: dict[str, AttributeType] = Field(
+        default_factory=dict, description="types of profile fields, which rules read; else they are text"
+    )
+
+    @model_validator(mode="after")
+    def _types_are_of_fields(self) -> UserTable:
+        for name in self.types:
+            if name not in self.profile:
+                raise ValueError(f"[users.profile] has no '{name}'; there are: {', '.join(self.profile)}")
+        return self
 
 
 class InteractionTable(FileTable):

@@ -1,96 +1,286 @@
-"""Business rules about lists: applied last, and named in the answer."""
+"""Rules of a domain: checked when it is loaded, and asked about items in each request.
+
+A `forbid` or `require` holds in every answer, whatever ranked it; the other kinds order the list:
+`recsys.knowledge.reordering`. An expression that names `other` is about two items of one list, and is
+asked in both orders.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-from recsys.config import Rule
-from recsys.types import Candidate, Item
+from recsys.config import Domain, Rule
+from recsys.config.domain import RULES_FILE
+from recsys.errors import ConfigError, RequestError
+from recsys.knowledge.expressions import Expression, Related, Vocabulary, WrongExpression
+from recsys.knowledge.fields import PERSONAL, Fields, Moment
+from recsys.types import Filter, Item
 
-_ACTION_ORDER = ("hide", "boost", "bury", "quota", "pin")
-
-
-@dataclass(frozen=True)
-class RerankedList:
-    """The final order, and the rules that acted on each candidate."""
-
-    order: list[int]  # positions best first, without hidden ones
-    rules: Mapping[int, tuple[str, ...]]  # position, also of hidden ones -> names of rules
+MAX_REMEMBERED = 200_000  # decisions about combinations of values that a rule keeps
+MAX_FILTERS = 256  # checked expressions of filters that are kept
+_OF_HISTORY = ("last_chosen", "times_chosen", "cycle")
 
 
-def apply_rules(
-    rules: Sequence[Rule], candidates: Sequence[Candidate], order: Sequence[int], scores: Sequence[float]
-) -> RerankedList:
-    """Apply the rules of all kinds, in the order hide, boost, bury, quota, pin.
+@dataclass(frozen=True, eq=False)
+class CheckedRule:
+    """A rule, or a filter's condition, whose expression fits the domain."""
 
-    `hide` removes items; `boost` multiplies the score by `factor`, for the order alone; `bury` moves
-    items behind all others; `quota` keeps `n` items among the `first` and moves the surplus behind
-    these; `pin` puts items at rank `first`, several one after another. Rules of one kind apply as
-    written, pins by rank. Scores stay as they are.
+    rule: Rule
+    expression: Expression
+    fields: Fields
+    vocabulary: Vocabulary
+    _remembered: dict[Any, bool | None] = field(default_factory=dict)
 
-    Args:
-        rules: The rules of the domain.
-        candidates: In the order of the request.
-        order: Positions best first.
-        scores: From 0 to 1, one per candidate.
+    @property
+    def name(self) -> str:
+        """What answers call it."""
+        return self.rule.name
+
+    @cached_property
+    def of_item(self) -> tuple[str, ...]:
+        """The fields of `item` that it reads; "" is the item itself."""
+        return _fields_of("item", self.expression)
+
+    @cached_property
+    def of_other(self) -> tuple[str, ...]:
+        """The fields of `other` that it reads."""
+        return _fields_of("other", self.expression)
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether it is about two items of one list."""
+        return bool(self.of_other)
+
+    @cached_property
+    def fixed(self) -> bool:
+        """Whether it reads nothing but an item, so that its decision is the same in every request."""
+        read = {f"item.{name}" if name else "item" for name in self.of_item if name not in _OF_HISTORY}
+        return self.expression.names == read
+
+    def leaves_out(self, holds: bool | None) -> bool:
+        """Return whether a hard rule leaves an item out whose expression is so.
+
+        Of a soft rule: whether it is not about the item.
+        """
+        if holds is None:
+            return self.rule.missing != "allow"
+        return holds == (self.rule.do == "forbid")
+
+    def passes(self, item: Item) -> bool:
+        """Return whether a fixed rule lets an item through; a soft one, whether it is about it."""
+        key = tuple(self.fields.raw(item, name, {}) for name in self.of_item)
+        if key not in self._remembered:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            values = item_values(self.fields, "item", self.of_item, item, {})
+            self._remembered[key] = self.expression.holds(self.vocabulary.activation(values))
+        return not self.leaves_out(self._remembered[key])
+
+
+class RuleBook:
+    """The rules of a domain.
+
+    Raises:
+        ConfigError: An expression is wrong; with its place in the file.
     """
-    ranked: list[int] = list(order)
-    applied: dict[int, tuple[str, ...]] = {}
-    for rule in sorted(rules, key=_precedence):
-        matched = {position for position in ranked if matches(rule, candidates[position].item)}
-        moved = set(matched)
-        others = [position for position in ranked if position not in matched]
-        chosen = [position for position in ranked if position in matched]
-        match rule.do:
-            case "hide":
-                ranked = others
-            case "boost":
-                ranked = _boost(ranked, matched, scores, rule.factor)
-            case "bury":
-                ranked = others + chosen
-            case "quota":
-                ranked, moved = _limit(ranked, matched, rule.n, rule.first)
-            case "pin":
-                index = rule.first - 1
-                ranked = others[:index] + chosen + others[index:]
-        for position in moved:
-            applied[position] = (*applied.get(position, ()), rule.name)
-    return RerankedList(ranked, applied)
+
+    def __init__(self, domain: Domain, related: Related | None = None) -> None:
+        self.fields = Fields(domain)
+        self.vocabulary = Vocabulary(self.fields.kinds(), related)
+        self.rules = tuple(self._checked(rule, domain.folder) for rule in domain.rules)
+        self._filters: dict[str, CheckedRule] = {}
+
+    def of_filter(self, rule: Filter) -> tuple[CheckedRule, ...]:
+        """Return a filter's expressions as rules that items have to pass.
+
+        Raises:
+            RequestError: One is wrong.
+        """
+        return tuple(map(self._filter, rule.expressions))
+
+    def gate(self, moment: Moment, conditions: Sequence[CheckedRule] = ()) -> Gate:
+        """Return the rules in force, for one request."""
+        today = dt.datetime.now(dt.UTC).date()
+        rules = tuple(rule for rule in self.rules if rule.rule.holds_on(today))
+        return Gate(self, moment, rules, tuple(conditions))
+
+    def _checked(self, rule: Rule, folder: Path) -> CheckedRule:
+        try:
+            checked = CheckedRule(rule, self.vocabulary.expression(rule.when), self.fields, self.vocabulary)
+            if checked.of_pairs and not rule.hard:
+                raise WrongExpression(f"'{rule.do}' is about one item, and cannot read other")
+        except WrongExpression as wrong:
+            place = _place(rule, folder, wrong)
+            raise ConfigError(f"{place}: rule '{rule.name}': {wrong.problem}", hint=wrong.hint) from None
+        return checked
+
+    def _filter(self, text: str) -> CheckedRule:
+        if text not in self._filters:
+            try:
+                expression = self.vocabulary.expression(text)
+            except WrongExpression as wrong:
+                raise RequestError(
+                    f"'{text[:80]}', {_position(wrong)}: {wrong.problem}", hint=wrong.hint
+                ) from None
+            if any(name.partition(".")[0] == "other" for name in expression.names):
+                raise RequestError(f"'{text[:80]}': a filter is about one item", hint="leave out other")
+            if len(self._filters) >= MAX_FILTERS:
+                self._filters.clear()
+            rule = Rule(name="filter", do="require", when=text, missing="forbid")
+            self._filters[text] = CheckedRule(rule, expression, self.fields, self.vocabulary)
+        return self._filters[text]
 
 
-def _precedence(rule: Rule) -> tuple[int, int]:
-    return _ACTION_ORDER.index(rule.do), rule.first if rule.do == "pin" else 0
+class Gate:
+    """The rules in force at the moment of a request, and what they decide; each asked once.
+
+    Items that are alike in what a rule reads share its decision.
+    """
+
+    def __init__(
+        self,
+        book: RuleBook,
+        moment: Moment,
+        rules: Sequence[CheckedRule],
+        conditions: Sequence[CheckedRule] = (),
+    ) -> None:
+        self.moment, self.rules = moment, rules
+        self._fields, self._vocabulary = book.fields, book.vocabulary
+        self._hard = [rule for rule in rules if rule.rule.hard and not rule.of_pairs]
+        self._pairs = [rule for rule in rules if rule.of_pairs]
+        self._wanted = [rule for rule in conditions if not rule.fixed]
+        self.filters = [rule for rule in conditions if rule.fixed]
+        self._values = self._fields.of_moment(moment)
+        read = {name for rule in (*rules, *conditions) if not rule.of_pairs for name in rule.of_item}
+        self._item_names = sorted(read)
+        self._activations: dict[str, Any] = {}
+        self._decided: dict[CheckedRule, dict[Any, bool | None]] = {}
+
+    @property
+    def masks(self) -> list[CheckedRule]:
+        """The hard rules in force that decide about an item in the same way in every request."""
+        return [rule for rule in self._hard if rule.fixed and not rule.rule.trial]
+
+    @property
+    def at_least(self) -> list[tuple[CheckedRule, int]]:
+        """What must be among the candidates for a rule to lift it, and how many of them."""
+        rules = [rule for rule in self.rules if rule.rule.do == "at_least" and rule.fixed]
+        return [(rule, rule.rule.n) for rule in rules if not rule.rule.trial]
+
+    def allows(self, item: Item) -> bool:
+        """Return whether no hard rule and no condition of the filter leaves an item out."""
+        wanted = all(self._asked(rule, item) for rule in self._wanted)
+        return wanted and self.refusal(item) is None
+
+    def refusal(self, item: Item) -> CheckedRule | None:
+        """Return the first hard rule that leaves an item out."""
+        return next(
+            (rule for rule in self._hard if not rule.rule.trial and not self._asked(rule, item)), None
+        )
+
+    def refusals(self, item: Item) -> list[CheckedRule]:
+        """Return all hard rules that leave an item out, or would if they were not on trial."""
+        return [rule for rule in self._hard if not self._asked(rule, item)]
+
+    def conflict(self, item: Item, other: Item, *, trial: bool = False) -> CheckedRule | None:
+        """Return the first rule by which two items cannot stand in one list, if there is one."""
+        for rule in self._pairs:
+            if rule.rule.trial == trial and any(
+                rule.leaves_out(self.holds(rule, first, second))
+                for first, second in ((item, other), (other, item))
+            ):
+                return rule
+        return None
+
+    def trial_conflicts(self, items: Sequence[Item]) -> list[tuple[Item, Item, CheckedRule]]:
+        """Return which items a rule on trial would have kept out of a list, and because of which other."""
+        found = []
+        for number, item in enumerate(items):
+            clashes = ((other, self.conflict(item, other, trial=True)) for other in items[:number])
+            found += [(item, other, rule) for other, rule in clashes if rule][:1]
+        return found
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether any rule in force is about pairs."""
+        return any(not rule.rule.trial for rule in self._pairs)
+
+    def holds(self, rule: CheckedRule, item: Item, other: Item | None = None) -> bool | None:
+        """Return the value of a rule's expression; None if it cannot be decided."""
+        chosen = self.moment.chosen
+        key = tuple(self._fields.raw(item, name, chosen) for name in rule.of_item)
+        if other is not None:
+            key += tuple(self._fields.raw(other, name, chosen) for name in rule.of_other)
+        decided = self._decided.setdefault(rule, {})
+        if key not in decided:
+            decided[key] = rule.expression.holds(self._activation(rule, item, other))
+        return decided[key]
+
+    def values(self, rule: CheckedRule, item: Item, other: Item | None = None) -> dict[str, Any]:
+        """Return what a rule read, by name; what is missing is left out."""
+        values = self._all_values(rule.of_item, item, rule.of_other, other)
+        return {name: values[name] for name in sorted(rule.expression.names) if name in values}
+
+    def texts(self, item: Item, name: str) -> tuple[str, ...]:
+        """Return the values of an attribute as the item shows them; () for any other field."""
+        return self._fields.texts(item, name)
+
+    def _asked(self, rule: CheckedRule, item: Item) -> bool:
+        """Return whether a hard rule lets an item through."""
+        return rule.passes(item) if rule.fixed else not rule.leaves_out(self.holds(rule, item))
+
+    def _activation(self, rule: CheckedRule, item: Item, other: Item | None) -> Any:
+        """Return the values of an item, for all rules about one item together."""
+        if other is not None:
+            return self._vocabulary.activation(self._all_values(rule.of_item, item, rule.of_other, other))
+        if item.id not in self._activations:
+            self._activations[item.id] = self._vocabulary.activation(self._all_values(self._item_names, item))
+        return self._activations[item.id]
+
+    def _all_values(
+        self, names: Iterable[str], item: Item, of_other: Iterable[str] = (), other: Item | None = None
+    ) -> dict[str, Any]:
+        chosen = self.moment.chosen
+        values = self._values | item_values(self._fields, "item", names, item, chosen)
+        return (
+            values if other is None else values | item_values(self._fields, "other", of_other, other, chosen)
+        )
 
 
-def matches(rule: Rule, item: Item) -> bool:
-    """Return whether a rule is about an item, by id or by all attributes in `where`."""
-    if item.id in rule.items:
-        return True
-    held = {
-        name.casefold(): {value.casefold() for value in values} for name, values in item.attributes.items()
-    }
-    return bool(rule.where) and all(
-        held.get(name.casefold(), set()).intersection(value.casefold() for value in values)
-        for name, values in rule.where.items()
-    )
+def item_values(
+    fields: Fields, root: str, names: Iterable[str], item: Item, chosen: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values of an item that are known, by full name: "item.price"."""
+    found = ((f"{root}.{name}" if name else root, fields.of_item(item, name, chosen)) for name in names)
+    return {name: value for name, value in found if value is not None}
 
 
-def _boost(order: list[int], matched: set[int], scores: Sequence[float], factor: float) -> list[int]:
-    """Move each matched position up past those it now outscores."""
-    boosted = {position: scores[position] * (factor if position in matched else 1) for position in order}
-    result: list[int] = []
-    for position in order:
-        weaker = (index for index, other in enumerate(result) if boosted[other] < boosted[position])
-        result.insert(next(weaker, len(result)) if position in matched else len(result), position)
-    return result
+def is_personal(name: str) -> bool:
+    """Return whether the value of a name tells about a person, and stays out of logs."""
+    return name.removeprefix("other.").removeprefix("item.") in _OF_HISTORY or name.startswith(PERSONAL)
 
 
-def _limit(order: list[int], matched: set[int], n: int, first: int) -> tuple[list[int], set[int]]:
-    """Keep at most n of `matched` among the `first`, if others can replace them."""
-    kept: list[int] = []
-    surplus: list[int] = []
-    for position in order:
-        full = len(kept) < first and position in matched and sum(p in matched for p in kept) >= n
-        (surplus if full else kept).append(position)
-    return kept[:first] + surplus + kept[first:], set(surplus)
+def _fields_of(root: str, expression: Expression) -> tuple[str, ...]:
+    named = (name.partition(".") for name in sorted(expression.names))
+    return tuple(rest for first, _, rest in named if first == root)
+
+
+def _position(wrong: WrongExpression) -> str:
+    return f"column {wrong.column}" if wrong.line == 1 else f"line {wrong.line}, column {wrong.column}"
+
+
+def _place(rule: Rule, folder: Path, wrong: WrongExpression) -> str:
+    """Return the place in the file: "domain.toml, line 83, column 21"."""
+    for name in (RULES_FILE, "domain.toml"):
+        text = (folder / name).read_text(encoding="utf-8-sig") if (folder / name).is_file() else ""
+        begin = text.find(rule.when)
+        if begin >= 0:
+            lines = text[:begin].splitlines() or [""]
+            column = wrong.column + (len(lines[-1]) if wrong.line == 1 else 0)
+            return f"{folder / name}, line {len(lines) + wrong.line - 1}, column {column}"
+    return f"{folder / 'domain.toml'}: `when`, {_position(wrong)}"

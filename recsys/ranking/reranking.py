@@ -1,4 +1,4 @@
-"""Reranking: long tail, diversity and the domain's rules."""
+"""Reranking: long tail, diversity and the rules in force."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config import Domain
-from recsys.knowledge.rules import RerankedList, apply_rules
+from recsys.config.ranking import RankerConfig
+from recsys.knowledge.reordering import RerankedList, apply_rules
+from recsys.knowledge.rules import Gate
 from recsys.ranking.base import softmax
 from recsys.types import Candidate, Item
 
@@ -16,19 +17,23 @@ Floats = npt.NDArray[np.float64]
 
 
 def rerank(
-    candidates: Sequence[Candidate], order: Sequence[int], scores: Sequence[float] | None, domain: Domain
+    candidates: Sequence[Candidate],
+    order: Sequence[int],
+    scores: Sequence[float] | None,
+    config: RankerConfig,
+    gate: Gate | None = None,
 ) -> RerankedList:
-    """Apply the long-tail boost, then diversity, then the domain's rules.
+    """Apply the long-tail boost, then diversity, then the rules.
 
     Args:
         candidates: In the order of the request.
         order: The ranker's order, positions best first.
         scores: The ranker's scores; None: only the retriever ranked, and its scores are used.
-        domain: Strengths and rules.
+        config: Strengths.
+        gate: The rules in force.
     """
     if not order:
         return RerankedList([], {})
-    config = domain.ranker
     relevance = softmax([candidate.score for candidate in candidates]) if scores is None else scores
     positions = list(order)
     if config.long_tail:
@@ -37,7 +42,7 @@ def rerank(
     if config.diversity:
         similarity = attribute_similarity([candidate.item for candidate in candidates])
         positions = diversify(positions, relevance, similarity, config.diversity)
-    return apply_rules(domain.rules, candidates, positions, relevance)
+    return apply_rules(gate, candidates, positions, relevance) if gate else RerankedList(positions, {})
 
 
 def boost_long_tail(

@@ -153,10 +153,12 @@ class Scenarios:
 
 
 def variant(domain: Domain, arms: Sequence[Arm]) -> Domain:
-    """Return the domain with the ranker options and prompts of these arms."""
+    """Return the domain with the ranker options, prompts and rules of these arms."""
     ranker = {name: getattr(arm.ranker, name) for arm in arms for name in arm.ranker.model_fields_set}
     prompts = next((arm.prompts for arm in arms if arm.prompts is not None), domain.prompts)
-    return domain.model_copy(update={"ranker": domain.ranker.model_copy(update=ranker), "prompts": prompts})
+    rules = {rule.name: rule for rule in (*domain.rules, *(rule for arm in arms for rule in arm.rules))}
+    changes = {"ranker": domain.ranker.model_copy(update=ranker), "prompts": prompts}
+    return domain.model_copy(update=changes | {"rules": tuple(rules.values())})
 
 
 def shares(scenario: Scenario) -> Mapping[str, float]:

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -35,6 +35,8 @@ from recsys.errors import (
 )
 from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explain.explainer import Explained, Explainer
+from recsys.knowledge.fields import Moment
+from recsys.knowledge.rules import RuleBook
 from recsys.knowledge.typed_values import typed_items
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
@@ -47,6 +49,7 @@ from recsys.recommender.request import (
     Prepared,
     RequestOptions,
     candidates_wanted,
+    compatible_candidates,
     known_user,
     with_extra_candidates,
 )
@@ -106,7 +109,8 @@ class Recommender:
         self.joiner: ChannelJoiner | None = None  # fits the retrieval channels that are still missing
         self.pool: EnginePool | None = None  # shares engines with the recommenders of other domains
         self._progress = progress
-        self._state = RecommenderState(domain, retriever, PromptLibrary(domain.prompt_folder), engines)
+        prompts = PromptLibrary(domain.prompt_folder)
+        self._state = RecommenderState(domain, retriever, prompts, engines, RuleBook(domain))
 
     @classmethod
     def load(
@@ -186,8 +190,10 @@ class Recommender:
     def with_state(self, **changes: Any) -> Recommender:
         """Return a recommender with other fields of its `RecommenderState`.
 
-        All else is shared.
+        All else is shared. The rules are those of the domain.
         """
+        if "domain" in changes:
+            changes = {"rules": RuleBook(changes["domain"])} | changes
         other = copy.copy(self)
         other._state = dataclasses.replace(self._state, **changes)
         return other
@@ -276,7 +282,7 @@ class Recommender:
         """Rank the candidates and explain the first k."""
         explained = Explained()
         with self.engines.request():
-            ranked = self._rank(prepared, strategy)
+            ranked = self._filled(self._rank(prepared, strategy), k, lambda p: self._rank(p, strategy))
             top = ranked.order()[:k]
             yield StreamEvent(
                 kind="ranked", answer=ranked.recommendations(top, explained, time.perf_counter() - begun)
@@ -323,7 +329,11 @@ class Recommender:
         """
         pinned = self.pinned()
         options["liked"] = [*options.get("liked", ()), item]
-        ranked = RankedRequest(self.domain, pinned.prepare(user, k=k, **options), "retriever", None, None)
+
+        def unranked(prepared: Prepared) -> RankedRequest:
+            return RankedRequest(self.domain, prepared, "retriever", None, None)
+
+        ranked = pinned._filled(unranked(pinned.prepare(user, k=k, **options)), k, unranked)
         return ranked.recommendations(ranked.order()[:k], Explained(), 0).recommendations
 
     def prepare(self, user: str | None = None, *, k: int = K, **options: Unpack[RequestOptions]) -> Prepared:
@@ -336,16 +346,27 @@ class Recommender:
             options = masked_options(options, known, self.domain, pinned.catalog)
             rule = resolve_filter(options.get("rule") or Filter(), pinned.catalog, self.domain.attributes)
             context = pinned._context(known, options)
-            past, seen, history_notes = pinned._history(known, options, context)
+            past, chosen, seen, history_notes = pinned._history(known, options, context)
+            book = self._state.rules
+            gate = book.gate(Moment.of(known, context, chosen), book.of_filter(rule))
         with watch.stage("retrieve"):
-            query = Query(past, context.wish, seen, rule, context)
-            candidates = pinned.retriever.retrieve(query, n_candidates)
+            query = Query(past, context.wish, seen, rule, context, tuple(gate.filters), tuple(gate.at_least))
+            gated = pinned.retriever.retrieve_gated(query, n_candidates, gate)
+        candidates = gated.candidates
         notes += history_notes
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
         profile = mask_user(known, self.domain.privacy).profile if known else {}
         request = RankRequest.of(self.domain, candidates, past, context, profile)
-        return Prepared(query, request, known.id if known else None, notes + context.notes, watch.timings)
+        return Prepared(
+            gated.query,
+            request,
+            known.id if known else None,
+            notes + context.notes,
+            watch.timings,
+            gate,
+            gated.found,
+        )
 
     def _context(self, user: User | None, options: RequestOptions) -> Context:
         return build_context(
@@ -360,8 +381,8 @@ class Recommender:
 
     def _history(
         self, user: User | None, options: RequestOptions, context: Context
-    ) -> tuple[tuple[HistoryEntry, ...], frozenset[str], tuple[str, ...]]:
-        """Return the history without noise, ids of items to exclude, and notes."""
+    ) -> tuple[tuple[HistoryEntry, ...], tuple[HistoryEntry, ...], frozenset[str], tuple[str, ...]]:
+        """Return the history without noise, all of it, ids of items to exclude, and notes."""
         stored = self.store.history(self.domain.name, user.id) if user else ()
         events, notes = events_until(stored, context.time if self.domain.region else None)
         past = self.catalog.entries(events, self.domain.feedback)  # of items that still exist
@@ -373,7 +394,7 @@ class Recommender:
         history = (*kept, *stated)
         if user and not history:
             notes += (f"user '{user.id}' has no history yet",)
-        return history, seen, notes
+        return history, (*stated, *past), seen, notes
 
     def _rank(self, prepared: Prepared, strategy: str) -> RankedRequest:
         """Rank by the model, or say why the retriever's order is served without it."""
@@ -396,6 +417,20 @@ class Recommender:
             self.arms,
             watch.timings,
         )
+
+    def _filled(
+        self, ranked: RankedRequest, k: int, rank: Callable[[Prepared], RankedRequest]
+    ) -> RankedRequest:
+        """Rank again with other candidates where rules about pairs leave fewer than k."""
+        prepared, order = ranked.prepared, ranked.order()
+        if not prepared.gate.has_pairs or len(order) >= k:
+            return ranked
+        kept = [prepared.request.candidates[position] for position in order]
+        candidates = compatible_candidates(prepared, kept, k, self.retriever)
+        if len(candidates) == len(kept):
+            return ranked
+        request = dataclasses.replace(prepared.request, candidates=tuple(candidates))
+        return rank(dataclasses.replace(prepared, request=request, conflicts=ranked.conflicts))
 
     def _weight_notes(self, engine: Engine) -> tuple[str, ...]:
         """Return a note if nothing has shown that the model ranks this domain better."""

@@ -10,6 +10,8 @@ from typing import TypedDict
 
 from recsys.data.store import Store
 from recsys.errors import RequestError, UnknownUser
+from recsys.knowledge.reordering import Refusal
+from recsys.knowledge.rules import CheckedRule, Gate
 from recsys.ranking import RankRequest
 from recsys.types import Candidate, Filter, Item, Place, User
 from retrieval import HybridRetriever, Query
@@ -40,6 +42,9 @@ class Prepared:
     user_id: str | None
     notes: tuple[str, ...]
     timings: Mapping[str, float]  # seconds of context and retrieval
+    gate: Gate  # the rules in force
+    found: tuple[Item, ...] = ()  # what retrieval would have returned without rules
+    conflicts: tuple[tuple[Item, Refusal], ...] = ()  # with items of the list, from an earlier ranking
 
 
 def known_user(
@@ -91,17 +96,54 @@ def with_extra_candidates(prepared: Prepared, items: Sequence[Item], retriever: 
     scored = retriever.rescore(prepared.query, [item.id for item in missing])
     if len(scored) < len(missing):
         raise RequestError(f"'{missing[0].name[:80]}' is not in the index", hint="ask again in a moment")
-    notes = tuple(
-        f"{item.name[:80]} is in the history already: scored beside the candidates"
-        if item.id in prepared.query.exclude
-        else f"{item.name[:80]} was not among the {len(candidate_ids)} candidates: scored beside them"
-        for item in missing
-    )
+    notes = tuple(f"{_why_missing(prepared, item)}: scored beside the candidates" for item in missing)
     return dataclasses.replace(
         prepared,
         request=dataclasses.replace(request, candidates=(*request.candidates, *scored)),
         notes=prepared.notes + notes,
     )
+
+
+def compatible_candidates(
+    prepared: Prepared, kept: Sequence[Candidate], k: int, retriever: HybridRetriever
+) -> list[Candidate]:
+    """Return k candidates that can stand in one list, `kept` first; fewer if there are no more."""
+    chosen = list(kept)
+    while len(chosen) < k:
+        gate = _BesideGate(prepared.gate, [candidate.item for candidate in chosen])
+        exclude = prepared.query.exclude.union(item.id for item in gate.kept)
+        query = dataclasses.replace(prepared.query, exclude=exclude)
+        found = retriever.retrieve_gated(query, k - len(chosen), gate).candidates
+        if not found:
+            break
+        for candidate in found:
+            if gate.allows(candidate.item):
+                chosen.append(candidate)
+                gate.kept.append(candidate.item)
+    return chosen
+
+
+@dataclass(frozen=True)
+class _BesideGate:
+    """Lets items through that can stand beside others."""
+
+    gate: Gate
+    kept: list[Item]
+
+    @property
+    def masks(self) -> list[CheckedRule]:
+        return self.gate.masks
+
+    def allows(self, item: Item) -> bool:
+        return self.gate.allows(item) and not any(self.gate.conflict(item, other) for other in self.kept)
+
+
+def _why_missing(prepared: Prepared, item: Item) -> str:
+    if rule := prepared.gate.refusal(item):
+        return f"{item.name[:80]} is left out by the rule '{rule.name}'"
+    if item.id in prepared.query.exclude:
+        return f"{item.name[:80]} is in the history already"
+    return f"{item.name[:80]} was not among the {len(prepared.request.candidates)} candidates"
 
 
 def retriever_order(candidates: Sequence[Candidate]) -> list[int]:

@@ -10,18 +10,22 @@ from recsys.config import Domain
 from recsys.engine import Engine
 from recsys.errors import RecsysError
 from recsys.explain.explainer import Explained
-from recsys.knowledge.rules import RerankedList
+from recsys.knowledge.reordering import Refusal, RerankedList
 from recsys.ranking import Ranking
 from recsys.ranking.base import softmax, summed
 from recsys.ranking.reranking import rerank
+from recsys.recommender.decisions import left_out, rule_actions
 from recsys.recommender.request import Prepared, retriever_order
 from recsys.types import (
     Candidate,
     Explanation,
+    Item,
+    LeftOut,
     ModelInfo,
     PromptInfo,
     Recommendation,
     Recommendations,
+    RuleAction,
     StreamEvent,
     Usage,
     Why,
@@ -47,10 +51,11 @@ class RankedRequest:
         """The served order of the candidates, and which of the domain's rules changed it."""
         candidates, ranking = self.prepared.request.candidates, self.ranking
         order = ranking.order() if ranking else retriever_order(candidates)
-        return rerank(candidates, order, ranking.scores if ranking else None, self.domain)
+        scores = ranking.scores if ranking else None
+        return rerank(candidates, order, scores, self.domain.ranker, self.prepared.gate)
 
     def order(self) -> list[int]:
-        """Return positions of the candidates, best first, without those that a rule hides."""
+        """Return positions of the candidates, best first, without those that a rule leaves out."""
         return self.reranked.order
 
     def recommendations(self, top: Sequence[int], explained: Explained, seconds: float) -> Recommendations:
@@ -78,6 +83,7 @@ class RankedRequest:
             timings={stage: round(duration, 4) for stage, duration in timings.items()},
             degraded=(*self.degraded, *explained.degraded),
             notes=self.notes + prepared.notes,
+            rules=self._rule_actions(top),
             arms=self.arms,
         )
 
@@ -100,8 +106,35 @@ class RankedRequest:
             usage=total_usage(ranking, explained),
             degraded=(*self.degraded, *explained.degraded),
             notes=self.notes + prepared.notes,
+            left_out=tuple(filter(None, map(self._left_out, top))),
             arms=self.arms,
         )
+
+    @property
+    def conflicts(self) -> tuple[tuple[Item, Refusal], ...]:
+        """Items that could not stand beside one of the list, and why."""
+        refused = self.reranked.refused
+        return self.prepared.conflicts + tuple(
+            (self.prepared.request.items[position], refusal)
+            for position, refusal in refused.items()
+            if refusal.other is not None
+        )
+
+    def _rule_actions(self, top: Sequence[int]) -> tuple[RuleAction, ...]:
+        gate, items = self.prepared.gate, self.prepared.request.items
+        if not gate.rules:
+            return ()
+        listed = [items[position] for position in top]
+        moved = [
+            (items[position], names)
+            for by_position in (self.reranked.rules, self.reranked.on_trial)
+            for position, names in by_position.items()
+        ]
+        return rule_actions(gate, self.prepared.found, self.conflicts, moved, listed)
+
+    def _left_out(self, position: int) -> LeftOut | None:
+        item, request = self.prepared.request.items[position], self.prepared.request
+        return left_out(self.prepared.gate, item, self.reranked.refused.get(position), request.profile)
 
 
 def degradation(what: str, error: RecsysError) -> str:
@@ -163,7 +196,7 @@ def recommended_items(
     """Return the candidates at positions `top`, each with its reason if there are any.
 
     Ranks are those of `order` (by default of `top` itself); a candidate that is not in it, because a
-    rule hides it, ranks last.
+    rule leaves it out, ranks last.
     """
     order = top if order is None else order
     scores = ranking.scores if ranking else retriever_probabilities(candidates)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from recsys.config import Domain
 from recsys.data.catalog import Catalog
 from recsys.engine.manager import EngineManager
+from recsys.knowledge.rules import RuleBook
 from recsys.prompting.library import PromptLibrary
 from retrieval import HybridRetriever
 
@@ -20,6 +21,7 @@ class RecommenderState:
     retriever: HybridRetriever
     prompts: PromptLibrary
     engines: EngineManager
+    rules: RuleBook
     catalog: Catalog | None = None  # None: the items as they are now
     arms: Mapping[str, str] = field(
         default_factory=dict

@@ -15,12 +15,13 @@ from tests.fakes import DOMAIN, ScriptedEngine, build_recommender, write_films
 RULES = """
 [[rules]]
 name = "no comedies"
-do = "hide"
-where = { genre = ["Comedy"] }
+do = "forbid"
+when = '"Comedy" in item.genre'
+missing = "allow"
 [[rules]]
 name = "our own"
 do = "pin"
-items = ["f11"]
+when = 'item.id == "f11"'
 """
 
 
@@ -57,7 +58,8 @@ def test_rules_apply_without_the_engine(
     check(recommender_with_rules)
 
 
-def test_explanation_names_the_rule_that_hides_an_item(recommender_with_rules: Recommender) -> None:
+def test_explanation_names_the_rule_that_leaves_an_item_out(recommender_with_rules: Recommender) -> None:
     why = recommender_with_rules.explain("ann", "f1")
-    assert why.item.rules == ("no comedies",)
+    (left_out,) = why.left_out
+    assert left_out.text == "left out: rule no comedies (item.genre = Animation, Comedy)"
     assert why.item.rank == why.candidates

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from recsys.config import Domain, Rule, load_domain
+from recsys.config.ranking import RankerConfig
 from recsys.errors import ConfigError
-from recsys.knowledge.rules import RerankedList, apply_rules, matches
+from recsys.knowledge.fields import Moment
+from recsys.knowledge.reordering import RerankedList, apply_rules
+from recsys.knowledge.rules import Gate, RuleBook
 from recsys.ranking.base import apply_isotonic
 from recsys.ranking.calibration import apply_temperature, fit_isotonic, fit_temperature
 from recsys.ranking.reranking import attribute_similarity, boost_long_tail, diversify, rerank
@@ -28,13 +32,22 @@ LIST = [candidate(film(f"c{n}", "", genre), popularity=1 - n / 10) for n, genre 
 ORDER = list(range(6))
 
 
+GENRE_OF_FILMS = {"items": {"file": "f.csv", "id": "id", "title": "title", "attributes": {"genre": "genre"}}}
+
+
+def gate(*rules: Rule) -> Gate:
+    films = {"name": "films", "noun": "film", "plural": "films", "folder": ".", "rules": rules}
+    return RuleBook(Domain.model_validate(films | GENRE_OF_FILMS)).gate(Moment())
+
+
 def ruled(*rules: Rule, order: list[int] | None = None) -> RerankedList:
-    return apply_rules(rules, LIST, ORDER if order is None else order, SCORES)
+    return apply_rules(gate(*rules), LIST, ORDER if order is None else order, SCORES)
 
 
-def rule(do: str, *genres: str, **options: Any) -> Rule:
-    options = {"where": {"genre": genres}} | options if genres else options
-    return Rule.model_validate({"name": do, "do": do} | options)
+def rule(do: str, *genres: str, items: Sequence[str] = (), **options: Any) -> Rule:
+    when = " || ".join(f"'{genre}' in item.genre" for genre in genres) or f"item.id in {list(items)}"
+    hard = {"missing": "allow"} if do in ("forbid", "require") else {}
+    return Rule.model_validate({"name": do, "do": do, "when": when} | hard | options)
 
 
 class TestRules:
@@ -44,7 +57,7 @@ class TestRules:
     @pytest.mark.parametrize(
         ("one", "order", "acted"),
         [
-            (rule("hide", "Drama"), [2, 4, 5], {0, 1, 3}),
+            (rule("forbid", "Drama"), [2, 4, 5], {0, 1, 3}),
             (rule("bury", "Drama"), [2, 4, 5, 0, 1, 3], {0, 1, 3}),
             (rule("boost", "Comedy", factor=2.0), [0, 2, 1, 3, 5, 4], {2, 5}),
             (rule("boost", "Horror", factor=100.0), [4, 0, 1, 2, 3, 5], {4}),
@@ -54,39 +67,41 @@ class TestRules:
             (rule("quota", "Drama", n=1, first=3), [0, 2, 4, 1, 3, 5], {1, 3}),
             (rule("quota", "Drama", n=0, first=2), [2, 4, 0, 1, 3, 5], {0, 1, 3}),
             (rule("quota", "Drama", n=1, first=6), [0, 2, 4, 5, 1, 3], {1, 3}),
-            (rule("hide", items=["gone"]), ORDER, set()),
+            (rule("at_least", "Comedy", n=1, first=2), [0, 2, 1, 3, 4, 5], {2}),
+            (rule("at_least", "Comedy", n=2, first=3), [0, 2, 5, 1, 3, 4], {5}),
+            (rule("at_least", "Comedy", n=1, first=3), ORDER, set()),
+            (rule("at_least", "War", n=1, first=3), ORDER, set()),
+            (rule("forbid", items=["gone"]), ORDER, set()),
         ],
         ids=lambda value: value.do if isinstance(value, Rule) else "",
     )
     def test_each_acts_and_is_named(self, one: Rule, order: list[int], acted: set[int]) -> None:
         found = ruled(one)
         assert found.order == order
-        assert {position for position, names in found.rules.items() if one.name in names} == acted
+        named = {position for position, names in found.rules.items() if one.name in names}
+        assert named | set(found.refused) == acted
 
-    def test_hidden_items_stay_hidden_and_pins_apply_last(self) -> None:
-        found = ruled(rule("pin", "Comedy"), rule("bury", "Comedy"), rule("hide", items=["c2"]))
+    def test_forbidden_items_stay_out_and_pins_apply_last(self) -> None:
+        found = ruled(rule("pin", "Comedy"), rule("bury", "Comedy"), rule("forbid", items=["c2"]))
         assert found.order == [5, 0, 1, 3, 4]
-        assert found.rules == {2: ("hide",), 5: ("bury", "pin")}
+        assert found.rules == {5: ("bury", "pin")}
+        assert [(position, refusal.rule.name) for position, refusal in found.refused.items()] == [
+            (2, "forbid")
+        ]
 
     def test_each_pin_gets_its_rank_in_any_order_of_rules(self) -> None:
         for pins in ([(3, "c5"), (1, "c4")], [(1, "c4"), (3, "c5")]):
-            found = ruled(*(rule("pin", items=[item], first=rank) for rank, item in pins))
+            found = ruled(*(rule("pin", items=[item], first=rank, name=item) for rank, item in pins))
             assert found.order == [4, 0, 5, 1, 2, 3]
-
-    def test_names_and_values_are_compared_without_case_and_all_attributes_must_match(self) -> None:
-        item = film("x", "X", "Drama", "Noir")
-        assert matches(rule("hide", where={"GENRE": ["noir", "horror"]}), item)
-        assert not matches(rule("hide", where={"genre": ["noir"], "language": ["en"]}), item)
-        assert matches(rule("hide", where={"genre": ["War"]}, items=["x"]), item)
-        assert not matches(rule("hide", items=["y"]), item)
 
     @pytest.mark.parametrize(
         "wrong",
         [
-            {"do": "hide"},
-            {"do": "move", "items": ["a"]},
-            {"do": "hide", "items": ["a"], "n": 2},
-            {"do": "boost", "items": ["a"], "factor": 1},
+            {"do": "forbid", "when": "true"},
+            {"do": "move", "when": "true"},
+            {"do": "forbid", "when": "true", "missing": "allow", "n": 2},
+            {"do": "boost", "when": "true", "missing": "allow"},
+            {"do": "boost", "when": "true", "factor": 1},
         ],
     )
     def test_invalid_rules_are_refused(self, wrong: dict[str, Any]) -> None:
@@ -94,9 +109,10 @@ class TestRules:
             Rule.model_validate({"name": "r"} | wrong)
 
     def test_rules_are_read_from_the_domain(self, tmp_path: Path) -> None:
-        toml = DOMAIN + '[[rules]]\nname = "no horror"\ndo = "hide"\nwhere = { genre = ["Horror"] }\n'
-        (only,) = load_domain(write_films(tmp_path, toml=toml)).rules
-        assert (only.name, only.do, only.where) == ("no horror", "hide", {"genre": ("Horror",)})
+        text = "[[rules]]\nname = '{}'\ndo = 'pin'\nwhen = 'item.year == 1995'\n"
+        folder = write_films(tmp_path, toml=DOMAIN + text.format("first"))
+        (folder / "rules.toml").write_text(text.format("second"), encoding="utf-8")
+        assert [rule.name for rule in load_domain(folder).rules] == ["first", "second"]
 
 
 class TestDiversity:
@@ -128,28 +144,22 @@ class TestDiversity:
 
 
 class TestReranking:
-    def domain(self, tmp_path: Path, ranker: str = "", rules: str = "") -> Domain:
-        return load_domain(write_films(tmp_path, toml=DOMAIN + ranker + rules))
+    def test_by_default_it_is_the_rankers_order(self) -> None:
+        found = rerank(LIST, [3, 1, 2, 0, 5, 4], SCORES, RankerConfig(), gate())
+        assert found == RerankedList([3, 1, 2, 0, 5, 4], {})
 
-    def test_by_default_it_is_the_rankers_order(self, tmp_path: Path) -> None:
-        assert rerank(LIST, [3, 1, 2, 0, 5, 4], SCORES, self.domain(tmp_path)) == RerankedList(
-            [3, 1, 2, 0, 5, 4], {}
-        )
-
-    def test_rules_come_after_diversity(self, tmp_path: Path) -> None:
-        rules = '[[rules]]\nname = "our own"\ndo = "pin"\nitems = ["c1"]\n'
-        found = rerank(LIST, ORDER, SCORES, self.domain(tmp_path, "diversity = 0.5\n", rules))
+    def test_rules_come_after_diversity(self) -> None:
+        found = rerank(LIST, ORDER, SCORES, RankerConfig(diversity=0.5), gate(rule("pin", items=["c1"])))
         assert found.order[:3] == [1, 0, 2]
-        assert found.rules == {1: ("our own",)}
+        assert found.rules == {1: ("pin",)}
 
-    def test_rules_hold_where_only_the_retriever_ranked(self, tmp_path: Path) -> None:
-        rules = '[[rules]]\nname = "x"\ndo = "hide"\nitems = ["c0"]\n'
+    def test_rules_hold_where_only_the_retriever_ranked(self) -> None:
+        rules = gate(rule("forbid", items=["c0"]))
         scored = [Candidate(item=one.item, score=-n, source="text") for n, one in enumerate(LIST)]
-        assert rerank(scored, ORDER, None, self.domain(tmp_path, "", rules)).order == [1, 2, 3, 4, 5]
+        assert rerank(scored, ORDER, None, RankerConfig(), rules).order == [1, 2, 3, 4, 5]
 
-    def test_empty_list_stays_empty(self, tmp_path: Path) -> None:
-        domain = self.domain(tmp_path, "diversity = 0.5\nlong_tail = 1\n")
-        assert rerank([], [], (), domain) == RerankedList([], {})
+    def test_empty_list_stays_empty(self) -> None:
+        assert rerank([], [], (), RankerConfig(diversity=0.5, long_tail=1), gate()) == RerankedList([], {})
 
 
 class TestTemperature:

@@ -105,13 +105,13 @@ class TestAnswer:
         self, recommender: Recommender, scripted: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[str] = []
-        retrieve = recommender.retriever.retrieve
+        retrieve = recommender.retriever.retrieve_gated
 
-        def remember(query: Any, n: int) -> Any:
+        def remember(query: Any, n: int, gate: Any = None) -> Any:
             asked.append(query.wish)
-            return retrieve(query, n)
+            return retrieve(query, n, gate)
 
-        monkeypatch.setattr(recommender.retriever, "retrieve", remember)
+        monkeypatch.setattr(recommender.retriever, "retrieve_gated", remember)
         recommender.recommend("ann", wish="something with snow", k=2)
         assert asked == ["something with snow", ""]  # and for the reasons: who would be there without it
         assert all("something with snow" in prompt for prompt in scripted.of_kind("labels")[0].texts)

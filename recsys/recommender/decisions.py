@@ -1,0 +1,110 @@
+"""What rules decided in a request, for the answer, for an explanation and for the log."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from recsys.knowledge.reordering import Refusal
+from recsys.knowledge.rules import CheckedRule, Gate, is_personal
+from recsys.types import Item, LeftOut, RuleAction
+
+MAX_VALUES = 5  # of a list, shown
+MAX_TEXT = 80  # characters of a value, shown
+
+
+def rule_actions(
+    gate: Gate,
+    found: Iterable[Item],
+    conflicts: Iterable[tuple[Item, Refusal]],
+    moved: Iterable[tuple[Item, Iterable[str]]],
+    listed: Sequence[Item],
+) -> tuple[RuleAction, ...]:
+    """Return what each rule did.
+
+    Args:
+        gate: The rules in force.
+        found: What retrieval would have returned without rules.
+        conflicts: Candidates that could not stand beside another.
+        moved: Candidates and the names of the rules that moved them, or would have.
+        listed: The items that are returned.
+    """
+    acted: dict[CheckedRule, list[tuple[Item, Item | None]]] = {rule: [] for rule in gate.rules}
+    for item in found:
+        for rule in gate.refusals(item):
+            acted[rule].append((item, None))
+    for item, refusal in conflicts:
+        acted[refusal.rule].append((item, refusal.other))
+    for item, other, rule in gate.trial_conflicts(listed):
+        acted[rule].append((item, other))
+    named = {rule.name: rule for rule in gate.rules}
+    for item, names in moved:
+        for name in names:
+            acted[named[name]].append((item, None))
+    return tuple(_action(gate, rule, pairs) for rule, pairs in acted.items() if pairs)
+
+
+def _action(gate: Gate, rule: CheckedRule, acted: Sequence[tuple[Item, Item | None]]) -> RuleAction:
+    values = shown_values(gate, rule, *acted[0])
+    return RuleAction(
+        rule=rule.name,
+        do=rule.rule.do,
+        items=len(acted),
+        version=rule.rule.version,
+        trial=rule.rule.trial,
+        values={name: value for name, value in values.items() if not is_personal(name)},
+    )
+
+
+def left_out(gate: Gate, item: Item, refusal: Refusal | None, profile: Mapping[str, str]) -> LeftOut | None:
+    """Say why an item is not in a list; None if no rule keeps it out.
+
+    Args:
+        gate: The rules in force.
+        item: The item.
+        refusal: What the list says of it, if it was a candidate.
+        profile: Of the person, with personal data masked.
+    """
+    rule = gate.refusal(item) or (refusal and refusal.rule)
+    if not rule:
+        return None
+    other = refusal.other if refusal and refusal.rule is rule else None
+    values = shown_values(gate, rule, item, other)
+    values |= {
+        name: profile.get(name.removeprefix("user."), "private") for name in values if name[:5] == "user."
+    }
+    told = [f"{name} = {value}" for name, value in values.items()]
+    missing = sorted(rule.expression.names - values.keys() - {"item", "other"})
+    told += [f"{name} is missing" for name in missing]
+    beside = f" beside {other.name[:80]}" if other else ""
+    text = f"left out{beside}: rule {rule.name}" + (f" ({', '.join(told)})" if told else "")
+    return LeftOut(item=item.id, rule=rule.name, version=rule.rule.version, values=values, text=text)
+
+
+def shown_values(gate: Gate, rule: CheckedRule, item: Item, other: Item | None = None) -> dict[str, str]:
+    """Return what a rule read, in words; an attribute as the item shows it."""
+    shown = {}
+    for name, value in gate.values(rule, item, other).items():
+        root, _, field = name.partition(".")
+        of = {"item": item, "other": other}.get(root)
+        texts = gate.texts(of, field) if of is not None else None
+        shown[name] = ", ".join(texts[:MAX_VALUES]) if texts else _shown(name, value)
+    return {name: value[:MAX_TEXT] for name, value in shown.items()}
+
+
+def _shown(name: str, value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case dt.datetime():
+            clock = f" {value:%H:%M}" if (value.hour, value.minute) != (0, 0) else ""
+            return f"{value.day} {value:%B %Y}{clock}"
+        case dt.timedelta():
+            days = value.total_seconds() / 86_400
+            return f"{days:.3g} day{'' if days == 1 else 's'}"
+        case list():
+            return f"{len(value)} items" if name == "history" else ", ".join(map(str, value[:MAX_VALUES]))
+    return str(value)
