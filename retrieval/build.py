@@ -34,7 +34,8 @@ from retrieval.channels.popularity import (
     fit_segment_popularity,
 )
 from retrieval.channels.repeat import RepeatChannel
-from retrieval.channels.text import TextChannel
+from retrieval.channels.text import TextChannel, shown_items
+from retrieval.channels.trend import fit_trend
 from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.embedding import Embedder
 from retrieval.hybrid import FALLBACK, HybridRetriever
@@ -213,6 +214,8 @@ class RetrieverBuilder:
                 return RepeatChannel(self.config.repeat)
             case "recent":
                 return fit_recent_popularity(self.log, self.config.popularity)
+            case "trend":
+                return fit_trend(self.log, self.config.trend)
             case "segment":
                 return self._segment()
             case "nearby":
@@ -241,7 +244,9 @@ class RetrieverBuilder:
     def _text(self) -> TextChannel:
         folder = self._text_folder
         first_time = not folder.exists()
-        index, reason = open_or_build(folder, self.items, self.embedder, self._step("embedding items"))
+        index, reason = open_or_build(
+            folder, shown_items(self.items, self.config.text), self.embedder, self._step("embedding items")
+        )
         if reason and not first_time:
             self.notes.append(f"text index: {reason}")
         return TextChannel(index, self.embedder, self.config.text)

@@ -19,6 +19,7 @@ from recsys.config.ranking import RankerConfig
 from recsys.config.reasons import ReasonConfig
 from recsys.config.relations import Relation, RelationName
 from recsys.config.retrieval import RetrieverConfig
+from recsys.config.sources import KnowledgeSource
 from recsys.config.tables import ImpressionTable, InteractionTable, ItemTable, Source, UserTable
 from recsys.errors import ConfigError, UnknownDomain
 from recsys.types import Place, StrictModel
@@ -79,6 +80,7 @@ class Domain(StrictModel):
     licence: str = Field("", description="of the data")
     source: Source = Source()
     items: ItemTable
+    sources: tuple[KnowledgeSource, ...] = Field((), description="of further attributes; the first wins")
     users: UserTable | None = None
     interactions: InteractionTable | None = None
     impressions: ImpressionTable | None = None
@@ -135,16 +137,36 @@ class Domain(StrictModel):
 
     @model_validator(mode="after")
     def _known_attributes(self) -> Domain:
-        columns = self.items.attributes
-        for name, column in columns.items():
-            if name not in self.attributes and (column.invalid != "error" or column.missing):
-                raise ValueError(f"invalid and missing of '{name}' need its type: write [attributes.{name}]")
-        told = self.ranker.attributes or ()
-        for name in (*self.attributes, *told):
-            if name not in columns:
-                raise ValueError(
-                    f"[items.attributes] has no '{name}'; there are: {', '.join(columns) or 'none'}"
+        for table in (self.items, *self.sources):
+            for name, column in table.attributes.items():
+                if name not in self.attributes and (column.invalid != "error" or column.missing):
+                    raise ValueError(
+                        f"invalid and missing of '{name}' need its type: write [attributes.{name}]"
+                    )
+        known = self.attribute_names
+        for name in (
+            *self.attributes,
+            *(self.ranker.attributes or ()),
+            *(self.retriever.text.attributes or ()),
+        ):
+            if name not in known:
+                where = (
+                    "[items.attributes] and [[sources]] have" if self.sources else "[items.attributes] has"
                 )
+                raise ValueError(f"{where} no '{name}'; there are: {', '.join(known) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_in_order(self) -> Domain:
+        names: list[str] = []
+        for source in self.sources:
+            if source.name in names:
+                raise ValueError(f"two sources are called '{source.name}'")
+            if source.via and source.via not in names:
+                raise ValueError(
+                    f"source '{source.name}': via names '{source.via}', which is no source before it"
+                )
+            names.append(source.name)
         return self
 
     @model_validator(mode="after")
@@ -153,9 +175,7 @@ class Domain(StrictModel):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two relations, or the inverse of one, are called '{twice}'")
         for name, relation in self.relations.items():
-            if unknown := next(
-                (one for one in relation.attributes if one not in self.items.attributes), None
-            ):
+            if unknown := next((one for one in relation.attributes if one not in self.attribute_names), None):
                 raise ValueError(f"[relations.{name}] names '{unknown}', which no item attribute is")
         return self
 
@@ -182,7 +202,14 @@ class Domain(StrictModel):
     def citable_attributes(self) -> frozenset[str] | None:
         """The attributes that a reason may cite; None: all."""
         silent = {name for name, kind in self.attributes.items() if not kind.citable}
-        return frozenset(self.items.attributes) - silent if silent else None
+        return frozenset(self.attribute_names) - silent if silent else None
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """The attributes of items: those of their own table, then those of the sources."""
+        return tuple(
+            dict.fromkeys(name for table in (self.items, *self.sources) for name in table.attributes)
+        )
 
     @property
     def prompt_folder(self) -> Path | None:

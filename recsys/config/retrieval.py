@@ -26,6 +26,9 @@ class HistoryDecay(StrictModel):
 class TextConfig(StrictModel):
     """Nearest item texts to the history and the wish."""
 
+    attributes: tuple[str, ...] | None = Field(
+        None, description="item attributes that the text has; unset: all"
+    )
     wish_weight: float = Field(0.7, ge=0, le=1, description="of the wish in the query; the rest is history")
     half_life: float = Field(10.0, gt=0, description="entries after which a history weight halves")
 
@@ -119,6 +122,13 @@ class RepeatConfig(StrictModel):
     half_life_days: float = Field(120.0, gt=0, description="age at which a choice weighs half")
 
 
+class TrendConfig(StrictModel):
+    """What is chosen more in the days before a request than before those."""
+
+    half_life_days: float = Field(7.0, gt=0, description="age at which an event of these days weighs half")
+    smoothing: float = Field(5.0, gt=0, description="events at which the change of an item weighs half")
+
+
 class NearbyConfig(StrictModel):
     """What distance and closing hours cost, in nats; unset costs are fitted."""
 
@@ -139,6 +149,7 @@ Channel = Literal[
     "segment",
     "nearby",
     "repeat",
+    "trend",
 ]
 
 WishChannel = Literal["text", "attributes"]
@@ -185,6 +196,7 @@ class RetrieverConfig(StrictModel):
     popularity: PopularityConfig = PopularityConfig()
     nearby: NearbyConfig = NearbyConfig()
     repeat: RepeatConfig = RepeatConfig()
+    trend: TrendConfig = TrendConfig()
 
     @property
     def by_name(self) -> dict[str, float]:

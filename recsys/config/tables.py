@@ -29,7 +29,7 @@ TimeUnit = Literal[
     "yyyymmddhhmm",
     "yyyymmddhhmmss",
 ]
-TableFormat = Literal["recbole", "csv", "tsv", "parquet", "jsonl"]
+TableFormat = Literal["recbole", "csv", "tsv", "parquet", "jsonl", "sqlite"]
 FORMATS: Mapping[str, TableFormat] = {
     ".inter": "recbole",
     ".item": "recbole",
@@ -41,6 +41,9 @@ FORMATS: Mapping[str, TableFormat] = {
     ".pq": "parquet",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".db": "sqlite",
+    ".sqlite": "sqlite",
+    ".sqlite3": "sqlite",
 }
 
 
@@ -129,6 +132,7 @@ class FileTable(StrictModel):
 
     file: str
     format: TableFormat | None = Field(None, description="by default from the file extension")
+    table: str | None = Field(None, description="of an SQLite file; needed where it has several")
     separator: str | None = Field(
         None, min_length=1, description="between columns, as ';' or '::'; by default found out (csv, tsv)"
     )
@@ -165,8 +169,10 @@ class FileTable(StrictModel):
     @model_validator(mode="after")
     def _file_options_are_used(self) -> FileTable:
         unused: tuple[str, ...] = () if self.file_format in (None, "csv", "tsv") else ("separator", "header")
-        if self.file_format == "parquet":
+        if self.file_format in ("parquet", "sqlite"):
             unused += ("decimal", "encoding")
+        if self.file_format not in (None, "sqlite"):
+            unused += ("table",)
         fields = FileTable.model_fields
         unused = tuple(name for name in unused if getattr(self, name) != fields[name].default)
         if unused:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from recsys.knowledge.sources import SourceReport
 from recsys.types import Interaction, Item, Place, User
 
 Progress = Callable[[str, int, int], None]
@@ -32,6 +33,7 @@ class ImportReport:
     events_per: dict[str, dict[str, float]] = field(default_factory=dict)  # "user", "item": median and max
     feedback: Counter[str] = field(default_factory=Counter)  # events that count as liked, disliked, neither
     warnings: list[str] = field(default_factory=list)  # what looks wrong, and what to do
+    sources: SourceReport | None = None  # what further sources gave
 
 
 @dataclass(frozen=True, slots=True)

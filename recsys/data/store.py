@@ -35,6 +35,7 @@ from recsys.data.database import (
 from recsys.data.event_columns import EventColumns
 from recsys.data.event_table import UNKNOWN_TIME, hash_events, merge_events, read_events
 from recsys.errors import RequestError, StoreError, UnknownItem, UnknownUser
+from recsys.knowledge.sources import SourceReport
 from recsys.types import Interaction, Item, User
 
 if TYPE_CHECKING:
@@ -132,6 +133,12 @@ class Store:
             interactions, merged = merge_events(connection, domain, events, progress)
             if any(changes.added or changes.updated for changes in (items, users, interactions)):
                 refresh_data_hash(connection, domain, merged)
+            report = batch.report.sources
+            connection.execute(
+                sa.update(IMPORTS)
+                .where(IMPORTS.c.domain == domain)
+                .values(sources=report and report.model_dump(mode="json"))
+            )
             return ImportResult(items, users, interactions, _data_hash(connection, domain))
 
     def put_items(self, domain: str, items: Sequence[Item]) -> ItemChange:
@@ -196,6 +203,12 @@ class Store:
         """Return the SHA-256 of all items and interactions, "" before the first import."""
         with self.transaction() as connection:
             return _data_hash(connection, domain)
+
+    def sources(self, domain: str) -> SourceReport | None:
+        """Return what further sources gave at the last import; None without sources."""
+        with self.transaction() as connection:
+            report = connection.scalar(sa.select(IMPORTS.c.sources).where(IMPORTS.c.domain == domain))
+        return None if report is None else SourceReport.model_validate(report)
 
     def items(self, domain: str) -> list[Item]:
         """Return all items, sorted by id."""

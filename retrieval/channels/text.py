@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.config.retrieval import TextConfig
+from recsys.knowledge.typed_values import with_attributes
 from recsys.types import HistoryEntry, Item
 from retrieval.arrays import BoolArray, FloatArray, RowArray
 from retrieval.base import Query
@@ -112,7 +113,8 @@ class TextChannel:
     def updated(self, changed: Sequence[Item], removed: Collection[str]) -> TextChannel:
         """Return the channel over a changed index; only changed items are embedded."""
         index = self.index.without([item_id for item_id in removed if item_id in self.index])
-        return dataclasses.replace(self, index=index.with_items(changed, self.embedder) if changed else index)
+        shown = shown_items(changed, self.config)
+        return dataclasses.replace(self, index=index.with_items(shown, self.embedder) if shown else index)
 
     def _query_vector(self, query: Query) -> tuple[FloatArray | None, _WeightedHistory | None]:
         """Return the unit query vector (d,), and the history scaled to its part of it.
@@ -164,9 +166,14 @@ class TextChannel:
         if known.any():
             vectors[known] = self.index.vectors([item_id for item_id in items if item_id in self.index])
         if not known.all():
-            texts = [item_text(item) for item_id, item in items.items() if item_id not in self.index]
-            vectors[~known] = self.embedder.embed(texts)
+            others = [item for item_id, item in items.items() if item_id not in self.index]
+            vectors[~known] = self.embedder.embed(list(map(item_text, shown_items(others, self.config))))
         return vectors
+
+
+def shown_items(items: Sequence[Item], config: TextConfig) -> list[Item]:
+    """Return items with the attributes alone that their text has."""
+    return [with_attributes(item, config.attributes) for item in items]
 
 
 def _unit_weights(ids: Sequence[str], vectors: FloatArray, weights: dict[str, float]) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.config import Domain
@@ -12,6 +13,7 @@ from recsys.data.event_columns import EventColumns
 from recsys.data.importers.completejourney import left_out
 from recsys.data.importers.interactions import read_interactions
 from recsys.data.importers.readers import Table, data_file, read_table
+from recsys.data.importers.source_tables import read_sources
 from recsys.data.importers.summary import summarize
 from recsys.data.importers.validate import columns_of, read_items, read_users, require_no_header
 from recsys.types import User
@@ -63,14 +65,17 @@ def read_domain(
     report = ImportReport()
     progress = progress or _no_progress
 
-    def start(name: str, mapping: FileTable) -> Table:
+    def read(name: str, mapping: FileTable, file: Path) -> Table:
         def rows_read(done: int, total: int) -> None:
             if done < total:
                 progress(f"reading {name}", done, total)
 
-        file = data_file(domain, mapping.file)
         table = read_table(file, mapping.format, columns_of(mapping), mapping, rows_read)
         require_no_header(table, mapping)
+        return table
+
+    def start(name: str, mapping: FileTable) -> Table:
+        table = read(name, mapping, data_file(domain, mapping.file))
         report.rows[name] = len(table)
         return table
 
@@ -79,6 +84,7 @@ def read_domain(
 
     items = read_items(start("items", domain.items), domain.items, report, domain.attributes)
     finish("items")
+    items, report.sources = read_sources(domain, items, report, read)
     users: tuple[User, ...] = ()
     if domain.users:
         resolve = resolve_place or _default_resolver(domain)

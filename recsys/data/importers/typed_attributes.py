@@ -29,15 +29,17 @@ def read_typed(
     Args:
         items: One per row.
         columns: The source column of each attribute.
-        kinds: The types.
+        kinds: The types; an attribute without one is left as it is.
         report: Where missing values are counted, and prices that look wrong are warned of.
         error: Makes the error of a cell.
 
     Raises:
         DataError: For the first wrong value, unless its column says that it is missing.
     """
-    for name, kind in kinds.items():
-        column, amounts = columns[name], []
+    for name, column in columns.items():
+        if (kind := kinds.get(name)) is None:
+            continue
+        amounts = []
         checked = []
         for index, item in enumerate(items):
             shown = []
@@ -48,7 +50,7 @@ def read_typed(
                     value = read_value(text, name, kind)
                 except WrongValue as wrong:
                     if column.invalid == "error":
-                        hint = f'correct it, or set invalid = "missing" under [items.attributes] for {name}'
+                        hint = f'correct it, or set invalid = "missing" for {name} in domain.toml'
                         raise error(index, column.column, str(wrong), hint) from wrong
                     report.missing[name] += 1
                     continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from recsys.context.geo import HOURS_EXAMPLE, parse_hours
 from recsys.data.batch import ResolvePlace
 from recsys.errors import ContextError
+from recsys.knowledge.titles import ARTICLES
 from recsys.types import Place
 
 if TYPE_CHECKING:
@@ -22,15 +23,6 @@ PlainReader = Callable[["pl.Expr"], "pl.Expr"]
 
 MAX_QUOTED = 60  # characters of a value in a message
 
-# Longest first where one begins another; no space follows an apostrophe.
-ARTICLES = (
-    *("The", "An", "A"),
-    *("Les", "Le", "La", "L'", "L\u2019", "Une", "Un"),
-    *("Der", "Die", "Das", "Eine", "Ein"),
-    *("El", "Los", "Las", "Una"),
-    *("Il", "Lo", "Gli", "Uno"),
-    *("Det", "Den"),
-)
 _TRAILING_ARTICLE = re.compile(rf"(?P<name>[^()]+), (?P<article>{'|'.join(ARTICLES)})(?=\)| \(|$)")
 NOT_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates: no database stores them
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+", re.ASCII)
