@@ -36,7 +36,7 @@ DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "recent",
     "popularity",
 )
-CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby")  # where events have a context
+CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby", "trend")  # where events have a context
 REPEAT_CHANNELS: tuple[Channel, ...] = ("repeat",)  # where an item may be chosen again
 
 ExamplesByUser = Mapping[str, Sequence[Example | None]]

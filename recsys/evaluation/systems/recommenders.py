@@ -292,6 +292,7 @@ _CHANNELS: dict[str, str] = {
     "segment": "segment",
     "nearby": "nearby",
     "repeat": "repeat",
+    "trend": "trend",
 }
 
 SYSTEMS: dict[str, SystemFactory] = {
