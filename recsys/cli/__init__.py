@@ -15,6 +15,7 @@ from recsys.cli import (
     adapters,
     data,
     doctor,
+    domains,
     evaluate,
     explain,
     finetune,
@@ -41,11 +42,11 @@ app.command("fit")(fit.fit)
 app.command("finetune")(finetune.finetune)
 app.command("score")(recommend.score)
 app.command("import")(data.import_data)
-app.command("domains")(data.domains)
 app.command("serve")(serve.serve)
 app.command("mcp")(serve.mcp)
 app.command("audit")(keys.audit_command)
 app.command("doctor")(doctor.doctor)
+app.add_typer(domains.app, name="domains")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(items.app, name="items")

@@ -1,4 +1,4 @@
-"""`recsys import` and `recsys domains`."""
+"""`recsys import`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def import_data(domain: DomainOption = "movies", as_json: JsonOption = False) ->
         print_json(
             {
                 # One level only: `asdict` cannot copy a Counter.
-                "report": {field.name: getattr(report, field.name) for field in dataclasses.fields(report)},
+                "report": {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+                | {"sources": report.sources and report.sources.model_dump(mode="json")},
                 "result": dataclasses.asdict(outcome.result),
             }
         )
@@ -50,6 +51,8 @@ def _print_outcome(title: str, outcome: ImportOutcome) -> None:
     for reason, count in report.left_out.items():
         if count:
             console.print(f"  left out: {count:,} {escape(reason)}", style="dim")
+    for source in report.sources.sources if report.sources else ():
+        console.print(f"  {source.source}: {source.summary}", style="dim", highlight=False)
     if report.years_from_titles:
         console.print(f"  {report.years_from_titles:,} years taken from titles", style="dim")
     if report.tied_timestamps:
@@ -72,39 +75,3 @@ def _print_events(report: ImportReport) -> None:
         console.print(f"  {kinds}", style="dim")
     for warning in report.warnings:
         console.print(f"  warning: {escape(warning)}", style="yellow")
-
-
-def domains(as_json: JsonOption = False) -> None:
-    """List the domains that come with whyrec, and what the store holds of each."""
-    from recsys.config import list_domains, load_domain, load_settings
-    from recsys.data.store import Store
-    from recsys.engine.adapters import describe_score
-
-    settings = load_settings()
-    with Store(settings.database_url) as store:
-        rows = [(load_domain(name), store.counts(name)) for name in list_domains()]
-    scores = {domain.name: describe_score(domain, settings) for domain, _ in rows}
-    if as_json:
-        print_json(
-            [
-                {
-                    "name": domain.name,
-                    "title": domain.title,
-                    "licence": domain.licence,
-                    "counts": counts,
-                    "score": scores[domain.name],
-                }
-                for domain, counts in rows
-            ]
-        )
-        return
-    for domain, counts in rows:
-        stored = (
-            ", ".join(f"{count:,} {table}" for table, count in counts.items())
-            if counts["items"]
-            else "not imported"
-        )
-        console.print(f"[bold]{domain.name}[/]  {domain.title}: {stored}")
-        console.print(f"  score: {scores[domain.name]}", style="dim", highlight=False)
-        if domain.licence:
-            console.print(f"  {domain.licence}", style="dim")

@@ -1,0 +1,112 @@
+"""`recsys domains`: what there is, and what is known of the items."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from recsys.cli.options import JsonOption
+from recsys.cli.output import ProgressBars, console, plain_table, print_json
+
+if TYPE_CHECKING:
+    from recsys.knowledge.sources import SourceReport
+
+SHOWN = 20  # items of a list
+
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def domains(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the domains that come with whyrec, and what the store holds of each."""
+    if context.invoked_subcommand is not None:
+        return
+    from recsys.config import list_domains, load_domain, load_settings
+    from recsys.data.store import Store
+    from recsys.engine.adapters import describe_score
+
+    settings = load_settings()
+    with Store(settings.database_url) as store:
+        rows = [(load_domain(name), store.counts(name)) for name in list_domains()]
+    scores = {domain.name: describe_score(domain, settings) for domain, _ in rows}
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": domain.name,
+                    "title": domain.title,
+                    "licence": domain.licence,
+                    "counts": counts,
+                    "score": scores[domain.name],
+                }
+                for domain, counts in rows
+            ]
+        )
+        return
+    for domain, counts in rows:
+        stored = (
+            ", ".join(f"{count:,} {table}" for table, count in counts.items())
+            if counts["items"]
+            else "not imported"
+        )
+        console.print(f"[bold]{domain.name}[/]  {domain.title}: {stored}")
+        console.print(f"  score: {scores[domain.name]}", style="dim", highlight=False)
+        if domain.licence:
+            console.print(f"  {domain.licence}", style="dim")
+
+
+@app.command("show")
+def show(
+    domain: Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of the domain.")] = "movies",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the sources of a domain know of its items, and what they disagree on.
+
+    Coverage by attribute and source, conflicts, and the items that no row was joined to.
+    """
+    from recsys.config import load_domain, load_settings
+    from recsys.data.importers import ensure_imported
+    from recsys.data.store import Store
+
+    config = load_domain(domain)
+    with ProgressBars() as progress, Store(load_settings().database_url) as store:
+        ensure_imported(config, store, progress)
+        counts, report = store.counts(config.name), store.sources(config.name)
+    if as_json:
+        dump = report.model_dump(mode="json") if report else None
+        print_json({"name": config.name, "title": config.title, "counts": counts, "sources": dump})
+        return
+    counted = ", ".join(f"{count:,} {table}" for table, count in counts.items())
+    console.print(f"[bold]{config.name}[/]  {escape(config.title)}: {counted}")
+    if report is not None:
+        _print_sources(report, config.plural)
+    elif config.sources:
+        console.print(f"imported before it had its sources: run recsys import --domain {domain}")
+    else:
+        console.print("no further sources: all that is known is of the item table")
+
+
+def _print_sources(report: SourceReport, plural: str) -> None:
+    table = plain_table("attribute", "source", plural, "share", "agreed", "conflicts", left=("source",))
+    for entry in report.attributes:
+        figures = (f"{entry.items:,}", f"{entry.items / report.items:.1%}")
+        table.add_row(
+            escape(entry.attribute), entry.source, *figures, f"{entry.agreed:,}", f"{entry.conflicts:,}"
+        )
+    console.print(table)
+    for entry in report.attributes:
+        for conflict in entry.examples:
+            kept, other = ", ".join(conflict.kept), ", ".join(conflict.other)
+            text = f"{entry.attribute} of {conflict.name}: {kept} ({conflict.kept_from}), not {other}"
+            console.print(f"  conflict: {escape(text)} ({entry.source})", highlight=False)
+    for source in report.sources:
+        console.print(f"[bold]{source.source}[/]: {source.summary}", highlight=False)
+        for item in source.ambiguous[:SHOWN]:
+            text = f"{item.name} (id {item.id}): {'; '.join(item.candidates)}"
+            console.print(f"  ambiguous: {escape(text)}", highlight=False)
+        if names := [f"{item.name} (id {item.id})" for item in source.unmatched[:SHOWN]]:
+            more = source.n_unmatched - len(names)
+            text = "; ".join(names) + (f"; and {more:,} more (--json lists them)" if more > 0 else "")
+            console.print(f"  no row: {escape(text)}", style="dim", highlight=False)
