@@ -36,6 +36,7 @@ from retrieval.channels.popularity import (
 from retrieval.channels.repeat import RepeatChannel
 from retrieval.channels.text import TextChannel, shown_items
 from retrieval.channels.trend import fit_trend
+from retrieval.channels.user_knn import fit_user_knn
 from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.embedding import Embedder
 from retrieval.hybrid import FALLBACK, HybridRetriever
@@ -51,6 +52,13 @@ EventContexts = Callable[[], Iterable[tuple[Interaction, Context]]]
 """Gives events with the context each happened in."""
 
 WEIGHTS = "weights.json"
+
+COUNTED: Mapping[str, Callable[[EventLog, RetrieverConfig], Channel | None]] = {
+    "recent": lambda log, config: fit_recent_popularity(log, config.popularity),
+    "trend": lambda log, config: fit_trend(log, config.trend),
+    "user_knn": lambda log, config: fit_user_knn(log, config.user_knn),
+}
+"""Channels that are counted anew at each start, in seconds."""
 
 
 def build_retriever(
@@ -212,10 +220,8 @@ class RetrieverBuilder:
                 return AttributeChannel(self._popularity)
             case "repeat":  # nothing is fitted
                 return RepeatChannel(self.config.repeat)
-            case "recent":
-                return fit_recent_popularity(self.log, self.config.popularity)
-            case "trend":
-                return fit_trend(self.log, self.config.trend)
+            case "recent" | "trend" | "user_knn":
+                return COUNTED[name](self.log, self.config)
             case "segment":
                 return self._segment()
             case "nearby":

@@ -37,7 +37,7 @@ DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "popularity",
 )
 CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby", "trend")  # where events have a context
-REPEAT_CHANNELS: tuple[Channel, ...] = ("repeat",)  # where an item may be chosen again
+REPEAT_CHANNELS: tuple[Channel, ...] = ("repeat", "user_knn")  # where an item may be chosen again
 
 ExamplesByUser = Mapping[str, Sequence[Example | None]]
 

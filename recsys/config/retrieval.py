@@ -129,6 +129,13 @@ class TrendConfig(StrictModel):
     smoothing: float = Field(5.0, gt=0, description="events at which the change of an item weighs half")
 
 
+class UserKnnConfig(StrictModel):
+    """What the people with the most similar past choose."""
+
+    neighbours: int = Field(300, ge=1, description="people whose choices are averaged")
+    half_life_days: float = Field(120.0, gt=0, description="age at which a choice weighs half")
+
+
 class NearbyConfig(StrictModel):
     """What distance and closing hours cost, in nats; unset costs are fitted."""
 
@@ -150,6 +157,7 @@ Channel = Literal[
     "nearby",
     "repeat",
     "trend",
+    "user_knn",
 ]
 
 WishChannel = Literal["text", "attributes"]
@@ -197,6 +205,7 @@ class RetrieverConfig(StrictModel):
     nearby: NearbyConfig = NearbyConfig()
     repeat: RepeatConfig = RepeatConfig()
     trend: TrendConfig = TrendConfig()
+    user_knn: UserKnnConfig = UserKnnConfig()
 
     @property
     def by_name(self) -> dict[str, float]:

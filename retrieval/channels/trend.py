@@ -58,7 +58,8 @@ class TrendChannel(StaticChannel):
         earlier = np.asarray(known.sum(axis=0), dtype=np.float64).ravel()
         expected = earlier * (recent.sum() / max(earlier.sum(), 1.0))
         smoothing = self.config.smoothing
-        return np.log((recent + smoothing) / (expected + smoothing)).astype(np.float32)
+        scores: FloatArray = np.log((recent + smoothing) / (expected + smoothing)).astype(np.float32)
+        return scores
 
 
 def fit_trend(log: EventLog, config: TrendConfig) -> TrendChannel | None:

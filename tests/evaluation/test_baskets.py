@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recsys.data.splits import Case
@@ -13,13 +15,7 @@ from recsys.evaluation.protocol import leaks
 from recsys.evaluation.protocol.base import ContractError, EvaluationData, Ranked, SystemFactory
 from recsys.evaluation.protocol.baskets import Task, next_basket
 from recsys.evaluation.runner import verify
-from recsys.evaluation.systems.baskets import (
-    TifuOptions,
-    own_frequency,
-    own_recency,
-    season_popularity,
-    tifu_knn,
-)
+from recsys.evaluation.systems.baskets import BASKET_BASELINES, TifuOptions, basket_system, tifu_knn
 from recsys.evaluation.systems.registry import find_factories
 from recsys.types import Interaction, Item
 from tests.evaluation.world import domain, event
@@ -52,10 +48,15 @@ def data_of(task: Task) -> EvaluationData:
     return EvaluationData.of(domain(), ITEMS, {}, next_basket(EVENTS, task))
 
 
-def ranking(factory: SystemFactory, user: str, task: Task = "next-basket") -> list[str]:
+def tifu(options: TifuOptions) -> SystemFactory:
+    return partial(basket_system, name="tifu-knn", fit=partial(tifu_knn, options=options))
+
+
+def ranking(factory: SystemFactory | str, user: str, task: Task = "next-basket") -> list[str]:
     data = data_of(task)
     case = next(case for case in data.split.cases if case.user_id == user)
-    ranked = factory(data).rank(case, 10)
+    build = BASKET_BASELINES[factory] if isinstance(factory, str) else factory
+    ranked = build(data).rank(case, 10)
     verify("tested", case, ranked, 10, data.by_id)
     return list(ranked.items)
 
@@ -101,31 +102,31 @@ def test_baskets_need_times() -> None:
 
 
 def test_own_baselines_rank_by_the_users_past() -> None:
-    assert ranking(own_frequency, "a")[:3] == ["milk", "tea", "bread"]  # ties by popularity
-    assert ranking(own_recency, "a")[:3] == ["milk", "tea", "bread"]
+    assert ranking("own-frequency", "a")[:3] == ["milk", "tea", "bread"]  # ties by popularity
+    assert ranking("own-recency", "a")[:3] == ["milk", "tea", "bread"]
     assert (
-        ranking(own_frequency, "a", "next-new")[0] == "stuffing"
+        ranking("own-frequency", "a", "next-new")[0] == "stuffing"
     )  # ties by popularity, the history left out
 
 
 def test_season_popularity_counts_the_weeks_before_the_target() -> None:
-    assert ranking(season_popularity, "c")[0] == "milk"
-    assert ranking(season_popularity, "b")[:2] == ["milk", "tea"]  # nothing in its season: popularity
+    assert ranking("season-popularity", "c")[0] == "milk"
+    assert ranking("season-popularity", "b")[:2] == ["milk", "tea"]  # nothing in its season: popularity
 
 
 def test_tifu_weighs_late_baskets_and_learns_from_neighbours() -> None:
     alone = TifuOptions(own=1.0)
-    assert ranking(lambda data: tifu_knn(data, alone), "a")[:3] == ["milk", "tea", "bread"]
+    assert ranking(tifu(alone), "a")[:3] == ["milk", "tea", "bread"]
     neighbours = TifuOptions(own=0.0, neighbours=1)
-    assert ranking(lambda data: tifu_knn(data, neighbours), "b")[:3] == ["milk", "tea", "bread"]
+    assert ranking(tifu(neighbours), "b")[:3] == ["milk", "tea", "bread"]
 
 
 def test_a_vector_is_the_mean_of_decayed_groups() -> None:
     """Ten baskets of one item in groups of three: group weights fall by 0.7, basket weights by 0.9."""
     events = shopping({"a": [(day, "milk") for day in range(11)], "b": [(3, "tea"), (4, "tea")]})
     data = EvaluationData.of(domain(), ITEMS, {}, next_basket(events, "next-basket"))
-    case = data.split.cases[0]
-    scores = tifu_knn(data, TifuOptions(group=3, own=1.0)).score(case)
+    baskets = [np.array([data.log.row_of["milk"]])] * 10
+    scores = tifu_knn(data.log, TifuOptions(group=3, own=1.0))("a", baskets, 0.0)
     full = (0.9**2 + 0.9 + 1.0) / 3
     groups = [1.0 * 0.7**3, full * 0.7**2, full * 0.7, full]
     assert scores[data.log.row_of["milk"]] == pytest.approx(sum(groups) / 4, abs=1e-5)

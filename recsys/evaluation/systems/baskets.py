@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from recsys.data.dataset import EventLog
 from recsys.data.splits import Case
 from recsys.evaluation.protocol.base import EvaluationData, SystemFactory
 from recsys.evaluation.systems.baselines import ScoredCatalogue, Scores
+
+Rows = npt.NDArray[np.int64]
 
 DAY = 86_400.0
 SEASON_DAYS = 28  # before the target
@@ -30,53 +34,55 @@ class TifuOptions:
     own: float = 0.7  # weight of the user's own vector; the neighbours have the rest
 
 
-def own_frequency(data: EvaluationData) -> ScoredCatalogue:
-    """Rank by how many baskets of the user had the item, then by popularity."""
-    popularity = _popularity(data)
+BasketScore = Callable[[str, Sequence[Rows], float], Scores]
+"""Scores all items for a user, from the rows of each of their baskets, oldest first, at a time."""
 
-    def score(case: Case) -> Scores:
-        rows = [data.log.row_of[event.item_id] for event in case.history]
+
+def own_frequency(log: EventLog) -> BasketScore:
+    """Score by how many baskets of the user had the item, then by popularity."""
+    popularity = _popularity(log)
+
+    def score(user: str, baskets: Sequence[Rows], now: float) -> Scores:
+        rows = np.concatenate([np.zeros(0, dtype=np.int64), *baskets])
         counts: Scores = np.bincount(rows, minlength=len(popularity)) + popularity
         return counts
 
-    return ScoredCatalogue("own-frequency", data.log, score, data.log.hash)
+    return score
 
 
-def own_recency(data: EvaluationData) -> ScoredCatalogue:
-    """Rank by when the user last had the item, then by popularity."""
-    popularity = _popularity(data)
+def own_recency(log: EventLog) -> BasketScore:
+    """Score by when the user last had the item, then by popularity."""
+    popularity = _popularity(log)
 
-    def score(case: Case) -> Scores:
+    def score(user: str, baskets: Sequence[Rows], now: float) -> Scores:
         scores = popularity.copy()
-        for number, basket in enumerate(_rows_by_basket(data, case), start=1):
+        for number, basket in enumerate(baskets, start=1):
             scores[basket] = number + popularity[basket]
         return scores
 
-    return ScoredCatalogue("own-recency", data.log, score, data.log.hash)
+    return score
 
 
-def season_popularity(data: EvaluationData) -> ScoredCatalogue:
-    """Rank by the events of the four weeks before the target, ties by all events."""
-    order = np.argsort(data.log.time, kind="stable")
-    times, items, popularity = data.log.time[order], data.log.item[order], _popularity(data)
+def season_popularity(log: EventLog) -> BasketScore:
+    """Score by the events of the four weeks before the moment, ties by all events."""
+    order = np.argsort(log.time, kind="stable")
+    times, items, popularity = log.time[order], log.item[order], _popularity(log)
 
-    def score(case: Case) -> Scores:
-        now = case.target.timestamp or 0.0
+    def score(user: str, baskets: Sequence[Rows], now: float) -> Scores:
         first, last = np.searchsorted(times, [now - SEASON_DAYS * DAY, now])
         counts: Scores = np.bincount(items[first:last], minlength=len(popularity)) + popularity
         return counts
 
-    return ScoredCatalogue("season-popularity", data.log, score, data.log.hash)
+    return score
 
 
-def tifu_knn(data: EvaluationData, options: TifuOptions | None = None) -> ScoredCatalogue:
-    """Rank by the user's decayed basket frequencies and those of similar users.
+def tifu_knn(log: EventLog, options: TifuOptions | None = None) -> BasketScore:
+    """Score by the user's decayed basket frequencies and those of similar users.
 
     Hu et al.: Modeling personalized item frequency information for next-basket recommendation,
     SIGIR 2020.
     """
     options = options or TifuOptions()
-    log = data.log
     vectors = sp.vstack(
         [
             _vector(_train_baskets(log.item[start:end], log.time[start:end]), len(log.items), options)
@@ -86,12 +92,12 @@ def tifu_knn(data: EvaluationData, options: TifuOptions | None = None) -> Scored
     )
     squares = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel()
     number_of = {user: number for number, user in enumerate(log.users)}
-    popularity = _popularity(data)
+    popularity = _popularity(log)
 
-    def score(case: Case) -> Scores:
-        own = _vector(list(_rows_by_basket(data, case)), len(log.items), options)
+    def score(user: str, baskets: Sequence[Rows], now: float) -> Scores:
+        own = _vector(baskets, len(log.items), options)
         distance = squares - 2 * np.asarray((vectors @ own.T).todense()).ravel()
-        distance[number_of.get(case.user_id, [])] = np.inf
+        distance[number_of.get(user, [])] = np.inf
         n = min(options.neighbours, len(distance) - 1)
         nearest = np.argpartition(distance, n)[:n] if n > 0 else np.zeros(0, dtype=np.int64)
         scores = options.own * own.toarray().ravel() + popularity
@@ -99,10 +105,34 @@ def tifu_knn(data: EvaluationData, options: TifuOptions | None = None) -> Scored
             scores += (1 - options.own) * np.asarray(vectors[nearest].mean(axis=0)).ravel()
         return np.asarray(scores, dtype=np.float64)
 
-    return ScoredCatalogue("tifu-knn", log, score, log.hash)
+    return score
 
 
-def _vector(baskets: Sequence[npt.NDArray[np.int64]], n_items: int, options: TifuOptions) -> sp.csr_matrix:
+BASKET_SCORES: dict[str, Callable[[EventLog], BasketScore]] = {
+    "own-frequency": own_frequency,
+    "own-recency": own_recency,
+    "season-popularity": season_popularity,
+    "tifu-knn": tifu_knn,
+}
+
+
+def basket_system(
+    data: EvaluationData, *, name: str, fit: Callable[[EventLog], BasketScore]
+) -> ScoredCatalogue:
+    """Build a system that scores by baskets, fitted on the train events."""
+    score, row_of = fit(data.log), data.log.row_of
+
+    def score_case(case: Case) -> Scores:
+        baskets = [
+            np.array([row_of[event.item_id] for event in basket], dtype=np.int64)
+            for _, basket in groupby(case.history, key=lambda event: event.timestamp)
+        ]
+        return score(case.user_id, baskets, case.target.timestamp or 0.0)
+
+    return ScoredCatalogue(name, data.log, score_case, data.log.hash)
+
+
+def _vector(baskets: Sequence[Rows], n_items: int, options: TifuOptions) -> sp.csr_matrix:
     """Return a user's vector, (1, items): a mean of decayed groups of baskets."""
     if not baskets:
         return sp.csr_matrix((1, n_items))
@@ -123,29 +153,18 @@ def _vector(baskets: Sequence[npt.NDArray[np.int64]], n_items: int, options: Tif
     )
 
 
-def _train_baskets(
-    items: npt.NDArray[np.int32], times: npt.NDArray[np.float64]
-) -> list[npt.NDArray[np.int64]]:
+def _train_baskets(items: npt.NDArray[np.int32], times: npt.NDArray[np.float64]) -> list[Rows]:
     """Split a user's events where the time changes."""
     return np.split(items.astype(np.int64), np.flatnonzero(np.diff(times)) + 1)
 
 
-def _rows_by_basket(data: EvaluationData, case: Case) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the item rows of each basket of a history, oldest first."""
-    for _, basket in groupby(case.history, key=lambda event: event.timestamp):
-        yield np.array([data.log.row_of[event.item_id] for event in basket], dtype=np.int64)
-
-
-def _popularity(data: EvaluationData) -> Scores:
+def _popularity(log: EventLog) -> Scores:
     """Return popularity so small that it orders ties alone."""
-    counts: Scores = data.log.counts.astype(np.float64)
+    counts: Scores = log.counts.astype(np.float64)
     little: Scores = LITTLE * counts / (counts.max(initial=0) + 1)
     return little
 
 
 BASKET_BASELINES: dict[str, SystemFactory] = {
-    "own-frequency": own_frequency,
-    "own-recency": own_recency,
-    "season-popularity": season_popularity,
-    "tifu-knn": tifu_knn,
+    name: partial(basket_system, name=name, fit=fit) for name, fit in BASKET_SCORES.items()
 }

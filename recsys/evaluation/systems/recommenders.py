@@ -293,6 +293,7 @@ _CHANNELS: dict[str, str] = {
     "nearby": "nearby",
     "repeat": "repeat",
     "trend": "trend",
+    "user_knn": "user_knn",
 }
 
 SYSTEMS: dict[str, SystemFactory] = {
