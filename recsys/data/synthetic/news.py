@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from recsys.data.importers import reuters
@@ -40,6 +41,12 @@ def files(package: Path, folder: Path) -> Path:
     makers = (Path(__file__), Path(reuters.__file__), reuters.NAMES, Path(readers.__file__))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in makers)).hexdigest()
     return folder_made_once(folder / f"news-{digest[:12]}", lambda new: _write(package, new))
+
+
+@lru_cache(maxsize=1)
+def readership(package: Path) -> Readership:
+    """Return the readers of the stories of an unpacked package, with their true interests."""
+    return Readership(read_stories(package)[0])
 
 
 def _write(package: Path, folder: Path) -> None:

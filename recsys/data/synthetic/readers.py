@@ -102,14 +102,14 @@ class Readership:
         self._depth = self._random.normal(0, DEPTH, READERS)
         self.visits = self._sample_visits()
 
-    def optimum(self, reader: str, time: dt.datetime, shown: Collection[str]) -> dict[str, float]:
-        """Return each shown story's true utility for a reader at a moment.
+    def optimum(self, reader: str, time: float, shown: Collection[str]) -> dict[str, float]:
+        """Return each shown story's true utility for a reader at a time, in seconds since 1970.
 
         Raises:
             KeyError: The reader or a story does not exist.
         """
         rows = np.array([self._index[story] for story in shown], dtype=np.int64)
-        utility = self._utility(self._reader_index[reader], time, rows)
+        utility = self._utility(self._reader_index[reader], dt.datetime.fromtimestamp(time, dt.UTC), rows)
         return dict(zip(shown, map(float, utility), strict=True))
 
     def write(self, folder: Path) -> None:

@@ -7,17 +7,20 @@ evaluations share what was fitted if, and only if, they have the same events.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 
 from recsys.config import load_settings
 from recsys.config.ranking import MODEL_ALONE
 from recsys.context.pii import mask_user
+from recsys.data.importers.npm import unpacked
 from recsys.data.splits import Case
+from recsys.data.synthetic import news
+from recsys.data.synthetic.readers import Readership
 from recsys.data.synthetic.town import Town, town
 from recsys.engine import Engine, open_engine
 from recsys.engine.adapters import BASE, resolve_adapter
@@ -239,30 +242,41 @@ def without_facts(data: EvaluationData, *, factory: SystemFactory) -> System:
 class Optimum:
     """The generator of the domain's data itself: no system can rank better."""
 
-    data: EvaluationData
-    town: Town
+    truth: Callable[[Case], Mapping[str, float]]  # log p, or utility, of each item that is possible
     name: str = "optimum"
     fitted_on: None = None
     probabilities: bool = True
 
     def rank(self, case: Case, depth: int) -> Ranked:
         """Rank by the probability with which the generator draws each item."""
-        seen = {event.item_id for event in case.history}
-        truth = self.town.optimum(case.user_id, self.data.context_of(case), seen)
-        candidates = case.candidates or [item for item in truth if item not in seen]
+        truth = self.truth(case)
+        candidates = case.candidates or list(truth)
         order = sorted(candidates, key=lambda item: (-truth[item], item))
         ranked = tuple(order if case.candidates else order[:depth])
-        return Ranked(ranked, tuple(float(np.exp(truth[item])) for item in ranked))
+        total = logsumexp(list(truth.values()))
+        return Ranked(ranked, tuple(float(np.exp(truth[item] - total)) for item in ranked))
 
 
 def optimum(data: EvaluationData) -> Optimum:
     """Build the generator. Raises RequestError for data that were not generated."""
-    if data.domain.source.generator != "town":
-        raise RequestError(
-            f"the ground truth of '{data.domain.name}' is unknown",
-            hint="'optimum' is for generated domains: places",
-        )
-    return Optimum(data, town())
+    if data.domain.source.generator == "town":
+        return Optimum(partial(_true_visits, data, town()))
+    if data.domain.source.prepare == "news" and data.domain.source.npm:
+        return Optimum(partial(_true_clicks, news.readership(unpacked(data.domain.source.npm))))
+    raise RequestError(
+        f"the ground truth of '{data.domain.name}' is unknown",
+        hint="'optimum' is for generated domains: places, news",
+    )
+
+
+def _true_visits(data: EvaluationData, town: Town, case: Case) -> dict[str, float]:
+    seen = {event.item_id for event in case.history}
+    truth = town.optimum(case.user_id, data.context_of(case), seen)
+    return {item: truth[item] for item in case.candidates or truth if item not in seen}
+
+
+def _true_clicks(readership: Readership, case: Case) -> dict[str, float]:
+    return readership.optimum(case.user_id, case.target.timestamp or 0.0, case.candidates or ())
 
 
 def _is_single(case: Case) -> bool:

@@ -8,6 +8,7 @@ from recsys.errors import RequestError
 from recsys.evaluation.protocol.base import SystemFactory
 from recsys.evaluation.systems.baselines import BASELINES
 from recsys.evaluation.systems.baskets import BASKET_BASELINES
+from recsys.evaluation.systems.content import CONTENT_BASELINES
 
 BASELINE_NAMES = ("random", "popularity", "recent-popularity", "cooccurrence", "gru", "hybrid")
 RATED_BASELINE_NAMES = ("random", "popularity", "liked-share", "item-liked-share")
@@ -16,7 +17,7 @@ RATED_BASELINE_NAMES = ("random", "popularity", "liked-share", "item-liked-share
 def find_factories(names: Iterable[str]) -> dict[str, SystemFactory]:
     """Look up systems by name. Raises RequestError that lists the known names."""
     wanted = tuple(dict.fromkeys(names))
-    baselines = {**BASELINES, **BASKET_BASELINES}
+    baselines = {**BASELINES, **BASKET_BASELINES, **CONTENT_BASELINES}
     if all(name in baselines for name in wanted):
         return {name: baselines[name] for name in wanted}
     known = all_systems()
@@ -32,4 +33,4 @@ def all_systems() -> Mapping[str, SystemFactory]:
     from recsys.evaluation.systems.baselines import words_then_popularity
     from recsys.evaluation.systems.recommenders import SYSTEMS
 
-    return {**BASELINES, **SYSTEMS, "words": words_then_popularity, **BASKET_BASELINES}
+    return {**BASELINES, **SYSTEMS, "words": words_then_popularity, **BASKET_BASELINES, **CONTENT_BASELINES}
