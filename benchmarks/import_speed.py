@@ -33,7 +33,7 @@ from benchmarks.environment import describe, write_json
 from recsys.config import Domain, load_domain
 from recsys.config.tables import FileTable
 from recsys.data.database import INTERACTIONS, ITEMS, USERS
-from recsys.data.importers.readers import data_file
+from recsys.data.importers.files import data_file
 from recsys.data.store import Store
 
 Seconds = dict[str, float]

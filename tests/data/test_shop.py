@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 
 from recsys.config import load_domain
 from recsys.context.builder import build_context
+from recsys.data.batch import LEFT_OUT
 from recsys.data.importers import completejourney, read_domain
-from recsys.data.importers.completejourney import Unit, files, left_out, names
+from recsys.data.importers.completejourney import Unit, files, names
 from recsys.errors import DataError
 from recsys.types import Item
 
@@ -144,7 +146,8 @@ def test_times_are_local_to_the_shops() -> None:
 
 
 def test_what_is_left_out_is_counted_by_reason(package: Path, tmp_path: Path) -> None:
-    assert left_out(files(package, tmp_path / "made", "shop-types")) == {
+    made = files(package, tmp_path / "made", "shop-types")
+    assert json.loads((made / LEFT_OUT).read_text()) == {
         "products without a name": 1,
         "products that are coupons or corrections": 1,
         "sizes that cannot be read": 1,

@@ -17,7 +17,8 @@ from recsys.config import Privacy, load_domain
 from recsys.context.builder import build_context
 from recsys.context.pii import mask, mask_json, mask_user, names_of
 from recsys.data.batch import ImportReport
-from recsys.data.importers.readers import data_file, read_table
+from recsys.data.importers.files import data_file
+from recsys.data.importers.readers import read_table
 from recsys.data.importers.validate import columns_of, read_items
 from recsys.recommender.recommender import Recommender
 from recsys.types import User

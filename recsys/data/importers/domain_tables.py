@@ -10,9 +10,9 @@ from recsys.config import Domain
 from recsys.config.tables import FileTable
 from recsys.data.batch import ImportBatch, ImportOutcome, ImportReport, Progress, ResolvePlace
 from recsys.data.event_columns import EventColumns
-from recsys.data.importers.completejourney import left_out
+from recsys.data.importers.files import data_file, left_out
 from recsys.data.importers.interactions import read_interactions
-from recsys.data.importers.readers import Table, data_file, read_table
+from recsys.data.importers.readers import Table, read_table
 from recsys.data.importers.source_tables import read_sources
 from recsys.data.importers.summary import summarize
 from recsys.data.importers.validate import columns_of, read_items, read_users, require_no_header
@@ -104,8 +104,7 @@ def read_domain(
         users = tuple(
             User(id=user_id) for user_id in interactions.frame["user_id"].unique(maintain_order=True)
         )
-    if domain.source.prepare:
-        report.left_out.update(left_out(data_file(domain, domain.items.file).parent))
+    report.left_out.update(left_out(domain))
     batch = ImportBatch(items, users, interactions, report)
     summarize(batch, domain)
     return batch

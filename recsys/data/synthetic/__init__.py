@@ -1,1 +1,1 @@
-"""Generated worlds whose truth is known."""
+"""Generated people whose truth is known, and what they choose from."""

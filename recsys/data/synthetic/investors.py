@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recsys.data.importers import instruments
-from recsys.data.importers.instruments import Instrument, read_instruments
+from recsys.data.synthetic import instruments
+from recsys.data.synthetic.instruments import Instrument, read_instruments
 from recsys.utils.files import folder_made_once
 
 SEED = 5

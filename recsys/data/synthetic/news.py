@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from recsys.data.importers import reuters
-from recsys.data.importers.completejourney import REPORT
-from recsys.data.importers.reuters import Story, read_stories
-from recsys.data.synthetic import readers
+from recsys.data.batch import LEFT_OUT
+from recsys.data.synthetic import readers, reuters
 from recsys.data.synthetic.readers import Readership
+from recsys.data.synthetic.reuters import Story, read_stories
 from recsys.errors import MissingDependency
 from recsys.utils.files import folder_made_once, write_text
 
@@ -51,7 +50,7 @@ def readership(package: Path) -> Readership:
 
 def _write(package: Path, folder: Path) -> None:
     stories, left_out = read_stories(package)
-    write_text(folder / REPORT, json.dumps(left_out, indent=2) + "\n")
+    write_text(folder / LEFT_OUT, json.dumps(left_out, indent=2) + "\n")
     with (folder / "stories.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(_row(story), ensure_ascii=False) + "\n" for story in stories)
     with (folder / "same_event.csv").open("w", newline="", encoding="utf-8") as file:

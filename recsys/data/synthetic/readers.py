@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recsys.data.importers.reuters import FIRST, LAST, Story
+from recsys.data.synthetic.reuters import FIRST, LAST, Story
 
 SEED = 11
 READERS = 1_200

@@ -31,7 +31,8 @@ def read_impressions(domain: Domain, items: Iterable[str]) -> Shown:
         RequestError: The domain has none.
         DataError: A row is wrong: its list lacks the choice, or names an unknown item.
     """
-    from recsys.data.importers.readers import data_file, read_table
+    from recsys.data.importers.files import data_file
+    from recsys.data.importers.readers import read_table
     from recsys.data.importers.times import InvalidTime, time_reader
     from recsys.data.importers.validate import columns_of
 

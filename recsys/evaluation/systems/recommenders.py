@@ -17,9 +17,10 @@ from scipy.special import expit, logsumexp
 from recsys.config import load_settings
 from recsys.config.ranking import MODEL_ALONE
 from recsys.context.pii import mask_user
-from recsys.data.importers.npm import unpacked
+from recsys.data.importers.files import given_folder
 from recsys.data.splits import Case
-from recsys.data.synthetic import news
+from recsys.data.synthetic import investors, news
+from recsys.data.synthetic.investors import Market
 from recsys.data.synthetic.readers import Readership
 from recsys.data.synthetic.town import Town, town
 from recsys.engine import Engine, open_engine
@@ -261,11 +262,13 @@ def optimum(data: EvaluationData) -> Optimum:
     """Build the generator. Raises RequestError for data that were not generated."""
     if data.domain.source.generator == "town":
         return Optimum(partial(_true_visits, data, town()))
-    if data.domain.source.prepare == "news" and data.domain.source.npm:
-        return Optimum(partial(_true_clicks, news.readership(unpacked(data.domain.source.npm))))
+    if data.domain.source.prepare == "news":
+        return Optimum(partial(_true_clicks, news.readership(given_folder(data.domain))))
+    if data.domain.source.prepare == "finance":
+        return Optimum(partial(_true_orders, investors.market(given_folder(data.domain))))
     raise RequestError(
         f"the ground truth of '{data.domain.name}' is unknown",
-        hint="'optimum' is for generated domains: places, news",
+        hint="'optimum' is for generated domains: places, news, finance",
     )
 
 
@@ -277,6 +280,11 @@ def _true_visits(data: EvaluationData, town: Town, case: Case) -> dict[str, floa
 
 def _true_clicks(readership: Readership, case: Case) -> dict[str, float]:
     return readership.optimum(case.user_id, case.target.timestamp or 0.0, case.candidates or ())
+
+
+def _true_orders(market: Market, case: Case) -> dict[str, float]:
+    utility = market.optimum(case.user_id, {event.item_id for event in case.history})
+    return {item: utility[item] for item in case.candidates or utility if utility[item] > -np.inf}
 
 
 def _is_single(case: Case) -> bool:
