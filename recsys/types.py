@@ -296,6 +296,13 @@ class RuleAction(StrictModel):
         default_factory=dict, description="what it read of the first of them; nothing about the person"
     )
 
+    @property
+    def text(self) -> str:
+        """Return what it did in words: "no-horror left 3 out"."""
+        left_out = self.do in ("forbid", "require")
+        done = f"left {self.items} out" if left_out else f"moved {self.items} ({self.do})"
+        return f"{self.rule} would have {done}, and is on trial" if self.trial else f"{self.rule} {done}"
+
 
 class LeftOut(StrictModel):
     """Why an item is not in a list."""

@@ -106,6 +106,7 @@ def print_explanation(why: Why) -> None:
     parts: list[Text | Table] = [_ranked_item(why.item, why.candidates)]
     if why.other:
         parts.append(_ranked_item(why.other, why.candidates))
+    parts += [Text(f"{_name_of(why, left_out.item)}: {left_out.text}", "yellow") for left_out in why.left_out]
     parts.append(
         _effects_table(why) if why.effects else Text("\nno part of the request has a measurable effect")
     )
@@ -115,6 +116,11 @@ def print_explanation(why: Why) -> None:
         parts.append(Text(f"\nThe score depends on: {shares}"))
     print_panel(format_title(why.item.item.name[:80], why.user, why.context), *parts)
     print_notes(why.notes, why.degraded)
+
+
+def _name_of(why: Why, item_id: str) -> str:
+    lines = [line for line in (why.item, why.other) if line]
+    return next(line.item.name[:80] for line in lines if line.item.id == item_id)
 
 
 def _ranked_item(recommendation: Recommendation, n_candidates: int) -> Text:

@@ -97,7 +97,9 @@ def list_command(as_json: JsonOption = False) -> None:
 
 def audit_command(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")] = 50,
-    action: Annotated[str, typer.Option(help='Only actions that begin so: "keys."')] = "",
+    action: Annotated[
+        str, typer.Option(help='Only actions that begin so: "keys."; "rules." for what rules decided.')
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """List what administrators did, the newest first."""

@@ -55,7 +55,8 @@ WhereOption = Annotated[
     list[str] | None,
     typer.Option(
         "--where",
-        help="Only items with this attribute, such as genre=Comedy, 'price<=5' or price=2..5; repeatable.",
+        help="Only items with this attribute, such as genre=Comedy, 'price<=5' or price=2..5, or of which "
+        "an expression (CEL) is true: 'item.price < 5 || \"Comedy\" in item.genre'; repeatable.",
     ),
 ]
 WithoutOption = Annotated[
@@ -90,7 +91,7 @@ def parse_filter(
     """Build a filter from options; values of one attribute are alternatives.
 
     Args:
-        where: texts such as "genre=Drama", "price<=5" or "price=2..5".
+        where: texts such as "genre=Drama", "price<=5", "price=2..5" or "item.price < 5".
         without: texts such as "genre=Horror".
         at_least: texts such as "genre=Drama:3".
         years: "1990-1999", "1990-", "-1970", "1994" or "".
@@ -101,7 +102,7 @@ def parse_filter(
     from recsys.recommender.filter_text import parse_where, values_by_attribute
     from recsys.types import AtLeast, Filter
 
-    equal, compared = parse_where(where or [])
+    conditions = parse_where(where or [])
     first, dash, last = years.partition("-")
     if not all(part.strip().isdigit() or not part.strip() for part in (first, last)):
         raise RequestError(f"'{years[:40]}' is not a range of years", hint="write --years 1990-1999")
@@ -115,8 +116,7 @@ def parse_filter(
             for attribute, values in values_by_attribute([pair]).items()
         ]
     return Filter(
-        where=equal,
-        compare=compared,
+        **conditions._asdict(),
         without=values_by_attribute(without or []),
         year_from=int(first) if first.strip() else None,
         year_to=int(last) if last.strip() else int(first) if first.strip() and not dash else None,

@@ -25,7 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from recsys.types import Context, Recommendation, Recommendations
+from recsys.types import Context, Recommendation, Recommendations, RuleAction
 
 console = Console()
 error_console = Console(stderr=True)
@@ -170,12 +170,19 @@ def print_recommendations(answer: Recommendations, noun: str) -> None:
     body = table if len(answer) else Text("nothing to recommend")
     title = format_title(answer.domain, answer.user, answer.context)
     print_panel(title, body, Text(_provenance(answer), style="dim"))
+    print_rules(answer.rules)
     print_notes(answer.notes, answer.degraded)
 
 
 def print_panel(title: str, *parts: RenderableType) -> None:
     """Print parts in a frame."""
     console.print(Panel(Group(*parts), title=escape(title), title_align="left", border_style="blue"))
+
+
+def print_rules(actions: Sequence[RuleAction]) -> None:
+    """Print what each rule did."""
+    for action in actions:
+        console.print(f"[cyan]rule:[/] {escape(action.text)}", highlight=False)
 
 
 def print_notes(notes: Sequence[str], degraded: Sequence[str]) -> None:

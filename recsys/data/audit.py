@@ -1,4 +1,4 @@
-"""The audit log: what administrators did, when, to what.
+"""The audit log: what administrators did, when, to what; and what rules decided.
 
 Nothing here deletes an entry.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from recsys.config import load_settings
 from recsys.data.database import AUDIT_LOG
 from recsys.data.store import Store
+from recsys.types import RuleAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,17 @@ def record(store: Store, actor: str, action: str, target: str = "", **details: A
         connection.execute(sa.insert(AUDIT_LOG), [row])
 
 
+RULES = "rules.acted"
+
+
+def record_rules(
+    store: Store, domain: str, actions: Iterable[RuleAction], recommendation_id: str, request_id: str
+) -> None:
+    """Add an entry for what rules did in one answer; the values tell nothing about its person."""
+    rules = [action.model_dump(mode="json") for action in actions]
+    record(store, "service", RULES, domain, recommendation=recommendation_id, request=request_id, rules=rules)
+
+
 def record_command(action: str, target: str, **details: Any) -> None:
     """Add an entry for an action of a command, in the configured store."""
     with Store(load_settings().database_url) as store:
@@ -45,21 +57,26 @@ def record_command(action: str, target: str, **details: Any) -> None:
 
 
 def entries(
-    store: Store, *, limit: int = 50, before: int | None = None, action: str = ""
+    store: Store, *, limit: int | None = 50, before: int | None = None, action: str = "", target: str = ""
 ) -> list[AuditEntry]:
     """Return entries, the newest first.
 
     Args:
         store: Where the log is.
-        limit: How many at most.
+        limit: How many at most; None: all.
         before: Id of an entry; only older ones are returned.
-        action: How the actions begin, such as "keys.".
+        action: How the actions begin, such as "keys."; by default all but those of rules.
+        target: What was acted on, exactly.
     """
     query = sa.select(AUDIT_LOG).order_by(AUDIT_LOG.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(AUDIT_LOG.c.id < before)
+    if target:
+        query = query.where(AUDIT_LOG.c.target == target)
     if action:
         query = query.where(AUDIT_LOG.c.action.startswith(action, autoescape=True))
+    else:
+        query = query.where(AUDIT_LOG.c.action != RULES)
     with store.transaction() as connection:
         return [AuditEntry(**row) for row in connection.execute(query).mappings()]
 

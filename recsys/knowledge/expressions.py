@@ -39,7 +39,9 @@ _SHOWN_TYPES = {
     "int": "number",
     "bool": "true or false",
     "timestamp": "time",
+    "google.protobuf.Timestamp": "time",
     "duration": "time span",
+    "google.protobuf.Duration": "time span",
 }
 _POSITION = re.compile(r"<input>:(\d+):(\d+): ([^\n]*)")
 _NO_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\((.*)\)'")
@@ -98,6 +100,8 @@ class Vocabulary:
         """Check a text. Raises WrongExpression."""
         try:
             compiled = self._environment.compile(text)
+        except (UnicodeError, TypeError):  # half of a surrogate pair
+            raise WrongExpression("it holds something that is no character") from None
         except RuntimeError as error:
             raise self._explained(text, str(error)) from None
         if (shown := compiled.return_type().name()) != "BOOL":
@@ -122,7 +126,7 @@ class Vocabulary:
             name, column = _name_at(text, line, column)
             return WrongExpression(f"there is no '{name[:80]}'", line, column, self._hint(name))
         syntax = problem.removeprefix("Syntax error: ").partition(" expecting ")[0]
-        return WrongExpression(syntax.replace("input '<EOF>'", "end of the text")[:200], line, column)
+        return WrongExpression(syntax.replace("'<EOF>'", "the end of the text")[:200], line, column)
 
     def _hint(self, name: str) -> str:
         close = get_close_matches(name, self.kinds, n=2, cutoff=0.6)

@@ -26,20 +26,29 @@ _KINDS: Mapping[AttributeKind, Kind] = {
     "list": "texts",
 }
 _OF_EVERY_ITEM: Mapping[str, Kind] = {"id": "text", "title": "text", "year": "whole"}
-_OF_THE_HISTORY: Mapping[str, Kind] = {"last_chosen": "time", "times_chosen": "whole", "cycle": "span"}
-_OF_THE_MOMENT: Mapping[str, Kind] = {
+OF_THE_HISTORY: Mapping[str, Kind] = {"last_chosen": "time", "times_chosen": "whole", "cycle": "span"}
+_OF_THE_CLOCK: Mapping[str, Kind] = {
     "hour": "whole",
     "weekday": "text",
     "weekend": "flag",
     "part_of_day": "text",
     "season": "text",
+}
+_OF_THE_MOMENT: Mapping[str, Kind] = {
+    **_OF_THE_CLOCK,
     "city": "text",
     "state": "text",
     "country": "text",
     "wish": "text",
 }
-PERSONAL = ("user", "history", "item.last_chosen", "item.times_chosen", "item.cycle")
-"""Names, or what they begin with, whose values tell about a person: not for a log."""
+
+
+def is_personal(name: str) -> bool:
+    """Return whether the value of a name may tell about a person, and stays out of logs."""
+    root, _, rest = name.partition(".")
+    if root in ("item", "other"):
+        return rest in OF_THE_HISTORY
+    return name != "now" and not (root == "context" and rest in _OF_THE_CLOCK)
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,8 @@ class Fields:
     def __init__(self, domain: Domain) -> None:
         self._attributes = {
             _name(name): (name, domain.attributes.get(name))
-            for name in [*domain.items.attributes, *domain.attributes]
-            if _name(name) not in {**_OF_EVERY_ITEM, **_OF_THE_HISTORY}
+            for name in domain.attribute_names
+            if _name(name) not in {**_OF_EVERY_ITEM, **OF_THE_HISTORY}
         }
         users, events = domain.users, domain.interactions
         profile = {name: users.types.get(name) for name in users.profile} if users else {}
@@ -81,7 +90,7 @@ class Fields:
     def kinds(self) -> dict[str, Kind]:
         """Return every name with the kind of its values."""
         attributes = {name: _kind(kind, "texts") for name, (_, kind) in self._attributes.items()}
-        of_items = {**_OF_EVERY_ITEM, **attributes, **_OF_THE_HISTORY}
+        of_items = {**_OF_EVERY_ITEM, **attributes, **OF_THE_HISTORY}
         kinds: dict[str, Kind] = {"now": "time", "history": "texts", "item": "text", "other": "text"}
         kinds |= {f"{one}.{name}": kind for one in ("item", "other") for name, kind in of_items.items()}
         kinds |= {f"user.{name}": _kind(kind, "text") for name, (_, kind) in self._profile.items()}
@@ -92,7 +101,7 @@ class Fields:
         """Return what the value of `name` ("price") follows from; items with equal ones are alike."""
         if name in self._attributes:
             return self.texts(item, name)
-        if name in _OF_THE_HISTORY:
+        if name in OF_THE_HISTORY:
             entry = chosen.get(item.id)
             return None if entry is None else (entry.timestamp, entry.times, entry.first)
         return item.id if name == "" else getattr(item, name)
@@ -105,7 +114,7 @@ class Fields:
         """Return the value of `name` ("price"; "" is the item itself); None if it is missing."""
         if name in self._attributes:
             return self._attribute(name, self.texts(item, name))
-        if name in _OF_THE_HISTORY:
+        if name in OF_THE_HISTORY:
             return _of_history(name, chosen.get(item.id))
         return item.id if name == "" else getattr(item, name)
 

@@ -16,14 +16,15 @@ from typing import Any
 
 from recsys.config import Domain, Rule
 from recsys.config.domain import RULES_FILE
+from recsys.config.knowledge import MAX_EXPRESSION
 from recsys.errors import ConfigError, RequestError
 from recsys.knowledge.expressions import Expression, Related, Vocabulary, WrongExpression
-from recsys.knowledge.fields import PERSONAL, Fields, Moment
+from recsys.knowledge.fields import OF_THE_HISTORY, Fields, Moment
 from recsys.types import Filter, Item
 
 MAX_REMEMBERED = 200_000  # decisions about combinations of values that a rule keeps
+MAX_EXPRESSIONS = 20  # of one filter
 MAX_FILTERS = 256  # checked expressions of filters that are kept
-_OF_HISTORY = ("last_chosen", "times_chosen", "cycle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class CheckedRule:
     @cached_property
     def fixed(self) -> bool:
         """Whether it reads nothing but an item, so that its decision is the same in every request."""
-        read = {f"item.{name}" if name else "item" for name in self.of_item if name not in _OF_HISTORY}
+        read = {f"item.{name}" if name else "item" for name in self.of_item if name not in OF_THE_HISTORY}
         return self.expression.names == read
 
     def leaves_out(self, holds: bool | None) -> bool:
@@ -99,8 +100,15 @@ class RuleBook:
         """Return a filter's expressions as rules that items have to pass.
 
         Raises:
-            RequestError: One is wrong.
+            RequestError: One is wrong, or there are too many.
         """
+        if len(rule.expressions) > MAX_EXPRESSIONS or any(
+            len(text) > MAX_EXPRESSION for text in rule.expressions
+        ):
+            raise RequestError(
+                "the filter has too many or too long expressions",
+                hint=f"write at most {MAX_EXPRESSIONS}, each of at most {MAX_EXPRESSION} characters",
+            )
         return tuple(map(self._filter, rule.expressions))
 
     def gate(self, moment: Moment, conditions: Sequence[CheckedRule] = ()) -> Gate:
@@ -258,11 +266,6 @@ def item_values(
     """Return the values of an item that are known, by full name: "item.price"."""
     found = ((f"{root}.{name}" if name else root, fields.of_item(item, name, chosen)) for name in names)
     return {name: value for name, value in found if value is not None}
-
-
-def is_personal(name: str) -> bool:
-    """Return whether the value of a name tells about a person, and stays out of logs."""
-    return name.removeprefix("other.").removeprefix("item.") in _OF_HISTORY or name.startswith(PERSONAL)
 
 
 def _fields_of(root: str, expression: Expression) -> tuple[str, ...]:

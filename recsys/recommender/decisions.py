@@ -6,8 +6,9 @@ import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from recsys.knowledge.fields import is_personal
 from recsys.knowledge.reordering import Refusal
-from recsys.knowledge.rules import CheckedRule, Gate, is_personal
+from recsys.knowledge.rules import CheckedRule, Gate
 from recsys.types import Item, LeftOut, RuleAction
 
 MAX_VALUES = 5  # of a list, shown

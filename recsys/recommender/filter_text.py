@@ -1,29 +1,46 @@
-"""Conditions of a filter as people write them: "genre=Drama", "price<=5"."""
+"""Conditions of a filter as people write them: "genre=Drama", "price<=5", "item.price < 5.0"."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from recsys.errors import RequestError
 from recsys.types import Comparison
 
 _COMPARISON = re.compile(r"(?P<attribute>[^<>=]+?)\s*(?P<operator><=|>=|<|>)\s*(?P<value>.+)")
+_EXPRESSION = re.compile(r"\bitem(\.\w|\s+in\b)")
 _RANGE = re.compile(r"([^<>=]+?)\s*=\s*(\S.*?)\s*\.\.\s*(\S.*)")
 
 
-def parse_where(texts: Iterable[str]) -> tuple[dict[str, tuple[str, ...]], tuple[Comparison, ...]]:
-    """Parse conditions into the values of each attribute, and the comparisons.
+class Conditions(NamedTuple):
+    """Conditions, as fields of a `Filter`."""
+
+    where: dict[str, tuple[str, ...]]
+    compare: tuple[Comparison, ...]
+    expressions: tuple[str, ...]
+
+
+def parse_where(texts: Iterable[str]) -> Conditions:
+    """Sort conditions into the values of each attribute, comparisons and expressions.
+
+    A text that reads a field of `item` is an expression; the other forms are short for one.
 
     Raises:
-        RequestError: A text is neither.
+        RequestError: A text is none of them.
     """
-    equal, compared = [], []
+    equal: list[str] = []
+    compared: list[Comparison] = []
+    expressions: list[str] = []
     for text in texts:
-        comparisons = _comparisons(text.strip())
-        compared += comparisons
-        equal += [] if comparisons else [text]
-    return values_by_attribute(equal), tuple(compared)
+        if _EXPRESSION.search(text):
+            expressions.append(text)
+        elif comparisons := _comparisons(text.strip()):
+            compared += comparisons
+        else:
+            equal.append(text)
+    return Conditions(values_by_attribute(equal), tuple(compared), tuple(expressions))
 
 
 def values_by_attribute(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -34,11 +51,13 @@ def values_by_attribute(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """
     values: dict[str, tuple[str, ...]] = {}
     for text in texts:
+        if _EXPRESSION.search(text):
+            raise RequestError(f"'{text[:80]}' is an expression", hint="write !(...) under where")
         if _comparisons(text.strip()):
             raise RequestError(f"'{text[:80]}' is a comparison", hint="write the opposite one under where")
         name, separator, value = (part.strip() for part in text.partition("="))
         if not separator or not value:
-            hint = "write attribute=value, such as genre=Drama, or attribute<=value"
+            hint = "write attribute=value, such as genre=Drama, or attribute<=value, or item.attribute < 5"
             raise RequestError(f"'{text[:80]}' is not a filter", hint=hint)
         values[name] = (*values.get(name, ()), value)
     return values

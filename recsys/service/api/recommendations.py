@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from recsys.data import traces
+from recsys.data import audit, traces
 from recsys.errors import RecsysError, StoreError, UnknownUser
 from recsys.recommender.experiments import unit_of
 from recsys.recommender.masking import masked_options
@@ -201,6 +201,7 @@ class RecommendationJob:
         if unit is not None:
             self.service.metrics.count_exposure(answer)
         telemetry.record_answer(answer)
+        self._log_rules(answer)
         keep = self.service.options.traces
         try:
             if keep:
@@ -218,6 +219,16 @@ class RecommendationJob:
             note = f"trace: {without_paths(error.message)}; feedback cannot refer to this answer"
             answer = answer.model_copy(update={"degraded": (*answer.degraded, note)})
         return answer
+
+    def _log_rules(self, answer: RecommendationResponse) -> None:
+        """Keep in the audit log what rules decided."""
+        if not answer.rules:
+            return
+        store, domain = self.recommender.store, self.recommender.domain.name
+        try:
+            audit.record_rules(store, domain, answer.rules, answer.recommendation_id, self.request_id)
+        except StoreError as error:
+            log.warning("the rules that acted were not logged: %s", error.message)
 
     def _masked_body(self, user: str | None) -> RecommendationRequest:
         """Return the body as the recommender reads it for a user, and as a trace keeps it."""

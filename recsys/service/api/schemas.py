@@ -42,6 +42,7 @@ MAX_USERS = 20
 MAX_LIST = 200
 MAX_EVENTS = 1000
 MAX_FACTS = 50
+MAX_EXPRESSIONS = 10
 MAX_PAGE = 1000
 MAX_DESCRIPTION = 20_000
 MAX_NUMBER = 2**53  # what programs that read JSON as floats tell apart
@@ -107,6 +108,9 @@ class FilterInput(Filter, from_attributes=True):
     where: ValuesByAttribute = _as_in(Filter, "where")
     without: ValuesByAttribute = _as_in(Filter, "without")
     compare: Annotated[tuple[ComparisonInput, ...], Field(max_length=MAX_FACTS)] = _as_in(Filter, "compare")
+    expressions: Annotated[tuple[Text, ...], Field(max_length=MAX_EXPRESSIONS)] = _as_in(
+        Filter, "expressions"
+    )
     year_from: Year | None = _as_in(Filter, "year_from")
     year_to: Year | None = _as_in(Filter, "year_to")
     only: Ids | None = _as_in(Filter, "only")

@@ -107,8 +107,7 @@ def to_request(form: RequestForm) -> RecommendationRequest:
     """Build the request of `/v1`. Raises RequestError that names the wrong field."""
     numbers = {name: _integer(name, getattr(form, name)) for name in NUMBER_FIELDS if getattr(form, name)}
     years = {name: numbers.pop(name) for name in ("year_from", "year_to") if name in numbers}
-    (where, compare), without = parse_where(form.where), values_by_attribute(form.without)
-    conditions = {"where": where, "without": without, "compare": compare} | years
+    conditions = parse_where(form.where)._asdict() | {"without": values_by_attribute(form.without)} | years
     rule = conditions if any(conditions.values()) else None
     texts = {name: getattr(form, name) for name in TEXT_FIELDS if getattr(form, name)}
     try:
