@@ -46,6 +46,8 @@ def _print_outcome(title: str, outcome: ImportOutcome) -> None:
         counts = (report.rows[name], change.added, change.updated, change.unchanged, report.duplicates[name])
         table.add_row(name, *(f"{count:,}" for count in counts))
     console.print(table)
+    for name, count in report.edges.items():
+        console.print(f"  relation {name}: {count:,} edges", style="dim")
     for field, count in sorted(report.missing.items()):
         console.print(f"  {count:,} {field} treated as missing", style="dim")
     for reason, count in report.left_out.items():

@@ -34,6 +34,8 @@ FORMATS: Mapping[str, TableFormat] = {
     ".inter": "recbole",
     ".item": "recbole",
     ".user": "recbole",
+    ".kg": "recbole",
+    ".link": "recbole",
     ".csv": "csv",
     ".dat": "csv",
     ".tsv": "tsv",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from recsys.knowledge.relations import Edge
 from recsys.knowledge.sources import SourceReport
 from recsys.types import Interaction, Item, Place, User
 
@@ -34,6 +35,7 @@ class ImportReport:
     skipped_ids: dict[str, list[str]] = field(default_factory=dict)  # some of those ids
     time_span: tuple[str, str] | None = None  # of the events, in ISO 8601
     events_per: dict[str, dict[str, float]] = field(default_factory=dict)  # "user", "item": median and max
+    edges: Counter[str] = field(default_factory=Counter)  # per relation that has a file
     feedback: Counter[str] = field(default_factory=Counter)  # events that count as liked, disliked, neither
     warnings: list[str] = field(default_factory=list)  # what looks wrong, and what to do
     sources: SourceReport | None = None  # what further sources gave
@@ -47,15 +49,17 @@ class ImportBatch:
     users: tuple[User, ...] = ()
     interactions: Sequence[Interaction] = ()
     report: ImportReport = field(default_factory=ImportReport)
+    edges: Sequence[Edge] | None = None  # of all relations; None leaves the stored ones as they are
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How many rows of one table an import added, updated and left unchanged."""
+    """How many rows of one table an import added, updated, left unchanged and removed."""
 
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    removed: int = 0  # of relations alone: their files are complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class ImportResult:
     users: Changes
     interactions: Changes
     data_hash: str  # of the domain's data after the import
+    relations: Changes = Changes()
 
 
 @dataclass(frozen=True, slots=True)

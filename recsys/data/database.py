@@ -114,6 +114,16 @@ IMPORTS = sa.Table(
     sa.Column("time", sa.DateTime(timezone=True), nullable=False),
     sa.Column("sources", _JSON),  # what further sources gave: SourceReport
 )
+RELATIONS = sa.Table(
+    "relations",  # an item that was deleted may be named: its edges count again when it comes back
+    SCHEMA,
+    _key("domain"),
+    _key("relation"),
+    _key("source"),
+    _key("target"),
+    sa.Column("source_is_entity", sa.Boolean, nullable=False),
+    sa.Column("target_is_entity", sa.Boolean, nullable=False),
+)
 API_KEYS = sa.Table(
     "api_keys",
     SCHEMA,

@@ -34,7 +34,9 @@ from recsys.data.database import (
 )
 from recsys.data.event_columns import EventColumns
 from recsys.data.event_table import UNKNOWN_TIME, hash_events, merge_events, read_events
+from recsys.data.relations import read_edges, replace_edges
 from recsys.errors import RequestError, StoreError, UnknownItem, UnknownUser
+from recsys.knowledge.relations import Edge
 from recsys.knowledge.sources import SourceReport
 from recsys.types import Interaction, Item, User
 
@@ -122,8 +124,9 @@ class Store:
     def import_batch(self, domain: str, batch: ImportBatch, progress: Progress | None = None) -> ImportResult:
         """Add new rows and update those that differ, in one transaction.
 
-        Two events are the same if user, item and timestamp are equal. Importing a batch again changes
-        nothing. `progress` is called with ("storing items", rows done, rows in all).
+        Two events are the same if user, item and timestamp are equal. The edges of relations replace the
+        stored ones, if the batch has any of them. Importing a batch again changes nothing.
+        `progress` is called with ("storing items", rows done, rows in all).
         """
         with self.transaction(writes=True) as connection:
             merge = partial(_merge, connection, domain, progress=progress)
@@ -131,7 +134,11 @@ class Store:
             users = merge(USERS, (user.model_dump(mode="json") for user in batch.users))
             events = EventColumns.of(batch.interactions)
             interactions, merged = merge_events(connection, domain, events, progress)
-            if any(changes.added or changes.updated for changes in (items, users, interactions)):
+            relations = Changes()
+            if batch.edges is not None:
+                relations = replace_edges(connection, domain, batch.edges)
+            changes = (items, users, interactions, relations)
+            if any(change.added or change.updated or change.removed for change in changes):
                 refresh_data_hash(connection, domain, merged)
             report = batch.report.sources
             connection.execute(
@@ -139,7 +146,7 @@ class Store:
                 .where(IMPORTS.c.domain == domain)
                 .values(sources=report and report.model_dump(mode="json"))
             )
-            return ImportResult(items, users, interactions, _data_hash(connection, domain))
+            return ImportResult(items, users, interactions, _data_hash(connection, domain), relations)
 
     def put_items(self, domain: str, items: Sequence[Item]) -> ItemChange:
         """Add items, replacing those with the same ids, in one transaction.
@@ -266,6 +273,11 @@ class Store:
         except (TypeError, ValueError) as error:
             raise self.unreadable_row() from error
 
+    def edges(self, domain: str) -> list[Edge]:
+        """Return the edges of all relations that have a file, sorted."""
+        with self.transaction() as connection:
+            return read_edges(connection, domain)
+
     def popularity(self, domain: str) -> dict[str, int]:
         """Return the number of interactions per item id; items without any are left out."""
         item_id = INTERACTIONS.c.item_id
@@ -295,6 +307,7 @@ def refresh_data_hash(connection: sa.Connection, domain: str, events: pl.DataFra
     digest = sha256()
     for row in sorted(_rows(connection, ITEMS, domain), key=itemgetter("id")):
         digest.update(repr({k: v for k, v in row.items() if v or k not in _OPTIONAL}).encode())
+    digest.update(repr(edges).encode() if (edges := read_edges(connection, domain)) else b"")
     hash_events(digest, read_events(connection, domain) if events is None else events)
     values = {
         "data_hash": digest.hexdigest(),

@@ -10,6 +10,7 @@ from recsys.config import Domain
 from recsys.config.tables import FileTable
 from recsys.data.batch import ImportBatch, ImportOutcome, ImportReport, Progress, ResolvePlace
 from recsys.data.event_columns import EventColumns
+from recsys.data.importers.edges import read_relations
 from recsys.data.importers.files import data_file, left_out
 from recsys.data.importers.interactions import read_interactions
 from recsys.data.importers.readers import Table, read_table
@@ -105,7 +106,8 @@ def read_domain(
             User(id=user_id) for user_id in interactions.frame["user_id"].unique(maintain_order=True)
         )
     report.left_out.update(left_out(domain))
-    batch = ImportBatch(items, users, interactions, report)
+    edges = read_relations(domain, items, read, report)
+    batch = ImportBatch(items, users, interactions, report, edges)
     summarize(batch, domain)
     return batch
 

@@ -17,7 +17,7 @@ from recsys.errors import StoreError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0007"
 VERSION_TABLE = "alembic_version"
 
 _lock = threading.Lock()  # alembic keeps its state in globals
