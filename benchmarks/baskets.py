@@ -19,11 +19,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.environment import describe, write_json
 from recsys.config import Domain, load_domain, load_settings
@@ -33,7 +32,7 @@ from recsys.evaluation.metrics.comparison import RankingResults
 from recsys.evaluation.systems.baskets import BASKET_SCORES, BasketScore
 from recsys.types import Context, Item
 from retrieval import HybridRetriever, Query, SentenceEmbedder
-from retrieval.arrays import DoubleArray, RowArray
+from retrieval.arrays import BoolArray, DoubleArray, RowArray
 from retrieval.base import best_first
 from retrieval.build import RetrieverBuilder
 from retrieval.channels.trend import fit_trend
@@ -44,6 +43,9 @@ from retrieval.query_channels import score_query
 from retrieval.reading import read_log
 
 Task = Literal["next-basket", "next-new"]
+Scores = dict[str, PooledScores]
+TASKS: tuple[Task, ...] = ("next-basket", "next-new")
+NOTHING: RowArray = np.zeros(0, dtype=np.int64)
 DAY = 86_400.0
 WEEKS_4 = 28 * DAY
 VALIDATION, TEST = (120, 148, 176, 204), (232, 260, 288, 316, 344)  # cuts: days since the first purchase
@@ -88,13 +90,13 @@ class Basket:
     position: int  # of its first event
     user: int
     targets: RowArray  # rows of its items
-    seen: npt.NDArray[np.bool_]  # (items,): what the household had before
+    seen: BoolArray  # (items,): what the household had before
 
     def wanted(self, task: Task) -> RowArray:
         """Return the rows that are right answers to a task."""
         return self.targets if task == "next-basket" else self.targets[~self.seen[self.targets]]
 
-    def allowed(self, task: Task) -> npt.NDArray[np.bool_]:
+    def allowed(self, task: Task) -> BoolArray:
         """Return which items may be an answer, (items,)."""
         return np.ones(len(self.seen), dtype=bool) if task == "next-basket" else ~self.seen
 
@@ -147,7 +149,7 @@ class Block:
             for name, fit in BASKET_SCORES.items()
         }
 
-    def scores(self, basket: Basket) -> tuple[dict[str, PooledScores], dict[str, PooledScores]]:
+    def scores(self, basket: Basket) -> tuple[Scores, Scores]:
         """Return the channels' scores with the date, and without."""
         state = self.retriever.state
         dated = score_query(self.shop.query(basket.position, state.table), state, CHANNELS)
@@ -155,38 +157,56 @@ class Block:
         others = {name: scores for name, scores in dated.items() if name not in READ_DATE}
         return dated, others | score_query(undated, state, READ_DATE)
 
-    def example(self, basket: Basket, seed: int, *, dated: bool) -> Example | None:
-        """Return an example to fit weights on: one item of the basket, drawn."""
+    def examples(self, basket: Basket, seed: int) -> dict[str, Example | None]:
+        """Return examples to fit the weights of each hybrid on: one item of the basket, drawn."""
         target = int(np.random.default_rng((seed, basket.position)).choice(basket.targets))
-        scores = self.scores(basket)[0 if dated else 1]
-        tops = top_rows(scores, basket.allowed("next-basket"), self.retriever.config.depth)
-        return example_of(build_pool(scores, tops, list(scores)), list(scores), columns(dated), target)
+        allowed, depth = basket.allowed("next-basket"), self.retriever.config.depth
+        examples = {}
+        for system, scores in zip((HYBRID, UNDATED), self.scores(basket), strict=True):
+            names = list(scores)
+            pool = build_pool(scores, top_rows(scores, allowed, depth), names)
+            examples[system] = example_of(pool, names, columns(system), target)
+        return examples
 
-    def rankings(
-        self, basket: Basket, task: Task, weights: Mapping[str, DoubleArray]
-    ) -> Iterator[tuple[str, RowArray]]:
-        """Yield the first items of every system."""
-        allowed, log = basket.allowed(task), self.shop.log
-        dated, undated = self.scores(basket)
-        tops = top_rows(dated, allowed, self.retriever.config.depth)
-        yield from ((name, tops.get(name, np.zeros(0, dtype=np.int64))[:K]) for name in CHANNELS)
-        for system, scores in ((HYBRID, dated), (UNDATED, undated)):
-            names = [name for name in columns(system == HYBRID) if name in scores]
-            pool = build_pool(scores, top_rows(scores, allowed, self.retriever.config.depth), names)
-            used = [columns(system == HYBRID).index(name) for name in names]
-            fused = (pool.features @ weights[system][used]).astype(np.float32)
-            yield system, pool.rows[best_first(fused, K)]
-        first, now = log.start[basket.user], float(log.time[basket.position])
+    def gains(self, basket: Basket, weights: Mapping[str, DoubleArray]) -> dict[Task, dict[str, float]]:
+        """Return the gain of every system, for each task that the basket has answers to."""
+        scores = self.scores(basket)
+        log, first, now = self.shop.log, self.shop.log.start[basket.user], self.shop.log.time[basket.position]
         times, items = log.time[first : basket.position], log.item[first : basket.position]
         past = np.split(items.astype(np.int64), np.flatnonzero(np.diff(times)) + 1)
-        for name, score in self.rivals.items():
-            values = np.where(allowed, score(log.users[basket.user], past, now), -np.inf)
-            yield name, best_first(values.astype(np.float32), K)
+        rivals = {
+            name: score(log.users[basket.user], past, float(now)) for name, score in self.rivals.items()
+        }
+        gains: dict[Task, dict[str, float]] = {}
+        for task in TASKS:
+            if len(wanted := basket.wanted(task)):
+                allowed = basket.allowed(task)
+                ranked = [*self._retrieved(scores, allowed, weights)]
+                ranked += [
+                    (name, best_first(np.where(allowed, values, -np.inf).astype(np.float32), K))
+                    for name, values in rivals.items()
+                ]
+                gains[task] = {name: gain(rows, wanted) for name, rows in ranked}
+        return gains
+
+    def _retrieved(
+        self, scores: Sequence[Scores], allowed: BoolArray, weights: Mapping[str, DoubleArray]
+    ) -> Iterator[tuple[str, RowArray]]:
+        """Yield the first items of each channel alone and of the hybrids."""
+        for system, by_channel in zip((HYBRID, UNDATED), scores, strict=True):
+            tops = top_rows(by_channel, allowed, self.retriever.config.depth)
+            if system == HYBRID:
+                yield from ((name, tops.get(name, NOTHING)[:K]) for name in CHANNELS)
+            names = [name for name in columns(system) if name in by_channel]
+            pool = build_pool(by_channel, tops, names)
+            used = [columns(system).index(name) for name in names]
+            fused = (pool.features @ weights[system][used]).astype(np.float32)
+            yield system, pool.rows[best_first(fused, K)]
 
 
-def columns(dated: bool) -> list[str]:
+def columns(system: str) -> list[str]:
     """Return the channels that a hybrid fuses."""
-    return [name for name in CHANNELS if dated or name not in DATED]
+    return [name for name in CHANNELS if system == HYBRID or name not in DATED]
 
 
 def gain(ranked: RowArray, wanted: RowArray) -> float:
@@ -204,9 +224,8 @@ def fit(shop: Shop, work: Path, per_user: int) -> dict[str, DoubleArray]:
         baskets = draw_baskets(shop.log, block.cut, block.cut + WEEKS_4, per_user, seed=number)
         step = max(1, len(baskets) * len(VALIDATION) // MOST_EXAMPLES)
         for basket in baskets[::step]:
-            for system, of_system in examples.items():
-                if (example := block.example(basket, number, dated=system == HYBRID)) is not None:
-                    of_system.append(example)
+            for system, example in block.examples(basket, number).items():
+                examples[system] += [example] if example else []
         print(f"validation, cut {cut}: {len(baskets[::step])} baskets", flush=True)
     return {system: fit_weights(of_system) for system, of_system in examples.items()}
 
@@ -216,17 +235,13 @@ def test(
 ) -> dict[Task, list[dict[str, Any]]]:
     """Return for each task a row per basket: its user, cut and the gain of each system."""
     begins = float(shop.log.time.min())
-    rows: dict[Task, list[dict[str, Any]]] = {task: [] for task in get_args(Task)}
+    rows: dict[Task, list[dict[str, Any]]] = {task: [] for task in TASKS}
     for number, cut in enumerate(TEST):
         block, begun = Block(shop, begins + cut * DAY, work), time.process_time()
         baskets = draw_baskets(shop.log, block.cut, block.cut + WEEKS_4, per_user, seed=100 + number)
         for basket in baskets:
-            for task, of_task in rows.items():
-                wanted = basket.wanted(task)
-                if len(wanted):
-                    ranked = block.rankings(basket, task, weights)
-                    gains = {name: gain(items, wanted) for name, items in ranked}
-                    of_task.append({"user": shop.log.users[basket.user], "cut": cut, "gains": gains})
+            for task, gains in block.gains(basket, weights).items():
+                rows[task].append({"user": shop.log.users[basket.user], "cut": cut, "gains": gains})
         cpu = time.process_time() - begun
         print(f"test, cut {cut}: {len(baskets)} baskets, {cpu:.0f} CPU seconds", flush=True)
     return rows
@@ -267,7 +282,7 @@ def main() -> None:
     )
     parser.add_argument("--domain", default="shop")
     parser.add_argument(
-        "--per-household", type=int, default=2, help="baskets a household and cut in the test"
+        "--per-household", type=int, default=1, help="baskets a household and cut in the test"
     )
     parser.add_argument("--work", type=Path, help="what was fitted; by default in the cache of evaluations")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/baskets.json"))
@@ -291,7 +306,7 @@ def main() -> None:
             },
             "cuts": {"validation": VALIDATION, "test": TEST},
             "weights": {
-                system: dict(zip(columns(system == HYBRID), np.round(fitted, 3).tolist(), strict=True))
+                system: dict(zip(columns(system), np.round(fitted, 3).tolist(), strict=True))
                 for system, fitted in weights.items()
             },
             "tasks": {task: summarise(of_task) for task, of_task in rows.items()},
