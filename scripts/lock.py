@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("cpu", "movies", "train", "evaluate", "serve", "postgresql", "dev")
+EXTRAS = ("cpu", "movies", "news", "train", "evaluate", "serve", "postgresql", "dev")
 
 # Not installed, although something asks for it. Tried with this lock on CPU, eager and
 # compiled: vLLM starts and answers with label log-probs, JSON schema, regex and choice;

@@ -89,7 +89,7 @@ class Order:
 class Market:
     """The investors in some instruments, from a seed."""
 
-    def __init__(self, items: Sequence[Instrument], seed: int = SEED) -> None:
+    def __init__(self, items: Sequence[Instrument], seed: int = SEED, n_investors: int = INVESTORS) -> None:
         self.instruments = tuple(items)
         self._random = np.random.default_rng(seed)
         self._index = {one.id: index for index, one in enumerate(self.instruments)}
@@ -102,11 +102,11 @@ class Market:
         self._sensitive = {
             kind: np.array([kind in one.sensitive for one in self.instruments]) for kind in EXCLUDES
         }
-        self.investors = self._sample_investors()
+        self.investors = self._sample_investors(n_investors)
         self._investor_index = {one.id: index for index, one in enumerate(self.investors)}
         random = self._random
-        self._sector_taste = random.normal(0, TASTE, (INVESTORS, len(self._sectors)))
-        self._asset_taste = random.normal(0, TASTE, (INVESTORS, len(assets)))
+        self._sector_taste = random.normal(0, TASTE, (n_investors, len(self._sectors)))
+        self._asset_taste = random.normal(0, TASTE, (n_investors, len(assets)))
         self._quality = random.normal(0, QUALITY, len(self.instruments))
         self.orders = self._sample_orders()
 
@@ -135,10 +135,10 @@ class Market:
             ],
         )
 
-    def _sample_investors(self) -> list[Investor]:
+    def _sample_investors(self, n: int) -> list[Investor]:
         random, countries = self._random, list(COUNTRIES)
         investors = []
-        for number in range(INVESTORS):
+        for number in range(n):
             tolerance = int(np.clip(round(random.normal(4.8, 1.4)), 1, 7))
             knowledge = KNOWLEDGE[int(np.clip(round(random.normal((tolerance - 3) / 2, 0.6)), 0, 2))]
             horizon = int(np.clip(round(random.gamma(2.5, 4)), 1, 30))
@@ -150,7 +150,7 @@ class Market:
     def _sample_orders(self) -> list[Order]:
         random = self._random
         orders = []
-        for row in range(INVESTORS):
+        for row in range(len(self.investors)):
             count = int(random.integers(BUYS[0], BUYS[1] + 1))
             minutes = np.sort(random.choice(DAYS * 8 * 60, count, replace=False))
             held: list[int] = []

@@ -86,7 +86,7 @@ class Visit:
 class Readership:
     """The readers of some stories, from a seed."""
 
-    def __init__(self, stories: Sequence[Story], seed: int = SEED) -> None:
+    def __init__(self, stories: Sequence[Story], seed: int = SEED, n_readers: int = READERS) -> None:
         self.stories = tuple(stories)
         self._random = np.random.default_rng(seed)
         self._index = {story.id: index for index, story in enumerate(self.stories)}
@@ -95,11 +95,11 @@ class Readership:
         self._places, self._place_names = _membership([story.places for story in self.stories])
         length = np.log([max(story.words, 1) for story in self.stories])
         self._length = (length - length.mean()) / length.std()
-        self.readers = self._sample_readers()
+        self.readers = self._sample_readers(n_readers)
         self._reader_index = {reader.id: index for index, reader in enumerate(self.readers)}
         self._interest = self._sample_interests()  # (weeks, readers, topics)
         self._place_interest = self._sample_place_interests()
-        self._depth = self._random.normal(0, DEPTH, READERS)
+        self._depth = self._random.normal(0, DEPTH, n_readers)
         self.visits = self._sample_visits()
 
     def optimum(self, reader: str, time: float, shown: Collection[str]) -> dict[str, float]:
@@ -135,7 +135,7 @@ class Readership:
                 }
                 file.write(json.dumps(impression) + "\n")
 
-    def _sample_readers(self) -> list[Reader]:
+    def _sample_readers(self, n: int) -> list[Reader]:
         occupations, countries = list(OCCUPATIONS), list(COUNTRIES)
         shares = np.array([0.35, 0.18, 0.12, 0.1, 0.07, 0.07, 0.05, 0.06])
         return [
@@ -144,18 +144,18 @@ class Readership:
                 occupations[int(self._random.integers(len(occupations)))],
                 countries[int(self._random.choice(len(countries), p=shares))],
             )
-            for number in range(READERS)
+            for number in range(n)
         ]
 
     def _sample_interests(self) -> Array:
         """Sample the interest in every topic for each week: (weeks, readers, topics)."""
         random, names = self._random, self._topic_names
         category_of = self._category_of_topics()
-        shared = random.normal(0, CATEGORY, (READERS, max(category_of) + 1))[:, category_of]
+        shared = random.normal(0, CATEGORY, (len(self.readers), max(category_of) + 1))[:, category_of]
         for row, reader in enumerate(self.readers):
             liked = set(OCCUPATIONS[reader.occupation])
             shared[row] += [OCCUPATION * (name in liked) for name in names]
-        own = random.normal(0, TOPIC, (READERS, len(names)))
+        own = random.normal(0, TOPIC, (len(self.readers), len(names)))
         weeks = []
         for _ in range(1 + (LAST - FIRST).days // 7):
             weeks.append(shared + own)
@@ -174,7 +174,7 @@ class Readership:
         return category_of
 
     def _sample_place_interests(self) -> Array:
-        interest = self._random.normal(0, PLACE, (READERS, len(self._place_names)))
+        interest = self._random.normal(0, PLACE, (len(self.readers), len(self._place_names)))
         for row, reader in enumerate(self.readers):
             if reader.country in self._place_names:
                 interest[row, self._place_names.index(reader.country)] += HOME
@@ -184,7 +184,7 @@ class Readership:
         random = self._random
         days = (LAST - FIRST).days
         visits: list[Visit] = []
-        for row in range(READERS):
+        for row in range(len(self.readers)):
             habit = random.normal(random.choice((7.5, 12.5, 18.5)), 1.0)  # the reader's hour, UTC
             rate = random.gamma(2, VISITS_A_DAY / 2)
             read: set[int] = set()

@@ -30,7 +30,7 @@ _SIGNATURE = re.compile(r"\s*(?:reuters?)?\s*[\x00-\x1f]*\s*$", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z][A-Za-z.'&]*[A-Za-z]|[A-Za-z]")
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"]{2}[.!?])\s+(?=[A-Z\"])")
 _SHORTHAND = re.compile(r"\b[A-Za-z]+\b")
-_INSIDE = re.compile(rf"(?<=[a-z,;] )(?:{_WORD.pattern})")  # words after a word or a comma
+_INSIDE = re.compile(rf"(?<=[A-Za-z,;]\s)(?:{_WORD.pattern})")  # words after a word or a comma
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recsys.data.splits import Case, EventKey, Part, Split, event_key, temporal
 from recsys.errors import RequestError
@@ -13,7 +13,7 @@ from recsys.types import Interaction
 if TYPE_CHECKING:
     from recsys.config import Domain
 
-IMPRESSIONS = "impressions"
+IMPRESSIONS: Final = "impressions"
 Shown = Mapping[EventKey, tuple[str, ...]]
 """Event -> ids of the items that it was chosen from."""
 
