@@ -58,6 +58,19 @@ def ranking_metrics(
     return values
 
 
+def list_auc(rankings: Sequence[Sequence[str]], targets: Sequence[str]) -> Values:
+    """Compute the share of the other items that each target stands above, (cases,).
+
+    Wu et al.: MIND: a large-scale dataset for news recommendation, ACL 2020.
+    """
+    return np.array(
+        [
+            1 - ranking.index(target) / max(1, len(ranking) - 1)
+            for ranking, target in zip(rankings, targets, strict=True)
+        ]
+    )
+
+
 def auc(scores: Values, liked: npt.NDArray[np.bool_], weights: Values | None = None) -> Values:
     """Compute the chance that a liked pair scores above a disliked one; ties are half.
 

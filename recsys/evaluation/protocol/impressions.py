@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from recsys.data.splits import Case, EventKey, Part, Split, event_key, temporal
 from recsys.errors import RequestError
-from recsys.evaluation.protocol.tasks import Protocol
+from recsys.evaluation.protocol.tasks import IMPRESSIONS, Protocol
 from recsys.types import Interaction
 
 if TYPE_CHECKING:
     from recsys.config import Domain
 
-IMPRESSIONS: Final = "impressions"
 Shown = Mapping[EventKey, tuple[str, ...]]
 """Event -> ids of the items that it was chosen from."""
 

@@ -8,11 +8,13 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from recsys.config import Feedback
 from recsys.data.splits import Case, Split
 from recsys.errors import DataError, RequestError
+
+IMPRESSIONS: Final = "impressions"
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from recsys.evaluation.metrics.comparison import (
     RankingResults,
     RatedPairResults,
 )
-from recsys.evaluation.metrics.ranking import PRIMARY, cutoffs_for, ranking_metrics
+from recsys.evaluation.metrics.ranking import PRIMARY, cutoffs_for, list_auc, ranking_metrics
 from recsys.evaluation.metrics.segments import segment_metrics
 from recsys.evaluation.protocol.base import EvaluationData
-from recsys.evaluation.protocol.tasks import Protocol
+from recsys.evaluation.protocol.tasks import IMPRESSIONS, Protocol
 from recsys.evaluation.results.rankings import CaseAnswer
 
 CURVE = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 200, 500, 1000)
@@ -55,7 +55,7 @@ def summarise(
 ) -> dict[str, Any]:
     """Compute `primary`, `systems`, `paired` and `best`, described in the report."""
     rated = protocol.name == "rated"
-    results, segment_results = (_rated_pairs if rated else _rankings)(data, answers, depth)
+    results, segment_results = (_rated_pairs if rated else _rankings)(data, protocol, answers, depth)
     estimates = results.estimates()
     primary = "auc" if rated else PRIMARY
     if estimates is None:
@@ -92,13 +92,16 @@ def _latency(system: SystemAnswers) -> dict[str, float] | None:
 
 
 def _rankings(
-    data: EvaluationData, answers: Mapping[str, SystemAnswers], depth: int
+    data: EvaluationData, protocol: Protocol, answers: Mapping[str, SystemAnswers], depth: int
 ) -> tuple[RankingResults, RankingResults]:
     cases = data.split.cases
     users = [case.user_id for case in cases]
     targets = [case.target.item_id for case in cases]
     cutoffs = cutoffs_for(depth, [len(case.candidates) for case in cases if case.candidates is not None])
     values = {name: ranking_metrics(system.rankings, targets, cutoffs) for name, system in answers.items()}
+    if protocol.name == IMPRESSIONS:
+        for name, system in answers.items():
+            values[name]["auc"] = list_auc(system.rankings, targets)
     segment_values = {
         name: {metric: metrics[metric] for metric in SEGMENT_METRICS} for name, metrics in values.items()
     }
@@ -106,7 +109,7 @@ def _rankings(
 
 
 def _rated_pairs(
-    data: EvaluationData, answers: Mapping[str, SystemAnswers], depth: int
+    data: EvaluationData, protocol: Protocol, answers: Mapping[str, SystemAnswers], depth: int
 ) -> tuple[CaseResults, CaseResults]:
     scores = {name: _pair_scores(system) for name, system in answers.items()}
     probabilistic = frozenset(name for name, system in answers.items() if system.probabilities)
