@@ -7,7 +7,7 @@ several rows have both, the only one of the very year. What is left is listed as
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -85,10 +85,10 @@ class SourceReport(StrictModel):
 
 @dataclass(frozen=True)
 class SourceRows:
-    """The rows of one source, and how they are joined."""
+    """What the rows of one source are called, and how they are joined."""
 
     name: str
-    rows: Sequence[Item]  # id, title, year and attributes as the source has them; ids are distinct
+    rows: Sequence[Item]  # id, title and year as the source has them; ids are distinct
     attributes: tuple[str, ...]  # that it may give, in the order in which items get them
     by_title: bool = False  # by title and year; by id else
     year_within: int | None = None  # None: the rows have no year
@@ -97,23 +97,34 @@ class SourceRows:
 
 
 @dataclass(frozen=True)
-class _Joined:
-    """Which row belongs to which item."""
+class JoinedSource:
+    """Which row of a source belongs to which item."""
 
+    source: SourceRows
     rows: Mapping[str, Item]  # item id -> its row
     how: Counter[How]
     unmatched: Collection[str]  # ids of items; of those that have a row in `via`, where that is set
     ambiguous: Mapping[str, Sequence[Item]] = field(default_factory=dict)  # item id -> its candidates
 
 
-def join_sources(
-    items: Sequence[Item], sources: Sequence[SourceRows], attributes: Collection[str] = ()
+def join_sources(items: Sequence[Item], sources: Iterable[SourceRows]) -> list[JoinedSource]:
+    """Find the row of each item in each source, in the order of the sources."""
+    joined: dict[str, JoinedSource] = {}
+    for source in sources:
+        joined[source.name] = _join(items, source, joined)
+    return list(joined.values())
+
+
+def merge_sources(
+    items: Sequence[Item],
+    sources: Sequence[tuple[JoinedSource, Mapping[str, Item]]],
+    attributes: Collection[str] = (),
 ) -> tuple[list[Item], SourceReport]:
-    """Add the attributes of sources to items, the first source that has values winning.
+    """Add the attributes of joined rows to items, the first source that has values winning.
 
     Args:
         items: As their own table has them, of distinct ids.
-        sources: In their order.
+        sources: Each with its joined rows by their id, now with attributes.
         attributes: Names of the own attributes, for the report.
 
     Returns:
@@ -127,28 +138,24 @@ def join_sources(
         )
         for name in attributes
     ]
-    joined_by_source: dict[str, _Joined] = {}
-    reports = []
-    for source in sources:
-        joined = _join(items, source, joined_by_source)
-        joined_by_source[source.name] = joined
-        reports.append(_source_coverage(items, source, joined))
-        coverage += _merge(items, source, joined, values, origin)
+    for joined, rows in sources:
+        coverage += _merge(items, joined, rows, values, origin)
     with_sources = [
         item.model_copy(update={"attributes": values[item.id], "sources": origin[item.id]})
         if origin[item.id]
         else item
         for item in items
     ]
-    return with_sources, SourceReport(items=len(items), sources=tuple(reports), attributes=tuple(coverage))
+    parts = tuple(_source_coverage(items, joined) for joined, _ in sources)
+    return with_sources, SourceReport(items=len(items), sources=parts, attributes=tuple(coverage))
 
 
-def _join(items: Sequence[Item], source: SourceRows, earlier: Mapping[str, _Joined]) -> _Joined:
+def _join(items: Sequence[Item], source: SourceRows, earlier: Mapping[str, JoinedSource]) -> JoinedSource:
     row_of = {row.id: row for row in source.rows}
     if source.via:
         through = earlier[source.via].rows
         rows = {item_id: row_of[row.id] for item_id, row in through.items() if row.id in row_of}
-        return _Joined(rows, Counter({"id": len(rows)}), through.keys() - rows.keys())
+        return JoinedSource(source, rows, Counter({"id": len(rows)}), through.keys() - rows.keys())
     aliased = {item_id: row_of[row_id] for item_id, row_id in source.aliases.items() if row_id}
     open_items = [item for item in items if item.id not in source.aliases]
     how: How = "title" if source.by_title else "id"
@@ -157,7 +164,8 @@ def _join(items: Sequence[Item], source: SourceRows, earlier: Mapping[str, _Join
     else:
         rows, ambiguous = {item.id: row_of[item.id] for item in open_items if item.id in row_of}, {}
     unmatched = {item.id for item in items} - rows.keys() - aliased.keys() - ambiguous.keys()
-    return _Joined(rows | aliased, Counter({"alias": len(aliased), how: len(rows)}), unmatched, ambiguous)
+    counts: Counter[How] = Counter({"alias": len(aliased), how: len(rows)})
+    return JoinedSource(source, rows | aliased, counts, unmatched, ambiguous)
 
 
 def _by_title(
@@ -224,24 +232,24 @@ def _contested(items: Sequence[Item], rows: Mapping[str, Item]) -> list[list[str
 
 def _merge(
     items: Sequence[Item],
-    source: SourceRows,
-    joined: _Joined,
+    joined: JoinedSource,
+    rows: Mapping[str, Item],
     values: dict[str, dict[str, tuple[str, ...]]],
     origin: dict[str, dict[str, str]],
 ) -> list[AttributeCoverage]:
     """Give items the values that they do not have; count what is there already."""
     coverage = []
-    for name in source.attributes:
+    for name in joined.source.attributes:
         given = agreed = 0
         conflicts = []
         for item in items:
             row = joined.rows.get(item.id)
-            if row is None or not (other := row.attributes.get(name, ())):
+            if row is None or not (other := rows[row.id].attributes.get(name, ())):
                 continue
             kept = values[item.id].get(name, ())
             if not kept:
                 values[item.id][name] = other
-                origin[item.id][name] = source.name
+                origin[item.id][name] = joined.source.name
                 given += 1
             elif set(map(str.casefold, kept)) == set(map(str.casefold, other)):
                 agreed += 1
@@ -253,7 +261,7 @@ def _merge(
         coverage.append(
             AttributeCoverage(
                 attribute=name,
-                source=source.name,
+                source=joined.source.name,
                 items=given,
                 agreed=agreed,
                 conflicts=len(conflicts),
@@ -263,12 +271,12 @@ def _merge(
     return coverage
 
 
-def _source_coverage(items: Sequence[Item], source: SourceRows, joined: _Joined) -> SourceCoverage:
+def _source_coverage(items: Sequence[Item], joined: JoinedSource) -> SourceCoverage:
     ambiguous = [item for item in items if item.id in joined.ambiguous]
     unmatched = [item for item in items if item.id in joined.unmatched]
     return SourceCoverage(
-        source=source.name,
-        rows=len(source.rows),
+        source=joined.source.name,
+        rows=len(joined.source.rows),
         matched={how: count for how, count in joined.how.items() if count},
         ambiguous=tuple(
             AmbiguousItem(

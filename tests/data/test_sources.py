@@ -52,7 +52,7 @@ def test_a_source_adds_typed_attributes_and_the_store_keeps_what_came_of_it(tmp_
     assert firm.attributes["runtime"] == ("154 minutes",)
     assert firm.sources == {"director": "facts", "runtime": "facts"}
     assert heat.attributes.keys() - {"genre"} == {"director"}
-    assert outcome.report.missing == {"runtime of source facts": 1}
+    assert outcome.report.missing == {"runtime of facts": 1}
     assert isinstance(report, SourceReport)
     assert report == outcome.report.sources
     assert report.sources[0].matched == {"title": 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys.knowledge.sources import SourceCoverage, SourceReport, SourceRows, join_sources
+from recsys.knowledge.sources import SourceCoverage, SourceReport, SourceRows, join_sources, merge_sources
 from recsys.types import Item
 
 
@@ -23,7 +23,8 @@ def source(*rows: Item, name: str = "facts", **options: Any) -> SourceRows:
 
 
 def joined(items: list[Item], *sources: SourceRows) -> tuple[dict[str, Item], SourceReport]:
-    result, report = join_sources(items, sources, ("genre",))
+    rows = [(one, {row.id: row for row in one.source.rows}) for one in join_sources(items, sources)]
+    result, report = merge_sources(items, rows, ("genre",))
     assert [entry.id for entry in result] == [entry.id for entry in items]
     return {entry.id: entry for entry in result}, report
 

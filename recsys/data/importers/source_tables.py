@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from recsys.config import Domain
 from recsys.config.sources import KnowledgeSource
-from recsys.config.tables import FileTable, ItemTable
+from recsys.config.tables import Column, FileTable, ItemTable
 from recsys.data.batch import ImportReport
 from recsys.data.importers.files import path_in_package
 from recsys.data.importers.readers import Table, read_table
 from recsys.data.importers.validate import read_items
-from recsys.data.importers.values import identifier, quote
+from recsys.data.importers.values import identifier, quote, whole_ids
 from recsys.errors import DataError
-from recsys.knowledge.sources import SourceCoverage, SourceReport, SourceRows, join_sources
+from recsys.knowledge.sources import (
+    JoinedSource,
+    SourceReport,
+    SourceRows,
+    join_sources,
+    merge_sources,
+)
 from recsys.types import Item
 
 Read = Callable[[str, FileTable, Path], Table]
@@ -38,27 +44,36 @@ def read_sources(
     """
     if not domain.sources:
         return items, None
-    sources = [_rows_of(domain, source, items, report, read) for source in domain.sources]
-    joined, coverage = join_sources(items, sources, tuple(domain.items.attributes))
-    for source, rows, part in zip(domain.sources, sources, coverage.sources, strict=True):
-        if not part.matched:
-            report.warnings.append(_joins_nothing(source, rows, part, items))
-    return tuple(joined), coverage
+    tables = [_table_of(domain, source, read) for source in domain.sources]
+    sources = [
+        _rows_of(domain, source, table, items) for source, table in zip(domain.sources, tables, strict=True)
+    ]
+    joined = join_sources(items, sources)
+    values = [
+        _values_of(domain, source, table, one, report)
+        for source, table, one in zip(domain.sources, tables, joined, strict=True)
+    ]
+    merged, coverage = merge_sources(
+        items, list(zip(joined, values, strict=True)), tuple(domain.items.attributes)
+    )
+    for source, one in zip(domain.sources, joined, strict=True):
+        if not one.rows:
+            report.warnings.append(_joins_nothing(source, one.source, items))
+    return tuple(merged), coverage
 
 
-def _rows_of(
-    domain: Domain, source: KnowledgeSource, items: Sequence[Item], report: ImportReport, read: Read
-) -> SourceRows:
-    path = f"{source.path}/{source.file}"
-    owner = f"source {source.name}"
+def _table_of(domain: Domain, source: KnowledgeSource, read: Read) -> Table:
+    path, owner = f"{source.path}/{source.file}", f"source {source.name}"
     file = path_in_package(source.package, path, owner) if source.package else domain.folder / path
     table = read(owner, source, file)
     if not len(table):
         raise DataError(table.file, None, None, "there are no rows", hint=f"leave out source '{source.name}'")
-    of_source = ImportReport()
-    rows = read_items(table, _as_items(source), of_source, domain.attributes)
-    report.missing.update({f"{field} of {owner}": count for field, count in of_source.missing.items()})
-    report.warnings += of_source.warnings
+    return table
+
+
+def _rows_of(domain: Domain, source: KnowledgeSource, table: Table, items: Sequence[Item]) -> SourceRows:
+    """Read what the rows are called."""
+    rows = read_items(table, _as_items(source, {}), ImportReport())
     return SourceRows(
         source.name,
         rows,
@@ -70,7 +85,23 @@ def _rows_of(
     )
 
 
-def _as_items(source: KnowledgeSource) -> ItemTable:
+def _values_of(
+    domain: Domain, source: KnowledgeSource, table: Table, joined: JoinedSource, report: ImportReport
+) -> dict[str, Item]:
+    """Read the attributes of the joined rows, by their ids; the others may hold anything."""
+    wanted = {row.id for row in joined.rows.values()}
+    if not wanted:
+        return {}
+    ids = whole_ids(list(map(identifier, table.texts(source.id.column))))
+    indices = [index for index, row_id in enumerate(ids) if row_id in wanted]
+    of_source = ImportReport()
+    rows = read_items(table.take(indices), _as_items(source, source.attributes), of_source, domain.attributes)
+    report.missing.update({f"{field} of {source.name}": n for field, n in of_source.missing.items()})
+    report.warnings += of_source.warnings
+    return dict(zip(dict.fromkeys(ids[index] for index in indices), rows, strict=True))
+
+
+def _as_items(source: KnowledgeSource, attributes: Mapping[str, Column]) -> ItemTable:
     """Map the rows of a source as items; those without a title have their id for one."""
     return ItemTable(
         file=source.file,
@@ -78,7 +109,7 @@ def _as_items(source: KnowledgeSource) -> ItemTable:
         id=source.id,
         title=source.title or source.id,
         year=source.year,
-        attributes=source.attributes,
+        attributes=dict(attributes),
     )
 
 
@@ -107,9 +138,7 @@ def _aliases(path: Path, items: Sequence[Item], rows: Sequence[Item]) -> dict[st
     return aliases
 
 
-def _joins_nothing(
-    source: KnowledgeSource, rows: SourceRows, coverage: SourceCoverage, items: Sequence[Item]
-) -> str:
+def _joins_nothing(source: KnowledgeSource, rows: SourceRows, items: Sequence[Item]) -> str:
     """Word the warning about a source none of whose rows belongs to an item."""
     row = rows.rows[0]
     if source.via:
@@ -118,4 +147,4 @@ def _joins_nothing(
         what = f"by title and year: compare {quote(items[0].name)} with {quote(row.name)}"
     else:
         what = f"by id: compare {quote(items[0].id)} with {quote(row.id)}, or name its title column"
-    return f"source '{source.name}' joins none of its {coverage.rows:,} rows {what}"
+    return f"source '{source.name}' joins none of its {len(rows.rows):,} rows {what}"
