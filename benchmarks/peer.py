@@ -33,6 +33,7 @@ from benchmarks.environment import describe, write_json
 from benchmarks.lists import Lists
 from recsys.engine.checkpoints.weights import prepare_model
 from recsys.engine.vllm_local import prepare_cpu
+from recsys.knowledge.typed_values import with_attributes
 from recsys.ranking import RankRequest
 from recsys.recommender.recommender import Recommender
 from recsys.types import Item
@@ -75,9 +76,12 @@ def theirs(recommender: Recommender, folder: str) -> dict[str, Rank]:
     model = str(prepare_model(recommender.settings))
 
     def convert(number: int, request: RankRequest) -> Any:
-        liked = "; ".join(_describe(entry.item) for entry in request.history if entry.liked)
+        def describe(item: Item) -> str:
+            return _describe(with_attributes(item, request.attributes))
+
+        liked = "; ".join(describe(entry.item) for entry in request.history if entry.liked)
         candidates = [
-            Candidate(docid=candidate.item.id, score=0.0, doc={"text": _describe(candidate.item)})
+            Candidate(docid=candidate.item.id, score=0.0, doc={"text": describe(candidate.item)})
             for candidate in request.candidates
         ]
         query = f"a {recommender.domain.noun} for a person who liked {liked}"

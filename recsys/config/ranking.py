@@ -50,7 +50,8 @@ class RankerConfig(StrictModel):
         (), description="facts about a candidate in this request that the prompt shows"
     )
     attributes: tuple[str, ...] | None = Field(
-        None, description="item attributes that the prompt shows; unset: all"
+        None,
+        description="item attributes that the prompt shows, diversity compares and reasons share; unset: all",
     )
     model_weight: float | None = Field(
         None,

@@ -26,6 +26,7 @@ from recsys.explain import (
 )
 from recsys.explain.ablation import Kind, request_parts
 from recsys.explain.evidence import WISH
+from recsys.knowledge.attributes import matched_attributes
 from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, Ranking, RankRequest
@@ -203,18 +204,19 @@ class Explainer:
         return measured
 
     def cases(self, measured: Measured) -> list[ReasonCase]:
-        """Collect the evidence for each candidate at `top`, of citable attributes."""
-        citable = self.domain.citable_attributes
+        """Collect the evidence for each candidate at `top`.
+
+        Of attributes, those that may be cited and that the model was told, or the wish names.
+        """
+        citable, told = self.domain.citable_attributes, self.domain.ranker.attributes
         history = [
-            entry
-            if citable is None
-            else entry.model_copy(update={"item": with_attributes(entry.item, citable)})
+            entry.model_copy(update={"item": with_attributes(with_attributes(entry.item, citable), told)})
             for entry in measured.history
         ]
         return [
             collect_evidence(
                 MeasuredCandidate(
-                    _citable(measured.request.candidates[position], citable),
+                    _citable(measured.request.candidates[position], citable, told, measured.context.wish),
                     history,
                     measured.context,
                     measured.effects(position),
@@ -303,8 +305,17 @@ class Explainer:
         return describe_part(part, by_id, measured.context, self.nouns)
 
 
-def _citable(candidate: Candidate, names: frozenset[str] | None) -> Candidate:
-    return candidate.model_copy(update={"item": with_attributes(candidate.item, names)})
+def _citable(
+    candidate: Candidate, names: Collection[str] | None, told: Collection[str] | None, wish: str
+) -> Candidate:
+    """Return a candidate with the values that a reason may cite."""
+    item = with_attributes(candidate.item, names)
+    named = {
+        name: tuple(matched_attributes(wish, values)) if told is not None and name not in told else values
+        for name, values in item.attributes.items()
+    }
+    attributes = {name: values for name, values in named.items() if values}
+    return candidate.model_copy(update={"item": item.model_copy(update={"attributes": attributes})})
 
 
 def _cited(case: ReasonCase, reason: Explanation) -> dict[str, RequestPart]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from recsys.config.ranking import RankerConfig
 from recsys.knowledge.reordering import RerankedList, apply_rules
 from recsys.knowledge.rules import Gate
+from recsys.knowledge.typed_values import with_attributes
 from recsys.ranking.base import softmax
 from recsys.types import Candidate, Item
 
@@ -40,7 +41,9 @@ def rerank(
         relevance = boost_long_tail(candidates, relevance, config.long_tail)
         positions.sort(key=lambda position: -relevance[position])
     if config.diversity:
-        similarity = attribute_similarity([candidate.item for candidate in candidates])
+        similarity = attribute_similarity(
+            [with_attributes(candidate.item, config.attributes) for candidate in candidates]
+        )
         positions = diversify(positions, relevance, similarity, config.diversity)
     return apply_rules(gate, candidates, positions, relevance) if gate else RerankedList(positions, {})
 

@@ -33,6 +33,7 @@ from recsys.explain.ablation import request_parts
 from recsys.explain.explainer import MAX_ABLATED_HISTORY
 from recsys.explain.grammar import Grammar
 from recsys.explain.writer import GRAMMAR
+from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.wishes import wish_for
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.recommender.recommender import Recommender
@@ -87,7 +88,12 @@ class _StudyData:
         return cls(
             items=items,
             users=users,
-            truth=GroundTruth(items, events, domain.feedback, profiles),
+            truth=GroundTruth(
+                [with_attributes(item, domain.ranker.attributes) for item in items],
+                events,
+                domain.feedback,
+                profiles,
+            ),
             last_events={event.user_id: event for event in events if domain.has_event_contexts},
             data_hash=data_hash(items, events),
         )

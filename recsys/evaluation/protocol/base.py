@@ -16,6 +16,7 @@ from recsys.data.event_contexts import event_context
 from recsys.data.splits import Case, Split
 from recsys.errors import ContextError, RecsysError
 from recsys.evaluation.protocol.engines import SharedEngines
+from recsys.knowledge.typed_values import with_attributes
 from recsys.types import Context, Item, User
 
 if TYPE_CHECKING:
@@ -118,8 +119,9 @@ class EvaluationData:
 
     @cached_property
     def by_id(self) -> dict[str, Item]:
-        """Items by id."""
-        return {item.id: item for item in self.items}
+        """Items by id, with the attributes that ranking reads."""
+        told = self.domain.ranker.attributes
+        return {item.id: with_attributes(item, told) for item in self.items}
 
     @cached_property
     def catalog(self) -> Catalog:
