@@ -12,6 +12,7 @@ all channels, after a warm-up. CPU seconds are of all threads: on a busy machine
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import resource
 import subprocess
@@ -29,10 +30,10 @@ from recsys.config import load_domain, load_settings
 from recsys.config.retrieval import Channel, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.data.store import Store
-from recsys.types import Item
+from recsys.types import Context, Item
 from retrieval import Query, SentenceEmbedder
 from retrieval.build import RetrieverBuilder
-from retrieval.fit import DEFAULT_CHANNELS
+from retrieval.fit import DEFAULT_CHANNELS, REPEAT_CHANNELS
 from retrieval.holding_out import history_before
 from retrieval.needs import need_of
 from retrieval.reading import read_log
@@ -40,6 +41,7 @@ from retrieval.reading import read_log
 QUERIES, WARM_UP, N_CANDIDATES = 500, 50, 20
 ITEMS_SHARE = 50  # generated events per item
 LATENCY = "latency"
+CHANNELS = (*DEFAULT_CHANNELS, *REPEAT_CHANNELS, "trend")
 
 
 @dataclass(frozen=True)
@@ -118,18 +120,23 @@ def measure_latency(data: Data, channels: list[str], work: Path) -> dict[str, An
     rng = np.random.default_rng(0)
     last = (log.start[1:] - 1)[np.diff(log.start) > 1]
     positions = rng.choice(last, min(QUERIES + WARM_UP, len(last)), replace=False).tolist()
-    seconds = []
+    seconds, cpu_seconds = [], []
     for position in positions:
         history = history_before(log, position, table)
-        query = Query(history, exclude=frozenset(entry.item.id for entry in history))
-        begun = time.perf_counter()
+        moment = dt.datetime.fromtimestamp(float(log.time[position]), dt.UTC)
+        exclude = frozenset(entry.item.id for entry in history)
+        query = Query(history, exclude=exclude, context=Context(time=moment))
+        begun, cpu_begun = time.perf_counter(), time.process_time()
         retriever.retrieve(query, N_CANDIDATES)
         seconds.append(time.perf_counter() - begun)
-    warm = np.array(seconds[WARM_UP:] or seconds) * 1000
+        cpu_seconds.append(time.process_time() - cpu_begun)
+    warm, cpu = (np.array(values[WARM_UP:] or values) * 1000 for values in (seconds, cpu_seconds))
     return {
         "queries": len(warm),
         "p50_ms": round(float(np.percentile(warm, 50)), 1),
         "p99_ms": round(float(np.percentile(warm, 99)), 1),
+        "p50_cpu_ms": round(float(np.percentile(cpu, 50)), 1),
+        "p99_cpu_ms": round(float(np.percentile(cpu, 99)), 1),
         "channels": list(retriever.weights),
         "peak_mib": _peak_mib(),
     }
@@ -165,7 +172,7 @@ def main() -> None:
     )
     parser.add_argument("--events", type=int, nargs="*", default=[100_000, 1_000_000])
     parser.add_argument("--domain", help="an imported domain, beside the generated events")
-    parser.add_argument("--channels", nargs="+", default=list(DEFAULT_CHANNELS), choices=get_args(Channel))
+    parser.add_argument("--channels", nargs="+", default=list(CHANNELS), choices=get_args(Channel))
     parser.add_argument("--whole-fit", action="store_true", help="also run 'recsys fit' on the domain")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "whyrec-fit-at-size")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/fit_at_size.json"))

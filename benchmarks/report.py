@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report_load, report_ranking, report_scale, report_trimming
+from benchmarks import report_baskets, report_load, report_ranking, report_scale, report_trimming
 from benchmarks.tables import environment_line, with_interval
 from recsys.evaluation.results.meanings import MEANINGS
 from retrieval.text_index.kinds import IndexConfig
@@ -41,7 +41,9 @@ def render() -> str:
         "first_run": _first_run,
         "evaluation": _evaluation,
         "retrieval_scale": _retrieval_scale,
+        "baskets": report_baskets.baskets,
         "import_speed": report_scale.import_speed,
+        "fit_at_size": report_scale.fit_at_size,
         "ranking": report_ranking.ranking,
         "gpu_rates": report_ranking.gpu_rates,
         "peer": report_ranking.peer,

@@ -1,10 +1,15 @@
-"""Sections of docs/results.md about import and fitting at size."""
+"""Sections of docs/results.md about import and fitting at size, and their curves."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import environment_line
+
+CURVES = Path(__file__).resolve().parent.parent / "docs" / "fit_at_size.svg"
+PARTS_APART = ("shape", "latency", "recsys fit")  # what a size has beside its channels
 
 
 def import_speed(result: dict[str, Any]) -> str:
@@ -33,3 +38,54 @@ def import_speed(result: dict[str, Any]) -> str:
             environment_line(result["environment"]),
         ]
     )
+
+
+def fit_at_size(result: dict[str, Any]) -> str:
+    """Render the results of `benchmarks/fit_at_size.py`, and draw them."""
+    sizes = sorted(result["data"].values(), key=lambda size: int(size["shape"]["events"]))
+    channels = dict.fromkeys(name for size in sizes for name in size if name not in PARTS_APART)
+    rows = [f"| {name} | {' | '.join(_fit_cell(size.get(name)) for size in sizes)} |" for name in channels]
+    latency = [f"{size['latency']['p99_cpu_ms']:.1f}" if "latency" in size else "-" for size in sizes]
+    heads = [", ".join(f"{number:,} {what}" for what, number in size["shape"].items()) for size in sizes]
+    _draw_fits(sizes, list(channels), CURVES)
+    return "\n".join(
+        [
+            "## Fitting at size\n",
+            (
+                "CPU seconds of fitting a channel, and the peak of its process in MiB, with the log that it "
+                "reads; each in a process of its own, with one thread.\n"
+            ),
+            f"| channel | {' | '.join(heads)} |",
+            f"|{'---|' * (1 + len(sizes))}",
+            *rows,
+            f"| a query of all channels, CPU ms at p99 | {' | '.join(latency)} |",
+            "\n![CPU seconds and peak memory by events](fit_at_size.svg)\n",
+            environment_line(result["environment"]),
+        ]
+    )
+
+
+def _fit_cell(measured: Mapping[str, Any] | None) -> str:
+    return "-" if measured is None else f"{measured['cpu_seconds']:,.1f} s, {measured['peak_mib']:,} MiB"
+
+
+def _draw_fits(sizes: list[dict[str, Any]], channels: list[str], path: Path) -> None:
+    """Draw CPU seconds and peak memory by the number of events."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "whyrec"  # the same figures give the same file
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for axes, key, label in zip(
+        panels, ("cpu_seconds", "peak_mib"), ("CPU seconds", "peak, MiB"), strict=True
+    ):
+        for name in channels:
+            points = [(size["shape"]["events"], max(0.1, size[name][key])) for size in sizes if name in size]
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+        axes.set(xscale="log", yscale="log", xlabel="events", ylabel=label)
+        axes.grid(alpha=0.3)
+    panels[1].legend(fontsize=7, frameon=False, ncols=2)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
