@@ -223,7 +223,9 @@ def _score_bar(score: float, best: float) -> Text:
 
 def _item(recommendation: Recommendation) -> Text:
     item = recommendation.item
-    attributes = ", ".join(value for values in item.attributes.values() for value in values)
+    further = item.sources or {}  # facts of further sources are many: `recsys items show` prints them
+    own = (values for name, values in item.attributes.items() if name not in further)
+    attributes = ", ".join(value for values in own for value in values)
     return Text.assemble((item.name[:120], "bold"), ("\n" + attributes[:120] if attributes else "", "dim"))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from recsys.data.batch import ImportBatch, ImportReport
+from recsys.knowledge.sources import SourceRows, join_sources, merge_sources
 from recsys.recommender.recommender import Recommender
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
@@ -17,6 +19,7 @@ from recsys.service.pages.charts import line_chart, moving_average
 from recsys.service.pages.forms import RequestForm, parse_form, to_request
 from recsys.service.pages.rendering import FOLDER, STATIC_FILES
 from recsys.service.security.keys import KeyRing
+from recsys.types import Item
 from tests.fakes import ScriptedEngine
 from tests.pages.sample_data import add_adapter, add_reasons, add_run
 
@@ -354,3 +357,22 @@ def test_a_form_with_repeated_names_is_parsed() -> None:
 
     form = parse_form(QueryParams("liked=1&liked= 2 &liked=&user=a&user=b&unknown=1"))
     assert form == RequestForm(user="b", liked=("1", "2"))
+
+
+def test_the_domain_page_tells_what_sources_gave_and_what_they_did_not(
+    client: TestClient, recommender: Recommender
+) -> None:
+    assert "sources know" not in client.get("/domains").text
+    toy, heat = (
+        Item(id="1", title="Toy <Story>", attributes={"genre": ("Comedy",)}),
+        Item(id="2", title="Heat"),
+    )
+    row = Item(id="1", title="", attributes={"genre": ("Drama",), "director": ("John Lasseter",)})
+    (joined,) = join_sources([toy, heat], [SourceRows("facts", [row], ("genre", "director"))])
+    _, report = merge_sources([toy, heat], [(joined, {"1": row})], ("genre",))
+    items = tuple(recommender.store.items("films"))
+    recommender.store.import_batch("films", ImportBatch(items, report=ImportReport(sources=report)))
+    text = client.get("/domains").text
+    assert re.search(r"director</th><td>facts</td><td>1</td><td>50 %</td><td>0</td><td>0", text)
+    assert "conflict: genre of Toy &lt;Story&gt; is Comedy (items), not Drama" in text
+    assert "no row: Heat (id 2)" in text

@@ -24,6 +24,7 @@ from recsys.engine.adapters import (
 )
 from recsys.engine.adapters.promotion import BASE
 from recsys.errors import ModelError
+from recsys.knowledge.sources import SourceReport
 from recsys.recommender.recommender import Recommender
 from recsys.service.pages.charts import Chart, line_chart, moving_average
 from recsys.service.pages.rendering import (
@@ -46,6 +47,7 @@ class DomainOverview:
 
     domain: Domain
     counts: dict[str, int]  # rows of each table
+    sources: SourceReport | None  # what further sources gave
     adapters: list[Adapter]  # the newest first
     problems: list[str]  # adapters that cannot be read, and why
     default: str  # ref of the default adapter, "" for the base model
@@ -115,6 +117,7 @@ def _overview(recommender: Recommender) -> DomainOverview:
     return DomainOverview(
         domain=domain,
         counts=recommender.store.counts(domain.name),
+        sources=recommender.store.sources(domain.name),
         adapters=adapters[::-1],
         problems=problems,
         default=_default_ref(recommender),

@@ -63,7 +63,7 @@ async def recommend_page(
         choices=choices_for(recommender),
         answer=answer,
         problem=problem,
-        streams=form.is_filled and not answer,
+        streams=form.is_filled and answer is None,
         liked=with_item_names(recommender, form.liked),
         disliked=with_item_names(recommender, form.disliked),
         example_users=user_ids_with_prefix(recommender.store, recommender.domain.name, "", 1),
