@@ -18,12 +18,13 @@ def baskets(result: dict[str, Any]) -> str:
     data, cuts, weights = result["data"], result["cuts"], result["weights"]
     first, last = min(cuts["test"]), max(cuts["test"])
     parts = [
-        f"## What a household buys next: {result['title']}\n",
+        "## What a household buys next\n",
         (
-            f"{data['events']:,} purchases of {data['items']:,} product types by {data['households']:,} "
-            "households. The year is cut every four weeks; everything is fitted on what was bought before a "
-            "cut and asked about a basket of each household in the four weeks after it, at its own moment, "
-            "with the household's purchases up to then. Trend and season-popularity read what all households "
+            f"{result['title']}: {data['events']:,} purchases of {data['items']:,} products by "
+            f"{data['households']:,} households. The year is cut every four weeks; everything is fitted on "
+            "what was bought before a cut and asked about a basket of each household in the four weeks after "
+            "it, at its own moment, with the household's purchases up to then. Trend and season-popularity "
+            "read what all households "
             "bought before the moment; nothing reads what came later. Cuts of the test: days "
             f"{first} to {last} of the year, all households; fusion weights are fitted on days "
             f"{min(cuts['validation'])} to {max(cuts['validation'])}. NDCG@10 of one product of the basket, "
