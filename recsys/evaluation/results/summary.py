@@ -16,6 +16,7 @@ from recsys.evaluation.metrics.comparison import (
     RankingResults,
     RatedPairResults,
 )
+from recsys.evaluation.metrics.radio import radio
 from recsys.evaluation.metrics.ranking import PRIMARY, cutoffs_for, list_auc, ranking_metrics
 from recsys.evaluation.metrics.segments import segment_metrics
 from recsys.evaluation.protocol.base import EvaluationData
@@ -62,11 +63,14 @@ def summarise(
         return {"primary": primary, "systems": {}, "paired": {}, "best": {}}
     names = ("auc",) if rated else SEGMENT_METRICS
     segments = segment_metrics(segment_results, data, list(answers), names)
-    full = protocol.name == "full"
     systems = {}
     for name, system in answers.items():
         metrics = {metric: vars(estimates.interval(name, metric)) for metric in estimates.metrics(name)}
-        beyond = beyond_accuracy(system.rankings, data.split.cases, data.by_id, data.log) if full else {}
+        beyond: dict[str, float | None] = {}
+        if protocol.name == "full":
+            beyond = beyond_accuracy(system.rankings, data.split.cases, data.by_id, data.log)
+        elif protocol.name == IMPRESSIONS:
+            beyond = radio(system.rankings, data.split.cases, data.by_id, data.domain)
         systems[name] = {
             "metrics": metrics,
             "beyond": beyond,
