@@ -275,7 +275,14 @@ class FinetuneJob:
         homes = {user_id: user.home for user_id, user in self.users.items()}
         retrievers = [
             fit_retriever(
-                self.domain, self.items, events, homes, self.settings, self.embedder, progress=self.progress
+                self.domain,
+                self.items,
+                events,
+                homes,
+                self.settings,
+                self.embedder,
+                edges=self.store.edges(self.domain.name),
+                progress=self.progress,
             )
             for events in fitted_on
         ]

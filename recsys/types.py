@@ -202,6 +202,15 @@ class Filter(StrictModel):
 # --- what ranking and explaining return -----------------------------------------------
 
 
+class Relatedness(StrictModel):
+    """How an item is related to another, by a relation of the domain."""
+
+    item_id: str = Field(description="of the other")
+    relation: str
+    forward: bool = Field(True, description="False: the edge leads from the other to the item")
+    value: str = Field("", description="what both have in common, such as a director")
+
+
 class Candidate(StrictModel):
     """An item that retrieval passes to ranking."""
 
@@ -218,6 +227,9 @@ class Candidate(StrictModel):
         default_factory=dict,
         description="ids of the history items with which it co-occurs most, strongest first, "
         "and their shares of that evidence",
+    )
+    related: tuple[Relatedness, ...] = Field(
+        (), description="how it is related to items of the history that were not disliked"
     )
     popularity: float | None = Field(
         None, description="share of the items with fewer users (0 to 1); None without interactions"

@@ -16,6 +16,7 @@ from recsys.config import retrieval as options
 from recsys.config.retrieval import FittedWeights, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.errors import ConfigError, IndexDamaged, RecsysError, RequestError
+from recsys.knowledge.relations import RelationGraph
 from recsys.types import Context, Interaction, Item
 from recsys.utils.files import write_text
 from recsys.utils.locks import exclusive_lock
@@ -33,6 +34,7 @@ from retrieval.channels.popularity import (
     fit_recent_popularity,
     fit_segment_popularity,
 )
+from retrieval.channels.related import RelatedChannel
 from retrieval.channels.repeat import RepeatChannel
 from retrieval.channels.text import TextChannel, shown_items
 from retrieval.channels.trend import fit_trend
@@ -52,6 +54,8 @@ EventContexts = Callable[[], Iterable[tuple[Interaction, Context]]]
 """Gives events with the context each happened in."""
 
 WEIGHTS = "weights.json"
+ALWAYS = ("attributes", "related")
+"""Channels that are there without weight, too: wishes and reasons ask them."""
 
 COUNTED: Mapping[str, Callable[[EventLog, RetrieverConfig], Channel | None]] = {
     "recent": lambda log, config: fit_recent_popularity(log, config.popularity),
@@ -122,6 +126,7 @@ class RetrieverBuilder:
     config: RetrieverConfig
     folder: Path
     event_contexts: EventContexts | None = None
+    relations: RelationGraph | None = None  # what the items are to each other
     retrain: bool = False  # train a sequence model again if it is of older events
     complete: bool = False  # raise where a channel does not fit the memory
     text_folder: Path | None = None  # of the text index, which no event changes; by default in `folder`
@@ -141,7 +146,7 @@ class RetrieverBuilder:
             raise RequestError("empty catalogue", hint="import at least one item")
         if weights is None:
             weights = self._weights()
-        names = [*(name for name, weight in weights.items() if weight > 0), FALLBACK, "attributes"]
+        names = [*(name for name, weight in weights.items() if weight > 0), FALLBACK, *ALWAYS]
         names = [name for name in dict.fromkeys(names) if self._fits_memory(name)]
         later = [name for name in names if self._estimate(name).seconds > at_most_s]
         built = {name: self._channel(name) for name in names if name not in later}
@@ -218,6 +223,9 @@ class RetrieverBuilder:
                 return self._popularity
             case "attributes":  # costs nothing until a wish names something
                 return AttributeChannel(self._popularity)
+            case "related":  # nothing is fitted
+                graph = self.relations
+                return RelatedChannel(graph, self.config.related) if graph and graph.edges else None
             case "repeat":  # nothing is fitted
                 return RepeatChannel(self.config.repeat)
             case "recent" | "trend" | "user_knn":

@@ -16,8 +16,9 @@ from recsys.data.event_contexts import attach_contexts, user_homes
 from recsys.data.splits import EventKey, event_key
 from recsys.data.store import Store
 from recsys.errors import RequestError
+from recsys.knowledge.relations import Edge, RelationGraph
 from recsys.types import Context, Interaction, Item, Place
-from retrieval import Embedder, HybridRetriever, Query, build_retriever
+from retrieval import Embedder, HybridRetriever, Query
 from retrieval.arrays import DoubleArray
 from retrieval.build import RetrieverBuilder, save_weights
 from retrieval.fusion_weights import Example, example_of, fit_weights, rank_of
@@ -38,6 +39,7 @@ DEFAULT_CHANNELS: tuple[Channel, ...] = (
 )
 CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby", "trend")  # where events have a context
 REPEAT_CHANNELS: tuple[Channel, ...] = ("repeat", "user_knn")  # where an item may be chosen again
+RELATION_CHANNELS: tuple[Channel, ...] = ("related",)  # where items have relations
 
 ExamplesByUser = Mapping[str, Sequence[Example | None]]
 
@@ -50,7 +52,7 @@ def fit_retriever(
     settings: Settings,
     embedder: Embedder,
     *,
-    channels: Sequence[str] | None = None,
+    edges: Iterable[Edge] = (),
     progress: Progress | None = None,
 ) -> HybridRetriever:
     """Fit the domain's retriever on these events alone, for evaluation and training.
@@ -64,21 +66,22 @@ def fit_retriever(
         homes: Home of each user, for the context of events.
         settings: Where the cache is.
         embedder: For the text channel.
-        channels: Use these alone, at equal weight.
+        edges: Of the relations that have a file.
         progress: Called with what is fitted.
     """
     log = EventLog.of(events, [item.id for item in items], domain.feedback)
-    retriever, _ = build_retriever(
+    builder = RetrieverBuilder(
         items,
         log,
         embedder,
         domain.retriever,
         settings.cache_dir / "evaluation" / domain.name / log.hash[:16],
         event_contexts=lambda: attach_contexts(events, homes, domain),
-        weights=domain.retriever.by_name if channels is None else dict.fromkeys(channels, 1.0),
+        relations=RelationGraph.of(domain.relations, edges, items),
+        complete=True,
         progress=progress,
     )
-    return retriever
+    return builder.build(domain.retriever.by_name)
 
 
 def fit_domain(
@@ -108,7 +111,10 @@ def fit_domain(
         RequestError: A channel is unknown, or there are too few events.
     """
     channels = channels or (
-        DEFAULT_CHANNELS + CONTEXT_CHANNELS * domain.has_event_contexts + REPEAT_CHANNELS * domain.repeats
+        *DEFAULT_CHANNELS,
+        *CONTEXT_CHANNELS * domain.has_event_contexts,
+        *REPEAT_CHANNELS * domain.repeats,
+        *RELATION_CHANNELS * bool(domain.relations),
     )
     unknown = sorted(set(channels) - set(get_args(Channel)))
     if unknown:
@@ -122,6 +128,7 @@ def fit_domain(
             hint="users need two different items each; weights of domain.toml hold",
         )
     contexts = _EventContexts(store, domain)
+    relations = RelationGraph.of(domain.relations, store.edges(domain.name), items)
     folder = settings.retriever_folder(domain.name)
 
     def builder(log: EventLog, subfolder: str = "") -> RetrieverBuilder:
@@ -132,6 +139,7 @@ def fit_domain(
             domain.retriever,
             folder / subfolder,
             event_contexts=lambda: contexts.of(log),
+            relations=relations,
             retrain=True,
             text_folder=folder / "text",  # one for both
             progress=progress,

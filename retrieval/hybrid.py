@@ -15,7 +15,8 @@ import numpy as np
 
 from recsys.config.retrieval import RetrieverConfig
 from recsys.errors import ConfigError
-from recsys.types import Candidate, Item
+from recsys.knowledge.relations import RelationGraph
+from recsys.types import Candidate, Item, Relatedness
 from retrieval.arrays import BoolArray, DoubleArray, FloatArray, RowArray
 from retrieval.base import Channel, Gate, Gated, Query, best_first
 from retrieval.channels.popularity import popular_head, popularity_percentiles
@@ -59,6 +60,7 @@ class _Selection:
 class _ScoredPool:
     """The pool of one query, with what each channel adds to the scores."""
 
+    query: Query
     by_channel: Mapping[str, PooledScores]
     tops: Mapping[str, RowArray]  # what each channel found
     allowed: BoolArray
@@ -234,7 +236,7 @@ class HybridRetriever:
             refused = {item.id for item in items if not gate.allows(item)} if gate else set()
             if not refused and wanted <= n:
                 best = float(selection.scores.max())
-                candidates = self._candidates(selection, by_channel, tops, state.table, best)
+                candidates = self._candidates(selection, by_channel, tops, state, query, best)
                 return Gated(candidates, query, tuple(items) if found is None else found)
             if found is None:
                 found, masks = tuple(items), gate.masks if gate else ()
@@ -301,7 +303,7 @@ class HybridRetriever:
             )
             selection = _Selection(rows, scores[positions], tuple(sources))
             lists.append(
-                self._candidates(selection, scored.by_channel, scored.tops, state.table, float(best))
+                self._candidates(selection, scored.by_channel, scored.tops, state, scored.query, float(best))
             )
         return lists
 
@@ -340,7 +342,7 @@ class HybridRetriever:
                 FALLBACK not in excluded
             )
             pool, terms = self._terms(by_channel, tops, responding, weights[number], rows)
-            yield _ScoredPool(by_channel, tops, allowed, responding, pool, terms)
+            yield _ScoredPool(query, by_channel, tops, allowed, responding, pool, terms)
 
     def _weights_at(self, state: RetrieverState) -> dict[str, float]:
         return {name: weight for name, weight in self._wanted.items() if name in state.channels}
@@ -415,13 +417,15 @@ class HybridRetriever:
         selection: _Selection,
         by_channel: Mapping[str, PooledScores],
         tops: Mapping[str, RowArray],
-        table: ItemRows,
+        state: RetrieverState,
+        query: Query,
         best: float,
     ) -> list[Candidate]:
         depth = self._depth(len(selection.rows))
         ranks = {
             name: {row: rank for rank, row in enumerate(top.tolist(), start=1)} for name, top in tops.items()
         }
+        not_disliked = {entry.item.id for entry in query.history if entry.liked is not False}
         item_item = next((name for name in ITEM_ITEM_CHANNELS if name in by_channel), "")
         candidates = []
         for row, score, source, contributions, strengths in zip(
@@ -432,7 +436,7 @@ class HybridRetriever:
             _contributions(by_channel.get(item_item), selection.rows),
             strict=True,
         ):
-            item = table.items[row]
+            item = state.table.items[row]
             found_by = {name: rank_of[row] for name, rank_of in ranks.items() if row in rank_of}
             candidates.append(
                 Candidate(
@@ -442,6 +446,7 @@ class HybridRetriever:
                     channels={source: depth + 1} | found_by,
                     contributions=contributions,
                     co_consumed=self._co_consumed(strengths, item.id),
+                    related=_related(state.relations, item.id, not_disliked),
                     popularity=self._percentiles.get(item.id),
                     lead=score - best,
                 )
@@ -474,6 +479,15 @@ def _positive_weights(weights: Mapping[str, float], channels: Collection[str]) -
             hint=f"give one of [retriever.weights] a value above 0; there are: {', '.join(channels)}",
         )
     return positive
+
+
+def _related(relations: RelationGraph, item_id: str, past: Collection[str]) -> tuple[Relatedness, ...]:
+    """Return how an item is related to these others."""
+    return tuple(
+        Relatedness(item_id=link.item_id, relation=link.relation, forward=link.forward, value=link.value)
+        for link in relations.links(item_id)
+        if link.item_id in past
+    )
 
 
 def _contributions(pooled: PooledScores | None, rows: RowArray) -> list[dict[str, float]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from recsys.knowledge.relations import RelationGraph
 from retrieval.base import Channel, ChannelScores, Query
+from retrieval.channels.related import RelatedChannel
 from retrieval.pool import PooledScores
 from retrieval.table import ItemRows
 
@@ -17,6 +19,12 @@ class RetrieverState:
     table: ItemRows
     channels: Mapping[str, Channel]
     missing: Mapping[str, str] = field(default_factory=dict)  # channels that will join, and why they have not
+
+    @property
+    def relations(self) -> RelationGraph:
+        """What its items are to each other."""
+        channel = self.channels.get("related")
+        return channel.graph if isinstance(channel, RelatedChannel) else RelationGraph()
 
 
 def score_query(query: Query, state: RetrieverState, names: Sequence[str]) -> dict[str, PooledScores]:

@@ -128,7 +128,14 @@ def evaluation_data(
     users = {user.id: user for user in batch.users}
     settings = load_settings()
     return EvaluationData.of(
-        domain, batch.items, users, split, seed=seed, settings=settings, progress=progress
+        domain,
+        batch.items,
+        users,
+        split,
+        seed=seed,
+        settings=settings,
+        progress=progress,
+        edges=batch.edges or (),
     )
 
 

@@ -136,6 +136,15 @@ class UserKnnConfig(StrictModel):
     half_life_days: float = Field(120.0, gt=0, description="age at which a choice weighs half")
 
 
+class RelatedConfig(StrictModel):
+    """What is related to the history, by the relations of the domain."""
+
+    relations: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="factor of each relation; one that is not named has 1"
+    )
+    memory: HistoryDecay = HistoryDecay(moment_decay=1.0, disliked=0.0)
+
+
 class NearbyConfig(StrictModel):
     """What distance and closing hours cost, in nats; unset costs are fitted."""
 
@@ -155,6 +164,7 @@ Channel = Literal[
     "recent",
     "segment",
     "nearby",
+    "related",
     "repeat",
     "trend",
     "user_knn",
@@ -203,6 +213,7 @@ class RetrieverConfig(StrictModel):
     gru: GruConfig = GruConfig()
     popularity: PopularityConfig = PopularityConfig()
     nearby: NearbyConfig = NearbyConfig()
+    related: RelatedConfig = RelatedConfig()
     repeat: RepeatConfig = RepeatConfig()
     trend: TrendConfig = TrendConfig()
     user_knn: UserKnnConfig = UserKnnConfig()

@@ -36,6 +36,7 @@ from recsys.errors import (
 from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explain.explainer import Explained, Explainer
 from recsys.knowledge.fields import Moment
+from recsys.knowledge.relations import RelationGraph
 from recsys.knowledge.rules import RuleBook
 from recsys.knowledge.typed_values import typed_items
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
@@ -149,6 +150,7 @@ class Recommender:
             config.retriever,
             settings.retriever_folder(config.name),
             event_contexts=lambda: event_contexts(store, config),
+            relations=RelationGraph.of(config.relations, store.edges(config.name), items),
             progress=progress,
         )
         retriever = builder.build(at_most_s=patience_s)

@@ -20,7 +20,8 @@ from recsys.data.dataset import EventLog
 from recsys.evaluation.robustness.attack_corpus import corpus
 from recsys.prompting.wishes import wish_for
 from recsys.types import User
-from retrieval import Query, build_retriever, fit
+from retrieval import Query, fit
+from retrieval.build import RetrieverBuilder
 from tests.finetune.world import (
     EVENTS,
     RESERVED,
@@ -188,7 +189,8 @@ def test_the_retriever_is_fitted_on_no_target(
 ) -> None:
     logs: list[EventLog] = []
 
-    def spy(items: Any, log: EventLog, *rest: Any, event_contexts: Any, **options: Any) -> Any:
+    def spy(items: Any, log: EventLog, *rest: Any, **options: Any) -> Any:
+        event_contexts = options["event_contexts"]
         pairs = [(event.user_id, event.item_id) for event, _ in event_contexts()]
         rows = [log.items[row] for row in log.item.tolist()]
         fitted = [
@@ -198,9 +200,9 @@ def test_the_retriever_is_fitted_on_no_target(
         ]
         assert sorted(pairs) == sorted(fitted)
         logs.append(log)
-        return build_retriever(items, log, *rest, event_contexts=event_contexts, **options)
+        return RetrieverBuilder(items, log, *rest, **options)
 
-    monkeypatch.setattr(fit, "build_retriever", spy)
+    monkeypatch.setattr(fit, "RetrieverBuilder", spy)
     with finetune_job(shop, shared) as job:
         history = item_ids_by_user(job.events)
         for name, kept in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +16,7 @@ from recsys.data.event_contexts import event_context
 from recsys.data.splits import Case, Split
 from recsys.errors import ContextError, RecsysError
 from recsys.evaluation.protocol.engines import SharedEngines
+from recsys.knowledge.relations import Edge
 from recsys.knowledge.typed_values import with_attributes
 from recsys.types import Context, Item, User
 
@@ -87,6 +88,7 @@ class EvaluationData:
     progress: Progress | None = None
     has_event_contexts: bool = False  # whether systems see the context of a case's target
     engines: SharedEngines | None = None  # None: each system starts its own
+    edges: tuple[Edge, ...] = ()  # of the relations that have a file
 
     @classmethod
     def of(
@@ -99,10 +101,22 @@ class EvaluationData:
         seed: int = 0,
         settings: Settings | None = None,
         progress: Progress | None = None,
+        edges: Iterable[Edge] = (),
     ) -> EvaluationData:
         """Build the log from the split; contexts are given where the domain has them."""
         log = train_log(split, items, domain)
-        return cls(domain, items, users, split, log, seed, settings, progress, domain.has_event_contexts)
+        return cls(
+            domain,
+            items,
+            users,
+            split,
+            log,
+            seed,
+            settings,
+            progress,
+            domain.has_event_contexts,
+            edges=tuple(edges),
+        )
 
     def context_of(self, case: Case) -> Context:
         """Return the wish, and the context of the target's event without its outcome.

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from recsys.config import load_settings
+from recsys.config import Domain, load_settings
 from recsys.config.ranking import MODEL_ALONE
 from recsys.context.pii import mask_user
 from recsys.data.importers.files import given_folder
@@ -170,15 +170,21 @@ def fit_on_train(data: EvaluationData, names: tuple[str, ...] | None) -> HybridR
     settings = data.settings or load_settings()
     homes = {user_id: user.home for user_id, user in data.users.items()}
     return fit_retriever(
-        data.domain,
+        data.domain if names is None else _with_channels(data.domain, names),
         data.items,
         data.split.train,
         homes,
         settings,
         SentenceEmbedder(settings.embedder),
-        channels=names,
+        edges=data.edges,
         progress=data.progress,
     )
+
+
+def _with_channels(domain: Domain, names: tuple[str, ...]) -> Domain:
+    """Return the domain whose retriever has these channels alone, at equal weight."""
+    retriever = domain.retriever.model_copy(update={"weights": dict.fromkeys(names, 1.0)})
+    return domain.model_copy(update={"retriever": retriever})
 
 
 def hybrid(data: EvaluationData, *, name: str = "hybrid") -> RetrieverSystem:
