@@ -105,10 +105,10 @@ class Source(StrictModel):
     )
     path: str = Field(".", description="inside the package, or relative to the domain's folder")
     also: tuple[str, ...] = Field((), description="further packages whose files `prepare` reads")
-    prepare: Literal["shop-types", "shop-products", "news", "finance"] | None = Field(
+    prepare: Literal["shop-types", "shop-products", "news", "finance", "medicine"] | None = Field(
         None,
         description="makes tables of a package's files: `recsys.data.importers.completejourney`, "
-        "`recsys.data.synthetic.news`, `recsys.data.synthetic.investors`",
+        "`recsys.data.synthetic` (news, investors, patients)",
     )
     generator: Literal["town"] | None = Field(
         None, description="generates the files: `recsys.data.synthetic.town`"

@@ -67,6 +67,10 @@ def _folder(domain: Domain) -> Path:
             from recsys.data.synthetic import investors
 
             return investors.files(given, made)
+        case "medicine":
+            from recsys.data.synthetic import patients
+
+            return patients.files(given, made)
         case unit:
             from recsys.data.importers import completejourney
 

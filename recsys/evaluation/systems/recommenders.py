@@ -19,8 +19,9 @@ from recsys.config.ranking import MODEL_ALONE
 from recsys.context.pii import mask_user
 from recsys.data.importers.files import given_folder
 from recsys.data.splits import Case
-from recsys.data.synthetic import investors, news
+from recsys.data.synthetic import investors, news, patients
 from recsys.data.synthetic.investors import Market
+from recsys.data.synthetic.patients import Clinic
 from recsys.data.synthetic.readers import Readership
 from recsys.data.synthetic.town import Town, town
 from recsys.engine import Engine, open_engine
@@ -245,6 +246,9 @@ def without_facts(data: EvaluationData, *, factory: SystemFactory) -> System:
     return factory(dataclasses.replace(data, domain=data.domain.model_copy(update={"ranker": ranker})))
 
 
+TINY = 1e-12  # the probability of what is impossible: it has a logarithm
+
+
 @dataclass(frozen=True)
 class Optimum:
     """The generator of the domain's data itself: no system can rank better."""
@@ -272,9 +276,11 @@ def optimum(data: EvaluationData) -> Optimum:
         return Optimum(partial(_true_clicks, news.readership(given_folder(data.domain))))
     if data.domain.source.prepare == "finance":
         return Optimum(partial(_true_orders, investors.market(given_folder(data.domain))))
+    if data.domain.source.prepare == "medicine":
+        return Optimum(partial(_true_prescriptions, patients.clinic(given_folder(data.domain))))
     raise RequestError(
         f"the ground truth of '{data.domain.name}' is unknown",
-        hint="'optimum' is for generated domains: places, news, finance",
+        hint="'optimum' is for generated domains: places, news, finance, medicine",
     )
 
 
@@ -291,6 +297,13 @@ def _true_clicks(readership: Readership, case: Case) -> dict[str, float]:
 def _true_orders(market: Market, case: Case) -> dict[str, float]:
     utility = market.optimum(case.user_id, {event.item_id for event in case.history})
     return {item: utility[item] for item in case.candidates or utility if utility[item] > -np.inf}
+
+
+def _true_prescriptions(clinic: Clinic, case: Case) -> dict[str, float]:
+    taken = {event.item_id for event in case.history}
+    truth = clinic.optimum(case.user_id, taken)
+    left = {item: truth[item] for item in case.candidates or truth if item not in taken}
+    return {item: float(np.log(max(p, TINY))) for item, p in left.items()}
 
 
 def _is_single(case: Case) -> bool:
