@@ -78,6 +78,11 @@ class Domain(StrictModel):
     plural: str = Field(description='"films"')
     title: str = Field("", description="of the data set")
     licence: str = Field("", description="of the data")
+    notice: str = Field(
+        "",
+        max_length=300,
+        description="what every answer says; the domain is served only where WHYREC_ACKNOWLEDGED names it",
+    )
     source: Source = Source()
     items: ItemTable
     sources: tuple[KnowledgeSource, ...] = Field((), description="of further attributes; the first wins")

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     max_model_len: int = Field(4096, ge=256, description="most tokens of a prompt and its answer")
     kv_cache_gb: float = Field(2.0, gt=0, description="size of the KV cache in GiB, on a CPU only")
     compile: bool = Field(False, description="compile the model: slower start, about 10 % faster requests")
+    acknowledged: str = Field(
+        "", description="domains, comma-separated, whose `notice` you have read; one that has one needs it"
+    )
     timeout_s: float = Field(120.0, gt=0, description="most seconds of one engine call")
 
     @field_validator("adapter", mode="before")
@@ -85,6 +88,14 @@ class Settings(BaseSettings):
         if self.store_url.startswith(_HOME_DATABASE):
             return f"sqlite:///{expanded(Path(self.store_url.removeprefix('sqlite:///')))}"
         return self.store_url or f"sqlite:///{self.data_dir / 'whyrec.db'}"
+
+    def require_acknowledgement(self, domain: str, notice: str) -> None:
+        """Raise ConfigError if a domain has a notice that was not acknowledged."""
+        if notice and domain not in map(str.strip, self.acknowledged.split(",")):
+            raise ConfigError(
+                f"'{domain}' starts only where this is acknowledged: {notice}",
+                hint=f"export WHYREC_ACKNOWLEDGED={domain}",
+            )
 
     def retriever_folder(self, domain: str) -> Path:
         """Return the folder of the text index, fitted channels and weights of a domain."""

@@ -139,6 +139,7 @@ class Recommender:
         quiet_libraries()  # here, for retrieval imports PyTorch before the engine does
         config = load_domain(domain)
         settings = settings or load_settings(**options)
+        settings.require_acknowledgement(config.name, config.notice)
         store = Store(settings.database_url)
         ensure_imported(config, store, progress)
         data_hash = store.data_hash(config.name)
@@ -355,7 +356,7 @@ class Recommender:
             query = Query(past, context.wish, seen, rule, context, tuple(gate.filters), tuple(gate.at_least))
             gated = pinned.retriever.retrieve_gated(query, n_candidates, gate)
         candidates = gated.candidates
-        notes += history_notes
+        notes = (*filter(None, [self.domain.notice]), *notes, *history_notes)
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
         profile = mask_user(known, self.domain.privacy).profile if known else {}
