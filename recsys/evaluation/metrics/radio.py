@@ -7,7 +7,7 @@ in which an item counts by the discount of its rank.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -79,9 +79,9 @@ def divergence(a: Mapping[str, float], b: Mapping[str, float]) -> float | None:
 
 def _values(
     ids: Sequence[str], name: str, items: Mapping[str, Item], *, discounted: bool = True
-) -> Counter[str]:
+) -> dict[str, float]:
     """Return value -> weight; an item's values share its own."""
-    weights: Counter[str] = Counter()
+    weights: dict[str, float] = defaultdict(float)
     for rank, item in enumerate(ids, start=1):
         values = items[item].attributes.get(name, ())
         for value in values:
