@@ -24,6 +24,7 @@ from recsys.cli import (
     keys,
     prompt,
     recommend,
+    rules,
     serve,
     users,
 )
@@ -51,6 +52,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(items.app, name="items")
 app.add_typer(prompt.app, name="prompt")
+app.add_typer(rules.app, name="rules")
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -50,6 +50,30 @@ def record_rules(
     record(store, "service", RULES, domain, recommendation=recommendation_id, request=request_id, rules=rules)
 
 
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What one version of a rule did in the answers of the service."""
+
+    rule: str
+    version: str
+    do: str
+    trial: bool
+    answers: int  # that it acted in
+    items: int  # that it left out or moved
+    last: float  # seconds since 1970
+
+
+def acted(store: Store, domain: str, since: float | None = None) -> list[Acted]:
+    """Return what the rules of a domain did, by the log, the latest first."""
+    found: dict[tuple[str, str], Acted] = {}
+    for entry in entries(store, limit=None, action=RULES, target=domain, since=since):
+        for rule in entry.details["rules"]:
+            key = (rule["rule"], rule["version"])
+            one = found.get(key) or Acted(*key, rule["do"], rule["trial"], 0, 0, entry.time)
+            found[key] = replace(one, answers=one.answers + 1, items=one.items + rule["items"])
+    return list(found.values())
+
+
 def record_command(action: str, target: str, **details: Any) -> None:
     """Add an entry for an action of a command, in the configured store."""
     with Store(load_settings().database_url) as store:
@@ -57,7 +81,13 @@ def record_command(action: str, target: str, **details: Any) -> None:
 
 
 def entries(
-    store: Store, *, limit: int | None = 50, before: int | None = None, action: str = "", target: str = ""
+    store: Store,
+    *,
+    limit: int | None = 50,
+    before: int | None = None,
+    action: str = "",
+    target: str = "",
+    since: float | None = None,
 ) -> list[AuditEntry]:
     """Return entries, the newest first.
 
@@ -67,10 +97,13 @@ def entries(
         before: Id of an entry; only older ones are returned.
         action: How the actions begin, such as "keys."; by default all but those of rules.
         target: What was acted on, exactly.
+        since: The earliest time, in seconds since 1970.
     """
     query = sa.select(AUDIT_LOG).order_by(AUDIT_LOG.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(AUDIT_LOG.c.id < before)
+    if since is not None:
+        query = query.where(AUDIT_LOG.c.time >= since)
     if target:
         query = query.where(AUDIT_LOG.c.target == target)
     if action:

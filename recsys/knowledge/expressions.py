@@ -10,7 +10,8 @@ evaluation is bounded by the length of the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -20,7 +21,7 @@ Kind = Literal["text", "number", "whole", "flag", "time", "span", "texts"]
 """What a name stands for; a whole number compares with any number."""
 
 Related = Callable[[str, str, str], bool]
-"""Whether two items, by id, are related by the named relation."""
+"""Whether two items, by id, are related by the named relation; RequestError for one that there is not."""
 
 _ORDER = {"_<_": "less", "_<=_": "less_equals", "_>_": "greater", "_>=_": "greater_equals"}
 _EQUALITY = {"_==_": "equals", "_!=_": "not_equals"}
@@ -46,6 +47,7 @@ _SHOWN_TYPES = {
 _POSITION = re.compile(r"<input>:(\d+):(\d+): ([^\n]*)")
 _NO_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\((.*)\)'")
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_CALL = re.compile(r"""\brelated\s*\((?:[^()]*,\s*["'](?P<name>[^"']*)["']\s*\))?""")
 _MACRO = re.compile(r"\bhas\s*\(|\.\s*(?:all|exists|exists_one|map|filter)\s*\(")
 
 
@@ -68,11 +70,17 @@ class Expression:
     names: frozenset[str]  # what it reads
     _compiled: Any
 
-    def holds(self, activation: Any) -> bool | None:
+    @property
+    def asks_relations(self) -> bool:
+        """Whether it calls `related`."""
+        return _CALL.search(self.text) is not None
+
+    def holds(self, activation: Any, related: Related | None = None) -> bool | None:
         """Return its value; None if a value that decides it is missing.
 
         `missing || true` is true: what decides is decided.
         """
+        _asked.related = related
         try:
             value = self._compiled.eval(activation).value()
         except RuntimeError:  # no value: as for an argument of a function that is missing
@@ -85,12 +93,12 @@ class Vocabulary:
 
     Args:
         kinds: "item.price" -> "number".
-        related: If given, expressions may call `related(item, other, "relation")`.
+        relations: Of which expressions may ask: `related(item, other, "sequel_of")`.
     """
 
-    def __init__(self, kinds: Mapping[str, Kind], related: Related | None = None) -> None:
-        self.kinds = kinds
-        self._environment = _environment(kinds, related)
+    def __init__(self, kinds: Mapping[str, Kind], relations: Collection[str] = ()) -> None:
+        self.kinds, self.relations = kinds, relations
+        self._environment = _environment(kinds, bool(relations))
 
     def activation(self, values: Mapping[str, Any]) -> Any:
         """Return values to evaluate on; a name that is not in it is missing."""
@@ -107,8 +115,16 @@ class Vocabulary:
         if (shown := compiled.return_type().name()) != "BOOL":
             found = _SHOWN_TYPES.get(shown.lower(), shown.lower())
             raise WrongExpression(f"it must be true or false, and is a {found}")
+        self._check_relations(text)
         serialized = compiled.serialize()
         return Expression(text, frozenset(_names_in(serialized, self.kinds)), compiled)
+
+    def _check_relations(self, text: str) -> None:
+        for match in _CALL.finditer(text):
+            if match["name"] is not None and match["name"] not in self.relations:
+                place = _place(text, match.start("name"))
+                known = f"there are: {', '.join(self.relations)}"
+                raise WrongExpression(f"there is no relation '{match['name'][:60]}'", *place, known)
 
     def _explained(self, text: str, message: str) -> WrongExpression:
         """Say what is wrong in the words of a person who writes rules."""
@@ -169,13 +185,21 @@ def _functions() -> tuple[Any, list[Any], dict[Kind, Any]]:
     return cel.NewEnvConfigFromYaml(config), declared, types
 
 
-def _environment(kinds: Mapping[str, Kind], related: Related | None) -> Any:
+_asked = threading.local()  # `related` of the evaluation that a thread is in
+
+
+def _related(one: str, other: str, name: str) -> bool:
+    related: Related = _asked.related
+    return related(one, other, name)
+
+
+def _environment(kinds: Mapping[str, Kind], with_relations: bool) -> Any:
     from cel_expr_python import cel
 
     config, declared, types = _functions()
-    if related is not None:
+    if with_relations:
         parameters = [cel.Type.STRING] * 3
-        call = cel.Overload("related", return_type=cel.Type.BOOL, parameters=parameters, impl=related)
+        call = cel.Overload("related", return_type=cel.Type.BOOL, parameters=parameters, impl=_related)
         declared = [*declared, cel.FunctionDecl("related", [call])]
     variables = {name: types[kind] for name, kind in kinds.items()}
     return cel.NewEnv(config=config, variables=variables, functions=declared)

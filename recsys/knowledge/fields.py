@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recsys.config import Domain
+from recsys.config import Domain, Example
 from recsys.config.attributes import AttributeKind, AttributeType
 from recsys.knowledge.expressions import Kind
 from recsys.knowledge.typed_values import WrongValue, read_value
@@ -135,12 +135,12 @@ class Fields:
         values |= {"now": moment.now, "history": list(moment.chosen)}
         return {name: value for name, value in values.items() if value not in (None, "")}
 
-    def of_example(self, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Return values that stand in an example of a rule; one of another type is missing.
+    def of_example(self, example: Example) -> dict[str, Any]:
+        """Return the values that an example of a rule names; one of another type is missing.
 
         Raises KeyError for a name that there is not.
         """
-        kinds = self.kinds()
+        kinds, values = self.kinds(), example.model_dump(include={"item", "other", "user", "context"})
         found: dict[str, Any] = {}
         for root, fields in values.items():
             for name, value in fields.items():
@@ -148,6 +148,7 @@ class Fields:
                 found[full] = self._example(root, name, value, kinds[full])
             if root in ("item", "other") and "id" in fields:
                 found[root] = str(fields["id"])
+        found |= {"history": list(example.history), "now": example.now and _time(example.now)}
         return {name: value for name, value in found.items() if value is not None}
 
     def _example(self, root: str, name: str, value: Any, kind: Kind) -> Any:

@@ -61,7 +61,7 @@ class CheckedRule:
     def fixed(self) -> bool:
         """Whether it reads nothing but an item, so that its decision is the same in every request."""
         read = {f"item.{name}" if name else "item" for name in self.of_item if name not in OF_THE_HISTORY}
-        return self.expression.names == read
+        return self.expression.names == read and not self.expression.asks_relations
 
     def leaves_out(self, holds: bool | None) -> bool:
         """Return whether a hard rule leaves an item out whose expression is so.
@@ -90,9 +90,11 @@ class RuleBook:
         ConfigError: An expression is wrong; with its place in the file.
     """
 
-    def __init__(self, domain: Domain, related: Related | None = None) -> None:
+    def __init__(self, domain: Domain) -> None:
         self.fields = Fields(domain)
-        self.vocabulary = Vocabulary(self.fields.kinds(), related)
+        inverses = (relation.inverse for relation in domain.relations.values())
+        relations = [*domain.relations, *filter(None, inverses)]
+        self.vocabulary = Vocabulary(self.fields.kinds(), relations)
         self.rules = tuple(self._checked(rule, domain.folder) for rule in domain.rules)
         self._filters: dict[str, CheckedRule] = {}
 
@@ -111,11 +113,13 @@ class RuleBook:
             )
         return tuple(map(self._filter, rule.expressions))
 
-    def gate(self, moment: Moment, conditions: Sequence[CheckedRule] = ()) -> Gate:
-        """Return the rules in force, for one request."""
+    def gate(
+        self, moment: Moment, conditions: Sequence[CheckedRule] = (), related: Related | None = None
+    ) -> Gate:
+        """Return the rules in force, for one request; `related` tells what items are to each other."""
         today = dt.datetime.now(dt.UTC).date()
         rules = tuple(rule for rule in self.rules if rule.rule.holds_on(today))
-        return Gate(self, moment, rules, tuple(conditions))
+        return Gate(self, moment, rules, conditions, related)
 
     def _checked(self, rule: Rule, folder: Path) -> CheckedRule:
         try:
@@ -156,8 +160,9 @@ class Gate:
         moment: Moment,
         rules: Sequence[CheckedRule],
         conditions: Sequence[CheckedRule] = (),
+        related: Related | None = None,
     ) -> None:
-        self.moment, self.rules = moment, rules
+        self.moment, self.rules, self._related = moment, rules, related
         self._fields, self._vocabulary = book.fields, book.vocabulary
         self._hard = [rule for rule in rules if rule.rule.hard and not rule.of_pairs]
         self._pairs = [rule for rule in rules if rule.of_pairs]
@@ -226,7 +231,7 @@ class Gate:
             key += tuple(self._fields.raw(other, name, chosen) for name in rule.of_other)
         decided = self._decided.setdefault(rule, {})
         if key not in decided:
-            decided[key] = rule.expression.holds(self._activation(rule, item, other))
+            decided[key] = rule.expression.holds(self._activation(rule, item, other), self._related)
         return decided[key]
 
     def values(self, rule: CheckedRule, item: Item, other: Item | None = None) -> dict[str, Any]:

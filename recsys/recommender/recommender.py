@@ -351,7 +351,8 @@ class Recommender:
             context = pinned._context(known, options)
             past, chosen, seen, history_notes = pinned._history(known, options, context)
             book = self._state.rules
-            gate = book.gate(Moment.of(known, context, chosen), book.of_filter(rule))
+            related = pinned.retriever.state.relations.related
+            gate = book.gate(Moment.of(known, context, chosen), book.of_filter(rule), related)
         with watch.stage("retrieve"):
             query = Query(past, context.wish, seen, rule, context, tuple(gate.filters), tuple(gate.at_least))
             gated = pinned.retriever.retrieve_gated(query, n_candidates, gate)

@@ -86,14 +86,13 @@ SHELF = Catalog(
     ],
 )
 def test_typed_values_are_compared(conditions: list[str], passing: set[str]) -> None:
-    where, compare = parse_where(conditions)
-    resolved = resolve_filter(Filter(where=where, compare=compare), SHELF, KINDS)
+    resolved = resolve_filter(Filter(**parse_where(conditions)._asdict()), SHELF, KINDS)
     assert set(resolved.only or ()) == passing
     assert not resolved.compare
 
 
 def test_comparisons_narrow_the_items_that_are_asked_for() -> None:
-    rule = Filter(only=frozenset({"milk", "film"}), compare=parse_where(["price>1"])[1])
+    rule = Filter(only=frozenset({"milk", "film"}), compare=parse_where(["price>1"]).compare)
     assert resolve_filter(rule, SHELF, KINDS).only == frozenset({"milk"})
 
 
@@ -115,7 +114,7 @@ def test_a_typed_value_may_be_written_as_an_import_takes_it() -> None:
 )
 def test_a_comparison_that_cannot_be_made_says_what_can(condition: str, message: str, hint: str) -> None:
     with pytest.raises(RequestError) as caught:
-        resolve_filter(Filter(compare=parse_where([condition])[1]), SHELF, KINDS)
+        resolve_filter(Filter(compare=parse_where([condition]).compare), SHELF, KINDS)
     assert message in caught.value.message
     assert hint in caught.value.hint
 

@@ -294,7 +294,7 @@ class EventStreamResponse(Response):
     def _steps(self, user: str | None, steps: Iterator[StreamEvent]) -> Steps:
         try:
             for event in steps:
-                if event.kind == "done" and event.answer:
+                if event.kind == "done" and event.answer is not None:
                     yield "done", self._job.finish(user, event.answer).model_dump_json()
                 else:
                     yield event.kind, event.model_dump_json(exclude_none=True)
@@ -311,7 +311,8 @@ def _published(answer: A) -> A:
 
 def _with_published_answers(steps: Iterator[StreamEvent]) -> Iterator[StreamEvent]:
     for event in steps:
-        yield event.model_copy(update={"answer": event.answer and _published(event.answer)})
+        answer = None if event.answer is None else _published(event.answer)  # an empty list is an answer
+        yield event.model_copy(update={"answer": answer})
 
 
 def _while_there(events: Iterator[StreamEvent], gone: Event) -> Iterator[StreamEvent]:
