@@ -240,7 +240,15 @@ class Candidate(StrictModel):
 
 
 EvidenceKind = Literal[
-    "history", "co_consumed", "attribute", "context", "profile", "wish", "popularity", "repeat"
+    "history",
+    "co_consumed",
+    "relation",
+    "attribute",
+    "context",
+    "profile",
+    "wish",
+    "popularity",
+    "repeat",
 ]
 
 

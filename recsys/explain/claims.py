@@ -139,6 +139,7 @@ _KINDS: Mapping[str, str] = {
     "P": "popularity",
     "T": "co_consumed",
     "B": "repeat",
+    "G": "relation",
     "C": "context",
     "F": "profile",
     "N": "against",

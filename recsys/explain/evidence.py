@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from recsys.explain.ablation import Kind, RequestPart
 from recsys.knowledge.attributes import matched_attributes
@@ -79,6 +79,13 @@ class ReasonCase:
         return max((entry.contribution or 0.0 for entry in self.evidence), default=0.0)
 
 
+class RelationPhrase(NamedTuple):
+    """What may be said, once the liked item is found to support the candidate."""
+
+    order: int  # of the relation in domain.toml: the first is said rather than others
+    text: str  # "is a sequel of Alien, which you liked"
+
+
 @dataclass(frozen=True)
 class MeasuredCandidate:
     """One candidate with the effect of every part of the request on it."""
@@ -97,6 +104,7 @@ class MeasuredCandidate:
     rank: int = 1
     history_effect: float = 0.0  # nats; of the whole history at once
     retrieval_dependent: bool = False  # without the wish the item would not be a candidate
+    phrases: Mapping[str, RelationPhrase] = field(default_factory=dict)  # id of a liked item -> how related
     chosen: HistoryEntry | None = None  # when the person chose the item itself, where that may repeat
 
     @cached_property
@@ -120,6 +128,7 @@ def collect_evidence(measured: MeasuredCandidate) -> ReasonCase:
 
     - An effect of at most `noise` is not cited; one below -`noise` is evidence against the item.
     - Liked items are cited as history; unrated ones where people who chose them also choose this item.
+    - How the item is related to a liked item that is evidence is cited with the effect of that item.
     - A wish is cited if it names an attribute of the item, or the text channel ranks the item high
       enough. If the item is a candidate only because of the wish, the wish is cited whatever its
       effect among the candidates was, without a contribution where that is not above the noise.
@@ -178,6 +187,10 @@ def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart
     cited = {
         "h": liked[: measured.history_shown],
         "t": co_consumed[: measured.history_shown],  # "together"
+        "g": sorted(  # "graph"
+            (part for part in liked if part.name in measured.phrases),
+            key=lambda part: measured.phrases[part.name].order,
+        )[: measured.history_shown],
         "w": _of_kinds(strong, "wish"),
         "c": _of_kinds(strong, *_CONTEXT_KINDS),
         "f": _of_kinds(strong, "profile"),  # "facts about the person"
@@ -228,6 +241,9 @@ def _evidence(
     for part in parts:
         if prefix == "r" and measured.chosen:
             described.append((part, "repeat", repeat_text(measured.chosen, measured.context)))
+            continue
+        if prefix == "g":
+            described.append((part, "relation", measured.phrases[part.name].text))
             continue
         texts = describe_part(part, measured.by_id, measured.context, measured.nouns)
         described += [(part, kind, text) for kind, text in texts]

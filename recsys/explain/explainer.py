@@ -25,7 +25,10 @@ from recsys.explain import (
     write_each,
 )
 from recsys.explain.ablation import Kind, request_parts
-from recsys.explain.evidence import WISH
+from recsys.explain.evidence import WISH, RelationPhrase
+from recsys.explain.grammar import Grammar
+from recsys.explain.relations import relation_phrases
+from recsys.explain.writer import GRAMMAR, in_language
 from recsys.knowledge.attributes import matched_attributes
 from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.library import PromptLibrary
@@ -230,6 +233,7 @@ class Explainer:
                     rank=measured.ablation.rank(position),
                     retrieval_dependent=position in measured.retrieval_dependent,
                     history_effect=history_effect,
+                    phrases=self._phrases(measured.request.candidates[position], measured.history),
                     chosen=measured.request.chosen.get(measured.request.candidates[position].item.id),
                 )
             )
@@ -237,6 +241,15 @@ class Explainer:
                 zip(measured.top, measured.history_effects, strict=True)
             )
         ]
+
+    def _phrases(self, candidate: Candidate, history: Sequence[HistoryEntry]) -> dict[str, RelationPhrase]:
+        if not candidate.related:
+            return {}
+        language = self.domain.reasons.language
+        grammar = Grammar.read(self.prompts.file(in_language(GRAMMAR, language, self.prompts)))
+        return relation_phrases(
+            candidate, history, self.domain.relations, grammar, language, self.domain.noun
+        )
 
     def explain(self, measured: Measured, engine: Engine | None) -> Explained:
         """Run `explain_each` to its end."""

@@ -63,6 +63,11 @@ class Grammar:
         framed: str = self.table["title"].replace("{}", title)
         return framed
 
+    def liked_title(self, title: str) -> str:
+        """Return a title as one of an item that the person liked: "Alien, which you liked"."""
+        liked: str = self.table["liked_title"].replace("{}", self.titled(title))
+        return liked
+
     def texts(self, case: ReasonCase) -> dict[str, str]:
         """Map each placeholder of the case to its text."""
         noun = case.nouns[0]
@@ -127,6 +132,8 @@ class _PatternBuilder:
             yield from self._body("wish", every, W=wish)
         elif repeat := self._names("repeat"):
             yield from self._body("repeat", every, B=repeat)
+        elif related := self._names("relation"):
+            yield from self._body("relation", every, G=related)
         elif past := self._names("history"):
             yield from self._history_bodies(past)
         elif co_consumed := self._names("co_consumed"):
@@ -189,7 +196,7 @@ class _PatternBuilder:
             return []
         named = {entry.item_id for entry in case.evidence if entry.id in used and entry.item_id}
         slots = {
-            "H": [e for e in case.by_kind("history") if e.id not in used],
+            "H": [e for e in case.by_kind("history") if e.id not in used and e.item_id not in named],
             "A": [e for e in case.by_kind("attribute") if e.id not in used],
             "T": [e for e in case.by_kind("co_consumed") if e.id not in used and e.item_id not in named],
             "P": [e for e in case.by_kind("popularity") if e.id not in used],

@@ -296,8 +296,13 @@ def _template_variables(case: ReasonCase, style: Style) -> dict[str, Any]:
     def ids(kind: str) -> list[str]:
         return [entry.id for entry in case.by_kind(kind)]
 
-    past, contrast = ids("history"), contrast_attributes(case)
+    related = [] if case.net_negative or ids("wish") or ids("repeat") else case.by_kind("relation")[:1]
+    told = {entry.item_id for entry in related}
+    past = [entry.id for entry in case.by_kind("history") if entry.item_id not in told]
+    contrast = contrast_attributes(case)
     liked, common, attributes = _liked_and_attributes(case, past)
+    if related:
+        liked, common = [], []
     if style == "comparative" and contrast:
         common = [a for a in common if a in contrast]
         attributes = contrast
@@ -306,6 +311,7 @@ def _template_variables(case: ReasonCase, style: Style) -> dict[str, Any]:
     against = case.against[:1] if case.net_negative else case.major_counter_evidence
     return {
         "plural": case.nouns[1],
+        "related": _placeholders([entry.id for entry in related]),
         "liked": _placeholders(liked),
         "common": _placeholders(common[:2]),
         "attributes": _placeholders(attributes[:2]),

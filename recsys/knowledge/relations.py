@@ -80,6 +80,12 @@ class Edges:
             relation, {k: tuple(v) for k, v in forward.items()}, {k: tuple(v) for k, v in backward.items()}
         )
 
+    @property
+    def entities(self) -> list[Entity]:
+        """What items have in common."""
+        nodes = dict.fromkeys((*self.forward, *self.backward))
+        return [node for node in nodes if isinstance(node, Entity)]
+
     def reached(self, start: Node, steps: int, *, forward: bool = True) -> Iterator[tuple[Node, int]]:
         """Yield the nodes that paths from `start` lead to, nearest first, with their steps."""
         targets = self.forward if forward else self.backward

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from recsys.explain import MeasuredCandidate, ReasonCase, RequestPart, collect_evidence
+from recsys.explain.evidence import RelationPhrase
 from recsys.explain.writer import GRAMMAR
 from recsys.prompting.library import PromptLibrary
 from recsys.types import Context, HistoryEntry, Item, Place
@@ -38,6 +39,7 @@ def case_of(
     listed: bool = True,
     history_effect: float = 0.0,
     popularity: float = 0.5,
+    phrases: Mapping[str, RelationPhrase] | None = None,
 ) -> ReasonCase:
     channels = channels or {"text": 1}
     event_context = (RequestPart("time"), RequestPart("place"), RequestPart("fact", "weather"))
@@ -57,6 +59,7 @@ def case_of(
             variant=variant,
             listed=listed,
             history_effect=history_effect,
+            phrases=phrases or {},
         )
     )
 
@@ -84,6 +87,9 @@ CASES: dict[str, ReasonCase] = {
     "wish that names": case_of(context=Context(wish="sci-fi from the 1980s")),
     "wish that names all": case_of(DUNE, ALIEN, context=Context(wish="adventure and sci-fi")),
     "wish that names what was liked": case_of(DUNE, ALIEN, BRAZIL, context=Context(wish="sci-fi")),
+    "a sequel of one liked": case_of(
+        DUNE, ALIEN, BRAZIL, phrases={"h1": RelationPhrase(0, "is a sequel of Alien, which you liked")}
+    ),
     "popular": case_of(popularity=1.0),
     "popular, no attributes": case_of(film("x", "Untold"), popularity=1.0),
     "attributes alone": case_of(),

@@ -55,8 +55,8 @@ _CONSUMED = ("repeat", "rare", "disliked", "co_consumed", "wish")  # claims whos
 class Statement:
     """One thing that a sentence states."""
 
-    # title, past, repeat, liked, disliked, attribute, link, contrast, rare, co_consumed, wish, profile,
-    # popular, time, place, year, number, user (any other claim about the person), other
+    # title, past, repeat, liked, disliked, relation, attribute, link, contrast, rare, co_consumed, wish,
+    # profile, popular, time, place, year, number, user (any other claim about the person), other
     kind: str
     text: str
     true: bool
@@ -119,6 +119,20 @@ class Entity:
         return self.text[:KEY].casefold()
 
 
+def _relation_patterns(truth: GroundTruth, language: str) -> Iterator[tuple[str, bool, re.Pattern[str]]]:
+    """Yield (relation, whether the item is its head, pattern) for what domains say of relations."""
+    marks = {"title": r"\s*<[HOT](?P<title>\d+)>\s*", "value": r"\s*<A(?P<value>\d+)>\s*"}
+    for name, edges in truth.relations.edges.items():
+        for forward in (True, False):
+            if phrase := edges.relation.phrase(language, forward=forward):
+                parts = re.split(r"\{(title|value)\}", phrase)  # texts and the names of slots in turn
+                pattern = "".join(
+                    marks[part] if number % 2 else re.escape(part.strip())
+                    for number, part in enumerate(parts)
+                )
+                yield name, forward, re.compile(pattern, re.IGNORECASE)
+
+
 class Judge:
     """Reads and checks reasons in one language, a key of `TABLES`."""
 
@@ -128,6 +142,7 @@ class Judge:
         self.truth, self.grammar = truth, grammar
         self.language = LanguagePatterns(TABLES[language], nouns)
         self.noun = nouns[0]
+        self.relations = list(_relation_patterns(truth, language))
         by_title: dict[str, list[str]] = defaultdict(list)
         for item in truth.items.values():
             by_title[self.title(item)].append(item.id)
@@ -166,6 +181,10 @@ class Judge:
                 return has_title and facts.past.get(evidence.item_id or "") is True
             case "co_consumed":
                 return has_title and evidence.item_id in facts.past
+            case "relation":
+                links = self.truth.relations.links(facts.item.id)
+                is_related = any(link.item_id == evidence.item_id for link in links)
+                return is_related and facts.past.get(evidence.item_id or "") is True
             case "attribute":
                 return evidence.text in values_of(facts.item)
             case "profile":  # its content is never shown
@@ -305,6 +324,8 @@ class _StatementReader:
         for claim, pattern in self.judge.language.claims:
             remaining = pattern.sub(partial(self._replace_claim, claim, contrasted), sentence)
             sentence = re.sub(r" +(?=[ ,.])", "", remaining)
+        for name, forward, pattern in self.judge.relations:
+            sentence = pattern.sub(partial(self._read_relation, name, forward), sentence)
         self._read_marks(sentence, contrasted)
         self._read_words(sentence)
 
@@ -320,6 +341,17 @@ class _StatementReader:
         if claim in _CONSUMED:
             return " "
         return " " + " ".join(mark[0] for mark in _MARK.finditer(match[0])) + " "
+
+    def _read_relation(self, name: str, forward: bool, match: re.Match[str]) -> str:
+        """Record how the item is said to be related to another; nothing is left to read of it."""
+        value = self.mentions[int(match["value"])].meaning if "value" in match.groupdict() else ""
+        number = int(match["title"])
+        pairs = [(self.about.id, item.id) for item in self._items(number)]
+        related = self.judge.truth.related
+        true = any(related(*(pair if forward else pair[::-1]), name, value) for pair in pairs)
+        self.claimed.add(number)
+        self._add("relation", f"{name}: {self.mentions[number].text}", true)
+        return " "
 
     def _claim_about(self, claim: str, groups: Mapping[str, str | None], number: int) -> None:
         """Record what a claim states about one mark."""

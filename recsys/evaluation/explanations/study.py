@@ -33,6 +33,7 @@ from recsys.explain.ablation import request_parts
 from recsys.explain.explainer import MAX_ABLATED_HISTORY
 from recsys.explain.grammar import Grammar
 from recsys.explain.writer import GRAMMAR
+from recsys.knowledge.relations import RelationGraph
 from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.wishes import wish_for
 from recsys.ranking.pointwise import PointwiseRanker
@@ -93,6 +94,7 @@ class _StudyData:
                 events,
                 domain.feedback,
                 profiles,
+                RelationGraph.of(domain.relations, store.edges(domain.name), items),
             ),
             last_events={event.user_id: event for event in events if domain.has_event_contexts},
             data_hash=data_hash(items, events),

@@ -11,6 +11,7 @@ from functools import cached_property
 
 from recsys.config import Feedback
 from recsys.explain.evidence import ATTRIBUTE_LIMIT
+from recsys.knowledge.relations import RelationGraph
 from recsys.types import Context, Interaction, Item
 from recsys.utils.sanitize import clean_text
 
@@ -44,10 +45,12 @@ class GroundTruth:
         events: Iterable[Interaction],
         feedback: Feedback | None = None,
         profiles: Mapping[str, Mapping[str, str]] | None = None,
+        relations: RelationGraph | None = None,
     ) -> None:
         liked = (feedback or Feedback()).liked
         self.items = {item.id: item for item in items}
         self.profiles = profiles or {}
+        self.relations = relations or RelationGraph()
         self.pasts: dict[str, dict[str, bool | None]] = defaultdict(dict)
         self.times: dict[str, dict[str, list[float | None]]] = defaultdict(lambda: defaultdict(list))
         self.users: dict[str, set[str]] = defaultdict(set)
@@ -60,7 +63,19 @@ class GroundTruth:
     @cached_property
     def values(self) -> frozenset[str]:
         """All attribute values, as reasons show them."""
-        return frozenset(value for item in self.items.values() for value in values_of(item))
+        names = (node.name for edges in self.relations.edges.values() for node in edges.entities)
+        shown = (clean_text(name, ATTRIBUTE_LIMIT) for name in names)
+        return frozenset({*shown, *(value for item in self.items.values() for value in values_of(item))}) - {
+            ""
+        }
+
+    def related(self, item_id: str, other: str, relation: str, value: str = "") -> bool:
+        """Return whether an item is related to another, by a value if one is named."""
+        by_value = all(
+            value in (clean_text(name, ATTRIBUTE_LIMIT) for name in self.relations.entities(one, relation))
+            for one in (item_id, other)
+        )
+        return self.relations.related(item_id, other, relation) and (not value or by_value)
 
     @cached_property
     def _popular_from(self) -> int:

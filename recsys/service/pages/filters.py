@@ -13,6 +13,7 @@ UNKNOWN, MINUS, NARROW_SPACE = "\u2013", "\u2212", "\u202f"
 EVIDENCE_LABELS = {
     "history": "chosen before",
     "co_consumed": "often chosen together",
+    "relation": "related",
     "repeat": "chosen again",
     "attribute": "attribute",
     "context": "context",
