@@ -51,15 +51,23 @@ class TrendChannel(StaticChannel):
 
     def _before(self, day: int) -> FloatArray:
         """Return the scores of all items at the beginning of a day, (items,)."""
-        known = self.by_day[:day]
-        first = max(0, day - int(READ * self.config.half_life_days) - 1)
-        ages = day - 1 - np.arange(first, known.shape[0])
-        recent = known[first:].T @ np.exp2(-ages / self.config.half_life_days)
-        earlier = np.asarray(known.sum(axis=0), dtype=np.float64).ravel()
+        half_life = self.config.half_life_days
+        recent_days = self._days(max(0, day - int(READ * half_life) - 1), day)
+        ages = np.arange(recent_days.shape[0])[::-1] + max(0, day - self.by_day.shape[0])
+        recent = recent_days.T @ np.exp2(-ages / half_life)
+        known = self._days(0, day)
+        earlier = np.bincount(known.indices, known.data, minlength=len(self.items))
         expected = earlier * (recent.sum() / max(earlier.sum(), 1.0))
         smoothing = self.config.smoothing
         scores: FloatArray = np.log((recent + smoothing) / (expected + smoothing)).astype(np.float32)
         return scores
+
+    def _days(self, first: int, end: int) -> sp.csr_matrix:
+        """Return a view of some days, which copies no events."""
+        pointers = self.by_day.indptr[first : end + 1]
+        inside = slice(pointers[0], pointers[-1])
+        parts = (self.by_day.data[inside], self.by_day.indices[inside], pointers - pointers[0])
+        return sp.csr_matrix(parts, shape=(len(pointers) - 1, len(self.items)))
 
 
 def fit_trend(log: EventLog, config: TrendConfig) -> TrendChannel | None:
