@@ -69,14 +69,19 @@ def show(
     from recsys.config import load_domain, load_settings
     from recsys.data.importers import ensure_imported
     from recsys.data.store import Store
+    from recsys.knowledge.relations import RelationGraph
 
     config = load_domain(domain)
     with ProgressBars() as progress, Store(load_settings().database_url) as store:
         ensure_imported(config, store, progress)
         counts, report = store.counts(config.name), store.sources(config.name)
+        relations = RelationGraph.of(
+            config.relations, store.edges(config.name), store.items(config.name) if config.relations else ()
+        ).sizes()
     if as_json:
         dump = report.model_dump(mode="json") if report else None
-        print_json({"name": config.name, "title": config.title, "counts": counts, "sources": dump})
+        facts = {"counts": counts, "sources": dump, "relations": relations}
+        print_json({"name": config.name, "title": config.title} | facts)
         return
     counted = ", ".join(f"{count:,} {table}" for table, count in counts.items())
     console.print(f"[bold]{config.name}[/]  {escape(config.title)}: {counted}")
@@ -86,6 +91,10 @@ def show(
         console.print(f"imported before it had its sources: run recsys import --domain {domain}")
     else:
         console.print("no further sources: all that is known is of the item table")
+    for name, size in relations.items():
+        shared = f" by {size['entities']:,} shared values" if size["entities"] else ""
+        text = f"{size['edges']:,} edges of {size['items']:,} {config.plural}{shared}"
+        console.print(f"[bold]relation {name}[/]: {text}", highlight=False)
 
 
 def _print_sources(report: SourceReport, plural: str) -> None:

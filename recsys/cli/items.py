@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from recsys.data.batch import ItemChange
     from recsys.data.store import Store
 
+MAX_RELATED = 20  # lines of relations that are shown
+
 app = typer.Typer(
     help="Add, show and remove single items. Running programs see the change at their next request.",
     no_args_is_help=True,
@@ -70,6 +72,7 @@ def show(
         config, store = _open(domain, progress)
         with store:
             item = store.item(config.name, item_id)
+            related = [] if as_json else _related(config, store, item_id)
     if as_json:
         typer.echo(item.model_dump_json())
         return
@@ -78,6 +81,29 @@ def show(
         console.print(f"  {escape(name)}: {escape(', '.join(values))}")
     if item.description:
         console.print(f"  {escape(item.description)}")
+    for line in related[:MAX_RELATED]:
+        console.print(f"  {escape(line)}", highlight=False)
+    if len(related) > MAX_RELATED:
+        console.print(f"  and {len(related) - MAX_RELATED:,} more relations", style="dim")
+
+
+def _related(config: Domain, store: Store, item_id: str) -> list[str]:
+    """Return a line for each way in which an item is related to another."""
+    from recsys.knowledge.relations import RelationGraph
+
+    items = {item.id: item for item in store.items(config.name)}
+    graph = RelationGraph.of(config.relations, store.edges(config.name), tuple(items.values()))
+    lines = []
+    for link in graph.links(item_id):
+        relation, name = link.relation, f"{items[link.item_id].name} (id {link.item_id})"
+        inverse = config.relations[relation].inverse
+        if link.value:
+            lines.append(f"{relation} {link.value}, as {name}")
+        elif link.forward or inverse:
+            lines.append(f"{relation if link.forward else inverse} of {name}")
+        else:
+            lines.append(f"{name} is its {relation}")
+    return lines
 
 
 def _open(domain: str, progress: ProgressBars) -> tuple[Domain, Store]:

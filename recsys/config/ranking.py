@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from recsys.types import StrictModel
 
-Fact = Literal["match", "popularity", "with", "distance", "open", "repeat"]
+Fact = Literal["match", "popularity", "with", "related", "distance", "open", "repeat"]
 Strategy = Literal["pointwise", "listwise", "title", "generated", "generated-scores"]
 Windows = Literal["anchored", "sliding"]
 

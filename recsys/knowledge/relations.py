@@ -185,6 +185,21 @@ class RelationGraph:
         edges, _ = self._named(name)
         return [node.name for node, _ in edges.reached(item_id, MOST_STEPS) if isinstance(node, Entity)]
 
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Count the edges, the items with any, and the entities of each relation.
+
+        Of edges of entities, those of entities that say something: of 2 to `most` items.
+        """
+        sizes = {}
+        for name, edges in self.edges.items():
+            telling = {node: self._sharing(edges, node) for node in edges.entities}
+            telling = {node: members for node, members in telling.items() if len(members) > 1}
+            between = [(a, b) for a in self.items for b in edges.forward.get(a, ()) if b in self.items]
+            linked = {item for members in telling.values() for item in members}.union(*between)
+            n_edges = len(between) + sum(map(len, telling.values()))
+            sizes[name] = {"edges": n_edges, "items": len(linked), "entities": len(telling)}
+        return sizes
+
     def with_items(self, changed: Collection[Item], removed: Collection[str] = ()) -> RelationGraph:
         """Return the graph after items were added, changed or deleted."""
         gone: dict[str, tuple[Node, ...]] = dict.fromkeys(removed, ())
@@ -232,6 +247,8 @@ class RelationGraph:
 
     def _sharing(self, edges: Edges, entity: Entity) -> list[str]:
         """Return the items that lead to an entity; [] if they are too many to say anything."""
+        if len(edges.backward.get(entity, ())) > edges.relation.most:
+            return []  # thousands may share a value: they are not looked at
         members = []
         for node, _ in edges.reached(entity, MOST_STEPS, forward=False):
             if isinstance(node, str) and node in self.items:

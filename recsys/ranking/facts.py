@@ -2,7 +2,8 @@
 
 A language model cannot count interactions; the retriever did. `match` compares the retriever's score
 with that of its best candidate, `popularity` is a decile, `with` the history item it co-occurs with
-most. An item without interactions has none of these. Nor can the model measure distances or read
+most. An item without interactions has none of these. `related` is what it is to an item of the history
+by the relations of the domain. Nor can the model measure distances or read
 clocks: `repeat` is how often and when the person chose the candidate before, `distance` is from the
 person to the candidate, `open` its opening at the time of the request.
 """
@@ -32,6 +33,7 @@ def candidate_facts(
     context = context or Context()
     known = [
         _retrieval_facts(candidate, names)
+        | {"related": related_text(candidate, names)}
         | _site_facts(candidate.item.site, context)
         | _repeat_facts((chosen or {}).get(candidate.item.id), context)
         for candidate in candidates
@@ -47,6 +49,20 @@ def _retrieval_facts(candidate: Candidate, names: Mapping[str, str]) -> dict[str
         "popularity": str(min(9, int(10 * candidate.popularity))),
         "with": next((names[item_id] for item_id in candidate.co_consumed if item_id in names), ""),
     }
+
+
+def related_text(candidate: Candidate, names: Mapping[str, str]) -> str:
+    """Return how a candidate is related to the history, in words; "" if it is not.
+
+    Such as "sequel of Alien (1979)" or "director Ridley Scott, as Alien (1979)".
+    """
+    for related in candidate.related:
+        if related.item_id in names:
+            name, relation = names[related.item_id], related.relation.replace("_", " ")
+            if related.value:
+                return f"{relation} {related.value}, as {name}"
+            return f"{relation} of {name}" if related.forward else f"{name} is its {relation}"
+    return ""
 
 
 def _repeat_facts(entry: HistoryEntry | None, context: Context) -> dict[str, str]:

@@ -11,7 +11,7 @@ from recsys.prompting.library import PromptLibrary
 from recsys.ranking import RankRequest
 from recsys.ranking.facts import candidate_facts
 from recsys.ranking.pointwise import render_pointwise
-from recsys.types import Candidate, Context
+from recsys.types import Candidate, Context, Relatedness
 from tests.fakes import FakeTokenizer, candidate, film, seen
 
 ALL: tuple[Fact, ...] = ("match", "popularity", "with")
@@ -88,3 +88,20 @@ def test_a_prompt_without_facts_has_no_brackets_for_them() -> None:
     assert "(match 99, popularity 5)" in with_facts.tails[0]
     assert with_facts.tails[1] == without_facts.tails[1]
     assert "(" not in without_facts.tails[0]
+
+
+def test_a_related_item_of_the_history_is_named_with_the_relation() -> None:
+    alien, heat = film("h1", "Alien", year=1979), film("h2", "Heat", year=1995)
+    cases = (
+        ([Relatedness(item_id="h1", relation="sequel")], "sequel of Alien (1979)"),
+        ([Relatedness(item_id="h1", relation="sequel", forward=False)], "Alien (1979) is its sequel"),
+        (
+            [Relatedness(item_id="h2", relation="same_director", value="Mann")],
+            "same director Mann, as Heat (1995)",
+        ),
+        ([Relatedness(item_id="elsewhere", relation="sequel")], None),
+    )
+    for related, text in cases:
+        new = candidate(film("x"), popularity=None, related=tuple(related))
+        (facts,) = candidate_facts([new], seen(alien, heat), ("match", "related"))
+        assert facts == ({"related": text} if text else {})

@@ -206,3 +206,14 @@ class TestOptions:
     def test_what_makes_no_sense_is_refused(self, options: dict[str, object], problem: str) -> None:
         with pytest.raises(ValidationError, match=problem):
             Relation.model_validate(options)
+
+
+def test_sizes_count_what_says_something() -> None:
+    relation = Relation(attributes=("kind",), most=3)
+    films = [*items("a", "b", kind="x|y"), *items("c", "d", "e", kind="y"), *items("f", kind="z")]
+    assert RelationGraph.of({"kind": relation}, [], films).sizes() == {
+        "kind": {"edges": 2, "items": 2, "entities": 1}
+    }
+    assert graph([("a", "b"), ("b", "c"), ("c", "gone")]).sizes() == {
+        "next": {"edges": 2, "items": 3, "entities": 0}
+    }
