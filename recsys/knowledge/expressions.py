@@ -93,7 +93,8 @@ class Vocabulary:
 
     Args:
         kinds: "item.price" -> "number".
-        relations: Of which expressions may ask: `related(item, other, "sequel_of")`.
+        relations: Of which expressions may ask: `related(item, other, "sequel_of")`, and of any item of a
+            list: `related(item, history, "sequel_of")`.
     """
 
     def __init__(self, kinds: Mapping[str, Kind], relations: Collection[str] = ()) -> None:
@@ -193,14 +194,24 @@ def _related(one: str, other: str, name: str) -> bool:
     return related(one, other, name)
 
 
+def _related_to_any(one: str, others: Iterable[str], name: str) -> bool:
+    return any(_related(one, other, name) for other in others)
+
+
 def _environment(kinds: Mapping[str, Kind], with_relations: bool) -> Any:
     from cel_expr_python import cel
 
     config, declared, types = _functions()
     if with_relations:
-        parameters = [cel.Type.STRING] * 3
-        call = cel.Overload("related", return_type=cel.Type.BOOL, parameters=parameters, impl=_related)
-        declared = [*declared, cel.FunctionDecl("related", [call])]
+        text = cel.Type.STRING
+        overloads = [
+            cel.Overload(name, return_type=cel.Type.BOOL, parameters=[text, second, text], impl=asked)
+            for name, second, asked in (
+                ("related", text, _related),
+                ("related_to_any", cel.Type.List(text), _related_to_any),
+            )
+        ]
+        declared = [*declared, cel.FunctionDecl("related", overloads)]
     variables = {name: types[kind] for name, kind in kinds.items()}
     return cel.NewEnv(config=config, variables=variables, functions=declared)
 

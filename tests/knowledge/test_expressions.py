@@ -86,7 +86,10 @@ def test_relations_are_asked_by_name() -> None:
     expression = words.expression('related(item, other, "sequel_of")')
     assert expression.holds(words.activation({"item": "a", "other": "b"}), related) is True
     assert expression.holds(words.activation({"item": "a"}), related) is None
-    assert asked == [("a", "b", "sequel_of")]
+    of_any = words.expression('related(item, history, "sequel_of")')
+    assert of_any.holds(words.activation({"item": "a", "history": ["x", "b"]}), related) is True
+    assert of_any.holds(words.activation({"item": "a", "history": []}), related) is False
+    assert asked == [("a", "b", "sequel_of"), ("a", "x", "sequel_of")]
     with pytest.raises(WrongExpression, match="no relation 'sequel'"):
         words.expression('related(item, other, "sequel")')
 
