@@ -11,7 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report_baskets, report_load, report_ranking, report_scale, report_trimming
+from benchmarks import (
+    report_baskets,
+    report_load,
+    report_ranking,
+    report_rules,
+    report_scale,
+    report_trimming,
+)
 from benchmarks.tables import environment_line, with_interval
 from recsys.evaluation.results.meanings import MEANINGS
 from retrieval.text_index.kinds import IndexConfig
@@ -50,6 +57,8 @@ def render() -> str:
         "throughput": report_ranking.throughput,
         "trimming": _trimming,
         "knobs": _knobs,
+        "rule_violations": report_rules.rule_violations,
+        "rule_cost": report_rules.rule_cost,
         "places": partial(_tuned, "Time and place, in a generated town: the whole catalogue"),
         "places_llm": partial(
             _tuned, "The same with the tuned model: time and place reach the reader of prompts"

@@ -35,7 +35,7 @@ class Gate(Protocol):
 
     @property
     def masks(self) -> Sequence[Condition]:
-        """What it decides in the same way in every request."""
+        """What it decides by what it reads of an item alone."""
         ...
 
     def allows(self, item: Item) -> bool:

@@ -239,7 +239,7 @@ class HybridRetriever:
                 candidates = self._candidates(selection, by_channel, tops, state, query, best)
                 return Gated(candidates, query, tuple(items) if found is None else found)
             if found is None:
-                found, masks = tuple(items), gate.masks if gate else ()
+                found, masks = tuple(items), state.table.affordable(gate.masks) if gate else ()
                 query = dataclasses.replace(query, conditions=(*query.conditions, *masks))
             else:
                 looked_at = n if wanted - len(refused) >= n else FURTHER * looked_at
@@ -448,7 +448,7 @@ class HybridRetriever:
                     co_consumed=self._co_consumed(strengths, item.id),
                     related=_related(state.relations, item.id, not_disliked),
                     popularity=self._percentiles.get(item.id),
-                    lead=score - best,
+                    lead=score - best if np.isfinite(best) else None,  # nothing else is allowed
                 )
             )
         return candidates

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,11 +19,38 @@ MAX_MASKS = 128
 
 
 class Condition(Protocol):
-    """Decides about an item in the same way in every request; hashable."""
+    """Decides about items by what it reads of them."""
+
+    @property
+    def key(self) -> Hashable:
+        """What its decisions depend on, beside the items."""
+        ...
+
+    @property
+    def reads(self) -> Hashable:
+        """Names what it reads; conditions that read the same have equal ones."""
+        ...
+
+    @property
+    def most(self) -> float:
+        """How many different items a mask of it may cost to ask about."""
+        ...
+
+    def read(self, item: Item) -> Hashable:
+        """Return what it reads of an item; it decides alike about items of which that is equal."""
+        ...
 
     def passes(self, item: Item) -> bool:
         """Return whether an item may be found."""
         ...
+
+
+class _Kinds(NamedTuple):
+    """The items of a table by what a condition reads of them."""
+
+    kind_of: RowArray  # (rows,)
+    examples: list[Item]  # one of each kind
+    numbers: dict[Hashable, int]  # what is read -> kind
 
 
 class ItemRows:
@@ -42,7 +69,7 @@ class ItemRows:
         self.items: Sequence[Item] = ordered
         self.row_of = {item.id: row for row, item in enumerate(ordered)}
         self.available: BoolArray = np.ones(len(ordered), dtype=bool)
-        self._passing: dict[Condition, BoolArray] = {}
+        self._kinds: dict[Hashable, _Kinds] = {}
         self._reset_caches()
 
     def __len__(self) -> int:
@@ -70,7 +97,7 @@ class ItemRows:
         table.row_of |= {item.id: row for row, item in enumerate(added, start=len(self.items))}
         table.available = np.concatenate([self.available, np.ones(len(added), dtype=bool)])
         table.available[dead] = False
-        table._passing = dict(self._passing)  # a row keeps its item: only new rows are asked about
+        table._kinds = dict(self._kinds)
         table._reset_caches()
         return table
 
@@ -126,14 +153,39 @@ class ItemRows:
         return mask
 
     def passing(self, condition: Condition) -> BoolArray:
-        """Return which rows pass a condition; a row is asked about once."""
-        known = self._passing.get(condition, np.zeros(0, dtype=bool))
-        if len(known) < len(self):
-            new = [condition.passes(item) for item in self.items[len(known) :]]
-            known = np.concatenate([known, np.array(new, dtype=bool)])
+        """Return which rows pass a condition, which is asked about one item of each kind."""
+        known = self._passing.get(condition.key)
+        if known is None:
+            kinds = self._kinds_of(condition)
+            decided = np.array([condition.passes(item) for item in kinds.examples], dtype=bool)
+            known = decided[kinds.kind_of]
             if len(self._passing) >= MAX_MASKS:
                 self._passing.pop(next(iter(self._passing)), None)
-            self._passing[condition] = known
+            self._passing[condition.key] = known
+        return known
+
+    def affordable(self, conditions: Iterable[Condition]) -> tuple[Condition, ...]:
+        """Return the conditions whose rows are known, or cost no more than they may."""
+        return tuple(
+            one
+            for one in conditions
+            if one.key in self._passing or len(self._kinds_of(one).examples) <= one.most
+        )
+
+    def _kinds_of(self, condition: Condition) -> _Kinds:
+        """Return the kinds of items; a row is read once, for it keeps its item."""
+        known = self._kinds.get(condition.reads) or _Kinds(np.zeros(0, dtype=np.int64), [], {})
+        begin = len(known.kind_of)
+        if begin < len(self):
+            examples, numbers = list(known.examples), dict(known.numbers)
+            new = []
+            for item in self.items[begin:]:
+                kind = numbers.setdefault(condition.read(item), len(examples))
+                if kind == len(examples):
+                    examples.append(item)
+                new.append(kind)
+            known = _Kinds(np.concatenate([known.kind_of, np.array(new, dtype=np.int64)]), examples, numbers)
+            self._kinds[condition.reads] = known
         return known
 
     def derived(self, compute: Callable[[ItemRows], _Derived]) -> _Derived:
@@ -162,6 +214,7 @@ class ItemRows:
 
     def _reset_caches(self) -> None:
         """Drop all that was computed from the rows."""
+        self._passing: dict[Hashable, BoolArray] = {}
         self._derived: dict[Callable[[ItemRows], Any], Any] = {}
         self._having: dict[tuple[str, str], BoolArray] = {}
         self._positions: dict[int, tuple[tuple[str, ...], RowArray]] = {}

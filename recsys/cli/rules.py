@@ -34,6 +34,7 @@ def list_rules(domain: DomainOption = "movies", as_json: JsonOption = False) -> 
         )
         return
     table = plain_table("rule", "do", "when", "state", "version", left=("do", "when", "state", "version"))
+    table.columns[0].no_wrap = True
     for arm, rule in rules:
         table.add_row(
             *map(Text, (rule.name, rule.do, " ".join(rule.when.split()), _state(rule, arm), rule.version))
@@ -103,6 +104,7 @@ def report(
     table = plain_table(
         "rule", "version", "state", *columns, *(("held-out lists", "NDCG@10 lost") if cost else ())
     )
+    table.columns[0].no_wrap = True
     rules = {rule.name: rule for rule in loaded.rules}
     lines: dict[tuple[str, str], Any] = {(rule.name, rule.version): None for rule in loaded.rules}
     lines |= {(line.rule, line.version): line for line in traffic}

@@ -189,9 +189,10 @@ def _functions() -> tuple[Any, list[Any], dict[Kind, Any]]:
 _asked = threading.local()  # `related` of the evaluation that a thread is in
 
 
-def _related(one: str, other: str, name: str) -> bool:
+def _related(one: str, others: str | list[str], name: str) -> bool:
+    """Return whether an item is related to another, or to any of several."""
     related: Related = _asked.related
-    return related(one, other, name)
+    return any(related(one, other, name) for other in ([others] if isinstance(others, str) else others))
 
 
 def _related_to_any(one: str, others: Iterable[str], name: str) -> bool:

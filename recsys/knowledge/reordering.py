@@ -31,7 +31,11 @@ class RerankedList:
 
 
 def apply_rules(
-    gate: Gate, candidates: Sequence[Candidate], order: Sequence[int], scores: Sequence[float]
+    gate: Gate,
+    candidates: Sequence[Candidate],
+    order: Sequence[int],
+    scores: Sequence[float],
+    k: int | None = None,
 ) -> RerankedList:
     """Leave out what hard rules forbid, then boost, bury, limit, lift and pin.
 
@@ -47,6 +51,7 @@ def apply_rules(
         candidates: In the order of the request.
         order: Positions best first.
         scores: From 0 to 1, one per candidate.
+        k: How many are returned: rules about pairs hold in so many; None: in all.
     """
     items = [candidate.item for candidate in candidates]
     refusals = {position: gate.refusal(items[position]) for position in order}
@@ -59,7 +64,8 @@ def apply_rules(
     applied: dict[bool, dict[int, tuple[str, ...]]] = {False: {}, True: {}}  # by whether it is on trial
     for rule in by_score:
         ranked = _act(rule, ranked, matched[rule], scores, applied[rule.rule.trial])
-    ranked, conflicts = _compatible(gate, items, ranked, pinned)
+    moves = any(not rule.rule.trial and matched[rule] for rule in soft[len(by_score) :])
+    ranked, conflicts = _compatible(gate, items, ranked, pinned, None if moves else k)
     for rule in soft[len(by_score) :]:
         ranked = _act(rule, ranked, matched[rule].intersection(ranked), scores, applied[rule.rule.trial])
     return RerankedList(ranked, applied[False], refused | conflicts, applied[True])
@@ -102,14 +108,19 @@ def _moved(
 
 
 def _compatible(
-    gate: Gate, items: Sequence[Item], ranked: list[int], pinned: set[int]
+    gate: Gate, items: Sequence[Item], ranked: list[int], pinned: set[int], k: int | None
 ) -> tuple[list[int], dict[int, Refusal]]:
-    """Keep from the top down what can stand beside all that is kept; pinned items go first."""
+    """Keep from the top down what can stand beside all that is kept; pinned items go first.
+
+    Once k are kept, the others stay behind them unasked.
+    """
     if not gate.has_pairs:
         return ranked, {}
     kept: list[int] = []
     refused: dict[int, Refusal] = {}
     for position in sorted(ranked, key=lambda position: position not in pinned):
+        if len(kept) == k:
+            break
         clash = ((gate.conflict(items[position], items[other]), items[other]) for other in kept)
         rule, other = next(((rule, other) for rule, other in clash if rule), (None, None))
         if rule is None:

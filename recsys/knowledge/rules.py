@@ -8,6 +8,7 @@ asked in both orders.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ from recsys.knowledge.fields import OF_THE_HISTORY, Fields, Moment
 from recsys.types import Filter, Item
 
 MAX_REMEMBERED = 200_000  # decisions about combinations of values that a rule keeps
+MOST_KINDS = 2048  # kinds of items that a request may ask a rule about, to make a mask
 MAX_EXPRESSIONS = 20  # of one filter
 MAX_FILTERS = 256  # checked expressions of filters that are kept
 
@@ -72,15 +74,73 @@ class CheckedRule:
             return self.rule.missing != "allow"
         return holds == (self.rule.do == "forbid")
 
+    @property
+    def key(self) -> CheckedRule:
+        """What its decisions depend on, beside the items."""
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of an item that it reads."""
+        return self.of_item
+
+    @property
+    def most(self) -> float:
+        """How many kinds of items a mask of it may cost: as many as there are, for it is made once."""
+        return math.inf
+
+    def read(self, item: Item) -> tuple[Any, ...]:
+        """Return what it reads of an item; without what depends on the person."""
+        return tuple(self.fields.raw(item, name, {}) for name in self.of_item)
+
+    @cached_property
+    def of_request(self) -> tuple[str, ...] | None:
+        """The names it reads beside the item's fields; None if its decision changes all the time."""
+        names = {name for name in self.expression.names if name.partition(".")[0] not in ("item", "other")}
+        changing = self.of_pairs or self.expression.asks_relations or {"now", "history"} & names
+        return None if changing or set(OF_THE_HISTORY).intersection(self.of_item) else tuple(sorted(names))
+
     def passes(self, item: Item) -> bool:
         """Return whether a fixed rule lets an item through; a soft one, whether it is about it."""
-        key = tuple(self.fields.raw(item, name, {}) for name in self.of_item)
+        key = self.read(item)
         if key not in self._remembered:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             values = item_values(self.fields, "item", self.of_item, item, {})
             self._remembered[key] = self.expression.holds(self.vocabulary.activation(values))
         return not self.leaves_out(self._remembered[key])
+
+
+@dataclass(frozen=True)
+class BoundRule:
+    """A rule with the values that it reads of one request."""
+
+    rule: CheckedRule
+    values: tuple[str, ...]
+    gate: Gate
+
+    @property
+    def key(self) -> tuple[CheckedRule, tuple[str, ...]]:
+        """What its decisions depend on, beside the items."""
+        return self.rule, self.values
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of an item that it reads."""
+        return self.rule.of_item
+
+    @property
+    def most(self) -> float:
+        """How many kinds of items a mask of it may cost."""
+        return MOST_KINDS
+
+    def read(self, item: Item) -> tuple[Any, ...]:
+        """Return what it reads of an item."""
+        return self.rule.read(item)
+
+    def passes(self, item: Item) -> bool:
+        """Return whether it lets an item through."""
+        return not self.rule.leaves_out(self.gate.holds(self.rule, item))
 
 
 class RuleBook:
@@ -175,9 +235,15 @@ class Gate:
         self._decided: dict[CheckedRule, dict[Any, bool | None]] = {}
 
     @property
-    def masks(self) -> list[CheckedRule]:
-        """The hard rules in force that decide about an item in the same way in every request."""
-        return [rule for rule in self._hard if rule.fixed and not rule.rule.trial]
+    def masks(self) -> list[CheckedRule | BoundRule]:
+        """What decides about an item by what it reads of it, for this person at this moment."""
+        rules = [*self._wanted, *(rule for rule in self._hard if not rule.rule.trial)]
+        bound = [
+            BoundRule(rule, tuple(repr(self._values.get(name)) for name in rule.of_request), self)
+            for rule in rules
+            if not rule.fixed and rule.of_request is not None
+        ]
+        return [*(rule for rule in rules if rule.fixed), *bound]
 
     @property
     def at_least(self) -> list[tuple[CheckedRule, int]]:

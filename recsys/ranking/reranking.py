@@ -23,6 +23,7 @@ def rerank(
     scores: Sequence[float] | None,
     config: RankerConfig,
     gate: Gate | None = None,
+    k: int | None = None,
 ) -> RerankedList:
     """Apply the long-tail boost, then diversity, then the rules.
 
@@ -32,6 +33,7 @@ def rerank(
         scores: The ranker's scores; None: only the retriever ranked, and its scores are used.
         config: Strengths.
         gate: The rules in force.
+        k: As in `apply_rules`.
     """
     if not order:
         return RerankedList([], {})
@@ -45,7 +47,7 @@ def rerank(
             [with_attributes(candidate.item, config.attributes) for candidate in candidates]
         )
         positions = diversify(positions, relevance, similarity, config.diversity)
-    return apply_rules(gate, candidates, positions, relevance) if gate else RerankedList(positions, {})
+    return apply_rules(gate, candidates, positions, relevance, k) if gate else RerankedList(positions, {})
 
 
 def boost_long_tail(

@@ -313,7 +313,7 @@ class Recommender:
         pinned = self.pinned()
         items = [pinned.catalog.find_any(name) for name in (item, instead_of) if name is not None]
         explainer = pinned._explainer(language, style)
-        prepared = pinned.prepare(user, k=1, **options)
+        prepared = dataclasses.replace(pinned.prepare(user, k=1, **options), k=K)
         retrieved = range(len(prepared.request.candidates))
         prepared = with_extra_candidates(prepared, items, pinned.retriever)
         with self.engines.request():
@@ -369,6 +369,7 @@ class Recommender:
             notes + context.notes,
             watch.timings,
             gate,
+            k,
             gated.found,
         )
 

@@ -11,7 +11,7 @@ from typing import TypedDict
 from recsys.data.store import Store
 from recsys.errors import RequestError, UnknownUser
 from recsys.knowledge.reordering import Refusal
-from recsys.knowledge.rules import CheckedRule, Gate
+from recsys.knowledge.rules import BoundRule, CheckedRule, Gate
 from recsys.ranking import RankRequest
 from recsys.types import Candidate, Filter, Item, Place, User
 from retrieval import HybridRetriever, Query
@@ -43,6 +43,7 @@ class Prepared:
     notes: tuple[str, ...]
     timings: Mapping[str, float]  # seconds of context and retrieval
     gate: Gate  # the rules in force
+    k: int  # how many are returned
     found: tuple[Item, ...] = ()  # what retrieval would have returned without rules
     conflicts: tuple[tuple[Item, Refusal], ...] = ()  # with items of the list, from an earlier ranking
 
@@ -131,7 +132,7 @@ class _BesideGate:
     kept: list[Item]
 
     @property
-    def masks(self) -> list[CheckedRule]:
+    def masks(self) -> list[CheckedRule | BoundRule]:
         return self.gate.masks
 
     def allows(self, item: Item) -> bool:

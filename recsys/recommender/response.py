@@ -52,7 +52,7 @@ class RankedRequest:
         candidates, ranking = self.prepared.request.candidates, self.ranking
         order = ranking.order() if ranking else retriever_order(candidates)
         scores = ranking.scores if ranking else None
-        return rerank(candidates, order, scores, self.domain.ranker, self.prepared.gate)
+        return rerank(candidates, order, scores, self.domain.ranker, self.prepared.gate, self.prepared.k)
 
     def order(self) -> list[int]:
         """Return positions of the candidates, best first, without those that a rule leaves out."""

@@ -459,7 +459,9 @@ def _http(served: Served, case: Case) -> list[str]:
 
 def _events(served: Served, case: Case) -> list[str]:
     headers = {"Accept": "text/event-stream"}
-    response = served.client.post("/v1/recommendations", json=_options(case), headers=headers)
+    response = served.client.post(
+        "/v1/recommendations", json=_options(case) | {"reasons": False}, headers=headers
+    )
     assert response.status_code == 200, response.text
     whole = dict(events_of(response.text)).get("done")
     assert whole is not None, response.text

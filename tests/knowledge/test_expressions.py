@@ -90,6 +90,9 @@ def test_relations_are_asked_by_name() -> None:
     assert of_any.holds(words.activation({"item": "a", "history": ["x", "b"]}), related) is True
     assert of_any.holds(words.activation({"item": "a", "history": []}), related) is False
     assert asked == [("a", "b", "sequel_of"), ("a", "x", "sequel_of")]
+    any_of = words.expression('related(item, history, "sequel_of")')
+    assert any_of.holds(words.activation({"item": "a", "history": ["c", "d"]}), related) is True
+    assert any_of.holds(words.activation({"item": "a", "history": []}), related) is False
     with pytest.raises(WrongExpression, match="no relation 'sequel'"):
         words.expression('related(item, other, "sequel")')
 

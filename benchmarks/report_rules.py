@@ -1,0 +1,48 @@
+"""The section of docs/results.md about rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.tables import environment_line
+
+
+def rule_violations(result: dict[str, Any]) -> str:
+    """Render the results of `benchmarks/rule_violations.py`."""
+    rows = [f"| {name} | {count:,} |" for name, count in sorted(result["by_surface"].items())]
+    return "\n".join(
+        [
+            "## Rules hold\n",
+            (
+                f"{result['cases']:,} requests under random rules in {result['worlds']:,} random "
+                f"catalogues; in {result['where_something_is_forbidden']:,} a rule or filter forbids "
+                f"something, and {result['with_a_short_list']:,} lists are short. A second opinion that "
+                "shares no code looks for what is forbidden, for pairs that cannot stand together, and in a "
+                f"short list for what is allowed and not found. Violations: {result['violations']:,}.\n"
+            ),
+            "| surface | requests |\n|---|---|",
+            *rows,
+            "",
+            environment_line(result["environment"]),
+        ]
+    )
+
+
+def rule_cost(result: dict[str, Any]) -> str:
+    """Render the results of `benchmarks/rule_cost.py`."""
+    p50, p99 = result["p50_ms"], result["p99_ms"]
+    return "\n".join(
+        [
+            "## What rules cost\n",
+            (
+                f"{result['requests']:,} requests of {result['k']} of {result['candidates']} candidates "
+                f"from {result['items']:,} items, each with {result['rules']} rules and with none, in "
+                f"turns; rules acted in {result['lists_that_rules_changed']:,}. No model.\n"
+            ),
+            "| | without rules, ms | with, ms | more, ms |\n|---|---|---|---|",
+            f"| p50 | {p50['without']:.1f} | {p50['with']:.1f} | {result['more_at_p50_ms']:.1f} |",
+            f"| p99 | {p99['without']:.1f} | {p99['with']:.1f} | {result['more_at_p99_ms']:.1f} |",
+            "",
+            environment_line(result["environment"]),
+        ]
+    )
