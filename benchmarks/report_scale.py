@@ -45,7 +45,7 @@ def fit_at_size(result: dict[str, Any]) -> str:
     sizes = sorted(result["data"].values(), key=lambda size: int(size["shape"]["events"]))
     channels = dict.fromkeys(name for size in sizes for name in size if name not in PARTS_APART)
     rows = [f"| {name} | {' | '.join(_fit_cell(size.get(name)) for size in sizes)} |" for name in channels]
-    latency = [f"{size['latency']['p99_cpu_ms']:.1f}" if "latency" in size else "-" for size in sizes]
+    latency = [f"{size['latency']['p99_cpu_ms']:.0f}" if "latency" in size else "-" for size in sizes]
     heads = [", ".join(f"{number:,} {what}" for what, number in size["shape"].items()) for size in sizes]
     _draw_fits(sizes, list(channels), CURVES)
     return "\n".join(
@@ -53,7 +53,7 @@ def fit_at_size(result: dict[str, Any]) -> str:
             "## Fitting at size\n",
             (
                 "CPU seconds of fitting a channel, and the peak of its process in MiB, with the log that it "
-                "reads; each in a process of its own, with one thread.\n"
+                "reads; each in a process of its own, with one thread. A dash: not measured.\n"
             ),
             f"| channel | {' | '.join(heads)} |",
             f"|{'---|' * (1 + len(sizes))}",
