@@ -24,6 +24,7 @@ from recsys.utils.system import available_memory
 from retrieval import artefacts
 from retrieval.base import Channel
 from retrieval.channels.attributes import AttributeChannel
+from retrieval.channels.fields import FieldsChannel
 from retrieval.channels.item_item import ItemItemChannel, item_item_facts
 from retrieval.channels.item_item_fitting import fit_item_item
 from retrieval.channels.nearby import fit_nearby
@@ -226,8 +227,9 @@ class RetrieverBuilder:
             case "related":  # nothing is fitted
                 graph = self.relations
                 return RelatedChannel(graph, self.config.related) if graph and graph.edges else None
-            case "repeat":  # nothing is fitted
-                return RepeatChannel(self.config.repeat)
+            case "fields" | "repeat":  # nothing is fitted
+                config = self.config
+                return FieldsChannel(config.fields) if name == "fields" else RepeatChannel(config.repeat)
             case "recent" | "trend" | "user_knn":
                 return COUNTED[name](self.log, self.config)
             case "segment":

@@ -20,7 +20,7 @@ from recsys.config.reasons import ReasonConfig
 from recsys.config.relations import Relation, RelationName
 from recsys.config.retrieval import RetrieverConfig
 from recsys.config.sources import KnowledgeSource
-from recsys.config.tables import ImpressionTable, InteractionTable, ItemTable, Source, UserTable
+from recsys.config.tables import Column, ImpressionTable, InteractionTable, ItemTable, Source, UserTable
 from recsys.errors import ConfigError, UnknownDomain
 from recsys.types import Place, StrictModel
 from recsys.utils.files import expanded
@@ -142,17 +142,15 @@ class Domain(StrictModel):
 
     @model_validator(mode="after")
     def _known_attributes(self) -> Domain:
-        for table in (self.items, *self.sources):
-            for name, column in table.attributes.items():
-                if name not in self.attributes and (column.invalid != "error" or column.missing):
-                    raise ValueError(
-                        f"invalid and missing of '{name}' need its type: write [attributes.{name}]"
-                    )
+        for name, column in self.attribute_columns:
+            if name not in self.attributes and (column.invalid != "error" or column.missing):
+                raise ValueError(f"invalid and missing of '{name}' need its type: write [attributes.{name}]")
         known = self.attribute_names
         for name in (
             *self.attributes,
             *(self.ranker.attributes or ()),
             *(self.retriever.text.attributes or ()),
+            *self.retriever.fields.weights.keys() - {"year"},
         ):
             if name not in known:
                 where = (
@@ -212,9 +210,13 @@ class Domain(StrictModel):
     @property
     def attribute_names(self) -> tuple[str, ...]:
         """The attributes of items: those of their own table, then those of the sources."""
-        return tuple(
-            dict.fromkeys(name for table in (self.items, *self.sources) for name in table.attributes)
-        )
+        return tuple(dict.fromkeys(name for name, _ in self.attribute_columns))
+
+    @property
+    def attribute_columns(self) -> tuple[tuple[str, Column], ...]:
+        """The same with their columns; an attribute of two sources comes twice."""
+        tables = [self.items.attributes, *(source.attributes for source in self.sources)]
+        return tuple(pair for table in tables for pair in table.items())
 
     @property
     def prompt_folder(self) -> Path | None:

@@ -33,6 +33,16 @@ class TextConfig(StrictModel):
     half_life: float = Field(10.0, gt=0, description="entries after which a history weight halves")
 
 
+class FieldsConfig(StrictModel):
+    """Attribute values in common with the history, each attribute by itself."""
+
+    weights: dict[str, float] = Field(
+        default_factory=dict,
+        description='of attributes and "year": one without a weight is not compared; unset: all, equally',
+    )
+    half_life: float = Field(10.0, gt=0, description="entries after which a history weight halves")
+
+
 class TransitionConfig(StrictModel):
     """Counts of which items follow each other, weighted by 1 / distance ** power."""
 
@@ -166,6 +176,7 @@ Channel = Literal[
     "nearby",
     "related",
     "repeat",
+    "fields",
     "trend",
     "user_knn",
 ]
@@ -206,6 +217,7 @@ class RetrieverConfig(StrictModel):
         0.0, ge=0, le=1, description="of the list, reserved for items without interactions"
     )
     text: TextConfig = TextConfig()
+    fields: FieldsConfig = FieldsConfig()
     transitions: TransitionConfig = TransitionConfig()
     cooccurrence: CooccurrenceConfig = CooccurrenceConfig()
     ease: EaseConfig = EaseConfig()

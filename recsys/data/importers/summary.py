@@ -99,10 +99,9 @@ def _rating_warnings(ratings: Counter[float], report: ImportReport, domain: Doma
 
 
 def _attribute_warnings(batch: ImportBatch, domain: Domain) -> Iterator[str]:
-    for table in (domain.items, *domain.sources):
-        for name, column in table.attributes.items():
-            values = [value for item in batch.items for value in item.attributes.get(name, ())]
-            yield from _value_warnings(name, column, values)
+    for name, column in domain.attribute_columns:
+        values = [value for item in batch.items for value in item.attributes.get(name, ())]
+        yield from _value_warnings(name, column, values)
 
 
 def _value_warnings(name: str, column: Column, values: Sequence[str]) -> Iterator[str]:

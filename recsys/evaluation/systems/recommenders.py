@@ -333,6 +333,7 @@ _CHANNELS: dict[str, str] = {
     "segment": "segment",
     "nearby": "nearby",
     "repeat": "repeat",
+    "fields": "fields",
     "trend": "trend",
     "user_knn": "user_knn",
 }
