@@ -1,0 +1,60 @@
+"""`recsys items show` and `recsys domains show`: what items are to each other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from recsys.cli import main
+from tests.fakes import DOMAIN, write_films
+
+RELATIONS = """
+[relations.sequel]
+edges = { file = "sequels.csv", head = "film", tail = "of" }
+inverse = "prequel"
+
+[relations.kind]
+attributes = ["genre"]
+"""
+ITEMS = [
+    ("1", "Alien", "1979", "Horror", ""),
+    ("2", "Aliens", "1986", "Action", ""),
+    ("3", "Them", "1954", "Horror", ""),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+    write_films(tmp_path / "films", ITEMS, [], [], DOMAIN + RELATIONS)
+    (tmp_path / "films" / "sequels.csv").write_text("film,of\n2,1\n")
+    return str(tmp_path / "films")
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["recsys", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    return capsys.readouterr().out
+
+
+def test_they_are_listed_and_counted(
+    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alien = shown(monkeypatch, capsys, "items", "show", "1", "--domain", folder)
+    assert "prequel of Aliens (1986) (id 2)" in alien
+    assert "kind Horror, as Them (1954) (id 3)" in alien
+    assert "sequel of Alien (1979) (id 1)" in shown(
+        monkeypatch, capsys, "items", "show", "2", "--domain", folder
+    )
+    assert "relation sequel: 1 edges of 2 films" in shown(monkeypatch, capsys, "domains", "show", folder)
+    report = json.loads(shown(monkeypatch, capsys, "domains", "show", folder, "--json"))
+    assert report["relations"] == {
+        "sequel": {"edges": 1, "items": 2, "entities": 0},
+        "kind": {"edges": 2, "items": 2, "entities": 1},
+    }
