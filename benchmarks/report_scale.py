@@ -45,7 +45,7 @@ def fit_at_size(result: dict[str, Any]) -> str:
     sizes = sorted(result["data"].values(), key=lambda size: int(size["shape"]["events"]))
     channels = dict.fromkeys(name for size in sizes for name in size if name not in PARTS_APART)
     rows = [f"| {name} | {' | '.join(_fit_cell(size.get(name)) for size in sizes)} |" for name in channels]
-    latency = [f"{size['latency']['p99_cpu_ms']:.0f}" if "latency" in size else "-" for size in sizes]
+    latency = [_latency_cell(size.get("latency")) for size in sizes]
     heads = [", ".join(f"{number:,} {what}" for what, number in size["shape"].items()) for size in sizes]
     _draw_fits(sizes, list(channels), CURVES)
     return "\n".join(
@@ -53,12 +53,13 @@ def fit_at_size(result: dict[str, Any]) -> str:
             "## Fitting at size\n",
             (
                 "CPU seconds of fitting a channel, and the peak of its process in MiB, with the log that it "
-                "reads; each in a process of its own, with one thread. A dash: not measured.\n"
+                "reads; each in a process of its own, with one thread, on cores shared with other work. "
+                "A dash: not measured.\n"
             ),
             f"| channel | {' | '.join(heads)} |",
             f"|{'---|' * (1 + len(sizes))}",
             *rows,
-            f"| a query of all channels, CPU ms at p99 | {' | '.join(latency)} |",
+            f"| a query of all that were fitted, CPU ms, median and p99 | {' | '.join(latency)} |",
             "\n![CPU seconds and peak memory by events](fit_at_size.svg)\n",
             environment_line(result["environment"]),
         ]
@@ -67,6 +68,13 @@ def fit_at_size(result: dict[str, Any]) -> str:
 
 def _fit_cell(measured: Mapping[str, Any] | None) -> str:
     return "-" if measured is None else f"{measured['cpu_seconds']:,.1f} s, {measured['peak_mib']:,} MiB"
+
+
+def _latency_cell(measured: Mapping[str, Any] | None) -> str:
+    if measured is None:
+        return "-"
+    channels = len(measured["channels"])
+    return f"{measured['p50_cpu_ms']:.0f}, {measured['p99_cpu_ms']:.0f} ({channels} channels)"
 
 
 def _draw_fits(sizes: list[dict[str, Any]], channels: list[str], path: Path) -> None:
