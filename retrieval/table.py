@@ -14,8 +14,8 @@ from retrieval.text_index.rows import check_unique
 
 _Derived = TypeVar("_Derived")
 
-MAX_MASKS = 128
-"""Conditions whose rows a table keeps."""
+MAX_MASKS = 256
+"""Conditions whose rows a table keeps, those used last."""
 
 
 class Condition(Protocol):
@@ -154,14 +154,14 @@ class ItemRows:
 
     def passing(self, condition: Condition) -> BoolArray:
         """Return which rows pass a condition, which is asked about one item of each kind."""
-        known = self._passing.get(condition.key)
+        known = self._passing.pop(condition.key, None)
         if known is None:
             kinds = self._kinds_of(condition)
             decided = np.array([condition.passes(item) for item in kinds.examples], dtype=bool)
             known = decided[kinds.kind_of]
-            if len(self._passing) >= MAX_MASKS:
-                self._passing.pop(next(iter(self._passing)), None)
-            self._passing[condition.key] = known
+            for oldest in list(self._passing)[: len(self._passing) + 1 - MAX_MASKS]:
+                self._passing.pop(oldest, None)
+        self._passing[condition.key] = known  # the latest used comes last
         return known
 
     def affordable(self, conditions: Iterable[Condition]) -> tuple[Condition, ...]:
