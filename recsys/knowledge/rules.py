@@ -225,6 +225,7 @@ class Gate:
         self.moment, self.rules, self._related = moment, rules, related
         self._fields, self._vocabulary = book.fields, book.vocabulary
         self._hard = [rule for rule in rules if rule.rule.hard and not rule.of_pairs]
+        self._in_force = [rule for rule in self._hard if not rule.rule.trial]
         self._pairs = [rule for rule in rules if rule.of_pairs]
         self._wanted = [rule for rule in conditions if not rule.fixed]
         self.filters = [rule for rule in conditions if rule.fixed]
@@ -233,11 +234,13 @@ class Gate:
         self._item_names = sorted(read)
         self._activations: dict[str, Any] = {}
         self._decided: dict[CheckedRule, dict[Any, bool | None]] = {}
+        self._answers: dict[CheckedRule, dict[str, bool]] = {}  # by item id
+        self._refusals: dict[str, CheckedRule | None] = {}  # by item id
 
     @property
     def masks(self) -> list[CheckedRule | BoundRule]:
         """What decides about an item by what it reads of it, for this person at this moment."""
-        rules = [*self._wanted, *(rule for rule in self._hard if not rule.rule.trial)]
+        rules = [*self._wanted, *self._in_force]
         bound = [
             BoundRule(rule, tuple(repr(self._values.get(name)) for name in rule.of_request), self)
             for rule in rules
@@ -258,9 +261,10 @@ class Gate:
 
     def refusal(self, item: Item) -> CheckedRule | None:
         """Return the first hard rule that leaves an item out."""
-        return next(
-            (rule for rule in self._hard if not rule.rule.trial and not self._asked(rule, item)), None
-        )
+        if item.id not in self._refusals:
+            refusing = (rule for rule in self._in_force if not self._asked(rule, item))
+            self._refusals[item.id] = next(refusing, None)
+        return self._refusals[item.id]
 
     def refusals(self, item: Item) -> list[CheckedRule]:
         """Return all hard rules that leave an item out, or would if they were not on trial."""
@@ -311,7 +315,11 @@ class Gate:
 
     def _asked(self, rule: CheckedRule, item: Item) -> bool:
         """Return whether a hard rule lets an item through."""
-        return rule.passes(item) if rule.fixed else not rule.leaves_out(self.holds(rule, item))
+        answers = self._answers.setdefault(rule, {})
+        if item.id not in answers:
+            passes = rule.passes(item) if rule.fixed else not rule.leaves_out(self.holds(rule, item))
+            answers[item.id] = passes
+        return answers[item.id]
 
     def _activation(self, rule: CheckedRule, item: Item, other: Item | None) -> Any:
         """Return the values of an item, for all rules about one item together."""
