@@ -216,7 +216,7 @@ class HybridRetriever:
         return self.retrieve_gated(query, n).candidates
 
     def retrieve_gated(self, query: Query, n: int, gate: Gate | None = None) -> Gated:
-        """Do `retrieve` for the items that a gate lets through; the list is as long as it can be.
+        """Retrieve what a gate lets through; the list is as long as it can be.
 
         The gate is asked about what is found. If it leaves something out, its masks bound what the
         channels find, and it is asked about ever more items until `n` are left.

@@ -37,7 +37,7 @@ class Condition(Protocol):
         ...
 
     def read(self, item: Item) -> Hashable:
-        """Return what it reads of an item; it decides alike about items of which that is equal."""
+        """Return what it reads of an item; of equal ones it decides alike."""
         ...
 
     def passes(self, item: Item) -> bool:

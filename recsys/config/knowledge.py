@@ -45,7 +45,7 @@ _OPTIONS = frozenset().union(*_USED.values())
 
 
 class Example(StrictModel):
-    """Values of one decision, written as in a table: `{item = {price = 3}, user = {budget = "$5"}}`."""
+    """Values of one decision: `{item = {price = 3}, user = {budget = "$5"}}`."""
 
     item: dict[str, Any] = Field(default_factory=dict)
     other: dict[str, Any] = Field(default_factory=dict)

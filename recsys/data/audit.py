@@ -45,7 +45,7 @@ RULES = "rules.acted"
 def record_rules(
     store: Store, domain: str, actions: Iterable[RuleAction], recommendation_id: str, request_id: str
 ) -> None:
-    """Add an entry for what rules did in one answer; the values tell nothing about its person."""
+    """Add what rules did in one answer, without values that tell about a person."""
     rules = [action.model_dump(mode="json") for action in actions]
     record(store, "service", RULES, domain, recommendation=recommendation_id, request=request_id, rules=rules)
 

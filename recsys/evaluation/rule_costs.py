@@ -1,4 +1,4 @@
-"""What each rule costs on held-out events: NDCG@10 of the lists without it, less that with it.
+"""What each rule costs on held-out events: NDCG@10 without it less with it.
 
 The retriever's own order is measured, under the rules of the domain with and without one of them; a rule
 on trial is measured as if it were in force.
@@ -33,7 +33,7 @@ DEPTH = 20  # candidates of a list
 def rule_costs(
     domain: Domain, users: int, settings: Settings, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Measure every rule on the last events of so many users, the retriever fitted on the others.
+    """Measure every rule on the last events of users, fitted on the others.
 
     Returns:
         "rules": name -> "share" of the lists that it changes, and NDCG@10 "lost" with its interval.

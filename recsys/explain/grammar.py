@@ -64,7 +64,7 @@ class Grammar:
         return framed
 
     def liked_title(self, title: str) -> str:
-        """Return a title as one of an item that the person liked: "Alien, which you liked"."""
+        """Return a title as that of a liked item: "Alien, which you liked"."""
         liked: str = self.table["liked_title"].replace("{}", self.titled(title))
         return liked
 

@@ -22,7 +22,7 @@ def relation_phrases(
     language: str,
     noun: str,
 ) -> dict[str, RelationPhrase]:
-    """Return what may be said of a candidate, by the id of the liked item that it is related to.
+    """Return what may be said of a candidate, by id of the related liked item.
 
     Of several relations to one item, the first of domain.toml that has a phrase in the language counts.
     """

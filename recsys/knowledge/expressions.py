@@ -1,4 +1,4 @@
-"""Expressions of rules and filters: the Common Expression Language, checked before it is used.
+"""Expressions of rules and filters in CEL, checked before they are used.
 
 Google's cel-cpp parses, checks and evaluates. What it lacks of our needs is set here: a number may be
 compared with a whole one (95 and 95.0 alike), and there are no macros, so no loops: the cost of an

@@ -1,4 +1,4 @@
-"""What the names in rules and filters stand for: fields of items, of the person and of the moment."""
+"""What names in rules and filters stand for: of item, person and moment."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OF_THE_MOMENT: Mapping[str, Kind] = {
 
 
 def is_personal(name: str) -> bool:
-    """Return whether the value of a name may tell about a person, and stays out of logs."""
+    """Return whether a value may tell about a person, and stays out of logs."""
     root, _, rest = name.partition(".")
     if root in ("item", "other"):
         return rest in OF_THE_HISTORY
@@ -98,7 +98,7 @@ class Fields:
         return kinds | {f"context.{name}": "text" for name in self._facts}
 
     def raw(self, item: Item, name: str, chosen: Mapping[str, HistoryEntry]) -> Any:
-        """Return what the value of `name` ("price") follows from; items with equal ones are alike."""
+        """Return what a value follows from; items of which it is equal are alike."""
         if name in self._attributes:
             return self.texts(item, name)
         if name in OF_THE_HISTORY:
@@ -107,11 +107,11 @@ class Fields:
         return item.id if name == "" else getattr(item, name)
 
     def texts(self, item: Item, name: str) -> tuple[str, ...]:
-        """Return the values of an attribute as the item shows them; () for any other field."""
+        """Return the values of an attribute as shown; () for any other field."""
         return tuple(item.attributes.get(self._attributes[name][0], ())) if name in self._attributes else ()
 
     def of_item(self, item: Item, name: str, chosen: Mapping[str, HistoryEntry]) -> Any:
-        """Return the value of `name` ("price"; "" is the item itself); None if it is missing."""
+        """Return a value by name ("price"; "" is the item); None if it is missing."""
         if name in self._attributes:
             return self._attribute(name, self.texts(item, name))
         if name in OF_THE_HISTORY:
@@ -136,7 +136,7 @@ class Fields:
         return {name: value for name, value in values.items() if value not in (None, "")}
 
     def of_example(self, example: Example) -> dict[str, Any]:
-        """Return the values that an example of a rule names; one of another type is missing.
+        """Return the values of an example; one of another type is missing.
 
         Raises KeyError for a name that there is not.
         """

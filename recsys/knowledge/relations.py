@@ -87,7 +87,7 @@ class Edges:
         return [node for node in nodes if isinstance(node, Entity)]
 
     def reached(self, start: Node, steps: int, *, forward: bool = True) -> Iterator[tuple[Node, int]]:
-        """Yield the nodes that paths from `start` lead to, nearest first, with their steps."""
+        """Yield the nodes that paths lead to, nearest first, with their steps."""
         targets = self.forward if forward else self.backward
         seen, frontier = {start}, [start]
         for step in range(1, (steps if self.relation.transitive else min(steps, 1)) + 1):
@@ -181,7 +181,7 @@ class RelationGraph:
         return links
 
     def entities(self, item_id: str, name: str) -> list[str]:
-        """Return the names of the entities that a relation leads to from an item, nearest first."""
+        """Return the names of the entities of an item, nearest first."""
         edges, _ = self._named(name)
         return [node.name for node, _ in edges.reached(item_id, MOST_STEPS) if isinstance(node, Entity)]
 
@@ -246,7 +246,7 @@ class RelationGraph:
         )
 
     def _sharing(self, edges: Edges, entity: Entity) -> list[str]:
-        """Return the items that lead to an entity; [] if they are too many to say anything."""
+        """Return the items that lead to an entity; [] if too many to say anything."""
         if len(edges.backward.get(entity, ())) > edges.relation.most:
             return []  # thousands may share a value: they are not looked at
         members = []

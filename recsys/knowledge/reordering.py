@@ -110,7 +110,7 @@ def _moved(
 def _compatible(
     gate: Gate, items: Sequence[Item], ranked: list[int], pinned: set[int], k: int | None
 ) -> tuple[list[int], dict[int, Refusal]]:
-    """Keep from the top down what can stand beside all that is kept; pinned items go first.
+    """Keep from the top what can stand beside all that is kept, pinned first.
 
     Once k are kept, the others stay behind them unasked.
     """
@@ -151,7 +151,7 @@ def _limit(order: list[int], matched: set[int], n: int, first: int) -> tuple[lis
 
 
 def _lift(order: list[int], matched: set[int], n: int, first: int) -> tuple[list[int], set[int]]:
-    """Move the best of `matched` into the `first` until n are there; they take the last ranks of others."""
+    """Move the best of `matched` into the `first` until n are there."""
     head, tail = order[:first], order[first:]
     missing = n - sum(position in matched for position in head)
     lifted = [position for position in tail if position in matched][: max(0, missing)]

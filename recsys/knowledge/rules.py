@@ -1,4 +1,4 @@
-"""Rules of a domain: checked when it is loaded, and asked about items in each request.
+"""Rules of a domain: checked when loaded, asked about items in each request.
 
 A `forbid` or `require` holds in every answer, whatever ranked it; the other kinds order the list:
 `recsys.knowledge.reordering`. An expression that names `other` is about two items of one list, and is
@@ -61,7 +61,7 @@ class CheckedRule:
 
     @cached_property
     def fixed(self) -> bool:
-        """Whether it reads nothing but an item, so that its decision is the same in every request."""
+        """Whether it reads an item alone, so that its decision is always the same."""
         read = {f"item.{name}" if name else "item" for name in self.of_item if name not in OF_THE_HISTORY}
         return self.expression.names == read and not self.expression.asks_relations
 
@@ -86,7 +86,7 @@ class CheckedRule:
 
     @property
     def most(self) -> float:
-        """How many kinds of items a mask of it may cost: as many as there are, for it is made once."""
+        """How many kinds of items a mask may cost: any number, if it is made once."""
         return math.inf
 
     def read(self, item: Item) -> tuple[Any, ...]:
@@ -95,13 +95,13 @@ class CheckedRule:
 
     @cached_property
     def of_request(self) -> tuple[str, ...] | None:
-        """The names it reads beside the item's fields; None if its decision changes all the time."""
+        """The names it reads beside the item's; None if it changes all the time."""
         names = {name for name in self.expression.names if name.partition(".")[0] not in ("item", "other")}
         changing = self.of_pairs or self.expression.asks_relations or {"now", "history"} & names
         return None if changing or set(OF_THE_HISTORY).intersection(self.of_item) else tuple(sorted(names))
 
     def passes(self, item: Item) -> bool:
-        """Return whether a fixed rule lets an item through; a soft one, whether it is about it."""
+        """Return whether a fixed rule lets an item through, or a soft one is about it."""
         key = self.read(item)
         if key not in self._remembered:
             if len(self._remembered) >= MAX_REMEMBERED:
@@ -176,7 +176,7 @@ class RuleBook:
     def gate(
         self, moment: Moment, conditions: Sequence[CheckedRule] = (), related: Related | None = None
     ) -> Gate:
-        """Return the rules in force, for one request; `related` tells what items are to each other."""
+        """Return the rules in force; `related` tells what items are to each other."""
         today = dt.datetime.now(dt.UTC).date()
         rules = tuple(rule for rule in self.rules if rule.rule.holds_on(today))
         return Gate(self, moment, rules, conditions, related)
@@ -209,7 +209,7 @@ class RuleBook:
 
 
 class Gate:
-    """The rules in force at the moment of a request, and what they decide; each asked once.
+    """The rules in force for a request, and what they decide; each asked once.
 
     Items that are alike in what a rule reads share its decision.
     """
@@ -239,7 +239,7 @@ class Gate:
 
     @property
     def masks(self) -> list[CheckedRule | BoundRule]:
-        """What decides about an item by what it reads of it, for this person at this moment."""
+        """What decides about an item, for this person at this moment."""
         rules = [*self._wanted, *self._in_force]
         bound = [
             BoundRule(rule, tuple(repr(self._values.get(name)) for name in rule.of_request), self)
@@ -267,11 +267,11 @@ class Gate:
         return self._refusals[item.id]
 
     def refusals(self, item: Item) -> list[CheckedRule]:
-        """Return all hard rules that leave an item out, or would if they were not on trial."""
+        """Return the hard rules that leave an item out, those on trial included."""
         return [rule for rule in self._hard if not self._asked(rule, item)]
 
     def conflict(self, item: Item, other: Item, *, trial: bool = False) -> CheckedRule | None:
-        """Return the first rule by which two items cannot stand in one list, if there is one."""
+        """Return the first rule by which two items cannot stand in one list."""
         for rule in self._pairs:
             if rule.rule.trial == trial and any(
                 rule.leaves_out(self.holds(rule, first, second))
@@ -281,7 +281,7 @@ class Gate:
         return None
 
     def trial_conflicts(self, items: Sequence[Item]) -> list[tuple[Item, Item, CheckedRule]]:
-        """Return which items a rule on trial would have kept out of a list, and because of which other."""
+        """Return which items a rule on trial would leave out, and for which other."""
         found = []
         for number, item in enumerate(items):
             clashes = ((other, self.conflict(item, other, trial=True)) for other in items[:number])
@@ -310,7 +310,7 @@ class Gate:
         return {name: values[name] for name in sorted(rule.expression.names) if name in values}
 
     def texts(self, item: Item, name: str) -> tuple[str, ...]:
-        """Return the values of an attribute as the item shows them; () for any other field."""
+        """Return the values of an attribute as shown; () for any other field."""
         return self._fields.texts(item, name)
 
     def _asked(self, rule: CheckedRule, item: Item) -> bool:

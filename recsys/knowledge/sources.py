@@ -67,7 +67,7 @@ class SourceCoverage(StrictModel):
 
     @property
     def summary(self) -> str:
-        """What became of its rows: "1,389 by title, 47 by alias; 2 ambiguous, 244 without a row"."""
+        """What became of its rows: "1,389 by title, 47 by alias; 2 ambiguous ..."."""
         matched = ", ".join(f"{count:,} by {how}" for how, count in self.matched.items()) or "none"
         return (
             f"{self.rows:,} rows, joined: {matched}; "
@@ -120,7 +120,7 @@ def merge_sources(
     sources: Sequence[tuple[JoinedSource, Mapping[str, Item]]],
     attributes: Collection[str] = (),
 ) -> tuple[list[Item], SourceReport]:
-    """Add the attributes of joined rows to items, the first source that has values winning.
+    """Add the attributes of joined rows to items; the first source wins.
 
     Args:
         items: As their own table has them, of distinct ids.
@@ -213,7 +213,7 @@ def _candidates(item: Item, by_key: Mapping[str, Sequence[Item]], within: int | 
 
 
 def _contested(items: Sequence[Item], rows: Mapping[str, Item]) -> list[list[str]]:
-    """Return the items that lose the row they share with items of another title or year.
+    """Return the items that lose a row to one of nearer title or year.
 
     Those keep it whose year is the row's, if they are all called the same.
     """

@@ -187,7 +187,7 @@ def _date(text: str, name: str, kind: AttributeType) -> TypedValue:
 
 
 def _time(text: str, name: str, kind: AttributeType) -> TypedValue:
-    """Read a moment, in UTC; it is compared as a day and the part of it that has passed."""
+    """Read a moment, in UTC; it is compared as a day and a part of it."""
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What rules decided in a request, for the answer, for an explanation and for the log."""
+"""What rules decided in a request: for answer, explanation and log."""
 
 from __future__ import annotations
 

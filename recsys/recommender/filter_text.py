@@ -1,4 +1,4 @@
-"""Conditions of a filter as people write them: "genre=Drama", "price<=5", "item.price < 5.0"."""
+"""Conditions of a filter as people write them: "genre=Drama", "price<=5"."""
 
 from __future__ import annotations
 

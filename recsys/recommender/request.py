@@ -108,7 +108,7 @@ def with_extra_candidates(prepared: Prepared, items: Sequence[Item], retriever: 
 def compatible_candidates(
     prepared: Prepared, kept: Sequence[Candidate], k: int, retriever: HybridRetriever
 ) -> list[Candidate]:
-    """Return k candidates that can stand in one list, `kept` first; fewer if there are no more."""
+    """Return k candidates that can stand in one list, `kept` first, or fewer."""
     chosen = list(kept)
     while len(chosen) < k:
         gate = _BesideGate(prepared.gate, [candidate.item for candidate in chosen])

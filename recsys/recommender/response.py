@@ -55,7 +55,7 @@ class RankedRequest:
         return rerank(candidates, order, scores, self.domain.ranker, self.prepared.gate, self.prepared.k)
 
     def order(self) -> list[int]:
-        """Return positions of the candidates, best first, without those that a rule leaves out."""
+        """Return positions, best first, without those that a rule leaves out."""
         return self.reranked.order
 
     def recommendations(self, top: Sequence[int], explained: Explained, seconds: float) -> Recommendations:

@@ -1,4 +1,4 @@
-"""Items whose attribute values are those of the history, each attribute compared by itself."""
+"""Items whose attributes, each by itself, are like those of the history."""
 
 from __future__ import annotations
 

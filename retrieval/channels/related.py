@@ -57,5 +57,5 @@ class RelatedChannel:
         return RelatedScores(values, lambda rows: [dict(shares.get(row, {})) for row in rows.tolist()])
 
     def updated(self, changed: Sequence[Item], removed: Collection[str]) -> RelatedChannel:
-        """Return the channel with the relations of new items, without those of deleted ones."""
+        """Return the channel with new items and without deleted ones."""
         return dataclasses.replace(self, graph=self.graph.with_items(changed, removed))

@@ -42,7 +42,7 @@ class RepeatChannel(StaticChannel):
 def choices_of(
     history: Sequence[HistoryEntry], half_life_days: float, now: float | None = None
 ) -> DoubleArray:
-    """Return the decayed choices of each entry at a time, by default that of the newest."""
+    """Return the decayed choices of each entry, by default at the newest."""
     times = np.array([_known(entry.timestamp) for entry in history])
     first = np.array([_known(entry.timestamp if entry.first is None else entry.first) for entry in history])
     if now is None:

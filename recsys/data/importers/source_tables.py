@@ -88,7 +88,7 @@ def _rows_of(domain: Domain, source: KnowledgeSource, table: Table, items: Seque
 def _values_of(
     domain: Domain, source: KnowledgeSource, table: Table, joined: JoinedSource, report: ImportReport
 ) -> dict[str, Item]:
-    """Read the attributes of the joined rows, by their ids; the others may hold anything."""
+    """Read the attributes of joined rows by id; the others may hold anything."""
     wanted = {row.id for row in joined.rows.values()}
     if not wanted:
         return {}

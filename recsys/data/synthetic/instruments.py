@@ -1,4 +1,4 @@
-"""Companies and exchange-traded funds, of the packages pytickersymbols and investpy, as items.
+"""Companies and exchange-traded funds of two packages, as items.
 
 Companies of twenty indices with the noisy labels of public pages, and funds that say nothing but their
 names: sector, size, risk class and what is complex are told from words, by the tables in
@@ -52,7 +52,7 @@ class Instrument:
 
 
 def read_instruments(packages: Path) -> list[Instrument]:
-    """Read companies and funds from the folder where both packages are installed, by id.
+    """Read companies and funds, by id, from where the packages are installed.
 
     Raises:
         DataError: A file is missing, or is not what is expected.
@@ -146,7 +146,7 @@ def _fund(row: Mapping[str, str], words: Words) -> Instrument:
 
 
 def risk_of_fund(asset: str, name: str, words: Words) -> int:
-    """Return the risk class of a fund: a rule of thumb after the EU's former scale, 1 to 7.
+    """Return the risk class of a fund, 1 to 7: a rule of thumb.
 
     Money market 1; short bonds 2; other bonds 3; high-yield and emerging bonds 4; broad equity and all
     else 5; narrow equity (one small market, small companies, one volatile theme) and commodities 6;
@@ -205,7 +205,7 @@ class Words:
         return any(word in text for word in self._table["funds"][kind])
 
     def country(self, text: str, isin: str) -> str:
-        """Return "United States" for "Houston, Texas"; that of the ISIN where the text is empty."""
+        """Return "United States" for "Houston, Texas"; of no text that of the ISIN."""
         known: Mapping[str, str] = self._table["countries"]
         if text in known.values():
             return text

@@ -1,4 +1,4 @@
-"""Generated investors who buy real companies and funds. The people and their orders are invented.
+"""Generated investors who buy real companies and funds; all orders invented.
 
 An investor has a risk tolerance, knowledge, a horizon, a country, things they exclude, and holdings. Now and
 then they buy one instrument that they do not hold, of those that the rules of `domains/finance` allow them,
@@ -165,7 +165,7 @@ class Market:
         return sorted(orders, key=lambda order: (order.time, order.investor))
 
     def _utility(self, row: int, held: npt.NDArray[np.int64]) -> Array:
-        """Return the utility of every instrument; -inf where a rule forbids it, or it is held."""
+        """Return each utility; -inf where a rule forbids the instrument, or it is held."""
         investor = self.investors[row]
         shares = np.bincount(self._sector[held], minlength=len(self._sectors)) / max(1, len(held))
         utility: Array = (

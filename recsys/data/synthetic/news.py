@@ -44,7 +44,7 @@ def files(package: Path, folder: Path) -> Path:
 
 @lru_cache(maxsize=1)
 def readership(package: Path) -> Readership:
-    """Return the readers of the stories of an unpacked package, with their true interests."""
+    """Return the readers of the stories of a package, with their true interests."""
     return Readership(read_stories(package)[0])
 
 

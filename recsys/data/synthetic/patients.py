@@ -1,4 +1,4 @@
-"""Generated patients and what is prescribed to them. All of it is invented. Not medical advice.
+"""Generated patients and prescriptions, all invented. Not medical advice.
 
 A patient has a sex, an age, perhaps a pregnancy and an allergy, and two to five diseases, those of one
 specialty together more often. At a visit one disease for which nothing is taken yet is treated (any of them

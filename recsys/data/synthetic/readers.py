@@ -1,4 +1,4 @@
-"""Generated readers of real stories, whose true interests are known. The people are invented.
+"""Generated readers of real stories, whose true interests are known.
 
 A reader opens the front page at some hour, is shown 10 to 30 stories of the last 48 hours that they have
 not read, in random order, and opens one with probability softmax(utility), where the utility (nats) is
@@ -103,7 +103,7 @@ class Readership:
         self.visits = self._sample_visits()
 
     def optimum(self, reader: str, time: float, shown: Collection[str]) -> dict[str, float]:
-        """Return each shown story's true utility for a reader at a time, in seconds since 1970.
+        """Return the true utility of shown stories; time in seconds since 1970.
 
         Raises:
             KeyError: The reader or a story does not exist.
@@ -164,7 +164,7 @@ class Readership:
         return np.stack(weeks)
 
     def _category_of_topics(self) -> list[int]:
-        """Return each topic's category, as a number: that of the stories which have it alone."""
+        """Return each topic's category as a number, by stories that have it alone."""
         numbers: dict[str, int] = {}
         category_of = [0] * len(self._topic_names)
         for story in sorted(self.stories, key=lambda story: -len(story.topics)):

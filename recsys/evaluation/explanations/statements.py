@@ -120,7 +120,7 @@ class Entity:
 
 
 def _relation_patterns(truth: GroundTruth, language: str) -> Iterator[tuple[str, bool, re.Pattern[str]]]:
-    """Yield (relation, whether the item is its head, pattern) for what domains say of relations."""
+    """Yield (relation, whether the item is its head, pattern) of all phrases."""
     marks = {"title": r"\s*<[HOT](?P<title>\d+)>\s*", "value": r"\s*<A(?P<value>\d+)>\s*"}
     for name, edges in truth.relations.edges.items():
         for forward in (True, False):
@@ -343,7 +343,7 @@ class _StatementReader:
         return " " + " ".join(mark[0] for mark in _MARK.finditer(match[0])) + " "
 
     def _read_relation(self, name: str, forward: bool, match: re.Match[str]) -> str:
-        """Record how the item is said to be related to another; nothing is left to read of it."""
+        """Record how the item is said to be related to another."""
         value = self.mentions[int(match["value"])].meaning if "value" in match.groupdict() else ""
         number = int(match["title"])
         pairs = [(self.about.id, item.id) for item in self._items(number)]
@@ -398,7 +398,7 @@ class _StatementReader:
                 self._add("wish", facts.context.wish, bool(facts.context.wish))
 
     def _read_repeat(self, groups: Mapping[str, str | None]) -> None:
-        """Record how often, how regularly and how lately the person is said to have chosen the item."""
+        """Record how often, regularly and lately the item is said to be chosen."""
         times, now = self.facts.times_of(self.about.id), self.facts.context.time
         known = [time for time in times if time is not None]
         true = {"times": len(times)}

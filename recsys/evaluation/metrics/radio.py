@@ -1,4 +1,4 @@
-"""Normative measures of short lists: how fresh, how like the reader's past, how like others' lists.
+"""How fresh short lists are, how like the past, and how like other people's.
 
 Calibration and fragmentation follow Vrijenhoek et al.: RADio, RecSys 2022: divergences of distributions
 in which an item counts by the discount of its rank.
@@ -32,7 +32,7 @@ def radio(
     domain: Domain,
     same: Related | None = None,
 ) -> dict[str, float | None]:
-    """Compute the measures of the first five of all cases; None where that is impossible.
+    """Compute the measures of the first five; None where that is impossible.
 
     - age_h@5: mean hours between publication and request, of items with a date or time;
     - calibration@5: mean divergence of the list's attribute values from those of the history (0 alike,
@@ -67,7 +67,7 @@ def radio(
 
 
 def divergence(a: Mapping[str, float], b: Mapping[str, float]) -> float | None:
-    """Return the Jensen-Shannon divergence of two distributions, in bits; None if one is empty."""
+    """Return the Jensen-Shannon divergence in bits; None if one side is empty."""
     if not a or not b:
         return None
     keys = sorted({*a, *b})
@@ -101,7 +101,7 @@ def _ages(
 
 
 def _fragments(tops: Sequence[Sequence[str]], cases: Sequence[Case]) -> Iterable[float | None]:
-    """Yield the divergence of each two lists of different users that follow each other in time."""
+    """Yield the divergence of each two lists that follow each other in time."""
     order = sorted(range(len(tops)), key=lambda row: (cases[row].target.timestamp or 0.0, row))
     for one, other in itertools.pairwise(order):
         if cases[one].user_id != cases[other].user_id:

@@ -69,7 +69,7 @@ def _problem(item: str, listed: Sequence[str], known: frozenset[str]) -> str:
 def impressions(
     events: Iterable[Interaction], shown: Shown, part: Part = "test", share: float = 0.75
 ) -> Split:
-    """Train on everything before a moment; ask about lists of items that were new then.
+    """Train on what came before a moment; ask about lists of items new then.
 
     A list with an item on which train has an event gives no case: counting knows nothing of the others.
 

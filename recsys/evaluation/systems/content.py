@@ -21,7 +21,7 @@ LITTLE = 1e-6  # the share of a value that nobody chose
 
 
 def bm25(data: EvaluationData) -> ScoredCatalogue:
-    """Rank by BM25 of the items' texts for the wish and the texts of the newest events.
+    """Rank by BM25 for the wish and the texts of the newest events.
 
     Lù: BM25S, 2024. Scores of the events are averaged.
 
@@ -55,7 +55,7 @@ def bm25(data: EvaluationData) -> ScoredCatalogue:
 
 
 def own_attributes(data: EvaluationData) -> ScoredCatalogue:
-    """Rank by how often the user chose the item's attribute values, and all people did.
+    """Rank by how often the user, and all people, chose the item's attributes.
 
     A log-linear count: the sum over attributes of the log of the mean share of the item's values.
     """
