@@ -4,7 +4,8 @@
 
 68,000 generated items and their buyers; each request asks for 10 of 20 candidates, without an engine. The
 rules read items, the person, the moment and the history, and two are about pairs. The masks of a catalogue
-are made by its first requests, which do not count.
+are made by its first requests, which do not count. Times are CPU time of the process: a machine that does
+other things beside does not change them much.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from retrieval import build_retriever
 from tests.knowledge.random_rules import DOMAIN, WithoutEngine
 from tests.retrieval.contract import HashEmbedder
 
-ITEMS, EVENTS, USERS = 68_000, 400_000, 400
+ITEMS, EVENTS, USERS = 68_000, 200_000, 200
 FIRST = 20  # requests that do not count
-WEIGHTS = {"repeat": 1.0, "transitions": 0.5, "text": 0.2, "recent": 0.3, "popularity": 0.2}
+WEIGHTS = {"repeat": 1.0, "transitions": 0.5, "recent": 0.3, "popularity": 0.2}
 
 RULES: tuple[tuple[str, str, str], ...] = (
     # of an item
@@ -107,9 +108,9 @@ def measure(served: Recommender, users: Sequence[str], requests: int, rng: rando
         ways = [("with", ruled), ("without", served)]
         rng.shuffle(ways)
         for way, asked in ways:
-            begun = time.perf_counter()
+            begun = time.process_time()
             answer = asked.recommend(k=10, n_candidates=20, reasons=False, **options)
-            took = time.perf_counter() - begun
+            took = time.process_time() - begun
             if number >= FIRST:
                 seconds[way].append(took)
                 acted += bool(answer.rules)
@@ -122,11 +123,11 @@ def measure(served: Recommender, users: Sequence[str], requests: int, rng: rando
         "requests": requests,
         "lists_that_rules_changed": acted,
         "short_lists": short,
-        "p50_ms": p50,
-        "p99_ms": p99,
-        "more_at_p50_ms": p50["with"] - p50["without"],
-        "more_at_p99_ms": p99["with"] - p99["without"],
-        "paired_difference_ms": {f"p{q}": float(np.percentile(extra, q)) for q in (50, 90, 99)},
+        "p50_cpu_ms": p50,
+        "p99_cpu_ms": p99,
+        "more_at_p50_cpu_ms": p50["with"] - p50["without"],
+        "more_at_p99_cpu_ms": p99["with"] - p99["without"],
+        "paired_difference_cpu_ms": {f"p{q}": float(np.percentile(extra, q)) for q in (50, 90, 99)},
     }
 
 
