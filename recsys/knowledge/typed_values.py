@@ -116,15 +116,15 @@ def _flag(text: str, name: str, kind: AttributeType) -> TypedValue:
 
 def _number(text: str, name: str, kind: AttributeType) -> TypedValue:
     unit = kind.unit or ""
-    bare = (
-        text[: len(text) - len(unit)].strip() if unit and text.casefold().endswith(unit.casefold()) else text
-    )
+    single = unit.removesuffix("s") if len(unit) > 3 else unit  # "1 year", "1 Oscar", but "1 lbs"
+    written = next((one for one in (unit, single) if one and text.casefold().endswith(one.casefold())), "")
+    bare = text[: len(text) - len(written)].strip()
     amount = _float(bare)
     if amount is None:
         raise WrongValue(_expected(kind), text)
     shown = f"{amount:,.10g}" if abs(amount) < 1e15 else f"{amount:g}"
     separator = "" if unit.startswith("%") else " "
-    return TypedValue(f"{shown}{separator}{unit}".strip(), amount, amount)
+    return TypedValue(f"{shown}{separator}{single if amount == 1 else unit}".strip(), amount, amount)
 
 
 def _money(text: str, name: str, kind: AttributeType) -> TypedValue:

@@ -32,6 +32,8 @@ NOON = dt.date(1987, 2, 26).toordinal() + 0.5
         (WEIGHT, "22", "22 lb", 22),
         (WEIGHT, "22.50 LB", "22.5 lb", 22.5),
         (AttributeType(type="number", unit="%"), "42.0", "42%", 42),
+        (AttributeType(type="number", unit="Oscars"), "1", "1 Oscar", 1),
+        (AttributeType(type="number", unit="Oscars"), "2 oscars", "2 Oscars", 2),
         (AttributeType(type="number", unit="% of times on offer"), "42", "42% of times on offer", 42),
         (AttributeType(type="number"), "12,000", "12,000", 12000),
         (RUNTIME, "98", "98 minutes", 98),
