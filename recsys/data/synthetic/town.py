@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime as dt
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.context.geo import DAY, WEEK, distance_km, minute_of_week, parse_hours
+from recsys.data.synthetic.tables import made_once
 from recsys.data.synthetic.town_facts import FACTS, FILE, Category, Point
 from recsys.types import Context
-from recsys.utils.files import folder_made_once
 
 SEED = 7
 RESIDENTS = 300
@@ -332,14 +331,10 @@ def town() -> Town:
 
 
 def files(folder: Path) -> Path:
-    """Return the town's folder inside `folder`; write its files if it is missing.
-
-    Its name contains a hash of the generator, so that a changed generator writes new files.
-    """
+    """Return the town's folder inside `folder`; write its files if it is missing."""
     here = Path(__file__)
-    sources = (here, here.with_name("town_facts.py"), FILE)
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    return folder_made_once(folder / f"town-{digest[:12]}", lambda new: town().write(new))
+    makers = (here, here.with_name("town_facts.py"), FILE)
+    return made_once(folder, "town", makers, lambda new: town().write(new))
 
 
 def _time_effect(category: Category) -> Array:
