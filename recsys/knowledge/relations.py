@@ -192,12 +192,12 @@ class RelationGraph:
         """
         sizes = {}
         for name, edges in self.edges.items():
-            telling = {node: self._sharing(edges, node) for node in edges.entities}
-            telling = {node: members for node, members in telling.items() if len(members) > 1}
+            shared = {node: self._sharing(edges, node) for node in edges.entities}
+            shared = {node: members for node, members in shared.items() if len(members) > 1}
             between = [(a, b) for a in self.items for b in edges.forward.get(a, ()) if b in self.items]
-            linked = {item for members in telling.values() for item in members}.union(*between)
-            n_edges = len(between) + sum(map(len, telling.values()))
-            sizes[name] = {"edges": n_edges, "items": len(linked), "entities": len(telling)}
+            linked = {item for members in shared.values() for item in members}.union(*between)
+            n_edges = len(between) + sum(map(len, shared.values()))
+            sizes[name] = {"edges": n_edges, "items": len(linked), "entities": len(shared)}
         return sizes
 
     def with_items(self, changed: Collection[Item], removed: Collection[str] = ()) -> RelationGraph:
