@@ -119,10 +119,11 @@ class Source(StrictModel):
 
     @model_validator(mode="after")
     def _only_one_origin(self) -> Source:
-        if sum(map(bool, (self.package, self.npm, self.pypi, self.generator))) > 1:
-            raise ValueError("package, npm, pypi and generator exclude each other: leave all but one out")
-        if self.generator and self.path != ".":
-            raise ValueError("generated files lie in the data folder: leave out path")
+        fetched = (self.package, self.npm, self.pypi)
+        if self.generator and (any(fetched) or self.path != "."):
+            raise ValueError("generated files lie in the data folder: leave out package and path")
+        if sum(map(bool, fetched)) > 1:
+            raise ValueError("package, npm and pypi exclude each other: leave all but one out")
         given = {"news": self.npm, "medicine": self.pypi}.get(self.prepare or "", self.package)
         if self.prepare and not given:
             raise ValueError("prepare reads the files of a package: name it")

@@ -30,6 +30,7 @@ from tests.adapter_files import World
 # Tables without rows about a person, each with the reason.
 IMPERSONAL = {
     "items": "what is recommended",
+    "relations": "how items are related",
     "imports": "hashes and counts",
     "api_keys": "of programs",
     "audit_log": "names users by a hash",

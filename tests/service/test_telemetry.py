@@ -190,7 +190,7 @@ def test_what_fails_is_marked_by_its_kind(recommender: Recommender, monkeypatch:
     def broken(*_: object) -> None:
         raise OSError("no such file: /home/ann")
 
-    monkeypatch.setattr(recommender.retriever, "retrieve", broken)
+    monkeypatch.setattr(recommender.retriever, "retrieve_gated", broken)
     with watched.client as client:
         assert client.post("/v1/recommendations", json={"user": "ann"}).status_code == 500
     top, below = watched.spans()

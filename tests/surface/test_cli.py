@@ -181,7 +181,7 @@ def test_importing_twice_changes_nothing(
 ) -> None:
     assert run(monkeypatch, "import", "--json") == 0
     outcome = json.loads(capsys.readouterr().out)
-    assert outcome["result"]["interactions"] == {"added": 0, "updated": 0, "unchanged": 100_000}
+    assert outcome["result"]["interactions"] == {"added": 0, "updated": 0, "unchanged": 100_000, "removed": 0}
     assert outcome["report"]["rows"] == {"items": 1682, "users": 943, "interactions": 100_000}
 
 
