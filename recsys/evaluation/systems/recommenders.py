@@ -295,8 +295,9 @@ def _true_clicks(readership: Readership, case: Case) -> dict[str, float]:
 
 
 def _true_orders(market: Market, case: Case) -> dict[str, float]:
-    utility = market.optimum(case.user_id, {event.item_id for event in case.history})
-    return {item: utility[item] for item in case.candidates or utility if utility[item] > -np.inf}
+    held = {event.item_id for event in case.history}
+    utility = market.optimum(case.user_id, held)
+    return {item: utility[item] for item in case.candidates or utility if item not in held}
 
 
 def _true_prescriptions(clinic: Clinic, case: Case) -> dict[str, float]:
