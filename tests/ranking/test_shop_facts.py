@@ -43,7 +43,7 @@ def test_the_prompt_shows_only_the_attributes_that_the_domain_names() -> None:
 
 
 def test_without_a_choice_the_prompt_shows_all_attributes() -> None:
-    asked = request(bought(MILK, 3), "movies")
+    asked = request(bought(MILK, 3), "places")
     assert asked.shown_items == asked.items
 
 
@@ -78,4 +78,4 @@ def test_a_candidate_is_told_from_the_whole_history() -> None:
 
 
 def test_a_domain_without_repeats_tells_none() -> None:
-    assert request(bought(MILK, 3), "movies").chosen == {}
+    assert request(bought(MILK, 3), "places").chosen == {}
