@@ -153,7 +153,8 @@ class ExampleBuilder:
     def _retrieve(self, case: Case, history: History, depth: int) -> list[Candidate]:
         """Retrieve `depth` items that the user has not interacted with."""
         interacted = frozenset(entry.item.id for entry in history)
-        query = Query(history, exclude=interacted, context=self._retrieval_context(case))
+        context, profile = self._retrieval_context(case), self._profile(self.users.get(case.user_id))
+        query = Query(history, exclude=interacted, context=context, profile=profile)
         return self.retriever_of(case.user_id).retrieve(query, depth)
 
     def _random_candidates(
@@ -164,7 +165,8 @@ class ExampleBuilder:
         excluded = {entry.item.id for entry in history} | {target}
         others = [item.id for item in self.catalog if item.id not in excluded]
         ids = frozenset((*rng.sample(others, min(n, len(others))), target))
-        query = Query(history, context.wish, filter=Filter(only=ids), context=context)
+        profile = self._profile(self.users.get(case.user_id))
+        query = Query(history, context.wish, filter=Filter(only=ids), context=context, profile=profile)
         return self.retriever_of(case.user_id).retrieve(query, len(ids))
 
     def _complete_example(

@@ -272,13 +272,12 @@ class FinetuneJob:
 
     def _example_builder(self, split: Split, fitted_on: Sequence[Sequence[Interaction]]) -> ExampleBuilder:
         """Fit a retriever on each of these logs, for examples of the split's cases."""
-        homes = {user_id: user.home for user_id, user in self.users.items()}
         retrievers = [
             fit_retriever(
                 self.domain,
                 self.items,
                 events,
-                homes,
+                self.users,
                 self.settings,
                 self.embedder,
                 edges=self.store.edges(self.domain.name),

@@ -45,7 +45,13 @@ class ReasonExampleBuilder:
         """Explain the example's target; None where no true sentence is specific to it."""
         request = example.request
         interacted = frozenset(entry.item.id for entry in request.history)
-        query = Query(request.history, request.context.wish, exclude=interacted, context=request.context)
+        query = Query(
+            request.history,
+            request.context.wish,
+            exclude=interacted,
+            context=request.context,
+            profile=request.profile,
+        )
         others = [index for index in range(len(request.candidates)) if index != example.target][:MAX_OTHERS]
         explainer = Explainer(self.domain, self.prompts, self.retriever_of(example.user_id), self.catalog)
         case, *rest = explainer.cases(explainer.measure(query, request, [example.target, *others]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -22,6 +22,7 @@ class Query:
     exclude: frozenset[str] = frozenset()  # ids of items that are never returned
     filter: Filter = field(default_factory=Filter)
     context: Context = field(default_factory=Context)
+    profile: Mapping[str, str] = field(default_factory=dict)  # of the person, masked as in a prompt
     conditions: tuple[Condition, ...] = ()  # all that is returned passes them
     at_least: tuple[tuple[Condition, int], ...] = ()  # so many that pass, as for `filter.at_least`
 

@@ -35,6 +35,7 @@ from retrieval.channels.popularity import (
     fit_recent_popularity,
     fit_segment_popularity,
 )
+from retrieval.channels.profile import Profiles, fit_profile
 from retrieval.channels.related import RelatedChannel
 from retrieval.channels.repeat import RepeatChannel
 from retrieval.channels.text import TextChannel, shown_items
@@ -128,6 +129,7 @@ class RetrieverBuilder:
     folder: Path
     event_contexts: EventContexts | None = None
     relations: RelationGraph | None = None  # what the items are to each other
+    profiles: Callable[[], Profiles] | None = None  # reads those of all users
     retrain: bool = False  # train a sequence model again if it is of older events
     complete: bool = False  # raise where a channel does not fit the memory
     text_folder: Path | None = None  # of the text index, which no event changes; by default in `folder`
@@ -232,11 +234,8 @@ class RetrieverBuilder:
                 return FieldsChannel(config.fields) if name == "fields" else RepeatChannel(config.repeat)
             case "recent" | "trend" | "user_knn":
                 return COUNTED[name](self.log, self.config)
-            case "segment":
-                return self._segment()
-            case "nearby":
-                events = self.event_contexts() if self.event_contexts else ()
-                return fit_nearby(self.items, events, self.config.nearby)
+            case "segment" | "nearby" | "profile":
+                return self._of_people(name)
             case "gru":
                 return self._gru()
             case _:
@@ -245,6 +244,16 @@ class RetrieverBuilder:
     @cached_property
     def _popularity(self) -> PopularityChannel:
         return fit_popularity(self.log)
+
+    def _of_people(self, name: str) -> Channel | None:
+        """Fit a channel on what is known of people and moments, beside their events."""
+        if name == "segment":
+            return self._segment()
+        if name == "nearby":
+            events = self.event_contexts() if self.event_contexts else ()
+            return fit_nearby(self.items, events, self.config.nearby)
+        read, config = self.profiles, self.config
+        return fit_profile(self.log, self.items, read(), config.profile) if read else None
 
     def _segment(self) -> SegmentPopularityChannel | None:
         if self.event_contexts is None:

@@ -17,10 +17,11 @@ from recsys.data.splits import EventKey, event_key
 from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.knowledge.relations import Edge, RelationGraph
-from recsys.types import Context, Interaction, Item, Place
+from recsys.types import Context, Interaction, Item, User
 from retrieval import Embedder, HybridRetriever, Query
 from retrieval.arrays import DoubleArray
 from retrieval.build import RetrieverBuilder, save_weights
+from retrieval.channels.profile import Profiles
 from retrieval.fusion_weights import Example, example_of, fit_weights, rank_of
 from retrieval.holding_out import HeldOutEvents, history_before, hold_out
 from retrieval.reading import read_log
@@ -40,6 +41,7 @@ DEFAULT_CHANNELS: tuple[Channel, ...] = (
 CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby", "trend")  # where events have a context
 REPEAT_CHANNELS: tuple[Channel, ...] = ("repeat", "user_knn")  # where an item may be chosen again
 RELATION_CHANNELS: tuple[Channel, ...] = ("related",)  # where items have relations
+PROFILE_CHANNELS: tuple[Channel, ...] = ("profile",)  # where users have profiles
 
 ExamplesByUser = Mapping[str, Sequence[Example | None]]
 
@@ -48,7 +50,7 @@ def fit_retriever(
     domain: Domain,
     items: Sequence[Item],
     events: Sequence[Interaction],
-    homes: Mapping[str, Place | None],
+    users: Mapping[str, User],
     settings: Settings,
     embedder: Embedder,
     *,
@@ -63,13 +65,14 @@ def fit_retriever(
         domain: Its channels and their weights.
         items: The catalogue.
         events: What the channels are fitted on.
-        homes: Home of each user, for the context of events.
+        users: By id: their homes are for the context of events.
         settings: Where the cache is.
         embedder: For the text channel.
         edges: Of the relations that have a file.
         progress: Called with what is fitted.
     """
     log = EventLog.of(events, [item.id for item in items], domain.feedback)
+    homes = {user_id: user.home for user_id, user in users.items()}
     builder = RetrieverBuilder(
         items,
         log,
@@ -78,6 +81,7 @@ def fit_retriever(
         settings.cache_dir / "evaluation" / domain.name / log.hash[:16],
         event_contexts=lambda: attach_contexts(events, homes, domain),
         relations=RelationGraph.of(domain.relations, edges, items),
+        profiles=lambda: Profiles.of(domain, users.values()),
         complete=True,
         progress=progress,
     )
@@ -115,6 +119,7 @@ def fit_domain(
         *CONTEXT_CHANNELS * domain.has_event_contexts,
         *REPEAT_CHANNELS * domain.repeats,
         *RELATION_CHANNELS * bool(domain.relations),
+        *PROFILE_CHANNELS * bool(domain.users and domain.users.profile),
     )
     unknown = sorted(set(channels) - set(get_args(Channel)))
     if unknown:
@@ -129,6 +134,7 @@ def fit_domain(
         )
     contexts = _EventContexts(store, domain)
     relations = RelationGraph.of(domain.relations, store.edges(domain.name), items)
+    profiles = Profiles.of(domain, store.all_users(domain.name))
     folder = settings.retriever_folder(domain.name)
 
     def builder(log: EventLog, subfolder: str = "") -> RetrieverBuilder:
@@ -140,6 +146,7 @@ def fit_domain(
             folder / subfolder,
             event_contexts=lambda: contexts.of(log),
             relations=relations,
+            profiles=lambda: profiles,
             retrain=True,
             text_folder=folder / "text",  # one for both
             progress=progress,
@@ -147,7 +154,7 @@ def fit_domain(
 
     validation = builder(held_out.train, "tuning")
     retriever = validation.build(dict.fromkeys(channels, 1.0))
-    examples = _collect_examples(retriever, domain, log, held_out, contexts, progress)
+    examples = _collect_examples(retriever, domain, log, held_out, contexts, profiles, progress)
     weights, metrics = _cross_fit(examples, list(retriever.weights))
     del retriever  # half of the memory
     fitted = FittedWeights(
@@ -198,6 +205,7 @@ def _collect_examples(
     log: EventLog,
     held_out: HeldOutEvents,
     contexts: _EventContexts,
+    profiles: Profiles,
     progress: Progress | None,
 ) -> ExamplesByUser:
     """Return each user's held-out events with pools; None if the target is missed."""
@@ -212,7 +220,8 @@ def _collect_examples(
         entries = history_before(log, position, table, repeats=domain.repeats)
         context = by_event.get(_key_of(log, position), Context())
         seen = frozenset() if domain.repeats else frozenset(entry.item.id for entry in entries)
-        query = Query(entries, exclude=seen, context=context)
+        profile = profiles.of_user.get(user, {})
+        query = Query(entries, exclude=seen, context=context, profile=profile)
         pool, responding, table = retriever.pool(query)
         examples[user].append(example_of(pool, responding, names, table.row_of.get(target, -1)))
     return examples

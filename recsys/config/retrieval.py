@@ -146,6 +146,19 @@ class UserKnnConfig(StrictModel):
     half_life_days: float = Field(120.0, gt=0, description="age at which a choice weighs half")
 
 
+class ProfileConfig(StrictModel):
+    """What people choose who share a value of the profile."""
+
+    least_users: int = Field(5, ge=1, description="a value of fewer users says nothing")
+    bins: int = Field(8, ge=2, description="quantiles that the values of a number are divided into")
+    explained: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="of several values: how much of one is settled by an item of the history chosen for it",
+    )
+
+
 class RelatedConfig(StrictModel):
     """What is related to the history, by the relations of the domain."""
 
@@ -179,6 +192,7 @@ Channel = Literal[
     "fields",
     "trend",
     "user_knn",
+    "profile",
 ]
 
 WishChannel = Literal["text", "attributes"]
@@ -229,6 +243,7 @@ class RetrieverConfig(StrictModel):
     repeat: RepeatConfig = RepeatConfig()
     trend: TrendConfig = TrendConfig()
     user_knn: UserKnnConfig = UserKnnConfig()
+    profile: ProfileConfig = ProfileConfig()
 
     @property
     def by_name(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ def event_contexts(store: Store, domain: Domain) -> Iterator[tuple[Interaction, 
 
 def user_homes(store: Store, domain: str) -> dict[str, Place | None]:
     """Return where each user lives, as far as it is known."""
-    return {user: store.user(domain, user).home for user in store.users(domain)}
+    return {user.id: user.home for user in store.all_users(domain)}
 
 
 def attach_contexts(

@@ -240,6 +240,12 @@ class Store:
         with self.transaction() as connection:
             return sorted(connection.scalars(sa.select(USERS.c.id).where(USERS.c.domain == domain)))
 
+    def all_users(self, domain: str) -> list[User]:
+        """Return all users, ordered by id."""
+        with self.transaction() as connection:
+            rows = _rows(connection, USERS, domain)
+            return sorted(map(User.model_validate, rows), key=lambda user: user.id)
+
     def user(self, domain: str, user_id: str) -> User:
         """Return one user.
 

@@ -75,7 +75,8 @@ def _lists(
     """Return for each rule the list with it and the list without it."""
     entries, context = data.catalog.entries(case.history, data.domain.feedback), data.context_of(case)
     exclude = frozenset() if case.repeats else frozenset(entry.item.id for entry in entries)
-    query = Query(visible_history(retriever, data, case), case.wish, exclude=exclude, context=context)
+    history, profile = visible_history(retriever, data, case), data.profile_of(case)
+    query = Query(history, case.wish, exclude=exclude, context=context, profile=profile)
     moment = Moment.of(data.users.get(case.user_id), context, entries)
     related = retriever.state.relations.related
     in_force = [rule for rule in book.rules if not rule.rule.trial]

@@ -91,6 +91,7 @@ def remove_parts(
             history=tuple(entry for entry in query.history if entry.item.id not in removed),
             wish=context.wish,
             context=context,
+            profile={} if names["profile"] else query.profile,
         ),
         dataclasses.replace(
             request,

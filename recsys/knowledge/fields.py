@@ -43,6 +43,15 @@ _OF_THE_MOMENT: Mapping[str, Kind] = {
 }
 
 
+_LIST = re.compile(r"\s*[;,|]\s*")
+
+
+def profile_values(text: str, kind: AttributeType | None) -> tuple[str, ...]:
+    """Return the values of a profile field; the store has a list as one text."""
+    parts = _LIST.split(text) if kind is not None and kind.type == "list" else [text]
+    return tuple(part for part in map(str.strip, parts) if part)
+
+
 def is_personal(name: str) -> bool:
     """Return whether a value may tell about a person, and stays out of logs."""
     root, _, rest = name.partition(".")
@@ -122,7 +131,7 @@ class Fields:
         """Return the values of all names that are not about an item."""
         profile = moment.user.profile if moment.user else {}
         values = {
-            f"user.{name}": _typed((profile[own],), own, kind)
+            f"user.{name}": _typed(profile_values(profile[own], kind), own, kind)
             for name, (own, kind) in self._profile.items()
             if own in profile
         }
@@ -158,7 +167,9 @@ class Fields:
         if root in ("item", "other") and name in self._attributes:
             return self._attribute(name, texts)
         if root == "user":
-            return _typed(texts, *self._profile[name])
+            own, profile_kind = self._profile[name]
+            texts = texts if isinstance(value, list) else profile_values(texts[0], profile_kind)
+            return _typed(texts, own, profile_kind)
         return value
 
     def _attribute(self, name: str, texts: tuple[str, ...]) -> Any:

@@ -77,6 +77,7 @@ from recsys.types import (
 )
 from retrieval import HybridRetriever, Query, SentenceEmbedder
 from retrieval.build import RetrieverBuilder
+from retrieval.channels.profile import Profiles
 from retrieval.joining import ChannelJoiner
 from retrieval.reading import read_log
 
@@ -152,6 +153,7 @@ class Recommender:
             settings.retriever_folder(config.name),
             event_contexts=lambda: event_contexts(store, config),
             relations=RelationGraph.of(config.relations, store.edges(config.name), items),
+            profiles=lambda: Profiles.of(config, store.all_users(config.name)),
             progress=progress,
         )
         retriever = builder.build(at_most_s=patience_s)
@@ -354,13 +356,14 @@ class Recommender:
             related = pinned.retriever.state.relations.related
             gate = book.gate(Moment.of(known, context, chosen), book.of_filter(rule), related)
         with watch.stage("retrieve"):
-            query = Query(past, context.wish, seen, rule, context, tuple(gate.filters), tuple(gate.at_least))
+            profile = mask_user(known, self.domain.privacy).profile if known else {}
+            conditions, at_least = tuple(gate.filters), tuple(gate.at_least)
+            query = Query(past, context.wish, seen, rule, context, profile, conditions, at_least)
             gated = pinned.retriever.retrieve_gated(query, n_candidates, gate)
         candidates = gated.candidates
         notes = (*filter(None, [self.domain.notice]), *notes, *history_notes)
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
-        profile = mask_user(known, self.domain.privacy).profile if known else {}
         request = RankRequest.of(self.domain, candidates, past, context, profile)
         return Prepared(
             gated.query,

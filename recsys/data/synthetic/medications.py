@@ -48,6 +48,11 @@ class Disease:
     symptoms: tuple[str, ...]
     specialty: str
 
+    @property
+    def title(self) -> str:
+        """The name with its code, as records and medications have it: "Gout (M10.9)"."""
+        return f"{self.name} ({self.icd10})"
+
 
 @dataclass(frozen=True)
 class Medication:

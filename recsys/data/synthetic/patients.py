@@ -91,13 +91,14 @@ class Clinic:
     def write(self, folder: Path) -> None:
         """Write medications.csv, patients.csv, prescriptions.csv and interactions.csv."""
         known = self.pharmacy
+        titles = {one.name: one.title for one in known.diseases}
         write_table(
             folder / "medications.csv",
             [
                 {
                     "id": one.id,
                     "title": one.title,
-                    "treats": "|".join(one.treats),
+                    "treats": "|".join(titles[name] for name in one.treats),
                     "class": "|".join(one.classes),
                     "pregnancy": one.pregnancy,
                     "least_age": one.least_age,
@@ -133,7 +134,7 @@ class Clinic:
             "age": one.age,
             "pregnant": "yes" if one.pregnant else "no",
             "allergy": one.allergy or "none known",
-            "diseases": "; ".join(f"{disease.name} ({disease.icd10})" for disease in diseases),
+            "diseases": "|".join(disease.title for disease in diseases),
         }
 
     def _sample_patient(self, number: int) -> Patient:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from recsys.config import Domain, Settings
-from recsys.context.pii import names_of
+from recsys.context.pii import mask_user, names_of
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
 from recsys.data.event_contexts import event_context
@@ -130,6 +130,11 @@ class EvaluationData:
                 home, names = user.home if user else None, names_of(user, self.domain.privacy)
                 context = event_context(case.target, home, self.domain, names)
         return context.model_copy(update={"wish": case.wish})
+
+    def profile_of(self, case: Case) -> Mapping[str, str]:
+        """Return the profile of the case's user, masked as in a request."""
+        user = self.users.get(case.user_id)
+        return mask_user(user, self.domain.privacy).profile if user else {}
 
     @cached_property
     def by_id(self) -> dict[str, Item]:

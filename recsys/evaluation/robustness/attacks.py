@@ -220,6 +220,7 @@ class Attacker:
             case.wish,
             interacted,
             context=request.context,
+            profile=request.profile,
         )
         measured = self.explainer.measure(query, request, [position])  # the retriever reads no inserted text
         for attack, field in texts:

@@ -16,7 +16,6 @@ from scipy.special import expit, logsumexp
 
 from recsys.config import Domain, load_settings
 from recsys.config.ranking import MODEL_ALONE
-from recsys.context.pii import mask_user
 from recsys.data.importers.files import given_folder
 from recsys.data.splits import Case
 from recsys.data.synthetic import investors, news, patients
@@ -118,8 +117,7 @@ class LlmSystem:
     def request(self, case: Case, candidates: Sequence[Candidate]) -> RankRequest:
         """Build the request to the model about some candidates. Raises LeakError."""
         history = visible_history(self.retriever, self.data, case)
-        user, context = self.data.users.get(case.user_id), self.data.context_of(case)
-        profile = mask_user(user, self.data.domain.privacy).profile if user else {}
+        context, profile = self.data.context_of(case), self.data.profile_of(case)
         request = RankRequest.of(self.data.domain, candidates, history, context, profile)
         check_requests(self.name, case, [request], context)
         return request
@@ -141,9 +139,10 @@ def retrieve(
     history, single = visible_history(retriever, data, case), _is_single(case)
     if case.candidates is None or single:
         exclude = frozenset() if case.repeats else frozenset(entry.item.id for entry in entries)
-        query = Query(history, case.wish, exclude=exclude, context=context)
+        query = Query(history, case.wish, exclude=exclude, context=context, profile=data.profile_of(case))
     else:
-        query = Query(history, case.wish, filter=Filter(only=frozenset(case.candidates)), context=context)
+        only = Filter(only=frozenset(case.candidates))
+        query = Query(history, case.wish, filter=only, context=context, profile=data.profile_of(case))
     n = depth if case.candidates is None else len(data.items if single else case.candidates)
     check_requests(system, case, [query], context)
     candidates = retriever.retrieve(query, n)
@@ -169,12 +168,11 @@ def append_missing(items: list[str], scores: list[float], case: Case) -> Ranked:
 def fit_on_train(data: EvaluationData, names: tuple[str, ...] | None) -> HybridRetriever:
     """Fit the domain's retriever, or the channels `names` alone, on the train events."""
     settings = data.settings or load_settings()
-    homes = {user_id: user.home for user_id, user in data.users.items()}
     return fit_retriever(
         data.domain if names is None else _with_channels(data.domain, names),
         data.items,
         data.split.train,
-        homes,
+        data.users,
         settings,
         SentenceEmbedder(settings.embedder),
         edges=data.edges,
@@ -337,6 +335,7 @@ _CHANNELS: dict[str, str] = {
     "fields": "fields",
     "trend": "trend",
     "user_knn": "user_knn",
+    "profile": "profile",
 }
 
 SYSTEMS: dict[str, SystemFactory] = {
