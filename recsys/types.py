@@ -306,9 +306,12 @@ class RuleAction(StrictModel):
     """What a rule of the domain did in an answer."""
 
     rule: str
-    do: str = Field(description="forbid, require, boost, bury, quota, at_least or pin")
+    do: str = Field(
+        description="forbid, require, limit, boost, bury, quota, at_least, pin or remark",
+    )
     items: int = Field(
-        description="how many it left out of those that would have been candidates, or moved among them"
+        description="how many it left out of those that would have been candidates, moved among them, or "
+        "remarked on in the list"
     )
     version: str = Field(description="a digest of the rule")
     trial: bool = Field(False, description="only counted: the answer is as without it")
@@ -319,8 +322,9 @@ class RuleAction(StrictModel):
     @property
     def text(self) -> str:
         """Return what it did in words: "no-horror left 3 out"."""
-        left_out = self.do in ("forbid", "require")
+        left_out = self.do in ("forbid", "require", "limit")
         done = f"left {self.items} out" if left_out else f"moved {self.items} ({self.do})"
+        done = f"remarked on {self.items}" if self.do == "remark" else done
         return f"{self.rule} would have {done}, and is on trial" if self.trial else f"{self.rule} {done}"
 
 
@@ -331,7 +335,9 @@ class LeftOut(StrictModel):
     rule: str
     version: str = Field(description="a digest of the rule")
     values: Mapping[str, str] = Field(description='what the rule read, in words: {"item.price": "7"}')
-    text: str = Field(description='"left out: rule no-repeat (item.last_chosen = 3 March 2017)"')
+    text: str = Field(
+        description='"left out: rule no-repeat (item.last_chosen = 3 March 2017)", or the words of the rule'
+    )
 
 
 class Recommendation(StrictModel):
@@ -345,6 +351,17 @@ class Recommendation(StrictModel):
     source: str = Field("", description="the retrieval channel that ranked it best")
     explanation: Explanation | None = None
     rules: tuple[str, ...] = Field((), description="rules of the domain that moved it")
+    remarks: tuple[str, ...] = Field(
+        (), description="what rules of the domain say of it; the reason ends with them"
+    )
+
+    @property
+    def written(self) -> str:
+        """The reason as it was written and checked, without the remarks; "" without one."""
+        text = self.explanation.text if self.explanation else ""
+        for remark in reversed(self.remarks):
+            text = text.removesuffix(remark).rstrip()
+        return text
 
 
 class Effect(StrictModel):

@@ -194,9 +194,9 @@ def print_notes(notes: Sequence[str], degraded: Sequence[str]) -> None:
 
 
 def reason_text(recommendation: Recommendation) -> Text:
-    """Return the reason, marked if a template and not the model wrote it."""
+    """Return the reason, marked if a template wrote it; without one the remarks."""
     if recommendation.explanation is None:
-        return Text("")
+        return Text(" ".join(recommendation.remarks))
     mark = " [template]" if recommendation.explanation.source == "template" else ""
     return Text.assemble(recommendation.explanation.text, (mark, "yellow"))
 

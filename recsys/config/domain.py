@@ -147,6 +147,7 @@ class Domain(StrictModel):
                 raise ValueError(f"invalid and missing of '{name}' need its type: write [attributes.{name}]")
         known = self.attribute_names
         for name in (
+            *filter(None, (rule.by for rule in self.rules)),
             *self.attributes,
             *(self.ranker.attributes or ()),
             *(self.retriever.text.attributes or ()),
@@ -287,7 +288,10 @@ _REPLACEMENTS: dict[tuple[str, ...], str] = {
     ("examples", "planted"): "renamed; use adversarial_text",
     ("rules", "where"): "removed; write it in CEL: when = '\"Drama\" in item.genre'",
     ("rules", "items"): "removed; write it in CEL: when = 'item.id in [\"a\"]'",
-    ("rules", "do"): "must be forbid, require, boost, bury, quota, at_least or pin; forbid replaces hide",
+    (
+        "rules",
+        "do",
+    ): "must be forbid, require, limit, boost, bury, quota, at_least, pin or remark; forbid replaces hide",
 }
 """What to use in place of an old key, by its table and its name."""
 

@@ -29,9 +29,11 @@ class Feedback(StrictModel):
         return None
 
 
-RuleKind = Literal["forbid", "require", "boost", "bury", "quota", "at_least", "pin"]
+RuleKind = Literal["forbid", "require", "limit", "boost", "bury", "quota", "at_least", "pin", "remark"]
 HARD: tuple[RuleKind, ...] = ("forbid", "require")
-"""Kinds that hold in every answer; the others order it."""
+"""Kinds that leave out each item of which an expression holds, or does not."""
+MOVING: tuple[RuleKind, ...] = ("boost", "bury", "quota", "at_least", "pin")
+"""Kinds that order a list and leave nothing out."""
 
 MAX_EXPRESSION = 2000  # characters
 _USED: Mapping[RuleKind, frozenset[str]] = {
@@ -39,6 +41,7 @@ _USED: Mapping[RuleKind, frozenset[str]] = {
     "quota": frozenset({"first", "n"}),
     "at_least": frozenset({"first", "n"}),
     "boost": frozenset({"factor"}),
+    "limit": frozenset({"by", "share", "first"}),
     **dict.fromkeys(HARD, frozenset({"missing", "allows", "forbids"})),
 }
 _OPTIONS = frozenset().union(*_USED.values())
@@ -72,9 +75,24 @@ class Rule(StrictModel):
     trial: bool = Field(False, description="counted, not applied")
     allows: tuple[Example, ...] = Field((), description="forbid, require: examples that it lets through")
     forbids: tuple[Example, ...] = Field((), description="forbid, require: examples that it leaves out")
-    first: int = Field(1, ge=1, description="pin: the rank; quota, at_least: how many of the first ranks")
+    first: int = Field(
+        1, ge=1, description="pin: the rank; quota, at_least: how many of the first ranks; limit: see `share`"
+    )
     n: int = Field(1, ge=0, description="quota: most items in these ranks; at_least: fewest")
     factor: float = Field(2.0, gt=1, description="boost: multiplies the score")
+    by: str | None = Field(
+        None, description="limit: the attribute of which no value gets more than its share"
+    )
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="limit: of the history and of `first` further items, the most that may have one value",
+    )
+    say: dict[str, str] = Field(
+        default_factory=dict,
+        description='language -> what it tells of an item: "contraindicated with {history}, which is taken"',
+    )
 
     @model_validator(mode="after")
     def _options_are_used(self) -> Rule:
@@ -82,17 +100,26 @@ class Rule(StrictModel):
             raise ValueError(f"'{self.do}' has no {', '.join(sorted(odd))}")
         if self.hard and self.missing is None:
             raise ValueError('say what a missing value does: missing = "forbid" or missing = "allow"')
+        if self.do == "limit" and self.by is None:
+            raise ValueError('name the attribute that is limited: by = "sector"')
+        if self.do == "remark" and not self.say:
+            raise ValueError('write what it remarks: say = { en = "..." }')
         return self
 
     @property
     def hard(self) -> bool:
-        """Whether it holds in every answer, whatever anybody scores."""
+        """Whether it leaves out each item that breaks it, whatever anybody scores."""
         return self.do in HARD
 
     @property
+    def moves(self) -> bool:
+        """Whether it orders the list."""
+        return self.do in MOVING
+
+    @property
     def version(self) -> str:
-        """A digest of all that decides; its examples do not."""
-        text = self.model_dump_json(exclude={"allows", "forbids"})
+        """A digest of all that decides; its examples and its words do not."""
+        text = self.model_dump_json(exclude={"allows", "forbids", "say"}, exclude_defaults=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def holds_on(self, day: dt.date) -> bool:

@@ -48,6 +48,7 @@ _POSITION = re.compile(r"<input>:(\d+):(\d+): ([^\n]*)")
 _NO_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\((.*)\)'")
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _CALL = re.compile(r"""\brelated\s*\((?:[^()]*,\s*["'](?P<name>[^"']*)["']\s*\))?""")
+_TO_HISTORY = re.compile(r"""\brelated\s*\(\s*item\s*,\s*history\s*,\s*["'](?P<name>[^"']*)["']\s*\)""")
 _MACRO = re.compile(r"\bhas\s*\(|\.\s*(?:all|exists|exists_one|map|filter)\s*\(")
 
 
@@ -74,6 +75,11 @@ class Expression:
     def asks_relations(self) -> bool:
         """Whether it calls `related`."""
         return _CALL.search(self.text) is not None
+
+    @property
+    def relations_to_history(self) -> tuple[str, ...]:
+        """The relations that it asks of the item and its history, by name."""
+        return tuple(match["name"] for match in _TO_HISTORY.finditer(self.text))
 
     def holds(self, activation: Any, related: Related | None = None) -> bool | None:
         """Return its value; None if a value that decides it is missing.

@@ -42,9 +42,9 @@ def apply_rules(
     `boost` multiplies the score by `factor`, for the order alone; `bury` moves items behind all others;
     `quota` keeps `n` items among the `first` and moves the surplus behind these; `at_least` lifts the
     best items into the `first` until `n` are there; `pin` puts items at rank `first`, several one after
-    another. Rules of one kind apply as written, pins by rank. Rules about pairs are decided from the top
-    down, pinned items first, and what they keep may stand in any order. A soft rule whose expression
-    cannot be decided does not act. Scores stay as they are.
+    another. Rules of one kind apply as written, pins by rank. Rules about pairs, and limits, are decided
+    from the top down, pinned items first, and what they keep may stand in any order. A soft rule whose
+    expression cannot be decided does not act. Scores stay as they are.
 
     Args:
         gate: The rules in force.
@@ -57,7 +57,7 @@ def apply_rules(
     refusals = {position: gate.refusal(items[position]) for position in order}
     refused = {position: Refusal(rule) for position, rule in refusals.items() if rule}
     ranked = [position for position in order if position not in refused and gate.allows(items[position])]
-    soft = sorted((rule for rule in gate.rules if not rule.rule.hard), key=_precedence)
+    soft = sorted((rule for rule in gate.rules if rule.rule.moves), key=_precedence)
     matched = {rule: {p for p in ranked if gate.holds(rule, items[p])} for rule in soft}
     pinned = {p for rule in soft if rule.rule.do == "pin" and not rule.rule.trial for p in matched[rule]}
     by_score = [rule for rule in soft if rule.rule.do in ("boost", "bury")]
@@ -123,6 +123,7 @@ def _compatible(
             break
         clash = ((gate.conflict(items[position], items[other]), items[other]) for other in kept)
         rule, other = next(((rule, other) for rule, other in clash if rule), (None, None))
+        rule = rule or gate.over_limit(items[position], [items[other] for other in kept])
         if rule is None:
             kept.append(position)
         else:

@@ -11,7 +11,7 @@ import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from recsys.config.knowledge import MAX_EXPRESSION
 from recsys.errors import ConfigError, RequestError
 from recsys.knowledge.expressions import Expression, Related, Vocabulary, WrongExpression
 from recsys.knowledge.fields import OF_THE_HISTORY, Fields, Moment
+from recsys.knowledge.limits import Limit
+from recsys.knowledge.saying import ALWAYS_SAID, unknown_names
 from recsys.types import Filter, Item
 
 MAX_REMEMBERED = 200_000  # decisions about combinations of values that a rule keeps
@@ -184,11 +186,14 @@ class RuleBook:
     def _checked(self, rule: Rule, folder: Path) -> CheckedRule:
         try:
             checked = CheckedRule(rule, self.vocabulary.expression(rule.when), self.fields, self.vocabulary)
-            if checked.of_pairs and not rule.hard:
+            if checked.of_pairs and not (rule.hard or rule.do == "remark"):
                 raise WrongExpression(f"'{rule.do}' is about one item, and cannot read other")
         except WrongExpression as wrong:
             place = _place(rule, folder, wrong)
             raise ConfigError(f"{place}: rule '{rule.name}': {wrong.problem}", hint=wrong.hint) from None
+        if unknown := unknown_names(rule, checked.expression):
+            hint = f"there are: {', '.join(sorted({*checked.expression.names, *ALWAYS_SAID}))}"
+            raise ConfigError(f"rule '{rule.name}': say has no '{{{unknown[0][:60]}}}'", hint=hint)
         return checked
 
     def _filter(self, text: str) -> CheckedRule:
@@ -226,7 +231,13 @@ class Gate:
         self._fields, self._vocabulary = book.fields, book.vocabulary
         self._hard = [rule for rule in rules if rule.rule.hard and not rule.of_pairs]
         self._in_force = [rule for rule in self._hard if not rule.rule.trial]
-        self._pairs = [rule for rule in rules if rule.of_pairs]
+        self._pairs = [rule for rule in rules if rule.of_pairs and rule.rule.hard]
+        self._limits = {
+            rule: Limit(rule.rule, moment.chosen, partial(self._counts, rule))
+            for rule in rules
+            if rule.rule.do == "limit"
+        }
+        self.remarks = [rule for rule in rules if rule.rule.do == "remark" and not rule.rule.trial]
         self._wanted = [rule for rule in conditions if not rule.fixed]
         self.filters = [rule for rule in conditions if rule.fixed]
         self._values = self._fields.of_moment(moment)
@@ -263,12 +274,21 @@ class Gate:
         """Return the first hard rule that leaves an item out."""
         if item.id not in self._refusals:
             refusing = (rule for rule in self._in_force if not self._asked(rule, item))
-            self._refusals[item.id] = next(refusing, None)
+            self._refusals[item.id] = next(refusing, None) or self.over_limit(item)
         return self._refusals[item.id]
 
     def refusals(self, item: Item) -> list[CheckedRule]:
         """Return the hard rules that leave an item out, those on trial included."""
-        return [rule for rule in self._hard if not self._asked(rule, item)]
+        limits = filter(None, (self.over_limit(item, trial=trial) for trial in (False, True)))
+        return [*(rule for rule in self._hard if not self._asked(rule, item)), *limits]
+
+    def over_limit(self, item: Item, kept: Sequence[Item] = (), *, trial: bool = False) -> CheckedRule | None:
+        """Return the first limit that an item would break, beside others of the list."""
+        broken = (rule for rule, limit in self._limits.items() if limit.is_broken(item, kept))
+        return next((rule for rule in broken if rule.rule.trial == trial), None)
+
+    def _counts(self, rule: CheckedRule, item: Item) -> bool:
+        return bool(self.holds(rule, item))
 
     def conflict(self, item: Item, other: Item, *, trial: bool = False) -> CheckedRule | None:
         """Return the first rule by which two items cannot stand in one list."""
@@ -280,18 +300,20 @@ class Gate:
                 return rule
         return None
 
-    def trial_conflicts(self, items: Sequence[Item]) -> list[tuple[Item, Item, CheckedRule]]:
+    def trial_conflicts(self, items: Sequence[Item]) -> list[tuple[Item, Item | None, CheckedRule]]:
         """Return which items a rule on trial would leave out, and for which other."""
-        found = []
+        found: list[tuple[Item, Item | None, CheckedRule]] = []
         for number, item in enumerate(items):
             clashes = ((other, self.conflict(item, other, trial=True)) for other in items[:number])
             found += [(item, other, rule) for other, rule in clashes if rule][:1]
+            if rule := self.over_limit(item, items[:number], trial=True):
+                found.append((item, None, rule))
         return found
 
     @property
     def has_pairs(self) -> bool:
-        """Whether any rule in force is about pairs."""
-        return any(not rule.rule.trial for rule in self._pairs)
+        """Whether any rule in force is about pairs, or what a list has in all."""
+        return any(not rule.rule.trial for rule in (*self._pairs, *self._limits))
 
     def holds(self, rule: CheckedRule, item: Item, other: Item | None = None) -> bool | None:
         """Return the value of a rule's expression; None if it cannot be decided."""
@@ -308,6 +330,15 @@ class Gate:
         """Return what a rule read, by name; what is missing is left out."""
         values = self._all_values(rule.of_item, item, rule.of_other, other)
         return {name: values[name] for name in sorted(rule.expression.names) if name in values}
+
+    def related_history(self, rule: CheckedRule, item: Item) -> list[Item]:
+        """Return the items of the history that the rule finds related to an item."""
+        names = rule.expression.relations_to_history
+        asked = self._related
+        if asked is None:
+            return []
+        past = (entry.item for entry in self.moment.chosen.values())
+        return [one for one in past if any(asked(item.id, one.id, name) for name in names)]
 
     def texts(self, item: Item, name: str) -> tuple[str, ...]:
         """Return the values of an attribute as shown; () for any other field."""

@@ -60,6 +60,7 @@ from recsys.recommender.response import (
     last_answer,
     missing_channels,
     reason_events,
+    with_remarks,
 )
 from recsys.recommender.state import RecommenderState
 from recsys.recommender.stopwatch import Stopwatch
@@ -483,7 +484,8 @@ class Recommender:
             query, request = ranked.prepared.query, ranked.prepared.request
             measured = explainer.measure(query, request, top, ranked.ranking, ranker, listed)
         with watch.stage("reasons"):
-            explained = yield from explainer.explain_each(measured, engine)
+            steps, remarks = explainer.explain_each(measured, engine), ranked.remarks(top)
+            explained = yield from with_remarks(steps, remarks) if any(remarks) else steps
         if explained.engine_died and ranked.engine:
             self.engines.discard(ranked.engine)
         return dataclasses.replace(explained, timings=watch.timings)

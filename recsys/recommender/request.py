@@ -136,7 +136,8 @@ class _BesideGate:
         return self.gate.masks
 
     def allows(self, item: Item) -> bool:
-        return self.gate.allows(item) and not any(self.gate.conflict(item, other) for other in self.kept)
+        alone = self.gate.allows(item) and not self.gate.over_limit(item, self.kept)
+        return alone and not any(self.gate.conflict(item, other) for other in self.kept)
 
 
 def _why_missing(prepared: Prepared, item: Item) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from recsys.config import Domain
 from recsys.engine import Engine
@@ -14,7 +16,7 @@ from recsys.knowledge.reordering import Refusal, RerankedList
 from recsys.ranking import Ranking
 from recsys.ranking.base import softmax, summed
 from recsys.ranking.reranking import rerank
-from recsys.recommender.decisions import left_out, rule_actions
+from recsys.recommender.decisions import left_out, remarks, rule_actions
 from recsys.recommender.request import Prepared, retriever_order
 from recsys.types import (
     Candidate,
@@ -71,7 +73,12 @@ class RankedRequest:
             domain=self.domain.name,
             user=prepared.user_id,
             recommendations=recommended_items(
-                prepared.request.candidates, ranking, top, explained, rules=self.reranked.rules
+                prepared.request.candidates,
+                ranking,
+                top,
+                explained,
+                rules=self.reranked.rules,
+                remarks=self.remarks(top),
             ),
             context=prepared.request.context,
             model=model_info(self.engine) if ranking and self.engine else None,
@@ -91,7 +98,13 @@ class RankedRequest:
         """Explain the rank of the first candidate of `top`, and of a second if any."""
         ranking, prepared = self.ranking, self.prepared
         lines = recommended_items(
-            prepared.request.candidates, ranking, top, explained, self.order(), self.reranked.rules
+            prepared.request.candidates,
+            ranking,
+            top,
+            explained,
+            self.order(),
+            self.reranked.rules,
+            [self.remarks([position])[0] for position in top],
         )
         return Why(
             domain=self.domain.name,
@@ -112,12 +125,13 @@ class RankedRequest:
 
     @property
     def conflicts(self) -> tuple[tuple[Item, Refusal], ...]:
-        """Items that could not stand beside one of the list, and why."""
+        """Items that could not stand beside those of the list, and why."""
         refused = self.reranked.refused
         return self.prepared.conflicts + tuple(
             (self.prepared.request.items[position], refusal)
             for position, refusal in refused.items()
             if refusal.other is not None
+            or not self.prepared.gate.refusal(self.prepared.request.items[position])
         )
 
     def _rule_actions(self, top: Sequence[int]) -> tuple[RuleAction, ...]:
@@ -134,7 +148,15 @@ class RankedRequest:
 
     def _left_out(self, position: int) -> LeftOut | None:
         item, request = self.prepared.request.items[position], self.prepared.request
-        return left_out(self.prepared.gate, item, self.reranked.refused.get(position), request.profile)
+        refusal, language = self.reranked.refused.get(position), self.domain.reasons.language
+        return left_out(self.prepared.gate, item, refusal, request.profile, language)
+
+    def remarks(self, top: Sequence[int]) -> list[tuple[str, ...]]:
+        """Return what rules say of each of these candidates, beside each other."""
+        gate, request = self.prepared.gate, self.prepared.request
+        items = [request.items[position] for position in top]
+        language = self.domain.reasons.language
+        return [remarks(gate, item, items, request.profile, language) for item in items]
 
 
 def degradation(what: str, error: RecsysError) -> str:
@@ -148,17 +170,44 @@ def missing_channels(missing: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"retrieval: the channel '{name}' {why}" for name, why in missing.items())
 
 
+def with_remarks(
+    steps: Generator[tuple[int, Explanation], None, Explained], remarks: Sequence[tuple[str, ...]]
+) -> Generator[tuple[int, Explanation], None, Explained]:
+    """Let each reason end with what rules say of its item."""
+
+    def ended(number: int, explanation: Explanation) -> Explanation:
+        between = "" if explanation.language == "zh" else " "
+        text = between.join((explanation.text, *remarks[number]))
+        return explanation.model_copy(update={"text": text})
+
+    explained = yield from _mapped(steps, lambda number, reason: (number, ended(number, reason)))
+    explanations = [ended(number, reason) for number, reason in enumerate(explained.explanations)]
+    return dataclasses.replace(explained, explanations=explanations)
+
+
 def reason_events(
     steps: Generator[tuple[int, Explanation], None, Explained],
 ) -> Generator[StreamEvent, None, Explained]:
     """Turn (position, explanation) steps into events; return what `steps` returns."""
+    return _mapped(
+        steps, lambda number, reason: StreamEvent(kind="reason", rank=number + 1, explanation=reason)
+    )
+
+
+Mapped = TypeVar("Mapped")
+
+
+def _mapped(
+    steps: Generator[tuple[int, Explanation], None, Explained], change: Callable[[int, Explanation], Mapped]
+) -> Generator[Mapped, None, Explained]:
+    """Yield what each step is changed into; return what `steps` returns."""
     while True:
         try:
             number, explanation = next(steps)
         except StopIteration as end:
             explained: Explained = end.value
             return explained
-        yield StreamEvent(kind="reason", rank=number + 1, explanation=explanation)
+        yield change(number, explanation)
 
 
 def last_answer(events: Iterable[StreamEvent]) -> Recommendations:
@@ -192,6 +241,7 @@ def recommended_items(
     explained: Explained,
     order: Sequence[int] | None = None,
     rules: Mapping[int, tuple[str, ...]] | None = None,
+    remarks: Sequence[tuple[str, ...]] = (),
 ) -> tuple[Recommendation, ...]:
     """Return the candidates at positions `top`, each with its reason if there are any.
 
@@ -210,6 +260,7 @@ def recommended_items(
             source=candidates[position].source,
             explanation=explained.explanations[number] if explained.explanations else None,
             rules=(rules or {}).get(position, ()),
+            remarks=remarks[number] if remarks else (),
         )
         for number, position in enumerate(top)
     )

@@ -48,6 +48,8 @@ View = Mapping[str, Any]
 """Values by name, "item.price"; what is missing is not there."""
 Opinion = Callable[[View], bool | None]
 
+KINDS = ("forbid", "forbid", "require", "limit", "boost", "bury", "quota", "at_least", "pin")
+
 DOMAIN: dict[str, Any] = {
     "name": "random",
     "noun": "thing",
@@ -125,6 +127,21 @@ class Case:
         return not any(
             self.forbids(rule, one, two) for rule in pairs for one, two in ((item, other), (other, item))
         )
+
+    def crowded(self, item: Item, others: Sequence[Item]) -> bool:
+        """Return whether an item would make too many of one value, beside the history and others."""
+        return any(
+            self._counted(rule, [item], value)
+            and len(self._counted(rule, [*(entry.item for entry in self.chosen.values()), *others], value))
+            > round(rule.share * 100) * (len(self.chosen) + rule.first) // 100 - 1
+            for rule in self.domain.rules
+            if rule.do == "limit" and not rule.trial and rule.until is None
+            for value in item.attributes.get(rule.by or "", ())
+        )
+
+    def _counted(self, rule: Rule, items: Sequence[Item], value: str) -> list[Item]:
+        having = [item for item in items if value in item.attributes.get(rule.by or "", ())]
+        return [item for item in having if self.opinions[rule.when](self.views(item)) is True]
 
     def forbids(self, rule: Rule, item: Item, other: Item | None = None) -> bool:
         """Return whether a rule in force leaves an item out."""
@@ -330,11 +347,14 @@ class World:
 
     def _rule(self, name: str, grammar: Grammar) -> Rule:
         rng = self.rng
-        do = rng.choice(("forbid", "forbid", "require", "boost", "bury", "quota", "at_least", "pin"))
+        do = rng.choice(KINDS)
         hard = do in ("forbid", "require")
         options: dict[str, Any] = {"missing": rng.choice(("allow", "forbid"))} if hard else {}
         if do in ("quota", "at_least"):
             options |= {"n": rng.randint(0, 3), "first": rng.randint(1, 5)}
+        if do == "limit":
+            options |= {"by": rng.choice(("mpaa", "genre", "maker")), "share": rng.choice((0.3, 0.5, 0.8))}
+            options |= {"first": rng.randint(1, 5)}
         if rng.random() < 0.08:
             options["until"] = dt.date(2020, 1, 1)
         if rng.random() < 0.08:
@@ -528,6 +548,11 @@ def violations(case: Case, answer: Sequence[Item], surface: str = "python") -> l
         for other in answer[:number]
         if not case.compatible(item, other)
     ]
+    problems += [
+        f"{item.id} is one of too many"
+        for number, item in enumerate(answer)
+        if case.crowded(item, answer[:number])
+    ]
     if len({item.id for item in answer}) < len(answer):
         problems.append("an item comes twice")
     if len(answer) < case.k:
@@ -535,6 +560,6 @@ def violations(case: Case, answer: Sequence[Item], surface: str = "python") -> l
         problems += [
             f"{item.id} is allowed and not found"
             for item in left
-            if all(case.compatible(item, other) for other in answer)
+            if all(case.compatible(item, other) for other in answer) and not case.crowded(item, answer)
         ][:1]
     return problems

@@ -17,7 +17,7 @@ from recsys.knowledge.rules import RuleBook
 from recsys.service.app import create_app
 from recsys.service.options import ServiceOptions
 from tests.fakes import ScriptedEngine
-from tests.knowledge.random_rules import SURFACES, Served, World, recommender_of, violations
+from tests.knowledge.random_rules import KINDS, SURFACES, Served, World, recommender_of, violations
 
 QUICK = [name for name in SURFACES if name not in ("page", "command")]
 
@@ -64,13 +64,5 @@ def test_second_opinion_tells_a_list_without_rules_apart(served: Served) -> None
 
 def test_rules_of_the_random_worlds_are_of_every_kind(served: Served) -> None:
     rules = [rule for _ in range(200) for rule in RuleBook(served.world.case().domain).rules]
-    assert {rule.rule.do for rule in rules} == {
-        "forbid",
-        "require",
-        "boost",
-        "bury",
-        "quota",
-        "at_least",
-        "pin",
-    }
+    assert {rule.rule.do for rule in rules} == set(KINDS)
     assert {rule.of_pairs for rule in rules} == {rule.fixed for rule in rules} == {True, False}

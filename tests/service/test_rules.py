@@ -40,3 +40,16 @@ def test_the_page_names_the_rules_that_acted(recommender: Recommender, serve: Se
     assert "Rule: r0 left 1 out" in client.get("/?user=dan&k=9&n_candidates=9&whole=1").text
     page = client.get("/why?user=dan&item=Heat").text
     assert "left out: rule r0 (item.title = Heat)" in page
+
+
+def test_http_and_the_page_say_the_remarks_with_the_reason(recommender: Recommender, serve: Serve) -> None:
+    remark = Rule(name="r", do="remark", when="item.year < 1970", say={"en": "Made in {item.year}"})
+    reconfigure(recommender, rules=(remark,))
+    client = serve()
+    found = recommend(client, user="ann", k=9, n_candidates=9)["recommendations"]
+    old = [line for line in found if (line["item"]["year"] or 2000) < 1970]
+    assert old
+    for line in old:
+        assert line["remarks"] == [f"Made in {line['item']['year']}."]
+        assert line["explanation"]["text"].endswith(line["remarks"][0])
+    assert old[0]["remarks"][0] in client.get("/?user=ann&k=9&n_candidates=9&whole=1").text

@@ -73,7 +73,8 @@ def rows_of(records: Iterable[Record], truth: GroundTruth) -> list[ReasonRow]:
             following = lines[index + 1].item if index + 1 < len(lines) else None
             facts = ReasonFacts(line.item, past, answer.context, following, profile, times)
             if line.explanation:
-                rows.append(ReasonRow(user, line, line.explanation, trial, facts, answer, first=index == 0))
+                written = line.explanation.model_copy(update={"text": line.written})
+                rows.append(ReasonRow(user, line, written, trial, facts, answer, first=index == 0))
     return rows
 
 
