@@ -199,6 +199,37 @@ class Filter(StrictModel):
         return None if ids is None else sorted(ids)
 
 
+ConditionOperator = Literal["is", "<", "<=", ">", ">=", "lowest", "highest"]
+
+
+class WishCondition(StrictModel):
+    """One thing that a wish asks of an item."""
+
+    attribute: str = Field(description='"genre"; "year"')
+    operator: ConditionOperator = Field(
+        "is", description="lowest and highest order the items, and leave none out"
+    )
+    values: tuple[str, ...] = Field(
+        (), description="any of them; of a comparison the bound, in the unit of the attribute"
+    )
+    wanted: bool = Field(True, description="False: it must not hold")
+    hard: bool = Field(True, description="False: a preference, which orders the items")
+
+
+class Understood(StrictModel):
+    """How a wish was read."""
+
+    text: str = Field(
+        description="\"language: French \u00b7 not genre: War \u00b7 not known here: 'by the sea'\""
+    )
+    conditions: tuple[WishCondition, ...] = ()
+    like: tuple[str, ...] = Field((), description="ids of items that the wish names as examples")
+    unknown: str = Field("", description="what of the wish names nothing of this domain")
+    relaxed: tuple[str, ...] = Field(
+        (), description="conditions that became preferences, in this order, for nothing fits all of them"
+    )
+
+
 # --- what ranking and explaining return -----------------------------------------------
 
 
@@ -442,6 +473,7 @@ class Recommendations(StrictModel):
     degraded: tuple[str, ...] = Field((), description="what failed and was replaced by something simpler")
     notes: tuple[str, ...] = Field((), description="what was assumed or left out")
     rules: tuple[RuleAction, ...] = Field((), description="rules of the domain that acted")
+    understood: Understood | None = Field(None, description="how the wish was read; None without one")
     arms: Mapping[str, str] = Field(
         default_factory=dict, description="scenario -> arm of the running experiments"
     )

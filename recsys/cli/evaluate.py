@@ -31,6 +31,7 @@ from recsys.cli.evaluate_options import (
 )
 from recsys.cli.evaluate_reasons import evaluate_reasons
 from recsys.cli.evaluate_robustness import evaluate_robustness
+from recsys.cli.evaluate_wishes import evaluate_wishes
 from recsys.cli.options import DomainOption, JsonOption
 from recsys.cli.output import ProgressBars, console, error_console, format_with_interval, print_json
 from recsys.errors import RequestError
@@ -69,6 +70,7 @@ app = typer.Typer(cls=EvaluateGroup)
 app.command("reasons")(evaluate_reasons)
 app.command("robustness")(evaluate_robustness)
 app.command("online")(evaluate_online)
+app.command("wishes")(evaluate_wishes)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
 from recsys.explain.explainer import Explained, Explainer
 from recsys.knowledge.fields import Moment
 from recsys.knowledge.relations import RelationGraph
-from recsys.knowledge.rules import RuleBook
+from recsys.knowledge.rules import Gate, RuleBook
 from recsys.knowledge.typed_values import typed_items
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
@@ -64,6 +64,7 @@ from recsys.recommender.response import (
 )
 from recsys.recommender.state import RecommenderState
 from recsys.recommender.stopwatch import Stopwatch
+from recsys.recommender.wishes import ReadWish, apply_wish
 from recsys.types import (
     Context,
     Explanation,
@@ -333,14 +334,20 @@ class Recommender:
 
         Scores and order are those of an answer without an engine. Raises as `recommend`.
         """
-        pinned = self.pinned()
         options["liked"] = [*options.get("liked", ()), item]
+        return self.retrieve(user, k=k, **options).recommendations
+
+    def retrieve(
+        self, user: str | None = None, *, k: int = K, **options: Unpack[RequestOptions]
+    ) -> Recommendations:
+        """Recommend in the retriever's order, without reasons. Raises as `recommend`."""
+        pinned = self.pinned()
 
         def unranked(prepared: Prepared) -> RankedRequest:
             return RankedRequest(self.domain, prepared, "retriever", None, None)
 
         ranked = pinned._filled(unranked(pinned.prepare(user, k=k, **options)), k, unranked)
-        return ranked.recommendations(ranked.order()[:k], Explained(), 0).recommendations
+        return ranked.recommendations(ranked.order()[:k], Explained(), 0)
 
     def prepare(self, user: str | None = None, *, k: int = K, **options: Unpack[RequestOptions]) -> Prepared:
         """Prepare a ranking: user, context and candidates."""
@@ -358,14 +365,20 @@ class Recommender:
             gate = book.gate(Moment.of(known, context, chosen), book.of_filter(rule), related)
         with watch.stage("retrieve"):
             profile = mask_user(known, self.domain.privacy).profile if known else {}
-            conditions, at_least = tuple(gate.filters), tuple(gate.at_least)
-            query = Query(past, context.wish, seen, rule, context, profile, conditions, at_least)
+            filters, at_least = tuple(gate.filters), tuple(gate.at_least)
+            query = Query(past, context.wish, seen, rule, context, profile, filters, at_least)
+            read = None
+            if context.wish and self._state.reads_wishes:
+                query, read = pinned._read(context.wish, query, n_candidates, gate)
+                if read.typed.anything:
+                    context = context.model_copy(update={"wish": ""})
+                query = dataclasses.replace(query, context=context)
             gated = pinned.retriever.retrieve_gated(query, n_candidates, gate)
         candidates = gated.candidates
         notes = (*filter(None, [self.domain.notice]), *notes, *history_notes)
         if len(candidates) < k:
             notes += (f"only {len(candidates)} {self.domain.plural} are left to recommend",)
-        request = RankRequest.of(self.domain, candidates, past, context, profile)
+        request = RankRequest.of(self.domain, candidates, query.history, context, profile)
         return Prepared(
             gated.query,
             request,
@@ -375,6 +388,21 @@ class Recommender:
             gate,
             k,
             gated.found,
+            read=read,
+        )
+
+    def _read(self, wish: str, query: Query, n: int, gate: Gate) -> tuple[Query, ReadWish]:
+        """Read a wish for the items of now, and apply it to a query."""
+        table = self.retriever.state.table
+        return apply_wish(
+            wish,
+            query,
+            n,
+            domain=self.domain,
+            catalog=self.catalog,
+            book=self._state.rules,
+            table=table,
+            gates=table.affordable(gate.masks),
         )
 
     def _context(self, user: User | None, options: RequestOptions) -> Context:

@@ -13,6 +13,7 @@ from recsys.errors import RequestError, UnknownUser
 from recsys.knowledge.reordering import Refusal
 from recsys.knowledge.rules import BoundRule, CheckedRule, Gate
 from recsys.ranking import RankRequest
+from recsys.recommender.wishes import ReadWish
 from recsys.types import Candidate, Filter, Item, Place, User
 from retrieval import HybridRetriever, Query
 
@@ -46,6 +47,7 @@ class Prepared:
     k: int  # how many are returned
     found: tuple[Item, ...] = ()  # what retrieval would have returned without rules
     conflicts: tuple[tuple[Item, Refusal], ...] = ()  # with items of the list, from an earlier ranking
+    read: ReadWish | None = None  # how the wish was read; None without one
 
 
 def known_user(

@@ -53,6 +53,8 @@ class RankedRequest:
         """The served order of the candidates, and which of the domain's rules changed it."""
         candidates, ranking = self.prepared.request.candidates, self.ranking
         order = ranking.order() if ranking else retriever_order(candidates)
+        if read := self.prepared.read:
+            order = sorted(order, key=lambda position: read.key(candidates[position].item))
         scores = ranking.scores if ranking else None
         return rerank(candidates, order, scores, self.domain.ranker, self.prepared.gate, self.prepared.k)
 
@@ -91,6 +93,7 @@ class RankedRequest:
             degraded=(*self.degraded, *explained.degraded),
             notes=self.notes + prepared.notes,
             rules=self._rule_actions(top),
+            understood=prepared.read.understood if prepared.read else None,
             arms=self.arms,
         )
 

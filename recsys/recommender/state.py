@@ -23,6 +23,7 @@ class RecommenderState:
     engines: EngineManager
     rules: RuleBook
     catalog: Catalog | None = None  # None: the items as they are now
+    reads_wishes: bool = True  # False: a wish is only compared with the texts and values of items
     arms: Mapping[str, str] = field(
         default_factory=dict
     )  # scenario -> arm, see `recsys.recommender.experiments`

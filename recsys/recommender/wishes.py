@@ -1,0 +1,208 @@
+"""A wish that was read, applied to a query: musts, order, what is relaxed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from recsys.config import Domain
+from recsys.data.catalog import Catalog
+from recsys.knowledge.rules import CheckedRule, RuleBook
+from recsys.types import Filter, HistoryEntry, Item, Understood, WishCondition
+from recsys.wishes.query import TypedQuery, describe, expression_of
+from recsys.wishes.reader import WishReader
+from retrieval import Query
+from retrieval.table import Condition, ItemRows
+
+_readers: WeakKeyDictionary[Catalog, tuple[Domain, WishReader]] = WeakKeyDictionary()
+
+Key = tuple[float, ...]
+
+
+def reader_of(domain: Domain, catalog: Catalog) -> WishReader:
+    """Return the dictionary reader of a domain's items, built once for a catalogue."""
+    known = _readers.get(catalog)
+    if known is None or known[0] is not domain:
+        known = domain, WishReader(domain, catalog)
+        _readers[catalog] = known
+    return known[1]
+
+
+@dataclass(frozen=True)
+class ReadWish:
+    """A wish as conditions that this domain can ask of its items."""
+
+    typed: TypedQuery
+    understood: Understood
+    preferences: tuple[CheckedRule, ...] = ()
+    orders: tuple[tuple[Callable[[Item], float | None], int], ...] = ()  # and 1 or -1
+    alike: tuple[frozenset[tuple[str, str]], ...] = ()  # what the items named as examples have
+
+    def key(self, item: Item) -> Key:
+        """Return what items are ordered by before their score: lower comes first."""
+        by_amount = tuple(
+            np.inf if (amount := of(item)) is None else sign * amount for of, sign in self.orders
+        )
+        kept = sum(rule.passes(item) for rule in self.preferences)
+        return (-float(kept), *by_amount, -self._likeness(item))
+
+    def _likeness(self, item: Item) -> float:
+        own = _features(item, {name for example in self.alike for name, _ in example})
+        shares = [len(own & example) / len(own | example) for example in self.alike if own | example]
+        return max(shares, default=0.0)
+
+
+def apply_wish(
+    wish: str,
+    query: Query,
+    n: int,
+    *,
+    domain: Domain,
+    catalog: Catalog,
+    book: RuleBook,
+    table: ItemRows,
+    gates: Sequence[Condition] = (),
+) -> tuple[Query, ReadWish]:
+    """Return the query of a wish, and how the wish was read.
+
+    Args:
+        wish: In plain words.
+        query: The query without the wish.
+        n: How many items are retrieved.
+        gates: What the domain's rules let through, of which nothing is relaxed.
+    """
+    reader = reader_of(domain, catalog)
+    typed = reader.read(wish)
+    examples = [catalog.by_id(item_id) for item_id in typed.like]
+    query = dataclasses.replace(
+        query,
+        wish=_searched(typed, wish),
+        history=(*query.history, *(HistoryEntry(item=item, liked=True) for item in examples)),
+        exclude=query.exclude.union(typed.like),
+    )
+    check = _checker(domain, book)
+
+    def fits(conditions: Sequence[WishCondition]) -> bool:
+        masks = (*query.conditions, *gates, *map(check, conditions))
+        return bool(table.allowed(query.filter, query.exclude, masks).any())
+
+    typed, relaxed = relax(typed, fits)
+    names = {item.id: item.name for item in examples}
+    read = ReadWish(
+        typed,
+        describe(typed, domain, names, relaxed),
+        tuple(map(check, typed.soft)),
+        tuple(
+            (_amount_of(reader, one.attribute), 1 if one.operator == "lowest" else -1) for one in typed.orders
+        ),
+        tuple(_features(item, domain.ranker.attributes) for item in examples),
+    )
+    conditions = (*query.conditions, *map(check, typed.hard))
+    return _with_preferred(dataclasses.replace(query, conditions=conditions), read, n, table), read
+
+
+def _searched(typed: TypedQuery, wish: str) -> str:
+    """Return what texts are compared with: all of a wish that names nothing."""
+    read = typed.conditions or typed.like or typed.unwanted_rest or typed.anything
+    return typed.rest if read else wish
+
+
+def relax(
+    typed: TypedQuery, fits: Callable[[Sequence[WishCondition]], bool]
+) -> tuple[TypedQuery, tuple[WishCondition, ...]]:
+    """Turn musts into preferences, one at a time, until something fits.
+
+    Bounds come first, then values, then what is not wanted; of alike ones the last of the wish. The
+    first one without which something fits is relaxed; if there is none, the first of all, and so on.
+    """
+    relaxed: list[WishCondition] = []
+    while typed.hard and not fits(typed.hard):
+        waiting = list(typed.hard)
+        waiting.reverse()
+        waiting.sort(key=_importance)
+        single = next((one for one in waiting if fits([two for two in typed.hard if two != one])), waiting[0])
+        typed = typed.relaxed(single)
+        relaxed.append(single)
+    return typed, tuple(relaxed)
+
+
+def _importance(condition: WishCondition) -> int:
+    return 2 if not condition.wanted else 0 if condition.operator != "is" else 1
+
+
+def _with_preferred(query: Query, read: ReadWish, n: int, table: ItemRows) -> Query:
+    """Ask that what is preferred is among the candidates, all of it first."""
+    if read.preferences:
+        share = max(1, n // len(read.preferences))
+        first: list[tuple[Condition, int]] = [(_All(read.preferences), n)]
+        first += [(rule, share) for rule in read.preferences]
+        query = dataclasses.replace(query, at_least=(*first, *query.at_least))
+    if read.orders or read.alike:
+        only = _first(query, read, n, table)
+        query = dataclasses.replace(query, filter=query.filter.model_copy(update={"only": only}))
+    return query
+
+
+@dataclass(frozen=True)
+class _All:
+    """Several conditions as one."""
+
+    rules: tuple[CheckedRule, ...]
+
+    @property
+    def key(self) -> tuple[CheckedRule, ...]:
+        """What its decisions depend on, beside the items."""
+        return self.rules
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of an item that it reads."""
+        return tuple(dict.fromkeys(name for rule in self.rules for name in rule.of_item))
+
+    @property
+    def most(self) -> float:
+        """How many kinds of items a mask may cost."""
+        return np.inf
+
+    def read(self, item: Item) -> tuple[object, ...]:
+        """Return what it reads of an item."""
+        return tuple(rule.read(item) for rule in self.rules)
+
+    def passes(self, item: Item) -> bool:
+        """Return whether all hold."""
+        return all(rule.passes(item) for rule in self.rules)
+
+
+def _first(query: Query, read: ReadWish, n: int, table: ItemRows) -> frozenset[str]:
+    """Return the ids of the first items in the order of the wish, ties included."""
+    items = [table.items[row] for row in np.flatnonzero(query.allowed(table)).tolist()]
+    keys = sorted((read.key(item), item.id) for item in items)
+    if len(keys) <= n:
+        return frozenset(item_id for _, item_id in keys)
+    last = keys[n - 1][0]
+    return frozenset(item_id for key, item_id in keys if key <= last)
+
+
+def _checker(domain: Domain, book: RuleBook) -> Callable[[WishCondition], CheckedRule]:
+    def check(condition: WishCondition) -> CheckedRule:
+        text = expression_of(condition, domain)
+        return book.of_filter(Filter(expressions=(text,)))[0]
+
+    return check
+
+
+def _amount_of(reader: WishReader, attribute: str) -> Callable[[Item], float | None]:
+    return lambda item: reader.lexicon.amount_of(item, attribute)
+
+
+def _features(item: Item, names: Sequence[str] | set[str] | None) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (name, value)
+        for name, values in item.attributes.items()
+        if names is None or name in names
+        for value in values
+    )

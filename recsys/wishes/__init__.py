@@ -1,0 +1,1 @@
+"""Wishes in plain words, read by a dictionary and kept as conditions."""

@@ -1,0 +1,164 @@
+"""Amounts of a wish with the comparison around them, as bounds of attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recsys.types import ConditionOperator
+from recsys.wishes.amounts import Amount, part_of_decade
+from recsys.wishes.conditions import Found
+from recsys.wishes.language import Cue
+from recsys.wishes.lexicon import Target
+from recsys.wishes.scope import Reading
+
+COMPARED_WITHIN = 3  # marks between a comparison and its amount
+INVERSE: dict[ConditionOperator, ConditionOperator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+_ABOUT = {"year": 3.0, "duration": 600.0}  # years; seconds
+_SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86_400}
+_JOINTS = ("-", "~", "\u2013", "to", "until", "till", "through", "到", "至")
+
+
+class AmountReading(Reading):
+    """Reads amounts."""
+
+    def amount_at(self, position: int, amount: Amount) -> int:
+        """Read an amount with the comparison around it; return how many marks it took."""
+        if self.scope.part and amount.is_range:
+            amount = part_of_decade(amount, self.scope.part)
+        taken = position + 1
+        after = self._next_cue(taken, ("early", "middle", "late"))
+        if after and amount.is_range:
+            amount, taken = part_of_decade(amount, after.kind), taken + 1
+        amount, second, taken = self._second_end(amount, taken)
+        said, taken_unit = self._said_attribute(taken)
+        taken = taken_unit
+        compare = self._comparison(position)
+        following = self._after_cue(taken)
+        if following is not None and not second:
+            compare, taken = [following], taken + 1
+            self.scope.compare_unwanted = False
+        about = self.scope.about
+        if self._next_cue(taken, ("about",)):
+            about, taken = True, taken + 1
+        attribute = self._attribute_of(amount, compare, said)
+        if attribute is None:
+            if amount.kind != "number" or self.marks[position].text.isdigit():
+                self.unknown += [(mark, self.scope.unwanted) for mark in self.marks[position:taken]]
+            return taken - position
+        self._take_amount(attribute, amount, second, compare, about)
+        return taken - position
+
+    def _take_amount(
+        self, attribute: str, amount: Amount, second: Amount | None, compare: Sequence[Cue], about: bool
+    ) -> None:
+        low, high = amount.low, (second or amount).high
+        operator = next((cue.operator for cue in compare), None)
+        if self.scope.unwanted and not self.scope.applied and operator:
+            operator = INVERSE[operator]
+        unwanted = self.scope.unwanted and not (operator or self.scope.applied)
+        if second is None and operator:
+            bound = low if operator in ("<", ">=") else high
+            self._take_bound(attribute, operator, bound, amount)
+        elif second is not None or amount.is_range or about:
+            spread = _ABOUT.get(amount.kind, 0.1 * low) if about and second is None else 0.0
+            signs: tuple[ConditionOperator, ConditionOperator] = (">=", "<=")
+            for sign, bound in zip(signs, (min(low, high) - spread, max(low, high) + spread), strict=True):
+                self._take_bound(attribute, sign, bound, amount, unwanted=unwanted, ends=True, soft=about)
+        elif self.lexicon.kinds[attribute] == "number":
+            self._take_bound(attribute, ">=", low, amount)
+        else:
+            value = self._written(attribute, low, amount)
+            self.take(Target(attribute, (value,), "is"))
+        if operator and self.scope.unwanted and not self.scope.applied:
+            self.scope.unwanted = False
+        self.after_value()
+
+    def _take_bound(
+        self,
+        attribute: str,
+        operator: ConditionOperator,
+        bound: float,
+        amount: Amount,
+        *,
+        unwanted: bool = False,
+        ends: bool = False,
+        soft: bool = False,
+    ) -> None:
+        target = Target(attribute, (self._written(attribute, bound, amount),), operator)
+        must = not ends and not self.scope.soft
+        is_soft = (soft or self.scope.soft) and not self.scope.must
+        self.found.append(Found(target, not unwanted, is_soft, must, self.scope.either and not ends, ends))
+        self.scope.applied += 1
+
+    def _written(self, attribute: str, value: float, amount: Amount) -> str:
+        """Return an amount as the attribute's condition has it."""
+        kind = self.lexicon.domain.attributes.get(attribute)
+        if amount.kind == "duration" and kind is not None and kind.type == "duration":
+            value /= _SECONDS[kind.span]
+        if self.lexicon.kinds[attribute] in ("date", "time"):
+            return f"{int(value):04}-01-01"
+        return f"{value:.10g}"
+
+    def _second_end(self, amount: Amount, begin: int) -> tuple[Amount, Amount | None, int]:
+        """Return both ends of "1950 to 1960", and where they end."""
+        if begin + 1 >= len(self.marks):
+            return amount, None, begin
+        joint, last = self.marks[begin], self.marks[begin + 1].amount
+        between = any(cue.kind == "between" for cue in self._before_cues(begin - 1))
+        is_joint = joint.text in _JOINTS or (between and joint.text in ("and", "和", "与"))
+        if not is_joint or last is None:
+            return amount, None, begin
+        if last.kind == amount.kind:
+            return amount, last, begin + 2
+        if amount.kind == "year" and last.kind == "number" and last.low < 100:  # 1950-55
+            year = amount.low // 100 * 100 + last.low
+            return amount, Amount("year", year, year, 1), begin + 2
+        if amount.kind == "number":
+            unit = 1.0
+            if last.kind == "duration":
+                unit = 3600.0 if last.high % 3600 == 0 and amount.low <= last.high / 3600 else 60.0
+            first = Amount(last.kind, amount.low * unit, amount.low * unit, amount.length)
+            return first, last, begin + 2
+        return amount, None, begin
+
+    def _before_cues(self, position: int) -> tuple[Cue, ...]:
+        marks = self.marks[max(0, position - 2) : position]
+        return tuple(cue for mark in marks for cue in mark.cues)
+
+    def _comparison(self, position: int) -> Sequence[Cue]:
+        near = position - self.scope.compare_at <= COMPARED_WITHIN
+        return self.scope.compare if near else ()
+
+    def _after_cue(self, position: int) -> Cue | None:
+        if position >= len(self.marks):
+            return None
+        cues = [cue for cue in self.marks[position].cues if cue.kind == "after"]
+        return cues[0] if cues else None
+
+    def _next_cue(self, position: int, kinds: tuple[str, ...]) -> Cue | None:
+        if position >= len(self.marks):
+            return None
+        mark = self.marks[position]
+        return next((cue for cue in mark.cues if cue.kind in kinds), None) if not mark.named else None
+
+    def _said_attribute(self, position: int) -> tuple[tuple[str, ...], int]:
+        """Return the attribute that follows a number: "3 Oscars"."""
+        if position < len(self.marks) and self.marks[position].say:
+            return self.marks[position].say, position + 1
+        return (), position
+
+    def _attribute_of(self, amount: Amount, compare: Sequence[Cue], said: tuple[str, ...]) -> str | None:
+        """Return which attribute an amount is of."""
+        kinds = next((cue.kinds for cue in compare if cue.kinds), ())
+        if said:
+            return said[0]
+        if amount.kind == "year":
+            return self.lexicon.attribute_of(("year", "date", "time"))
+        if amount.kind in ("duration", "money"):
+            return self.lexicon.attribute_of((amount.kind,))
+        if kinds:
+            return self.lexicon.attribute_of(kinds)
+        named = [name for name in self.scope.attribute if name in self.lexicon.kinds]
+        if named:
+            return named[0]
+        return self.lexicon.attribute_of(("money", "duration")) if compare else None

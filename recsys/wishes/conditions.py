@@ -1,0 +1,107 @@
+"""What was found in a wish as conditions: alternatives joined, no doubles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recsys.types import WishCondition
+from recsys.wishes.lexicon import Lexicon, Target
+
+BARE_IS_HARD = True
+"""Whether "a French film" without more must be French."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing found in a wish."""
+
+    target: Target
+    wanted: bool
+    soft: bool  # it is said to be a preference
+    must: bool  # it is said to be a must
+    joined: bool  # "or" stands before it
+    is_end: bool = False  # one end of a range
+
+    @property
+    def hard(self) -> bool:
+        """Whether items without it are left out."""
+        return not self.soft and (BARE_IS_HARD or self.must or not self.wanted)
+
+
+def conditions_of(found: Sequence[Found], lexicon: Lexicon) -> tuple[WishCondition, ...]:
+    """Return the conditions, in the order of the wish."""
+    joined: list[Found] = []
+    for one in found:
+        last = joined[-1] if joined else None
+        if last is not None and _are_alternatives(last, one, lexicon):
+            values = tuple(dict.fromkeys((*last.target.values, *one.target.values)))
+            joined[-1] = dataclasses.replace(last, target=dataclasses.replace(last.target, values=values))
+        else:
+            joined.append(one)
+    conditions = [
+        WishCondition(
+            attribute=one.target.attribute,
+            operator=one.target.operator,
+            values=one.target.values,
+            wanted=one.wanted,
+            hard=one.hard and one.target.operator not in ("lowest", "highest"),
+        )
+        for one in joined
+    ]
+    return tuple(_without_doubles(conditions))
+
+
+def _are_alternatives(last: Found, one: Found, lexicon: Lexicon) -> bool:
+    """Return whether two finds are values of one condition.
+
+    An attribute that has one value cannot have two.
+    """
+    first, second = last.target, one.target
+    same = first.attribute == second.attribute and first.operator == second.operator == "is"
+    if not same or last.wanted != one.wanted:
+        return False
+    kind = lexicon.domain.attributes.get(first.attribute)
+    single = first.attribute == "year" or (kind is not None and kind.type in ("text", "category"))
+    return one.joined or (single and one.wanted) or not one.wanted
+
+
+def _without_doubles(conditions: Sequence[WishCondition]) -> list[WishCondition]:
+    """Drop what is said twice, and the "not gory" of "scary, not gory"."""
+    kept: list[WishCondition] = []
+    for one in conditions:
+        same = next((other for other in kept if _says_the_same(other, one)), None)
+        if same is None:
+            kept.append(one)
+        elif one.hard and not same.hard:
+            kept[kept.index(same)] = one
+    kept = [one for one in kept if not any(_is_stricter(other, one) for other in kept)]
+    wanted = {(one.attribute, value) for one in kept if one.wanted for value in one.values}
+    return [
+        one
+        for one in kept
+        if one.wanted
+        or one.operator != "is"
+        or wanted.isdisjoint((one.attribute, value) for value in one.values)
+    ]
+
+
+def _is_stricter(one: WishCondition, other: WishCondition) -> bool:
+    """Return whether a bound says all that a preference says."""
+    return (
+        one.hard
+        and not other.hard
+        and one.attribute == other.attribute
+        and one.operator[0] == other.operator[0]
+        and one.operator[0] in "<>"
+    )
+
+
+def _says_the_same(one: WishCondition, other: WishCondition) -> bool:
+    return (one.attribute, one.operator, one.wanted, one.values) == (
+        other.attribute,
+        other.operator,
+        other.wanted,
+        other.values,
+    )

@@ -1,0 +1,135 @@
+"""Words of a wish that act on others: negations, musts, preferences."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from recsys.wishes.bounds import INVERSE, AmountReading
+from recsys.wishes.conditions import Found
+from recsys.wishes.language import Cue, language
+from recsys.wishes.lexicon import Target
+from recsys.wishes.marks import Mark
+
+_ON_SCOPE: Mapping[str, Mapping[str, Any]] = {
+    "negation": {"unwanted": True, "applied": 0, "must": False, "soft": False},
+    "nothing_but": {"unwanted": False, "must": True, "soft": False},
+    "soft": {"soft": True, "must": False},
+    "indifferent": {"ignore": True},
+    "like": {"like": True},
+    "about": {"about": True},
+}
+"""What a cue says of all that follows in its clause."""
+
+_AFTER: Mapping[str, Mapping[str, Any]] = {
+    "negation_after": {"wanted": False, "must": True},
+    "soft_after": {"soft": True, "must": False},
+}
+"""What a cue says of all before it in its clause."""
+
+
+class CueReading(AmountReading):
+    """Reads words that act on others."""
+
+    def cue(self, position: int) -> int:
+        mark, scope = self.marks[position], self.scope
+        for cue in mark.cues:
+            done = self._act(cue, mark, position)
+            if done:
+                return done
+        if mark.before:
+            if scope.applied:
+                scope.unwanted = False
+            scope.attribute = mark.before
+        if mark.say:
+            return self._attribute_alone(position)
+        return 1
+
+    def _act(self, cue: Cue, mark: Mark, position: int) -> int:
+        """Do what a cue does; return the marks read, 0 to go on with other meanings."""
+        if cue.kind in ("relative", "share", "superlative", "many"):
+            return self._adjective(cue, position)
+        if cue.kind == "before":
+            self._compare(mark, position)
+        elif cue.kind == "but":
+            self.end_clause(position)
+        elif cue.kind in ("negation_after", "soft_after"):
+            changes = _AFTER[cue.kind]
+            for number in range(self.clause, len(self.found)):
+                self.found[number] = dataclasses.replace(self.found[number], **changes)
+        elif cue.kind == "either":
+            self.scope.either = bool(self.found)
+        else:
+            for name, value in _ON_SCOPE.get(cue.kind, {}).items():
+                setattr(self.scope, name, value)
+            if cue.kind in ("early", "middle", "late"):
+                self.scope.part = cue.kind
+        return 1 if cue.kind in ("before", "no_negation") else 0
+
+    def _compare(self, mark: Mark, position: int) -> None:
+        scope = self.scope
+        if scope.applied:
+            scope.unwanted = False
+        scope.compare = tuple(cue for cue in mark.cues if cue.kind == "before")
+        scope.compare_at = position
+
+    def _adjective(self, cue: Cue, position: int) -> int:
+        if cue.kind == "many":
+            following = self.marks[position + 1 : position + 2]
+            if following and following[0].say:
+                self.scope.many = cue.amount
+            return 0
+        attribute = self.lexicon.attribute_of(cue.kinds)
+        if attribute is None:
+            return 0
+        if cue.kind == "relative":
+            self.relative.append((cue, self.scope.unwanted))
+            return 1
+        if cue.kind == "superlative":
+            self.take(Target(attribute, (), cue.operator, soft=True))
+            return 1
+        bound = self.lexicon.quantile(attribute, cue.amount)
+        if bound is None:
+            return 0
+        self.take(Target(attribute, (f"{bound:.10g}",), cue.operator, soft=True))
+        return 1
+
+    def _attribute_alone(self, position: int) -> int:
+        """Read an attribute without amount: "won an Oscar" is 1 or more."""
+        scope, name = self.scope, self.marks[position].say[0]
+        following = self.marks[position + 1 : position + 3]
+        if self.lexicon.kinds.get(name) != "number" or name not in self.lexicon.words.attributes:
+            scope.attribute = (*scope.attribute, name)
+            return 1
+        if scope.compare and not any(mark.amount for mark in following):
+            return 1
+        target = Target(name, (f"{scope.many or 1:g}",), ">=")
+        self.take(target)
+        return 1
+
+    def compare_with_items(self) -> None:
+        """Read "older" as older than the items named, or as old where none is."""
+        for cue, unwanted in self.relative:
+            attribute = self.lexicon.attribute_of(cue.kinds)
+            if attribute is None:
+                continue
+            amounts = [self.lexicon.amount_of(item, attribute) for item in self.like]
+            known = [one for one in amounts if one is not None]
+            operator = INVERSE[cue.operator] if unwanted else cue.operator
+            if known:
+                bound = min(known) if operator.startswith("<") else max(known)
+                target = Target(attribute, (f"{bound:.10g}",), operator)
+                self.found.append(Found(target, True, False, True, False))
+            elif not unwanted:
+                self.found += [Found(one, True, True, False, False) for one in self._absolute(cue, attribute)]
+
+    def _absolute(self, cue: Cue, attribute: str) -> tuple[Target, ...]:
+        """Return what an adjective means by itself."""
+        if (named := self.lexicon.values.get((cue.absolute,))) is not None:
+            return named.together
+        for other in language().cues.get((cue.absolute,)) or ():
+            bound = self.lexicon.quantile(attribute, other.amount)
+            if other.kind == "share" and bound is not None:
+                return (Target(attribute, (f"{bound:.10g}",), other.operator, soft=True),)
+        return ()

@@ -1,0 +1,187 @@
+"""The dictionary reader: from a wish to a typed query, without a model.
+
+The first pass (`marks`) says what each stretch may be. This one goes through them from left to right
+and keeps what the words before say of what follows: that it is not wanted, only preferred, a bound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from recsys.config import Domain
+from recsys.data.catalog import Catalog
+from recsys.types import Item
+from recsys.wishes.conditions import conditions_of
+from recsys.wishes.cues import CueReading
+from recsys.wishes.language import language
+from recsys.wishes.lexicon import Lexicon, Named, Target
+from recsys.wishes.marks import Mark, marks_of
+from recsys.wishes.query import TypedQuery
+from recsys.wishes.tokens import clean, is_chinese, tokens_of
+
+MAX_FOUND = 20  # conditions of a wish
+_QUOTES = "\"'\u300a<\u3008\u300c"
+
+
+class WishReader:
+    """Reads wishes for one domain and catalogue. Safe to share between threads."""
+
+    def __init__(self, domain: Domain, catalog: Catalog) -> None:
+        self.domain = domain
+        self.lexicon = Lexicon(domain, catalog)
+
+    def read(self, wish: str) -> TypedQuery:
+        """Read a wish; of a very long one the beginning."""
+        raw = clean(wish)
+        tokens = tokens_of(raw)
+        if not tokens:
+            return TypedQuery(anything=True)
+        pass_ = _Pass(self.lexicon, tokens, raw, marks_of(tokens, raw, self.lexicon))
+        pass_.run()
+        return pass_.query()
+
+
+class _Pass(CueReading):
+    """One wish as it is read from left to right."""
+
+    def run(self) -> None:
+        """Go through all marks."""
+        position = 0
+        while position < len(self.marks):
+            position += self._step(position)
+        self.compare_with_items()
+
+    def query(self) -> TypedQuery:
+        """Return what was read."""
+        conditions = conditions_of(self.found[:MAX_FOUND], self.lexicon)
+        rest = self.rest(unwanted=False)
+        unwanted = self.rest(unwanted=True)
+        nothing = not (conditions or self.like or rest or unwanted)
+        return TypedQuery(
+            conditions, tuple(dict.fromkeys(item.id for item in self.like)), rest, unwanted, nothing
+        )
+
+    def _step(self, position: int) -> int:
+        """Read the mark at a position; return how many were read."""
+        mark = self.marks[position]
+        if mark.is_break:
+            self.end_clause(position)
+            return 1
+        if (self.scope.like or self._is_quoted(mark)) and (taken := self._example(position)):
+            return taken
+        if mark.items and mark.is_word and (len(mark.text.split()) > 1 or is_chinese(mark.text)):
+            self._take_items(mark.items, mark.text)
+            return 1
+        if mark.amount is not None:
+            return self.amount_at(position, mark.amount)
+        if mark.named is not None and self._names(mark):
+            return 1
+        if mark.cues or mark.before or mark.say:
+            return self.cue(position)
+        return self._word(position)
+
+    # --- values and names
+
+    def _names(self, mark: Mark) -> bool:
+        """Take what a mark names, if it may be meant."""
+        assert mark.named is not None
+        chosen = None if mark.named.together else self._chosen(mark.named, mark)
+        targets = mark.named.together or ((chosen,) if chosen else ())
+        for target in targets:
+            self.take(target)
+        return bool(targets)
+
+    def _chosen(self, named: Named, mark: Mark) -> Target | None:
+        """Return which attribute a name is of; None if it is hardly a name here."""
+        fitting = [one for one in named.alternatives if one.attribute in self.scope.attribute]
+        if not mark.named_by_cue:
+            return fitting[0] if fitting else max(named.alternatives, key=lambda one: one.items)
+        token = self.tokens[mark.begin]
+        plain = mark.end - mark.begin == 1 and token.text in language().filler | language().vague
+        marked = token.capital and (mark.begin > 0 or mark.end - mark.begin > 1)
+        if fitting and (marked or not plain) and not (mark.cues and not marked):
+            usual = token.text in self.lexicon.title_words and not marked
+            return fitting[0] if not usual or fitting[0].items > 2 else None
+        people = [one for one in named.alternatives if self._is_name(one.attribute)]
+        if people and (marked or self._looks_like_name(mark, people)):
+            return max(people, key=lambda one: one.items)
+        others = [one for one in named.alternatives if not self._is_name(one.attribute)]
+        if others and not plain and not mark.cues:
+            return max(others, key=lambda one: one.items)
+        return None
+
+    def _is_name(self, attribute: str) -> bool:
+        words = self.lexicon.words.attributes.get(attribute)
+        return (words is not None and words.person) or self.lexicon.has_names(attribute)
+
+    def _looks_like_name(self, mark: Mark, people: Sequence[Target]) -> bool:
+        """Return whether a word in small letters may be a family name."""
+        text = mark.text.casefold()
+        return (
+            len(text) > 5
+            and max(one.items for one in people) > 2
+            and not mark.cues
+            and text not in self.lexicon.title_words
+        )
+
+    def _word(self, position: int) -> int:
+        mark = self.marks[position]
+        token = self.tokens[mark.begin]
+        if not token.text[0].isalnum():
+            return 1
+        if token.text in language().filler or token.text in self.lexicon.ignored:
+            return 1
+        if token.text in language().vague:
+            self.vague = True
+            return 1
+        if (word := self.lexicon.similar_word(token.text)) and token.text not in self.lexicon.title_words:
+            named = self.lexicon.values.get((word,))
+            repaired = dataclasses.replace(
+                mark, named=named or self.lexicon.parts.get((word,)), named_by_cue=named is None, text=word
+            )
+            if self._names(repaired):
+                return 1
+        self.unknown.append((mark, self.scope.unwanted))
+        if self.scope.unwanted:
+            self.scope.applied += 1
+        return 1
+
+    # --- examples
+
+    def _is_quoted(self, mark: Mark) -> bool:
+        before = self.tokens[mark.begin - 1].text if mark.begin else ""
+        return before in _QUOTES and before != ""
+
+    def _example(self, position: int) -> int:
+        """Take an item named as an example; return how many marks it took."""
+        begin = self.marks[position].begin
+        found = self.lexicon.titles.longest(self.tokens, begin)
+        if found is None:
+            return 0
+        end = begin + found[0]
+        mark = self.marks[position]
+        value_is_longer = mark.named is not None and not mark.named_by_cue and mark.end > end
+        quoted = self._is_quoted(mark)
+        word = (
+            found[0] == 1
+            and not quoted
+            and not self.tokens[begin].capital
+            and not self.tokens[begin].is_chinese
+        )
+        if value_is_longer or (word and self.tokens[begin].text in language().filler | language().vague):
+            return 0
+        if word and mark.named is not None and not mark.named_by_cue:
+            return 0
+        self._take_items(found[1], self.raw[self.tokens[begin].start : self.tokens[end - 1].end])
+        taken = position
+        while taken < len(self.marks) and self.marks[taken].begin < end:
+            taken += 1
+        return taken - position
+
+    def _take_items(self, items: tuple[Item, ...], text: str) -> None:
+        if self.scope.unwanted:
+            return
+        said = text.casefold()
+        self.like += sorted(items, key=lambda item: (item.title.casefold() != said, len(item.title)))[:1]
+        self.scope.like = bool(self.like)  # "like Alien and Heat"
