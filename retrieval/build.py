@@ -23,7 +23,9 @@ from recsys.utils.locks import exclusive_lock
 from recsys.utils.system import available_memory
 from retrieval import artefacts
 from retrieval.base import Channel
+from retrieval.channels.age import AgeChannel
 from retrieval.channels.attributes import AttributeChannel
+from retrieval.channels.audience import fit_audience
 from retrieval.channels.fields import FieldsChannel
 from retrieval.channels.item_item import ItemItemChannel, item_item_facts
 from retrieval.channels.item_item_fitting import fit_item_item
@@ -60,11 +62,14 @@ ALWAYS = ("attributes", "related")
 """Channels that are there without weight, too: wishes and reasons ask them."""
 
 COUNTED: Mapping[str, Callable[[EventLog, RetrieverConfig], Channel | None]] = {
+    "fields": lambda _, config: FieldsChannel(config.fields),
+    "repeat": lambda _, config: RepeatChannel(config.repeat),
+    "age": lambda _, config: AgeChannel(config.age) if config.age.attribute else None,
     "recent": lambda log, config: fit_recent_popularity(log, config.popularity),
     "trend": lambda log, config: fit_trend(log, config.trend),
     "user_knn": lambda log, config: fit_user_knn(log, config.user_knn),
 }
-"""Channels that are counted anew at each start, in seconds."""
+"""Channels that are made anew at each start, in seconds at most."""
 
 
 def build_retriever(
@@ -221,7 +226,7 @@ class RetrieverBuilder:
         """Build the channel of that name; None if the events have nothing for it."""
         match name:
             case "text":
-                return self._text()
+                return self._text
             case "popularity":
                 return self._popularity
             case "attributes":  # costs nothing until a wish names something
@@ -229,12 +234,9 @@ class RetrieverBuilder:
             case "related":  # nothing is fitted
                 graph = self.relations
                 return RelatedChannel(graph, self.config.related) if graph and graph.edges else None
-            case "fields" | "repeat":  # nothing is fitted
-                config = self.config
-                return FieldsChannel(config.fields) if name == "fields" else RepeatChannel(config.repeat)
-            case "recent" | "trend" | "user_knn":
+            case _ if name in COUNTED:
                 return COUNTED[name](self.log, self.config)
-            case "segment" | "nearby" | "profile":
+            case "segment" | "nearby" | "profile" | "audience":
                 return self._of_people(name)
             case "gru":
                 return self._gru()
@@ -252,8 +254,11 @@ class RetrieverBuilder:
         if name == "nearby":
             events = self.event_contexts() if self.event_contexts else ()
             return fit_nearby(self.items, events, self.config.nearby)
-        read, config = self.profiles, self.config
-        return fit_profile(self.log, self.items, read(), config.profile) if read else None
+        if self.profiles is None:
+            return None
+        if name == "audience":
+            return fit_audience(self.log, self._text, self.profiles(), self.config.audience)
+        return fit_profile(self.log, self.items, self.profiles(), self.config.profile)
 
     def _segment(self) -> SegmentPopularityChannel | None:
         if self.event_contexts is None:
@@ -266,6 +271,7 @@ class RetrieverBuilder:
     def _text_folder(self) -> Path:
         return self.text_folder or self.folder / "text"
 
+    @cached_property
     def _text(self) -> TextChannel:
         folder = self._text_folder
         first_time = not folder.exists()

@@ -73,16 +73,18 @@ def fit_retriever(
     """
     log = EventLog.of(events, [item.id for item in items], domain.feedback)
     homes = {user_id: user.home for user_id, user in users.items()}
+    folder = settings.cache_dir / "evaluation" / domain.name
     builder = RetrieverBuilder(
         items,
         log,
         embedder,
         domain.retriever,
-        settings.cache_dir / "evaluation" / domain.name / log.hash[:16],
+        folder / log.hash[:16],
         event_contexts=lambda: attach_contexts(events, homes, domain),
         relations=RelationGraph.of(domain.relations, edges, items),
         profiles=lambda: Profiles.of(domain, users.values()),
         complete=True,
+        text_folder=folder / "text",  # no event changes it
         progress=progress,
     )
     return builder.build(domain.retriever.by_name)

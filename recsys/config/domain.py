@@ -152,6 +152,7 @@ class Domain(StrictModel):
             *(self.ranker.attributes or ()),
             *(self.retriever.text.attributes or ()),
             *self.retriever.fields.weights.keys() - {"year"},
+            *filter(None, [self.retriever.age.attribute]),
         ):
             if name not in known:
                 where = (

@@ -29,6 +29,10 @@ class TextConfig(StrictModel):
     attributes: tuple[str, ...] | None = Field(
         None, description="item attributes that the text has; unset: all"
     )
+    description: int = Field(2000, ge=0, description="characters of the description that the text has")
+    centred: bool = Field(
+        False, description="compare what makes texts differ: the mean text is subtracted from the history"
+    )
     wish_weight: float = Field(0.7, ge=0, le=1, description="of the wish in the query; the rest is history")
     half_life: float = Field(10.0, gt=0, description="entries after which a history weight halves")
 
@@ -39,6 +43,9 @@ class FieldsConfig(StrictModel):
     weights: dict[str, float] = Field(
         default_factory=dict,
         description='of attributes and "year": one without a weight is not compared; unset: all, equally',
+    )
+    numbers: tuple[str, ...] = Field(
+        (), description="attributes that are compared as numbers: long stories with a history of long ones"
     )
     half_life: float = Field(10.0, gt=0, description="entries after which a history weight halves")
 
@@ -139,6 +146,19 @@ class TrendConfig(StrictModel):
     smoothing: float = Field(5.0, gt=0, description="events at which the change of an item weighs half")
 
 
+class AudienceConfig(StrictModel):
+    """Texts like those that people choose who share a value of the profile."""
+
+    least_users: int = Field(5, ge=1, description="a value of fewer users says nothing")
+    bins: int = Field(8, ge=2, description="quantiles that the values of a number are divided into")
+
+
+class AgeConfig(StrictModel):
+    """The newest items first."""
+
+    attribute: str = Field("", description="date or time that an item is of, such as that of its publication")
+
+
 class UserKnnConfig(StrictModel):
     """What the people with the most similar past choose."""
 
@@ -193,6 +213,8 @@ Channel = Literal[
     "trend",
     "user_knn",
     "profile",
+    "age",
+    "audience",
 ]
 
 WishChannel = Literal["text", "attributes"]
@@ -244,6 +266,8 @@ class RetrieverConfig(StrictModel):
     trend: TrendConfig = TrendConfig()
     user_knn: UserKnnConfig = UserKnnConfig()
     profile: ProfileConfig = ProfileConfig()
+    age: AgeConfig = AgeConfig()
+    audience: AudienceConfig = AudienceConfig()
 
     @property
     def by_name(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,13 @@ from retrieval.base import DenseScores, Query, StaticChannel
 from retrieval.channels.text import DISLIKE_WEIGHT, MEMORY_HALF_LIVES, UNKNOWN_WEIGHT
 from retrieval.table import ItemRows
 
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
 YEAR = "year"
 """The year of an item, among its attributes."""
+
+PRIOR = 3.0
+"""Entries, of weight 1, whose numbers are those of the catalogue."""
 
 Fields = Mapping[str, csr_array]
 """Attribute -> (rows, values) of the items that have it, each row of L2 norm 1."""
@@ -28,8 +34,10 @@ class FieldsChannel(StaticChannel):
     """Scores items by the cosine of each attribute's values with those of the history.
 
     A value counts by its rarity (idf), an entry as in the text channel; the cosines are summed by
-    the weights of `config`. It needs no interactions of the candidate: a new item scores as any
-    other. Nothing is fitted here. Salton and Buckley, Term-weighting approaches, 1988.
+    the weights of `config`. Of a number, the product of its standard score with the mean one of the
+    history is added, which `PRIOR` entries of the catalogue's mean shrink. It needs no interactions of the
+    candidate: a new item scores as any other. Nothing is fitted here.
+    Salton and Buckley, Term-weighting approaches, 1988.
     """
 
     config: FieldsConfig
@@ -44,7 +52,10 @@ class FieldsChannel(StaticChannel):
         weights = self.config.weights or dict.fromkeys(fields, 1.0)
         total = np.zeros(len(table), dtype=np.float32)
         for name, weight in weights.items():
-            if name in fields:
+            if name in self.config.numbers:
+                numbers = table.derived(_Numbers(name))
+                total += np.float32(weight) * numbers * (liked @ numbers) / (liked.sum() + np.float32(PRIOR))
+            elif name in fields:
                 values = fields[name]
                 centroid = _unit(_unit(liked @ values) - DISLIKE_WEIGHT * _unit(disliked @ values))
                 total += np.float32(weight) * (values @ centroid)
@@ -62,6 +73,29 @@ def _weights(
             side = disliked if entry.liked is False else liked
             side[row] += 0.5 ** (age / half_life) * (UNKNOWN_WEIGHT if entry.liked is None else 1.0)
     return liked, disliked
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Reads a number of each item of a table: equal readers share what they read."""
+
+    attribute: str
+
+    def __call__(self, table: ItemRows) -> FloatArray:
+        """Return standard scores, (rows,); of logarithms where none is below 0."""
+        numbers = np.array([_number(item.attributes.get(self.attribute, ())) for item in table.items])
+        if np.nanmin(numbers, initial=0.0) >= 0:
+            numbers = np.log1p(numbers)
+        known = ~np.isnan(numbers)
+        if not known.any():
+            return np.zeros(len(table), dtype=np.float32)
+        scores = (numbers - numbers[known].mean()) / max(float(numbers[known].std()), 1e-9)
+        return np.where(known, scores, 0.0).astype(np.float32)
+
+
+def _number(values: Sequence[str]) -> float:
+    found = _NUMBER.search(values[0].replace(",", "")) if values else None
+    return float(found[0]) if found else float("nan")
 
 
 def _fields_of(table: ItemRows) -> Fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,6 +26,9 @@ DISLIKE_WEIGHT = 0.25
 
 MEMORY_HALF_LIVES = 10
 """Entries older than this would weigh under a thousandth, and are left out."""
+
+MEAN_OF = 10_000
+"""Vectors of a larger index that its mean is taken of."""
 
 _TINY = 1e-6
 
@@ -95,7 +99,9 @@ class TextChannel:
     the newest having age 0; an entry without a known preference counts as mildly liked. Dislikes
     alone give no direction to search in. A score is the cosine of query and item, -1 to 1.
 
-    A history item that is not in the index is embedded for the request.
+    A history item that is not in the index is embedded for the request. With `config.centred` the mean
+    of the catalogue is subtracted from the vectors of the history, so that what all texts have in common
+    says nothing (Mu and Viswanath: All-but-the-top, ICLR 2018).
 
     Rocchio: Relevance feedback in information retrieval, in The SMART Retrieval System, 1971.
     """
@@ -115,6 +121,13 @@ class TextChannel:
         index = self.index.without([item_id for item_id in removed if item_id in self.index])
         shown = shown_items(changed, self.config)
         return dataclasses.replace(self, index=index.with_items(shown, self.embedder) if shown else index)
+
+    @cached_property
+    def _mean(self) -> FloatArray:
+        """Return the mean of the index, (d,), or of as many vectors as tell it."""
+        rows = np.arange(len(self.index.ids), dtype=np.int64)
+        mean: FloatArray = self.index.vectors_at(rows[:: 1 + len(rows) // MEAN_OF]).mean(axis=0)
+        return mean
 
     def _query_vector(self, query: Query) -> tuple[FloatArray | None, _WeightedHistory | None]:
         """Return the unit query vector (d,), and the history scaled to its part of it.
@@ -153,6 +166,8 @@ class TextChannel:
         items = {entry.item.id: entry.item for entry in remembered}
         ids = tuple(items)
         vectors = self._vectors_of(items)
+        if self.config.centred:
+            vectors = vectors - self._mean
         positive = _unit_weights(ids, vectors, liked)
         if alone and not positive.any():
             return None
@@ -172,8 +187,14 @@ class TextChannel:
 
 
 def shown_items(items: Sequence[Item], config: TextConfig) -> list[Item]:
-    """Return items with the attributes alone that their text has."""
-    return [with_attributes(item, config.attributes) for item in items]
+    """Return items with the attributes and the description that their text has."""
+    shown = (with_attributes(item, config.attributes) for item in items)
+    return [
+        item
+        if len(item.description) <= config.description
+        else item.model_copy(update={"description": item.description[: config.description]})
+        for item in shown
+    ]
 
 
 def _unit_weights(ids: Sequence[str], vectors: FloatArray, weights: dict[str, float]) -> FloatArray:

@@ -60,3 +60,23 @@ def test_a_value_of_one_item_alone_tells_nothing() -> None:
     channel = FieldsChannel(FieldsConfig(weights={"director": 1.0}))
     retriever = ChannelRetriever("fields", channel, ItemRows(rare))
     assert {c.score for c in retriever.retrieve(Query(history=(liked(rare[-1]),)), 6)} == {0.0}
+
+
+def test_numbers_are_compared_by_how_far_the_history_lies_from_the_mean() -> None:
+    lengths = {"short": "20 words", "usual": "100 words", "long": "1,200 words", "none": ""}
+    items = [
+        Item(id=name, title=name, attributes={"words": (text,)} if text else {})
+        for name, text in lengths.items()
+    ]
+    channel = FieldsChannel(FieldsConfig(weights={"words": 1.0}, numbers=("words",)))
+    retriever = ChannelRetriever("fields", channel, ItemRows(items))
+    ranked = retriever.retrieve(Query(history=(liked(items[2]),)), 4)
+    assert [c.item.id for c in ranked] == ["long", "none", "usual", "short"]
+    assert ranked[1].score == 0.0
+    assert next(c.item.id for c in retriever.retrieve(Query(history=(liked(items[0]),)), 4)) == "short"
+
+
+def test_a_number_that_no_item_has_changes_nothing() -> None:
+    channel = FieldsChannel(FieldsConfig(weights={"words": 1.0}, numbers=("words",)))
+    retriever = ChannelRetriever("fields", channel, ItemRows(ITEMS))
+    assert {c.score for c in retriever.retrieve(Query(history=(liked(ITEMS[0]),)), 5)} == {0.0}

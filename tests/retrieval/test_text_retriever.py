@@ -19,6 +19,7 @@ from retrieval import (
     item_text,
 )
 from retrieval.arrays import FloatArray
+from retrieval.channels.text import shown_items
 from tests.retrieval.contract import HashEmbedder, RetrieverContract, history, make_items
 
 ITEMS = make_items(60)
@@ -185,3 +186,16 @@ def test_packaged_model_finds_the_animated_film_for_a_wish() -> None:
     assert ids(retriever.retrieve(Query(wish="animated film for children"), 5))[0] == "1"
     assert ids(retriever.retrieve(Query(wish="scary monsters in outer space"), 5))[0] == "3"
     assert len(retriever.retrieve(Query(wish="🎬"), 5)) == 5
+
+
+def test_what_all_texts_have_in_common_says_nothing_where_the_mean_is_subtracted() -> None:
+    plain, centred = (scores(Query(history=(entry("a"),)), centred=flag) for flag in (False, True))
+    assert plain == pytest.approx({"a": 1, "b": 0, "c": 0, "d": 0})
+    assert centred["a"] > 0 > centred["b"] == pytest.approx(centred["c"])
+    assert not scores(Query(history=tuple(entry(letter) for letter in "abcd")), centred=True, half_life=1e9)
+
+
+def test_a_text_has_as_much_of_the_description_as_it_is_given() -> None:
+    long = Item(id="a", title="a", description="bread and butter")
+    assert [item.description for item in shown_items([long], TextConfig(description=5))] == ["bread"]
+    assert shown_items([long], TextConfig()) == [long]

@@ -336,6 +336,8 @@ _CHANNELS: dict[str, str] = {
     "trend": "trend",
     "user_knn": "user_knn",
     "profile": "profile",
+    "age": "age",
+    "audience": "audience",
 }
 
 SYSTEMS: dict[str, SystemFactory] = {
