@@ -66,8 +66,8 @@ class ExampleBuilder:
     def sample_example(self, case: Case, rng: random.Random) -> TrainingExample:
         """Build an example of a case, of a kind sampled by the configured shares."""
         options = self.domain.finetune.examples
-        kinds: tuple[ExampleKind, ...] = ("hard", "random", "wish")
-        kind = rng.choices(kinds, (options.hard, options.random, options.wish))[0]
+        kinds: tuple[ExampleKind, ...] = ("hard", "random", "wish", "shown")
+        kind = rng.choices(kinds, (options.hard, options.random, options.wish, options.shown))[0]
         return self.example_of_kind(case, kind, rng)
 
     def example_of_kind(self, case: Case, kind: ExampleKind, rng: random.Random) -> TrainingExample:
@@ -96,6 +96,13 @@ class ExampleBuilder:
         history = self.catalog.entries(case.history, self.domain.feedback)
         return self._complete_example(case, history, self._retrieve(case, history, depth), "hard")
 
+    def shown_example(self, case: Case) -> TrainingExample:
+        """Build a request for the list that the user was shown."""
+        history = self.catalog.entries(case.history, self.domain.feedback)
+        example = self._complete_example(case, history, self._rank_shown(case, history), "shown")
+        assert example is not None
+        return example
+
     def sampled_example(self, case: Case, n: int, rng: random.Random) -> TrainingExample:
         """Build a request for the target and `n` random items that are new to the user."""
         history = self.catalog.entries(case.history, self.domain.feedback)
@@ -118,6 +125,9 @@ class ExampleBuilder:
         """Return the kind that the example gets, its candidates, and a wish or ""."""
         options = self.domain.finetune.examples
         target = self.catalog.by_id(case.target.item_id)
+        if kind == "shown":
+            listed = self._rank_shown(case, history)
+            return kind, _sample_around(target, listed, options.candidates, rng), ""
         if kind == "hard":
             retrieved = self._retrieve(case, history, options.depth)
             if _index_of(target.id, retrieved) is not None:
@@ -156,6 +166,13 @@ class ExampleBuilder:
         context, profile = self._retrieval_context(case), self._profile(self.users.get(case.user_id))
         query = Query(history, exclude=interacted, context=context, profile=profile)
         return self.retriever_of(case.user_id).retrieve(query, depth)
+
+    def _rank_shown(self, case: Case, history: History) -> list[Candidate]:
+        """Return the list that the user was shown, as the retriever orders it."""
+        only = frozenset(case.candidates or ())
+        context, profile = self._retrieval_context(case), self._profile(self.users.get(case.user_id))
+        query = Query(history, filter=Filter(only=only), context=context, profile=profile)
+        return self.retriever_of(case.user_id).retrieve(query, len(only))
 
     def _random_candidates(
         self, case: Case, history: History, n: int, rng: random.Random, context: Context

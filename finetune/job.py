@@ -22,6 +22,7 @@ from recsys.config.finetuning import Objective
 from recsys.data.batch import Progress
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
+from recsys.data.impressions import impressions_to_train_on, read_impressions
 from recsys.data.splits import Split, fold_of, hash_fraction, leave_one_out
 from recsys.data.store import Store
 from recsys.engine import load_tokenizer
@@ -77,16 +78,34 @@ class FinetuneJob:
         known = {item.id for item in self.items}  # events of removed items are kept in the store
         self.events = [e for e in self.store.interactions(self.domain.name) if e.item_id in known]
         self.users = {u: self.store.user(self.domain.name, u) for u in self.store.users(self.domain.name)}
-        for_test = -(-options.reserved // 2)
-        for_validation = options.reserved - for_test or 1
-        self.train_split = leave_one_out(self.events, "validation", options.targets, options.reserved)
-        self.validation_split = leave_one_out(self.events, "validation", for_validation, for_test)
+        self.train_split, self.validation_split = self._split()
         if len(self.train_split.cases) < MIN_CASES or not self.validation_split.cases:
             raise RequestError(
                 f"'{self.domain.name}' has {len(self.train_split.cases)} events to learn from and "
                 f"{len(self.validation_split.cases)} to validate on: at least {MIN_CASES} and 1 are needed",
                 hint="lower [finetune.examples] reserved and targets, or import more events",
             )
+
+    def _split(self) -> tuple[Split, Split]:
+        """Return the cases to train and to validate on."""
+        options = self.domain.finetune.examples
+        if options.shown:
+            return impressions_to_train_on(
+                self.events, read_impressions(self.domain, (item.id for item in self.items))
+            )
+        for_test = -(-options.reserved // 2)
+        for_validation = options.reserved - for_test or 1
+        return (
+            leave_one_out(self.events, "validation", options.targets, options.reserved),
+            leave_one_out(self.events, "validation", for_validation, for_test),
+        )
+
+    @property
+    def before(self) -> float | None:
+        """The moment (s since 1970) before all events read; None if it differs by user."""
+        if not self.domain.finetune.examples.shown:
+            return None
+        return min(event.timestamp for event in self.validation_split.held_out if event.timestamp is not None)
 
     @cached_property
     def base_model(self) -> Path | str:

@@ -133,8 +133,8 @@ def _measure(job: FinetuneJob, model: Any, incumbent: Adapter | None) -> dict[st
 
     finetuned = score("the fine-tuned model", model)
     figures: dict[str, Any] = compare(lists, finetuned, _score_baseline(job, model, incumbent, score))
-    hard = next((cases for cases in lists if cases.name == "hard"), None)
-    figures["fusion"] = fit_fusion(hard, finetuned) if hard else {}
+    served = next((cases for cases in lists if cases.name in ("hard", "shown")), None)
+    figures["fusion"] = fit_fusion(served, finetuned) if served else {}
     return figures
 
 
@@ -195,6 +195,8 @@ def _draft(
     command: str,
 ) -> AdapterDraft:
     config = job.domain.finetune
+    options = config.model_dump(mode="json")
+    options["examples"]["before"] = job.before
     overall = figures["paired"]["ndcg@10"]
     return AdapterDraft(
         domain=job.domain.name,
@@ -206,7 +208,7 @@ def _draft(
         split=job.split_rule,
         objective={**config.objectives.shares, "calibration": config.calibration},
         options={
-            **config.model_dump(mode="json"),
+            **options,
             "facts": list(job.domain.ranker.facts),
             "fusion": figures["fusion"],
         },

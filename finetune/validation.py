@@ -25,6 +25,9 @@ def build_validation_lists(
     rng = random.Random(f"validation:{seed}")
     cases = list(builder.cases)
     rng.shuffle(cases)
+    if builder.domain.finetune.examples.shown:
+        shown = [builder.shown_example(case) for case in cases[:n]]
+        return [_validation_list("shown", shown, pack, builder.domain.finetune.prior)]
     examples: dict[str, list[TrainingExample]] = {"hard": [], "random": [], "text": []}
     depth = builder.domain.ranker.n_candidates
     for case in cases:

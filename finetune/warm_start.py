@@ -26,6 +26,7 @@ def starting_adapter(job: FinetuneJob) -> Adapter | None:
     adapter = find_adapter(job.domain.finetune.start, job.settings, job.domain.folder)
     check(adapter, job.base_model)
     examples = adapter.published().options["examples"]
+    _check_moment(adapter.ref, examples.get("before"), job.before)
     reserved, held_items = examples["reserved"], examples.get("held_items", 0.0)
     if reserved < wanted.reserved:
         raise RequestError(
@@ -40,6 +41,18 @@ def starting_adapter(job: FinetuneJob) -> Adapter | None:
             hint=f"set examples.held_items={held_items}, or start without finetune.start",
         )
     return adapter
+
+
+def _check_moment(adapter: str, learned_before: float | None, before: float | None) -> None:
+    """Raise RequestError where an adapter may know what a run is validated on."""
+    if learned_before is before is None or (
+        learned_before is not None and before is not None and learned_before <= before
+    ):
+        return
+    raise RequestError(
+        f"{adapter} and this run divide the events differently: by time, or by the last ones of each user",
+        hint="set examples.shown as the adapter had it, or start without finetune.start",
+    )
 
 
 def load_starting_weights(model: Any, job: FinetuneJob) -> None:

@@ -102,15 +102,14 @@ class TaskOptions:
     def apply(self, split: Split, batch: ImportBatch, domain: Domain) -> tuple[Split, Protocol]:
         """Give the cases their wishes and candidates."""
         from recsys.evaluation.protocol import tasks
-        from recsys.evaluation.protocol.impressions import PROTOCOL
         from recsys.evaluation.protocol.wishes import with_wishes
 
         if self.wish != "none":
             by_id = {item.id: item for item in batch.items}
             split = with_wishes(split, by_id, domain, self.wish, seed=self.seed)
         ids = [item.id for item in batch.items]
-        if split.name == tasks.IMPRESSIONS:
-            return split, PROTOCOL
+        if split.name == tasks.SHOWN.name:
+            return split, tasks.SHOWN
         if self.new_only:
             n = self.sampled if self.protocol == "sampled" else None
             return tasks.among_new_items(split, n, seed=self.seed)

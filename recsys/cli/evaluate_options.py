@@ -77,8 +77,8 @@ class SplitOptions:
 
     def split(self, batch: ImportBatch, domain: Domain) -> Split:
         """Split the events. Raises RequestError for options that do not fit together."""
+        from recsys.data.impressions import impressions, read_impressions
         from recsys.data.splits import sample_users
-        from recsys.evaluation.protocol.impressions import impressions, read_impressions
 
         events = batch.interactions
         if self.name == "impressions":

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from recsys.types import StrictModel
 
 Method = Literal["lora", "dora", "rslora", "qlora", "partial", "full"]
-ExampleKind = Literal["hard", "random", "wish"]
+ExampleKind = Literal["hard", "random", "wish", "shown"]
 Objective = Literal["pointwise", "letters", "title", "reason"]
 
 
@@ -41,6 +41,13 @@ class ExampleConfig(StrictModel):
     random: float = Field(0.35, ge=0, description="share of examples with random candidates")
     wish: float = Field(
         0.15, ge=0, description="share of examples with random candidates and a wish for the target in words"
+    )
+    shown: float = Field(
+        0.0,
+        ge=0,
+        description="share of examples whose candidates are of the list that the user was shown; above 0, "
+        "`reserved` and `targets` do not count: what comes first in time is trained on, as in "
+        "`recsys evaluate --split impressions`",
     )
     facts_dropout: float = Field(0.35, ge=0, le=1, description="share without the retriever's facts")
     item_dropout: float = Field(0.1, ge=0, le=1, description="share of candidates without facts, as if new")

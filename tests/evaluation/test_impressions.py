@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from recsys.config.attributes import AttributeType
+from recsys.config.relations import Relation
 from recsys.config.tables import ImpressionTable
+from recsys.data.impressions import impressions, impressions_to_train_on, read_impressions
 from recsys.data.splits import event_key
 from recsys.errors import DataError, RequestError
 from recsys.evaluation import runner
 from recsys.evaluation.metrics.ranking import list_auc
 from recsys.evaluation.protocol import leaks
 from recsys.evaluation.protocol.base import EvaluationData
-from recsys.evaluation.protocol.impressions import PROTOCOL, impressions, read_impressions
+from recsys.evaluation.protocol.tasks import SHOWN
 from recsys.evaluation.systems.content import bm25, newest, own_attributes
+from recsys.knowledge.relations import Edge
 from recsys.types import Interaction, Item
 from tests.evaluation.world import data_of, domain, event
 
@@ -88,7 +91,7 @@ def test_lists_with_something_known_are_not_asked_about() -> None:
 def test_attributes_and_words_of_the_past_find_the_choice(tmp_path: Path) -> None:
     data = news_data()
     result = runner.evaluate(
-        data, ["own-attributes", "bm25", "newest"], tmp_path, runner.RunOptions(PROTOCOL, baselines=False)
+        data, ["own-attributes", "bm25", "newest"], tmp_path, runner.RunOptions(SHOWN, baselines=False)
     )
     metrics = {name: system["metrics"] for name, system in result["systems"].items()}
     assert metrics["own-attributes"]["auc"]["value"] > 0.6
@@ -105,6 +108,46 @@ def test_newest_ranks_by_age_and_own_attributes_by_what_was_opened() -> None:
     assert data.by_id[first].attributes["category"] == data.by_id[case.target.item_id].attributes["category"]
     wish = dataclasses.replace(case, history=(), wish="something about wheat")
     assert bm25(data).rank(wish, 10).items[0][-1] in "135"
+
+
+def test_newest_reads_a_date_that_no_prompt_shows() -> None:
+    data = news_data()
+    ranker = data.domain.ranker.model_copy(update={"attributes": ("category",)})
+    data = dataclasses.replace(data, domain=data.domain.model_copy(update={"ranker": ranker}))
+    case = data.split.cases[0]
+    assert newest(data).rank(case, 10).items == tuple(sorted(case.candidates or (), reverse=True))
+
+
+def test_a_model_is_trained_on_lists_before_those_of_validation_and_test() -> None:
+    train, validation = impressions_to_train_on(clicks(), shown())
+    leaks.check(train)
+    first = min(case.target.timestamp or 0.0 for case in validation.cases)
+    assert train.cases
+    assert all((case.target.timestamp or 0.0) < first and case.candidates for case in train.cases)
+    test = {event_key(case.target) for case in news_data().split.cases}
+    assert test.isdisjoint(event_key(event) for event in (*train.train, *train.held_out))
+    examples = {"reserved": 1, "before": first}
+    assert leaks.check_adapter("llm", "news@0123", examples, validation) == ()
+    with pytest.raises(leaks.LeakError, match="came before"):
+        leaks.check_adapter("llm", "news@0123", examples | {"before": first + 1}, validation)
+
+
+def test_stories_that_tell_the_same_count_as_repeated(tmp_path: Path) -> None:
+    data = news_data()
+    same = Relation.model_validate(
+        {"edges": {"file": "same.csv", "head": "a", "tail": "b"}, "symmetric": True}
+    )
+    domain = data.domain.model_copy(update={"relations": {"same_event": same}})
+    edges = [Edge("same_event", f"s{day:02}1", f"s{day:02}3") for day in range(DAYS)]
+    results = [
+        runner.evaluate(one, ["newest"], tmp_path / name, runner.RunOptions(SHOWN, baselines=False))
+        for name, one in (
+            ("with", dataclasses.replace(data, domain=domain, edges=tuple(edges))),
+            ("without", data),
+        )
+    ]
+    repeated = [result["systems"]["newest"]["beyond"]["repeated@5"] for result in results]
+    assert repeated == [pytest.approx(1 / 5), None]  # of five, 5 4 3 2 1: one is told above
 
 
 def test_a_catalogue_without_dates_has_no_newest() -> None:

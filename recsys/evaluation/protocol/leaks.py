@@ -109,9 +109,9 @@ def check_fitted(system: str, fitted_on: str | None, train: str) -> None:
 def check_adapter(system: str, adapter: str, examples: Mapping[str, Any], split: Split) -> tuple[str, ...]:
     """Check that an adapter was not fine-tuned on a target.
 
-    Fine-tuning never reads the last `reserved` events of a user, nor any event on the share
-    `held_items` of the items. Every target must be one of these; a target on a withheld item
-    must be one of the latter.
+    Fine-tuning reads no event from the moment `before` on; where that is not set, never the last
+    `reserved` events of a user, nor any event on the share `held_items` of the items. Every target must
+    be one of these; a target on a withheld item must be on one of the latter.
 
     Args:
         system: Its name.
@@ -125,6 +125,9 @@ def check_adapter(system: str, adapter: str, examples: Mapping[str, Any], split:
     Raises:
         LeakError: The adapter may have read a target.
     """
+    if (before := examples.get("before")) is not None:
+        _check_later(system, adapter, before, split)
+        return ()
     reserved, held_items = int(examples["reserved"]), float(examples.get("held_items", 0.0))
     by_user: dict[str, list[EventKey]] = {}
     for event in in_time_order((*split.train, *split.held_out)):
@@ -146,6 +149,17 @@ def check_adapter(system: str, adapter: str, examples: Mapping[str, Any], split:
                 hint="set WHYREC_ADAPTER=none, or fine-tune with more finetune.examples.reserved",
             )
     return tuple(_read_by(adapter, reserved, held_items, split))
+
+
+def _check_later(system: str, adapter: str, before: float, split: Split) -> None:
+    """Raise LeakError if a target comes before the moment an adapter read up to."""
+    for case in split.cases:
+        if case.target.timestamp is None or case.target.timestamp < before:
+            raise LeakError(
+                f"system '{system}': {adapter} was fine-tuned on what came before {before:.0f} s since 1970, "
+                f"and {_describe(case.target)} may be one of these",
+                hint="set WHYREC_ADAPTER=none, or evaluate with --split impressions",
+            )
 
 
 def _read_by(adapter: str, reserved: int, held_items: float, split: Split) -> Iterable[str]:

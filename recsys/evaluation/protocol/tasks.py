@@ -8,13 +8,12 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from recsys.config import Feedback
+from recsys.data.impressions import IMPRESSIONS
 from recsys.data.splits import Case, Split
 from recsys.errors import DataError, RequestError
-
-IMPRESSIONS: Final = "impressions"
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,11 @@ class Protocol:
 
 FULL = Protocol("full", "The full catalogue is ranked, the items of the history left out.")
 REPEATS = Protocol("full", "The full catalogue is ranked, the items of the history among it.")
+SHOWN = Protocol(
+    IMPRESSIONS,
+    "The list that the user was shown is ranked again; the target is what they chose of it.",
+    "Figures on shown lists do not compare with those of full ranking.",
+)
 RATED = Protocol(
     "rated",
     "Rated pairs: each held-out event that was liked or disliked is scored on its own, "

@@ -16,11 +16,11 @@ from recsys.evaluation.metrics.comparison import (
     RankingResults,
     RatedPairResults,
 )
-from recsys.evaluation.metrics.radio import radio
+from recsys.evaluation.metrics.radio import Related, radio
 from recsys.evaluation.metrics.ranking import PRIMARY, cutoffs_for, list_auc, ranking_metrics
 from recsys.evaluation.metrics.segments import segment_metrics
 from recsys.evaluation.protocol.base import EvaluationData
-from recsys.evaluation.protocol.tasks import IMPRESSIONS, Protocol
+from recsys.evaluation.protocol.tasks import SHOWN, Protocol
 from recsys.evaluation.results.rankings import CaseAnswer
 
 CURVE = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 200, 500, 1000)
@@ -63,14 +63,15 @@ def summarise(
         return {"primary": primary, "systems": {}, "paired": {}, "best": {}}
     names = ("auc",) if rated else SEGMENT_METRICS
     segments = segment_metrics(segment_results, data, list(answers), names)
+    items, same = {item.id: item for item in data.items}, _same(data)
     systems = {}
     for name, system in answers.items():
         metrics = {metric: vars(estimates.interval(name, metric)) for metric in estimates.metrics(name)}
         beyond: dict[str, float | None] = {}
         if protocol.name == "full":
             beyond = beyond_accuracy(system.rankings, data.split.cases, data.by_id, data.log)
-        elif protocol.name == IMPRESSIONS:
-            beyond = radio(system.rankings, data.split.cases, data.by_id, data.domain)
+        elif protocol.name == SHOWN.name:
+            beyond = radio(system.rankings, data.split.cases, items, data.domain, same)
         systems[name] = {
             "metrics": metrics,
             "beyond": beyond,
@@ -85,6 +86,16 @@ def summarise(
         "paired": _paired(estimates, list(answers), requested),
         "best": _best(estimates, list(answers)),
     }
+
+
+def _same(data: EvaluationData) -> Related | None:
+    """Return whether a symmetric relation joins two items; None without one."""
+    symmetric = {name for name, relation in data.domain.relations.items() if relation.symmetric}
+    edges = [edge for edge in data.edges if edge.relation in symmetric]
+    if not edges:
+        return None
+    pairs = {pair for edge in edges for pair in ((edge.source, edge.target), (edge.target, edge.source))}
+    return lambda item, other: (item, other) in pairs
 
 
 def _latency(system: SystemAnswers) -> dict[str, float] | None:
@@ -103,7 +114,7 @@ def _rankings(
     targets = [case.target.item_id for case in cases]
     cutoffs = cutoffs_for(depth, [len(case.candidates) for case in cases if case.candidates is not None])
     values = {name: ranking_metrics(system.rankings, targets, cutoffs) for name, system in answers.items()}
-    if protocol.name == IMPRESSIONS:
+    if protocol.name == SHOWN.name:
         for name, system in answers.items():
             values[name]["auc"] = list_auc(system.rankings, targets)
     segment_values = {

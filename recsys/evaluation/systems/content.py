@@ -91,7 +91,8 @@ def newest(data: EvaluationData) -> ScoredCatalogue:
             hint='give an attribute of items the type "date" or "time"',
         )
     name, kind = dated[0], data.domain.attributes[dated[0]]
-    texts = [data.by_id[item].attributes.get(name) for item in data.log.items]
+    attributes = {item.id: item.attributes for item in data.items}  # `by_id` has those of the prompt alone
+    texts = [attributes[item].get(name) for item in data.log.items]
     scores = np.array([read_value(of[0], name, kind).first if of else 0.0 for of in texts], dtype=np.float64)
     return ScoredCatalogue("newest", data.log, lambda case: scores)
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recsys.data.splits import Case, EventKey, Part, Split, event_key, temporal
 from recsys.errors import RequestError
-from recsys.evaluation.protocol.tasks import IMPRESSIONS, Protocol
 from recsys.types import Interaction
 
 if TYPE_CHECKING:
     from recsys.config import Domain
 
+IMPRESSIONS: Final = "impressions"
+"""The name of the split."""
+
+FITTED = 0.4
+"""Share of the events to train a model on that its retriever is fitted on; the others are its targets."""
+
 Shown = Mapping[EventKey, tuple[str, ...]]
 """Event -> ids of the items that it was chosen from."""
-
-PROTOCOL = Protocol(
-    IMPRESSIONS,
-    "The list that the user was shown is ranked again; the target is what they chose of it.",
-    "Figures on shown lists do not compare with those of full ranking.",
-)
 
 
 def read_impressions(domain: Domain, items: Iterable[str]) -> Shown:
@@ -102,3 +101,15 @@ def impressions(
         "the history is all of the user's own events before."
     )
     return Split(IMPRESSIONS, rule, split.train, tuple(cases), held_out=split.held_out, part=part)
+
+
+def impressions_to_train_on(events: Iterable[Interaction], shown: Shown) -> tuple[Split, Split]:
+    """Return what to train and to validate a model on; `impressions` can test it.
+
+    The cases to train on come before the validation part of `impressions` at its default share.
+
+    Raises:
+        RequestError: As `impressions`.
+    """
+    validation = impressions(events, shown, "validation")
+    return impressions(validation.train, shown, share=FITTED), validation
