@@ -219,7 +219,8 @@ class HybridRetriever:
         """Retrieve what a gate lets through; the list is as long as it can be.
 
         The gate is asked about what is found. If it leaves something out, its masks bound what the
-        channels find, and it is asked about ever more items until `n` are left.
+        channels find, the costly ones only where too little is left, and it is asked about ever more
+        items until `n` are left.
         """
         state = self._current.state
         weights = self._weights_for(query, state)
@@ -239,11 +240,12 @@ class HybridRetriever:
                 candidates = self._candidates(selection, by_channel, tops, state, query, best)
                 return Gated(candidates, query, tuple(items) if found is None else found)
             if found is None:
-                found, masks = tuple(items), state.table.affordable(gate.masks) if gate else ()
-                query = dataclasses.replace(query, conditions=(*query.conditions, *masks))
+                found = tuple(items)
             else:
                 looked_at = n if wanted - len(refused) >= n else FURTHER * looked_at
-            query = dataclasses.replace(query, exclude=query.exclude | refused)
+            masks = state.table.affordable(gate.masks, dear=looked_at > FURTHER * n) if gate else ()
+            conditions = tuple(dict.fromkeys((*query.conditions, *masks)))
+            query = dataclasses.replace(query, exclude=query.exclude | refused, conditions=conditions)
 
     def _selection(
         self,

@@ -17,6 +17,12 @@ _Derived = TypeVar("_Derived")
 MAX_MASKS = 256
 """Conditions whose rows a table keeps, those used last."""
 
+FEW_KINDS = 64
+"""Kinds of items that any condition may be asked about at once, to find its rows."""
+
+MANY_KINDS = 2048
+"""The same, of a condition that is worth it."""
+
 
 class Condition(Protocol):
     """Decides about items by what it reads of them."""
@@ -32,8 +38,8 @@ class Condition(Protocol):
         ...
 
     @property
-    def most(self) -> float:
-        """How many different items a mask of it may cost to ask about."""
+    def made_once(self) -> bool:
+        """Whether it decides alike in all requests."""
         ...
 
     def read(self, item: Item) -> Hashable:
@@ -164,13 +170,23 @@ class ItemRows:
         self._passing[condition.key] = known  # the latest used comes last
         return known
 
-    def affordable(self, conditions: Iterable[Condition]) -> tuple[Condition, ...]:
-        """Return the conditions whose rows are known, or cost no more than they may."""
-        return tuple(
-            one
-            for one in conditions
-            if one.key in self._passing or len(self._kinds_of(one).examples) <= one.most
-        )
+    def affordable(self, conditions: Iterable[Condition], *, dear: bool = False) -> tuple[Condition, ...]:
+        """Return the conditions whose rows are known, or cost little to find.
+
+        Those that ask about many kinds of items are left out when they are first met, for most may never
+        come again, such as a price below what a person has; not if `dear` ones are wanted as well.
+        """
+        found = []
+        for one in conditions:
+            known = one.made_once or one.key in self._passing
+            kinds = 0 if known else len(self._kinds_of(one).examples)
+            if kinds <= (MANY_KINDS if dear or one.key in self._met else FEW_KINDS):
+                found.append(one)
+            elif kinds <= MANY_KINDS:
+                for oldest in list(self._met)[: len(self._met) + 1 - MAX_MASKS]:
+                    self._met.pop(oldest, None)
+                self._met[one.key] = None
+        return tuple(found)
 
     def _kinds_of(self, condition: Condition) -> _Kinds:
         """Return the kinds of items; a row is read once, for it keeps its item."""
@@ -215,6 +231,7 @@ class ItemRows:
     def _reset_caches(self) -> None:
         """Drop all that was computed from the rows."""
         self._passing: dict[Hashable, BoolArray] = {}
+        self._met: dict[Hashable, None] = {}  # dear conditions whose rows were not found
         self._derived: dict[Callable[[ItemRows], Any], Any] = {}
         self._having: dict[tuple[str, str], BoolArray] = {}
         self._positions: dict[int, tuple[tuple[str, ...], RowArray]] = {}

@@ -8,10 +8,10 @@ asked in both orders.
 from __future__ import annotations
 
 import datetime as dt
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from recsys.knowledge.limits import Limit
 from recsys.knowledge.saying import ALWAYS_SAID, unknown_names
 from recsys.types import Filter, Item
 
-MAX_REMEMBERED = 200_000  # decisions about combinations of values that a rule keeps
-MOST_KINDS = 2048  # kinds of items that a request may ask a rule about, to make a mask
+MAX_REMEMBERED = 200_000  # decisions about values of items that a rule keeps for each kind of request
+MAX_REQUESTS = 64  # kinds of requests, by the values that a rule reads of them
 MAX_EXPRESSIONS = 20  # of one filter
 MAX_FILTERS = 256  # checked expressions of filters that are kept
 
@@ -39,7 +39,7 @@ class CheckedRule:
     expression: Expression
     fields: Fields
     vocabulary: Vocabulary
-    _remembered: dict[Any, bool | None] = field(default_factory=dict)
+    _remembered: dict[tuple[str, ...], dict[Any, bool | None]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -64,8 +64,7 @@ class CheckedRule:
     @cached_property
     def fixed(self) -> bool:
         """Whether it reads an item alone, so that its decision is always the same."""
-        read = {f"item.{name}" if name else "item" for name in self.of_item if name not in OF_THE_HISTORY}
-        return self.expression.names == read and not self.expression.asks_relations
+        return not self.of_pairs and self.of_request == ()
 
     def leaves_out(self, holds: bool | None) -> bool:
         """Return whether a hard rule leaves an item out whose expression is so.
@@ -87,9 +86,9 @@ class CheckedRule:
         return self.of_item
 
     @property
-    def most(self) -> float:
-        """How many kinds of items a mask may cost: any number, if it is made once."""
-        return math.inf
+    def made_once(self) -> bool:
+        """Whether it decides alike in all requests: that it is fixed."""
+        return True
 
     def read(self, item: Item) -> tuple[Any, ...]:
         """Return what it reads of an item; without what depends on the person."""
@@ -99,18 +98,40 @@ class CheckedRule:
     def of_request(self) -> tuple[str, ...] | None:
         """The names it reads beside the item's; None if it changes all the time."""
         names = {name for name in self.expression.names if name.partition(".")[0] not in ("item", "other")}
-        changing = self.of_pairs or self.expression.asks_relations or {"now", "history"} & names
-        return None if changing or set(OF_THE_HISTORY).intersection(self.of_item) else tuple(sorted(names))
+        changing = self.expression.asks_relations or {"now", "history"} & names
+        of_history = set(OF_THE_HISTORY).intersection((*self.of_item, *self.of_other))
+        return None if changing or of_history else tuple(sorted(names))
+
+    @cached_property
+    def key_of(self) -> Callable[[Mapping[str, Any]], Any]:
+        """Returns what it reads of an item, from what all rules read of it."""
+        return _picker(self.of_item)
+
+    @cached_property
+    def key_of_other(self) -> Callable[[Mapping[str, Any]], Any]:
+        """Returns what it reads of the other item."""
+        return _picker(self.of_other)
+
+    def decisions(self, values: Mapping[str, Any]) -> dict[Any, bool | None]:
+        """Return what it decided in requests with these values, by what it reads of items."""
+        if self.of_request is None:
+            return {}
+        request = tuple(repr(values.get(name)) for name in self.of_request)
+        known = self._remembered.get(request)
+        if known is None or len(known) >= MAX_REMEMBERED:
+            for oldest in list(self._remembered)[: len(self._remembered) + 1 - MAX_REQUESTS]:
+                self._remembered.pop(oldest, None)
+            known = self._remembered[request] = {}
+        return known
 
     def passes(self, item: Item) -> bool:
         """Return whether a fixed rule lets an item through, or a soft one is about it."""
-        key = self.read(item)
-        if key not in self._remembered:
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
+        decided = self.decisions({})
+        key = self.key_of({name: self.fields.raw(item, name, {}) for name in self.of_item})
+        if key not in decided:
             values = item_values(self.fields, "item", self.of_item, item, {})
-            self._remembered[key] = self.expression.holds(self.vocabulary.activation(values))
-        return not self.leaves_out(self._remembered[key])
+            decided[key] = self.expression.holds(self.vocabulary.activation(values))
+        return not self.leaves_out(decided[key])
 
 
 @dataclass(frozen=True)
@@ -132,9 +153,9 @@ class BoundRule:
         return self.rule.of_item
 
     @property
-    def most(self) -> float:
-        """How many kinds of items a mask of it may cost."""
-        return MOST_KINDS
+    def made_once(self) -> bool:
+        """Whether it decides alike in all requests."""
+        return False
 
     def read(self, item: Item) -> tuple[Any, ...]:
         """Return what it reads of an item."""
@@ -241,12 +262,11 @@ class Gate:
         self._wanted = [rule for rule in conditions if not rule.fixed]
         self.filters = [rule for rule in conditions if rule.fixed]
         self._values = self._fields.of_moment(moment)
-        read = {name for rule in (*rules, *conditions) if not rule.of_pairs for name in rule.of_item}
-        self._item_names = sorted(read)
-        self._activations: dict[str, Any] = {}
-        self._decided: dict[CheckedRule, dict[Any, bool | None]] = {}
-        self._answers: dict[CheckedRule, dict[str, bool]] = {}  # by item id
-        self._refusals: dict[str, CheckedRule | None] = {}  # by item id
+        asked = (*rules, *conditions)
+        self._item_names = {name for rule in asked for name in (*rule.of_item, *rule.of_other)}
+        self._read: dict[str, dict[str, Any]] = {}  # by item id, what the rules read of it
+        self._decided = {rule: rule.decisions(self._values) for rule in asked}
+        self._refusals: dict[str, list[CheckedRule]] = {}  # by item id
 
     @property
     def masks(self) -> list[CheckedRule | BoundRule]:
@@ -267,20 +287,20 @@ class Gate:
 
     def allows(self, item: Item) -> bool:
         """Return whether no hard rule and no condition of the filter leaves an item out."""
-        wanted = all(self._asked(rule, item) for rule in self._wanted)
+        wanted = not any(rule.leaves_out(self.holds(rule, item)) for rule in self._wanted)
         return wanted and self.refusal(item) is None
 
     def refusal(self, item: Item) -> CheckedRule | None:
-        """Return the first hard rule that leaves an item out."""
-        if item.id not in self._refusals:
-            refusing = (rule for rule in self._in_force if not self._asked(rule, item))
-            self._refusals[item.id] = next(refusing, None) or self.over_limit(item)
-        return self._refusals[item.id]
+        """Return the first hard rule in force that leaves an item out."""
+        return next((rule for rule in self.refusals(item) if not rule.rule.trial), None)
 
     def refusals(self, item: Item) -> list[CheckedRule]:
         """Return the hard rules that leave an item out, those on trial included."""
-        limits = filter(None, (self.over_limit(item, trial=trial) for trial in (False, True)))
-        return [*(rule for rule in self._hard if not self._asked(rule, item)), *limits]
+        if item.id not in self._refusals:
+            refusing = [rule for rule in self._hard if rule.leaves_out(self.holds(rule, item))]
+            limits = filter(None, (self.over_limit(item, trial=trial) for trial in (False, True)))
+            self._refusals[item.id] = [*refusing, *limits]
+        return self._refusals[item.id]
 
     def over_limit(self, item: Item, kept: Sequence[Item] = (), *, trial: bool = False) -> CheckedRule | None:
         """Return the first limit that an item would break, beside others of the list."""
@@ -317,18 +337,18 @@ class Gate:
 
     def holds(self, rule: CheckedRule, item: Item, other: Item | None = None) -> bool | None:
         """Return the value of a rule's expression; None if it cannot be decided."""
-        chosen = self.moment.chosen
-        key = tuple(self._fields.raw(item, name, chosen) for name in rule.of_item)
+        key = rule.key_of(self._raw(item))
         if other is not None:
-            key += tuple(self._fields.raw(other, name, chosen) for name in rule.of_other)
-        decided = self._decided.setdefault(rule, {})
+            key = (key, rule.key_of_other(self._raw(other)))
+        decided = self._decided[rule]
         if key not in decided:
-            decided[key] = rule.expression.holds(self._activation(rule, item, other), self._related)
+            values = self._all_values(rule, item, other)
+            decided[key] = rule.expression.holds(self._vocabulary.activation(values), self._related)
         return decided[key]
 
     def values(self, rule: CheckedRule, item: Item, other: Item | None = None) -> dict[str, Any]:
         """Return what a rule read, by name; what is missing is left out."""
-        values = self._all_values(rule.of_item, item, rule.of_other, other)
+        values = self._all_values(rule, item, other)
         return {name: values[name] for name in sorted(rule.expression.names) if name in values}
 
     def related_history(self, rule: CheckedRule, item: Item) -> list[Item]:
@@ -344,30 +364,19 @@ class Gate:
         """Return the values of an attribute as shown; () for any other field."""
         return self._fields.texts(item, name)
 
-    def _asked(self, rule: CheckedRule, item: Item) -> bool:
-        """Return whether a hard rule lets an item through."""
-        answers = self._answers.setdefault(rule, {})
-        if item.id not in answers:
-            passes = rule.passes(item) if rule.fixed else not rule.leaves_out(self.holds(rule, item))
-            answers[item.id] = passes
-        return answers[item.id]
+    def _raw(self, item: Item) -> dict[str, Any]:
+        if item.id not in self._read:
+            chosen = self.moment.chosen
+            self._read[item.id] = {name: self._fields.raw(item, name, chosen) for name in self._item_names}
+        return self._read[item.id]
 
-    def _activation(self, rule: CheckedRule, item: Item, other: Item | None) -> Any:
-        """Return the values of an item, for all rules about one item together."""
+    def _all_values(self, rule: CheckedRule, item: Item, other: Item | None) -> dict[str, Any]:
+        chosen, known = self.moment.chosen, self._values
+        values = {name: known[name] for name in rule.expression.names if name in known}
+        values |= item_values(self._fields, "item", rule.of_item, item, chosen)
         if other is not None:
-            return self._vocabulary.activation(self._all_values(rule.of_item, item, rule.of_other, other))
-        if item.id not in self._activations:
-            self._activations[item.id] = self._vocabulary.activation(self._all_values(self._item_names, item))
-        return self._activations[item.id]
-
-    def _all_values(
-        self, names: Iterable[str], item: Item, of_other: Iterable[str] = (), other: Item | None = None
-    ) -> dict[str, Any]:
-        chosen = self.moment.chosen
-        values = self._values | item_values(self._fields, "item", names, item, chosen)
-        return (
-            values if other is None else values | item_values(self._fields, "other", of_other, other, chosen)
-        )
+            values |= item_values(self._fields, "other", rule.of_other, other, chosen)
+        return values
 
 
 def item_values(
@@ -376,6 +385,10 @@ def item_values(
     """Return the values of an item that are known, by full name: "item.price"."""
     found = ((f"{root}.{name}" if name else root, fields.of_item(item, name, chosen)) for name in names)
     return {name: value for name, value in found if value is not None}
+
+
+def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
+    return itemgetter(*names) if names else lambda _: ()
 
 
 def _fields_of(root: str, expression: Expression) -> tuple[str, ...]:
