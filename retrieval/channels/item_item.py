@@ -63,7 +63,7 @@ class ItemItemChannel(StaticChannel):
 
         def shares(table_rows: RowArray) -> list[dict[str, float]]:
             # Sliced again: scores that kept these rows would hold megabytes, and evidence holds dozens.
-            terms = self.strength[rows][:, positions[table_rows]].toarray() * known_weights[:, None]
+            terms = _columns(self.strength[rows], positions[table_rows]) * known_weights[:, None]
             return [dict(zip(weight_of, row, strict=True)) for row in terms.T.tolist()]
 
         return DenseScores(scatter(table, self.items, scores), shares)
@@ -108,6 +108,20 @@ class ItemItemChannel(StaticChannel):
     def _row_of(self) -> dict[str, int]:
         """The row of each item with interactions."""
         return {item_id: row for row, item_id in enumerate(self.items) if self.interacted[row]}
+
+
+def _columns(matrix: sp.csr_matrix, columns: RowArray) -> FloatArray:
+    """Return some columns of a matrix, (rows, columns), without a pass over all the others."""
+    chosen = np.zeros((matrix.shape[0], len(columns)), dtype=np.float32)
+    if not len(columns):
+        return chosen
+    ascending = np.argsort(columns, kind="stable")
+    place = np.searchsorted(columns[ascending], matrix.indices)
+    column = ascending[np.minimum(place, len(columns) - 1)]
+    found = columns[column] == matrix.indices
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    chosen[row[found], column[found]] = matrix.data[found]
+    return chosen
 
 
 def item_item_facts(config: ItemItemConfig, log: EventLog) -> dict[str, Any]:

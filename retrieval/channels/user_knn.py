@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,33 +37,23 @@ class UserKnnChannel(StaticChannel):
 
     def score(self, query: Query, table: ItemRows) -> DenseScores | None:
         """Score all items; None if no item of the history is known."""
-        return self.score_many([query], table)[0]
-
-    def score_many(self, queries: Sequence[Query], table: ItemRows) -> list[DenseScores | None]:
-        """Score the items for several queries, with one pass over the vectors."""
-        profiles = np.stack([self._profile(query) for query in queries], axis=1)
+        known = [entry for entry in query.history if entry.item.id in self._row_of]
+        if not known:
+            return None
+        choices = choices_of(known, self.config.half_life_days)
+        values = {self._row_of[entry.item.id]: choice for entry, choice in zip(known, choices, strict=True)}
+        profile = np.array(list(values.values()), dtype=np.float32) / np.float32(choices.max())
         # Squared distance less the square of the query itself, which changes no order.
-        distances = self._squares[:, None] - 2 * (self.vectors @ profiles)
-        known = [bool(profile.any()) for profile in profiles.T]
-        return [
-            self._score(distance, table) if has_history else None
-            for distance, has_history in zip(distances.T, known, strict=True)
-        ]
-
-    def _score(self, distance: FloatArray, table: ItemRows) -> DenseScores:
+        distance = self._squares - 2 * (self._by_item[list(values)].T @ profile)
         n = min(self.config.neighbours, len(distance))
         nearest = np.argpartition(distance, n - 1)[:n]
         mean = np.asarray(self.vectors[nearest].mean(axis=0), dtype=np.float32).ravel()
         return DenseScores(scatter(table, self.items, mean))
 
-    def _profile(self, query: Query) -> FloatArray:
-        """Return the vector of a history, (items,)."""
-        profile = np.zeros(len(self.items), dtype=np.float32)
-        known = [entry for entry in query.history if entry.item.id in self._row_of]
-        if known:
-            choices = choices_of(known, self.config.half_life_days)
-            profile[[self._row_of[entry.item.id] for entry in known]] = choices / choices.max()
-        return profile
+    @cached_property
+    def _by_item(self) -> sp.csr_matrix:
+        """The vectors by item, (items, users): a query reads those of its history alone."""
+        return self.vectors.T.tocsr()
 
     @cached_property
     def _row_of(self) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from recsys.config.retrieval import UserKnnConfig
@@ -59,17 +58,6 @@ def test_a_score_is_the_mean_share_of_the_most_chosen_item() -> None:
 
 def test_how_often_something_was_chosen_in_all_makes_nobody_nearer() -> None:
     assert scores(fitted(), query(milk=2, bread=1)) == scores(fitted(), query(milk=200, bread=100))
-
-
-def test_many_queries_are_scored_as_each_alone() -> None:
-    channel, table = fitted(), ItemRows(ITEMS.values())
-    asked = [query(milk=5), query(ice=1), query(), query(tea=2, milk=1)]
-    rows = np.arange(len(NAMES))
-    for together, one in zip(channel.score_many(asked, table), asked, strict=True):
-        alone = channel.score(one, table)
-        assert (together is None) == (alone is None) == (not one.history)
-        if together is not None and alone is not None:
-            assert together.at(rows).tolist() == alone.at(rows).tolist()
 
 
 def test_a_history_of_unknown_items_and_a_log_without_events_have_no_scores() -> None:
