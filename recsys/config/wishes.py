@@ -20,6 +20,7 @@ class AttributeWords(StrictModel):
 
     person: bool = Field(False, description="values are people: a family name alone names them")
     before: Texts = Field((), description='said before a value: "directed by"')
+    after: Texts = Field((), description='said after a value: "speaking"')
     say: Texts = Field((), description='names the attribute itself: "Oscar"; alone it means 1 or more')
 
 

@@ -162,18 +162,29 @@ def _with_unit(tokens: Sequence[Token], begin: int, value: float, length: int) -
     if unit := _unit(tokens, end):
         return _duration(tokens, begin, end + unit[1], (value + half) * unit[0], unit[0])
     if money := _money_unit(tokens, end):
-        return Amount("money", value * money[0], value * money[0], end + money[1] - begin)
+        return _money(tokens, begin, end + money[1], value * money[0])
     if FIRST_YEAR <= value <= LAST_YEAR and value == int(value) and not half:
         more = 1 if tokens[begin + length : begin + length + 1] and tokens[begin + length].text == "年" else 0
         return Amount("year", value, value, length + more)
     return Amount("number", value, value, length)
 
 
+def _money(tokens: Sequence[Token], begin: int, end: int, amount: float) -> Amount:
+    """Read what follows dollars: "fifty", "and fifty cents"."""
+    skip = 1 if end < len(tokens) and tokens[end].text == "and" else 0
+    number = _number(tokens, end + skip) if end + skip < len(tokens) else None
+    if number and 10 <= number[0] < 100 and not _unit(tokens, end + skip + number[1]):
+        cents = _money_unit(tokens, end + skip + number[1])
+        if cents is None or cents[0] < 1:
+            amount, end = amount + number[0] / 100, end + skip + number[1] + (cents[1] if cents else 0)
+    return Amount("money", amount, amount, end - begin)
+
+
 def _duration(tokens: Sequence[Token], begin: int, end: int, seconds: float, unit: float) -> Amount:
     """Read what follows hours: "and a half", "30", "30 minutes", "半"."""
     following = [token.text for token in tokens[end : end + 3]]
-    if following == ["and", "a", "half"]:
-        seconds, end = seconds + unit / 2, end + 3
+    if following[:2] == ["and", "a"] and following[2:] in (["half"], ["quarter"]):
+        seconds, end = seconds + unit / (2 if following[2] == "half" else 4), end + 3
     elif following[:1] == ["半"]:
         seconds, end = seconds + unit / 2, end + 1
     elif unit == 3600:
@@ -198,7 +209,7 @@ def _spoken_duration(tokens: Sequence[Token], begin: int) -> Amount | None:
     if unit := _unit(tokens, start):
         return _duration(tokens, begin, start + unit[1], factor * unit[0], unit[0])
     if money := _money_unit(tokens, start):
-        return Amount("money", factor * money[0], factor * money[0], start + money[1] - begin)
+        return _money(tokens, begin, start + money[1], factor * money[0])
     if texts[1:2] == ["dozen"]:
         return Amount("number", 12, 12, 2)
     return None

@@ -11,6 +11,7 @@ from recsys.wishes.language import Cue
 from recsys.wishes.lexicon import Target
 from recsys.wishes.scope import Reading
 
+MOST_YEARS = 30  # of a range that is not wanted
 COMPARED_WITHIN = 3  # marks between a comparison and its amount
 INVERSE: dict[ConditionOperator, ConditionOperator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _ABOUT = {"year": 3.0, "duration": 600.0}  # years; seconds
@@ -36,7 +37,8 @@ class AmountReading(Reading):
         following = self._after_cue(taken)
         if following is not None and not second:
             compare, taken = [following], taken + 1
-            self.scope.compare_unwanted = False
+        if not said:
+            said, taken = self._said_attribute(taken)
         about = self.scope.about
         if self._next_cue(taken, ("about",)):
             about, taken = True, taken + 1
@@ -59,6 +61,8 @@ class AmountReading(Reading):
         if second is None and operator:
             bound = low if operator in ("<", ">=") else high
             self._take_bound(attribute, operator, bound, amount)
+        elif unwanted and (second is not None or amount.is_range):
+            self._take_unwanted_range(attribute, low, high, amount)
         elif second is not None or amount.is_range or about:
             spread = _ABOUT.get(amount.kind, 0.1 * low) if about and second is None else 0.0
             signs: tuple[ConditionOperator, ConditionOperator] = (">=", "<=")
@@ -87,8 +91,20 @@ class AmountReading(Reading):
         target = Target(attribute, (self._written(attribute, bound, amount),), operator)
         must = not ends and not self.scope.soft
         is_soft = (soft or self.scope.soft) and not self.scope.must
-        self.found.append(Found(target, not unwanted, is_soft, must, self.scope.either and not ends, ends))
+        joined = self.scope.either and not ends
+        self.found.append(Found(target, not unwanted, is_soft, must, joined, ends, self.scope.soft))
         self.scope.applied += 1
+
+    def _take_unwanted_range(self, attribute: str, low: float, high: float, amount: Amount) -> None:
+        """Read "not from the nineties": before or after it, or none of its years."""
+        known = self.lexicon.amounts(attribute)
+        if known and high >= known[-1]:
+            self._take_bound(attribute, "<", low, amount)
+        elif known and low <= known[0]:
+            self._take_bound(attribute, ">", high, amount)
+        elif self.lexicon.kinds[attribute] == "year" and high - low < MOST_YEARS:
+            years = tuple(str(year) for year in range(int(low), int(high) + 1))
+            self.take(Target(attribute, years, "is"))
 
     def _written(self, attribute: str, value: float, amount: Amount) -> str:
         """Return an amount as the attribute's condition has it."""

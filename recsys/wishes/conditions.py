@@ -23,6 +23,7 @@ class Found:
     must: bool  # it is said to be a must
     joined: bool  # "or" stands before it
     is_end: bool = False  # one end of a range
+    said_soft: bool = False  # by a word such as "ideally", not by what it is itself
 
     @property
     def hard(self) -> bool:
@@ -33,7 +34,7 @@ class Found:
 def conditions_of(found: Sequence[Found], lexicon: Lexicon) -> tuple[WishCondition, ...]:
     """Return the conditions, in the order of the wish."""
     joined: list[Found] = []
-    for one in found:
+    for one in [_as_before(one, found) for one in found]:
         last = joined[-1] if joined else None
         if last is not None and _are_alternatives(last, one, lexicon):
             values = tuple(dict.fromkeys((*last.target.values, *one.target.values)))
@@ -51,6 +52,18 @@ def conditions_of(found: Sequence[Found], lexicon: Lexicon) -> tuple[WishConditi
         for one in joined
     ]
     return tuple(_without_doubles(conditions))
+
+
+def _as_before(one: Found, found: Sequence[Found]) -> Found:
+    """Return a bound as a preference that says what another means: "ideally old"."""
+    before = found[: found.index(one)]
+    preferred = any(
+        other.said_soft
+        and other.target.attribute == one.target.attribute
+        and other.target.operator[0] == one.target.operator[0]
+        for other in before
+    )
+    return dataclasses.replace(one, soft=True) if preferred and one.target.operator != "is" else one
 
 
 def _are_alternatives(last: Found, one: Found, lexicon: Lexicon) -> bool:
@@ -76,7 +89,7 @@ def _without_doubles(conditions: Sequence[WishCondition]) -> list[WishCondition]
             kept.append(one)
         elif one.hard and not same.hard:
             kept[kept.index(same)] = one
-    kept = [one for one in kept if not any(_is_stricter(other, one) for other in kept)]
+    kept = [one for one in kept if not any(_is_stricter(other, one, kept) for other in kept)]
     wanted = {(one.attribute, value) for one in kept if one.wanted for value in one.values}
     return [
         one
@@ -87,11 +100,11 @@ def _without_doubles(conditions: Sequence[WishCondition]) -> list[WishCondition]
     ]
 
 
-def _is_stricter(one: WishCondition, other: WishCondition) -> bool:
-    """Return whether a bound says all that a preference says."""
+def _is_stricter(one: WishCondition, other: WishCondition, kept: Sequence[WishCondition]) -> bool:
+    """Return whether a bound says all that a vaguer preference before it says."""
     return (
-        one.hard
-        and not other.hard
+        not other.hard
+        and (one.hard or kept.index(one) > kept.index(other))
         and one.attribute == other.attribute
         and one.operator[0] == other.operator[0]
         and one.operator[0] in "<>"

@@ -11,9 +11,11 @@ from recsys.wishes.conditions import Found
 from recsys.wishes.language import Cue, language
 from recsys.wishes.lexicon import Target
 from recsys.wishes.marks import Mark
+from recsys.wishes.scope import Relative
 
 _ON_SCOPE: Mapping[str, Mapping[str, Any]] = {
-    "negation": {"unwanted": True, "applied": 0, "must": False, "soft": False},
+    "negation": {"unwanted": True, "once": False, "applied": 0, "must": False, "soft": False},
+    "negation_once": {"unwanted": True, "once": True, "applied": 0, "must": False, "soft": False},
     "nothing_but": {"unwanted": False, "must": True, "soft": False},
     "soft": {"soft": True, "must": False},
     "indifferent": {"ignore": True},
@@ -52,7 +54,8 @@ class CueReading(AmountReading):
             return self._adjective(cue, position)
         if cue.kind == "before":
             self._compare(mark, position)
-        elif cue.kind == "but":
+            return 1 + self._compared_item(position)
+        if cue.kind == "but":
             self.end_clause(position)
         elif cue.kind in ("negation_after", "soft_after"):
             changes = _AFTER[cue.kind]
@@ -65,7 +68,7 @@ class CueReading(AmountReading):
                 setattr(self.scope, name, value)
             if cue.kind in ("early", "middle", "late"):
                 self.scope.part = cue.kind
-        return 1 if cue.kind in ("before", "no_negation") else 0
+        return 1 if cue.kind == "no_negation" else 0
 
     def _compare(self, mark: Mark, position: int) -> None:
         scope = self.scope
@@ -73,6 +76,27 @@ class CueReading(AmountReading):
             scope.unwanted = False
         scope.compare = tuple(cue for cue in mark.cues if cue.kind == "before")
         scope.compare_at = position
+
+    def _compared_item(self, position: int) -> int:
+        """Read "shorter than Titanic"; return how many marks the title takes."""
+        kinds = next((cue.kinds for cue in self.scope.compare if cue.kinds), ())
+        attribute = self.lexicon.attribute_of(kinds)
+        if attribute is None or position + 1 >= len(self.marks) or self.marks[position + 1].amount:
+            return 0
+        begin = self.marks[position + 1].begin
+        title = self.lexicon.titles.longest(self.tokens, begin)
+        known = [self.lexicon.amount_of(item, attribute) for item in title[1]] if title else []
+        bound = next((amount for amount in known if amount is not None), None)
+        if title is None or bound is None:
+            return 0
+        operator = next(cue.operator for cue in self.scope.compare if cue.kinds)
+        operator = INVERSE[operator] if self.scope.unwanted and not self.scope.applied else operator
+        soft = self.scope.soft
+        self.found.append(
+            Found(Target(attribute, (f"{bound:.10g}",), operator), True, soft, not soft, False, False, soft)
+        )
+        self.after_value()
+        return sum(begin <= mark.begin < begin + title[0] for mark in self.marks)
 
     def _adjective(self, cue: Cue, position: int) -> int:
         if cue.kind == "many":
@@ -84,7 +108,8 @@ class CueReading(AmountReading):
         if attribute is None:
             return 0
         if cue.kind == "relative":
-            self.relative.append((cue, self.scope.unwanted))
+            said = Relative(cue, self.scope.unwanted, self.scope.soft, len(self.found))
+            self.relative.append(said)
             return 1
         if cue.kind == "superlative":
             self.take(Target(attribute, (), cue.operator, soft=True))
@@ -110,19 +135,23 @@ class CueReading(AmountReading):
 
     def compare_with_items(self) -> None:
         """Read "older" as older than the items named, or as old where none is."""
-        for cue, unwanted in self.relative:
-            attribute = self.lexicon.attribute_of(cue.kinds)
+        for one in reversed(self.relative):
+            attribute = self.lexicon.attribute_of(one.cue.kinds)
             if attribute is None:
                 continue
             amounts = [self.lexicon.amount_of(item, attribute) for item in self.like]
-            known = [one for one in amounts if one is not None]
-            operator = INVERSE[cue.operator] if unwanted else cue.operator
+            known = [amount for amount in amounts if amount is not None]
+            operator = INVERSE[one.cue.operator] if one.unwanted else one.cue.operator
+            targets: tuple[Target, ...] = ()
             if known:
                 bound = min(known) if operator.startswith("<") else max(known)
-                target = Target(attribute, (f"{bound:.10g}",), operator)
-                self.found.append(Found(target, True, False, True, False))
-            elif not unwanted:
-                self.found += [Found(one, True, True, False, False) for one in self._absolute(cue, attribute)]
+                targets = (Target(attribute, (f"{bound:.10g}",), operator),)
+            elif not one.unwanted:
+                targets = self._absolute(one.cue, attribute)
+            soft = one.soft or not known
+            self.found[one.position : one.position] = [
+                Found(target, True, soft, not soft, False, said_soft=one.soft) for target in targets
+            ]
 
     def _absolute(self, cue: Cue, attribute: str) -> tuple[Target, ...]:
         """Return what an adjective means by itself."""

@@ -14,6 +14,7 @@ from recsys.wishes.tokens import Phrase, PhraseTable, phrase_of
 
 CueKind = Literal[
     "negation",
+    "negation_once",
     "negation_after",
     "no_negation",
     "nothing_but",
@@ -63,6 +64,7 @@ class Language:
     seconds: Mapping[Phrase, float]
     money: Mapping[Phrase, float]
     decades: Mapping[str, int]
+    nicknames: Mapping[str, tuple[str, ...]]  # of a first name
 
 
 @cache
@@ -79,6 +81,10 @@ def language() -> Language:
         seconds={phrase_of(unit): size for unit, size in units["seconds"].items()},
         money={phrase_of(unit): size for unit, size in units["money"].items()},
         decades=units["decades"],
+        nicknames={
+            phrase_of(name)[0]: tuple(phrase_of(one)[0] for one in short)
+            for name, short in table["nicknames"].items()
+        },
     )
 
 

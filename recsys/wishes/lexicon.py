@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,7 @@ class Target:
     wanted: bool = True
     soft: bool = False
     items: int = 0  # how many have it
+    preferred: bool = False  # what `wishes.toml` calls by this name
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Lexicon:
         self.values: PhraseTable[Named] = PhraseTable(self._phrases(full))
         self.parts: PhraseTable[Named] = PhraseTable((phrase, _named(of)) for phrase, of in part.of.items())
         self.before: PhraseTable[tuple[str, ...]] = PhraseTable(self._attribute_phrases("before"))
+        self.after: PhraseTable[tuple[str, ...]] = PhraseTable(self._attribute_phrases("after"))
         self.say: PhraseTable[tuple[str, ...]] = PhraseTable(self._attribute_phrases("say"))
         ignored = (*self.words.ignore, domain.noun, domain.plural)
         self.ignored = frozenset(word for text in ignored for word in phrase_of(text))
@@ -148,7 +151,6 @@ class Lexicon:
 
     def _add_values(self, attribute: str, values: Counter[str], full: _Values, part: _Values) -> None:
         person = attribute in self.words.attributes and self.words.attributes[attribute].person
-        kind = self.domain.attributes.get(attribute)
         for value, items in values.items():
             phrase = phrase_of(value)
             if phrase in _NO_VALUES or not phrase:
@@ -156,14 +158,9 @@ class Lexicon:
             names = person or self.has_names(attribute)
             (part if names and len(phrase) == 1 else full).add(phrase, attribute, value, items)
             if person:
-                for shorter in _parts_of_name(phrase):
+                for shorter in (*_parts_of_name(phrase), *_nicknames(phrase)):
                     part.add(shorter, attribute, value, items)
-            elif (
-                len(phrase) > 1
-                and kind is not None
-                and kind.type in ("category", "list")
-                and not _is_amount(phrase)
-            ):
+            elif len(phrase) > 1 and names:
                 for word in set(phrase) - language().filler:
                     part.add((word,), attribute, value, items)
 
@@ -172,12 +169,13 @@ class Lexicon:
             (phrase_of(text), self._meaning(meaning)) for meaning in self.words.words for text in meaning.say
         ]
         values = {phrase: _named(of) for phrase, of in full.of.items()}
-        names = [
-            (phrase_of(other), values[phrase_of(value)])
-            for other, value in self.words.names.items()
-            if phrase_of(value) in values
-        ]
-        return [*own, *names, *values.items()]
+        names = {}
+        for other, value in self.words.names.items():
+            if (named := values.get(phrase_of(value))) is not None:
+                called = values.get(phrase_of(other), Named()).alternatives
+                first = tuple(dataclasses.replace(one, preferred=True) for one in named.alternatives)
+                names[phrase_of(other)] = Named(alternatives=(*first, *called))
+        return [*own, *names.items(), *values.items()]
 
     def _meaning(self, meaning: Meaning) -> Named:
         together = []
@@ -245,14 +243,15 @@ def _parts_of_name(phrase: Phrase) -> list[Phrase]:
     return [*parts, (phrase[0], phrase[-1])] if len(phrase) > 2 else parts
 
 
+def _nicknames(phrase: Phrase) -> list[Phrase]:
+    """Return a name with the short forms of its first name: "jimmy stewart"."""
+    return [(short, *phrase[1:]) for short in language().nicknames.get(phrase[0], ())]
+
+
 def _without_article(phrase: Phrase) -> Phrase:
     if len(phrase) > 1 and phrase[-1] in _ARTICLES:
         phrase = phrase[:-1]
     return phrase[1:] if len(phrase) > 1 and phrase[0] in _ARTICLES else phrase
-
-
-def _is_amount(phrase: Phrase) -> bool:
-    return phrase[0][0].isdigit()
 
 
 def edit_distance(one: str, other: str) -> int:

@@ -21,6 +21,7 @@ from recsys.wishes.query import TypedQuery
 from recsys.wishes.tokens import clean, is_chinese, tokens_of
 
 MAX_FOUND = 20  # conditions of a wish
+RARER = 3  # so many times rarer a person may be in a role that comes first
 _QUOTES = "\"'\u300a<\u3008\u300c"
 
 
@@ -94,9 +95,10 @@ class _Pass(CueReading):
 
     def _chosen(self, named: Named, mark: Mark) -> Target | None:
         """Return which attribute a name is of; None if it is hardly a name here."""
-        fitting = [one for one in named.alternatives if one.attribute in self.scope.attribute]
+        said = (*self._said_after(mark), *self.scope.attribute)
+        fitting = [one for one in named.alternatives if one.attribute in said]
         if not mark.named_by_cue:
-            return fitting[0] if fitting else max(named.alternatives, key=lambda one: one.items)
+            return fitting[0] if fitting else self._likeliest(named.alternatives)
         token = self.tokens[mark.begin]
         plain = mark.end - mark.begin == 1 and token.text in language().filler | language().vague
         marked = token.capital and (mark.begin > 0 or mark.end - mark.begin > 1)
@@ -105,15 +107,35 @@ class _Pass(CueReading):
             return fitting[0] if not usual or fitting[0].items > 2 else None
         people = [one for one in named.alternatives if self._is_name(one.attribute)]
         if people and (marked or self._looks_like_name(mark, people)):
-            return max(people, key=lambda one: one.items)
-        others = [one for one in named.alternatives if not self._is_name(one.attribute)]
-        if others and not plain and not mark.cues:
-            return max(others, key=lambda one: one.items)
+            return self._likeliest(people)
         return None
+
+    def _said_after(self, mark: Mark) -> tuple[str, ...]:
+        """Return the attribute that the words after a value name: "French speaking"."""
+        position = mark.end
+        while position < len(self.tokens) and self.tokens[position].text in ("-", "'"):
+            position += 1
+        if position >= len(self.tokens):
+            return ()
+        found = self.lexicon.after.longest(self.tokens, position)
+        other = self.lexicon.before.longest(self.tokens, position)  # "De Niro directed by Scorsese"
+        return found[1] if found and not (other and other[0] > found[0]) else ()
+
+    def _likeliest(self, targets: Sequence[Target]) -> Target:
+        """Return which attribute a name is of where nothing says it.
+
+        What `wishes.toml` prefers; else the first that has a third of the items of the commonest, in the
+        order of `wishes.toml`.
+        """
+        preferred = [one for one in targets if one.preferred]
+        most = max(one.items for one in targets)
+        order = list(self.lexicon.words.attributes)
+        likely = [one for one in preferred or targets if preferred or RARER * one.items >= most]
+        return min(likely, key=lambda one: order.index(one.attribute) if one.attribute in order else -1)
 
     def _is_name(self, attribute: str) -> bool:
         words = self.lexicon.words.attributes.get(attribute)
-        return (words is not None and words.person) or self.lexicon.has_names(attribute)
+        return words is not None and words.person
 
     def _looks_like_name(self, mark: Mark, people: Sequence[Target]) -> bool:
         """Return whether a word in small letters may be a family name."""

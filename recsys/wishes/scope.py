@@ -21,19 +21,29 @@ class Scope:
     """What the words so far say of what follows."""
 
     unwanted: bool = False
+    once: bool = False  # for one value only: "a non-English thriller"
     must: bool = False
     soft: bool = False
     applied: int = 0  # conditions since the last negation
     attribute: tuple[str, ...] = ()  # of which a value follows
     compare: tuple[Cue, ...] = ()
     compare_at: int = -9
-    compare_unwanted: bool = False
     part: str = ""  # early, middle or late
     about: bool = False
     either: bool = False
     like: bool = False
     many: float = 0.0
     ignore: bool = False
+
+
+@dataclass(frozen=True)
+class Relative:
+    """A word such as "older", which may be about an item that is named only later."""
+
+    cue: Cue
+    unwanted: bool
+    soft: bool  # it is said to be a preference
+    position: int  # in what was found
 
 
 @dataclass
@@ -47,7 +57,7 @@ class Reading:
     scope: Scope = field(default_factory=Scope)
     found: list[Found] = field(default_factory=list)
     like: list[Item] = field(default_factory=list)
-    relative: list[tuple[Cue, bool]] = field(default_factory=list)  # and whether it is not wanted
+    relative: list[Relative] = field(default_factory=list)
     unknown: list[tuple[Mark, bool]] = field(default_factory=list)  # and whether it is not wanted
     clause: int = 0  # where in `found` the clause begins
 
@@ -58,8 +68,10 @@ class Reading:
         wanted = target.wanted != self.scope.unwanted
         joined = self.scope.either and bool(self.found)
         soft = (target.soft or self.scope.soft) and not self.scope.must
-        self.found.append(Found(target, wanted, soft, self.scope.must or not target.wanted, joined))
+        must = self.scope.must or not target.wanted
+        self.found.append(Found(target, wanted, soft, must, joined, said_soft=self.scope.soft))
         self.scope.applied += 1
+        self.scope.unwanted = self.scope.unwanted and not self.scope.once
         self.after_value()
 
     def after_value(self) -> None:

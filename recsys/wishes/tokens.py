@@ -94,7 +94,7 @@ class PhraseTable(Generic[T]):
         most = self._lengths.get(tokens[begin].text, 0)
         for position in range(begin, len(tokens)):
             if not tokens[position].text[0].isalnum():
-                if tokens[position].text in BREAKS:
+                if tokens[position].text in BREAKS and not _is_initial(tokens, position):
                     break
                 continue
             words.append(tokens[position].text)
@@ -114,6 +114,11 @@ class PhraseTable(Generic[T]):
         return self._meanings
 
 
+def _is_initial(tokens: Sequence[Token], position: int) -> bool:
+    """Return whether a full stop belongs to a name: "Samuel L. Jackson"."""
+    return tokens[position].text == "." and position > 0 and len(tokens[position - 1].text) < 3
+
+
 def _folded(word: str) -> str:
     if word[0].isdigit():
         return word.replace(",", "")
@@ -126,6 +131,8 @@ def singular(word: str) -> str:
     word = word.removesuffix("'s").removesuffix("'")
     if not word.isalpha() or len(word) < 4 or word.endswith(("ss", "us")):
         return word
+    if word.endswith("ie"):  # "movie" and "movies" alike
+        return f"{word[:-2]}y"
     if word.endswith("ies"):
         return f"{word[:-3]}y"
     if word.endswith(("xes", "ches", "shes", "sses", "oes")):

@@ -1,6 +1,7 @@
 """Readings of a wish as sets of single statements, to compare two of them.
 
-"year 1960 to 1969" is two statements, "not Horror or War" too; "before 1970" and "until 1969" are the same.
+"year 1960 to 1969" is two statements, "not Horror or War" too. Whether a bound itself counts ("before 1970",
+"until 1970") is not compared, nor is what holds for every item of the catalogue.
 """
 
 from __future__ import annotations
@@ -116,15 +117,17 @@ def _atoms(condition: WishCondition, domain: Domain) -> list[Atom]:
             return [Atom(attribute, "is", frozenset(map(str, amounts)), wanted, hard)]
         return [Atom(attribute, sign, amounts[0], True, hard) for sign in ("<=", ">=")]
     sign = operator if wanted else _INVERSE[operator]
-    return [_closed(Atom(attribute, sign, amounts[0], True, hard))]
+    return [_closed(Atom(attribute, sign, amounts[0], True, hard), domain)]
 
 
-def _closed(atom: Atom) -> Atom:
-    """Write "year before 1970" as "until 1969": years are whole."""
-    if atom.attribute == "year" and atom.operator in ("<", ">") and isinstance(atom.values, float):
+def _closed(atom: Atom, domain: Domain) -> Atom:
+    """Write "over 0 Oscars" as "at least 1", and "before" as "until"."""
+    kind = domain.attributes.get(atom.attribute)
+    whole = kind is not None and kind.type == "number"
+    if whole and isinstance(atom.values, float) and atom.operator in ("<", ">") and atom.values.is_integer():
         step = -1.0 if atom.operator == "<" else 1.0
         return replace(atom, operator=atom.operator + "=", values=atom.values + step)
-    return atom
+    return replace(atom, operator=atom.operator[0] + "=")
 
 
 def _is_amount(attribute: str, domain: Domain) -> bool:

@@ -24,6 +24,7 @@ from recsys.evaluation.wishes.readings import Atom, MeantCondition, atoms_of_cas
 from recsys.knowledge.fields import Moment
 from recsys.knowledge.rules import RuleBook
 from recsys.recommender.recommender import Recommender
+from recsys.recommender.wishes import reader_of
 from recsys.types import Filter, Recommendations, StrictModel, Understood
 from recsys.utils.intervals import bootstrap
 
@@ -117,6 +118,7 @@ class _Checker:
         self.recommender = recommender.pinned()
         self.domain, self.catalog = recommender.domain, self.recommender.catalog
         self.book = RuleBook(self.domain)
+        self.reader = reader_of(self.domain, self.catalog)
 
     def result(
         self, case: WishCase, answer: Recommendations, person: str | None, seconds: float
@@ -126,8 +128,8 @@ class _Checker:
         shown = [line.item.id for line in answer][:K]
         seen = self._seen(person)
         hits = sum(item_id in fitting for item_id in shown)
-        meant = atoms_of_case(case.conditions, self.domain)
-        read = atoms_of_reading(answer.understood, self.domain) if answer.understood else None
+        meant = self._telling(atoms_of_case(case.conditions, self.domain))
+        read = self._telling(atoms_of_reading(answer.understood, self.domain)) if answer.understood else None
         liked = self._likes(case) == set(answer.understood.like) if answer.understood else False
         return WishResult(
             case,
@@ -141,6 +143,17 @@ class _Checker:
             answer.understood,
             tuple(self.catalog.by_id(item_id).name for item_id in shown),
         )
+
+    def _telling(self, atoms: frozenset[Atom]) -> frozenset[Atom]:
+        """Leave out bounds that hold for every item."""
+        return frozenset(atom for atom in atoms if not self._holds_always(atom))
+
+    def _holds_always(self, atom: Atom) -> bool:
+        if not isinstance(atom.values, float):
+            return False
+        known = self.reader.lexicon.amounts(atom.attribute)
+        ends = {"<=": known[-1:] and known[-1] <= atom.values, ">=": known[:1] and known[0] >= atom.values}
+        return bool(ends.get(atom.operator))
 
     def _fitting(self, case: WishCase) -> set[str]:
         if not case.fits:
