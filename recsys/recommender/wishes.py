@@ -164,9 +164,9 @@ class _All:
         return tuple(dict.fromkeys(name for rule in self.rules for name in rule.of_item))
 
     @property
-    def most(self) -> float:
-        """How many kinds of items a mask may cost."""
-        return np.inf
+    def made_once(self) -> bool:
+        """Whether it decides alike in all requests."""
+        return True
 
     def read(self, item: Item) -> tuple[object, ...]:
         """Return what it reads of an item."""

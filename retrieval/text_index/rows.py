@@ -13,7 +13,7 @@ import numpy.typing as npt
 from recsys.errors import ModelError, RequestError
 from recsys.types import Item
 from retrieval.arrays import FloatArray
-from retrieval.embedding import Embedder, item_text
+from retrieval.embedding import MANY, Embedder, item_text
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
@@ -22,8 +22,6 @@ Fingerprints = npt.NDArray[np.bytes_]
 """One `fingerprint` per row."""
 
 FINGERPRINT_DTYPE = "S16"
-
-_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class IndexRows:
         numbers = [number_of.setdefault(item_text(item), len(number_of)) for item in items]
         distinct = list(number_of)
         vectors = np.empty((len(distinct), dimension), dtype=np.float32)
-        for start in range(0, len(distinct), _CHUNK):
-            texts = distinct[start : start + _CHUNK]
+        for start in range(0, len(distinct), MANY):
+            texts = distinct[start : start + MANY]
             chunk = np.asarray(embedder.embed(texts), dtype=np.float32)
             if chunk.shape != (len(texts), dimension) or not np.isfinite(chunk).all():
                 raise ModelError(

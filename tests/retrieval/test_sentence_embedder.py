@@ -11,7 +11,7 @@ import pytest
 
 from recsys.errors import MissingDependency, ModelError
 from recsys.types import Item
-from retrieval import SentenceEmbedder, item_text
+from retrieval import SentenceEmbedder, embedding, item_text
 from retrieval.embedding import DESCRIPTION_LIMIT
 
 
@@ -25,6 +25,18 @@ def test_vectors_are_float32_of_length_one(embedder: SentenceEmbedder) -> None:
     assert vectors.shape == (5, embedder.dimension)
     assert vectors.dtype == np.float32
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+
+
+def test_many_texts_have_nearly_the_vectors_of_each(
+    embedder: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"Frozen ice, number {number}" for number in range(8)]
+    alone = embedder.embed(texts)
+    monkeypatch.setattr(embedding, "MANY", 8)
+    together = embedder.embed(texts)
+    assert together.dtype == np.float32
+    assert np.einsum("nd,nd->n", alone, together).min() > 0.9999
+    assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-6)
 
 
 def test_no_texts_give_an_empty_array(embedder: SentenceEmbedder) -> None:

@@ -270,11 +270,11 @@ def test_items_of_equal_text_are_all_kept_in_order_of_id() -> None:
 
 
 def test_build_embeds_in_chunks_and_tells_progress() -> None:
-    items, steps = make_items(1_100), []
+    items, steps = make_items(4_100), []
     embedder = HashEmbedder()
     index = TextIndex.build(items, embedder, lambda done, total: steps.append((done, total)))
-    assert steps == [(512, 1_100), (1_024, 1_100), (1_100, 1_100)]
-    for item in (items[0], items[700], items[1_099]):
+    assert steps == [(2_048, 4_100), (4_096, 4_100), (4_100, 4_100)]
+    for item in (items[0], items[2_500], items[4_099]):
         assert (index.vectors([item.id])[0] == embedder.embed([item_text(item)])[0]).all()
 
 
