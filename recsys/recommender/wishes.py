@@ -108,7 +108,7 @@ def apply_wish(
 def _searched(typed: TypedQuery, wish: str) -> str:
     """Return what texts are compared with: all of a wish that names nothing."""
     read = typed.conditions or typed.like or typed.unwanted_rest or typed.anything
-    return typed.rest if read else wish
+    return " ".join(filter(None, (typed.topic, typed.rest))) if read else wish
 
 
 def relax(

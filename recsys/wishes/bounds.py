@@ -70,6 +70,8 @@ class AmountReading(Reading):
                 self._take_bound(attribute, sign, bound, amount, unwanted=unwanted, ends=True, soft=about)
         elif self.lexicon.kinds[attribute] == "number":
             self._take_bound(attribute, ">=", low, amount)
+        elif amount.kind == "money":  # what somebody will pay
+            self._take_bound(attribute, "<=", low, amount)
         else:
             value = self._written(attribute, low, amount)
             self.take(Target(attribute, (value,), "is"))

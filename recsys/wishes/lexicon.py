@@ -17,6 +17,7 @@ from recsys.knowledge.typed_values import WrongValue, read_value
 from recsys.types import ConditionOperator, Item
 from recsys.wishes.language import language
 from recsys.wishes.tokens import Phrase, PhraseTable, phrase_of
+from recsys.wishes.topics import Topics
 
 MANY_VALUES = 100
 """An attribute with more values has names: one word alone is one of them only where it is marked."""
@@ -75,6 +76,7 @@ class Lexicon:
         self._amounts: dict[str, list[float]] = {}
         self.kinds: dict[str, str] = _kinds(domain, self._items)
         counts = _count(self._items, domain)
+        self.topics = Topics(domain, self._items, counts)
         self._sizes = {name: len(values) for name, values in counts.items()}
         full, part = _Values(), _Values()
         for attribute, values in counts.items():

@@ -25,6 +25,7 @@ class TypedQuery:
     conditions: tuple[WishCondition, ...] = ()
     like: tuple[str, ...] = ()  # ids of items named as examples
     rest: str = ""  # what could not be tied to the catalogue
+    topic: str = ""  # words that tell a category, and are also searched for
     unwanted_rest: str = ""  # the same, where it is not wanted: never searched for
     anything: bool = False  # it asks for nothing in particular
 

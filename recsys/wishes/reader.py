@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from recsys.config import Domain
 from recsys.data.catalog import Catalog
 from recsys.types import Item
-from recsys.wishes.conditions import conditions_of
+from recsys.wishes.conditions import Found, conditions_of
 from recsys.wishes.cues import CueReading
 from recsys.wishes.language import language
 from recsys.wishes.lexicon import Lexicon, Named, Target
@@ -55,13 +55,26 @@ class _Pass(CueReading):
 
     def query(self) -> TypedQuery:
         """Return what was read."""
+        topic = self._take_topics()
         conditions = conditions_of(self.found[:MAX_FOUND], self.lexicon)
-        rest = self.rest(unwanted=False)
-        unwanted = self.rest(unwanted=True)
-        nothing = not (conditions or self.like or rest or unwanted)
+        rest, unwanted = self.rest(unwanted=False), self.rest(unwanted=True)
+        like = tuple(dict.fromkeys(item.id for item in self.like))
         return TypedQuery(
-            conditions, tuple(dict.fromkeys(item.id for item in self.like)), rest, unwanted, nothing
+            conditions, like, rest, topic, unwanted, not (conditions or like or rest or unwanted)
         )
+
+    def _take_topics(self) -> str:
+        """Take the categories that unknown words tell, as preferences; return these words."""
+        attribute = self.lexicon.topics.attribute
+        told = [mark for mark, unwanted in self.unknown if attribute and not unwanted]
+        if not told or any(one.target.attribute == attribute and one.wanted for one in self.found):
+            return ""
+        words = [token.text for mark in told for token in self.tokens[mark.begin : mark.end]]
+        if not (values := self.lexicon.topics.of(words)):
+            return ""
+        self.found.append(Found(Target(attribute, values), True, True, False, False))
+        self.unknown = [(mark, unwanted) for mark, unwanted in self.unknown if mark not in told]
+        return " ".join(mark.text for mark in told)
 
     def _step(self, position: int) -> int:
         """Read the mark at a position; return how many were read."""
@@ -71,7 +84,7 @@ class _Pass(CueReading):
             return 1
         if (self.scope.like or self._is_quoted(mark)) and (taken := self._example(position)):
             return taken
-        if mark.items and mark.is_word and (len(mark.text.split()) > 1 or is_chinese(mark.text)):
+        if mark.items and mark.is_word and self._is_title(mark.text):
             self._take_items(mark.items, mark.text)
             return 1
         if mark.amount is not None:
@@ -82,16 +95,32 @@ class _Pass(CueReading):
             return self.cue(position)
         return self._word(position)
 
+    def _is_title(self, text: str) -> bool:
+        """Return whether a title is one by itself; those of goods are plain words."""
+        several = len(text.split()) > 1 or is_chinese(text)
+        return several and not self.lexicon.topics.attribute
+
     # --- values and names
 
     def _names(self, mark: Mark) -> bool:
         """Take what a mark names, if it may be meant."""
         assert mark.named is not None
+        if self._is_purpose(mark):
+            return True
         chosen = None if mark.named.together else self._chosen(mark.named, mark)
         targets = mark.named.together or ((chosen,) if chosen else ())
         for target in targets:
             self.take(target)
         return bool(targets)
+
+    def _is_purpose(self, mark: Mark) -> bool:
+        """Return whether it is what a category is for: "bread for sandwiches"."""
+        attribute = self.lexicon.topics.attribute
+        if not attribute or not mark.named or not mark.begin or self.tokens[mark.begin - 1].text != "for":
+            return False
+        targets = (*mark.named.together, *mark.named.alternatives)
+        taken = any(one.target.attribute == attribute and one.wanted for one in self.found)
+        return taken and any(one.attribute == attribute for one in targets)
 
     def _chosen(self, named: Named, mark: Mark) -> Target | None:
         """Return which attribute a name is of; None if it is hardly a name here."""

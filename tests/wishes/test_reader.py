@@ -277,3 +277,60 @@ def test_a_wrong_file_of_words_says_what_is_wrong(text: str, problem: str, tmp_p
     with pytest.raises(ConfigError, match=r"wishes\.toml") as error:
         WishReader(load_domain(tmp_path), Catalog(ITEMS))
     assert problem in str(error.value)
+
+
+SHOP = """
+name = "corner"
+noun = "product"
+plural = "products"
+
+[items]
+file = "items.csv"
+id = "id"
+title = "title"
+
+[items.attributes]
+category = "category"
+price = "price"
+
+[attributes.category]
+type = "category"
+[attributes.price]
+type = "money"
+currency = "USD"
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> WishReader:
+    """A shop without words of its own: products of 24 categories."""
+    folder = tmp_path_factory.mktemp("corner")
+    (folder / "domain.toml").write_text(SHOP, "utf-8")
+    goods = [("Whitening toothpaste", "Oral care", "$3"), ("Toothbrush, soft", "Oral care", "$2")]
+    goods += [("Rain jacket", "Outdoor wear", "$99"), ("Sliced white bread", "Bread", "$1")]
+    goods += [(f"Thing {letter}", f"Kind {letter}", "$5") for letter in "abcdefghijklmnopqrstu"]
+    items = [
+        Item(id=str(number), title=title, attributes={"category": (category,), "price": (price,)})
+        for number, (title, category, price) in enumerate(goods)
+    ]
+    return WishReader(load_domain(folder), Catalog(items))
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ("toothpaste", "rather category: Oral care"),
+        ("a rain jacket under $100", "price: under $100.00 \xb7 rather category: Outdoor wear"),
+        ("bread", "category: Bread"),
+        ("something cheap", "rather price: at most $5.00"),
+        ("gluten toothpaste", "not known here: 'gluten toothpaste'"),
+        ("bread for a dollar fifty", "category: Bread \xb7 price: at most $1.50"),
+    ],
+)
+def test_words_of_products_tell_their_category(wish: str, expected: str, shop: WishReader) -> None:
+    query = shop.read(wish)
+    assert describe(query, shop.domain, {}).text == expected
+
+
+def test_words_that_tell_a_category_are_also_searched_for(shop: WishReader) -> None:
+    assert shop.read("a rain jacket").topic == "rain jacket"
