@@ -31,6 +31,7 @@ from recsys.cli.evaluate_options import (
 )
 from recsys.cli.evaluate_reasons import evaluate_reasons
 from recsys.cli.evaluate_robustness import evaluate_robustness
+from recsys.cli.evaluate_sets import evaluate_sets
 from recsys.cli.evaluate_wishes import evaluate_wishes
 from recsys.cli.options import DomainOption, JsonOption
 from recsys.cli.output import ProgressBars, console, error_console, format_with_interval, print_json
@@ -70,6 +71,7 @@ app = typer.Typer(cls=EvaluateGroup)
 app.command("reasons")(evaluate_reasons)
 app.command("robustness")(evaluate_robustness)
 app.command("online")(evaluate_online)
+app.command("sets")(evaluate_sets)
 app.command("wishes")(evaluate_wishes)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
 from recsys.cli.options import DomainOption, JsonOption
 from recsys.cli.output import ProgressBars, console, format_with_interval, plain_table, print_json
 
 if TYPE_CHECKING:
-    from recsys.config import Rule
+    from recsys.config import Domain, Rule
+    from recsys.data.audit import Acted
 
 app = typer.Typer(help="Show and check the rules of a domain, and what they do.", no_args_is_help=True)
 
@@ -100,27 +103,37 @@ def report(
     if as_json:
         print_json({"traffic": [dataclasses.asdict(line) for line in traffic], "cost": costs})
         return
-    columns = ("answers", "items", "last")
-    table = plain_table(
-        "rule", "version", "state", *columns, *(("held-out lists", "NDCG@10 lost") if cost else ())
-    )
-    table.columns[0].no_wrap = True
-    rules = {rule.name: rule for rule in loaded.rules}
-    lines: dict[tuple[str, str], Any] = {(rule.name, rule.version): None for rule in loaded.rules}
+    console.print(_traffic_table(loaded, traffic) if traffic or loaded.rules else _none(loaded))
+    if costs:
+        console.print()
+        console.print(_cost_table(costs))
+        console.print(
+            f"held-out lists: {costs['cases']:,} of {costs['split']}; {costs['method']}", style="dim"
+        )
+
+
+def _none(domain: Domain) -> str:
+    return f"{domain.name} has no rules"
+
+
+def _traffic_table(domain: Domain, traffic: Sequence[Acted]) -> Table:
+    table = plain_table("rule", "version", "state", "answers", "items", "last", left=("version", "state"))
+    rules = {rule.name: rule for rule in domain.rules}
+    lines: dict[tuple[str, str], Acted | None] = {(rule.name, rule.version): None for rule in domain.rules}
     lines |= {(line.rule, line.version): line for line in traffic}
     for (name, version), line in lines.items():
         rule = rules.get(name)
         state = _state(rule, "") if rule is not None and rule.version == version else "an earlier version"
         seen = (f"{line.answers:,}", f"{line.items:,}", _time(line.last)) if line else ("0", "0", "")
-        figures = costs.get("rules", {}).get(name) if rule and rule.version == version else None
-        more = (f"{figures['share']:.1%}", format_with_interval(figures["lost"])) if figures else ("", "")
-        cells = [Text(name), version, state, *seen, *(more if cost else ())]
-        table.add_row(*cells)
-    console.print(table if lines else f"{loaded.name} has no rules", highlight=False)
-    if cost:
-        console.print(
-            f"held-out lists: {costs['cases']:,} of {costs['split']}; {costs['method']}", style="dim"
-        )
+        table.add_row(*map(Text, (name, version, state, *seen)))
+    return table
+
+
+def _cost_table(costs: Mapping[str, Any]) -> Table:
+    table = plain_table("rule", "lists changed", "NDCG@10 lost")
+    for name, figures in costs["rules"].items():
+        table.add_row(Text(name), f"{figures['share']:.1%}", format_with_interval(figures["lost"]))
+    return table
 
 
 def _state(rule: Rule, arm: str) -> str:

@@ -113,9 +113,19 @@ class Market:
 
         Raises KeyError for an investor or instrument that there is not.
         """
+        row, rows = self._rows(investor, held)
+        return self._by_id(self._possible(row, rows))
+
+    def utility(self, investor: str, held: Collection[str] = ()) -> dict[str, float]:
+        """Return the same, of what is forbidden or held too. Raises KeyError as `optimum`."""
+        return self._by_id(self._utility(*self._rows(investor, held)))
+
+    def _rows(self, investor: str, held: Collection[str]) -> tuple[int, npt.NDArray[np.int64]]:
         rows = np.array([self._index[one] for one in held], dtype=np.int64)
-        utility = self._utility(self._investor_index[investor], rows)
-        return {one.id: float(utility[index]) for index, one in enumerate(self.instruments)}
+        return self._investor_index[investor], rows
+
+    def _by_id(self, utility: Array) -> dict[str, float]:
+        return dict(zip(self._index, utility.tolist(), strict=True))
 
     def write(self, folder: Path) -> None:
         """Write instruments.csv, investors.csv and orders.csv."""
@@ -153,7 +163,7 @@ class Market:
             minutes = np.sort(random.choice(DAYS * 8 * 60, count, replace=False))
             held: list[int] = []
             for minute in minutes:
-                utility = self._utility(row, np.array(held, dtype=np.int64))
+                utility = self._possible(row, np.array(held, dtype=np.int64))
                 chosen = int(np.argmax(utility + random.gumbel(size=len(utility))))
                 if not np.isfinite(utility[chosen]):
                     break
@@ -162,8 +172,15 @@ class Market:
                 orders.append(Order(row, chosen, FIRST_DAY + dt.timedelta(days=day, minutes=of_day)))
         return sorted(orders, key=lambda order: (order.time, order.investor))
 
-    def _utility(self, row: int, held: npt.NDArray[np.int64]) -> Array:
+    def _possible(self, row: int, held: npt.NDArray[np.int64]) -> Array:
         """Return each utility; -inf where a rule forbids the instrument, or it is held."""
+        utility = self._utility(row, held)
+        utility[~self._allowed(self.investors[row])] = -np.inf
+        utility[held] = -np.inf
+        return utility
+
+    def _utility(self, row: int, held: npt.NDArray[np.int64]) -> Array:
+        """Return each utility."""
         investor = self.investors[row]
         shares = np.bincount(self._sector[held], minlength=len(self._sectors)) / max(1, len(held))
         utility: Array = (
@@ -174,8 +191,6 @@ class Market:
             + SPREAD * shares[self._sector]
             + self._quality
         )
-        utility[~self._allowed(investor)] = -np.inf
-        utility[held] = -np.inf
         return utility
 
     def _allowed(self, investor: Investor) -> npt.NDArray[np.bool_]:

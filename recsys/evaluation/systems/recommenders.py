@@ -282,6 +282,14 @@ def optimum(data: EvaluationData) -> Optimum:
     )
 
 
+def true_values(data: EvaluationData, case: Case) -> Mapping[str, float] | None:
+    """Return what items are truly worth, forbidden or not; None where unknown."""
+    if data.domain.source.prepare != "finance":
+        return None
+    market = investors.market(given_folder(data.domain))
+    return market.utility(case.user_id, [event.item_id for event in case.history])
+
+
 def _true_visits(data: EvaluationData, town: Town, case: Case) -> dict[str, float]:
     seen = {event.item_id for event in case.history}
     truth = town.optimum(case.user_id, data.context_of(case), seen)
