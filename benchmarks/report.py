@@ -58,6 +58,8 @@ def render() -> str:
         "trimming": _trimming,
         "knobs": _knobs,
         "rule_violations": report_rules.rule_violations,
+        "rule_violations_medicine": report_rules.domain_violations,
+        "rule_violations_finance": report_rules.domain_violations,
         "rule_cost": report_rules.rule_cost,
         "places": partial(_tuned, "Time and place, in a generated town: the whole catalogue"),
         "places_llm": partial(

@@ -28,6 +28,27 @@ def rule_violations(result: dict[str, Any]) -> str:
     )
 
 
+def domain_violations(result: dict[str, Any]) -> str:
+    """Render the results of `benchmarks/rule_violations.py --domain`."""
+    name = "medicine" if "medicine" in result["environment"]["command"] else "finance"
+    rows = [f"| {surface} | {count:,} |" for surface, count in sorted(result["by_surface"].items())]
+    return "\n".join(
+        [
+            f"## Rules hold in {name}\n",
+            (
+                f"{result['cases']:,} requests of the generated people of `domains/{name}` under its own "
+                f"rules, {result['items']:,} recommended items; {result['with_a_short_list']:,} lists are "
+                "short. The generator of the people says for each list what must not be in it. Violations: "
+                f"{result['violations']:,}.\n"
+            ),
+            "| surface | requests |\n|---|---|",
+            *rows,
+            "",
+            environment_line(result["environment"]),
+        ]
+    )
+
+
 def rule_cost(result: dict[str, Any]) -> str:
     """Render the results of `benchmarks/rule_cost.py`."""
     p50, p99 = result["p50_cpu_ms"], result["p99_cpu_ms"]

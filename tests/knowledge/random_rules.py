@@ -495,7 +495,7 @@ def _page(served: Served, case: Case) -> list[str]:
     pairs = [*options.items(), ("whole", "1"), *(("where", text) for text in case.filters)]
     response = served.client.get("/", params=pairs)
     assert response.status_code == 200, response.text
-    return re.findall(r"/why\?domain=random&amp;item=(\w+)", response.text)
+    return re.findall(r"/why\?domain=\w+&amp;item=([\w%.-]+)", response.text)
 
 
 def _mcp(served: Served, case: Case) -> list[str]:
