@@ -188,7 +188,7 @@ def _supporting_parts(measured: MeasuredCandidate) -> dict[str, list[RequestPart
         "h": liked[: measured.history_shown],
         "t": co_consumed[: measured.history_shown],  # "together"
         "g": sorted(  # "graph"
-            (part for part in liked if part.name in measured.phrases),
+            (part for part in (*liked, *unrated) if part.name in measured.phrases),
             key=lambda part: measured.phrases[part.name].order,
         )[: measured.history_shown],
         "w": _of_kinds(strong, "wish"),

@@ -25,9 +25,9 @@ from recsys.explain import (
     write_each,
 )
 from recsys.explain.ablation import Kind, request_parts
-from recsys.explain.evidence import WISH, RelationPhrase
+from recsys.explain.evidence import WISH
 from recsys.explain.grammar import Grammar
-from recsys.explain.relations import relation_phrases
+from recsys.explain.relations import RelationPhrases
 from recsys.explain.writer import GRAMMAR, in_language
 from recsys.knowledge.attributes import matched_attributes
 from recsys.knowledge.typed_values import with_attributes
@@ -216,10 +216,18 @@ class Explainer:
             entry.model_copy(update={"item": with_attributes(with_attributes(entry.item, citable), told)})
             for entry in measured.history
         ]
+        grammar = Grammar.read(
+            self.prompts.file(in_language(GRAMMAR, self.domain.reasons.language, self.prompts))
+        )
+        phrases = RelationPhrases(self.domain, grammar, measured.context.time)
+        candidates = {
+            position: _citable(measured.request.candidates[position], citable, told, measured.context.wish)
+            for position in measured.top
+        }
         return [
             collect_evidence(
                 MeasuredCandidate(
-                    _citable(measured.request.candidates[position], citable, told, measured.context.wish),
+                    candidates[position],
                     history,
                     measured.context,
                     measured.effects(position),
@@ -233,7 +241,7 @@ class Explainer:
                     rank=measured.ablation.rank(position),
                     retrieval_dependent=position in measured.retrieval_dependent,
                     history_effect=history_effect,
-                    phrases=self._phrases(measured.request.candidates[position], measured.history),
+                    phrases=phrases.of(candidates[position], history),
                     chosen=measured.request.chosen.get(measured.request.candidates[position].item.id),
                 )
             )
@@ -241,15 +249,6 @@ class Explainer:
                 zip(measured.top, measured.history_effects, strict=True)
             )
         ]
-
-    def _phrases(self, candidate: Candidate, history: Sequence[HistoryEntry]) -> dict[str, RelationPhrase]:
-        if not candidate.related:
-            return {}
-        language = self.domain.reasons.language
-        grammar = Grammar.read(self.prompts.file(in_language(GRAMMAR, language, self.prompts)))
-        return relation_phrases(
-            candidate, history, self.domain.relations, grammar, language, self.domain.noun
-        )
 
     def explain(self, measured: Measured, engine: Engine | None) -> Explained:
         """Run `explain_each` to its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import zipfile
@@ -16,7 +17,7 @@ from recsys.data.batch import LEFT_OUT
 from recsys.data.importers import files as files_module
 from recsys.data.importers import packages, read_domain
 from recsys.data.synthetic import news
-from recsys.data.synthetic.news import same_events
+from recsys.data.synthetic.news import follow_ups, same_events
 from recsys.data.synthetic.readers import LIFE, Readership
 from recsys.data.synthetic.reuters import FIRST, MAX_TEXT, Story, read_stories
 from recsys.errors import DataError, MissingDependency
@@ -102,6 +103,19 @@ def test_the_same_words_soon_after_are_the_same_event_and_weeks_later_another() 
         story(4, 500, text=words),
     ]
     assert same_events(stories) == [(0, 1)]
+
+
+def test_a_story_goes_on_with_one_of_its_place_category_and_rare_words_days_before() -> None:
+    talks = "coffee quota talks of producers collapse in rio over export retention plan"
+    later = "coffee quota talks of producers resume after rio collapse"
+    told = [(0, talks, "Brazil"), (5, talks, "Colombia"), (30, later, "Brazil"), (400, later, "Brazil")]
+    told += [(401 + n, f"wholly other matters {letter * 5}", "Brazil") for n, letter in enumerate("abcdefgh")]
+    stories = [
+        dataclasses.replace(story(n, hours, text=text), places=(place,))
+        for n, (hours, text, place) in enumerate(told)
+    ]
+    assert follow_ups(stories) == [(0, 2)]
+    assert follow_ups(stories, frozenset({(0, 2)})) == []
 
 
 @pytest.fixture(scope="module")

@@ -40,13 +40,15 @@ def case_of(
     history_effect: float = 0.0,
     popularity: float = 0.5,
     phrases: Mapping[str, RelationPhrase] | None = None,
+    unrated: Sequence[Item] = (),
 ) -> ReasonCase:
     channels = channels or {"text": 1}
     event_context = (RequestPart("time"), RequestPart("place"), RequestPart("fact", "weather"))
     return collect_evidence(
         MeasuredCandidate(
             candidate(item, channels=channels, popularity=popularity),
-            [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked],
+            [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked]
+            + [HistoryEntry(item=one) for one in unrated],
             context,
             {RequestPart("history", name): share for name, share in shares.items()}
             | dict.fromkeys(event_context, effect or 0.0)

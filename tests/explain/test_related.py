@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
+
 import pytest
+from pydantic import ValidationError
 
 from recsys.config import ReasonConfig
+from recsys.config.reasons import ChosenWords
 from recsys.config.relations import Relation
 from recsys.evaluation.explanations.statements import Judge
 from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts
 from recsys.explain import claim_failures, in_language, template_reason, write_reasons
 from recsys.explain.evidence import RelationPhrase
 from recsys.explain.grammar import Grammar
-from recsys.explain.relations import relation_phrases
+from recsys.explain.relations import RelationPhrases
 from recsys.explain.writer import GRAMMAR
 from recsys.knowledge.relations import Edge, RelationGraph
-from recsys.types import Context, Item, Relatedness
+from recsys.types import Context, Evidence, HistoryEntry, Item, Relatedness
+from tests.evaluation.world import domain
 from tests.explain.cases import GRAMMAR_FILE, PROMPTS, case_of, ids, texts
 from tests.fakes import ScriptedEngine, candidate, seen
 
@@ -55,9 +61,9 @@ TRUTH = GroundTruth(
 def phrases(item: Item, *related: Relatedness, language: str = "en", liked: bool = True) -> dict[str, str]:
     path = PROMPTS.file(in_language(GRAMMAR, language, PROMPTS))
     history = seen(ALIEN, RUNNER, liked=liked)
-    found = relation_phrases(
-        candidate(item, related=related), history, RELATIONS, Grammar.read(path), language, "film"
-    )
+    reasons = ReasonConfig(language=language)
+    shop = domain().model_copy(update={"relations": RELATIONS, "reasons": reasons})
+    found = RelationPhrases(shop, Grammar.read(path)).of(candidate(item, related=related), history)
     return {item_id: phrase.text for item_id, phrase in found.items()}
 
 
@@ -93,7 +99,96 @@ class TestPhrases:
         assert phrases(LEGEND, odd)["h2"] == "is also directed by (title), like Blade Runner, which you liked"
 
 
+MONDAY = dt.datetime(1987, 4, 13, 18, tzinfo=dt.UTC)
+READ = ChosenWords(
+    title="{title}, which you read",
+    on="{title}, which you read on {weekday}",
+    shares="shares {values} with {title}",
+)
+
+
+def read(*days_ago: float, liked: bool | None = None) -> list[HistoryEntry]:
+    return [
+        HistoryEntry(item=item, liked=liked, timestamp=MONDAY.timestamp() - days * 86_400)
+        for item, days in zip((ALIEN, RUNNER), days_ago, strict=False)
+    ]
+
+
+def told(
+    item: Item, history: Sequence[HistoryEntry], *related: Relatedness, words: ChosenWords | None = READ
+) -> dict[str, str]:
+    """Return the phrases of a domain that has, or lacks, words for what was chosen."""
+    reasons = ReasonConfig(chosen={"en": words} if words else {})
+    news = domain().model_copy(update={"relations": RELATIONS, "reasons": reasons})
+    found = RelationPhrases(news, Grammar.read(GRAMMAR_FILE), MONDAY)
+    phrases = found.of(candidate(item, related=related), history)
+    return {item_id: phrase.text for item_id, phrase in phrases.items()}
+
+
+class TestChosenAndNotRated:
+    def test_a_relation_comes_before_what_is_shared_and_the_weekday_tells_the_day(self) -> None:
+        sequel = Relatedness(item_id="h1", relation="sequel")
+        assert told(ALIENS, read(2, 9), sequel) == {
+            "h1": "is a sequel of Alien, which you read on Saturday",
+            "h2": "shares Sci-Fi with Blade Runner, which you read",
+        }
+
+    def test_both_values_are_named(self) -> None:
+        assert told(LEGEND, read(9))["h1"] == "shares Sci-Fi and Ridley Scott with Alien, which you read"
+
+    @pytest.mark.parametrize(("history", "words"), [(read(2), None), (read(2, liked=False), READ)])
+    def test_nothing_is_said_without_words_or_of_what_was_disliked(
+        self, history: Sequence[HistoryEntry], words: ChosenWords | None
+    ) -> None:
+        assert told(ALIENS, history, Relatedness(item_id="h1", relation="sequel"), words=words) == {}
+
+    def test_what_was_liked_is_said_to_be_liked(self) -> None:
+        history = read(2, liked=True)
+        sequel = Relatedness(item_id="h1", relation="sequel")
+        assert told(ALIENS, history, sequel) == {"h1": "is a sequel of Alien, which you liked"}
+        assert told(LEGEND, history) == {}
+
+    def test_words_hold_their_slots(self) -> None:
+        with pytest.raises(ValidationError, match=r"on must hold \{title\} and \{weekday\} once"):
+            ChosenWords(title="{title}, which you read", on="{title} on {day}")
+        with pytest.raises(ValidationError, match=r"title must hold \{title\} once"):
+            ChosenWords(title="which you read")
+
+    @pytest.mark.parametrize(
+        ("text", "true"),
+        [
+            ("Aliens shares Sci-Fi with Alien, which you read on Saturday.", True),
+            ("Aliens is a sequel of Alien, which you read on Saturday.", True),
+            ("Aliens shares Sci-Fi with Alien, which you read on Friday.", False),
+            ("Aliens shares Sci-Fi with Blade Runner, which you read on Saturday.", False),
+            ("Aliens shares Ridley Scott with Alien, which you read.", False),
+            ("Aliens is a sequel of Blade Runner, which you read.", False),
+            ("Aliens shares Sci-Fi with Big, which you read.", False),
+        ],
+    )
+    def test_what_is_said_is_checked_against_the_store(self, text: str, true: bool) -> None:
+        judge = Judge(TRUTH, ("film", "films"), Grammar.read(GRAMMAR_FILE), "en")
+        times = {"h1": [MONDAY.timestamp() - 2 * 86_400], "h2": [MONDAY.timestamp() - 9 * 86_400]}
+        past = {"h1": None, "h2": None}
+        facts = ReasonFacts(ALIENS, past, Context(time=MONDAY), times=times)
+        assert all(statement.true for statement in judge.statements(text, facts)) is true
+
+    def test_cited_evidence_is_valid_where_it_was_read_and_is_related_or_alike(self) -> None:
+        judge = Judge(TRUTH, ("film", "films"), Grammar.read(GRAMMAR_FILE), "en")
+        facts = ReasonFacts(ALIENS, {"h1": None, "o": False}, Context())
+        valid = {
+            item_id: judge.is_valid(Evidence(id="g1", kind="relation", text="", item_id=item_id), facts)
+            for item_id in ("h1", "h2", "o")
+        }
+        assert valid == {"h1": True, "h2": False, "o": False}
+
+
 class TestEvidence:
+    def test_what_was_chosen_and_not_rated_is_cited_with_its_effect(self) -> None:
+        case = case_of(ALIENS, shares={"h1": 0.3}, phrases=SAID, unrated=(ALIEN,))
+        (evidence,) = case.by_kind("relation")
+        assert (evidence.item_id, evidence.contribution) == ("h1", 0.3)
+
     def test_it_is_cited_with_the_effect_of_the_liked_item(self) -> None:
         case = case_of(ALIENS, ALIEN, RUNNER, shares={"h1": 0.3, "h2": 0.4}, phrases=SAID)
         (evidence,) = case.by_kind("relation")

@@ -19,9 +19,12 @@ def made_once(folder: Path, name: str, makers: Sequence[Path], write: Callable[[
     return folder_made_once(folder / f"{name}-{digest[:12]}", write)
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows with equal fields as CSV, the same bytes every time."""
+def write_table(path: Path, rows: Sequence[Mapping[str, object]], fields: Sequence[str] = ()) -> None:
+    """Write rows with equal fields as CSV, the same bytes every time.
+
+    Without rows the header is of `fields`.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]) if rows else fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

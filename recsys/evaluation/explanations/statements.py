@@ -10,6 +10,7 @@ not neutral are a statement without support: false. Statement precision is the s
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import tomllib
 from collections import defaultdict
@@ -22,6 +23,7 @@ from typing import Any
 from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, time_names, values_of
 from recsys.explain.evidence import shown_title
 from recsys.explain.grammar import Grammar
+from recsys.explain.relations import WEEKDAYS
 from recsys.ranking.facts import distance_text
 from recsys.types import Evidence, Item
 from recsys.utils.sanitize import clean_text
@@ -34,6 +36,7 @@ LATELY = 30  # "lately": the newest history items
 KEY = 4  # characters of an entity by which it is looked up
 
 DAY = 86_400.0
+WEEK = 7  # days in which a weekday names one day
 
 _MARK = re.compile(r"<([IHOTACW])(\d+)>")
 _ENDS = ".!?\u3002\uff01\uff1f"
@@ -181,10 +184,11 @@ class Judge:
                 return has_title and facts.past.get(evidence.item_id or "") is True
             case "co_consumed":
                 return has_title and evidence.item_id in facts.past
-            case "relation":
+            case "relation":  # a liked item, or one that was chosen and not rated
                 links = self.truth.relations.links(facts.item.id)
                 is_related = any(link.item_id == evidence.item_id for link in links)
-                return is_related and facts.past.get(evidence.item_id or "") is True
+                shares = cited is not None and bool(values_of(cited) & values_of(facts.item))
+                return (is_related or shares) and facts.past.get(evidence.item_id or "", False) is not False
             case "attribute":
                 return evidence.text in values_of(facts.item)
             case "profile":  # its content is never shown
@@ -367,6 +371,9 @@ class _StatementReader:
                     self._add("link", entity.text, shared)
             case "chose":
                 self._add("past", entity.text, in_past)
+                if day := groups.get("weekday"):
+                    self.claimed.add(int(day))
+                    self._add("time", self.mentions[int(day)].text, self._chosen_on(entity, int(day)))
             case "co_consumed":
                 if groups.get("user"):
                     self._add("past", entity.text, in_past)
@@ -378,6 +385,13 @@ class _StatementReader:
             case "rare":
                 self._add("attribute", entity.text, entity.meaning in values_of(self.about))
                 self._add("rare", entity.text, self._is_rare(entity.meaning))
+
+    def _chosen_on(self, entity: Entity, day: int) -> bool:
+        """Return whether an item was chosen on that weekday, within the last days."""
+        now, weekday = self.facts.context.time, self.mentions[day].meaning
+        times = [time for id_ in entity.ids for time in self.facts.times_of(id_) if time is not None]
+        moments = [dt.datetime.fromtimestamp(time, now.tzinfo) for time in times] if now else []
+        return any(now and (now - at).days < WEEK and WEEKDAYS[at.weekday()] == weekday for at in moments)
 
     def _is_rare(self, value: str) -> bool:
         """Return whether few of the newest history items have an attribute value."""
@@ -420,7 +434,7 @@ class _StatementReader:
             entity = self.mentions[number]
             if kind == "A":
                 self._add("attribute", entity.text, entity.meaning in own_values)
-            elif kind == "C":
+            elif kind == "C" and number not in self.claimed:
                 is_time = bool(entity.meaning)
                 self._add("time" if is_time else "place", entity.text, not is_time or entity.meaning in times)
             elif kind in "HOT" and number not in self.claimed:
