@@ -18,6 +18,7 @@ from benchmarks import (
     report_rules,
     report_scale,
     report_trimming,
+    report_wishes,
 )
 from benchmarks.tables import environment_line, with_interval
 from recsys.evaluation.results.meanings import MEANINGS
@@ -69,6 +70,7 @@ def render() -> str:
             _tuned, "The shipped adapter, told the retriever's facts or none: target + 19 random items"
         ),
         "tuned_full": partial(_tuned, "The shipped adapter behind the retriever: the whole catalogue"),
+        "wishes": report_wishes.wishes,
         "wishes_with_history": partial(
             _tuned, "Wishes in plain words, beside a history: the whole catalogue"
         ),

@@ -18,6 +18,7 @@ from recsys.ranking.base import softmax, summed
 from recsys.ranking.reranking import rerank
 from recsys.recommender.decisions import left_out, remarks, rule_actions
 from recsys.recommender.request import Prepared, retriever_order
+from recsys.recommender.wishes import preferred_first
 from recsys.types import (
     Candidate,
     Explanation,
@@ -53,8 +54,7 @@ class RankedRequest:
         """The served order of the candidates, and which of the domain's rules changed it."""
         candidates, ranking = self.prepared.request.candidates, self.ranking
         order = ranking.order() if ranking else retriever_order(candidates)
-        if read := self.prepared.read:
-            order = sorted(order, key=lambda position: read.key(candidates[position].item))
+        order = preferred_first(order, candidates, self.prepared.read)
         scores = ranking.scores if ranking else None
         return rerank(candidates, order, scores, self.domain.ranker, self.prepared.gate, self.prepared.k)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -12,7 +12,7 @@ import numpy as np
 from recsys.config import Domain
 from recsys.data.catalog import Catalog
 from recsys.knowledge.rules import CheckedRule, RuleBook
-from recsys.types import Filter, HistoryEntry, Item, Understood, WishCondition
+from recsys.types import Candidate, Filter, HistoryEntry, Item, Understood, WishCondition
 from recsys.wishes.query import TypedQuery, describe, expression_of
 from recsys.wishes.reader import WishReader
 from retrieval import Query
@@ -109,6 +109,15 @@ def _searched(typed: TypedQuery, wish: str) -> str:
     """Return what texts are compared with: all of a wish that names nothing."""
     read = typed.conditions or typed.like or typed.unwanted_rest or typed.anything
     return " ".join(filter(None, (typed.topic, typed.rest))) if read else wish
+
+
+def preferred_first(
+    order: Iterable[int], candidates: Sequence[Candidate], read: ReadWish | None
+) -> list[int]:
+    """Return positions as a wish orders their items; ties keep their order."""
+    if read is None:
+        return list(order)
+    return sorted(order, key=lambda position: read.key(candidates[position].item))
 
 
 def relax(

@@ -7,6 +7,7 @@ evaluations share what was fitted if, and only if, they have the same events.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,10 +29,12 @@ from recsys.engine.adapters import BASE, resolve_adapter
 from recsys.errors import RequestError
 from recsys.evaluation.protocol.base import NOTE, EvaluationData, Ranked, System, SystemFactory
 from recsys.evaluation.protocol.leaks import check_adapter, check_requests
+from recsys.evaluation.systems.reading import read_wish
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
 from recsys.ranking.base import softmax
 from recsys.recommender.history_filter import without_noise
+from recsys.recommender.wishes import ReadWish, preferred_first
 from recsys.types import Candidate, Filter, HistoryEntry
 from retrieval import (
     ChannelRetriever,
@@ -58,7 +61,7 @@ class RetrieverSystem:
     def rank(self, case: Case, depth: int) -> Ranked:
         """Rank with the retriever; given candidates are all listed."""
         candidates = retrieve(self.name, self.retriever, self.data, case, depth)
-        scores = [candidate.score for candidate in candidates]
+        scores = list(itertools.accumulate((one.score for one in candidates), min))
         if self.probabilities and scores:
             scores = list(softmax(scores))
         return append_missing([candidate.item.id for candidate in candidates], scores, case)
@@ -95,7 +98,8 @@ class LlmSystem:
     def rank_many(self, cases: Sequence[Case], depth: int) -> list[Ranked]:
         """Rank several cases, which share the steps of the engine."""
         n = self.data.domain.ranker.n_candidates
-        retrieved = [retrieve(self.name, self.retriever, self.data, case, depth) for case in cases]
+        read = [retrieve_read(self.name, self.retriever, self.data, case, depth) for case in cases]
+        retrieved = [candidates for candidates, _ in read]
         heads = [
             candidates if case.candidates is not None else candidates[:n]
             for case, candidates in zip(cases, retrieved, strict=True)
@@ -103,15 +107,17 @@ class LlmSystem:
         requests = [self.request(case, head) for case, head in zip(cases, heads, strict=True) if head]
         rankings = iter(self.ranker.rank_many(requests))
         answers = []
-        for case, candidates, head in zip(cases, retrieved, heads, strict=True):
+        for case, (candidates, wish), head in zip(cases, read, heads, strict=True):
             if not head:
                 answers.append(Ranked((), ()))
                 continue
             ranking = next(rankings)
             tail = candidates[len(head) :]
-            items = [head[index].item.id for index in ranking.order()]
+            order = preferred_first(ranking.order(), head, wish)
+            items = [head[index].item.id for index in order]
             items += [candidate.item.id for candidate in tail]
-            answers.append(append_missing(items, _probabilities(ranking, case) + [0.0] * len(tail), case))
+            scores = list(itertools.accumulate(_probabilities(ranking, case, order), min))
+            answers.append(append_missing(items, scores + [0.0] * len(tail), case))
         return answers
 
     def request(self, case: Case, candidates: Sequence[Candidate]) -> RankRequest:
@@ -130,7 +136,14 @@ class LlmSystem:
 def retrieve(
     system: str, retriever: Retriever, data: EvaluationData, case: Case, depth: int
 ) -> list[Candidate]:
-    """Retrieve candidates from the case's history and context alone.
+    """Retrieve as `retrieve_read`."""
+    return retrieve_read(system, retriever, data, case, depth)[0]
+
+
+def retrieve_read(
+    system: str, retriever: Retriever, data: EvaluationData, case: Case, depth: int
+) -> tuple[list[Candidate], ReadWish | None]:
+    """Retrieve candidates from the case's history, wish and context alone.
 
     A single given candidate is scored among the whole catalogue: fused scores compare the
     items of one list, and say nothing about one item. Raises LeakError if the query knows more.
@@ -145,10 +158,12 @@ def retrieve(
         query = Query(history, case.wish, filter=only, context=context, profile=data.profile_of(case))
     n = depth if case.candidates is None else len(data.items if single else case.candidates)
     check_requests(system, case, [query], context)
+    query, read = read_wish(retriever, data, query, n)
     candidates = retriever.retrieve(query, n)
+    candidates = [candidates[index] for index in preferred_first(range(len(candidates)), candidates, read)]
     if not single:
-        return candidates
-    return [candidate for candidate in candidates if candidate.item.id in (case.candidates or ())]
+        return candidates, read
+    return [candidate for candidate in candidates if candidate.item.id in (case.candidates or ())], read
 
 
 def visible_history(retriever: Retriever, data: EvaluationData, case: Case) -> tuple[HistoryEntry, ...]:
@@ -322,11 +337,11 @@ def _rated(data: EvaluationData) -> bool:
     return all(_is_single(case) for case in data.split.cases)
 
 
-def _probabilities(ranking: Ranking, case: Case) -> list[float]:
-    """p(item | user) in the order of the ranking; of a single candidate p(liked)."""
+def _probabilities(ranking: Ranking, case: Case, order: Sequence[int]) -> list[float]:
+    """p(item | user) in an order of the candidates; of a single candidate p(liked)."""
     if _is_single(case) and (log_odds := ranking.log_odds[0]) is not None:
         return [float(expit(log_odds))]
-    return [ranking.scores[index] for index in ranking.order()]
+    return [ranking.scores[index] for index in order]
 
 
 _CHANNELS: dict[str, str] = {

@@ -64,7 +64,7 @@ class Atom:
 
 
 def atoms_of_reading(understood: Understood, domain: Domain) -> frozenset[Atom]:
-    """Return what was read; a must that was relaxed counts as one."""
+    """Return what was read; a must that was relaxed is none."""
     return frozenset(atom for one in understood.conditions for atom in _atoms(one, domain))
 
 

@@ -1,0 +1,59 @@
+"""The section of docs/results.md about wishes that people wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.tables import environment_line, with_interval
+
+COLUMNS = ("precision@5", "exact", "false_hard", "missed")
+MODES = {"alone": "Alone", "with-history": "For people with a history"}
+
+
+def wishes(result: dict[str, Any]) -> str:
+    """Render what `recsys evaluate wishes` measured, with and without a reader, by domain."""
+    parts = [
+        "## Wishes that people wrote\n",
+        (
+            "Wishes written by hand before the words that read them, each with a rule of what fits "
+            "(`benchmarks/wishes`); the words were chosen on the validation half, the test half was asked "
+            "once. Precision at 5: of five items, what fits, missing ones count as wrong; *possible* is the "
+            "most that the catalogue allows. *As meant*: all conditions are those that were meant, and no "
+            "others. *Not asked for*: a must that is not meant. *Not read*: of the conditions that are "
+            "meant. No model ranks: the order is the retriever's.\n"
+        ),
+    ]
+    for run in result["runs"]:
+        parts += _domain(run)
+    return "\n".join([*parts, environment_line(result["environment"])])
+
+
+def _domain(run: dict[str, Any]) -> list[str]:
+    facts, before = run["run"], run["before"]
+    groups = run["wishes"]["alone"]
+    parts = [f"### {facts['title']}, {facts['part']}, {groups['all']['n']} wishes\n"]
+    for mode, title in MODES.items():
+        parts += [
+            f"{title}:\n",
+            "| wishes | n | before | precision@5 | possible | as meant | not asked for | not read |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        parts += [_row(name, measures, before[mode][name]) for name, measures in run["wishes"][mode].items()]
+        parts.append("")
+    seconds = groups["all"]["seconds_p50"]
+    parts.append(f"p50 of a whole answer without a model: {1000 * seconds:.0f} ms.\n")
+    return parts
+
+
+def _row(name: str, measures: dict[str, Any], before: dict[str, Any]) -> str:
+    interval = with_interval if name == "all" or name.startswith("language:") else _value
+    cells = [interval(measures[column]) if column in measures else "-" for column in COLUMNS]
+    was = _value(before["precision@5"])
+    return (
+        f"| {name.removeprefix('language:')} | {measures['n']} | {was} | {cells[0]} | "
+        f"{_value(measures['possible@5'])} | {' | '.join(cells[1:])} |"
+    )
+
+
+def _value(figure: dict[str, float]) -> str:
+    return f"{figure['value']:.3f}"
