@@ -64,6 +64,11 @@ class Privacy(StrictModel):
         description="of a user's profile: left out of prompts; their values are masked elsewhere",
     )
     names: tuple[str, ...] = Field((), description="further names to mask")
+    private: bool = Field(
+        False,
+        description="what is known of a person, such as a disease, stays out of traces: they keep no "
+        "reasons, remarks, wishes, facts and stated items",
+    )
     regions: tuple[str, ...] = Field(
         ("US", "GB", "DE"),
         description="ISO codes of countries whose numbers are recognized without +",

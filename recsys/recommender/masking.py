@@ -6,7 +6,9 @@ masked texts. Ids of users are kept, and so is what names an item or an attribut
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from recsys.config import Domain
 from recsys.context.builder import one_line
@@ -14,7 +16,7 @@ from recsys.context.pii import mask, mask_facts, mask_json, mask_moment, mask_pl
 from recsys.data.catalog import Catalog
 from recsys.errors import RecsysError
 from recsys.recommender.request import RequestOptions
-from recsys.types import Filter, Place, User
+from recsys.types import Filter, Place, Recommendations, User
 
 
 def masked_options(
@@ -49,6 +51,31 @@ def masked_options(
     if rule := options.get("rule"):
         masked["rule"] = _masked_rule(rule, domain, catalog)
     return masked
+
+
+PRIVATE = "[private]"
+_OF_THE_PERSON = ("liked", "disliked", "wish", "extra")  # fields of a request that tell about a person
+
+
+def without_private_facts(answer: Recommendations) -> Recommendations:
+    """Return an answer as a trace of a private domain keeps it."""
+    lines = [line.model_copy(update={"explanation": None, "remarks": ()}) for line in answer.recommendations]
+    context = answer.context.model_copy(
+        update={
+            "wish": PRIVATE if answer.context.wish else "",
+            "extra": dict.fromkeys(answer.context.extra, PRIVATE),
+            "notes": (),
+        }
+    )
+    note = "the trace of this answer keeps no reasons: what is known of people here is private"
+    notes = (*answer.notes, note)
+    kept = {"recommendations": tuple(lines), "context": context, "notes": notes, "understood": None}
+    return answer.model_copy(update=kept)
+
+
+def without_private_fields(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request as a trace of a private domain keeps it."""
+    return {name: PRIVATE if name in _OF_THE_PERSON else value for name, value in request.items()}
 
 
 def _item_id(name: str, catalog: Catalog) -> str | None:

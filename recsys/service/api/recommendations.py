@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from recsys.data import audit, traces
 from recsys.errors import RecsysError, StoreError, UnknownUser
 from recsys.recommender.experiments import unit_of
-from recsys.recommender.masking import masked_options
+from recsys.recommender.masking import masked_options, without_private_facts, without_private_fields
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.response import last_answer
 from recsys.service.api.idempotency import Key, digest, scoped_key
@@ -208,7 +208,7 @@ class RecommendationJob:
                 traces.add_trace(
                     self.recommender.store,
                     answer.recommendation_id,
-                    answer,
+                    without_private_facts(answer) if self.is_private else answer,
                     self._masked_request(user),
                     self.request_id,
                     keep=keep,
@@ -244,7 +244,13 @@ class RecommendationJob:
         """
         body = self._masked_body(user)
         request = body.model_dump(mode="json", exclude_defaults=True, exclude={"users", "session"})
+        request = without_private_fields(request) if self.is_private else request
         return request | ({"user": user} if user is not None else {})
+
+    @property
+    def is_private(self) -> bool:
+        """Whether what is known of a person stays out of traces."""
+        return self.recommender.domain.privacy.private
 
     def _id(self, user: str | None) -> str:
         return digest(self._key, user)[:32] if self._key else uuid.uuid4().hex
