@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -106,6 +106,7 @@ class MeasuredCandidate:
     retrieval_dependent: bool = False  # without the wish the item would not be a candidate
     phrases: Mapping[str, RelationPhrase] = field(default_factory=dict)  # id of a liked item -> how related
     chosen: HistoryEntry | None = None  # when the person chose the item itself, where that may repeat
+    profile: frozenset[str] = frozenset()  # values of the person's profile
 
     @cached_property
     def by_id(self) -> dict[str, HistoryEntry]:
@@ -141,7 +142,8 @@ def collect_evidence(measured: MeasuredCandidate) -> ReasonCase:
     cited = {prefix: _evidence(measured, prefix, parts) for prefix, parts in supporting.items()}
     counter = _evidence(measured, "n", opposing)
     liked = [(entry, measured.by_id[part.name].item) for entry, part in cited["h"]]
-    attributes = _attribute_evidence(item, [other for _, other in liked], measured.wish_matches)
+    others = [other for _, other in liked]
+    attributes = _attribute_evidence(item, others, measured.wish_matches, measured.profile)
     shared = {
         entry.id: tuple(a.id for a in attributes if a.text in attribute_values(other))
         for entry, other in liked
@@ -295,12 +297,20 @@ def describe_part(
     return [(_EVIDENCE_KINDS[part.kind], clean_text(text))] if text else []
 
 
-def _attribute_evidence(item: Item, liked: Sequence[Item], wish_matches: Sequence[str]) -> list[Evidence]:
-    """List attribute values: those the wish names, then those of most liked items."""
+def _attribute_evidence(
+    item: Item, liked: Sequence[Item], wish_matches: Sequence[str], profile: Collection[str]
+) -> list[Evidence]:
+    """List attribute values: those of wish and profile, then of most liked items.
+
+    Where the profile has a value of the item, what neither it nor wish nor a liked item has is left out.
+    """
     votes = {
         value: sum(value in attribute_values(other) for other in liked) for value in attribute_values(item)
     }
-    values = sorted(votes, key=lambda value: (value not in wish_matches, -votes[value]))[:ATTRIBUTES_SHOWN]
+    if own := [value for value in votes if value in profile]:
+        votes = {name: n for name, n in votes.items() if n or name in own or name in wish_matches}
+    order = sorted(votes, key=lambda value: (value not in wish_matches, value not in own, -votes[value]))
+    values = order[:ATTRIBUTES_SHOWN]
     return [
         Evidence(id=f"a{n}", kind="attribute", text=value, item_id=item.id)
         for n, value in enumerate(values, 1)

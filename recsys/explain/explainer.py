@@ -30,6 +30,7 @@ from recsys.explain.grammar import Grammar
 from recsys.explain.relations import RelationPhrases
 from recsys.explain.writer import GRAMMAR, in_language
 from recsys.knowledge.attributes import matched_attributes
+from recsys.knowledge.fields import profile_values
 from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, Ranking, RankRequest
@@ -212,6 +213,10 @@ class Explainer:
         Of attributes, those that may be cited and that the model was told, or the wish names.
         """
         citable, told = self.domain.citable_attributes, self.domain.ranker.attributes
+        types, profile = self.domain.users.types if self.domain.users else {}, measured.request.profile
+        own = frozenset(
+            value for name, text in profile.items() for value in profile_values(text, types.get(name))
+        )
         history = [
             entry.model_copy(update={"item": with_attributes(with_attributes(entry.item, citable), told)})
             for entry in measured.history
@@ -243,6 +248,7 @@ class Explainer:
                     history_effect=history_effect,
                     phrases=phrases.of(candidates[position], history),
                     chosen=measured.request.chosen.get(measured.request.candidates[position].item.id),
+                    profile=own,
                 )
             )
             for number, (position, history_effect) in enumerate(

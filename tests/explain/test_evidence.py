@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import pytest
@@ -56,6 +57,22 @@ class TestEvidence:
     def test_attributes_of_liked_items_come_first_and_three_at_most(self) -> None:
         case = case_of(film("x", "X", "A", "B", "C", "Sci-Fi"), ALIEN, BRAZIL)
         assert texts(case, "attribute") == ["Sci-Fi", "A", "B"]
+
+    def test_of_an_item_that_fits_the_profile_only_what_fits_is_told(self) -> None:
+        """A medication of six diseases was given with two that the patient does not have."""
+        measured = MeasuredCandidate(
+            candidate(film("x", "X", "Gout", "Rash", "Flu", "Sci-Fi")),
+            seen(ALIEN),
+            Context(),
+            {RequestPart("history", "h1"): 1.0, RequestPart("profile"): 1.0},
+            nouns=("film", "films"),
+            history_shown=3,
+            top_rank=5,
+            profile=frozenset({"Flu", "nurse"}),
+        )
+        assert texts(collect_evidence(measured), "attribute") == ["Flu", "Sci-Fi"]
+        others = dataclasses.replace(measured, profile=frozenset({"nurse"}))
+        assert texts(collect_evidence(others), "attribute") == ["Sci-Fi", "Gout", "Rash"]
 
     def test_long_attribute_is_still_shared(self) -> None:
         genre = "very " * 20 + "long"
