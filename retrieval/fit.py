@@ -13,11 +13,12 @@ from recsys.config.retrieval import Channel, FittedWeights
 from recsys.data.batch import Progress
 from recsys.data.dataset import EventLog
 from recsys.data.event_contexts import attach_contexts, user_homes
+from recsys.data.impressions import Shown, read_impressions
 from recsys.data.splits import EventKey, event_key
 from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.knowledge.relations import Edge, RelationGraph
-from recsys.types import Context, Interaction, Item, User
+from recsys.types import Context, Filter, Interaction, Item, User
 from retrieval import Embedder, HybridRetriever, Query
 from retrieval.arrays import DoubleArray
 from retrieval.build import RetrieverBuilder, save_weights
@@ -116,13 +117,7 @@ def fit_domain(
     Raises:
         RequestError: A channel is unknown, or there are too few events.
     """
-    channels = channels or (
-        *DEFAULT_CHANNELS,
-        *CONTEXT_CHANNELS * domain.has_event_contexts,
-        *REPEAT_CHANNELS * domain.repeats,
-        *RELATION_CHANNELS * bool(domain.relations),
-        *PROFILE_CHANNELS * bool(domain.users and domain.users.profile),
-    )
+    channels = channels or _default_channels(domain)
     unknown = sorted(set(channels) - set(get_args(Channel)))
     if unknown:
         raise RequestError(f"no channel '{unknown[0]}'", hint=f"there are: {', '.join(get_args(Channel))}")
@@ -171,6 +166,19 @@ def fit_domain(
     return fitted
 
 
+def _default_channels(domain: Domain) -> tuple[Channel, ...]:
+    """Return the channels that may know something of the data, and configured ones."""
+    names: tuple[Channel, ...] = (
+        *DEFAULT_CHANNELS,
+        *CONTEXT_CHANNELS * domain.has_event_contexts,
+        *REPEAT_CHANNELS * domain.repeats,
+        *RELATION_CHANNELS * bool(domain.relations),
+        *PROFILE_CHANNELS * bool(domain.users and domain.users.profile),
+        *(name for name, weight in domain.retriever.weights.items() if weight > 0),
+    )
+    return tuple(dict.fromkeys(names))
+
+
 class _EventContexts:
     """The contexts of stored events, read only where the domain has any."""
 
@@ -210,7 +218,13 @@ def _collect_examples(
     profiles: Profiles,
     progress: Progress | None,
 ) -> ExamplesByUser:
-    """Return each user's held-out events with pools; None if the target is missed."""
+    """Return each user's held-out events with pools; None if the target is missed.
+
+    Where the domain knows which list an event was chosen from, the pool is that list.
+    """
+    shown: Shown = {}
+    if domain.impressions is not None:
+        shown = read_impressions(domain, log.items)
     names = list(retriever.weights)
     table = retriever.state.table
     by_event = contexts.of_events(frozenset(_key_of(log, p) for p in held_out.targets.tolist()))
@@ -218,12 +232,14 @@ def _collect_examples(
     for number, position in enumerate(held_out.targets.tolist()):
         if progress:
             progress("querying the channels", number, len(held_out.targets))
-        user, target, _ = _key_of(log, position)
+        key = _key_of(log, position)
+        user, target, _ = key
         entries = history_before(log, position, table, repeats=domain.repeats)
-        context = by_event.get(_key_of(log, position), Context())
+        context = by_event.get(key, Context())
         seen = frozenset() if domain.repeats else frozenset(entry.item.id for entry in entries)
         profile = profiles.of_user.get(user, {})
-        query = Query(entries, exclude=seen, context=context, profile=profile)
+        only = Filter(only=frozenset(shown[key])) if key in shown else Filter()
+        query = Query(entries, exclude=seen, filter=only, context=context, profile=profile)
         pool, responding, table = retriever.pool(query)
         examples[user].append(example_of(pool, responding, names, table.row_of.get(target, -1)))
     return examples

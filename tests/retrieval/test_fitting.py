@@ -11,6 +11,7 @@ import pytest
 
 from recsys.config import Domain, Settings, load_domain
 from recsys.config.retrieval import FittedWeights, GruConfig, RetrieverConfig
+from recsys.config.tables import ImpressionTable
 from recsys.data.dataset import EventLog
 from recsys.data.importers import import_domain
 from recsys.data.store import Store
@@ -91,6 +92,25 @@ def test_items_are_embedded_once_for_the_weights_and_for_what_is_served(
     assert set(fitted.weights) == {"text", "popularity"}
     assert (settings.retriever_folder("walks") / "text").is_dir()
     assert not (settings.retriever_folder("walks") / "tuning" / "text").exists()
+
+
+def test_weights_are_fitted_on_the_lists_that_were_shown(walks: Domain, tmp_path: Path) -> None:
+    """Of two items the target is the first or the second; among all twenty it is anywhere."""
+    lines = (walks.folder / "events.csv").read_text(encoding="utf-8").splitlines()[1:]
+    shown = [f"{line},{line.split(',')[1]} {(int(line.split(',')[1]) + 10) % 20}" for line in lines]
+    text = "\n".join(["user,item,time,shown", *shown]) + "\n"
+    (walks.folder / "shown.csv").write_text(text, encoding="utf-8")
+    table = {"file": "shown.csv", "user": "user", "item": "item", "timestamp": "time"}
+    table |= {"shown": {"column": "shown", "separator": " "}}  # type: ignore[dict-item]
+    with_lists = walks.model_copy(update={"impressions": ImpressionTable.model_validate(table)})
+    settings = Settings(cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
+    figures = []
+    with Store(settings.database_url) as store:
+        import_domain(walks, store)
+        for domain in (walks, with_lists):
+            fitted = fit_domain(domain, store, settings, HashEmbedder(), channels=("popularity", "text"))
+            figures.append(fitted.metrics["popularity"]["ndcg@10"])
+    assert figures[0] < 0.63 < figures[1]  # a second place is worth .63
 
 
 def test_unknown_channel_is_named(walks: Domain, tmp_path: Path) -> None:
