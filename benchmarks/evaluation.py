@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.environment import describe, write_json
 
-METRICS = ("ndcg@10", "mrr@10", "recall@10", "recall@20", "recall@100")
+METRICS = ("ndcg@5", "ndcg@10", "mrr@10", "auc", "recall@10", "recall@20", "recall@100")
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks import (
     report_baskets,
     report_load,
+    report_news,
     report_ranking,
     report_rules,
     report_scale,
@@ -66,6 +67,8 @@ def render() -> str:
         "places_llm": partial(
             _tuned, "The same with the tuned model: time and place reach the reader of prompts"
         ),
+        "news": partial(report_news.shown_lists, "News: front pages of stories that nobody has read yet"),
+        "news_llm": partial(report_news.shown_lists, "The same with the model: what it adds where it reads"),
         "tuned_sampled": partial(
             _tuned, "The shipped adapter, told the retriever's facts or none: target + 19 random items"
         ),
@@ -79,6 +82,7 @@ def render() -> str:
         "cold_users": partial(_tuned, "New users, one event known: target + 19 random items"),
         "reasons": partial(_reasons, "Are the reasons true?"),
         "reasons_wishes": partial(_reasons, "Are they where people ask in words?"),
+        "reasons_news": partial(_reasons, "Are they where stories are read, and never rated?"),
         "reasons_places": partial(_reasons, "Are they where time and place decide?"),
         "finetune_speed": _finetune_speed,
         "service_load": _service_load,

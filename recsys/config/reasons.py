@@ -52,6 +52,9 @@ class ReasonConfig(StrictModel):
         "also left out as a whole. 0: only the retriever is measured",
     )
     language: str = Field("en", pattern=r"^[a-z]{2}(-[a-z]+)?$", description="a folder of prompts/explain")
+    time: bool = Field(
+        True, description="cite the time of the request; false where it only tells how old an item is"
+    )
     chosen: dict[Language, ChosenWords] = Field(
         default_factory=dict,
         description="by language, how reasons cite items that were chosen and not rated; without it they are "

@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from recsys.config import Domain
+from recsys.config import Domain, ReasonConfig
 from recsys.data.catalog import Catalog
 from recsys.engine import Engine
 from recsys.engine.base import Generation
@@ -235,7 +235,7 @@ class Explainer:
                     candidates[position],
                     history,
                     measured.context,
-                    measured.effects(position),
+                    _cited_effects(measured.effects(position), self.domain.reasons),
                     noise=measured.ablation.noise,
                     measure=measured.measure,
                     nouns=self.nouns,
@@ -321,6 +321,13 @@ class Explainer:
     def _describe(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:
         by_id = {entry.item.id: entry for entry in measured.history}
         return describe_part(part, by_id, measured.context, self.nouns)
+
+
+def _cited_effects(
+    effects: Mapping[RequestPart, float], reasons: ReasonConfig
+) -> Mapping[RequestPart, float]:
+    """Leave out the effect of the time where the domain does not cite it."""
+    return {part: effect for part, effect in effects.items() if reasons.time or part.kind != "time"}
 
 
 def _citable(

@@ -11,6 +11,7 @@ import pytest
 
 from recsys.config.attributes import AttributeType
 from recsys.config.relations import Relation
+from recsys.config.retrieval import TextConfig
 from recsys.config.tables import ImpressionTable
 from recsys.data.impressions import impressions, impressions_to_train_on, read_impressions
 from recsys.data.splits import event_key
@@ -20,6 +21,7 @@ from recsys.evaluation.metrics.ranking import list_auc
 from recsys.evaluation.protocol import leaks
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.evaluation.protocol.tasks import SHOWN
+from recsys.evaluation.systems import recommenders
 from recsys.evaluation.systems.content import bm25, newest, own_attributes
 from recsys.knowledge.relations import Edge
 from recsys.types import Interaction, Item
@@ -148,6 +150,25 @@ def test_stories_that_tell_the_same_count_as_repeated(tmp_path: Path) -> None:
     ]
     repeated = [result["systems"]["newest"]["beyond"]["repeated@5"] for result in results]
     assert repeated == [pytest.approx(1 / 5), None]  # of five, 5 4 3 2 1: one is told above
+
+
+def test_the_embedder_reads_the_same_texts_at_the_options_that_nobody_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[TextConfig] = []
+
+    def remember(data: EvaluationData, *, name: str, channel: str) -> str:
+        assert (name, channel) == ("embedder", "text")
+        seen.append(data.domain.retriever.text)
+        return name
+
+    monkeypatch.setattr(recommenders, "channel", remember)
+    text = TextConfig(attributes=("category",), description=0, centred=True, half_life=40)
+    data = news_data()
+    retriever = data.domain.retriever.model_copy(update={"text": text})
+    domain = data.domain.model_copy(update={"retriever": retriever})
+    recommenders.embedder(dataclasses.replace(data, domain=domain))
+    assert seen == [TextConfig(attributes=("category",), description=0)]
 
 
 def test_a_catalogue_without_dates_has_no_newest() -> None:

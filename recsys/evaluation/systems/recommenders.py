@@ -17,6 +17,7 @@ from scipy.special import expit, logsumexp
 
 from recsys.config import Domain, load_settings
 from recsys.config.ranking import MODEL_ALONE
+from recsys.config.retrieval import TextConfig
 from recsys.data.importers.files import given_folder
 from recsys.data.splits import Case
 from recsys.data.synthetic import investors, news, patients
@@ -223,6 +224,15 @@ def channel(data: EvaluationData, *, name: str, channel: str) -> RetrieverSystem
     return RetrieverSystem(name, single, data, data.log.hash, False, options)
 
 
+def embedder(data: EvaluationData) -> RetrieverSystem:
+    """Rank by the same texts as `text`, at the defaults of that channel."""
+    config = data.domain.retriever
+    text = TextConfig(attributes=config.text.attributes, description=config.text.description)
+    retriever = config.model_copy(update={"text": text})
+    plain = data.domain.model_copy(update={"retriever": retriever})
+    return channel(dataclasses.replace(data, domain=plain), name="embedder", channel="text")
+
+
 def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSystem:
     """Rank the fused retriever's candidates with the model of the settings.
 
@@ -365,6 +375,7 @@ _CHANNELS: dict[str, str] = {
 
 SYSTEMS: dict[str, SystemFactory] = {
     **{name: partial(channel, name=name, channel=kind) for name, kind in _CHANNELS.items()},
+    "embedder": embedder,
     "hybrid": hybrid,
     "llm": llm,
     "fused": partial(llm, name="fused", fuse=True),
