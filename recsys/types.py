@@ -216,6 +216,16 @@ class WishCondition(StrictModel):
     hard: bool = Field(True, description="False: a preference, which orders the items")
 
 
+class Conversation(StrictModel):
+    """What a conversation asks for so far; the next turn changes it."""
+
+    conditions: tuple[WishCondition, ...] = Field((), max_length=20)
+    like: tuple[str, ...] = Field((), max_length=20, description="ids of items named as examples")
+    words: str = Field("", max_length=500, description="what names nothing of this domain")
+    rejected: tuple[str, ...] = Field((), max_length=500, description="ids that are not shown again")
+    shown: tuple[str, ...] = Field((), max_length=100, description='ids of the last list: "the second"')
+
+
 class Understood(StrictModel):
     """How a wish was read."""
 
@@ -474,6 +484,9 @@ class Recommendations(StrictModel):
     notes: tuple[str, ...] = Field((), description="what was assumed or left out")
     rules: tuple[RuleAction, ...] = Field((), description="rules of the domain that acted")
     understood: Understood | None = Field(None, description="how the wish was read; None without one")
+    conversation: Conversation | None = Field(
+        None, description="send it with the next wish, which is then read as a follow-up"
+    )
     arms: Mapping[str, str] = Field(
         default_factory=dict, description="scenario -> arm of the running experiments"
     )

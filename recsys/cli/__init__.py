@@ -13,6 +13,7 @@ import typer
 import recsys
 from recsys.cli import (
     adapters,
+    chat,
     data,
     doctor,
     domains,
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("recommend")(recommend.recommend)
+app.command("chat")(chat.chat)
 app.command("explain")(explain.explain)
 app.command("fit")(fit.fit)
 app.command("finetune")(finetune.finetune)

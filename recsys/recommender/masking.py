@@ -6,7 +6,7 @@ masked texts. Ids of users are kept, and so is what names an item or an attribut
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from recsys.context.pii import mask, mask_facts, mask_json, mask_moment, mask_pl
 from recsys.data.catalog import Catalog
 from recsys.errors import RecsysError
 from recsys.recommender.request import RequestOptions
-from recsys.types import Filter, Place, Recommendations, User
+from recsys.types import Conversation, Filter, Place, Recommendations, User, WishCondition
 
 
 def masked_options(
@@ -43,8 +43,7 @@ def masked_options(
             masked["place"] = mask_place(place, privacy, names)
     if country := options.get("country"):
         masked["country"] = mask(country, privacy, names)
-    if wish := options.get("wish"):
-        masked["wish"] = mask(one_line(wish), privacy, names)
+    masked |= _masked_wish(options, domain, catalog, names)
     if extra := options.get("extra"):
         facts = mask_facts({name: one_line(value) for name, value in extra.items()}, privacy, names)
         masked["extra"] = {mask(name, privacy, names): value for name, value in facts.items()}
@@ -83,6 +82,36 @@ def _item_id(name: str, catalog: Catalog) -> str | None:
         return catalog.find_any(name).id
     except RecsysError:
         return None
+
+
+def _masked_wish(
+    options: RequestOptions, domain: Domain, catalog: Catalog, names: Sequence[str]
+) -> RequestOptions:
+    masked: RequestOptions = {}
+    if wish := options.get("wish"):
+        masked["wish"] = mask(one_line(wish), domain.privacy, names)
+    if conversation := options.get("conversation"):
+        masked["conversation"] = _masked_conversation(conversation, domain, catalog, names)
+    return masked
+
+
+def _masked_conversation(
+    conversation: Conversation, domain: Domain, catalog: Catalog, names: Sequence[str]
+) -> Conversation:
+    """Mask the words of a conversation, and values that the catalogue does not have."""
+    privacy = domain.privacy
+
+    def masked(one: WishCondition) -> WishCondition:
+        known = catalog.attributes.get(one.attribute, ())
+        values = tuple(text if text in known else mask(text, privacy, names) for text in one.values)
+        return one.model_copy(update={"values": values})
+
+    return conversation.model_copy(
+        update={
+            "words": mask(one_line(conversation.words), privacy, names),
+            "conditions": tuple(map(masked, conversation.conditions)),
+        }
+    )
 
 
 def _masked_rule(rule: Filter, domain: Domain, catalog: Catalog) -> Filter:

@@ -64,9 +64,10 @@ from recsys.recommender.response import (
 )
 from recsys.recommender.state import RecommenderState
 from recsys.recommender.stopwatch import Stopwatch
-from recsys.recommender.wishes import ReadWish, apply_wish
+from recsys.recommender.wishes import ReadWish, WishWorld, apply_wish
 from recsys.types import (
     Context,
+    Conversation,
     Explanation,
     Filter,
     HistoryEntry,
@@ -354,7 +355,7 @@ class Recommender:
         n_candidates = candidates_wanted(k, options.get("n_candidates"), self.domain.ranker.n_candidates)
         pinned, watch = self.pinned(), Stopwatch()
         with watch.stage("context"):
-            described = any(options.get(name) for name in ("liked", "disliked", "wish"))
+            described = any(options.get(name) for name in ("liked", "disliked", "wish", "conversation"))
             known, notes = known_user(self.store, self.domain.name, user, described)
             options = masked_options(options, known, self.domain, pinned.catalog)
             rule = resolve_filter(options.get("rule") or Filter(), pinned.catalog, self.domain.attributes)
@@ -368,8 +369,9 @@ class Recommender:
             filters, at_least = tuple(gate.filters), tuple(gate.at_least)
             query = Query(past, context.wish, seen, rule, context, profile, filters, at_least)
             read = None
-            if context.wish and self._state.reads_wishes:
-                query, read = pinned._read(context.wish, query, n_candidates, gate)
+            conversation = options.get("conversation")
+            if (context.wish or conversation) and self._state.reads_wishes:
+                query, read = pinned._read(context.wish, query, n_candidates, gate, conversation)
                 if read.typed.anything:
                     context = context.model_copy(update={"wish": ""})
                 query = dataclasses.replace(query, context=context)
@@ -391,19 +393,14 @@ class Recommender:
             read=read,
         )
 
-    def _read(self, wish: str, query: Query, n: int, gate: Gate) -> tuple[Query, ReadWish]:
+    def _read(
+        self, wish: str, query: Query, n: int, gate: Gate, conversation: Conversation | None
+    ) -> tuple[Query, ReadWish]:
         """Read a wish for the items of now, and apply it to a query."""
         table = self.retriever.state.table
-        return apply_wish(
-            wish,
-            query,
-            n,
-            domain=self.domain,
-            catalog=self.catalog,
-            book=self._state.rules,
-            table=table,
-            gates=table.affordable(gate.masks),
-        )
+        gates = table.affordable(gate.masks)
+        world = WishWorld(self.domain, self.catalog, self._state.rules, table, gates)
+        return apply_wish(wish, query, n, world, conversation)
 
     def _context(self, user: User | None, options: RequestOptions) -> Context:
         return build_context(

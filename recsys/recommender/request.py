@@ -14,7 +14,7 @@ from recsys.knowledge.reordering import Refusal
 from recsys.knowledge.rules import BoundRule, CheckedRule, Gate
 from recsys.ranking import RankRequest
 from recsys.recommender.wishes import ReadWish
-from recsys.types import Candidate, Filter, Item, Place, User
+from recsys.types import Candidate, Conversation, Filter, Item, Place, User
 from retrieval import HybridRetriever, Query
 
 MAX_CANDIDATES = 1000
@@ -29,6 +29,7 @@ class RequestOptions(TypedDict, total=False):
     place: str | Place | None  # as in `build_context`
     country: str | None  # name or ISO code of what `place` is in; by default the domain's
     wish: str  # what is wanted, in plain words
+    conversation: Conversation | None  # of an earlier answer: the wish is a follow-up, and may be empty
     extra: Mapping[str, str] | None  # further facts of the moment
     rule: Filter | None  # which items may be recommended
     n_candidates: int | None  # how many candidates are ranked; by default the domain's number
@@ -145,6 +146,8 @@ class _BesideGate:
 def _why_missing(prepared: Prepared, item: Item) -> str:
     if rule := prepared.gate.refusal(item):
         return f"{item.name[:80]} is left out by the rule '{rule.name}'"
+    if prepared.read and (not_met := prepared.read.not_met(item)):
+        return f"{item.name[:80]} is not what was asked for ({', '.join(not_met)})"
     if item.id in prepared.query.exclude:
         return f"{item.name[:80]} is in the history already"
     return f"{item.name[:80]} was not among the {len(prepared.request.candidates)} candidates"

@@ -21,6 +21,7 @@ from recsys.recommender.request import Prepared, retriever_order
 from recsys.recommender.wishes import preferred_first
 from recsys.types import (
     Candidate,
+    Conversation,
     Explanation,
     Item,
     LeftOut,
@@ -33,6 +34,7 @@ from recsys.types import (
     Usage,
     Why,
 )
+from recsys.wishes.followups import conversation_of
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class RankedRequest:
             notes=self.notes + prepared.notes,
             rules=self._rule_actions(top),
             understood=prepared.read.understood if prepared.read else None,
+            conversation=_conversation(prepared, top),
             arms=self.arms,
         )
 
@@ -160,6 +163,14 @@ class RankedRequest:
         items = [request.items[position] for position in top]
         language = self.domain.reasons.language
         return [remarks(gate, item, items, request.profile, language) for item in items]
+
+
+def _conversation(prepared: Prepared, top: Sequence[int]) -> Conversation | None:
+    """Return what the next turn of a conversation sends back."""
+    if (read := prepared.read) is None:
+        return None
+    shown = [prepared.request.candidates[position].item.id for position in top]
+    return conversation_of(read.asked, read.rejected, shown)
 
 
 def degradation(what: str, error: RecsysError) -> str:

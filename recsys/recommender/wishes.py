@@ -11,9 +11,11 @@ import numpy as np
 
 from recsys.config import Domain
 from recsys.data.catalog import Catalog
+from recsys.errors import RequestError
 from recsys.knowledge.rules import CheckedRule, RuleBook
-from recsys.types import Candidate, Filter, HistoryEntry, Item, Understood, WishCondition
-from recsys.wishes.query import TypedQuery, describe, expression_of
+from recsys.types import Candidate, Conversation, Filter, HistoryEntry, Item, Understood, WishCondition
+from recsys.wishes.followups import Turn, examples_of, next_turn
+from recsys.wishes.query import TypedQuery, describe, expression_of, words_of_condition
 from recsys.wishes.reader import WishReader
 from retrieval import Query
 from retrieval.table import Condition, ItemRows
@@ -37,9 +39,12 @@ class ReadWish:
     """A wish as conditions that this domain can ask of its items."""
 
     typed: TypedQuery
+    asked: TypedQuery  # before anything was relaxed
     understood: Understood
     preferences: tuple[CheckedRule, ...] = ()
     orders: tuple[tuple[Callable[[Item], float | None], int], ...] = ()  # and 1 or -1
+    musts: tuple[tuple[CheckedRule, str], ...] = ()  # each with its words
+    rejected: tuple[str, ...] = ()  # ids that the conversation turned down
     alike: tuple[frozenset[tuple[str, str]], ...] = ()  # what the items named as examples have
 
     def key(self, item: Item) -> Key:
@@ -50,22 +55,29 @@ class ReadWish:
         kept = sum(rule.passes(item) for rule in self.preferences)
         return (-float(kept), *by_amount, -self._likeness(item))
 
+    def not_met(self, item: Item) -> list[str]:
+        """Return which musts an item does not meet, in words."""
+        return [words for rule, words in self.musts if not rule.passes(item)]
+
     def _likeness(self, item: Item) -> float:
         own = _features(item, {name for example in self.alike for name, _ in example})
         shares = [len(own & example) / len(own | example) for example in self.alike if own | example]
         return max(shares, default=0.0)
 
 
+@dataclass(frozen=True)
+class WishWorld:
+    """What a wish is read and checked with."""
+
+    domain: Domain
+    catalog: Catalog
+    book: RuleBook
+    table: ItemRows
+    gates: Sequence[Condition] = ()  # what the domain's rules let through, of which nothing is relaxed
+
+
 def apply_wish(
-    wish: str,
-    query: Query,
-    n: int,
-    *,
-    domain: Domain,
-    catalog: Catalog,
-    book: RuleBook,
-    table: ItemRows,
-    gates: Sequence[Condition] = (),
+    wish: str, query: Query, n: int, world: WishWorld, conversation: Conversation | None = None
 ) -> tuple[Query, ReadWish]:
     """Return the query of a wish, and how the wish was read.
 
@@ -73,33 +85,42 @@ def apply_wish(
         wish: In plain words.
         query: The query without the wish.
         n: How many items are retrieved.
-        gates: What the domain's rules let through, of which nothing is relaxed.
+        world: What it is read with.
+        conversation: What was asked before; the wish is then a follow-up.
+
+    Raises:
+        RequestError: A condition of the conversation is none of this domain.
     """
+    domain, catalog, table = world.domain, world.catalog, world.table
     reader = reader_of(domain, catalog)
-    typed = reader.read(wish)
-    examples = [catalog.by_id(item_id) for item_id in typed.like]
+    turn = next_turn(wish, conversation, reader, catalog) if conversation else Turn(reader.read(wish))
+    asked = typed = turn.query
+    examples = examples_of(typed.like, catalog)
     query = dataclasses.replace(
         query,
         wish=_searched(typed, wish),
         history=(*query.history, *(HistoryEntry(item=item, liked=True) for item in examples)),
-        exclude=query.exclude.union(typed.like),
+        exclude=query.exclude.union(typed.like, turn.rejected),
     )
-    check = _checker(domain, book)
+    check = _checker(domain, world.book)
 
     def fits(conditions: Sequence[WishCondition]) -> bool:
-        masks = (*query.conditions, *gates, *map(check, conditions))
+        masks = (*query.conditions, *world.gates, *map(check, conditions))
         return bool(table.allowed(query.filter, query.exclude, masks).any())
 
     typed, relaxed = relax(typed, fits)
     names = {item.id: item.name for item in examples}
     read = ReadWish(
         typed,
+        asked,
         describe(typed, domain, names, relaxed),
-        tuple(map(check, typed.soft)),
-        tuple(
+        musts=tuple((check(one), words_of_condition(one, domain)) for one in typed.hard),
+        rejected=turn.rejected,
+        preferences=tuple(map(check, typed.soft)),
+        orders=tuple(
             (_amount_of(reader, one.attribute), 1 if one.operator == "lowest" else -1) for one in typed.orders
         ),
-        tuple(_features(item, domain.ranker.attributes) for item in examples),
+        alike=tuple(_features(item, domain.ranker.attributes) for item in examples),
     )
     conditions = (*query.conditions, *map(check, typed.hard))
     return _with_preferred(dataclasses.replace(query, conditions=conditions), read, n, table), read
@@ -198,7 +219,13 @@ def _first(query: Query, read: ReadWish, n: int, table: ItemRows) -> frozenset[s
 
 def _checker(domain: Domain, book: RuleBook) -> Callable[[WishCondition], CheckedRule]:
     def check(condition: WishCondition) -> CheckedRule:
-        text = expression_of(condition, domain)
+        try:
+            text = expression_of(condition, domain)
+        except (ValueError, IndexError, OverflowError):
+            raise RequestError(
+                f"'{', '.join(condition.values)[:60]}' is no value of {condition.attribute[:60]}",
+                hint="send conditions as an answer has them",
+            ) from None
         return book.of_filter(Filter(expressions=(text,)))[0]
 
     return check

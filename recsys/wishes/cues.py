@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from recsys.wishes.bounds import INVERSE, AmountReading
@@ -139,8 +140,10 @@ class CueReading(AmountReading):
             attribute = self.lexicon.attribute_of(one.cue.kinds)
             if attribute is None:
                 continue
-            amounts = [self.lexicon.amount_of(item, attribute) for item in self.like]
+            amounts = [self.lexicon.amount_of(item, attribute) for item in self.like or self.reference]
             known = [amount for amount in amounts if amount is not None]
+            if known and not self.like:
+                known = [median(known)]
             operator = INVERSE[one.cue.operator] if one.unwanted else one.cue.operator
             targets: tuple[Target, ...] = ()
             if known:

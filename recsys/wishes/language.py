@@ -65,6 +65,7 @@ class Language:
     money: Mapping[Phrase, float]
     decades: Mapping[str, int]
     nicknames: Mapping[str, tuple[str, ...]]  # of a first name
+    followups: PhraseTable[tuple[str, int]]  # what they do, and the number of an ordinal
 
 
 @cache
@@ -81,6 +82,7 @@ def language() -> Language:
         seconds={phrase_of(unit): size for unit, size in units["seconds"].items()},
         money={phrase_of(unit): size for unit, size in units["money"].items()},
         decades=units["decades"],
+        followups=PhraseTable(_followups(table["followups"])),
         nicknames={
             phrase_of(name)[0]: tuple(phrase_of(one)[0] for one in short)
             for name, short in table["nicknames"].items()
@@ -90,6 +92,19 @@ def language() -> Language:
 
 def _words(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(word for text in texts for word in phrase_of(text))
+
+
+def _followups(table: Mapping[str, Any]) -> list[tuple[Phrase, tuple[str, int]]]:
+    ordinals = [
+        (phrase_of(f"{before}{text}{after}"), ("ordinal", number))
+        for text, number in table["ordinals"].items()
+        for before in ("the ", "")
+        for after in (" one", " film", "个", "部", "")
+    ]
+    others = [
+        (phrase_of(text), (kind, 1)) for kind, texts in table.items() if kind != "ordinals" for text in texts
+    ]
+    return [*ordinals, *others]
 
 
 def _cues(table: Mapping[str, Any]) -> list[tuple[Phrase, tuple[Cue, ...]]]:

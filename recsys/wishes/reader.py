@@ -32,13 +32,21 @@ class WishReader:
         self.domain = domain
         self.lexicon = Lexicon(domain, catalog)
 
-    def read(self, wish: str) -> TypedQuery:
-        """Read a wish; of a very long one the beginning."""
+    def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
+        """Read a wish; of a very long one the beginning.
+
+        Args:
+            wish: In plain words.
+            examples: Items that it names by their place in a list.
+            reference: What "older" is compared with where no item is named.
+        """
         raw = clean(wish)
         tokens = tokens_of(raw)
-        if not tokens:
+        if not tokens and not examples:
             return TypedQuery(anything=True)
         pass_ = _Pass(self.lexicon, tokens, raw, marks_of(tokens, raw, self.lexicon))
+        pass_.like += examples
+        pass_.reference = reference
         pass_.run()
         return pass_.query()
 

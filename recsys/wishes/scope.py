@@ -59,6 +59,7 @@ class Reading:
     like: list[Item] = field(default_factory=list)
     relative: list[Relative] = field(default_factory=list)
     unknown: list[tuple[Mark, bool]] = field(default_factory=list)  # and whether it is not wanted
+    reference: Sequence[Item] = ()  # what "older" is compared with where no item is named
     clause: int = 0  # where in `found` the clause begins
 
     def take(self, target: Target) -> None:

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from recsys.data.catalog import Catalog
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.knowledge.rules import RuleBook
-from recsys.recommender.wishes import ReadWish, apply_wish
+from recsys.recommender.wishes import ReadWish, WishWorld, apply_wish
 from retrieval import HybridRetriever, Query, Retriever
 
 _books: WeakKeyDictionary[Catalog, RuleBook] = WeakKeyDictionary()
@@ -16,17 +16,10 @@ _books: WeakKeyDictionary[Catalog, RuleBook] = WeakKeyDictionary()
 def read_wish(
     retriever: Retriever, data: EvaluationData, query: Query, n: int
 ) -> tuple[Query, ReadWish | None]:
-    """Return the query as its wish is read, for retrievers that serve; single channels get the words."""
+    """Return the query as its wish is read; single channels get the words."""
     if not query.wish or not isinstance(retriever, HybridRetriever):
         return query, None
     if data.catalog not in _books:
         _books[data.catalog] = RuleBook(data.domain)
-    return apply_wish(
-        query.wish,
-        query,
-        n,
-        domain=data.domain,
-        catalog=data.catalog,
-        book=_books[data.catalog],
-        table=retriever.state.table,
-    )
+    world = WishWorld(data.domain, data.catalog, _books[data.catalog], retriever.state.table)
+    return apply_wish(query.wish, query, n, world)

@@ -27,6 +27,7 @@ from recsys.service.transport.problems import Problem
 from recsys.types import (
     AtLeast,
     Comparison,
+    Conversation,
     Filter,
     Interaction,
     Item,
@@ -35,6 +36,7 @@ from recsys.types import (
     Site,
     StrictModel,
     User,
+    WishCondition,
 )
 
 MAX_K = 100
@@ -118,6 +120,25 @@ class FilterInput(Filter, from_attributes=True):
     at_least: Annotated[tuple[AtLeastInput, ...], Field(max_length=MAX_FACTS)] = _as_in(Filter, "at_least")
 
 
+class ConditionInput(WishCondition, from_attributes=True):
+    """A condition of a conversation that a request may contain."""
+
+    attribute: Name = _as_in(WishCondition, "attribute")
+    values: Values = _as_in(WishCondition, "values")
+
+
+class ConversationInput(Conversation, from_attributes=True):
+    """A conversation that a request may contain."""
+
+    conditions: Annotated[tuple[ConditionInput, ...], Field(max_length=20)] = _as_in(
+        Conversation, "conditions"
+    )
+    like: Annotated[tuple[Name, ...], Field(max_length=20)] = _as_in(Conversation, "like")
+    words: Text = _as_in(Conversation, "words")
+    rejected: Annotated[tuple[Name, ...], Field(max_length=500)] = _as_in(Conversation, "rejected")
+    shown: Annotated[tuple[Name, ...], Field(max_length=100)] = _as_in(Conversation, "shown")
+
+
 class RequestBase(StrictModel):
     """A user, a session, or neither, with preferences and the context.
 
@@ -132,6 +153,9 @@ class RequestBase(StrictModel):
     place: Annotated[Text | Place, AfterValidator(require_storable)] | None = None
     country: Annotated[str, Field(max_length=60, description="of the place: name or ISO code")] | None = None
     wish: Text = ""
+    conversation: ConversationInput | None = Field(
+        None, description="of an earlier answer: the wish is then a follow-up, and may be empty"
+    )
     extra: dict[Name, Text] = Field(default={}, max_length=20, description="further facts of the context")
     rule: FilterInput | None = None
     n_candidates: int | None = Field(None, ge=1, le=MAX_RANKED, description="how many the model ranks")
