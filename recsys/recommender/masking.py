@@ -53,7 +53,13 @@ def masked_options(
 
 
 PRIVATE = "[private]"
-_OF_THE_PERSON = ("liked", "disliked", "wish", "extra")  # fields of a request that tell about a person
+_OF_THE_PERSON = (
+    "liked",
+    "disliked",
+    "wish",
+    "extra",
+    "conversation",
+)  # fields of a request that tell about a person
 
 
 def without_private_facts(answer: Recommendations) -> Recommendations:
@@ -68,8 +74,8 @@ def without_private_facts(answer: Recommendations) -> Recommendations:
     )
     note = "the trace of this answer keeps no reasons: what is known of people here is private"
     notes = (*answer.notes, note)
-    kept = {"recommendations": tuple(lines), "context": context, "notes": notes, "understood": None}
-    return answer.model_copy(update=kept)
+    kept = {"recommendations": tuple(lines), "context": context, "notes": notes}
+    return answer.model_copy(update={**kept, "understood": None, "conversation": None})
 
 
 def without_private_fields(request: Mapping[str, Any]) -> dict[str, Any]:
