@@ -53,6 +53,7 @@ def render() -> str:
         "baskets": report_baskets.baskets,
         "import_speed": report_scale.import_speed,
         "fit_at_size": report_scale.fit_at_size,
+        "retrieval_latency": report_scale.retrieval_latency,
         "ranking": report_ranking.ranking,
         "gpu_rates": report_ranking.gpu_rates,
         "peer": report_ranking.peer,
@@ -79,6 +80,9 @@ def render() -> str:
         ),
         "wishes_alone": partial(_tuned, "Wishes in plain words of people nobody knows: the whole catalogue"),
         "cold_items": partial(_tuned, "New items among new items, by an adapter that never read of them"),
+        "cold_items_facts": partial(
+            _tuned, "New items among new items, by what the catalogue knows of them, without a model"
+        ),
         "cold_users": partial(_tuned, "New users, one event known: target + 19 random items"),
         "reasons": partial(_reasons, "Are the reasons true?"),
         "reasons_wishes": partial(_reasons, "Are they where people ask in words?"),

@@ -66,6 +66,31 @@ def fit_at_size(result: dict[str, Any]) -> str:
     )
 
 
+def retrieval_latency(result: dict[str, Any]) -> str:
+    """Render the results of `benchmarks/retrieval_latency.py`."""
+    rows = {
+        "all channels": result["all_channels_cpu_ms"],
+        "those with fitted weight": result["fitted_cpu_ms"],
+    }
+    rows |= {f"`{name}` alone": taken for name, taken in result["channel_cpu_ms"].items()}
+    return "\n".join(
+        [
+            "## A warm retrieval\n",
+            (
+                f"{result['domain']}: {result['items']:,} items, {result['queries']:,} histories of users, "
+                f"{result['candidates']} candidates.\n"
+            ),
+            "| | p50, CPU ms | p90 | p99 |\n|---|---|---|---|",
+            *(
+                f"| {name} | {of['p50']:.1f} | {of['p90']:.1f} | {of['p99']:.1f} |"
+                for name, of in rows.items()
+            ),
+            "",
+            environment_line(result["environment"]),
+        ]
+    )
+
+
 def _fit_cell(measured: Mapping[str, Any] | None) -> str:
     return "-" if measured is None else f"{measured['cpu_seconds']:,.1f} s, {measured['peak_mib']:,} MiB"
 

@@ -24,6 +24,7 @@ from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.pool import Pool, PooledScores, build_pool, top_rows
 from retrieval.query_channels import RetrieverState, score_queries, score_query
 from retrieval.table import ItemRows
+from retrieval.threads import one_thread
 
 DEPTH_FACTOR = 5
 FURTHER = 4  # so many times as many items are looked at where a gate leaves too few
@@ -215,6 +216,7 @@ class HybridRetriever:
         """
         return self.retrieve_gated(query, n).candidates
 
+    @one_thread()
     def retrieve_gated(self, query: Query, n: int, gate: Gate | None = None) -> Gated:
         """Retrieve what a gate lets through; the list is as long as it can be.
 
@@ -290,6 +292,7 @@ class HybridRetriever:
         """
         return self.rescore_many([(query, excluded)], item_ids)[0]
 
+    @one_thread()
     def rescore_many(self, queries: Sequence[PartialQuery], item_ids: Sequence[str]) -> list[list[Candidate]]:
         """Do `rescore` for many queries, faster than one by one."""
         state = self._current.state

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,6 +19,10 @@ from recsys.types import Item
 
 MOST_STEPS = 3
 """Edges of the longest path that counts."""
+
+
+MAX_KNOWN = 10_000
+"""Items whose links are kept."""
 
 
 class Entity(NamedTuple):
@@ -115,6 +119,7 @@ class RelationGraph:
 
     edges: Mapping[str, Edges] = field(default_factory=dict)  # by name, in the order of domain.toml
     items: frozenset[str] = frozenset()  # ids; others are not returned
+    _known: dict[str, list[Link]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def of(
@@ -164,21 +169,17 @@ class RelationGraph:
             isinstance(node, Entity) and b in self._sharing(edges, node) for node in reached
         )
 
-    def links(self, item_id: str) -> list[Link]:
+    def links(self, item_id: str) -> Sequence[Link]:
         """Return how the item is related to each other one, a link for each relation.
 
         Relations come in the order of domain.toml; of several paths the shortest is taken, of several
         entities the one of the fewest items.
         """
-        links: list[Link] = []
-        for name, edges in self.edges.items():
-            found: dict[str, Link] = {}
-            for link in self._links(name, edges, item_id):
-                known = found.get(link.item_id)
-                if known is None or (bool(known.value), -known.strength) > (bool(link.value), -link.strength):
-                    found[link.item_id] = link
-            links += found.values()
-        return links
+        if (known := self._known.get(item_id)) is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            known = self._known[item_id] = self._nearest_links(item_id)
+        return known
 
     def entities(self, item_id: str, name: str) -> list[str]:
         """Return the names of the entities of an item, nearest first."""
@@ -228,6 +229,17 @@ class RelationGraph:
         """The relations and their inverses."""
         inverses = (edges.relation.inverse for edges in self.edges.values())
         return [*self.edges, *(name for name in inverses if name)]
+
+    def _nearest_links(self, item_id: str) -> list[Link]:
+        links: list[Link] = []
+        for name, edges in self.edges.items():
+            found: dict[str, Link] = {}
+            for link in self._links(name, edges, item_id):
+                known = found.get(link.item_id)
+                if known is None or (bool(known.value), -known.strength) > (bool(link.value), -link.strength):
+                    found[link.item_id] = link
+            links += found.values()
+        return links
 
     def _links(self, name: str, edges: Edges, item_id: str) -> Iterator[Link]:
         ahead = list(edges.reached(item_id, MOST_STEPS))

@@ -20,7 +20,7 @@ from recsys.errors import RequestError
 from recsys.types import StrictModel
 from retrieval import artefacts
 from retrieval.arrays import DoubleArray, FloatArray, RowArray
-from retrieval.sequence.threads import torch_threads
+from retrieval.threads import torch_threads
 
 if TYPE_CHECKING:
     from retrieval.sequence.network import Network

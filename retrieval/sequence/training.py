@@ -24,7 +24,7 @@ from retrieval import artefacts
 from retrieval.arrays import DoubleArray, FloatArray
 from retrieval.sampling import sample_users
 from retrieval.sequence.model import SequenceModel, TrainingRecord
-from retrieval.sequence.threads import torch_threads
+from retrieval.threads import torch_threads
 
 if TYPE_CHECKING:
     import torch
