@@ -69,7 +69,7 @@ def render() -> str:
             _tuned, "The same with the tuned model: time and place reach the reader of prompts"
         ),
         "news": partial(report_news.shown_lists, "News: front pages of stories that nobody has read yet"),
-        "news_llm": partial(report_news.shown_lists, "The same with the model: what it adds where it reads"),
+        "news_llm": partial(report_news.shown_lists, "The model untuned, on some of these lists"),
         "tuned_sampled": partial(
             _tuned, "The shipped adapter, told the retriever's facts or none: target + 19 random items"
         ),
