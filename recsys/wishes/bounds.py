@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recsys.types import ConditionOperator
-from recsys.wishes.amounts import Amount, part_of_decade
+from recsys.wishes.amounts import FIRST_YEAR, Amount, part_of_decade
 from recsys.wishes.conditions import Found
 from recsys.wishes.language import Cue
 from recsys.wishes.lexicon import Target
@@ -174,8 +174,10 @@ class AmountReading(Reading):
             return self.lexicon.attribute_of(("year", "date", "time"))
         if amount.kind in ("duration", "money"):
             return self.lexicon.attribute_of((amount.kind,))
-        if kinds:
+        if kinds and not ("year" in kinds and amount.low < FIRST_YEAR):  # "older than thirty"
             return self.lexicon.attribute_of(kinds)
+        if kinds:
+            return None
         named = [name for name in self.scope.attribute if name in self.lexicon.kinds]
         if named:
             return named[0]

@@ -1,0 +1,49 @@
+"""Are wishes in people's own words understood? The test half, with the reader and without.
+
+    python -m benchmarks.read_wishes
+
+Writes benchmarks/results/wishes.json: for each domain what `recsys evaluate wishes` measures, alone and for
+people with a history, in the retriever's order without a model.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import describe, write_json
+from recsys.evaluation.wishes import study
+from recsys.recommender.recommender import Recommender
+
+FOLDER = Path(__file__).resolve().parent / "wishes"
+MODES: tuple[study.Mode, ...] = ("alone", "with-history")
+PATIENCE_S = 15.0  # a channel that takes longer to fit is left out: no wish needs it
+
+
+def run(domain: str, part: str) -> dict[str, Any]:
+    """Ask all wishes of a part, with the reader and without."""
+    cases = study.read_cases(FOLDER / f"{domain}.jsonl", part)
+    with Recommender.load(domain, patience_s=PATIENCE_S) as recommender:
+        without = recommender.with_state(reads_wishes=False)
+        read = {mode: study.study(recommender, cases, mode=mode) for mode in MODES}
+        before = {mode: study.summary(study.study(without, cases, mode=mode)) for mode in MODES}
+        command = f"recsys evaluate wishes --domain {domain} --part {part}"
+        result = study.report(recommender, read, command=command, part=part, reader="dictionary")
+        missing = sorted(recommender.retriever.state.missing)
+    return result | {"before": before, "missing_channels": missing}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--part", default="test", choices=["test", "validation"])
+    parser.add_argument("--domains", default="movies,shop")
+    parser.add_argument("--out", type=Path, default=FOLDER.parent / "results" / "wishes.json")
+    options = parser.parse_args()
+    runs = [run(domain, options.part) for domain in options.domains.split(",")]
+    write_json(options.out, {"runs": runs, "environment": describe()})
+
+
+if __name__ == "__main__":
+    main()
