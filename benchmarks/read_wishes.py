@@ -9,6 +9,7 @@ people with a history, in the retriever's order without a model.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ def run(domain: str, part: str) -> dict[str, Any]:
     cases = study.read_cases(FOLDER / f"{domain}.jsonl", part)
     with Recommender.load(domain, patience_s=PATIENCE_S) as recommender:
         without = recommender.with_state(reads_wishes=False)
-        read = {mode: study.study(recommender, cases, mode=mode) for mode in MODES}
+        read: dict[str, Sequence[study.WishResult]] = {
+            mode: study.study(recommender, cases, mode=mode) for mode in MODES
+        }
         before = {mode: study.summary(study.study(without, cases, mode=mode)) for mode in MODES}
         command = f"recsys evaluate wishes --domain {domain} --part {part}"
         result = study.report(recommender, read, command=command, part=part, reader="dictionary")

@@ -25,7 +25,8 @@ def wishes(result: dict[str, Any]) -> str:
     ]
     for run in result["runs"]:
         parts += _domain(run)
-    return "\n".join([*parts, environment_line(result["environment"])])
+    note = [f"{result['note']}\n"] if "note" in result else []
+    return "\n".join([*parts, *note, environment_line(result["environment"])])
 
 
 def _domain(run: dict[str, Any]) -> list[str]:

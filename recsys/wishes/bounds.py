@@ -43,7 +43,7 @@ class AmountReading(Reading):
         if self._next_cue(taken, ("about",)):
             about, taken = True, taken + 1
         attribute = self._attribute_of(amount, compare, said)
-        if attribute is None:
+        if attribute is None or self._is_out_of_reach(attribute, amount, compare):
             if amount.kind != "number" or self.marks[position].text.isdigit():
                 self.unknown += [(mark, self.scope.unwanted) for mark in self.marks[position:taken]]
             return taken - position
@@ -54,6 +54,7 @@ class AmountReading(Reading):
         self, attribute: str, amount: Amount, second: Amount | None, compare: Sequence[Cue], about: bool
     ) -> None:
         low, high = amount.low, (second or amount).high
+        about = about or self._is_length(amount, compare)
         operator = next((cue.operator for cue in compare), None)
         if self.scope.unwanted and not self.scope.applied and operator:
             operator = INVERSE[operator]
@@ -78,6 +79,17 @@ class AmountReading(Reading):
         if operator and self.scope.unwanted and not self.scope.applied:
             self.scope.unwanted = False
         self.after_value()
+
+    def _is_length(self, amount: Amount, compare: Sequence[Cue]) -> bool:
+        """Return whether a duration is meant roughly: "a 90 minute film"."""
+        return amount.kind == "duration" and not compare
+
+    def _is_out_of_reach(self, attribute: str, amount: Amount, compare: Sequence[Cue]) -> bool:
+        """Return whether a duration is none of these items': "it all happens in one day"."""
+        if not self._is_length(amount, compare):
+            return False
+        known = self.lexicon.amounts(attribute)
+        return not known or float(self._written(attribute, amount.low, amount)) > known[-1]
 
     def _take_bound(
         self,

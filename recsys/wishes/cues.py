@@ -12,7 +12,7 @@ from recsys.wishes.conditions import Found
 from recsys.wishes.language import Cue, language
 from recsys.wishes.lexicon import Target
 from recsys.wishes.marks import Mark
-from recsys.wishes.scope import Relative
+from recsys.wishes.scope import Relative, item_called
 
 _ON_SCOPE: Mapping[str, Mapping[str, Any]] = {
     "negation": {"unwanted": True, "once": False, "applied": 0, "must": False, "soft": False},
@@ -45,9 +45,26 @@ class CueReading(AmountReading):
             if scope.applied:
                 scope.unwanted = False
             scope.attribute = mark.before
+            if taken := self._of_an_item(position):
+                return 1 + taken
         if mark.say:
             return self._attribute_alone(position)
         return 1
+
+    def _of_an_item(self, position: int) -> int:
+        """Read "from the director of Alien"; return how many marks the title takes."""
+        mark = self.marks[position]
+        if not mark.text.casefold().endswith(" of") or position + 1 >= len(self.marks):
+            return 0
+        begin = self.marks[position + 1].begin
+        title = self.lexicon.titles.longest(self.tokens, begin)
+        if title is None:
+            return 0
+        said = self.raw[self.tokens[begin].start : self.tokens[begin + title[0] - 1].end]
+        if not (values := item_called(said, title[1]).attributes.get(mark.before[0], ())):
+            return 0
+        self.take(Target(mark.before[0], tuple(values)))
+        return sum(begin <= other.begin < begin + title[0] for other in self.marks)
 
     def _act(self, cue: Cue, mark: Mark, position: int) -> int:
         """Do what a cue does; return the marks read, 0 to go on with other meanings."""

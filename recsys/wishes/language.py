@@ -59,6 +59,7 @@ class Language:
     cues: PhraseTable[tuple[Cue, ...]]
     filler: frozenset[str]
     vague: frozenset[str]
+    about_what: frozenset[str]  # a name after it is what the item is about, or where
     numbers: Mapping[str, float]
     chinese_numbers: Mapping[str, float]
     seconds: Mapping[Phrase, float]
@@ -77,6 +78,7 @@ def language() -> Language:
         cues=PhraseTable(_cues(table)),
         filler=_words(cues["filler"]),
         vague=_words(cues["vague"]),
+        about_what=_words(cues["about_what"]),
         numbers=numbers["words"],
         chinese_numbers=numbers["chinese"],
         seconds={phrase_of(unit): size for unit, size in units["seconds"].items()},
@@ -117,7 +119,7 @@ def _cues(table: Mapping[str, Any]) -> list[tuple[Phrase, tuple[Cue, ...]]]:
 
     kind: CueKind
     for kind, texts in table["cues"].items():
-        if kind not in ("filler", "vague"):
+        if kind not in ("filler", "vague", "about_what"):
             add(texts, Cue(kind))
     for text, amount in table["numbers"]["many"].items():
         add([text], Cue("many", amount=amount))

@@ -89,7 +89,7 @@ class Lexicon:
         ignored = (*self.words.ignore, domain.noun, domain.plural)
         self.ignored = frozenset(word for text in ignored for word in phrase_of(text))
         self._spellings: dict[str, list[str]] = defaultdict(list)
-        for phrase in (*self.values.meanings, *self.parts.meanings):
+        for phrase in (*full.of, *part.of):  # not the domain's own words, which are near to too many others
             if len(phrase) == 1 and len(phrase[0]) >= SHORTEST_TYPO and phrase[0].isascii():
                 self._spellings[phrase[0][0]].append(phrase[0])
 
@@ -149,7 +149,8 @@ class Lexicon:
         most = 1 if len(word) < LONG_TYPO else 2
         close = get_close_matches(word, self._spellings[word[0]], n=8, cutoff=0.75)
         distances = [(edit_distance(word, one), one) for one in close]
-        return min((pair for pair in distances if pair[0] <= most), default=(0, None))[1]
+        near = [pair for pair in distances if pair[0] <= most and len(pair[1]) > SHORTEST_TYPO]
+        return min(near, default=(0, None))[1]
 
     def _add_values(self, attribute: str, values: Counter[str], full: _Values, part: _Values) -> None:
         person = attribute in self.words.attributes and self.words.attributes[attribute].person

@@ -18,6 +18,7 @@ from recsys.wishes.language import language
 from recsys.wishes.lexicon import Lexicon, Named, Target
 from recsys.wishes.marks import Mark, marks_of
 from recsys.wishes.query import TypedQuery
+from recsys.wishes.scope import item_called
 from recsys.wishes.tokens import clean, is_chinese, tokens_of
 
 MAX_FOUND = 20  # conditions of a wish
@@ -95,6 +96,8 @@ class _Pass(CueReading):
         if mark.items and mark.is_word and self._is_title(mark.text):
             self._take_items(mark.items, mark.text)
             return 1
+        if taken := self._subject_at(position):
+            return taken
         if mark.amount is not None:
             return self.amount_at(position, mark.amount)
         if mark.named is not None and self._names(mark):
@@ -136,16 +139,43 @@ class _Pass(CueReading):
         fitting = [one for one in named.alternatives if one.attribute in said]
         if not mark.named_by_cue:
             return fitting[0] if fitting else self._likeliest(named.alternatives)
-        token = self.tokens[mark.begin]
-        plain = mark.end - mark.begin == 1 and token.text in language().filler | language().vague
-        marked = token.capital and (mark.begin > 0 or mark.end - mark.begin > 1)
-        if fitting and (marked or not plain) and not (mark.cues and not marked):
-            usual = token.text in self.lexicon.title_words and not marked
-            return fitting[0] if not usual or fitting[0].items > 2 else None
         people = [one for one in named.alternatives if self._is_name(one.attribute)]
-        if people and (marked or self._looks_like_name(mark, people)):
-            return self._likeliest(people)
+        if self._is_subject(mark):
+            return None
+        if fitting and self._may_be_name(mark, fitting[0]):
+            return fitting[0]
+        if people and (self._is_written_as_name(mark) or self._looks_like_name(mark, people)):
+            article = mark.begin and self.tokens[mark.begin - 1].text in ("a", "an", "the")
+            return self._first_role(people) if article else self._likeliest(people)
         return None
+
+    def _is_subject(self, mark: Mark) -> bool:
+        """Return whether a name is what the item is about, or where: "in Paris"."""
+        before = [token.text for token in self.tokens[max(0, mark.begin - 2) : mark.begin]]
+        before = before[:-1] if before[-1:] == ["the"] else before[-1:]
+        return bool(language().about_what.intersection(before))
+
+    def _is_written_as_name(self, mark: Mark) -> bool:
+        """Return whether a capital marks it, other than that of a sentence."""
+        token = self.tokens[mark.begin]
+        known = token.text in language().filler | language().vague | self.lexicon.title_words
+        return token.capital and (mark.begin > 0 or mark.end > 1 or not known)
+
+    def _may_be_name(self, mark: Mark, target: Target) -> bool:
+        """Return whether a word after "with" is a name: "a strong cast" is none."""
+        if self._is_written_as_name(mark):
+            return True
+        token = self.tokens[mark.begin]
+        before = self.tokens[mark.begin - 1].text if mark.begin else ""
+        plain = mark.end - mark.begin == 1 and token.text in language().filler | language().vague
+        if plain or mark.cues or before in ("a", "an", "the", "some", "my", "good", "great"):
+            return False
+        return token.text not in self.lexicon.title_words or target.items > 2
+
+    def _first_role(self, targets: Sequence[Target]) -> Target:
+        """Return the role that comes first in `wishes.toml`: "a Lynch film" is directed."""
+        order = list(self.lexicon.words.attributes)
+        return min(targets, key=lambda one: order.index(one.attribute))
 
     def _said_after(self, mark: Mark) -> tuple[str, ...]:
         """Return the attribute that the words after a value name: "French speaking"."""
@@ -206,6 +236,22 @@ class _Pass(CueReading):
             self.scope.applied += 1
         return 1
 
+    def _subject_at(self, position: int) -> int:
+        """Read capitals after "in" or "about" as unknown: "set in New York"."""
+        mark = self.marks[position]
+        if not self._is_subject(mark) or (mark.named and not mark.named_by_cue and mark.named.alternatives):
+            return 0
+        end = position
+        while end < len(self.marks) and self._is_capital(self.marks[end]):
+            end += 1
+        if end - position < 2:
+            return 0
+        self.unknown += [(one, self.scope.unwanted) for one in self.marks[position:end]]
+        return end - position
+
+    def _is_capital(self, mark: Mark) -> bool:
+        return self.tokens[mark.begin].capital and not mark.is_break and mark.amount is None
+
     # --- examples
 
     def _is_quoted(self, mark: Mark) -> bool:
@@ -241,6 +287,5 @@ class _Pass(CueReading):
     def _take_items(self, items: tuple[Item, ...], text: str) -> None:
         if self.scope.unwanted:
             return
-        said = text.casefold()
-        self.like += sorted(items, key=lambda item: (item.title.casefold() != said, len(item.title)))[:1]
+        self.like.append(item_called(text, items))
         self.scope.like = bool(self.like)  # "like Alien and Heat"

@@ -36,6 +36,12 @@ class Scope:
     ignore: bool = False
 
 
+def item_called(text: str, items: Sequence[Item]) -> Item:
+    """Return the item whose title is most like a text: "Alien" is not "Aliens"."""
+    said = text.casefold()
+    return min(items, key=lambda item: (item.title.casefold() != said, len(item.title)))
+
+
 @dataclass(frozen=True)
 class Relative:
     """A word such as "older", which may be about an item that is named only later."""

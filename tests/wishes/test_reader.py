@@ -54,7 +54,7 @@ ignore = ["reel"]
 
 [attributes.director]
 person = true
-before = ["by", "directed by"]
+before = ["by", "directed by", "from the director of"]
 
 [attributes.cast]
 person = true
@@ -167,6 +167,10 @@ def said(query: TypedQuery, domain: Domain) -> str:
         ("a war reel", "genre: War"),
         ("the longest drama", "highest length first \xb7 genre: Drama"),
         ("a comdey", "genre: Comedy"),
+        ("a comedy set in Scott Town", "genre: Comedy \xb7 not known here: 'Scott Town'"),
+        ("about Cameron", "not known here: 'Cameron'"),
+        ("from the director of Alien", "director: Ridley Scott"),
+        ("it all happens in one day", "not known here: 'happens in one day'"),
         ("a comedy by the sea", "genre: Comedy \xb7 not known here: 'sea'"),
         ("surprise me", "any reel"),
         ("Anything good?", "any reel"),
