@@ -63,6 +63,8 @@ def render() -> str:
         "rule_violations": report_rules.rule_violations,
         "rule_violations_medicine": report_rules.domain_violations,
         "rule_violations_finance": report_rules.domain_violations,
+        "sets_medicine": report_rules.sets,
+        "sets_finance": report_rules.sets,
         "rule_cost": report_rules.rule_cost,
         "places": partial(_tuned, "Time and place, in a generated town: the whole catalogue"),
         "places_llm": partial(

@@ -1,10 +1,10 @@
-"""The section of docs/results.md about rules."""
+"""The sections of docs/results.md about rules."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.tables import environment_line
+from benchmarks.tables import environment_line, with_interval
 
 
 def rule_violations(result: dict[str, Any]) -> str:
@@ -63,6 +63,37 @@ def rule_cost(result: dict[str, Any]) -> str:
             "| | without rules, CPU ms | with, CPU ms | more, CPU ms |\n|---|---|---|---|",
             f"| p50 | {p50['without']:.1f} | {p50['with']:.1f} | {result['more_at_p50_cpu_ms']:.1f} |",
             f"| p99 | {p99['without']:.1f} | {p99['with']:.1f} | {result['more_at_p99_cpu_ms']:.1f} |",
+            "",
+            environment_line(result["environment"]),
+        ]
+    )
+
+
+SHOWN = ("rules", "no rules", "popularity, rules")
+
+
+def sets(result: dict[str, Any]) -> str:
+    """Render the results of `benchmarks/sets.py`."""
+    section = result["sets"]
+    systems = {name: section["systems"][name] for name in SHOWN}
+    rows = []
+    for measure in systems["rules"]["measures"]:
+        cells = [with_interval(system["measures"][measure]) for system in systems.values()]
+        cost = section["rules_cost"].get(measure)
+        rows.append(f"| {measure} | {' | '.join(cells)} | {with_interval(cost, '+') if cost else ''} |")
+    thresholds = ", ".join(f"{name} {system['threshold']:.3f}" for name, system in systems.items())
+    return "\n".join(
+        [
+            f"## Sets under the rules of {result['domain']}\n",
+            (
+                f"{section['people']:,} people of whom nothing was learned; first events known: "
+                f"{section['known']}. The truth is what they chose later. A set has all items with p at a "
+                f"threshold or above that other people chose by the mean Jaccard ({thresholds}); @5 is about "
+                "the first five. ddi: pairs of a set that are related, over all pairs of all sets; known: "
+                "pairs of a member and a known item. Differences are paired by person.\n"
+            ),
+            f"| | {' | '.join(SHOWN)} | no rules minus rules |\n|---|---|---|---|---|",
+            *rows,
             "",
             environment_line(result["environment"]),
         ]
