@@ -25,10 +25,12 @@ class Query:
     profile: Mapping[str, str] = field(default_factory=dict)  # of the person, masked as in a prompt
     conditions: tuple[Condition, ...] = ()  # all that is returned passes them
     at_least: tuple[tuple[Condition, int], ...] = ()  # so many that pass, as for `filter.at_least`
+    preferred: tuple[tuple[Condition, int], ...] = ()  # so many that pass come before others
+    wished: tuple[Condition, ...] = ()  # what the wish asks for: all that is returned passes them too
 
     def allowed(self, table: ItemRows) -> BoolArray:
         """Return which rows of a table may be returned."""
-        return table.allowed(self.filter, self.exclude, self.conditions)
+        return table.allowed(self.filter, self.exclude, (*self.conditions, *self.wished))
 
 
 class Gate(Protocol):

@@ -274,7 +274,39 @@ class HybridRetriever:
                 extra = self._best(by_channel, other_tops, weights, remaining, missing)
                 selection = _insert(selection, extra, reserved)
                 reserved |= set(extra.rows.tolist())
+        for condition, quota in query.preferred:
+            preferred = allowed & table.passing(condition)
+            selection = self._with_preferred(selection, by_channel, tops, weights, preferred, min(quota, n))
         return selection, tops
+
+    def _with_preferred(
+        self,
+        selection: _Selection,
+        by_channel: Mapping[str, PooledScores],
+        tops: Mapping[str, RowArray],
+        weights: Mapping[str, float],
+        preferred: BoolArray,
+        n: int,
+    ) -> _Selection:
+        """Replace the last that are not preferred by the best that are.
+
+        All have the scores of one pool, as `rescore` computes them.
+        """
+        lacking = preferred.copy()
+        lacking[selection.rows] = False
+        included = int(preferred[selection.rows].sum())
+        missing = min(n - included, int(lacking.sum()))
+        if missing <= 0:
+            return selection
+        further = top_rows(by_channel, lacking, self._depth(missing))
+        extra = self._best(by_channel, further, weights, lacking, missing)
+        kept = {row for row in selection.rows.tolist() if preferred[row]}
+        joined = _insert(selection, extra, kept)
+        responding = [name for name in weights if name in by_channel] or [FALLBACK]
+        pool, terms = self._terms(by_channel, tops, responding, weights, joined.rows)
+        scores = terms.sum(axis=1).astype(np.float32)[np.searchsorted(pool.rows, joined.rows)]
+        order = np.argsort(-scores, kind="stable")
+        return _Selection(joined.rows[order], scores[order], tuple(joined.sources[i] for i in order))
 
     def rescore(
         self, query: Query, item_ids: Sequence[str], excluded: Collection[str] = ()

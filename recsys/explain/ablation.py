@@ -89,7 +89,9 @@ def remove_parts(
         dataclasses.replace(
             query,
             history=tuple(entry for entry in query.history if entry.item.id not in removed),
-            wish=context.wish,
+            wish="" if names["wish"] else query.wish,
+            wished=() if names["wish"] else query.wished,
+            preferred=() if names["wish"] else query.preferred,
             context=context,
             profile={} if names["profile"] else query.profile,
         ),

@@ -18,6 +18,7 @@ from recsys.wishes.followups import Turn, examples_of, next_turn
 from recsys.wishes.query import TypedQuery, describe, expression_of, words_of_condition
 from recsys.wishes.reader import WishReader
 from retrieval import Query
+from retrieval.arrays import BoolArray
 from retrieval.table import Condition, ItemRows
 
 _readers: WeakKeyDictionary[Catalog, tuple[Domain, WishReader]] = WeakKeyDictionary()
@@ -122,8 +123,8 @@ def apply_wish(
         ),
         alike=tuple(_features(item, domain.ranker.attributes) for item in examples),
     )
-    conditions = (*query.conditions, *map(check, typed.hard))
-    return _with_preferred(dataclasses.replace(query, conditions=conditions), read, n, table), read
+    query = dataclasses.replace(query, wished=tuple(map(check, typed.hard)))
+    return _with_preferred(query, read, n, table), read
 
 
 def _searched(typed: TypedQuery, wish: str) -> str:
@@ -165,51 +166,75 @@ def _importance(condition: WishCondition) -> int:
 
 
 def _with_preferred(query: Query, read: ReadWish, n: int, table: ItemRows) -> Query:
-    """Ask that what is preferred is among the candidates, all of it first."""
-    if read.preferences:
-        share = max(1, n // len(read.preferences))
-        first: list[tuple[Condition, int]] = [(_All(read.preferences), n)]
-        first += [(rule, share) for rule in read.preferences]
-        query = dataclasses.replace(query, at_least=(*first, *query.at_least))
+    """Ask only for the first `n` items in the order of the wish, ties included."""
+    allowed = query.allowed(table)
     if read.orders or read.alike:
-        only = _first(query, read, n, table)
-        query = dataclasses.replace(query, filter=query.filter.model_copy(update={"only": only}))
-    return query
+        first: Condition = _Among(_first(allowed, read, n, table))
+    elif read.preferences:
+        levels = range(len(read.preferences), 0, -1)
+        preferred = tuple((_Keeping(read.preferences, level), n) for level in levels)
+        return dataclasses.replace(query, preferred=preferred)
+    else:
+        return query
+    return dataclasses.replace(query, wished=(*query.wished, first))
 
 
 @dataclass(frozen=True)
-class _All:
-    """Several conditions as one."""
+class _Keeping:
+    """That an item keeps so many of some preferences."""
 
     rules: tuple[CheckedRule, ...]
+    least: int
+    made_once: bool = True
 
     @property
-    def key(self) -> tuple[CheckedRule, ...]:
+    def key(self) -> tuple[object, ...]:
         """What its decisions depend on, beside the items."""
-        return self.rules
+        return self.rules, self.least
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The fields of an item that it reads."""
         return tuple(dict.fromkeys(name for rule in self.rules for name in rule.of_item))
 
-    @property
-    def made_once(self) -> bool:
-        """Whether it decides alike in all requests."""
-        return True
-
     def read(self, item: Item) -> tuple[object, ...]:
         """Return what it reads of an item."""
-        return tuple(rule.read(item) for rule in self.rules)
+        return tuple(self.rules[0].fields.raw(item, name, {}) for name in self.reads)
 
     def passes(self, item: Item) -> bool:
-        """Return whether all hold."""
-        return all(rule.passes(item) for rule in self.rules)
+        """Return whether an item keeps so many."""
+        return sum(rule.passes(item) for rule in self.rules) >= self.least
 
 
-def _first(query: Query, read: ReadWish, n: int, table: ItemRows) -> frozenset[str]:
+@dataclass(frozen=True)
+class _Among:
+    """That an item is one of some."""
+
+    ids: frozenset[str]
+    made_once: bool = True
+
+    @property
+    def key(self) -> frozenset[str]:
+        """What its decisions depend on, beside the items."""
+        return self.ids
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of an item that it reads."""
+        return ("id",)
+
+    def read(self, item: Item) -> str:
+        """Return what it reads of an item."""
+        return item.id
+
+    def passes(self, item: Item) -> bool:
+        """Return whether an item is one of them."""
+        return item.id in self.ids
+
+
+def _first(allowed: BoolArray, read: ReadWish, n: int, table: ItemRows) -> frozenset[str]:
     """Return the ids of the first items in the order of the wish, ties included."""
-    items = [table.items[row] for row in np.flatnonzero(query.allowed(table)).tolist()]
+    items = [table.items[row] for row in np.flatnonzero(allowed).tolist()]
     keys = sorted((read.key(item), item.id) for item in items)
     if len(keys) <= n:
         return frozenset(item_id for _, item_id in keys)

@@ -24,9 +24,8 @@ def ablation_of(
     weights: Weights = MODEL_ALONE,
     wish_weights: Weights | None = None,
 ) -> Ablation:
-    request = recommender.prepare(user, at=AT, wish=wish, n_candidates=8).request
-    exclude = frozenset(entry.item.id for entry in request.history)
-    query = Query(request.history, request.context.wish, exclude, context=request.context)
+    prepared = recommender.prepare(user, at=AT, wish=wish, n_candidates=8)
+    request, query = prepared.request, prepared.query
     ranker = recommender.ranker("pointwise", recommender.engine())
     assert isinstance(ranker, PointwiseRanker)
     parts = dataclasses.replace(ranker.parts, weights=weights, wish_weights=wish_weights)

@@ -17,10 +17,10 @@ from recsys.explain import languages
 from recsys.recommender.filter_text import parse_where, values_by_attribute
 from recsys.recommender.recommender import Recommender
 from recsys.service.api.schemas import RecommendationRequest
-from recsys.types import Item
+from recsys.types import Conversation, Item
 
 MAX_VALUES = 24  # of one attribute that the form offers; a permalink may hold any other
-TEXT_FIELDS = ("user", "at", "place", "wish", "strategy", "language", "style")
+TEXT_FIELDS = ("user", "at", "place", "wish", "conversation", "strategy", "language", "style")
 NUMBER_FIELDS = ("k", "n_candidates", "year_from", "year_to")
 LIST_FIELDS = ("liked", "disliked", "where", "without")
 RANGE_INPUTS = {"from.": ">=", "to.": "<="}  # prefix of an input's name, before that of the attribute
@@ -37,6 +37,7 @@ class RequestForm(BaseModel):
     at: str = ""
     place: str = ""
     wish: str = ""
+    conversation: str = ""  # JSON: what the chips of an answer lead to
     strategy: str = ""
     language: str = ""
     style: str = ""
@@ -103,13 +104,24 @@ def parse_form(sent: QueryParams | FormData) -> RequestForm:
     return RequestForm(**single, **{name: tuple(dict.fromkeys(values)) for name, values in lists.items()})
 
 
+def _conversation(text: str) -> Conversation:
+    try:
+        return Conversation.model_validate_json(text)
+    except ValidationError:
+        raise RequestError(
+            "conversation is not what a chip of an answer leads to", hint="ask again in words"
+        ) from None
+
+
 def to_request(form: RequestForm) -> RecommendationRequest:
     """Build the request of `/v1`. Raises RequestError that names the wrong field."""
     numbers = {name: _integer(name, getattr(form, name)) for name in NUMBER_FIELDS if getattr(form, name)}
     years = {name: numbers.pop(name) for name in ("year_from", "year_to") if name in numbers}
     conditions = parse_where(form.where)._asdict() | {"without": values_by_attribute(form.without)} | years
     rule = conditions if any(conditions.values()) else None
-    texts = {name: getattr(form, name) for name in TEXT_FIELDS if getattr(form, name)}
+    texts: dict[str, Any] = {name: getattr(form, name) for name in TEXT_FIELDS if getattr(form, name)}
+    if form.conversation:
+        texts["conversation"] = _conversation(form.conversation)
     try:
         return RecommendationRequest.model_validate(
             {"liked": form.liked, "disliked": form.disliked, "rule": rule} | texts | numbers

@@ -13,6 +13,7 @@ from recsys.recommender.recommender import Recommender
 from recsys.service.api.items import store_events
 from recsys.service.api.recommendations import RecommendationJob
 from recsys.service.api.schemas import Events, Name, RecommendationResponse, UserEvent
+from recsys.service.pages.chips import chips_of
 from recsys.service.pages.forms import (
     RequestForm,
     choices_for,
@@ -62,6 +63,7 @@ async def recommend_page(
         form=form,
         choices=choices_for(recommender),
         answer=answer,
+        chips=chips_of(form, answer, recommender.domain) if answer else [],
         problem=problem,
         streams=form.is_filled and answer is None,
         liked=with_item_names(recommender, form.liked),
@@ -103,6 +105,7 @@ def _render_answer(recommender: Recommender, form: RequestForm, answer: Recommen
         form=form,
         domain=recommender.domain,
         provenance=provenance(recommender),
+        chips=chips_of(form, answer, recommender.domain),
         complete=isinstance(answer, RecommendationResponse),
     )
 
