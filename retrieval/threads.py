@@ -12,9 +12,9 @@ from threadpoolctl import ThreadpoolController
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let FAISS and, as a rule, torch use one thread meanwhile, where this thread calls them.
+    """Let FAISS and, as a rule, torch use one thread meanwhile.
 
-    The work of a request is too small to share: its threads would wait for one another at every step,
+    This holds where the calling thread calls them. The work of a request is too small to share: its threads would wait for one another at every step,
     most of all where other requests hold the cores.
     """
     with _openmp().limit(limits=1):

@@ -111,7 +111,7 @@ class ItemItemChannel(StaticChannel):
 
 
 def _columns(matrix: sp.csr_matrix, columns: RowArray) -> FloatArray:
-    """Return some columns of a matrix, (rows, columns), without a pass over all the others."""
+    """Return some columns of a matrix, (rows, columns); others are not passed over."""
     chosen = np.zeros((matrix.shape[0], len(columns)), dtype=np.float32)
     if not len(columns):
         return chosen
