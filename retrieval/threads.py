@@ -14,8 +14,8 @@ from threadpoolctl import ThreadpoolController
 def one_thread() -> Iterator[None]:
     """Let FAISS and, as a rule, torch use one thread meanwhile.
 
-    This holds where the calling thread calls them. The work of a request is too small to share: its threads would wait for one another at every step,
-    most of all where other requests hold the cores.
+    This holds for the calling thread. The work of a request is too small to share: its threads would
+    wait for one another at every step, most of all where other requests hold the cores.
     """
     with _openmp().limit(limits=1):
         yield
