@@ -1,21 +1,18 @@
-"""A request uses one thread, and leaves the libraries as they were."""
+"""A request uses one thread, and leaves FAISS as it was."""
 
 from __future__ import annotations
 
-import faiss  # noqa: F401
-import torch  # noqa: F401
-from threadpoolctl import ThreadpoolController
+import faiss
 
 from retrieval.threads import one_thread
 
 
-def openmp_threads() -> list[int]:
-    return [pool["num_threads"] for pool in ThreadpoolController().select(user_api="openmp").info()]
-
-
-def test_libraries_have_one_thread_meanwhile() -> None:
-    with ThreadpoolController().limit(limits=2):
-        assert set(openmp_threads()) == {2}
+def test_faiss_has_one_thread_meanwhile() -> None:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(2)
+    try:
         with one_thread():
-            assert set(openmp_threads()) == {1}
-        assert set(openmp_threads()) == {2}
+            assert faiss.omp_get_max_threads() == 1
+        assert faiss.omp_get_max_threads() == 2
+    finally:
+        faiss.omp_set_num_threads(before)
