@@ -22,9 +22,9 @@ MODES: tuple[study.Mode, ...] = ("alone", "with-history")
 PATIENCE_S = 15.0  # a channel that takes longer to fit is left out: no wish needs it
 
 
-def run(domain: str, part: str) -> dict[str, Any]:
-    """Ask all wishes of a part, with the reader and without."""
-    cases = study.read_cases(FOLDER / f"{domain}.jsonl", part)
+def run(name: str, part: str) -> dict[str, Any]:
+    """Ask all wishes of a part of a file, with the reader and without."""
+    domain, cases = name.partition("-")[0], study.read_cases(FOLDER / f"{name}.jsonl", part)
     with Recommender.load(domain, patience_s=PATIENCE_S) as recommender:
         without = recommender.with_state(reads_wishes=False)
         read: dict[str, Sequence[study.WishResult]] = {
@@ -41,10 +41,10 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--part", default="test", choices=["test", "validation"])
-    parser.add_argument("--domains", default="movies,shop")
+    parser.add_argument("--files", default="movies,shop", help="names of files in benchmarks/wishes")
     parser.add_argument("--out", type=Path, default=FOLDER.parent / "results" / "wishes.json")
     options = parser.parse_args()
-    runs = [run(domain, options.part) for domain in options.domains.split(",")]
+    runs = [run(domain, options.part) for domain in options.files.split(",")]
     write_json(options.out, {"runs": runs, "environment": describe()})
 
 
