@@ -28,7 +28,7 @@ from recsys.types import Context
 from retrieval import HybridRetriever, Query
 from retrieval.query_channels import score_query
 
-WARM = 10  # queries that do not count
+WARM = 200  # queries of other users that come first and do not count
 LEAST = 0.01  # weight of a channel that has none
 
 
