@@ -34,7 +34,7 @@ def run(name: str, part: str) -> dict[str, Any]:
         command = f"recsys evaluate wishes --domain {domain} --part {part}"
         result = study.report(recommender, read, command=command, part=part, reader="dictionary")
         missing = sorted(recommender.retriever.state.missing)
-    return result | {"before": before, "missing_channels": missing}
+    return result | {"file": name, "before": before, "missing_channels": missing}
 
 
 def main() -> None:

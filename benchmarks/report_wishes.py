@@ -20,7 +20,8 @@ def wishes(result: dict[str, Any]) -> str:
             "once. Precision at 5: of five items, what fits, missing ones count as wrong; *possible* is the "
             "most that the catalogue allows. *As meant*: all conditions are those that were meant, and no "
             "others. *Not asked for*: a must that is not meant. *Not read*: of the conditions that are "
-            "meant. No model ranks: the order is the retriever's.\n"
+            "meant. No model ranks: the order is the retriever's. A second set for films was written after "
+            "the reader, by somebody who had not read its words, and asked once.\n"
         ),
     ]
     for run in result["runs"]:
@@ -32,7 +33,8 @@ def wishes(result: dict[str, Any]) -> str:
 def _domain(run: dict[str, Any]) -> list[str]:
     facts, before = run["run"], run["before"]
     groups = run["wishes"]["alone"]
-    parts = [f"### {facts['title']}, {facts['part']}, {groups['all']['n']} wishes\n"]
+    second = ", a second set" if run.get("file", "").endswith("-second") else ""
+    parts = [f"### {facts['title']}, {facts['part']}{second}, {groups['all']['n']} wishes\n"]
     for mode, title in MODES.items():
         parts += [
             f"{title}:\n",
