@@ -12,7 +12,7 @@ CURVES = Path(__file__).resolve().parent.parent / "docs" / "fit_at_size.svg"
 PARTS_APART = ("shape", "latency", "recsys fit")  # what a size has beside its channels
 
 
-def import_speed(result: dict[str, Any]) -> str:
+def import_speed(heading: str, result: dict[str, Any]) -> str:
     """Render the results of `benchmarks/import_speed.py`."""
     reference, own = result["reference"], result["import"]
     rows = [
@@ -27,7 +27,7 @@ def import_speed(result: dict[str, Any]) -> str:
     in_file, in_keys = (result[f"times_reference_in_{order}_order"] for order in ("file", "key"))
     return "\n".join(
         [
-            "## Import at size\n",
+            f"## {heading}\n",
             f"{result['data'].capitalize()}. The reference is polars and SQLite alone, in the same run.\n",
             "| | seconds | CPU seconds | peak memory, MiB |\n|---|---|---|---|",
             *rows,
