@@ -21,7 +21,7 @@ def wishes(result: dict[str, Any]) -> str:
             "most that the catalogue allows. *As meant*: all conditions are those that were meant, and no "
             "others. *Not asked for*: a must that is not meant. *Not read*: of the conditions that are "
             "meant. No model ranks: the order is the retriever's. A second set for films was written after "
-            "the reader, by somebody who had not read its words, and asked once.\n"
+            "the reader, by somebody who knew docs/wishes.md and not its words, and asked once.\n"
         ),
     ]
     for run in result["runs"]:
