@@ -242,10 +242,11 @@ class HybridRetriever:
                 candidates = self._candidates(selection, by_channel, tops, state, query, best)
                 return Gated(candidates, query, tuple(items) if found is None else found)
             if found is None:
-                found = tuple(items)
+                found, masks = tuple(items), state.table.affordable(gate.masks) if gate else ()
             else:
                 looked_at = n if wanted - len(refused) >= n else FURTHER * looked_at
-            masks = state.table.affordable(gate.masks, dear=looked_at > FURTHER * n) if gate else ()
+                too_few = looked_at > FURTHER * n
+                masks = state.table.affordable(gate.masks, dear=True) if gate and too_few else ()
             conditions = tuple(dict.fromkeys((*query.conditions, *masks)))
             query = dataclasses.replace(query, exclude=query.exclude | refused, conditions=conditions)
 
