@@ -8,7 +8,7 @@ asked in both orders.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from operator import itemgetter
@@ -90,9 +90,10 @@ class CheckedRule:
         """Whether it decides alike in all requests: that it is fixed."""
         return True
 
-    def read(self, item: Item) -> tuple[Any, ...]:
+    def read(self, item: Item) -> Hashable:
         """Return what it reads of an item; without what depends on the person."""
-        return tuple(self.fields.raw(item, name, {}) for name in self.of_item)
+        read: Hashable = self.key_of({name: self.fields.raw(item, name, {}) for name in self.of_item})
+        return read
 
     @cached_property
     def of_request(self) -> tuple[str, ...] | None:
@@ -127,7 +128,7 @@ class CheckedRule:
     def passes(self, item: Item) -> bool:
         """Return whether a fixed rule lets an item through, or a soft one is about it."""
         decided = self.decisions({})
-        key = self.key_of({name: self.fields.raw(item, name, {}) for name in self.of_item})
+        key = self.read(item)
         if key not in decided:
             values = item_values(self.fields, "item", self.of_item, item, {})
             decided[key] = self.expression.holds(self.vocabulary.activation(values))
@@ -157,7 +158,7 @@ class BoundRule:
         """Whether it decides alike in all requests."""
         return False
 
-    def read(self, item: Item) -> tuple[Any, ...]:
+    def read(self, item: Item) -> Hashable:
         """Return what it reads of an item."""
         return self.rule.read(item)
 
