@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 
 class StrictModel(BaseModel):
@@ -213,7 +213,16 @@ class WishCondition(StrictModel):
         (), description="any of them; of a comparison the bound, in the unit of the attribute"
     )
     wanted: bool = Field(True, description="False: it must not hold")
-    hard: bool = Field(True, description="False: a preference, which orders the items")
+    hard: bool = Field(
+        False, description="True: items without it are left out; else those with it come first"
+    )
+    rather: bool = Field(False, description="True: it was said as a preference, and counts after the others")
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if self.hard and self.rather:
+            raise ValueError("a condition is a must (hard) or a preference (rather), not both")
+        return self
 
 
 class Conversation(StrictModel):
@@ -236,7 +245,7 @@ class Understood(StrictModel):
     like: tuple[str, ...] = Field((), description="ids of items that the wish names as examples")
     unknown: str = Field("", description="what of the wish names nothing of this domain")
     relaxed: tuple[str, ...] = Field(
-        (), description="conditions that became preferences, in this order, for nothing fits all of them"
+        (), description="conditions that count less, in this order, for nothing fits all of them"
     )
 
 

@@ -25,6 +25,9 @@ _readers: WeakKeyDictionary[Catalog, tuple[Domain, WishReader]] = WeakKeyDiction
 
 Key = tuple[float, ...]
 
+MANY_PREFERENCES = 3
+"""With more, candidates are not asked for at every number of them that is kept."""
+
 
 def reader_of(domain: Domain, catalog: Catalog) -> WishReader:
     """Return the dictionary reader of a domain's items, built once for a catalogue."""
@@ -42,9 +45,10 @@ class ReadWish:
     typed: TypedQuery
     asked: TypedQuery  # before anything was relaxed
     understood: Understood
+    plain: tuple[CheckedRule, ...] = ()
     preferences: tuple[CheckedRule, ...] = ()
     orders: tuple[tuple[Callable[[Item], float | None], int], ...] = ()  # and 1 or -1
-    musts: tuple[tuple[CheckedRule, str], ...] = ()  # each with its words
+    asked_for: tuple[tuple[CheckedRule, str], ...] = ()  # all but preferences, each with its words
     rejected: tuple[str, ...] = ()  # ids that the conversation turned down
     alike: tuple[frozenset[tuple[str, str]], ...] = ()  # what the items named as examples have
 
@@ -53,12 +57,12 @@ class ReadWish:
         by_amount = tuple(
             np.inf if (amount := of(item)) is None else sign * amount for of, sign in self.orders
         )
-        kept = sum(rule.passes(item) for rule in self.preferences)
-        return (-float(kept), *by_amount, -self._likeness(item))
+        plain, kept = (sum(rule.passes(item) for rule in rules) for rules in (self.plain, self.preferences))
+        return (-float(plain), -float(kept), *by_amount, -self._likeness(item))
 
     def not_met(self, item: Item) -> list[str]:
-        """Return which musts an item does not meet, in words."""
-        return [words for rule, words in self.musts if not rule.passes(item)]
+        """Return what was asked for and an item does not meet, in words; no preferences."""
+        return [words for rule, words in self.asked_for if not rule.passes(item)]
 
     def _likeness(self, item: Item) -> float:
         own = _features(item, {name for example in self.alike for name, _ in example})
@@ -115,9 +119,10 @@ def apply_wish(
         typed,
         asked,
         describe(typed, domain, names, relaxed),
-        musts=tuple((check(one), words_of_condition(one, domain)) for one in typed.hard),
+        asked_for=tuple((check(one), words_of_condition(one, domain)) for one in (*typed.hard, *typed.plain)),
         rejected=turn.rejected,
-        preferences=tuple(map(check, typed.soft)),
+        plain=tuple(map(check, typed.plain)),
+        preferences=tuple(map(check, typed.preferences)),
         orders=tuple(
             (_amount_of(reader, one.attribute), 1 if one.operator == "lowest" else -1) for one in typed.orders
         ),
@@ -145,20 +150,32 @@ def preferred_first(
 def relax(
     typed: TypedQuery, fits: Callable[[Sequence[WishCondition]], bool]
 ) -> tuple[TypedQuery, tuple[WishCondition, ...]]:
-    """Turn musts into preferences, one at a time, until something fits.
+    """Turn what was asked for into preferences, one at a time, until something fits.
 
+    Musts that hold for no item together are relaxed among themselves, then what was said plainly.
     Bounds come first, then values, then what is not wanted; of alike ones the last of the wish. The
     first one without which something fits is relaxed; if there is none, the first of all, and so on.
     """
     relaxed: list[WishCondition] = []
     while typed.hard and not fits(typed.hard):
-        waiting = list(typed.hard)
-        waiting.reverse()
-        waiting.sort(key=_importance)
-        single = next((one for one in waiting if fits([two for two in typed.hard if two != one])), waiting[0])
-        typed = typed.relaxed(single)
-        relaxed.append(single)
+        relaxed.append(_least(typed.hard, (), fits))
+        typed = typed.relaxed(relaxed[-1])
+    while typed.plain and not fits((*typed.hard, *typed.plain)):
+        relaxed.append(_least(typed.plain, typed.hard, fits))
+        typed = typed.relaxed(relaxed[-1])
     return typed, tuple(relaxed)
+
+
+def _least(
+    conditions: Sequence[WishCondition],
+    others: Sequence[WishCondition],
+    fits: Callable[[Sequence[WishCondition]], bool],
+) -> WishCondition:
+    """Return the condition to give up first."""
+    waiting = list(reversed(conditions))
+    waiting.sort(key=_importance)
+    alone = (one for one in waiting if fits((*others, *(two for two in conditions if two != one))))
+    return next(alone, waiting[0])
 
 
 def _importance(condition: WishCondition) -> int:
@@ -170,40 +187,51 @@ def _with_preferred(query: Query, read: ReadWish, n: int, table: ItemRows) -> Qu
     allowed = query.allowed(table)
     if read.orders or read.alike:
         first: Condition = _Among(_first(allowed, read, n, table))
-    elif read.preferences:
-        levels = range(len(read.preferences), 0, -1)
-        preferred = tuple((_Keeping(read.preferences, level), n) for level in levels)
+    elif read.plain or read.preferences:
+        preferred = tuple((_Keeping(read.plain, read.preferences, level), n) for level in _levels(read))
         return dataclasses.replace(query, preferred=preferred)
     else:
         return query
     return dataclasses.replace(query, wished=(*query.wished, first))
 
 
+def _levels(read: ReadWish) -> list[int]:
+    """Return how much items may keep, most first; of many preferences some steps."""
+    most = len(read.preferences)
+    kept = {most, most // 2, 0} if most > MANY_PREFERENCES else range(most + 1)
+    levels = (plain * (most + 1) + one for plain in range(len(read.plain) + 1) for one in kept)
+    return sorted(filter(None, levels), reverse=True)
+
+
 @dataclass(frozen=True)
 class _Keeping:
-    """That an item keeps so many of some preferences."""
+    """That an item keeps enough: a plain condition counts more than all preferences."""
 
-    rules: tuple[CheckedRule, ...]
+    plain: tuple[CheckedRule, ...]
+    preferences: tuple[CheckedRule, ...]
     least: int
     made_once: bool = True
 
     @property
     def key(self) -> tuple[object, ...]:
         """What its decisions depend on, beside the items."""
-        return self.rules, self.least
+        return self.plain, self.preferences, self.least
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The fields of an item that it reads."""
-        return tuple(dict.fromkeys(name for rule in self.rules for name in rule.of_item))
+        rules = (*self.plain, *self.preferences)
+        return tuple(dict.fromkeys(name for rule in rules for name in rule.of_item))
 
     def read(self, item: Item) -> tuple[object, ...]:
         """Return what it reads of an item."""
-        return tuple(self.rules[0].fields.raw(item, name, {}) for name in self.reads)
+        fields = (*self.plain, *self.preferences)[0].fields
+        return tuple(fields.raw(item, name, {}) for name in self.reads)
 
     def passes(self, item: Item) -> bool:
-        """Return whether an item keeps so many."""
-        return sum(rule.passes(item) for rule in self.rules) >= self.least
+        """Return whether an item keeps enough."""
+        plain, kept = (sum(rule.passes(item) for rule in rules) for rules in (self.plain, self.preferences))
+        return plain * (len(self.preferences) + 1) + kept >= self.least
 
 
 @dataclass(frozen=True)

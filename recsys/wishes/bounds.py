@@ -61,14 +61,17 @@ class AmountReading(Reading):
         unwanted = self.scope.unwanted and not (operator or self.scope.applied)
         if second is None and operator:
             bound = low if operator in ("<", ">=") else high
-            self._take_bound(attribute, operator, bound, amount)
+            self._take_bound(attribute, operator, bound, amount, must=True)
         elif unwanted and (second is not None or amount.is_range):
             self._take_unwanted_range(attribute, low, high, amount)
         elif second is not None or amount.is_range or about:
             spread = _ABOUT.get(amount.kind, 0.1 * low) if about and second is None else 0.0
             signs: tuple[ConditionOperator, ConditionOperator] = (">=", "<=")
+            must = second is not None
             for sign, bound in zip(signs, (min(low, high) - spread, max(low, high) + spread), strict=True):
-                self._take_bound(attribute, sign, bound, amount, unwanted=unwanted, ends=True, soft=about)
+                self._take_bound(
+                    attribute, sign, bound, amount, unwanted=unwanted, ends=True, soft=about, must=must
+                )
         elif self.lexicon.kinds[attribute] == "number":
             self._take_bound(attribute, ">=", low, amount)
         elif amount.kind == "money":  # what somebody will pay
@@ -101,9 +104,10 @@ class AmountReading(Reading):
         unwanted: bool = False,
         ends: bool = False,
         soft: bool = False,
+        must: bool = False,
     ) -> None:
         target = Target(attribute, (self._written(attribute, bound, amount),), operator)
-        must = not ends and not self.scope.soft
+        must = must or self.scope.must or unwanted
         is_soft = (soft or self.scope.soft) and not self.scope.must
         joined = self.scope.either and not ends
         self.found.append(Found(target, not unwanted, is_soft, must, joined, ends, self.scope.soft))
@@ -113,9 +117,9 @@ class AmountReading(Reading):
         """Read "not from the nineties": before or after it, or none of its years."""
         known = self.lexicon.amounts(attribute)
         if known and high >= known[-1]:
-            self._take_bound(attribute, "<", low, amount)
+            self._take_bound(attribute, "<", low, amount, must=True)
         elif known and low <= known[0]:
-            self._take_bound(attribute, ">", high, amount)
+            self._take_bound(attribute, ">", high, amount, must=True)
         elif self.lexicon.kinds[attribute] == "year" and high - low < MOST_YEARS:
             years = tuple(str(year) for year in range(int(low), int(high) + 1))
             self.take(Target(attribute, years, "is"))

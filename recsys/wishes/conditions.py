@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from recsys.types import WishCondition
 from recsys.wishes.lexicon import Lexicon, Target
-
-BARE_IS_HARD = True
-"""Whether "a French film" without more must be French."""
+from recsys.wishes.query import ORDERS
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Found:
     target: Target
     wanted: bool
     soft: bool  # it is said to be a preference
-    must: bool  # it is said to be a must
+    must: bool  # by "only", a negation or a bound; what is only named is no must
     joined: bool  # "or" stands before it
     is_end: bool = False  # one end of a range
     said_soft: bool = False  # by a word such as "ideally", not by what it is itself
@@ -28,7 +26,7 @@ class Found:
     @property
     def hard(self) -> bool:
         """Whether items without it are left out."""
-        return not self.soft and (BARE_IS_HARD or self.must or not self.wanted)
+        return self.must and not self.soft and self.target.operator not in ORDERS
 
 
 def conditions_of(found: Sequence[Found], lexicon: Lexicon) -> tuple[WishCondition, ...]:
@@ -47,7 +45,8 @@ def conditions_of(found: Sequence[Found], lexicon: Lexicon) -> tuple[WishConditi
             operator=one.target.operator,
             values=one.target.values,
             wanted=one.wanted,
-            hard=one.hard and one.target.operator not in ("lowest", "highest"),
+            hard=one.hard,
+            rather=one.soft and one.target.operator not in ORDERS,
         )
         for one in joined
     ]
@@ -87,7 +86,7 @@ def _without_doubles(conditions: Sequence[WishCondition]) -> list[WishCondition]
         same = next((other for other in kept if _says_the_same(other, one)), None)
         if same is None:
             kept.append(one)
-        elif one.hard and not same.hard:
+        elif _degree(one) > _degree(same):
             kept[kept.index(same)] = one
     kept = [one for one in kept if not any(_is_stricter(other, one, kept) for other in kept)]
     wanted = {(one.attribute, value) for one in kept if one.wanted for value in one.values}
@@ -103,12 +102,16 @@ def _without_doubles(conditions: Sequence[WishCondition]) -> list[WishCondition]
 def _is_stricter(one: WishCondition, other: WishCondition, kept: Sequence[WishCondition]) -> bool:
     """Return whether a bound says all that a vaguer preference before it says."""
     return (
-        not other.hard
-        and (one.hard or kept.index(one) > kept.index(other))
+        other.rather
+        and (not one.rather or kept.index(one) > kept.index(other))
         and one.attribute == other.attribute
         and one.operator[0] == other.operator[0]
         and one.operator[0] in "<>"
     )
+
+
+def _degree(one: WishCondition) -> int:
+    return 2 if one.hard else 0 if one.rather else 1
 
 
 def _says_the_same(one: WishCondition, other: WishCondition) -> bool:

@@ -35,9 +35,16 @@ class TypedQuery:
         return tuple(one for one in self.conditions if one.hard and one.operator not in ORDERS)
 
     @property
-    def soft(self) -> tuple[WishCondition, ...]:
-        """Conditions that order the items."""
-        return tuple(one for one in self.conditions if not one.hard and one.operator not in ORDERS)
+    def plain(self) -> tuple[WishCondition, ...]:
+        """Conditions said neither as musts nor as preferences: what keeps more of them comes first."""
+        return tuple(
+            one for one in self.conditions if not (one.hard or one.rather) and one.operator not in ORDERS
+        )
+
+    @property
+    def preferences(self) -> tuple[WishCondition, ...]:
+        """Conditions that order what keeps as many of the plain ones."""
+        return tuple(one for one in self.conditions if one.rather and one.operator not in ORDERS)
 
     @property
     def orders(self) -> tuple[WishCondition, ...]:
@@ -46,7 +53,7 @@ class TypedQuery:
 
     def relaxed(self, condition: WishCondition) -> TypedQuery:
         """Return the query where a condition is a preference."""
-        changed = condition.model_copy(update={"hard": False})
+        changed = condition.model_copy(update={"hard": False, "rather": True})
         conditions = tuple(changed if one == condition else one for one in self.conditions)
         return dataclasses.replace(self, conditions=conditions)
 
@@ -81,7 +88,7 @@ def describe(
 
     Args:
         titles: Names of the items in `query.like`, by id.
-        relaxed: Conditions that hold for no item together with the others.
+        relaxed: Conditions that hold for no item together with the others, now preferences.
     """
     parts = _merged_words(query.conditions, domain)
     parts += [f"like: {titles.get(item_id, item_id)}" for item_id in query.like]
@@ -90,7 +97,7 @@ def describe(
         parts.append(f"any {domain.noun}")
     parts += [f"not known here: '{unknown}'"] if unknown else []
     gone = tuple(words_of_condition(one, domain) for one in relaxed)
-    parts += [f"nothing fits all of it, so no longer a must: {', '.join(gone)}"] if gone else []
+    parts += [f"nothing fits all of it, so less: {', '.join(gone)}"] if gone else []
     return Understood(
         text=" \xb7 ".join(parts),
         conditions=query.conditions,
@@ -112,7 +119,14 @@ def words_of_condition(condition: WishCondition, domain: Domain) -> str:
         shown = f"{words[condition.operator]} {shown}"
     said = shown if kind is not None and kind.type == "flag" else f"{name}: {shown}"
     said = said if condition.wanted else f"not {said}"
-    return said if condition.hard else f"rather {said}"
+    return f"{_degree(condition)}{said}"
+
+
+def _degree(condition: WishCondition) -> str:
+    """Return "only" or "rather"; negations and bounds are musts as they are."""
+    if condition.rather:
+        return "rather "
+    return "only " if condition.hard and condition.wanted and condition.operator == "is" else ""
 
 
 def _merged_words(conditions: Sequence[WishCondition], domain: Domain) -> list[str]:
@@ -129,13 +143,15 @@ def _merged_words(conditions: Sequence[WishCondition], domain: Domain) -> list[s
         kind = domain.attributes.get(one.attribute)
         low, high = one.values[0], _shown(other.values[0], one.attribute, kind)
         name = one.attribute.replace("_", " ")
-        said.append(f"{'' if one.hard else 'rather '}{name}: {low} to {high}")
+        said.append(f"{_degree(one)}{name}: {low} to {high}")
     return said
 
 
 def _closes(low: WishCondition, high: WishCondition) -> bool:
     return (
-        (low.attribute, low.hard, low.wanted, high.wanted) == (high.attribute, high.hard, True, True)
+        (low.attribute, low.hard, low.rather) == (high.attribute, high.hard, high.rather)
+        and low.wanted
+        and high.wanted
         and low.operator == ">="
         and high.operator == "<="
     )

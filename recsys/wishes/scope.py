@@ -75,7 +75,7 @@ class Reading:
         wanted = target.wanted != self.scope.unwanted
         joined = self.scope.either and bool(self.found)
         soft = (target.soft or self.scope.soft) and not self.scope.must
-        must = self.scope.must or not target.wanted
+        must = self.scope.must or self.scope.unwanted
         self.found.append(Found(target, wanted, soft, must, joined, said_soft=self.scope.soft))
         self.scope.applied += 1
         self.scope.unwanted = self.scope.unwanted and not self.scope.once

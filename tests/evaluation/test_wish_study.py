@@ -70,7 +70,8 @@ def test_a_must_that_nobody_meant_and_what_was_not_read_are_counted(
     tmp_path: Path,
     recommender: Recommender,
 ) -> None:
-    cases = read_cases(written(tmp_path, CRIME | {"conditions": meant}), "validation")
+    asked = CRIME | {"wish": "only crime films", "conditions": meant}
+    cases = read_cases(written(tmp_path, asked), "validation")
     (result,) = study(recommender, cases)
     assert (result.false_hard, result.missed, result.exact) == (false_hard, missed, exact)
 

@@ -17,20 +17,29 @@ def titles(answer: Recommendations) -> set[str]:
 
 def must(attribute: str, value: str, operator: str = "is", wanted: bool = True) -> WishCondition:
     return WishCondition.model_validate(
-        {"attribute": attribute, "operator": operator, "values": (value,), "wanted": wanted}
+        {"attribute": attribute, "operator": operator, "values": (value,), "wanted": wanted, "hard": True}
     )
 
 
 def test_a_must_leaves_out_all_that_do_not_fit(recommender: Recommender) -> None:
-    answer = recommender.recommend(wish="a crime film", k=3, reasons=False)
+    answer = recommender.recommend(wish="only crime films", k=5, reasons=False)
     assert titles(answer) == {"Heat", "Cape Fear", "Fargo"}
     assert answer.understood is not None
-    assert answer.understood.text == "genre: Crime"
+    assert answer.understood.text == "only genre: Crime"
     assert answer.to_json()["understood"]["conditions"][0]["values"] == ["Crime"]
 
 
+def test_what_is_named_comes_first_and_leaves_nothing_out(recommender: Recommender) -> None:
+    answer = recommender.recommend(wish="a crime film, preferably from before 1992", k=5, reasons=False)
+    assert answer[0].item.title == "Cape Fear"
+    assert {line.item.title for line in answer.recommendations[:3]} == {"Heat", "Cape Fear", "Fargo"}
+    assert len(answer) == 5
+    assert answer.understood is not None
+    assert answer.understood.text == "genre: Crime \xb7 rather year: before 1992"
+
+
 def test_what_is_not_wanted_never_comes(recommender: Recommender) -> None:
-    answer = recommender.recommend(wish="a comedy, but no crime", k=5, reasons=False)
+    answer = recommender.recommend(wish="only a comedy, but no crime", k=5, reasons=False)
     assert titles(answer) == {"Toy Story", "Airplane!"}
     assert "only 2 films are left to recommend" in answer.notes
 
@@ -50,8 +59,15 @@ def test_a_preference_comes_first_whatever_the_model_says(
 def test_where_nothing_fits_one_condition_is_relaxed_and_named(recommender: Recommender) -> None:
     answer = recommender.recommend(wish="a noir comedy from before 1930", k=3, reasons=False)
     assert answer.understood is not None
-    assert answer.understood.relaxed
+    assert answer.understood.relaxed == ("genre: Comedy", "genre: Noir")
     assert "nothing fits all of it" in answer.understood.text
+    assert answer[0].item.title == "Metropolis"
+
+
+def test_musts_that_hold_for_nothing_together_are_relaxed_too(recommender: Recommender) -> None:
+    answer = recommender.recommend(wish="only noir comedies from before 1930", k=3, reasons=False)
+    assert answer.understood is not None
+    assert answer.understood.relaxed
     assert titles(answer) == {"Blade Runner", "The Third Man"}
 
 
@@ -96,6 +112,14 @@ def test_bounds_are_relaxed_before_values_and_what_is_not_wanted_last() -> None:
         ("genre", False),
     ]
     assert not typed.hard
+
+
+def test_what_is_plainly_named_is_relaxed_before_musts() -> None:
+    plain = must("genre", "Comedy").model_copy(update={"hard": False})
+    query = TypedQuery((must("year", "1950", "<"), plain))
+    typed, relaxed = relax(query, lambda conditions: len(conditions) < 2)
+    assert relaxed == (plain,)
+    assert [one.attribute for one in typed.preferences] == ["genre"]
 
 
 def test_the_one_condition_that_stands_in_the_way_is_relaxed() -> None:

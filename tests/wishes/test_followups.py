@@ -106,9 +106,9 @@ def test_a_conversation_that_names_lost_items_goes_on(recommender: Recommender) 
 
 
 def test_what_was_not_asked_for_is_explained_by_it(recommender: Recommender) -> None:
-    (first,) = asked(recommender, "a crime film")
+    (first,) = asked(recommender, "only crime films")
     why = recommender.explain(None, "Casablanca", conversation=first.conversation)
     assert (
-        "Casablanca (1942) is not what was asked for (genre: Crime): scored beside the candidates"
+        "Casablanca (1942) is not what was asked for (only genre: Crime): scored beside the candidates"
         in why.notes
     )

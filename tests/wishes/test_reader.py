@@ -155,7 +155,7 @@ def said(query: TypedQuery, domain: Domain) -> str:
         ("no war, horror or crime", "not genre: War or Horror or Crime"),
         ("no horror, a comedy", "not genre: Horror \xb7 genre: Comedy"),
         ("anything but a comedy", "not genre: Comedy"),
-        ("nothing but comedies", "genre: Comedy"),
+        ("nothing but comedies", "only genre: Comedy"),
         ("a comedy, preferably French", "genre: Comedy \xb7 rather language: French"),
         ("a comedy, French if possible", "genre: Comedy \xb7 rather language: French"),
         ("I don't mind horror", "any reel"),
@@ -195,6 +195,25 @@ def test_what_must_hold_is_hard_and_what_is_preferred_is_not(reader: WishReader)
         ("length", False),
     ]
     assert [one.attribute for one in query.hard] == ["genre"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "musts"),
+    [
+        ("a French comedy from the nineties", []),
+        ("a film by Hitchcock that won a prize", []),
+        ("only French comedies", ["language", "genre"]),
+        ("a comedy under 90 minutes", ["length"]),
+        ("between 1950 and 1960", ["year", "year"]),
+        ("comedies, but no crime", ["genre"]),
+        ("like Alien but older", ["year"]),
+        ("for grown ups", []),
+    ],
+)
+def test_only_words_of_must_make_a_must(wish: str, musts: list[str], reader: WishReader) -> None:
+    query = reader.read(wish)
+    assert [one.attribute for one in query.hard] == musts
+    assert not any(one.rather for one in query.conditions)
 
 
 def test_what_is_not_wanted_and_not_known_is_never_searched_for(reader: WishReader) -> None:

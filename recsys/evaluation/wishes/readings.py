@@ -39,7 +39,7 @@ _INVERSE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
 class MeantCondition(StrictModel):
-    """A condition that a reader should find."""
+    """A condition that a reader should find; `hard` unless it is said as a preference."""
 
     attribute: str
     operator: str
@@ -56,16 +56,17 @@ class Atom:
     operator: str
     values: frozenset[str] | float
     wanted: bool
-    hard: bool
+    asked: bool  # False: only preferred
 
     def softened(self) -> Atom:
-        """Return it without whether it is a must."""
-        return replace(self, hard=False)
+        """Return it without how it is said."""
+        return replace(self, asked=False)
 
 
-def atoms_of_reading(understood: Understood, domain: Domain) -> frozenset[Atom]:
-    """Return what was read; a must that was relaxed is none."""
-    return frozenset(atom for one in understood.conditions for atom in _atoms(one, domain))
+def atoms_of_reading(understood: Understood, domain: Domain, *, only_musts: bool = False) -> frozenset[Atom]:
+    """Return what was read; what was relaxed is a preference."""
+    conditions = (one for one in understood.conditions if one.hard or not only_musts)
+    return frozenset(atom for one in conditions for atom in _atoms(one, domain))
 
 
 def atoms_of_case(meant: Iterable[MeantCondition], domain: Domain) -> frozenset[Atom]:
@@ -91,7 +92,7 @@ def atoms_of_case(meant: Iterable[MeantCondition], domain: Domain) -> frozenset[
                     "operator": sign,
                     "values": of_sign,
                     "wanted": wanted,
-                    "hard": one.hard,
+                    "rather": not one.hard,
                 }
             )
             found.update(_atoms(condition, domain))
@@ -99,25 +100,21 @@ def atoms_of_case(meant: Iterable[MeantCondition], domain: Domain) -> frozenset[
 
 
 def _atoms(condition: WishCondition, domain: Domain) -> list[Atom]:
-    attribute, operator, wanted, hard = (
-        condition.attribute,
-        condition.operator,
-        condition.wanted,
-        condition.hard,
-    )
+    attribute, operator, wanted = condition.attribute, condition.operator, condition.wanted
+    asked = not condition.rather
     if operator in ("lowest", "highest"):
         return [Atom(attribute, operator, frozenset(), True, False)]
     if operator == "is" and not _is_amount(attribute, domain):
         values = frozenset(value.casefold() for value in condition.values)
         sets = [values] if wanted else [frozenset([value]) for value in values]
-        return [Atom(attribute, "is", one, wanted, hard) for one in sets]
+        return [Atom(attribute, "is", one, wanted, asked) for one in sets]
     amounts = [_amount(value, attribute, domain) for value in condition.values]
     if operator == "is":
         if len(amounts) > 1 or not wanted:
-            return [Atom(attribute, "is", frozenset(map(str, amounts)), wanted, hard)]
-        return [Atom(attribute, sign, amounts[0], True, hard) for sign in ("<=", ">=")]
+            return [Atom(attribute, "is", frozenset(map(str, amounts)), wanted, asked)]
+        return [Atom(attribute, sign, amounts[0], True, asked) for sign in ("<=", ">=")]
     sign = operator if wanted else _INVERSE[operator]
-    return [_closed(Atom(attribute, sign, amounts[0], True, hard), domain)]
+    return [_closed(Atom(attribute, sign, amounts[0], True, asked), domain)]
 
 
 def _closed(atom: Atom, domain: Domain) -> Atom:

@@ -52,9 +52,9 @@ class WishResult:
     case: WishCase
     precision: float  # of the first five, those that are missing count as wrong
     possible: float  # the best that the catalogue allows
-    exact: bool | None  # None: nothing was read
+    exact: bool | None  # also which of it are preferences; None: nothing was read
     exact_without_hardness: bool | None
-    false_hard: bool | None
+    false_hard: bool | None  # a must that nobody asked for
     missed: float | None  # share of the named attributes that were not read; None if none is named
     seconds: float
     understood: Understood | None
@@ -129,7 +129,10 @@ class _Checker:
         seen = self._seen(person)
         hits = sum(item_id in fitting for item_id in shown)
         meant = self._telling(atoms_of_case(case.conditions, self.domain))
-        read = self._telling(atoms_of_reading(answer.understood, self.domain)) if answer.understood else None
+        read = musts = None
+        if answer.understood:
+            read = self._telling(atoms_of_reading(answer.understood, self.domain))
+            musts = self._telling(atoms_of_reading(answer.understood, self.domain, only_musts=True))
         liked = self._likes(case) == set(answer.understood.like) if answer.understood else False
         return WishResult(
             case,
@@ -137,7 +140,7 @@ class _Checker:
             min(K, len(fitting - seen)) / K,
             None if read is None else read == meant and liked,
             None if read is None else _soft(read) == _soft(meant) and liked,
-            None if read is None else bool(_hard(read) - _hard(meant)),
+            None if musts is None else bool(musts - meant),
             None if read is None or not meant else len(_soft(meant) - _soft(read)) / len(_soft(meant)),
             seconds,
             answer.understood,
@@ -186,10 +189,6 @@ def _people(recommender: Recommender) -> list[str]:
 
 def _person_for(case: WishCase, people: Sequence[str]) -> str | None:
     return people[int(hash_fraction(case.wish) * len(people))] if people else None
-
-
-def _hard(atoms: Iterable[Atom]) -> set[Atom]:
-    return {atom for atom in atoms if atom.hard}
 
 
 def _soft(atoms: Iterable[Atom]) -> set[Atom]:

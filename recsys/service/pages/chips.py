@@ -29,11 +29,11 @@ def chips_of(form: RequestForm, answer: Recommendations, domain: Domain) -> list
     chips = []
     for number, one in enumerate(conditions):
         rest = (*conditions[:number], *conditions[number + 1 :])
-        changed = one.model_copy(update={"hard": not one.hard})
+        changed = one.model_copy(update={"hard": not one.hard, "rather": False})
         swapped = (*conditions[:number], changed, *conditions[number + 1 :])
         chips.append(
             Chip(
-                words_of_condition(one.model_copy(update={"hard": True}), domain),
+                words_of_condition(one.model_copy(update={"hard": False, "rather": False}), domain),
                 one.hard,
                 _query(form, conversation, rest),
                 "" if one.operator in ORDERS else _query(form, conversation, swapped),
