@@ -26,13 +26,13 @@ def run(name: str, part: str) -> dict[str, Any]:
     """Ask all wishes of a part of a file, with the reader and without."""
     domain, cases = name.partition("-")[0], study.read_cases(FOLDER / f"{name}.jsonl", part)
     with Recommender.load(domain, patience_s=PATIENCE_S) as recommender:
-        without = recommender.with_state(reads_wishes=False)
+        without = recommender.with_state(reader="none")
         read: dict[str, Sequence[study.WishResult]] = {
             mode: study.study(recommender, cases, mode=mode) for mode in MODES
         }
         before = {mode: study.summary(study.study(without, cases, mode=mode)) for mode in MODES}
         command = f"recsys evaluate wishes --domain {domain} --part {part}"
-        result = study.report(recommender, read, command=command, part=part, reader="dictionary")
+        result = study.report(recommender, read, command=command, part=part, reader=recommender.wish_reader)
         missing = sorted(recommender.retriever.state.missing)
     return result | {"file": name, "before": before, "missing_channels": missing}
 

@@ -14,6 +14,7 @@ from typing import Any
 from finetune.examples import ExampleBuilder, TrainingExample
 from finetune.packing import PackedPrompt, pack, pack_answer
 from finetune.ranked_lists import ValidationList, evaluate_lists
+from finetune.read_examples import ReadExampleBuilder
 from finetune.reason_examples import ReasonExampleBuilder
 from finetune.trainer import PackedExample, StepCallback, TrainingOutcome, train
 from finetune.validation import build_validation_lists
@@ -40,6 +41,9 @@ from recsys.ranking.listwise import render_listwise
 from recsys.ranking.pointwise import render_pointwise
 from recsys.types import Interaction
 from recsys.utils.sanitize import clean_text
+from recsys.wishes.lexicon import Lexicon
+from recsys.wishes.model_reader import TEMPLATE as READ_TEMPLATE
+from recsys.wishes.model_reader import ReadingTask
 from retrieval import Embedder
 from retrieval.fit import fit_retriever
 
@@ -48,6 +52,7 @@ TEMPLATES: dict[Objective, str] = {
     "letters": listwise.TEMPLATE,
     "title": "rank/title",
     "reason": REASON_TEMPLATE,
+    "read": READ_TEMPLATE,
 }
 PREVIEW_EXAMPLES = 10  # shown by a dry run
 PREVIEW_SAMPLE = 200  # examples that a dry run counts over
@@ -169,6 +174,13 @@ class FinetuneJob:
         )
 
     @cached_property
+    def read_examples(self) -> ReadExampleBuilder:
+        """Made-up wishes to learn to read."""
+        task = ReadingTask(Lexicon(self.domain, Catalog(self.items)), self.prompts)
+        config = self.domain.finetune
+        return ReadExampleBuilder(task, self.tokenizer, self.settings.max_model_len, config.seed)
+
+    @cached_property
     def validation_lists(self) -> list[ValidationList]:
         """What the model is validated on while it trains."""
         config = self.domain.finetune
@@ -241,9 +253,12 @@ class FinetuneJob:
     def packed_example(self, number: int) -> PackedExample:
         """Build training example `number`; its objective is sampled by the shares."""
         config = self.domain.finetune
-        example, shares = self.train_examples.example(number), config.objectives.shares
+        shares = config.objectives.shares
         rng = random.Random(f"{config.seed}:objective:{number}")
         (objective,) = rng.choices(list(shares), list(shares.values()))
+        if objective == "read":
+            return PackedExample(self.read_examples.packed(number), 0)
+        example = self.train_examples.example(number)
         if objective == "reason":
             if (reason := self.reason_examples.prompt_and_answer(example, rng)) is not None:
                 prompt, answer = reason

@@ -24,9 +24,9 @@ def example_loss(
         prior: Added to the candidates' log-odds, see `listwise_loss`.
 
     Returns:
-        A scalar in nats; of a title or reason the mean over its tokens.
+        A scalar in nats; of a title, reason or reading the mean over its tokens.
     """
-    if packed.objective in ("title", "reason"):
+    if packed.objective in ("title", "reason", "read"):
         return -log_p.mean()
     if packed.objective == "letters":
         return letters_loss(log_p[0], target, calibration)

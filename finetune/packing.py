@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 class PackedPrompt:
     """Prompts with a common head as one sequence, and what is predicted in it.
 
-    It predicts at n positions: the last token of each tail or, where there is no tail, the last n
-    of the sequence. Pointwise: n candidates with 2 labels each. Letters: 1 position with a label for
-    each candidate. Title, reason: the n tokens of the answer, each the only label of its position.
+    It predicts at n positions: the last of each tail (as many as `answers` says, or one) or, where there
+    is no tail, the last n of the sequence. Pointwise: n candidates with 2 labels each. Letters: 1 position
+    with a label for each candidate. Title, reason, read: the n tokens of the answers, each the only label of
+    its position.
     """
 
     ids: tuple[int, ...]  # (L,) the head's tokens, then those of the tails
     tails: tuple[int, ...]  # length of each tail, in tokens
     labels: tuple[tuple[int, ...], ...]  # (n, k) tokens whose log-probabilities are computed
     objective: Objective = "pointwise"
+    answers: tuple[int, ...] = ()  # tokens predicted at the end of each tail; () for one each
 
     @property
     def tokens(self) -> int:
@@ -62,6 +64,20 @@ def pack_answer(
     return PackedPrompt((*prompt_ids, *answer[:-1]), (), tuple((token,) for token in answer), objective)
 
 
+def pack_answers(
+    prompt: RenderedPrompt, answers: Sequence[Sequence[int]], objective: Objective = "read"
+) -> PackedPrompt:
+    """Pack prompts with a common head, each with its answer (token ids)."""
+    tails = [(*tail, *answer[:-1]) for tail, answer in zip(prompt.tail_ids, answers, strict=True)]
+    return PackedPrompt(
+        (*prompt.head_ids, *(token for tail in tails for token in tail)),
+        tuple(map(len, tails)),
+        tuple((token,) for answer in answers for token in answer),
+        objective,
+        tuple(map(len, answers)),
+    )
+
+
 def collate(prompts: Sequence[PackedPrompt], device: torch.device) -> PaddedBatch:
     """Pad packed prompts to one batch on a device."""
     import torch
@@ -81,7 +97,9 @@ def collate(prompts: Sequence[PackedPrompt], device: torch.device) -> PaddedBatc
         lengths = torch.tensor([head, *prompt.tails])
         segments[row, :size] = torch.arange(len(lengths)).repeat_interleave(lengths)
         if prompt.tails:
-            ends = (lengths.cumsum(0)[1:] - 1).tolist()
+            last = (lengths.cumsum(0)[1:] - 1).tolist()
+            answers = prompt.answers or (1,) * len(last)
+            ends = [at for end, n in zip(last, answers, strict=True) for at in range(end - n + 1, end + 1)]
         else:
             ends = list(range(size - len(prompt.labels), size))
         predicting.extend(row * longest + end for end in ends)

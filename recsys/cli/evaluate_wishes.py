@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from recsys.cli.evaluate_options import PartOption, command_line
 from recsys.cli.options import DomainOption, JsonOption
 from recsys.cli.output import ProgressBars, console, format_with_interval, plain_table, print_json
+from recsys.config.wishes import ReaderName
 
 PATIENCE_S = 15.0  # a retrieval channel that takes longer to fit is left out, and the result says so
 
@@ -27,9 +28,9 @@ def evaluate_wishes(
         bool, typer.Option("--model", help="Rank with the model; by default in the retriever's order.")
     ] = False,
     reader: Annotated[
-        Literal["dictionary", "none"],
-        typer.Option("--reader", help="What reads the wishes; none: they are only compared with texts."),
-    ] = "dictionary",
+        ReaderName | None,
+        typer.Option("--reader", help="What reads the wishes, in place of what the domain says."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File that the result is written to.")
     ] = None,
@@ -54,7 +55,7 @@ def evaluate_wishes(
         ProgressBars() as progress,
         Recommender.load(domain, progress=progress, patience_s=PATIENCE_S) as loaded,
     ):
-        recommender = loaded.with_state(reads_wishes=reader != "none")
+        recommender = loaded.with_state(reader=reader)
 
         def ask(user: str | None, **options: Any) -> Any:
             return recommender.recommend(user, reasons=False, **options)
@@ -63,7 +64,8 @@ def evaluate_wishes(
             mode: study.study(recommender, cases, mode=mode, ask=ask if model else None, progress=progress)
             for mode in ("alone", "with-history")
         }
-        result = study.report(recommender, by_mode, command=command_line(), part=part, reader=reader)
+        name = recommender.wish_reader
+        result = study.report(recommender, by_mode, command=command_line(), part=part, reader=name)
     if failures is not None:
         study.write_failures(by_mode["alone"], failures)
     if out is not None:

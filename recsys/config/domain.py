@@ -21,6 +21,7 @@ from recsys.config.relations import Relation, RelationName
 from recsys.config.retrieval import RetrieverConfig
 from recsys.config.sources import KnowledgeSource
 from recsys.config.tables import Column, ImpressionTable, InteractionTable, ItemTable, Source, UserTable
+from recsys.config.wishes import WishConfig
 from recsys.errors import ConfigError, UnknownDomain
 from recsys.types import Place, StrictModel
 from recsys.utils.files import expanded
@@ -115,6 +116,7 @@ class Domain(StrictModel):
     rules: tuple[Rule, ...] = Field((), description="those of `rules.toml` beside the file come after")
     reasons: ReasonConfig = ReasonConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    wishes: WishConfig = WishConfig()
     privacy: Privacy = Privacy()
     noise_filter: float = Field(
         0.0,

@@ -10,7 +10,7 @@ from recsys.types import StrictModel
 
 Method = Literal["lora", "dora", "rslora", "qlora", "partial", "full"]
 ExampleKind = Literal["hard", "random", "wish", "shown"]
-Objective = Literal["pointwise", "letters", "title", "reason"]
+Objective = Literal["pointwise", "letters", "title", "reason", "read"]
 
 
 class ExampleConfig(StrictModel):
@@ -82,6 +82,9 @@ class ObjectiveConfig(StrictModel):
         0.0,
         ge=0,
         description="a true reason for the target, token by token; an example without one is ranked",
+    )
+    read: float = Field(
+        0.0, ge=0, description="the conditions of a made-up wish as JSON, token by token; several at once"
     )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -12,7 +13,20 @@ from recsys.types import StrictModel
 
 WISHES_FILE = "wishes.toml"
 
+ReaderName = Literal["none", "dictionary", "both", "model"]
+"""What reads wishes: nothing, words and values, these and the model for the rest, the model alone."""
+
 Texts = tuple[str, ...]
+
+
+class WishConfig(StrictModel):
+    """How wishes are read: `[wishes]` in `domain.toml`."""
+
+    reader: ReaderName = Field(
+        "dictionary",
+        description="dictionary: the words and values of the domain; both: the model too, for what these "
+        "leave unread; model: the model alone; none: a wish is only compared with texts",
+    )
 
 
 class AttributeWords(StrictModel):

@@ -15,6 +15,9 @@ from recsys.prompting.inspection import as_json
 from recsys.prompting.library import RenderedPrompt
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.request import Prepared
+from recsys.recommender.wishes import reading_task
+from recsys.wishes.model_reader import TEMPLATE as READ_TEMPLATE
+from recsys.wishes.query import describe
 
 
 def tokens_engine(recommender: Recommender) -> Engine:
@@ -57,6 +60,8 @@ def rendered(
 
 def answer_of(recommender: Recommender, name: str, prepared: Prepared) -> dict[str, Any]:
     """Return the model's response to the prompts of this template, raw and parsed."""
+    if name == READ_TEMPLATE:
+        return _reading(recommender, prepared.query.context.wish)
     if not name.startswith("rank/"):
         reasons = recommender.reasons(prepared)
         return {
@@ -77,3 +82,10 @@ def answer_of(recommender: Recommender, name: str, prepared: Prepared) -> dict[s
             for p in ranking.order()
         ],
     }
+
+
+def _reading(recommender: Recommender, wish: str) -> dict[str, Any]:
+    """Return what the model writes for a wish, and what that means."""
+    task = reading_task(recommender.domain, recommender.catalog, recommender.prompts)
+    answer = task.ask(recommender.engine(), wish)
+    return {"raw": [answer], "understood": describe(task.read(wish, answer), recommender.domain, {}).text}

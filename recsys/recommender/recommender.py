@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from recsys.config import Domain, Settings, Style, load_domain, load_settings
+from recsys.config.wishes import ReaderName
 from recsys.context.builder import build_context, in_country
 from recsys.context.pii import mask_user, names_of
 from recsys.data.batch import ItemChange, Progress
@@ -64,7 +65,7 @@ from recsys.recommender.response import (
 )
 from recsys.recommender.state import RecommenderState
 from recsys.recommender.stopwatch import Stopwatch
-from recsys.recommender.wishes import ReadWish, WishWorld, apply_wish
+from recsys.recommender.wishes import ReadWish, WishWorld, apply_wish, reading_task, wish_reader
 from recsys.types import (
     Context,
     Conversation,
@@ -78,6 +79,7 @@ from recsys.types import (
     User,
     Why,
 )
+from recsys.wishes.model_reader import TEMPLATE as READ_TEMPLATE
 from retrieval import HybridRetriever, Query, SentenceEmbedder
 from retrieval.build import RetrieverBuilder
 from retrieval.channels.profile import Profiles
@@ -216,6 +218,11 @@ class Recommender:
         self.live.refresh()
         catalog, state = self.live.snapshot()
         return self.with_state(catalog=catalog, retriever=self.retriever.at_state(state))
+
+    @property
+    def wish_reader(self) -> ReaderName:
+        """What reads wishes."""
+        return self._state.reader or self.domain.wishes.reader
 
     def use_adapter(self, ref: str) -> None:
         """Serve another adapter from the next start: domain@sha, "none", "" (default)."""
@@ -370,7 +377,7 @@ class Recommender:
             query = Query(past, context.wish, seen, rule, context, profile, filters, at_least)
             read = None
             conversation = options.get("conversation")
-            if (context.wish or conversation) and self._state.reads_wishes:
+            if (context.wish or conversation) and pinned.wish_reader != "none":
                 query, read = pinned._read(context.wish, query, n_candidates, gate, conversation)
                 if read.typed.anything:
                     context = context.model_copy(update={"wish": ""})
@@ -399,7 +406,8 @@ class Recommender:
         """Read a wish for the items of now, and apply it to a query."""
         table = self.retriever.state.table
         gates = table.affordable(gate.masks)
-        world = WishWorld(self.domain, self.catalog, self._state.rules, table, gates)
+        reader = wish_reader(self.domain, self.catalog, self.prompts, self.wish_reader, self.engine)
+        world = WishWorld(self.domain, self.catalog, self._state.rules, table, gates, reader)
         return apply_wish(wish, query, n, world, conversation)
 
     def _context(self, user: User | None, options: RequestOptions) -> Context:
@@ -531,6 +539,9 @@ class Recommender:
             raise RequestError("nothing is left to rank for this user", hint="choose another user")
         if task.startswith("rank.") and task.removeprefix("rank.") in STRATEGIES:
             return [self.ranker(task.removeprefix("rank."), engine).render(request)]
+        if name == READ_TEMPLATE:
+            reading = reading_task(self.domain, self.catalog, self.prompts)
+            return [reading.render([prepared.query.context.wish], engine.tokenizer, engine.max_model_len)]
         if name == REASON_TEMPLATE:
             explainer = self._explainer()
             measured = explainer.measure(prepared.query, request, range(len(request.candidates)))
@@ -539,7 +550,7 @@ class Recommender:
                 for case in explainer.cases(measured)
             ]
         raise PromptError(
-            f"'{name}' is not sent to a model", hint="render a rank/ template or explain/reason"
+            f"'{name}' is not sent to a model", hint="render a rank/ template, explain/reason or read/wish"
         )
 
     def ranker(self, strategy: str, engine: Engine) -> Ranker:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recsys.config import Domain
+from recsys.config.wishes import ReaderName
 from recsys.data.catalog import Catalog
 from recsys.engine.manager import EngineManager
 from recsys.knowledge.rules import RuleBook
@@ -23,7 +24,7 @@ class RecommenderState:
     engines: EngineManager
     rules: RuleBook
     catalog: Catalog | None = None  # None: the items as they are now
-    reads_wishes: bool = True  # False: a wish is only compared with the texts and values of items
+    reader: ReaderName | None = None  # of wishes; None: as the domain says
     arms: Mapping[str, str] = field(
         default_factory=dict
     )  # scenario -> arm, see `recsys.recommender.experiments`

@@ -10,11 +10,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from recsys.config import Domain
+from recsys.config.wishes import ReaderName
 from recsys.data.catalog import Catalog
-from recsys.errors import RequestError
+from recsys.engine import Engine
+from recsys.errors import EngineError, MissingDependency, ModelError, RequestError
 from recsys.knowledge.rules import CheckedRule, RuleBook
+from recsys.prompting.library import PromptLibrary
 from recsys.types import Candidate, Conversation, Filter, HistoryEntry, Item, Understood, WishCondition
 from recsys.wishes.followups import Turn, examples_of, next_turn
+from recsys.wishes.model_reader import JointReader, ModelAnswers, ReadingTask
 from recsys.wishes.query import TypedQuery, describe, expression_of, words_of_condition
 from recsys.wishes.reader import WishReader
 from retrieval import Query
@@ -22,6 +26,7 @@ from retrieval.arrays import BoolArray
 from retrieval.table import Condition, ItemRows
 
 _readers: WeakKeyDictionary[Catalog, tuple[Domain, WishReader]] = WeakKeyDictionary()
+_answers: WeakKeyDictionary[WishReader, tuple[PromptLibrary, ModelAnswers]] = WeakKeyDictionary()
 
 Key = tuple[float, ...]
 
@@ -35,6 +40,37 @@ def reader_of(domain: Domain, catalog: Catalog) -> WishReader:
     if known is None or known[0] is not domain:
         known = domain, WishReader(domain, catalog)
         _readers[catalog] = known
+    return known[1]
+
+
+def wish_reader(
+    domain: Domain, catalog: Catalog, prompts: PromptLibrary, name: ReaderName, engine: Callable[[], Engine]
+) -> WishReader | JointReader:
+    """Return what reads wishes; an engine is started only where the model is asked."""
+    dictionary = reader_of(domain, catalog)
+    if name not in ("both", "model"):
+        return dictionary
+    answers = _answers_of(dictionary, prompts)
+
+    def ask(wish: str) -> str | None:
+        try:
+            return answers.ask(engine(), wish)
+        except (EngineError, ModelError, MissingDependency):
+            return None
+
+    return JointReader(dictionary, answers.task, ask, name == "both")
+
+
+def reading_task(domain: Domain, catalog: Catalog, prompts: PromptLibrary) -> ReadingTask:
+    """Return what the model is asked where it reads."""
+    return _answers_of(reader_of(domain, catalog), prompts).task
+
+
+def _answers_of(dictionary: WishReader, prompts: PromptLibrary) -> ModelAnswers:
+    known = _answers.get(dictionary)
+    if known is None or known[0] is not prompts:
+        known = prompts, ModelAnswers(ReadingTask(dictionary.lexicon, prompts))
+        _answers[dictionary] = known
     return known[1]
 
 
@@ -79,6 +115,7 @@ class WishWorld:
     book: RuleBook
     table: ItemRows
     gates: Sequence[Condition] = ()  # what the domain's rules let through, of which nothing is relaxed
+    reader: WishReader | JointReader | None = None  # None: the dictionary
 
 
 def apply_wish(
@@ -97,7 +134,7 @@ def apply_wish(
         RequestError: A condition of the conversation is none of this domain.
     """
     domain, catalog, table = world.domain, world.catalog, world.table
-    reader = reader_of(domain, catalog)
+    reader = world.reader or reader_of(domain, catalog)
     turn = next_turn(wish, conversation, reader, catalog) if conversation else Turn(reader.read(wish))
     asked = typed = turn.query
     examples = examples_of(typed.like, catalog)
@@ -284,7 +321,7 @@ def _checker(domain: Domain, book: RuleBook) -> Callable[[WishCondition], Checke
     return check
 
 
-def _amount_of(reader: WishReader, attribute: str) -> Callable[[Item], float | None]:
+def _amount_of(reader: WishReader | JointReader, attribute: str) -> Callable[[Item], float | None]:
     return lambda item: reader.lexicon.amount_of(item, attribute)
 
 

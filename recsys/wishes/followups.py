@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from recsys.config import Domain
 from recsys.data.catalog import Catalog
 from recsys.types import Conversation, Item, WishCondition
 from recsys.wishes.language import language
 from recsys.wishes.query import ORDERS, TypedQuery
-from recsys.wishes.reader import WishReader
 from recsys.wishes.tokens import Token, clean, tokens_of
+
+
+class ReadsWishes(Protocol):
+    """What a follow-up is read with."""
+
+    @property
+    def domain(self) -> Domain: ...
+
+    def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
+        """Read a wish."""
+        ...
+
 
 NEAR = 3  # words between "not" and "that one"
 
@@ -50,7 +63,7 @@ class _Said:
         return True
 
 
-def next_turn(wish: str, before: Conversation, reader: WishReader, catalog: Catalog) -> Turn:
+def next_turn(wish: str, before: Conversation, reader: ReadsWishes, catalog: Catalog) -> Turn:
     """Read a wish as a follow-up, which changes what was asked before."""
     said = _said(wish, before.shown)
     shown, examples = examples_of(before.shown, catalog), examples_of(said.like, catalog)
@@ -110,7 +123,7 @@ def _begin_of(tokens: Sequence[Token], position: int) -> int:
 
 
 def _changed(
-    before: Conversation, new: TypedQuery, catalog: Catalog, reader: WishReader, *, instead: bool
+    before: Conversation, new: TypedQuery, catalog: Catalog, reader: ReadsWishes, *, instead: bool
 ) -> TypedQuery:
     kept = [
         old
@@ -123,7 +136,7 @@ def _changed(
     return TypedQuery(conditions, like, rest, new.topic, new.unwanted_rest, not (conditions or like or rest))
 
 
-def _replaces(one: WishCondition, old: WishCondition, reader: WishReader, *, instead: bool) -> bool:
+def _replaces(one: WishCondition, old: WishCondition, reader: ReadsWishes, *, instead: bool) -> bool:
     """Return whether a new condition takes the place of one before."""
     if one.attribute != old.attribute:
         return False

@@ -72,12 +72,11 @@ class Lexicon:
     def __init__(self, domain: Domain, catalog: Catalog) -> None:
         self.domain = domain
         self.words: WishWords = load_wish_words(domain.folder, domain.attribute_names)
-        self._items = list(catalog)
+        self.items = list(catalog)
         self._amounts: dict[str, list[float]] = {}
-        self.kinds: dict[str, str] = _kinds(domain, self._items)
-        counts = _count(self._items, domain)
-        self.topics = Topics(domain, self._items, counts)
-        self._sizes = {name: len(values) for name, values in counts.items()}
+        self.kinds: dict[str, str] = _kinds(domain, self.items)
+        self.counts = counts = _count(self.items, domain)
+        self.topics = Topics(domain, self.items, counts)
         full, part = _Values(), _Values()
         for attribute, values in counts.items():
             self._add_values(attribute, values, full, part)
@@ -97,7 +96,7 @@ class Lexicon:
     def titles(self) -> PhraseTable[tuple[Item, ...]]:
         """Items by title, without article; other titles as `wishes.toml` has them."""
         by_phrase: dict[Phrase, list[Item]] = defaultdict(list)
-        for item in self._items:
+        for item in self.items:
             for phrase in {_without_article(phrase_of(item.title)), phrase_of(item.title)}:
                 by_phrase[phrase].append(item)
         for other, title in self.words.titles.items():
@@ -113,7 +112,7 @@ class Lexicon:
     def has_names(self, attribute: str) -> bool:
         """Return whether an attribute has so many values that they are names."""
         kind = self.domain.attributes.get(attribute)
-        return self._sizes.get(attribute, 0) > MANY_VALUES and (kind is None or kind.type == "list")
+        return len(self.counts.get(attribute, ())) > MANY_VALUES and (kind is None or kind.type == "list")
 
     def attribute_of(self, kinds: Iterable[str]) -> str | None:
         """Return the first attribute of one of these kinds."""
@@ -123,7 +122,7 @@ class Lexicon:
     def amounts(self, attribute: str) -> list[float]:
         """Return what the items have of an ordered attribute, sorted."""
         if attribute not in self._amounts:
-            found = (self.amount_of(item, attribute) for item in self._items)
+            found = (self.amount_of(item, attribute) for item in self.items)
             self._amounts[attribute] = sorted(one for one in found if one is not None)
         return self._amounts[attribute]
 

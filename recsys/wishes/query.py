@@ -28,6 +28,7 @@ class TypedQuery:
     topic: str = ""  # words that tell a category, and are also searched for
     unwanted_rest: str = ""  # the same, where it is not wanted: never searched for
     anything: bool = False  # it asks for nothing in particular
+    without_model: bool = False  # the model should have read too, and could not
 
     @property
     def hard(self) -> tuple[WishCondition, ...]:
@@ -36,7 +37,7 @@ class TypedQuery:
 
     @property
     def plain(self) -> tuple[WishCondition, ...]:
-        """Conditions said neither as musts nor as preferences: what keeps more of them comes first."""
+        """Conditions that are just named: what keeps more of them comes first."""
         return tuple(
             one for one in self.conditions if not (one.hard or one.rather) and one.operator not in ORDERS
         )
@@ -96,6 +97,7 @@ def describe(
     if query.anything and not parts:
         parts.append(f"any {domain.noun}")
     parts += [f"not known here: '{unknown}'"] if unknown else []
+    parts += ["read without the model, which does not run"] if query.without_model else []
     gone = tuple(words_of_condition(one, domain) for one in relaxed)
     parts += [f"nothing fits all of it, so less: {', '.join(gone)}"] if gone else []
     return Understood(

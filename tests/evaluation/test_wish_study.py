@@ -78,7 +78,7 @@ def test_a_must_that_nobody_meant_and_what_was_not_read_are_counted(
 
 def test_without_a_reader_only_what_fits_is_counted(tmp_path: Path, recommender: Recommender) -> None:
     cases = read_cases(written(tmp_path, CRIME), "validation")
-    (result,) = study(recommender.with_state(reads_wishes=False), cases)
+    (result,) = study(recommender.with_state(reader="none"), cases)
     assert (result.exact, result.false_hard, result.missed) == (None, None, None)
 
 

@@ -203,6 +203,7 @@ def test_letters_and_titles_can_be_trained_too(
         "letters": 0.5,
         "title": 0.5,
         "reason": 0.0,
+        "read": 0.0,
         "calibration": 0.05,
     }
     assert 0 < result["metrics"]["ndcg@10"]["value"] <= 1

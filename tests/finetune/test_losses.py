@@ -91,6 +91,6 @@ def test_each_objective_has_its_own_loss() -> None:
 
 def test_shares_of_the_objectives_are_those_asked_for() -> None:
     shares = ObjectiveConfig(pointwise=3, title=1).shares
-    assert shares == {"pointwise": 0.75, "letters": 0.0, "title": 0.25, "reason": 0.0}
+    assert shares == {"pointwise": 0.75, "letters": 0.0, "title": 0.25, "reason": 0.0, "read": 0.0}
     with pytest.raises(ValidationError, match="above 0"):
         ObjectiveConfig(pointwise=0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.model import load_base, scorer
-from finetune.packing import collate, pack, pack_answer
+from finetune.packing import collate, pack, pack_answer, pack_answers
 from finetune.trainer import log_odds
 from recsys.config import PACKAGED_MODEL, load_settings
 from recsys.config.finetuning import FinetuneConfig
@@ -188,3 +188,17 @@ def test_the_packaged_model_scores_packed_as_alone() -> None:
     packed = log_odds(scorer(model), pack(prompt, labels))
     assert packed == pytest.approx(alone(model, prompt, labels), abs=1e-3)
     assert len({round(odds, 2) for odds in packed}) > 1
+
+
+def test_answers_behind_one_head_score_as_each_alone(model: Any) -> None:
+    import torch
+
+    prompt, draw = random_prompt(3, 20, [4, 6, 2]), random.Random(4)
+    answers = [tokens(draw, n) for n in (3, 1, 5)]
+    with torch.no_grad():
+        (together,) = scorer(model)([pack_answers(prompt, answers)])
+        alone_each = [
+            scorer(model)([pack_answer(prompt_of_tokens(list(prompt.head_ids), [list(tail)]), answer)])[0]
+            for tail, answer in zip(prompt.tail_ids, answers, strict=True)
+        ]
+    assert together[:, 0].tolist() == pytest.approx(torch.cat(alone_each)[:, 0].tolist(), abs=1e-4)

@@ -17,7 +17,7 @@ NAME = "rank/pointwise"
 
 
 @pytest.mark.parametrize(
-    "name", ["rank/pointwise", "rank/listwise", "rank/title", "rank/generated", "explain/reason"]
+    "name", ["rank/pointwise", "rank/listwise", "rank/title", "rank/generated", "explain/reason", "read/wish"]
 )
 def test_spans_add_up_to_the_prompt(recommender: Recommender, name: str) -> None:
     prepared = recommender.prepare("ann", at="Friday 21:00", wish="dark", n_candidates=5)

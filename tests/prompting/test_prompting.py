@@ -299,6 +299,7 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         "rank/title": render("rank/title"),
         "explain/reason": render("explain/reason", **reason),
         "explain/zh/reason": render("explain/zh/reason", **reason),
+        "read/wish": render("read/wish", attributes=[{"name": "genre", "about": title}], wish=title),
         "finetune/wish": render("finetune/wish", item=item, values=[title], form=1),
     }
 

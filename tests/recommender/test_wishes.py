@@ -96,7 +96,7 @@ def test_a_wish_and_a_filter_hold_together(recommender: Recommender) -> None:
 
 
 def test_without_a_reader_a_wish_is_only_compared(recommender: Recommender) -> None:
-    answer = recommender.with_state(reads_wishes=False).recommend(wish="a crime film", k=5, reasons=False)
+    answer = recommender.with_state(reader="none").recommend(wish="a crime film", k=5, reasons=False)
     assert len(answer) == 5
     assert answer.understood is None
 
