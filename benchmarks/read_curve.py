@@ -37,7 +37,7 @@ from recsys.engine.checkpoints.weights import prepare_model
 from recsys.evaluation.wishes import study
 from recsys.prompting.library import PromptLibrary
 from recsys.recommender.recommender import Recommender
-from recsys.recommender.wishes import wish_reader
+from recsys.recommender.wishes import linking_reader, model_reader
 from recsys.wishes.lexicon import Lexicon
 from recsys.wishes.model_reader import ReadingTask
 
@@ -107,8 +107,8 @@ def _line(
     """Return what one reader comes to."""
     with Recommender.load(name, settings=settings, patience_s=PATIENCE_S) as loaded:
         recommender = loaded.with_state(reader=reader).pinned()
-        engine = recommender.engine
-        reads = wish_reader(recommender.domain, recommender.catalog, recommender.prompts, reader, engine)
+        words = linking_reader(recommender.domain, recommender.catalog, recommender.retriever)
+        reads = model_reader(words, recommender.catalog, recommender.prompts, reader, recommender.engine)
         seconds = []
         if reader != "dictionary":
             recommender.engine()

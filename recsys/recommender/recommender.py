@@ -65,7 +65,14 @@ from recsys.recommender.response import (
 )
 from recsys.recommender.state import RecommenderState
 from recsys.recommender.stopwatch import Stopwatch
-from recsys.recommender.wishes import ReadWish, WishWorld, apply_wish, reading_task, wish_reader
+from recsys.recommender.wishes import (
+    ReadWish,
+    WishWorld,
+    apply_wish,
+    linking_reader,
+    model_reader,
+    reading_task,
+)
 from recsys.types import (
     Context,
     Conversation,
@@ -406,7 +413,8 @@ class Recommender:
         """Read a wish for the items of now, and apply it to a query."""
         table = self.retriever.state.table
         gates = table.affordable(gate.masks)
-        reader = wish_reader(self.domain, self.catalog, self.prompts, self.wish_reader, self.engine)
+        words = linking_reader(self.domain, self.catalog, self.retriever)
+        reader = model_reader(words, self.catalog, self.prompts, self.wish_reader, self.engine)
         world = WishWorld(self.domain, self.catalog, self._state.rules, table, gates, reader)
         return apply_wish(wish, query, n, world, conversation)
 

@@ -18,14 +18,17 @@ from recsys.knowledge.rules import CheckedRule, RuleBook
 from recsys.prompting.library import PromptLibrary
 from recsys.types import Candidate, Conversation, Filter, HistoryEntry, Item, Understood, WishCondition
 from recsys.wishes.followups import Turn, examples_of, next_turn
+from recsys.wishes.linking import LinkingReader
 from recsys.wishes.model_reader import JointReader, ModelAnswers, ReadingTask
 from recsys.wishes.query import TypedQuery, describe, expression_of, words_of_condition
-from recsys.wishes.reader import WishReader
-from retrieval import Query
+from recsys.wishes.reader import ReadsWishes, WishReader
+from retrieval import Embedder, HybridRetriever, Query
 from retrieval.arrays import BoolArray
+from retrieval.channels.text import TextChannel
 from retrieval.table import Condition, ItemRows
 
 _readers: WeakKeyDictionary[Catalog, tuple[Domain, WishReader]] = WeakKeyDictionary()
+_linking: WeakKeyDictionary[Catalog, tuple[Embedder, LinkingReader]] = WeakKeyDictionary()
 _answers: WeakKeyDictionary[WishReader, tuple[PromptLibrary, ModelAnswers]] = WeakKeyDictionary()
 
 Key = tuple[float, ...]
@@ -43,14 +46,29 @@ def reader_of(domain: Domain, catalog: Catalog) -> WishReader:
     return known[1]
 
 
-def wish_reader(
-    domain: Domain, catalog: Catalog, prompts: PromptLibrary, name: ReaderName, engine: Callable[[], Engine]
-) -> WishReader | JointReader:
-    """Return what reads wishes; an engine is started only where the model is asked."""
-    dictionary = reader_of(domain, catalog)
-    if name not in ("both", "model"):
+def linking_reader(domain: Domain, catalog: Catalog, retriever: HybridRetriever) -> ReadsWishes:
+    """Return the dictionary; where texts are embedded, with the nearest values of unknown words."""
+    dictionary, text = reader_of(domain, catalog), retriever.state.channels.get("text")
+    if not isinstance(text, TextChannel):
         return dictionary
-    answers = _answers_of(dictionary, prompts)
+    known = _linking.get(catalog)
+    if known is None or known[0] is not text.embedder or known[1].dictionary is not dictionary:
+        known = text.embedder, LinkingReader(dictionary, text.embedder.embed)
+        _linking[catalog] = known
+    return known[1]
+
+
+def model_reader(
+    without_model: ReadsWishes,
+    catalog: Catalog,
+    prompts: PromptLibrary,
+    name: ReaderName,
+    engine: Callable[[], Engine],
+) -> ReadsWishes:
+    """Return what reads wishes; an engine is started only where the model is asked."""
+    if name not in ("both", "model"):
+        return without_model
+    answers = _answers_of(reader_of(without_model.domain, catalog), prompts)
 
     def ask(wish: str) -> str | None:
         try:
@@ -58,7 +76,7 @@ def wish_reader(
         except (EngineError, ModelError, MissingDependency):
             return None
 
-    return JointReader(dictionary, answers.task, ask, name == "both")
+    return JointReader(without_model, answers.task, ask, name == "both")
 
 
 def reading_task(domain: Domain, catalog: Catalog, prompts: PromptLibrary) -> ReadingTask:
@@ -115,7 +133,7 @@ class WishWorld:
     book: RuleBook
     table: ItemRows
     gates: Sequence[Condition] = ()  # what the domain's rules let through, of which nothing is relaxed
-    reader: WishReader | JointReader | None = None  # None: the dictionary
+    reader: ReadsWishes | None = None  # None: the dictionary
 
 
 def apply_wish(
@@ -321,7 +339,7 @@ def _checker(domain: Domain, book: RuleBook) -> Callable[[WishCondition], Checke
     return check
 
 
-def _amount_of(reader: WishReader | JointReader, attribute: str) -> Callable[[Item], float | None]:
+def _amount_of(reader: ReadsWishes, attribute: str) -> Callable[[Item], float | None]:
     return lambda item: reader.lexicon.amount_of(item, attribute)
 
 

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from recsys.config import Domain
 from recsys.data.catalog import Catalog
 from recsys.types import Conversation, Item, WishCondition
 from recsys.wishes.language import language
 from recsys.wishes.query import ORDERS, TypedQuery
+from recsys.wishes.reader import ReadsWishes
 from recsys.wishes.tokens import Token, clean, tokens_of
-
-
-class ReadsWishes(Protocol):
-    """What a follow-up is read with."""
-
-    @property
-    def domain(self) -> Domain: ...
-
-    def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
-        """Read a wish."""
-        ...
-
 
 NEAR = 3  # words between "not" and "that one"
 

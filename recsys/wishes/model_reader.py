@@ -24,7 +24,7 @@ from recsys.types import ConditionOperator, Item, WishCondition
 from recsys.wishes.language import CueKind, language
 from recsys.wishes.lexicon import Lexicon
 from recsys.wishes.query import TypedQuery
-from recsys.wishes.reader import WishReader
+from recsys.wishes.reader import ReadsWishes
 from recsys.wishes.scope import item_called
 from recsys.wishes.tokens import clean, phrase_of, tokens_of
 
@@ -184,7 +184,7 @@ class ModelAnswers:
 class JointReader:
     """The dictionary first; the model for what it does not know, or for all of a wish."""
 
-    dictionary: WishReader
+    dictionary: ReadsWishes
     task: ReadingTask
     ask: Ask
     only_rest: bool = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 from recsys.config import Domain
 from recsys.data.catalog import Catalog
@@ -26,12 +27,30 @@ RARER = 3  # so many times rarer a person may be in a role that comes first
 _QUOTES = "\"'\u300a<\u3008\u300c"
 
 
+class ReadsWishes(Protocol):
+    """What reads wishes."""
+
+    @property
+    def domain(self) -> Domain:
+        """Whose wishes these are."""
+        ...
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """What words may name."""
+        ...
+
+    def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
+        """Read a wish; see `WishReader.read`."""
+        ...
+
+
 class WishReader:
     """Reads wishes for one domain and catalogue. Safe to share between threads."""
 
     def __init__(self, domain: Domain, catalog: Catalog) -> None:
-        self.domain = domain
-        self.lexicon = Lexicon(domain, catalog)
+        self.domain: Domain = domain
+        self.lexicon: Lexicon = Lexicon(domain, catalog)
 
     def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
         """Read a wish; of a very long one the beginning.

@@ -12,6 +12,7 @@ from recsys.wishes.language import language
 from recsys.wishes.tokens import phrase_of
 
 FEWEST = 20  # values of an attribute that sorts the items into topics
+LARGEST = 0.25  # share of the items that one of its values may have: a country sorts nothing
 COVERED = 0.6  # of the weight of the words that an item must have
 SHARE = 0.3  # of the items of the commonest category
 MOST = 4  # categories of one wish
@@ -25,7 +26,8 @@ class Topics:
             name for name, kind in domain.attributes.items() if kind.type == "category" and name in counts
         ]
         self.attribute = max(single, key=lambda name: len(counts[name]), default="")
-        if len(counts.get(self.attribute, ())) < FEWEST:
+        values = counts.get(self.attribute, Counter())
+        if len(values) < FEWEST or max(values.values()) > LARGEST * values.total():
             self.attribute = ""
         self._categories: list[str] = []
         self._items_by_word: dict[str, list[int]] = defaultdict(list)

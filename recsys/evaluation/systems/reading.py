@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from recsys.data.catalog import Catalog
 from recsys.evaluation.protocol.base import EvaluationData
 from recsys.knowledge.rules import RuleBook
-from recsys.recommender.wishes import ReadWish, WishWorld, apply_wish
+from recsys.recommender.wishes import ReadWish, WishWorld, apply_wish, linking_reader
 from retrieval import HybridRetriever, Query, Retriever
 
 _books: WeakKeyDictionary[Catalog, RuleBook] = WeakKeyDictionary()
@@ -21,5 +21,6 @@ def read_wish(
         return query, None
     if data.catalog not in _books:
         _books[data.catalog] = RuleBook(data.domain)
-    world = WishWorld(data.domain, data.catalog, _books[data.catalog], retriever.state.table)
+    reader = linking_reader(data.domain, data.catalog, retriever)
+    world = WishWorld(data.domain, data.catalog, _books[data.catalog], retriever.state.table, reader=reader)
     return apply_wish(query.wish, query, n, world)
