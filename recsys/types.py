@@ -482,7 +482,7 @@ class Recommendations(StrictModel):
     user: str | None
     recommendations: tuple[Recommendation, ...]
     context: Context
-    model: ModelInfo | None = Field(description="None where the retriever ranked alone")
+    model: ModelInfo | None = Field(description="None where no model ranked or wrote")
     strategy: str
     prompt: PromptInfo | None = None
     parse: ParseReport | None = None

@@ -10,10 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from pydantic import ValidationError
-
 from recsys.config import retrieval as options
-from recsys.config.retrieval import FittedWeights, RetrieverConfig
+from recsys.config.retrieval import WEIGHTS_FILE, FittedWeights, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.errors import ConfigError, IndexDamaged, RecsysError, RequestError
 from recsys.knowledge.relations import RelationGraph
@@ -57,7 +55,6 @@ Progress = Callable[[str, int, int], None]
 EventContexts = Callable[[], Iterable[tuple[Interaction, Context]]]
 """Gives events with the context each happened in."""
 
-WEIGHTS = "weights.json"
 ALWAYS = ("attributes", "related")
 """Channels that are there without weight, too: wishes and reasons ask them."""
 
@@ -109,18 +106,10 @@ def build_retriever(
     return builder.build(weights), tuple(builder.notes)
 
 
-def saved_weights(folder: Path) -> dict[str, float] | None:
-    """Read the channel weights that `recsys fit` saved; None if missing or damaged."""
-    try:
-        return FittedWeights.model_validate_json((folder / WEIGHTS).read_bytes()).weights
-    except (OSError, ValidationError):
-        return None
-
-
 def save_weights(folder: Path, fitted: FittedWeights) -> None:
     """Write the channel weights in one step."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / WEIGHTS, json.dumps(fitted.model_dump(mode="json"), indent=2) + "\n")
+    write_text(folder / WEIGHTS_FILE, json.dumps(fitted.model_dump(mode="json"), indent=2) + "\n")
 
 
 @dataclass
@@ -213,7 +202,8 @@ class RetrieverBuilder:
                 return False
 
     def _weights(self) -> Mapping[str, float]:
-        saved = saved_weights(self.folder)
+        fitted = FittedWeights.saved_in(self.folder)
+        saved = fitted.weights if fitted else None
         if unknown := sorted(set(saved or ()) - set(get_args(options.Channel))):
             self.notes.append(
                 f"the fitted weights name '{unknown[0]}', which is no channel: 'recsys fit' renews them, "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 
 from recsys.config import Domain, Settings
+from recsys.config.ranking import FittedScore
 from recsys.config.retrieval import Channel, FittedWeights
 from recsys.data.batch import Progress
 from recsys.data.dataset import EventLog
@@ -25,6 +27,7 @@ from retrieval.build import RetrieverBuilder, save_weights
 from retrieval.channels.profile import Profiles
 from retrieval.fusion_weights import Example, example_of, fit_weights, rank_of
 from retrieval.holding_out import HeldOutEvents, history_before, hold_out
+from retrieval.hybrid import FALLBACK
 from retrieval.reading import read_log
 
 HELD_OUT = 5  # last events of each user, which the weights are fitted on
@@ -45,6 +48,19 @@ RELATION_CHANNELS: tuple[Channel, ...] = ("related",)  # where items have relati
 PROFILE_CHANNELS: tuple[Channel, ...] = ("profile",)  # where users have profiles
 
 ExamplesByUser = Mapping[str, Sequence[Example | None]]
+
+
+@dataclass(frozen=True)
+class HeldOutRequest:
+    """A request before an event, and what was chosen then."""
+
+    user: str
+    target: str
+    query: Query
+
+
+FitScore = Callable[[HybridRetriever, Sequence[HeldOutRequest]], tuple[FittedScore | None, str]]
+"""Fits the score on held-out events; a note where there is none."""
 
 
 def fit_retriever(
@@ -98,6 +114,7 @@ def fit_domain(
     embedder: Embedder,
     *,
     channels: Sequence[Channel] = (),
+    fit_score: FitScore | None = None,
     progress: Progress | None = None,
 ) -> FittedWeights:
     """Fit fusion weights on each user's last events, then channels on all events.
@@ -112,6 +129,7 @@ def fit_domain(
         settings: Where fitted channels are kept.
         embedder: For the text channel.
         channels: The channels to try; by default all but the slowest.
+        fit_score: Fits what the model counts, on the same events.
         progress: Called with (step, done, total).
 
     Raises:
@@ -151,15 +169,22 @@ def fit_domain(
 
     validation = builder(held_out.train, "tuning")
     retriever = validation.build(dict.fromkeys(channels, 1.0))
-    examples = _collect_examples(retriever, domain, log, held_out, contexts, profiles, progress)
+    requests = list(_held_out_requests(retriever, domain, log, held_out, contexts, profiles))
+    examples = _collect_examples(retriever, requests, progress)
     weights, metrics = _cross_fit(examples, list(retriever.weights))
+    score, note = None, ""
+    if not any(weights.values()):
+        weights, note = {FALLBACK: 1.0}, "no channel finds what people choose: the most popular come first"
+    elif fit_score is not None:
+        score, note = fit_score(retriever.reweighted(weights), requests)
     del retriever  # half of the memory
     fitted = FittedWeights(
         weights=weights,
         fitted_on=validation.log.hash,
         users=len(examples),
         metrics=metrics,
-        notes=tuple(validation.notes),
+        notes=(*validation.notes, *filter(None, [note])),
+        score=score,
     )
     save_weights(folder, fitted)
     builder(log).build()
@@ -209,29 +234,22 @@ class _EventContexts:
         return attach_contexts(events, homes, self._domain)
 
 
-def _collect_examples(
+def _held_out_requests(
     retriever: HybridRetriever,
     domain: Domain,
     log: EventLog,
     held_out: HeldOutEvents,
     contexts: _EventContexts,
     profiles: Profiles,
-    progress: Progress | None,
-) -> ExamplesByUser:
-    """Return each user's held-out events with pools; None if the target is missed.
+) -> Iterator[HeldOutRequest]:
+    """Yield the request before each held-out event.
 
-    Where the domain knows which list an event was chosen from, the pool is that list.
+    Where the domain knows which list an event was chosen from, that list is asked for.
     """
-    shown: Shown = {}
-    if domain.impressions is not None:
-        shown = read_impressions(domain, log.items)
-    names = list(retriever.weights)
+    shown: Shown = read_impressions(domain, log.items) if domain.impressions is not None else {}
     table = retriever.state.table
     by_event = contexts.of_events(frozenset(_key_of(log, p) for p in held_out.targets.tolist()))
-    examples: dict[str, list[Example | None]] = defaultdict(list)
-    for number, position in enumerate(held_out.targets.tolist()):
-        if progress:
-            progress("querying the channels", number, len(held_out.targets))
+    for position in held_out.targets.tolist():
         key = _key_of(log, position)
         user, target, _ = key
         entries = history_before(log, position, table, repeats=domain.repeats)
@@ -240,8 +258,21 @@ def _collect_examples(
         profile = profiles.of_user.get(user, {})
         only = Filter(only=frozenset(shown[key])) if key in shown else Filter()
         query = Query(entries, exclude=seen, filter=only, context=context, profile=profile)
-        pool, responding, table = retriever.pool(query)
-        examples[user].append(example_of(pool, responding, names, table.row_of.get(target, -1)))
+        yield HeldOutRequest(user, target, query)
+
+
+def _collect_examples(
+    retriever: HybridRetriever, requests: Sequence[HeldOutRequest], progress: Progress | None
+) -> ExamplesByUser:
+    """Return each user's held-out events with pools; None if the target is missed."""
+    names = list(retriever.weights)
+    examples: dict[str, list[Example | None]] = defaultdict(list)
+    for number, request in enumerate(requests):
+        if progress:
+            progress("querying the channels", number, len(requests))
+        pool, responding, table = retriever.pool(request.query)
+        row = table.row_of.get(request.target, -1)
+        examples[request.user].append(example_of(pool, responding, names, row))
     return examples
 
 

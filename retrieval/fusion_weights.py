@@ -47,7 +47,13 @@ def rank_of(scores: npt.ArrayLike, target: int) -> float:
     return float((array > array[target]).sum() + ((array == array[target]).sum() + 1) / 2)
 
 
-def fit_weights(examples: Sequence[Example]) -> DoubleArray:
+def log_likelihood(example: Example, weights: DoubleArray) -> float:
+    """Return log p of the target under these weights, nats."""
+    logits = example.features @ weights
+    return float(logits[example.target] - logits.max() - np.log(np.exp(logits - logits.max()).sum()))
+
+
+def fit_weights(examples: Sequence[Example], shrinkage: float | DoubleArray = L2) -> DoubleArray:
     """Fit weights (channels,), 0 or more, by the likelihood of the targets.
 
     The likelihood is a softmax over each pool.
@@ -55,6 +61,10 @@ def fit_weights(examples: Sequence[Example]) -> DoubleArray:
     A conditional logit (McFadden 1974), which is convex. A weight below 0 would call an item good
     because a channel scores it low: that fits validation and does not generalise. Zeros without
     examples.
+
+    Args:
+        examples: What was chosen of what.
+        shrinkage: What the square of a weight, or of each, costs in nats an example.
     """
     from scipy.optimize import minimize
 
@@ -73,8 +83,8 @@ def fit_weights(examples: Sequence[Example]) -> DoubleArray:
         total = np.add.reduceat(odds, starts[:-1])
         probability = odds / np.repeat(total, np.diff(starts))
         likelihood = logits[targets].sum() - (np.log(total) + highest).sum()
-        gradient = (probability @ features - target_sum) / n + 2 * L2 * weights
-        return float(-likelihood / n + L2 * weights @ weights), gradient
+        gradient = (probability @ features - target_sum) / n + 2 * shrinkage * weights
+        return float(-likelihood / n + (shrinkage * weights**2).sum()), gradient
 
     width = features.shape[1]
     bounds = [(0, None)] * width

@@ -8,9 +8,11 @@ import typer
 from rich.markup import escape
 
 from recsys.cli.options import JsonOption
-from recsys.cli.output import ProgressBars, console, plain_table, print_json
+from recsys.cli.output import ProgressBars, console, plain_table, print_json, print_score
 
 if TYPE_CHECKING:
+    from recsys.config import Domain, Settings
+    from recsys.config.retrieval import FittedWeights
     from recsys.knowledge.sources import SourceReport
 
 SHOWN = 20  # items of a list
@@ -67,20 +69,30 @@ def show(
     Coverage by attribute and source, conflicts, and the items that no row was joined to.
     """
     from recsys.config import load_domain, load_settings
+    from recsys.config.retrieval import FittedWeights
     from recsys.data.importers import ensure_imported
     from recsys.data.store import Store
+    from recsys.engine.adapters import describe_score
     from recsys.knowledge.relations import RelationGraph
 
     config = load_domain(domain)
-    with ProgressBars() as progress, Store(load_settings().database_url) as store:
+    settings = load_settings()
+    with ProgressBars() as progress, Store(settings.database_url) as store:
         ensure_imported(config, store, progress)
+        fitted = FittedWeights.saved_in(settings.retriever_folder(config.name))
         counts, report = store.counts(config.name), store.sources(config.name)
         relations = RelationGraph.of(
             config.relations, store.edges(config.name), store.items(config.name) if config.relations else ()
         ).sizes()
     if as_json:
         dump = report.model_dump(mode="json") if report else None
-        facts = {"counts": counts, "sources": dump, "relations": relations}
+        facts = {
+            "counts": counts,
+            "sources": dump,
+            "relations": relations,
+            "score": describe_score(config, settings),
+            "fitted": fitted.model_dump(mode="json") if fitted else None,
+        }
         print_json({"name": config.name, "title": config.title} | facts)
         return
     counted = ", ".join(f"{count:,} {table}" for table, count in counts.items())
@@ -95,6 +107,20 @@ def show(
         shared = f" by {size['entities']:,} shared values" if size["entities"] else ""
         text = f"{size['edges']:,} edges of {size['items']:,} {config.plural}{shared}"
         console.print(f"[bold]relation {name}[/]: {text}", highlight=False)
+    _print_fit(config, settings, fitted)
+
+
+def _print_fit(domain: Domain, settings: Settings, fitted: FittedWeights | None) -> None:
+    """Print the weights of the channels and of the score, and where they come from."""
+    from recsys.engine.adapters import describe_score
+
+    weights = fitted.weights if fitted else domain.retriever.by_name
+    origin = f"fitted on {fitted.users:,} users" if fitted else "of domain.toml; `recsys fit` fits them"
+    shown = ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
+    console.print(f"[bold]channels[/] ({origin}): {shown}", highlight=False)
+    console.print(f"[bold]score[/]: {describe_score(domain, settings)}", highlight=False)
+    if fitted and fitted.score:
+        print_score(fitted.score)
 
 
 def _print_sources(report: SourceReport, plural: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from recsys.cli.options import DomainOption, JsonOption
-from recsys.cli.output import ProgressBars, console, plain_table, print_json, print_notes
+from recsys.cli.output import ProgressBars, console, plain_table, print_json, print_notes, print_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,12 +26,22 @@ def fit(
             "gets no weight.",
         ),
     ] = "",
+    score_minutes: Annotated[
+        float,
+        typer.Option(
+            "--score-minutes",
+            min=0,
+            help="How long the model is asked about held-out events, to fit how much it counts; 0: not "
+            "at all, the weights of domain.toml hold.",
+        ),
+    ] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit the retrieval channels on the domain's events, and their weights."""
+    """Fit the retrieval channels on a domain's events, and all weights of a score."""
     from recsys.config import load_domain, load_settings
     from recsys.data.importers import ensure_imported
     from recsys.data.store import Store
+    from recsys.evaluation.score_cases import fit_score
     from retrieval import SentenceEmbedder
     from retrieval.fit import fit_domain
 
@@ -44,6 +55,11 @@ def fit(
             settings,
             SentenceEmbedder(settings.embedder),
             channels=cast("Sequence[Channel]", names),  # `fit_domain` refuses an unknown name
+            fit_score=partial(
+                fit_score, config, settings=settings, seconds=60 * score_minutes, progress=progress
+            )
+            if score_minutes
+            else None,
             progress=progress,
         )
     if as_json:
@@ -56,6 +72,8 @@ def fit(
             name, "" if weight is None else f"{weight:.2f}", *(f"{value:.3f}" for value in metrics.values())
         )
     console.print(table)
+    if fitted.score is not None:
+        print_score(fitted.score)
     print_notes(fitted.notes, ())
     console.print(
         f"validation: the last events of {fitted.users} users, which were not used for fitting", style="dim"

@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from recsys.config.ranking import FittedScore
 from recsys.types import Context, Recommendation, Recommendations, RuleAction
 
 console = Console()
@@ -185,6 +186,22 @@ def print_rules(actions: Sequence[RuleAction]) -> None:
     """Print what each rule did."""
     for action in actions:
         console.print(f"[cyan]rule:[/] {escape(action.text)}", highlight=False)
+
+
+def print_score(score: FittedScore) -> None:
+    """Print what `recsys fit` found about the weights of model and retriever."""
+    table = plain_table("requests", "model", "retriever", "its fitted weight", "served - retriever", "events")
+    for kind, fit in score.kinds.items():
+        estimates = (f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})" for e in (fit.model_weight, fit.ndcg))
+        weights = (f"{fit.weights.model:g}", f"{fit.weights.retriever:g}")
+        table.add_row(kind, *weights, *estimates, f"{fit.cases:,} of {fit.asked:,}")
+    console.print(table)
+    used_with = score.model + (f" + {score.adapter}" if score.adapter else "")
+    console.print(
+        f"score: of NDCG@10, cross-fitted, with 95 % intervals; used with {used_with}",
+        style="dim",
+        highlight=False,
+    )
 
 
 def print_notes(notes: Sequence[str], degraded: Sequence[str]) -> None:

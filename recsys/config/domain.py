@@ -15,10 +15,11 @@ from recsys.config.attributes import AttributeType
 from recsys.config.experiments import Name, Scenario
 from recsys.config.finetuning import FinetuneConfig
 from recsys.config.knowledge import Feedback, Rule
-from recsys.config.ranking import RankerConfig
+from recsys.config.ranking import RankerConfig, RequestKind, Weights
 from recsys.config.reasons import ReasonConfig
 from recsys.config.relations import Relation, RelationName
-from recsys.config.retrieval import RetrieverConfig
+from recsys.config.retrieval import FittedWeights, RetrieverConfig
+from recsys.config.settings import Settings
 from recsys.config.sources import KnowledgeSource
 from recsys.config.tables import Column, ImpressionTable, InteractionTable, ItemTable, Source, UserTable
 from recsys.config.wishes import WishConfig
@@ -226,6 +227,31 @@ class Domain(StrictModel):
         """The same with their columns; an attribute of two sources comes twice."""
         tables = [self.items.attributes, *(source.attributes for source in self.sources)]
         return tuple(pair for table in tables for pair in table.items())
+
+    def as_fitted(self, settings: Settings) -> Domain:
+        """Return the domain with what `recsys fit` found about its score here."""
+        fitted = FittedWeights.saved_in(settings.retriever_folder(self.name))
+        if fitted is None or fitted.score is None:
+            return self
+        return self.model_copy(update={"ranker": self.ranker.model_copy(update={"fitted": fitted.score})})
+
+    def weights(self, model: str, adapter: str | None) -> dict[RequestKind, Weights]:
+        """Return the weights of a score with the model in use, by kind of request."""
+        return self.ranker.weights(model, adapter, adapted=self.is_adapted(adapter))
+
+    def why_retriever_leads(self, kind: RequestKind, model: str, adapter: str | None) -> str:
+        """Say why the model has no weight in a kind of request that has weights."""
+        if kind in self.ranker.kinds_fitted_with(model, adapter):
+            return "the model added nothing to it when it was fitted"
+        if self.ranker.weights_need_adapter and not self.is_adapted(adapter):
+            return f"no adapter fine-tuned on '{self.name}' is in use"
+        if self.ranker.model_weight == 0:
+            return "the domain gives the model no weight"
+        return f"nothing has shown yet that the model ranks '{self.name}' better; `recsys fit` measures it"
+
+    def is_adapted(self, adapter: str | None) -> bool:
+        """Whether an adapter is one of this domain."""
+        return (adapter or "").startswith(f"{self.name}@")
 
     @property
     def prompt_folder(self) -> Path | None:

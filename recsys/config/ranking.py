@@ -15,6 +15,8 @@ from recsys.types import StrictModel
 Fact = Literal["match", "popularity", "with", "related", "distance", "open", "repeat"]
 Strategy = Literal["pointwise", "listwise", "title", "generated", "generated-scores"]
 Windows = Literal["anchored", "sliding"]
+RequestKind = Literal["plain", "context", "new-user", "wish", "new-items"]
+"""What a request knows: `recsys.ranking.kinds` tells which one it is."""
 
 
 class Weights(StrictModel):
@@ -31,6 +33,37 @@ class Weights(StrictModel):
 MODEL_ALONE = Weights(model=1, retriever=0)
 RETRIEVER_LEADS = Weights(model=0, retriever=1)  # until something was shown on the domain itself
 WITH_ADAPTER = Weights(model=0.25, retriever=1)  # with an adapter of the domain, which passed its gate
+
+
+class Estimate(StrictModel):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class KindFit(StrictModel):
+    """The weights of one kind of request, and what they are worth on held-out events."""
+
+    weights: Weights
+    model_weight: Estimate = Field(description="as the events alone have it, before it had to prove a gain")
+    gain: Estimate = Field(description="nats of log-likelihood over the retriever, a case, cross-fitted")
+    ndcg: Estimate = Field(description="NDCG@10 of the score minus that of the retriever, an event asked")
+    cases: int = Field(description="events whose item was among the candidates")
+    asked: int = Field(description="events in all")
+
+
+class FittedScore(StrictModel):
+    """What `recsys fit` found about the parts of a score, with one model."""
+
+    model: str
+    adapter: str | None
+    kinds: dict[RequestKind, KindFit]
+
+    def is_of(self, model: str, adapter: str | None) -> bool:
+        """Tell whether it was fitted with this model and adapter."""
+        return (self.model, self.adapter) == (model, adapter)
 
 
 class RankerConfig(StrictModel):
@@ -67,6 +100,9 @@ class RankerConfig(StrictModel):
     wish_weights: Weights | None = Field(
         None, description="both weights for requests with a wish; unset: the two above"
     )
+    fitted: FittedScore | None = Field(
+        None, description="what `recsys fit` found; it goes before the weights above"
+    )
     temperature: float = Field(1.0, gt=0, description="divides the score, to calibrate probabilities")
     isotonic: tuple[tuple[float, float], ...] = Field(
         (),
@@ -99,22 +135,31 @@ class RankerConfig(StrictModel):
                 raise ValueError("must rise between 0 and 1, in both numbers")
         return points
 
-    def weights(self, *, wish: bool = False, adapted: bool = False) -> Weights:
-        """Return the score's weights at the temperature.
+    def weights(self, model: str, adapter: str | None, *, adapted: bool) -> dict[RequestKind, Weights]:
+        """Return the weights of plain requests, and of the kinds that have their own.
+
+        They are those of the file, at the temperature, and instead what was fitted with this very model.
 
         Args:
-            wish: For requests with a wish.
-            adapted: The model runs with an adapter of the domain.
+            model: The model in use.
+            adapter: Its adapter.
+            adapted: Whether that is one of the domain.
         """
+        fitted = {kind: fit.weights for kind, fit in self.kinds_fitted_with(model, adapter).items()}
+        weights = self._configured(adapted=adapted) | fitted
+        return {kind: of_kind.at(self.temperature) for kind, of_kind in weights.items()}
+
+    def kinds_fitted_with(self, model: str, adapter: str | None) -> dict[RequestKind, KindFit]:
+        """Return what `recsys fit` found with this model; {} if nothing."""
+        return self.fitted.kinds if self.fitted and self.fitted.is_of(model, adapter) else {}
+
+    def _configured(self, *, adapted: bool) -> dict[RequestKind, Weights]:
+        """Return the weights of the file, those of plain requests at least."""
         unset = WITH_ADAPTER if adapted else RETRIEVER_LEADS
         if self.weights_need_adapter and not adapted:
-            return unset.at(self.temperature)
+            return {"plain": unset}
         plain = Weights(
             model=unset.model if self.model_weight is None else self.model_weight,
             retriever=unset.retriever if self.retriever_weight is None else self.retriever_weight,
         )
-        return ((wish and self.wish_weights) or plain).at(self.temperature)
-
-    def retriever_leads(self, *, adapted: bool) -> bool:
-        """Return whether the model has no weight, for lack of evidence that it helps."""
-        return not adapted and (self.model_weight is None or self.weights_need_adapter)
+        return {"plain": plain, **({"wish": self.wish_weights} if self.wish_weights else {})}

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from recsys.config.ranking import FittedScore
 from recsys.types import StrictModel
+
+WEIGHTS_FILE = "weights.json"  # in the folder of a fitted retriever
 
 
 class HistoryDecay(StrictModel):
@@ -285,3 +289,12 @@ class FittedWeights(StrictModel):
         default_factory=dict, description="validation figures of each channel and of the fusion"
     )
     notes: tuple[str, ...] = Field((), description="channels that were left out, and why")
+    score: FittedScore | None = Field(None, description="of the score; None if the model was not asked")
+
+    @classmethod
+    def saved_in(cls, folder: Path) -> FittedWeights | None:
+        """Read what `recsys fit` saved; None if missing or damaged."""
+        try:
+            return cls.model_validate_json((folder / WEIGHTS_FILE).read_bytes())
+        except (OSError, ValidationError):
+            return None

@@ -97,6 +97,21 @@ class EngineManager:
         finally:
             self._starting.release()
 
+    def served(self, model: str) -> tuple[str, str | None]:
+        """Return model and adapter in use; start only an engine that alone knows them.
+
+        Args:
+            model: The base model that would be started here.
+
+        Raises as `get`.
+        """
+        with self._lock:
+            engine = self._engine
+        if engine is None and self._wanted is not None:
+            return model, self._wanted()
+        engine = engine or self.get()
+        return engine.model, engine.adapter
+
     @contextmanager
     def request(self) -> Iterator[None]:
         """Keep every engine that `get` returns within open, even if another replaces it."""

@@ -197,8 +197,8 @@ class Ablation:
         """Return the weights of the score that is served without `parts`."""
         if self._parts is None:
             return RETRIEVER_ALONE
-        wish_removed = any(part.kind == "wish" for part in parts)
-        return self._parts.weights_for("" if wish_removed else self.request.context.wish)
+        _, request = remove_parts(self.query, self.request, parts)
+        return self._parts.weights_for(request)
 
     def _model_shift(self, parts: frozenset[RequestPart]) -> Floats:
         """Return the change of the model's share of the score."""

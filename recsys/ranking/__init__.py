@@ -10,7 +10,7 @@ from recsys.ranking.listwise import ListwiseRanker
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.ranking.title import TitleRanker
 
-__all__ = ["STRATEGIES", "RankRequest", "Ranker", "RankerParts", "Ranking", "make_ranker"]
+__all__ = ["STRATEGIES", "WEIGHTED", "RankRequest", "Ranker", "RankerParts", "Ranking", "make_ranker"]
 
 STRATEGIES: dict[str, Callable[[RankerParts], Ranker]] = {
     "pointwise": PointwiseRanker,
@@ -19,6 +19,9 @@ STRATEGIES: dict[str, Callable[[RankerParts], Ranker]] = {
     "generated": GeneratedRanker,
     "generated-scores": ScoredListRanker,
 }
+
+WEIGHTED = ("pointwise", "listwise", "title")
+"""Strategies whose order is that of a weighted score; the others print an order of their own."""
 
 
 def make_ranker(strategy: str, parts: RankerParts) -> Ranker:

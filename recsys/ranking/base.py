@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from recsys.config import Domain
-from recsys.config.ranking import MODEL_ALONE, Fact, Weights, Windows
+from recsys.config.ranking import MODEL_ALONE, Fact, RequestKind, Weights, Windows
 from recsys.engine.base import ContinuationScores, Engine, Generation, LabelScores
 from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
+from recsys.ranking.kinds import has_ties, kinds_of, tells_apart, with_ties_broken
 from recsys.types import Candidate, Context, HistoryEntry, Item, ParseReport, Usage
 
 _Prompt = TypeVar("_Prompt")
@@ -108,7 +109,7 @@ class RankerParts:
     """The engine, prompts and options that every strategy is built from.
 
     A candidate's score is the model's log-odds (nats) plus the retriever's score, each times its
-    weight.
+    weight. Where the model has no weight it orders what the retriever cannot tell apart.
     """
 
     engine: Engine
@@ -118,7 +119,7 @@ class RankerParts:
     max_prompt_tokens: int
     facts: tuple[Fact, ...] = ()  # retrieval facts in a candidate's prompt
     weights: Weights = MODEL_ALONE
-    wish_weights: Weights | None = None  # weights for requests with a wish, if they differ
+    kind_weights: Mapping[RequestKind, Weights] = field(default_factory=dict)  # of kinds with their own
     windows: Windows = "anchored"  # how a list that is too long for one prompt is split
     window: int = 20  # candidates in a window
     permutations: int = 1  # listwise: orders of the list to average over
@@ -129,7 +130,7 @@ class RankerParts:
     @classmethod
     def of(cls, engine: Engine, prompts: PromptLibrary, domain: Domain) -> RankerParts:
         """Create the parts as a domain configures them."""
-        config, adapted = domain.ranker, is_adapted(engine, domain)
+        config, weights = domain.ranker, domain.weights(engine.model, engine.adapter)
         return cls(
             engine,
             prompts,
@@ -137,8 +138,8 @@ class RankerParts:
             domain.plural,
             config.max_prompt_tokens,
             config.facts,
-            config.weights(adapted=adapted),
-            config.weights(wish=True, adapted=adapted),
+            weights["plain"],
+            weights,
             config.windows,
             config.window,
             config.permutations,
@@ -147,17 +148,21 @@ class RankerParts:
             config.isotonic,
         )
 
-    def weights_for(self, wish: str) -> Weights:
-        """Return the weights of a request with this wish, which may be empty."""
-        return (self.wish_weights if wish.strip() else None) or self.weights
+    def weights_for(self, request: RankRequest) -> Weights:
+        """Return the weights of a request's score."""
+        return weights_at(request, {"plain": self.weights, **self.kind_weights})
 
     def scores(self, request: RankRequest, log_odds: Sequence[float]) -> tuple[float, ...]:
         """Compute each candidate's probability from the model's scores (nats)."""
-        weights = self.weights_for(request.context.wish)
+        weights = self.weights_for(request)
+        if weights.model:
+            retrieved = [candidate.score for candidate in request.candidates]
+        else:
+            retrieved = with_ties_broken(request.candidates, log_odds)
         probabilities = softmax(
             [
-                weights.model * odds + weights.retriever * candidate.score
-                for odds, candidate in zip(log_odds, request.candidates, strict=True)
+                weights.model * odds + weights.retriever * score
+                for odds, score in zip(log_odds, retrieved, strict=True)
             ]
         )
         return apply_isotonic(probabilities, self.isotonic)
@@ -179,9 +184,23 @@ class RankerParts:
         )
 
 
-def is_adapted(engine: Engine, domain: Domain) -> bool:
-    """Whether the model runs with an adapter of this domain."""
-    return (engine.adapter or "").startswith(f"{domain.name}@")
+def weights_at(request: RankRequest, by_kind: Mapping[RequestKind, Weights]) -> Weights:
+    """Return the weights of a request, of those of all kinds.
+
+    Where the retriever says nothing of the candidates, the model is all there is.
+    """
+    weights = by_kind[weighted_kind(request, by_kind)]
+    return weights if weights.model or tells_apart(request.candidates) else MODEL_ALONE
+
+
+def weighted_kind(request: RankRequest, by_kind: Mapping[RequestKind, Weights]) -> RequestKind:
+    """Return the kind of which a request has its weights."""
+    return next(kind for kind in kinds_of(request) if kind in by_kind)
+
+
+def model_decides(request: RankRequest, weights: Weights, k: int) -> bool:
+    """Return whether the model can change the first k of a request."""
+    return bool(weights.model) or has_ties(request.candidates, k)
 
 
 def rank_variables(request: RankRequest, noun: str, plural: str) -> dict[str, Any]:

@@ -41,8 +41,8 @@ from recsys.knowledge.relations import RelationGraph
 from recsys.knowledge.rules import Gate, RuleBook
 from recsys.knowledge.typed_values import typed_items
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
-from recsys.ranking import STRATEGIES, Ranker, RankerParts, Ranking, RankRequest, make_ranker
-from recsys.ranking.base import is_adapted
+from recsys.ranking import STRATEGIES, WEIGHTED, Ranker, RankerParts, Ranking, RankRequest, make_ranker
+from recsys.ranking.base import model_decides, weighted_kind, weights_at
 from recsys.ranking.probe import check_ranking_prompt
 from recsys.recommender.filter_check import resolve_filter
 from recsys.recommender.history_filter import events_until, without_noise
@@ -56,6 +56,7 @@ from recsys.recommender.request import (
     with_extra_candidates,
 )
 from recsys.recommender.response import (
+    RETRIEVER_ORDER,
     RankedRequest,
     degradation,
     last_answer,
@@ -150,8 +151,8 @@ class Recommender:
             UnknownDomain, ConfigError, DataError, StoreError.
         """
         quiet_libraries()  # here, for retrieval imports PyTorch before the engine does
-        config = load_domain(domain)
         settings = settings or load_settings(**options)
+        config = load_domain(domain).as_fitted(settings)
         settings.require_acknowledgement(config.name, config.notice)
         store = Store(settings.database_url)
         ensure_imported(config, store, progress)
@@ -310,6 +311,7 @@ class Recommender:
                 kind="ranked", answer=ranked.recommendations(top, explained, time.perf_counter() - begun)
             )
             if explainer and top:
+                ranked = self._with_writer(ranked)
                 explained = yield from reason_events(self._explain(explainer, ranked, top))
         seconds = time.perf_counter() - begun
         yield StreamEvent(kind="done", answer=ranked.recommendations(top, explained, seconds))
@@ -336,7 +338,7 @@ class Recommender:
         retrieved = range(len(prepared.request.candidates))
         prepared = with_extra_candidates(prepared, items, pinned.retriever)
         with self.engines.request():
-            ranked = self._rank(prepared, "pointwise")
+            ranked = self._with_writer(self._rank(prepared, "pointwise"))
             top = [prepared.request.items.index(explained_item) for explained_item in items]
             listed = set(ranked.order()[:K]).intersection(retrieved)
             explained = drained(self._explain(explainer, ranked, top, listed))
@@ -447,25 +449,53 @@ class Recommender:
         return history, (*stated, *past), seen, notes
 
     def _rank(self, prepared: Prepared, strategy: str) -> RankedRequest:
-        """Rank by the model, or say why the retriever's order is served without it."""
-        watch, ranking = Stopwatch(), None
-        with watch.stage("engine start"):
-            engine, without_engine = self._running_engine()
-        degraded = missing_channels(self.retriever.state.missing) + without_engine
-        if engine and prepared.request.candidates:
+        """Rank by the model where that can change the list; say why it did not."""
+        watch, engine, ranking = Stopwatch(), None, None
+        request, degraded = prepared.request, missing_channels(self.retriever.state.missing)
+        asked = bool(request.candidates) and self._model_decides(prepared, strategy)
+        if asked:
+            with watch.stage("engine start"):
+                engine, without_engine = self._running_engine(RETRIEVER_ORDER)
+            degraded += without_engine
+        if engine:
             with watch.stage("rank"):
-                ranking, without_ranking = self._ranking(engine, prepared.request, strategy)
+                ranking, without_ranking = self._ranking(engine, request, strategy)
             degraded += without_ranking
         return RankedRequest(
             self.domain,
             prepared,
             strategy,
-            engine,
+            engine if ranking else None,
             ranking,
             degraded,
-            self.load_notes + (self._weight_notes(engine) if ranking and engine else ()),
+            self.load_notes + (self._weight_notes(request, asked=asked) if ranking or not asked else ()),
             self.arms,
             watch.timings,
+            skipped=not asked,
+        )
+
+    def _model_decides(self, prepared: Prepared, strategy: str) -> bool:
+        """Return whether the order depends on the model, as far as can be known."""
+        if strategy not in WEIGHTED:
+            return True
+        try:
+            served = self.engines.served(self.settings.model)
+        except (EngineError, ModelError, MissingDependency):
+            return True
+        request = prepared.request
+        n = len(request.candidates) if prepared.read else prepared.k
+        return model_decides(request, weights_at(request, self.domain.weights(*served)), n)
+
+    def _with_writer(self, ranked: RankedRequest) -> RankedRequest:
+        """Start the engine for the reasons of a list that was ranked without it."""
+        if not ranked.skipped:
+            return ranked
+        watch = Stopwatch()
+        with watch.stage("engine start"):
+            engine, without = self._running_engine("template reasons")
+        timings = {**ranked.timings, **watch.timings}
+        return dataclasses.replace(
+            ranked, engine=engine, degraded=(*ranked.degraded, *without), timings=timings
         )
 
     def _filled(
@@ -482,13 +512,18 @@ class Recommender:
         request = dataclasses.replace(prepared.request, candidates=tuple(candidates))
         return rank(dataclasses.replace(prepared, request=request, conflicts=ranked.conflicts))
 
-    def _weight_notes(self, engine: Engine) -> tuple[str, ...]:
-        """Return a note if nothing has shown that the model ranks this domain better."""
-        if not self.domain.ranker.retriever_leads(adapted=is_adapted(engine, self.domain)):
+    def _weight_notes(self, request: RankRequest, *, asked: bool) -> tuple[str, ...]:
+        """Return a note if the model has no weight in such a request."""
+        served = self.engines.served(self.settings.model)
+        weights = self.domain.weights(*served)
+        kind = weighted_kind(request, weights)
+        if weights[kind].model or not request.candidates:
             return ()
-        return (f"the retriever's order leads: no adapter fine-tuned on '{self.domain.name}' is in use",)
+        ties = ", and the model breaks ties" if asked else ""
+        why = self.domain.why_retriever_leads(kind, *served)
+        return (f"the retriever's order leads{ties}: {why}",)
 
-    def _running_engine(self) -> tuple[Engine | None, tuple[str, ...]]:
+    def _running_engine(self, instead: str) -> tuple[Engine | None, tuple[str, ...]]:
         """Return the engine, or None and what is degraded without it.
 
         Raises UnusableModel.
@@ -498,7 +533,7 @@ class Recommender:
         except UnusableModel:  # nothing passes by itself: somebody has to choose another model
             raise
         except (EngineError, ModelError, MissingDependency) as error:
-            return None, (degradation("engine", error),)
+            return None, (degradation("engine", error, instead),)
 
     def _ranking(
         self, engine: Engine, request: RankRequest, strategy: str
@@ -509,7 +544,7 @@ class Recommender:
         except EngineError as error:
             if isinstance(error, EngineDead):
                 self.engines.discard(engine)
-            return None, (degradation("ranking", error),)
+            return None, (degradation("ranking", error, RETRIEVER_ORDER),)
 
     def _explain(
         self,
@@ -519,9 +554,9 @@ class Recommender:
         listed: Collection[int] | None = None,
     ) -> Generator[tuple[int, Explanation], None, Explained]:
         """Explain the candidates at `top`, one after the other."""
-        watch, engine = Stopwatch(), ranked.engine if ranked.ranking else None
+        watch, engine = Stopwatch(), ranked.engine
         with watch.stage("evidence"):
-            ranker = self.ranker(ranked.strategy, engine) if engine else None
+            ranker = self.ranker(ranked.strategy, engine) if engine and ranked.ranking else None
             query, request = ranked.prepared.query, ranked.prepared.request
             measured = explainer.measure(query, request, top, ranked.ranking, ranker, listed)
         with watch.stage("reasons"):

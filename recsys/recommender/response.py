@@ -36,6 +36,8 @@ from recsys.types import (
 )
 from recsys.wishes.followups import conversation_of
 
+RETRIEVER_ORDER = "retriever order"  # what is served where the model cannot rank
+
 
 @dataclass(frozen=True)
 class RankedRequest:
@@ -44,12 +46,13 @@ class RankedRequest:
     domain: Domain
     prepared: Prepared
     strategy: str  # that was asked for
-    engine: Engine | None
+    engine: Engine | None  # that ranked, or writes the reasons
     ranking: Ranking | None  # None: the retriever's order is served
     degraded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     arms: Mapping[str, str] = field(default_factory=dict)  # scenario -> arm
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds of engine start and ranking
+    skipped: bool = False  # the model was not asked: the order does not depend on it
 
     @cached_property
     def reranked(self) -> RerankedList:
@@ -85,7 +88,7 @@ class RankedRequest:
                 remarks=self.remarks(top),
             ),
             context=prepared.request.context,
-            model=model_info(self.engine) if ranking and self.engine else None,
+            model=model_info(self.engine) if self.engine else None,
             strategy=self.strategy if ranking else "retriever",
             prompt=prompt_info(ranking) if ranking else None,
             parse=ranking.report if ranking else None,
@@ -120,7 +123,7 @@ class RankedRequest:
             candidates=len(prepared.request.candidates),
             effects=explained.effects,
             context=prepared.request.context,
-            model=model_info(self.engine) if ranking and self.engine else None,
+            model=model_info(self.engine) if self.engine else None,
             strategy=self.strategy if ranking else "retriever",
             usage=total_usage(ranking, explained),
             degraded=(*self.degraded, *explained.degraded),
@@ -173,10 +176,10 @@ def _conversation(prepared: Prepared, top: Sequence[int]) -> Conversation | None
     return conversation_of(read.asked, read.rejected, shown)
 
 
-def degradation(what: str, error: RecsysError) -> str:
+def degradation(what: str, error: RecsysError, instead: str) -> str:
     """Say what failed, what is served instead, and what to do."""
     hint = f" ({error.hint})" if error.hint else ""
-    return f"{what}: {error.message}; retriever order instead{hint}"
+    return f"{what}: {error.message}; {instead} instead{hint}"
 
 
 def missing_channels(missing: Mapping[str, str]) -> tuple[str, ...]:

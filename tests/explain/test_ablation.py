@@ -28,7 +28,9 @@ def ablation_of(
     request, query = prepared.request, prepared.query
     ranker = recommender.ranker("pointwise", recommender.engine())
     assert isinstance(ranker, PointwiseRanker)
-    parts = dataclasses.replace(ranker.parts, weights=weights, wish_weights=wish_weights)
+    parts = dataclasses.replace(
+        ranker.parts, weights=weights, kind_weights={"wish": wish_weights} if wish_weights else {}
+    )
     ranker = dataclasses.replace(ranker, parts=parts)
     return Ablation(query, request, recommender.retriever, ranking=ranker.rank(request), ranker=ranker)
 

@@ -18,7 +18,7 @@ from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.types import HistoryEntry, Interaction
 from retrieval import HybridRetriever, Query, build_retriever
-from retrieval.build import save_weights, saved_weights
+from retrieval.build import save_weights
 from retrieval.fit import fit_domain
 from tests.retrieval.contract import HashEmbedder, make_items
 
@@ -75,7 +75,9 @@ def test_fitted_weights_are_saved_and_used(walks: Domain, tmp_path: Path) -> Non
     assert "querying the channels" in steps
     assert fitted.users == 60
     assert fitted.metrics["fusion"]["ndcg@10"] > fitted.metrics["popularity"]["ndcg@10"]
-    assert saved_weights(folder) == fitted.weights
+    saved = FittedWeights.saved_in(folder)
+    assert saved is not None
+    assert saved.weights == fitted.weights
     assert retriever.weights == {name: weight for name, weight in fitted.weights.items() if weight > 0}
     assert notes == ()
 

@@ -139,12 +139,15 @@ def resolve_adapter(domain: Domain, settings: Settings) -> Adapter | None:
 
 def describe_score(domain: Domain, settings: Settings) -> str:
     """Say what a score of the domain is made of, and why the model may have no part."""
+    domain = domain.as_fitted(settings)
     adapter = resolve_adapter(domain, settings)
     ref = adapter.ref if adapter else settings.adapter
-    adapted = ref.startswith(f"{domain.name}@")
-    weights = domain.ranker.weights(adapted=adapted)
-    why = "; no adapter of the domain is in use" if domain.ranker.retriever_leads(adapted=adapted) else ""
-    return f"{weights.retriever:g} x retriever + {weights.model:g} x model{why}"
+    model = settings.model, ref if ref not in ("", NONE) else None
+    weights = domain.weights(*model)["plain"]
+    if not weights.model:
+        why = domain.why_retriever_leads("plain", *model)
+        return f"the retriever's order leads, and the model breaks ties: {why}"
+    return f"{weights.retriever:g} x retriever + {weights.model:g} x model"
 
 
 def named_adapter(settings: Settings, domain: Domain | None = None) -> Adapter | None:

@@ -342,6 +342,8 @@ def _plan_trials(
 
 def _ablation(recommender: Recommender, prepared: Prepared, strategy: str) -> Ablation:
     """Ablate the served ranking, or its retrieval where that is not pointwise."""
+    if strategy == "retriever":  # the model was not asked
+        return Ablation(prepared.query, prepared.request, recommender.retriever)
     ranker = recommender.ranker(strategy, recommender.engine())
     if not isinstance(ranker, PointwiseRanker):
         return Ablation(prepared.query, prepared.request, recommender.retriever)

@@ -33,8 +33,9 @@ from recsys.evaluation.protocol.leaks import check_adapter, check_requests
 from recsys.evaluation.systems.reading import read_wish
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, RankerParts, Ranking, RankRequest, make_ranker
-from recsys.ranking.base import softmax
+from recsys.ranking.base import model_decides, softmax
 from recsys.recommender.history_filter import without_noise
+from recsys.recommender.request import retriever_order
 from recsys.recommender.wishes import ReadWish, preferred_first
 from recsys.types import Candidate, Filter, HistoryEntry
 from retrieval import (
@@ -76,6 +77,7 @@ class LlmSystem:
     retriever: HybridRetriever
     engine: Engine
     ranker: Ranker
+    parts: RankerParts  # of the ranker
     fitted_on: str
     name: str = "llm"
     probabilities: bool = True
@@ -105,21 +107,34 @@ class LlmSystem:
             candidates if case.candidates is not None else candidates[:n]
             for case, candidates in zip(cases, retrieved, strict=True)
         ]
-        requests = [self.request(case, head) for case, head in zip(cases, heads, strict=True) if head]
-        rankings = iter(self.ranker.rank_many(requests))
+        requests = [
+            self.request(case, head) if head else None for case, head in zip(cases, heads, strict=True)
+        ]
+        asked = [request for request in requests if request and self._is_asked(request)]
+        rankings = iter(self.ranker.rank_many(asked))
         answers = []
-        for case, (candidates, wish), head in zip(cases, read, heads, strict=True):
-            if not head:
+        for case, (candidates, wish), request in zip(cases, read, requests, strict=True):
+            if request is None:
                 answers.append(Ranked((), ()))
                 continue
-            ranking = next(rankings)
-            tail = candidates[len(head) :]
-            order = preferred_first(ranking.order(), head, wish)
-            items = [head[index].item.id for index in order]
-            items += [candidate.item.id for candidate in tail]
-            scores = list(itertools.accumulate(_probabilities(ranking, case, order), min))
+            head, tail = request.candidates, candidates[len(request.candidates) :]
+            if self._is_asked(request):
+                ranking = next(rankings)
+                order = preferred_first(ranking.order(), head, wish)
+                probabilities = _probabilities(ranking, case, order)
+            else:
+                order = preferred_first(retriever_order(head), head, wish)
+                of_head = softmax([candidate.score for candidate in head])
+                probabilities = [of_head[position] for position in order]
+            items = [candidate.item.id for candidate in (*(head[position] for position in order), *tail)]
+            scores = list(itertools.accumulate(probabilities, min))
             answers.append(append_missing(items, scores + [0.0] * len(tail), case))
         return answers
+
+    def _is_asked(self, request: RankRequest) -> bool:
+        """Return whether the model is asked, as it is in a served request."""
+        n = len(request.candidates)
+        return n == 1 or model_decides(request, self.parts.weights_for(request), n)
 
     def request(self, case: Case, candidates: Sequence[Candidate]) -> RankRequest:
         """Build the request to the model about some candidates. Raises LeakError."""
@@ -251,11 +266,11 @@ def llm(data: EvaluationData, *, name: str = "llm", fuse: bool = False) -> LlmSy
 
     engine = data.engines.get(adapter.ref if adapter else BASE, start) if data.engines else start()
     parts = RankerParts.of(engine, PromptLibrary(domain.prompt_folder), domain)
-    parts = parts if fuse else dataclasses.replace(parts, weights=MODEL_ALONE, wish_weights=None)
+    parts = parts if fuse else dataclasses.replace(parts, weights=MODEL_ALONE, kind_weights={})
     # The other strategies compare the items of a list: they say nothing about a single item.
     probabilistic = domain.ranker.strategy == "pointwise" or not _rated(data)
     ranker = make_ranker(domain.ranker.strategy, parts)
-    return LlmSystem(data, retriever, engine, ranker, data.log.hash, name, probabilistic, notes)
+    return LlmSystem(data, retriever, engine, ranker, parts, data.log.hash, name, probabilistic, notes)
 
 
 def without_context(data: EvaluationData, *, factory: SystemFactory) -> System:
