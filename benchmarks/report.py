@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks import (
     report_baskets,
     report_load,
+    report_model_weight,
     report_news,
     report_ranking,
     report_rules,
@@ -56,6 +57,7 @@ def render() -> str:
         "fit_at_size": report_scale.fit_at_size,
         "retrieval_latency": report_scale.retrieval_latency,
         "ranking": report_ranking.ranking,
+        "model_weight": report_model_weight.model_weight,
         "gpu_rates": report_ranking.gpu_rates,
         "peer": report_ranking.peer,
         "throughput": report_ranking.throughput,
