@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -47,7 +48,7 @@ def reader_of(domain: Domain, catalog: Catalog) -> WishReader:
 
 
 def linking_reader(domain: Domain, catalog: Catalog, retriever: HybridRetriever) -> ReadsWishes:
-    """Return the dictionary; where texts are embedded, with the nearest values of unknown words."""
+    """Return the dictionary, with the nearest values where texts are embedded."""
     dictionary, text = reader_of(domain, catalog), retriever.state.channels.get("text")
     if not isinstance(text, TextChannel):
         return dictionary
@@ -153,7 +154,11 @@ def apply_wish(
     """
     domain, catalog, table = world.domain, world.catalog, world.table
     reader = world.reader or reader_of(domain, catalog)
-    turn = next_turn(wish, conversation, reader, catalog) if conversation else Turn(reader.read(wish))
+    today = (query.context.time or dt.datetime.now(dt.UTC)).date()
+    if conversation:
+        turn = next_turn(wish, conversation, reader, catalog, today)
+    else:
+        turn = Turn(reader.read(wish, today=today))
     asked = typed = turn.query
     examples = examples_of(typed.like, catalog)
     query = dataclasses.replace(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 from recsys.types import ConditionOperator
 from recsys.wishes.amounts import FIRST_YEAR, Amount, part_of_decade
 from recsys.wishes.conditions import Found
-from recsys.wishes.language import Cue
+from recsys.wishes.language import Cue, language
 from recsys.wishes.lexicon import Target
 from recsys.wishes.scope import Reading
 
@@ -15,6 +16,8 @@ MOST_YEARS = 30  # of a range that is not wanted
 COMPARED_WITHIN = 3  # marks between a comparison and its amount
 INVERSE: dict[ConditionOperator, ConditionOperator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _ABOUT = {"year": 3.0, "duration": 600.0}  # years; seconds
+_SINCE: dict[ConditionOperator, ConditionOperator] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+MOST_DAYS = 365_000  # before today
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86_400}
 _JOINTS = ("-", "~", "\u2013", "to", "until", "till", "through", "到", "至")
 
@@ -43,12 +46,51 @@ class AmountReading(Reading):
         if self._next_cue(taken, ("about",)):
             about, taken = True, taken + 1
         attribute = self._attribute_of(amount, compare, said)
+        if attribute is None and amount.kind == "duration" and self._take_age(amount, compare):
+            return taken - position
         if attribute is None or self._is_out_of_reach(attribute, amount, compare):
             if amount.kind != "number" or self.marks[position].text.isdigit():
                 self.unknown += [(mark, self.scope.unwanted) for mark in self.marks[position:taken]]
             return taken - position
         self._take_amount(attribute, amount, second, compare, about)
         return taken - position
+
+    def day_at(self, position: int) -> int:
+        """Read "yesterday" or "this week"; return how many marks it took."""
+        begin = self.marks[position].begin
+        attribute = self.lexicon.attribute_of(("date",))
+        found = language().days.longest(self.tokens, begin) if attribute and self.today else None
+        if attribute is None or self.today is None or found is None:
+            return 0
+        length, (first, last) = found
+        if last and self.scope.unwanted:  # neither before nor after it is asked for
+            return 0
+        self._take_day(attribute, ">=", self.today - dt.timedelta(days=first))
+        if last:
+            self._take_day(attribute, "<", self.today - dt.timedelta(days=last - 1))
+        self.after_value()
+        return sum(begin <= mark.begin < begin + length for mark in self.marks)
+
+    def _take_age(self, amount: Amount, compare: Sequence[Cue]) -> bool:
+        """Read "not older than two days"; return whether items have a date."""
+        attribute = self.lexicon.attribute_of(("date",))
+        if attribute is None or self.today is None:
+            return False
+        cue = compare[0] if compare else None
+        operator: ConditionOperator = cue.operator if cue else ">="
+        if cue and not cue.kinds:  # "at most two days" is an age
+            operator = _SINCE[operator]
+        if self.scope.unwanted and not self.scope.applied:
+            operator = INVERSE[operator]
+        days = -(-amount.high // _SECONDS["days"])
+        self._take_day(attribute, operator, self.today - dt.timedelta(days=min(days, MOST_DAYS)))
+        self.after_value()
+        return True
+
+    def _take_day(self, attribute: str, operator: ConditionOperator, day: dt.date) -> None:
+        soft = self.scope.soft and not self.scope.must
+        target = Target(attribute, (day.isoformat(),), operator)
+        self.found.append(Found(target, not self.scope.unwanted, soft, True, False, True, self.scope.soft))
 
     def _take_amount(
         self, attribute: str, amount: Amount, second: Amount | None, compare: Sequence[Cue], about: bool

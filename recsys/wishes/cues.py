@@ -109,10 +109,9 @@ class CueReading(AmountReading):
             return 0
         operator = next(cue.operator for cue in self.scope.compare if cue.kinds)
         operator = INVERSE[operator] if self.scope.unwanted and not self.scope.applied else operator
-        soft = self.scope.soft
-        self.found.append(
-            Found(Target(attribute, (f"{bound:.10g}",), operator), True, soft, not soft, False, False, soft)
-        )
+        soft, value = self.scope.soft, self.lexicon.written(attribute, bound)
+        target = Target(attribute, (value,), operator)
+        self.found.append(Found(target, True, soft, not soft, False, False, soft))
         self.after_value()
         return sum(begin <= mark.begin < begin + title[0] for mark in self.marks)
 
@@ -122,7 +121,10 @@ class CueReading(AmountReading):
             if following and following[0].say:
                 self.scope.many = cue.amount
             return 0
-        attribute = self.lexicon.attribute_of(cue.kinds)
+        attribute, taken = self.lexicon.attribute_of(cue.kinds), 1
+        if not cue.kinds:  # "low risk": of what is named next
+            named = [name for mark in self.marks[position + 1 : position + 2] for name in mark.say]
+            attribute, taken = next((name for name in named if name in self.lexicon.kinds), None), 2
         if attribute is None:
             return 0
         if cue.kind == "relative":
@@ -135,8 +137,8 @@ class CueReading(AmountReading):
         bound = self.lexicon.quantile(attribute, cue.amount)
         if bound is None:
             return 0
-        self.take(Target(attribute, (f"{bound:.10g}",), cue.operator, soft=True))
-        return 1
+        self.take(Target(attribute, (self.lexicon.written(attribute, bound),), cue.operator, soft=True))
+        return taken
 
     def _attribute_alone(self, position: int) -> int:
         """Read an attribute without amount: "won an Oscar" is 1 or more."""
@@ -165,7 +167,7 @@ class CueReading(AmountReading):
             targets: tuple[Target, ...] = ()
             if known:
                 bound = min(known) if operator.startswith("<") else max(known)
-                targets = (Target(attribute, (f"{bound:.10g}",), operator),)
+                targets = (Target(attribute, (self.lexicon.written(attribute, bound),), operator),)
             elif not one.unwanted:
                 targets = self._absolute(one.cue, attribute)
             soft = one.soft or not known
@@ -180,5 +182,7 @@ class CueReading(AmountReading):
         for other in language().cues.get((cue.absolute,)) or ():
             bound = self.lexicon.quantile(attribute, other.amount)
             if other.kind == "share" and bound is not None:
-                return (Target(attribute, (f"{bound:.10g}",), other.operator, soft=True),)
+                return (
+                    Target(attribute, (self.lexicon.written(attribute, bound),), other.operator, soft=True),
+                )
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -50,12 +51,20 @@ class _Said:
         return True
 
 
-def next_turn(wish: str, before: Conversation, reader: ReadsWishes, catalog: Catalog) -> Turn:
+def next_turn(
+    wish: str,
+    before: Conversation,
+    reader: ReadsWishes,
+    catalog: Catalog,
+    today: dt.date | None = None,
+) -> Turn:
     """Read a wish as a follow-up, which changes what was asked before."""
     said = _said(wish, before.shown)
     shown, examples = examples_of(before.shown, catalog), examples_of(said.like, catalog)
     empty = not said.text.strip() and not examples
-    new = TypedQuery() if empty else reader.read(said.text, examples=examples, reference=shown)
+    new = TypedQuery()
+    if not empty:
+        new = reader.read(said.text, examples=examples, reference=shown, today=today)
     if said.restart:
         return Turn(new)
     rejected = tuple(dict.fromkeys((*before.rejected, *said.rejected)))

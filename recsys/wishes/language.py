@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,6 +65,8 @@ class Language:
     seconds: Mapping[Phrase, float]
     money: Mapping[Phrase, float]
     decades: Mapping[str, int]
+    days: PhraseTable[tuple[int, int]]  # from and to so many days before today
+    called: Sequence[tuple[str, str]]  # (other words, value) for values that many domains have
     nicknames: Mapping[str, tuple[str, ...]]  # of a first name
     followups: PhraseTable[tuple[str, int]]  # what they do, and the number of an ordinal
 
@@ -84,7 +86,9 @@ def language() -> Language:
         seconds={phrase_of(unit): size for unit, size in units["seconds"].items()},
         money={phrase_of(unit): size for unit, size in units["money"].items()},
         decades=units["decades"],
+        days=PhraseTable((phrase_of(text), (first, last)) for text, (first, last) in table["days"].items()),
         followups=PhraseTable(_followups(table["followups"])),
+        called=[(text, value) for value, texts in table["called"].items() for text in texts],
         nicknames={
             phrase_of(name)[0]: tuple(phrase_of(one)[0] for one in short)
             for name, short in table["nicknames"].items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -116,7 +117,7 @@ class Lexicon:
 
     def attribute_of(self, kinds: Iterable[str]) -> str | None:
         """Return the first attribute of one of these kinds."""
-        wanted = set(kinds)
+        wanted = {*kinds, *(("time",) if "date" in kinds else ())}
         return next((name for name, kind in self.kinds.items() if kind in wanted), None)
 
     def amounts(self, attribute: str) -> list[float]:
@@ -135,6 +136,12 @@ class Lexicon:
             return read_value(texts[0], attribute, kind).first if texts else None
         except (WrongValue, ValueError):
             return None
+
+    def written(self, attribute: str, amount: float) -> str:
+        """Return an amount as a condition has it; days since year 1 as a date."""
+        if self.kinds[attribute] in ("date", "time"):
+            return dt.date.fromordinal(int(amount)).isoformat()
+        return f"{amount:.10g}"
 
     def quantile(self, attribute: str, share: float) -> float | None:
         """Return the amount that this share of the items is below."""
@@ -171,12 +178,13 @@ class Lexicon:
             (phrase_of(text), self._meaning(meaning)) for meaning in self.words.words for text in meaning.say
         ]
         values = {phrase: _named(of) for phrase, of in full.of.items()}
-        names = {}
-        for other, value in self.words.names.items():
-            if (named := values.get(phrase_of(value))) is not None:
-                called = values.get(phrase_of(other), Named()).alternatives
+        names: dict[Phrase, Named] = {}
+        for other, value in (*self.words.names.items(), *language().called):
+            phrase = phrase_of(other)
+            if (named := values.get(phrase_of(value))) is not None and phrase not in names:
+                called = values.get(phrase, Named()).alternatives
                 first = tuple(dataclasses.replace(one, preferred=True) for one in named.alternatives)
-                names[phrase_of(other)] = Named(alternatives=(*first, *called))
+                names[phrase] = Named(alternatives=(*first, *called))
         return [*own, *names.items(), *values.items()]
 
     def _meaning(self, meaning: Meaning) -> Named:

@@ -1,8 +1,9 @@
-"""Words that name nothing, tied to the value whose name means the most alike: "gangsters" to Crime."""
+"""Words that name nothing, tied to the value nearest in meaning."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class LinkingReader:
-    """The dictionary, and for what it does not know the nearest value, as a preference."""
+    """The dictionary, and the nearest value for what it does not know."""
 
     dictionary: ReadsWishes
     embed: Embed
@@ -44,9 +45,16 @@ class LinkingReader:
         """What words may name."""
         return self.dictionary.lexicon
 
-    def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
+    def read(
+        self,
+        wish: str,
+        *,
+        examples: Sequence[Item] = (),
+        reference: Sequence[Item] = (),
+        today: dt.date | None = None,
+    ) -> TypedQuery:
         """Read a wish as `WishReader.read`."""
-        query = self.dictionary.read(wish, examples=examples, reference=reference)
+        query = self.dictionary.read(wish, examples=examples, reference=reference, today=today)
         parts = [part for part in query.rest.split(", ") if part]
         if not parts or not self._values:
             return query

@@ -7,6 +7,7 @@ how much: a condition is a must only where words of the wish say so.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -199,9 +200,16 @@ class JointReader:
         """What words may name."""
         return self.dictionary.lexicon
 
-    def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
+    def read(
+        self,
+        wish: str,
+        *,
+        examples: Sequence[Item] = (),
+        reference: Sequence[Item] = (),
+        today: dt.date | None = None,
+    ) -> TypedQuery:
         """Read a wish as `WishReader.read`."""
-        known = self.dictionary.read(wish, examples=examples, reference=reference)
+        known = self.dictionary.read(wish, examples=examples, reference=reference, today=today)
         if not self.only_rest:
             return self._by_model(wish, known)
         if not known.rest:

@@ -117,7 +117,8 @@ def words_of_condition(condition: WishCondition, domain: Domain) -> str:
     kind = domain.attributes.get(condition.attribute)
     shown = " or ".join(_shown(value, condition.attribute, kind) for value in condition.values)
     if condition.operator != "is":
-        words = _SIGNS if condition.attribute != "year" else _OF_YEARS
+        of_time = condition.attribute == "year" or (kind is not None and kind.type in ("date", "time"))
+        words = _OF_YEARS if of_time else _SIGNS
         shown = f"{words[condition.operator]} {shown}"
     said = shown if kind is not None and kind.type == "flag" else f"{name}: {shown}"
     said = said if condition.wanted else f"not {said}"
@@ -164,7 +165,9 @@ def _shown(value: str, name: str, kind: AttributeType | None) -> str:
     if kind is None or not kind.ordered:
         return value
     try:
-        return read_value(value, name, kind.model_copy(update={"least": None, "most": None})).shown
+        return read_value(
+            value, name, kind.model_copy(update={"least": None, "most": None})
+        ).shown.removesuffix(", 00:00")
     except (WrongValue, ValueError):
         return value
 

@@ -7,6 +7,7 @@ and keeps what the words before say of what follows: that it is not wanted, only
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -40,7 +41,14 @@ class ReadsWishes(Protocol):
         """What words may name."""
         ...
 
-    def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
+    def read(
+        self,
+        wish: str,
+        *,
+        examples: Sequence[Item] = (),
+        reference: Sequence[Item] = (),
+        today: dt.date | None = None,
+    ) -> TypedQuery:
         """Read a wish; see `WishReader.read`."""
         ...
 
@@ -52,13 +60,21 @@ class WishReader:
         self.domain: Domain = domain
         self.lexicon: Lexicon = Lexicon(domain, catalog)
 
-    def read(self, wish: str, *, examples: Sequence[Item] = (), reference: Sequence[Item] = ()) -> TypedQuery:
+    def read(
+        self,
+        wish: str,
+        *,
+        examples: Sequence[Item] = (),
+        reference: Sequence[Item] = (),
+        today: dt.date | None = None,
+    ) -> TypedQuery:
         """Read a wish; of a very long one the beginning.
 
         Args:
             wish: In plain words.
             examples: Items that it names by their place in a list.
             reference: What "older" is compared with where no item is named.
+            today: What "yesterday" is before; None: no day is read.
         """
         raw = clean(wish)
         tokens = tokens_of(raw)
@@ -66,7 +82,7 @@ class WishReader:
             return TypedQuery(anything=True)
         pass_ = _Pass(self.lexicon, tokens, raw, marks_of(tokens, raw, self.lexicon))
         pass_.like += examples
-        pass_.reference = reference
+        pass_.reference, pass_.today = reference, today
         pass_.run()
         return pass_.query()
 
@@ -111,6 +127,8 @@ class _Pass(CueReading):
             self.end_clause(position)
             return 1
         if (self.scope.like or self._is_quoted(mark)) and (taken := self._example(position)):
+            return taken
+        if taken := self.day_at(position):
             return taken
         if mark.items and mark.is_word and self._is_title(mark.text):
             self._take_items(mark.items, mark.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,6 +67,7 @@ class Reading:
     relative: list[Relative] = field(default_factory=list)
     unknown: list[tuple[Mark, bool]] = field(default_factory=list)  # and whether it is not wanted
     reference: Sequence[Item] = ()  # what "older" is compared with where no item is named
+    today: dt.date | None = None
     clause: int = 0  # where in `found` the clause begins
 
     def take(self, target: Target) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -357,3 +358,77 @@ def test_words_of_products_tell_their_category(wish: str, expected: str, shop: W
 
 def test_words_that_tell_a_category_are_also_searched_for(shop: WishReader) -> None:
     assert shop.read("a rain jacket").topic == "rain jacket"
+
+
+NEWS = """
+name = "wire"
+noun = "story"
+plural = "stories"
+
+[items]
+file = "items.csv"
+id = "id"
+title = "title"
+
+[items.attributes]
+place = "place"
+published = "published"
+length = "length"
+
+[attributes.place]
+type = "category"
+[attributes.published]
+type = "time"
+[attributes.length]
+type = "number"
+unit = "words"
+"""
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> WishReader:
+    """News without words of its own."""
+    folder = tmp_path_factory.mktemp("wire")
+    (folder / "domain.toml").write_text(NEWS, "utf-8")
+    items = [
+        Item(
+            id=str(day),
+            title=f"Story {day}",
+            attributes={
+                "place": ("France" if day % 2 else "United States",),
+                "published": (f"{day} March 2020, 08:00",),
+                "length": (f"{day * 50} words",),
+            },
+        )
+        for day in range(1, 21)
+    ]
+    return WishReader(load_domain(folder), Catalog(items))
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ("published today", "published: from 20 March 2020"),
+        ("yesterday's stories", "published: from 19 March 2020 \xb7 published: before 20 March 2020"),
+        ("not older than two days", "published: from 18 March 2020"),
+        ("older than a week", "published: before 13 March 2020"),
+        ("from the past 3 days", "published: after 17 March 2020"),
+        ("within 24 hours", "published: from 19 March 2020"),
+        ("今天的法国消息", "published: from 20 March 2020 \xb7 place: France \xb7 not known here: '消息'"),
+        ("the newest", "highest published first"),
+        ("American, under 200 words", "place: United States \xb7 length: under 200 words"),
+        ("no French stories", "not place: France"),
+        ("low length", "rather length: at most 300 words"),
+    ],
+)
+def test_a_domain_is_read_by_its_schema_alone(wish: str, expected: str, wire: WishReader) -> None:
+    query = wire.read(wish, today=dt.date(2020, 3, 20))
+    assert describe(query, wire.domain, {}).text == expected
+    vocabulary = RuleBook(wire.domain).vocabulary
+    for one in query.conditions:
+        if one.operator not in ("lowest", "highest"):
+            vocabulary.expression(expression_of(one, wire.domain))
+
+
+def test_without_a_day_nothing_is_before_it(wire: WishReader) -> None:
+    assert not wire.read("published yesterday").conditions
