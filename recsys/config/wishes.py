@@ -28,6 +28,12 @@ class WishConfig(StrictModel):
         "leave unread; model: the model alone; none: a wish is only compared with texts",
     )
 
+    words: str = Field(
+        WISHES_FILE,
+        description="file of the domain's own words, from its folder; '../shop/wishes.toml' takes those "
+        "of another domain with the same values",
+    )
+
 
 class AttributeWords(StrictModel):
     """How people name an attribute."""
@@ -70,17 +76,19 @@ class WishWords(StrictModel):
         return self
 
 
-def load_wish_words(folder: Path, attributes: tuple[str, ...]) -> WishWords:
+def load_wish_words(folder: Path, attributes: tuple[str, ...], file: str = WISHES_FILE) -> WishWords:
     """Read the words of a domain; none if it has no such file.
 
     Raises:
         ConfigError: The file is malformed, or names an attribute that there is not.
     """
-    path = folder / WISHES_FILE
-    if not path.is_file():
+    path = folder / file
+    if not path.is_file() and file == WISHES_FILE:
         return WishWords()
     try:
         words = WishWords.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read", hint="correct [wishes] words in domain.toml") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}", hint="correct the line it names") from error
     except ValidationError as error:

@@ -72,7 +72,7 @@ class Lexicon:
 
     def __init__(self, domain: Domain, catalog: Catalog) -> None:
         self.domain = domain
-        self.words: WishWords = load_wish_words(domain.folder, domain.attribute_names)
+        self.words: WishWords = load_wish_words(domain.folder, domain.attribute_names, domain.wishes.words)
         self.items = list(catalog)
         self._amounts: dict[str, list[float]] = {}
         self.kinds: dict[str, str] = _kinds(domain, self.items)
@@ -175,7 +175,10 @@ class Lexicon:
 
     def _phrases(self, full: _Values) -> list[tuple[Phrase, Named]]:
         own = [
-            (phrase_of(text), self._meaning(meaning)) for meaning in self.words.words for text in meaning.say
+            (phrase_of(text), self._meaning(meaning))
+            for meaning in self.words.words
+            if self._is_known(meaning)
+            for text in meaning.say
         ]
         values = {phrase: _named(of) for phrase, of in full.of.items()}
         names: dict[Phrase, Named] = {}
@@ -187,10 +190,17 @@ class Lexicon:
                 names[phrase] = Named(alternatives=(*first, *called))
         return [*own, *names.items(), *values.items()]
 
+    def _is_known(self, meaning: Meaning) -> bool:
+        """Return whether the catalogue has a value of each kind that is meant."""
+        return all(
+            name not in self.counts or not self.counts[name].keys().isdisjoint(_values_of(value))
+            for name, value in meaning.means.items()
+        )
+
     def _meaning(self, meaning: Meaning) -> Named:
         together = []
         for attribute, value in meaning.means.items():
-            values = (value,) if isinstance(value, str) else value
+            values = _values_of(value)
             sign, space, bound = values[0].partition(" ")
             operator = next((one for one in _COMPARISONS if space and one == sign), None)
             if operator is not None:
@@ -212,6 +222,10 @@ class Lexicon:
                     if kind.ordered:
                         found[phrase_of(text)].append(name)
         return [(phrase, tuple(dict.fromkeys(names))) for phrase, names in found.items()]
+
+
+def _values_of(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def _kinds(domain: Domain, items: list[Item]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from recsys.wishes.lexicon import Lexicon, Named, Target
 from recsys.wishes.marks import Mark, marks_of
 from recsys.wishes.query import TypedQuery
 from recsys.wishes.scope import item_called
-from recsys.wishes.tokens import clean, is_chinese, tokens_of
+from recsys.wishes.tokens import Token, clean, is_chinese, tokens_of
 
 MAX_FOUND = 20  # conditions of a wish
 RARER = 3  # so many times rarer a person may be in a role that comes first
@@ -113,7 +113,7 @@ class _Pass(CueReading):
         told = [mark for mark, unwanted in self.unknown if attribute and not unwanted]
         if not told or any(one.target.attribute == attribute and one.wanted for one in self.found):
             return ""
-        words = [token.text for mark in told for token in self.tokens[mark.begin : mark.end]]
+        words = [token.text for mark in told for token in self._tokens_of(mark)]
         if not (values := self.lexicon.topics.of(words)):
             return ""
         self.found.append(Found(Target(attribute, values), True, True, False, False))
@@ -164,11 +164,18 @@ class _Pass(CueReading):
     def _is_purpose(self, mark: Mark) -> bool:
         """Return whether it is what a category is for: "bread for sandwiches"."""
         attribute = self.lexicon.topics.attribute
-        if not attribute or not mark.named or not mark.begin or self.tokens[mark.begin - 1].text != "for":
+        before = [token.text for token in self.tokens[max(0, mark.begin - 2) : mark.begin]]
+        before = before[:-1] if before[-1:] in (["the"], ["my"], ["a"]) else before
+        if not attribute or not mark.named or before[-1:] != ["for"]:
             return False
         targets = (*mark.named.together, *mark.named.alternatives)
-        taken = any(one.target.attribute == attribute and one.wanted for one in self.found)
-        return taken and any(one.attribute == attribute for one in targets)
+        told = any(one.target.attribute == attribute and one.wanted for one in self.found)
+        words = [token.text for one, no in self.unknown if not no for token in self._tokens_of(one)]
+        told = told or bool(self.lexicon.topics.of(words))
+        return told and any(one.attribute == attribute for one in targets)
+
+    def _tokens_of(self, mark: Mark) -> Sequence[Token]:
+        return self.tokens[mark.begin : mark.end]
 
     def _chosen(self, named: Named, mark: Mark) -> Target | None:
         """Return which attribute a name is of; None if it is hardly a name here."""

@@ -432,3 +432,22 @@ def test_a_domain_is_read_by_its_schema_alone(wish: str, expected: str, wire: Wi
 
 def test_without_a_day_nothing_is_before_it(wire: WishReader) -> None:
     assert not wire.read("published yesterday").conditions
+
+
+def test_a_domain_may_have_the_words_of_another(tmp_path: Path) -> None:
+    other, own = tmp_path / "corner", tmp_path / "mall"
+    other.mkdir()
+    own.mkdir()
+    (other / "wishes.toml").write_text(
+        '[[words]]\nsay = ["grub"]\nmeans = { category = "Bread" }\n'
+        '[[words]]\nsay = ["paint"]\nmeans = { category = "Colours" }\n',
+        "utf-8",
+    )
+    (own / "domain.toml").write_text(f'{SHOP}\n[wishes]\nwords = "../corner/wishes.toml"\n', "utf-8")
+    items = [Item(id="1", title="Loaf", attributes={"category": ("Bread",), "price": ("$1",)})]
+    reader = WishReader(load_domain(own), Catalog(items))
+    assert [one.values for one in reader.read("grub").conditions] == [("Bread",)]
+    assert not reader.read("paint").conditions  # nothing of it is there
+    (own / "domain.toml").write_text(f'{SHOP}\n[wishes]\nwords = "../gone.toml"\n', "utf-8")
+    with pytest.raises(ConfigError, match=r"gone\.toml cannot be read"):
+        WishReader(load_domain(own), Catalog(items))
