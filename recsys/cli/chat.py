@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recsys.cli.options import AtOption, DislikedOption, DomainOption, LikedOption, PlaceOption, UserOption
+from recsys.cli.options import DomainOption, RequestOptions, UserOption, takes_request
 from recsys.cli.output import ProgressBars, console, error_console, print_recommendations
 from recsys.errors import RecsysError
 
@@ -21,13 +21,12 @@ PATIENCE_S = 15.0  # a retrieval channel that takes longer to fit is left out
 _WHY_NOT = re.compile(r"\s*(?:why\s+not|为什么(?:不是|没有))\s*(?P<item>.+?)\s*[?\uff1f]?\s*", re.IGNORECASE)
 
 
+@takes_request(without=["wish"])
 def chat(
     domain: DomainOption = "movies",
     user: UserOption = None,
-    liked: LikedOption = None,
-    disliked: DislikedOption = None,
-    at: AtOption = None,
-    place: PlaceOption = None,
+    *,
+    request: RequestOptions,
     k: Annotated[int, typer.Option("-k", help="Number of recommendations.")] = 5,
     reasons: Annotated[
         bool, typer.Option("--reasons/--no-reasons", help="Write reasons, which takes longer.")
@@ -49,16 +48,12 @@ def chat(
                 if item := _why_not(line):
                     _explain(recommender, user, item, conversation)
                     continue
+                asked: RequestOptions = {**request, "wish": line, "conversation": conversation}
                 answer = recommender.recommend(
                     user,
                     k=k,
-                    wish=line,
-                    conversation=conversation,
-                    liked=liked or (),
-                    disliked=disliked or (),
-                    at=at,
-                    place=place,
                     reasons=reasons,
+                    **asked,
                 )
             except RecsysError as error:  # of one line: the chat goes on
                 error_console.print(f"[red]{error.message}[/]" + (f" ({error.hint})" if error.hint else ""))

@@ -11,20 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys.cli.options import (
-    AtOption,
-    CandidatesOption,
-    CountryOption,
-    DislikedOption,
     DomainOption,
-    FactOption,
     JsonOption,
     LanguageOption,
-    LikedOption,
-    PlaceOption,
+    RequestOptions,
     StyleOption,
     UserOption,
-    WishOption,
-    parse_facts,
+    takes_request,
 )
 from recsys.cli.output import (
     ProgressBars,
@@ -45,6 +38,7 @@ _PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 _KIND_PREFIXES = {"history": "chosen before: ", "wish": "wish: ", "context": "context: "}
 
 
+@takes_request()
 def explain(
     item: Annotated[str, typer.Option("--item", "-i", help="Title or id of the item to explain.")],
     instead_of: Annotated[
@@ -52,14 +46,8 @@ def explain(
     ] = None,
     domain: DomainOption = "movies",
     user: UserOption = None,
-    liked: LikedOption = None,
-    disliked: DislikedOption = None,
-    at: AtOption = None,
-    place: PlaceOption = None,
-    country: CountryOption = None,
-    wish: WishOption = "",
-    fact: FactOption = None,
-    n_candidates: CandidatesOption = None,
+    *,
+    request: RequestOptions,
     lang: LanguageOption = None,
     style: StyleOption = None,
     picture: Annotated[
@@ -82,16 +70,9 @@ def explain(
             user,
             item,
             instead_of=instead_of,
-            liked=liked or (),
-            disliked=disliked or (),
-            at=at,
-            place=place,
-            country=country,
-            wish=wish,
-            extra=parse_facts(fact),
-            n_candidates=n_candidates,
             language=lang,
             style=style,
+            **request,
         )
     if picture is not None:
         draw_effects(why, picture)

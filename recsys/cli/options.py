@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import inspect
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from recsys.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from recsys.recommender import request
     from recsys.types import Filter
+
+    RequestOptions = request.RequestOptions
+else:
+    RequestOptions = dict  # Typer evaluates annotations, and that module takes seconds to import
 
 DomainOption = Annotated[str, typer.Option("--domain", "-d", help="Name or folder of the domain.")]
 UserOption = Annotated[str | None, typer.Option("--user", "-u", help="Id of a user in the store.")]
@@ -73,6 +79,59 @@ YearsOption = Annotated[
     str, typer.Option("--years", help="Only items of these years: '1990-1999', '1990-' or '-1970'.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def takes_request(*, without: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a request in place of its argument `request`.
+
+    Args:
+        without: Options that the command does not have.
+    """
+    shared = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(_request, eval_str=True).parameters.items()
+        if name not in without
+    ]
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**arguments: Any) -> None:
+            said = _request(**{option.name: arguments.pop(option.name, option.default) for option in shared})
+            asked = {name: value for name, value in said.items() if name not in without}
+            command(**arguments, request=asked)
+
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+            own = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            parameters += shared if name == "request" else [own]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorated
+
+
+def _request(
+    liked: LikedOption = None,
+    disliked: DislikedOption = None,
+    at: AtOption = None,
+    place: PlaceOption = None,
+    country: CountryOption = None,
+    wish: WishOption = "",
+    fact: FactOption = None,
+    n_candidates: CandidatesOption = None,
+) -> RequestOptions:
+    """Return what a request says; all but the user."""
+    return {
+        "liked": liked or (),
+        "disliked": disliked or (),
+        "at": at,
+        "place": place,
+        "country": country,
+        "wish": wish,
+        "extra": parse_facts(fact),
+        "n_candidates": n_candidates,
+    }
 
 
 def check_strategy(strategy: str | None) -> None:

@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recsys.cli.options import (
-    AtOption,
-    CandidatesOption,
-    CountryOption,
-    DislikedOption,
     DomainOption,
-    FactOption,
     JsonOption,
-    LikedOption,
-    PlaceOption,
+    RequestOptions,
     UserOption,
-    WishOption,
-    parse_facts,
+    takes_request,
 )
 from recsys.cli.output import ProgressBars, console, print_json
 
@@ -63,18 +56,13 @@ def show_prompt(
 
 
 @app.command("render")
+@takes_request()
 def render_prompt(
     name: Annotated[str, typer.Argument(help="Template name.")] = "rank/pointwise",
     domain: DomainOption = "movies",
     user: UserOption = None,
-    liked: LikedOption = None,
-    disliked: DislikedOption = None,
-    at: AtOption = None,
-    place: PlaceOption = None,
-    country: CountryOption = None,
-    wish: WishOption = "",
-    fact: FactOption = None,
-    n_candidates: CandidatesOption = None,
+    *,
+    request: RequestOptions,
     run: Annotated[
         bool, typer.Option("--run", help="Also ask the model: its raw output, and how it was parsed.")
     ] = False,
@@ -87,18 +75,7 @@ def render_prompt(
 
     with ProgressBars() as progress, Recommender.load(domain, progress=progress) as recommender:
         engine = recommender.engine() if run else TokenizerEngine.of(recommender.settings)
-        prepared = recommender.prepare(
-            user,
-            liked=liked or (),
-            disliked=disliked or (),
-            at=at,
-            place=place,
-            country=country,
-            wish=wish,
-            extra=parse_facts(fact),
-            k=1,
-            n_candidates=n_candidates,
-        )
+        prepared = recommender.prepare(user, k=1, **request)
         report = rendered(recommender, recommender.render(name, prepared, engine), prepared, run=run)
     if as_json:
         print_json(report)

@@ -12,26 +12,19 @@ import typer
 
 from recsys.cli.options import (
     AtLeastOption,
-    AtOption,
-    CandidatesOption,
-    CountryOption,
-    DislikedOption,
     DomainOption,
-    FactOption,
     JsonOption,
     LanguageOption,
-    LikedOption,
-    PlaceOption,
+    RequestOptions,
     StrategyOption,
     StyleOption,
     UserOption,
     WhereOption,
-    WishOption,
     WithoutOption,
     YearsOption,
     check_strategy,
-    parse_facts,
     parse_filter,
+    takes_request,
 )
 from recsys.cli.output import ProgressBars, error_console, json_text, print_json, print_recommendations
 from recsys.errors import RequestError
@@ -42,22 +35,17 @@ if TYPE_CHECKING:
 PATIENCE_S = 15.0  # a retrieval channel that takes longer to fit is fitted after the answer
 
 
+@takes_request()
 def recommend(
     domain: DomainOption = "movies",
     user: UserOption = None,
-    liked: LikedOption = None,
-    disliked: DislikedOption = None,
-    at: AtOption = None,
-    place: PlaceOption = None,
-    country: CountryOption = None,
-    wish: WishOption = "",
-    fact: FactOption = None,
+    *,
+    request: RequestOptions,
     where: WhereOption = None,
     without: WithoutOption = None,
     at_least: AtLeastOption = None,
     years: YearsOption = "",
     k: Annotated[int, typer.Option("-k", help="Number of recommendations.")] = 5,
-    n_candidates: CandidatesOption = None,
     strategy: StrategyOption = None,
     no_reasons: Annotated[bool, typer.Option("--no-reasons", help="Only rank, which is faster.")] = False,
     lang: LanguageOption = None,
@@ -75,7 +63,7 @@ def recommend(
     from recsys.recommender.response import last_answer
 
     check_strategy(strategy)
-    rule = parse_filter(where, without, at_least, years)
+    asked: RequestOptions = {**request, "rule": parse_filter(where, without, at_least, years)}
     with ExitStack() as stack:
         with ProgressBars() as progress:
             recommender = stack.enter_context(
@@ -83,19 +71,12 @@ def recommend(
             )
             events = recommender.stream(
                 user,
-                liked=liked or (),
-                disliked=disliked or (),
-                at=at,
-                place=place,
-                wish=wish,
-                extra=parse_facts(fact),
-                rule=rule,
                 k=k,
-                n_candidates=n_candidates,
                 strategy=strategy,
                 reasons=not no_reasons,
                 language=lang,
                 style=style,
+                **asked,
             )
             if stream:
                 for event in events:
