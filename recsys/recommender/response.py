@@ -53,6 +53,8 @@ class RankedRequest:
     arms: Mapping[str, str] = field(default_factory=dict)  # scenario -> arm
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds of engine start and ranking
     skipped: bool = False  # the model was not asked: the order does not depend on it
+    _said: dict[tuple[int, ...], list[tuple[str, ...]]] = field(default_factory=dict, repr=False)
+    _acted: dict[tuple[int, ...], tuple[RuleAction, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def reranked(self) -> RerankedList:
@@ -147,13 +149,16 @@ class RankedRequest:
         gate, items = self.prepared.gate, self.prepared.request.items
         if not gate.rules:
             return ()
+        if (known := self._acted.get(tuple(top))) is not None:  # the answer comes twice, in a stream
+            return known
         listed = [items[position] for position in top]
         moved = [
             (items[position], names)
             for by_position in (self.reranked.rules, self.reranked.on_trial)
             for position, names in by_position.items()
         ]
-        return rule_actions(gate, self.prepared.found, self.conflicts, moved, listed)
+        actions = rule_actions(gate, self.prepared.found, self.conflicts, moved, listed)
+        return self._acted.setdefault(tuple(top), actions)
 
     def _left_out(self, position: int) -> LeftOut | None:
         item, request = self.prepared.request.items[position], self.prepared.request
@@ -162,10 +167,13 @@ class RankedRequest:
 
     def remarks(self, top: Sequence[int]) -> list[tuple[str, ...]]:
         """Return what rules say of each of these candidates, beside each other."""
+        if (known := self._said.get(tuple(top))) is not None:
+            return known
         gate, request = self.prepared.gate, self.prepared.request
         items = [request.items[position] for position in top]
         language = self.domain.reasons.language
-        return [remarks(gate, item, items, request.profile, language) for item in items]
+        said = [remarks(gate, item, items, request.profile, language) for item in items]
+        return self._said.setdefault(tuple(top), said)
 
 
 def _conversation(prepared: Prepared, top: Sequence[int]) -> Conversation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from recsys.config import Rule, load_domain
 from recsys.errors import ConfigError, EngineDead
 from recsys.knowledge.limits import Limit
 from recsys.knowledge.rules import RuleBook
+from recsys.recommender import response
 from recsys.recommender.recommender import Recommender
 from recsys.types import HistoryEntry, Item
 from tests.fakes import DOMAIN, ScriptedEngine, film, reconfigure, write_films
@@ -184,3 +186,24 @@ def test_a_wrong_rule_says_what_is_wrong(tmp_path: Path, toml: str, problem: str
 
 def test_words_change_no_version() -> None:
     assert limit().version == limit(say={"en": "too many"}).version != limit(share=0.5).version
+
+
+def test_the_remarks_of_a_streamed_answer_are_written_once(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list and the whole answer asked every rule again."""
+    calls = list[str]()
+
+    def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            calls.append(name)
+            return function(*arguments)
+
+        return call
+
+    for name in ("remarks", "rule_actions"):
+        monkeypatch.setattr(response, name, counted(name, getattr(response, name)))
+    reconfigure(recommender, rules=(rule(**REMARK),))
+    answer = recommender.recommend("ann", k=3)
+    assert calls.count("remarks") == len(answer)
+    assert calls.count("rule_actions") == 1
