@@ -250,6 +250,27 @@ def test_a_card_leads_to_why_with_the_same_request(tab: Tab) -> None:
     assert "liked=f3" in page.url
 
 
+def test_a_chip_is_removed_and_turned_to_a_must_with_the_mouse(tab: Tab) -> None:
+    page = tab.open("/?wish=a+crime+film,+preferably+before+1992&k=8")
+    tab.wait_for_answer()
+    chips = page.get_by_label("What was asked").locator(".chip")
+    expect(chips.locator(".text")).to_have_text(["genre: Crime", "year: before 1992"])
+    assert "Cape Fear" in titles(page)[0]
+    assert any("Alien" in title or "Metropolis" in title for title in titles(page))  # crime leaves none out
+    chips.first.get_by_role("link", name=re.compile("make it a must")).click()
+    tab.wait_for_answer()
+    expect(page.locator(".note.understood")).to_contain_text("only genre: Crime")
+    assert not any("Alien" in title or "Metropolis" in title for title in titles(page))
+    chips.first.get_by_role("link", name=re.compile("make it a preference")).click()
+    tab.wait_for_answer()
+    expect(page.locator(".note.understood")).not_to_contain_text("only genre: Crime")
+    chips.last.get_by_role("link", name=re.compile("remove")).click()
+    tab.wait_for_answer()
+    expect(chips.locator(".text")).to_have_text(["genre: Crime"])
+    assert not serious_violations(page)
+    tab.screenshot("chips")
+
+
 def test_traces_adapters_evaluations_and_health(
     tab: Tab, recommender: Recommender, runs: Path, tmp_path: Path
 ) -> None:
