@@ -108,8 +108,8 @@ class Fields:
 
     def raw(self, item: Item, name: str, chosen: Mapping[str, HistoryEntry]) -> Any:
         """Return what a value follows from; items of which it is equal are alike."""
-        if name in self._attributes:
-            return self.texts(item, name)
+        if (attribute := self._attributes.get(name)) is not None:
+            return item.attributes.get(attribute[0], ())
         if name in OF_THE_HISTORY:
             entry = chosen.get(item.id)
             return None if entry is None else (entry.timestamp, entry.times, entry.first)

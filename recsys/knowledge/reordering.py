@@ -54,9 +54,9 @@ def apply_rules(
         k: How many are returned: rules about pairs hold in so many; None: in all.
     """
     items = [candidate.item for candidate in candidates]
-    refusals = {position: gate.refusal(items[position]) for position in order}
+    refusals = {p: gate.refusal(items[p]) for p in order if not gate.allows(items[p])}
     refused = {position: Refusal(rule) for position, rule in refusals.items() if rule}
-    ranked = [position for position in order if position not in refused and gate.allows(items[position])]
+    ranked = [position for position in order if position not in refusals]
     soft = sorted((rule for rule in gate.rules if rule.rule.moves), key=_precedence)
     matched = {rule: {p for p in ranked if gate.holds(rule, items[p])} for rule in soft}
     pinned = {p for rule in soft if rule.rule.do == "pin" and not rule.rule.trial for p in matched[rule]}

@@ -24,6 +24,7 @@ from recsys.knowledge.fields import OF_THE_HISTORY, Fields, Moment
 from recsys.knowledge.limits import Limit
 from recsys.knowledge.saying import ALWAYS_SAID, unknown_names
 from recsys.types import Filter, Item
+from recsys.utils.bounded import make_room
 
 MAX_REMEMBERED = 200_000  # decisions about values of items that a rule keeps for each kind of request
 MAX_REQUESTS = 64  # kinds of requests, by the values that a rule reads of them
@@ -120,8 +121,7 @@ class CheckedRule:
         request = tuple(repr(values.get(name)) for name in self.of_request)
         known = self._remembered.get(request)
         if known is None or len(known) >= MAX_REMEMBERED:
-            for oldest in list(self._remembered)[: len(self._remembered) + 1 - MAX_REQUESTS]:
-                self._remembered.pop(oldest, None)
+            make_room(self._remembered, MAX_REQUESTS)
             known = self._remembered[request] = {}
         return known
 
@@ -164,7 +164,7 @@ class BoundRule:
 
     def passes(self, item: Item) -> bool:
         """Return whether it lets an item through."""
-        return not self.rule.leaves_out(self.gate.holds(self.rule, item))
+        return not self.rule.leaves_out(self.gate.decided(self.rule, self.read(item), item))
 
 
 class RuleBook:
@@ -267,7 +267,13 @@ class Gate:
         self._item_names = {name for rule in asked for name in (*rule.of_item, *rule.of_other)}
         self._read: dict[str, dict[str, Any]] = {}  # by item id, what the rules read of it
         self._decided = {rule: rule.decisions(self._values) for rule in asked}
-        self._refusals: dict[str, list[CheckedRule]] = {}  # by item id
+        self._of_request = {
+            rule: {name: self._values[name] for name in rule.expression.names if name in self._values}
+            for rule in asked
+        }
+        self._allowed: dict[str, bool] = {}  # by item id
+        # those that remember requests come first, for they cost least
+        self._decisive = sorted((*self._wanted, *self._in_force), key=lambda rule: rule.of_request is None)
 
     @property
     def masks(self) -> list[CheckedRule | BoundRule]:
@@ -288,8 +294,10 @@ class Gate:
 
     def allows(self, item: Item) -> bool:
         """Return whether no hard rule and no condition of the filter leaves an item out."""
-        wanted = not any(rule.leaves_out(self.holds(rule, item)) for rule in self._wanted)
-        return wanted and self.refusal(item) is None
+        if item.id not in self._allowed:
+            left_out = any(rule.leaves_out(self.holds(rule, item)) for rule in self._decisive)
+            self._allowed[item.id] = not left_out and self.over_limit(item) is None
+        return self._allowed[item.id]
 
     def refusal(self, item: Item) -> CheckedRule | None:
         """Return the first hard rule in force that leaves an item out."""
@@ -297,11 +305,9 @@ class Gate:
 
     def refusals(self, item: Item) -> list[CheckedRule]:
         """Return the hard rules that leave an item out, those on trial included."""
-        if item.id not in self._refusals:
-            refusing = [rule for rule in self._hard if rule.leaves_out(self.holds(rule, item))]
-            limits = filter(None, (self.over_limit(item, trial=trial) for trial in (False, True)))
-            self._refusals[item.id] = [*refusing, *limits]
-        return self._refusals[item.id]
+        refusing = [rule for rule in self._hard if rule.leaves_out(self.holds(rule, item))]
+        limits = (self.over_limit(item, trial=trial) for trial in (False, True))
+        return [*refusing, *filter(None, limits)]
 
     def over_limit(self, item: Item, kept: Sequence[Item] = (), *, trial: bool = False) -> CheckedRule | None:
         """Return the first limit that an item would break, beside others of the list."""
@@ -341,6 +347,10 @@ class Gate:
         key = rule.key_of(self._raw(item))
         if other is not None:
             key = (key, rule.key_of_other(self._raw(other)))
+        return self.decided(rule, key, item, other)
+
+    def decided(self, rule: CheckedRule, key: Any, item: Item, other: Item | None = None) -> bool | None:
+        """Return the value of an expression of items that it reads as `key`."""
         decided = self._decided[rule]
         if key not in decided:
             values = self._all_values(rule, item, other)
@@ -372,9 +382,8 @@ class Gate:
         return self._read[item.id]
 
     def _all_values(self, rule: CheckedRule, item: Item, other: Item | None) -> dict[str, Any]:
-        chosen, known = self.moment.chosen, self._values
-        values = {name: known[name] for name in rule.expression.names if name in known}
-        values |= item_values(self._fields, "item", rule.of_item, item, chosen)
+        chosen = self.moment.chosen
+        values = self._of_request[rule] | item_values(self._fields, "item", rule.of_item, item, chosen)
         if other is not None:
             values |= item_values(self._fields, "other", rule.of_other, other, chosen)
         return values
