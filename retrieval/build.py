@@ -43,7 +43,8 @@ from retrieval.channels.trend import fit_trend
 from retrieval.channels.user_knn import fit_user_knn
 from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.embedding import Embedder
-from retrieval.hybrid import FALLBACK, HybridRetriever
+from retrieval.fusion import FALLBACK
+from retrieval.hybrid import HybridRetriever
 from retrieval.needs import GIB, MENTIONED_GIB, Need, need_of
 from retrieval.table import ItemRows
 from retrieval.text_index.index import open_or_build

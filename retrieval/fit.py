@@ -25,9 +25,9 @@ from retrieval import Embedder, HybridRetriever, Query
 from retrieval.arrays import DoubleArray
 from retrieval.build import RetrieverBuilder, save_weights
 from retrieval.channels.profile import Profiles
+from retrieval.fusion import FALLBACK
 from retrieval.fusion_weights import Example, example_of, fit_weights, rank_of
 from retrieval.holding_out import HeldOutEvents, history_before, hold_out
-from retrieval.hybrid import FALLBACK
 from retrieval.reading import read_log
 
 HELD_OUT = 5  # last events of each user, which the weights are fitted on

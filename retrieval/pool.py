@@ -10,7 +10,7 @@ import numpy as np
 from retrieval.arrays import BoolArray, FloatArray, RowArray
 from retrieval.base import ChannelScores
 
-_NO_ROWS: RowArray = np.zeros(0, dtype=np.int64)
+NO_ROWS: RowArray = np.zeros(0, dtype=np.int64)
 _FLOOR = 1e-3  # "no evidence" on a log scale, as a share of the most that any item of the pool has
 
 
@@ -42,7 +42,7 @@ def build_pool(
     by_channel: Mapping[str, PooledScores],
     tops: Mapping[str, RowArray],
     names: Sequence[str],
-    extra: RowArray = _NO_ROWS,
+    extra: RowArray = NO_ROWS,
 ) -> Pool:
     """Join what the named channels found and `extra` rows, scored by each."""
     found = [tops[name] for name in names]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from recsys.types import Filter, Item
+from recsys.utils.bounded import make_room
 from retrieval.arrays import BoolArray, RowArray
 from retrieval.text_index.rows import check_unique
 
@@ -22,6 +23,9 @@ FEW_KINDS = 64
 
 MANY_KINDS = 2048
 """The same, of a condition that is worth it."""
+
+AT_ONCE = 100
+"""So many of them a request asks about that does not need all."""
 
 
 class Condition(Protocol):
@@ -163,10 +167,10 @@ class ItemRows:
         known = self._passing.pop(condition.key, None)
         if known is None:
             kinds = self._kinds_of(condition)
-            decided = np.array([condition.passes(item) for item in kinds.examples], dtype=bool)
-            known = decided[kinds.kind_of]
-            for oldest in list(self._passing)[: len(self._passing) + 1 - MAX_MASKS]:
-                self._passing.pop(oldest, None)
+            begun = self._begun.pop(condition.key, [])
+            decided = [*begun, *(condition.passes(item) for item in kinds.examples[len(begun) :])]
+            known = np.array(decided, dtype=bool)[kinds.kind_of]
+            make_room(self._passing, MAX_MASKS)
         self._passing[condition.key] = known  # the latest used comes last
         return known
 
@@ -174,18 +178,23 @@ class ItemRows:
         """Return the conditions whose rows are known, or cost little to find.
 
         Those that ask about many kinds of items are left out when they are first met, for most may never
-        come again, such as a price below what a person has; not if `dear` ones are wanted as well.
+        come again, such as a price below what a person has; not if `dear` ones are wanted as well. When
+        one comes again, some of its kinds are asked about, until a later request has its rows.
         """
-        found = []
+        found, left = [], AT_ONCE
         for one in conditions:
             known = one.made_once or one.key in self._passing
-            kinds = 0 if known else len(self._kinds_of(one).examples)
-            if kinds <= (MANY_KINDS if dear or one.key in self._met else FEW_KINDS):
+            examples = [] if known else self._kinds_of(one).examples
+            if FEW_KINDS < len(examples) <= MANY_KINDS and not dear:
+                begun = self._begun.pop(one.key, None)
+                more = [] if begun is None else examples[len(begun) :][:left]
+                left -= len(more)
+                decided = [*(begun or []), *(one.passes(item) for item in more)]
+                make_room(self._begun, MAX_MASKS)
+                self._begun[one.key] = decided
+                examples = examples[len(decided) :]
+            if len(examples) <= (MANY_KINDS if dear else FEW_KINDS):
                 found.append(one)
-            elif kinds <= MANY_KINDS:
-                for oldest in list(self._met)[: len(self._met) + 1 - MAX_MASKS]:
-                    self._met.pop(oldest, None)
-                self._met[one.key] = None
         return tuple(found)
 
     def _kinds_of(self, condition: Condition) -> _Kinds:
@@ -231,7 +240,7 @@ class ItemRows:
     def _reset_caches(self) -> None:
         """Drop all that was computed from the rows."""
         self._passing: dict[Hashable, BoolArray] = {}
-        self._met: dict[Hashable, None] = {}  # dear conditions whose rows were not found
+        self._begun: dict[Hashable, list[bool]] = {}  # of dear conditions, about their first kinds
         self._derived: dict[Callable[[ItemRows], Any], Any] = {}
         self._having: dict[tuple[str, str], BoolArray] = {}
         self._positions: dict[int, tuple[tuple[str, ...], RowArray]] = {}
