@@ -88,25 +88,24 @@ class Catalog:
         An item stands where it came last, with its last rating and how often it came.
         Events of items that no longer exist are left out.
         """
-        latest: dict[str, Interaction] = {}
+        latest: dict[str, tuple[Interaction, float | None]] = {}  # with the last rating
         times: dict[str, list[float | None]] = defaultdict(list)
         for event in events:
             if event.item_id not in self._by_id:
                 continue
             times[event.item_id].append(event.timestamp)
-            before = latest.pop(event.item_id, None)  # so that it moves to the end
-            rating = before.rating if before is not None and event.rating is None else event.rating
-            latest[event.item_id] = event.model_copy(update={"rating": rating})
+            _, before = latest.pop(event.item_id, (None, None))  # so that it moves to the end
+            latest[event.item_id] = (event, before if event.rating is None else event.rating)
         return tuple(
             HistoryEntry(
                 item=self._by_id[event.item_id],
-                liked=feedback.liked(event.rating),
-                rating=event.rating,
+                liked=feedback.liked(rating),
+                rating=rating,
                 timestamp=event.timestamp,
                 times=len(times[event.item_id]),
                 first=times[event.item_id][0] if len(times[event.item_id]) > 1 else None,
             )
-            for event in latest.values()
+            for event, rating in latest.values()
         )
 
     def history_of(self, liked: Sequence[str], disliked: Sequence[str] = ()) -> tuple[HistoryEntry, ...]:

@@ -303,18 +303,16 @@ class Recommender:
         self, prepared: Prepared, k: int, strategy: str, explainer: Explainer | None, begun: float
     ) -> Iterator[StreamEvent]:
         """Rank the candidates and explain the first k."""
-        explained = Explained()
         with self.engines.request():
             ranked = self._filled(self._rank(prepared, strategy), k, lambda p: self._rank(p, strategy))
             top = ranked.order()[:k]
-            yield StreamEvent(
-                kind="ranked", answer=ranked.recommendations(top, explained, time.perf_counter() - begun)
-            )
+            answer = ranked.recommendations(top, Explained(), time.perf_counter() - begun)
+            yield StreamEvent(kind="ranked", answer=answer)
             if explainer and top:
                 ranked = self._with_writer(ranked)
                 explained = yield from reason_events(self._explain(explainer, ranked, top))
-        seconds = time.perf_counter() - begun
-        yield StreamEvent(kind="done", answer=ranked.recommendations(top, explained, seconds))
+                answer = ranked.recommendations(top, explained, time.perf_counter() - begun)
+        yield StreamEvent(kind="done", answer=answer)
 
     def explain(
         self,
