@@ -103,6 +103,7 @@ def each_check(
         ("embedder", _embedder),
         ("data", _data),
         ("store", _store),
+        ("relations", _relations),
         ("index", _index),
         ("cpu", _cpu),
         ("gpu", _gpu),
@@ -279,6 +280,30 @@ def _store(environment: Environment) -> Finding:
     if environment.domain:
         content = content or f"nothing of '{environment.domain_name}' yet"
     return ok(f"{file or display_url(url)}: {content or 'opens'}")
+
+
+def _relations(environment: Environment) -> Finding:
+    from recsys.data.database import sqlite_file
+    from recsys.data.importers.domain_tables import check_relations
+    from recsys.data.store import Store
+
+    domain = load_domain(environment.domain) if environment.domain else None
+    if domain is None or not any(relation.edges for relation in domain.relations.values()):
+        return ok("none is read from a file")
+    file = sqlite_file(url := environment.settings.database_url)
+    if file and file != ":memory:" and not Path(file).exists():
+        return ok("checked when the domain is imported")
+    with Store(url) as store:
+        items, stored = store.items(domain.name), store.edges(domain.name)
+    if not items:
+        return ok("checked when the domain is imported")
+    edges, report = check_relations(domain, items)
+    if set(edges) != set(stored):
+        return warn("the files have changed since the import", f"recsys import --domain {environment.domain}")
+    if report.left_out:
+        left_out = "; ".join(f"{count:,} {what}" for what, count in report.left_out.items())
+        return warn(left_out, "correct the ids, or leave them: these edges count for nothing")
+    return ok(", ".join(f"{name}: {count:,} edges" for name, count in report.edges.items()))
 
 
 def _index(environment: Environment) -> Finding:

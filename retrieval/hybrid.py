@@ -14,11 +14,13 @@ import numpy as np
 
 from recsys.config.retrieval import RetrieverConfig
 from recsys.errors import ConfigError
+from recsys.knowledge.relations import Edge
 from recsys.types import Candidate, Item
 from retrieval.arrays import BoolArray, DoubleArray, RowArray
 from retrieval.base import Channel, Gate, Gated, Query
 from retrieval.candidates import CandidateFacts
 from retrieval.channels.popularity import popular_head, popularity_percentiles
+from retrieval.channels.related import RelatedChannel
 from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.fusion import FALLBACK, FusedPool, Fusion, Quota
 from retrieval.gating import narrowed, without_refused
@@ -122,21 +124,27 @@ class HybridRetriever:
         items: Sequence[Item] = (),
         *,
         removed: Collection[str] = (),
+        edges: Collection[Edge] | None = None,
         swap: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Add, replace or delete items; the next request sees it.
+        """Add, replace or delete items, and read relations anew; the next request sees it.
 
         Writers wait for each other.
 
         Args:
             items: New and changed items; only their texts are embedded.
             removed: Ids to delete.
+            edges: Of all relations that have a file; None if they are as they were.
             swap: Held while the new state replaces the old.
         """
         with self._write_lock:
             old = self._current.state
             table = old.table.with_changes(items, removed=removed)
             channels = {name: channel.updated(items, removed) for name, channel in old.channels.items()}
+            related = channels.get("related")
+            if edges is not None and isinstance(related, RelatedChannel):
+                graph = related.graph.with_edges(edges, [table.items[row] for row in table.row_of.values()])
+                channels["related"] = dataclasses.replace(related, graph=graph)
             with swap or nullcontext():
                 self._current.state = dataclasses.replace(old, table=table, channels=channels)
 

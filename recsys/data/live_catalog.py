@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from recsys.data.batch import ItemChange
 from recsys.data.catalog import Catalog
 from recsys.data.store import Store
+from recsys.knowledge.relations import Edge
 from recsys.types import Item
 
 State = TypeVar("State")
@@ -29,14 +30,20 @@ class UpdatableRetriever(Protocol[State_co]):
         items: Sequence[Item],
         *,
         removed: Collection[str] = (),
+        edges: Collection[Edge] | None = None,
         swap: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Add, replace and remove items; hold `swap` while the state is replaced."""
+        """Add, replace and remove items; replace the edges of files.
+
+        Hold `swap` while the state is replaced.
+        """
         ...
 
 
 class LiveCatalog(Generic[State]):
     """Keeps the items of a domain equal in the store, in a catalog and in a retriever.
+
+    What an import changed of relations reaches the retriever, too.
 
     Catalog and retriever state are immutable: a change replaces both, so requests that read the
     old ones are undisturbed. Thread-safe.
@@ -102,7 +109,8 @@ class LiveCatalog(Generic[State]):
             items = self._store.items(self._domain)
             if items and data_hash != self._hash:
                 stored = {item.id for item in items}
-                self._apply(items, [item.id for item in self._catalog if item.id not in stored])
+                gone = [item.id for item in self._catalog if item.id not in stored]
+                self._apply(items, gone, self._store.edges(self._domain))
                 self._hash = data_hash
 
     def _adopt(self, change: ItemChange, items: Sequence[Item], removed: Collection[str]) -> ItemChange:
@@ -111,14 +119,17 @@ class LiveCatalog(Generic[State]):
             self._hash = change.after
         return change
 
-    def _apply(self, items: Sequence[Item], removed: Collection[str]) -> None:
+    def _apply(
+        self, items: Sequence[Item], removed: Collection[str], edges: Collection[Edge] | None = None
+    ) -> None:
         changed = [item for item in items if self._catalog.get(item.id) != item]
         gone = {item_id for item_id in removed if self._catalog.get(item_id) is not None}
-        if changed or gone:
+        if changed or gone or edges is not None:
             items_by_id = {item.id: item for item in self._catalog} | {item.id: item for item in changed}
             for item_id in gone:
                 del items_by_id[item_id]
-            self._retriever.update(changed, removed=gone, swap=self._swap(Catalog(items_by_id.values())))
+            swap = self._swap(Catalog(items_by_id.values()))
+            self._retriever.update(changed, removed=gone, edges=edges, swap=swap)
 
     @contextmanager
     def _swap(self, catalog: Catalog) -> Iterator[None]:

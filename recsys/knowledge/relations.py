@@ -214,6 +214,10 @@ class RelationGraph:
             self, edges=edges, items=self.items.difference(removed).union(item.id for item in changed)
         )
 
+    def with_edges(self, edges: Iterable[Edge], items: Collection[Item]) -> RelationGraph:
+        """Return the graph with other edges of files, of these items."""
+        return RelationGraph.of({name: of.relation for name, of in self.edges.items()}, edges, items)
+
     def _named(self, name: str) -> tuple[Edges, bool]:
         """Return the edges of a relation, and whether they are read forward."""
         if name in self.edges:

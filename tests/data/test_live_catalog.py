@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from recsys.config import Domain, Settings
+from recsys.config.relations import Relation
 from recsys.data.importers import import_domain
 from recsys.data.store import Store
 from recsys.errors import ModelError, RequestError, UnknownItem
+from recsys.knowledge.relations import RelationGraph
 from recsys.recommender.recommender import Recommender
 from recsys.types import Item, Place, Recommendations
 from retrieval import TextIndex
+from retrieval.channels.related import RelatedChannel
 from tests.fakes import ScriptedEngine, build_recommender, film
 
 SOLARIS = film("f13", "Solaris", "Sci-Fi", year=1972, plot="A planet that remembers")
@@ -210,3 +213,24 @@ def test_requests_go_on_while_items_come_and_go(recommender: Recommender) -> Non
     assert not failed
     fixed = frozenset(item.id for item in recommender.catalog)
     assert seen <= {fixed, fixed | {"p1", "p2"}}
+
+
+def test_a_changed_file_of_relations_counts_from_the_next_request_on(
+    films: Domain, settings: Settings, scripted: ScriptedEngine
+) -> None:
+    """A running server kept the relations that it was started with."""
+    file = films.folder / "sequels.csv"
+    file.write_text("film,of\nf2,f1\n")
+    columns = {"file": file.name, "head": "film", "tail": "of"}
+    films = films.model_copy(update={"relations": {"sequel": Relation.model_validate({"edges": columns})}})
+    with build_recommender(films, settings, scripted) as recommender:
+        items = recommender.store.items(films.name)
+        graph = RelationGraph.of(films.relations, recommender.store.edges(films.name), items)
+        recommender.retriever.join("related", RelatedChannel(graph, films.retriever.related), items)
+        file.write_text("film,of\nf2,f1\nf3,f2\n")
+        with Store(settings.database_url) as store:
+            import_domain(films, store)
+        assert not recommender.retriever.state.relations.related("f3", "f2", "sequel")
+        recommender.retrieve("ann")
+        assert recommender.retriever.state.relations.related("f3", "f2", "sequel")
+        assert recommender.retriever.state.relations.related("f2", "f1", "sequel")

@@ -90,7 +90,7 @@ def check_named(
     """Run all checks and return one of them."""
     checks = run_checks(settings, domain, start)
     names = [check.name for check in checks]
-    assert len(names) == len(set(names)) == 19 + start
+    assert len(names) == len(set(names)) == 20 + start
     for check in checks:
         assert check.fix or check.status == "ok", check
         assert check.detail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ from recsys.data.importers.readers import Table, read_table
 from recsys.data.importers.source_tables import read_sources
 from recsys.data.importers.summary import summarize
 from recsys.data.importers.validate import columns_of, read_items, read_users, require_no_header
-from recsys.types import User
+from recsys.knowledge.relations import Edge
+from recsys.types import Item, User
 from recsys.utils.garbage import garbage_collection_paused
 
 if TYPE_CHECKING:
@@ -66,17 +68,8 @@ def read_domain(
     report = ImportReport()
     progress = progress or _no_progress
 
-    def read(name: str, mapping: FileTable, file: Path) -> Table:
-        def rows_read(done: int, total: int) -> None:
-            if done < total:
-                progress(f"reading {name}", done, total)
-
-        table = read_table(file, mapping.format, columns_of(mapping), mapping, rows_read)
-        require_no_header(table, mapping)
-        return table
-
     def start(name: str, mapping: FileTable) -> Table:
-        table = read(name, mapping, data_file(domain, mapping.file))
+        table = _table(progress, name, mapping, data_file(domain, mapping.file))
         report.rows[name] = len(table)
         return table
 
@@ -85,7 +78,7 @@ def read_domain(
 
     items = read_items(start("items", domain.items), domain.items, report, domain.attributes)
     finish("items")
-    items, report.sources = read_sources(domain, items, report, read)
+    items, report.sources = read_sources(domain, items, report, partial(_table, progress))
     users: tuple[User, ...] = ()
     if domain.users:
         resolve = resolve_place or _default_resolver(domain)
@@ -106,10 +99,29 @@ def read_domain(
             User(id=user_id) for user_id in interactions.frame["user_id"].unique(maintain_order=True)
         )
     report.left_out.update(left_out(domain))
-    edges = read_relations(domain, items, read, report)
+    edges = read_relations(domain, items, partial(_table, progress), report)
     batch = ImportBatch(items, users, interactions, report, edges)
     summarize(batch, domain)
     return batch
+
+
+def check_relations(domain: Domain, items: Sequence[Item]) -> tuple[tuple[Edge, ...], ImportReport]:
+    """Read the files of relations as an import does.
+
+    Raises DataError for a file that is missing or a row that is wrong.
+    """
+    report = ImportReport()
+    return read_relations(domain, items, partial(_table, _no_progress), report), report
+
+
+def _table(progress: Progress, name: str, mapping: FileTable, file: Path) -> Table:
+    def rows_read(done: int, total: int) -> None:
+        if done < total:
+            progress(f"reading {name}", done, total)
+
+    table = read_table(file, mapping.format, columns_of(mapping), mapping, rows_read)
+    require_no_header(table, mapping)
+    return table
 
 
 def _default_resolver(domain: Domain) -> ResolvePlace:
