@@ -18,7 +18,7 @@ from recsys.ranking.base import softmax, summed
 from recsys.ranking.reranking import rerank
 from recsys.recommender.decisions import left_out, remarks, rule_actions
 from recsys.recommender.request import Prepared, retriever_order
-from recsys.recommender.wishes import preferred_first
+from recsys.recommender.wishes import preferred_first, wished_scores
 from recsys.types import (
     Candidate,
     Conversation,
@@ -62,8 +62,14 @@ class RankedRequest:
         candidates, ranking = self.prepared.request.candidates, self.ranking
         order = ranking.order() if ranking else retriever_order(candidates)
         order = preferred_first(order, candidates, self.prepared.read)
-        scores = ranking.scores if ranking else None
-        return rerank(candidates, order, scores, self.domain.ranker, self.prepared.gate, self.prepared.k)
+        return rerank(candidates, order, self.scores, self.domain.ranker, self.prepared.gate, self.prepared.k)
+
+    @cached_property
+    def scores(self) -> tuple[float, ...]:
+        """The probability of each candidate; what keeps less of a wish has less."""
+        candidates = self.prepared.request.candidates
+        scores = self.ranking.scores if self.ranking else retriever_probabilities(candidates)
+        return wished_scores(scores, candidates, self.prepared.read)
 
     def order(self) -> list[int]:
         """Return positions, best first, without those that a rule leaves out."""
@@ -84,6 +90,7 @@ class RankedRequest:
             recommendations=recommended_items(
                 prepared.request.candidates,
                 ranking,
+                self.scores,
                 top,
                 explained,
                 rules=self.reranked.rules,
@@ -111,6 +118,7 @@ class RankedRequest:
         lines = recommended_items(
             prepared.request.candidates,
             ranking,
+            self.scores,
             top,
             explained,
             self.order(),
@@ -262,6 +270,7 @@ def prompt_info(ranking: Ranking) -> PromptInfo:
 def recommended_items(
     candidates: Sequence[Candidate],
     ranking: Ranking | None,
+    scores: Sequence[float],
     top: Sequence[int],
     explained: Explained,
     order: Sequence[int] | None = None,
@@ -274,7 +283,6 @@ def recommended_items(
     rule leaves it out, ranks last.
     """
     order = top if order is None else order
-    scores = ranking.scores if ranking else retriever_probabilities(candidates)
     return tuple(
         Recommendation(
             item=candidates[position].item,

@@ -207,6 +207,30 @@ def preferred_first(
     return sorted(order, key=lambda position: read.key(candidates[position].item))
 
 
+def wished_scores(
+    scores: Sequence[float], candidates: Sequence[Candidate], read: ReadWish | None
+) -> tuple[float, ...]:
+    """Scale scores so that they fall in the order of a wish; their sum stays.
+
+    Candidates that keep as much of it keep their proportions. Those that keep less are scaled down until the
+    best of them has no more than the last that keeps more.
+    """
+    if read is None or not candidates:
+        return tuple(scores)
+    tiers: dict[Key, list[int]] = {}
+    for position, candidate in enumerate(candidates):
+        tiers.setdefault(read.key(candidate.item), []).append(position)
+    scaled, least = list(scores), np.inf
+    for _, positions in sorted(tiers.items()):
+        best = max(scores[position] for position in positions)
+        factor = min(1.0, least / best) if best else 1.0
+        for position in positions:
+            scaled[position] = scores[position] * factor
+        least = min(scaled[position] for position in positions)
+    total = sum(scaled)
+    return tuple(score * sum(scores) / total for score in scaled) if total else tuple(scaled)
+
+
 def relax(
     typed: TypedQuery, fits: Callable[[Sequence[WishCondition]], bool]
 ) -> tuple[TypedQuery, tuple[WishCondition, ...]]:

@@ -127,3 +127,16 @@ def test_the_one_condition_that_stands_in_the_way_is_relaxed() -> None:
     typed, relaxed = relax(query, lambda conditions: all(one.attribute == "year" for one in conditions))
     assert [one.attribute for one in relaxed] == ["genre"]
     assert [one.attribute for one in typed.hard] == ["year"]
+
+
+@pytest.mark.parametrize(
+    "wish", ["a crime film, preferably before 1992", "like Alien, a drama", "maybe noir"]
+)
+def test_scores_fall_in_the_order_of_a_wish(wish: str, recommender: Recommender) -> None:
+    for answer in (
+        recommender.recommend(wish=wish, k=8, reasons=False),
+        recommender.retrieve(wish=wish, k=8),
+    ):
+        scores = [line.score for line in answer]
+        assert scores == sorted(scores, reverse=True)
+        assert 0 < sum(scores) <= 1 + 1e-9
