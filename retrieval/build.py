@@ -22,7 +22,6 @@ from recsys.utils.system import available_memory
 from retrieval import artefacts
 from retrieval.base import Channel
 from retrieval.channels.age import AgeChannel
-from retrieval.channels.attributes import AttributeChannel
 from retrieval.channels.audience import fit_audience
 from retrieval.channels.fields import FieldsChannel
 from retrieval.channels.item_item import ItemItemChannel, item_item_facts
@@ -56,8 +55,8 @@ Progress = Callable[[str, int, int], None]
 EventContexts = Callable[[], Iterable[tuple[Interaction, Context]]]
 """Gives events with the context each happened in."""
 
-ALWAYS = ("attributes", "related")
-"""Channels that are there without weight, too: wishes and reasons ask them."""
+ALWAYS = ("related",)
+"""Channels that are there without weight, too: reasons ask them."""
 
 COUNTED: Mapping[str, Callable[[EventLog, RetrieverConfig], Channel | None]] = {
     "fields": lambda _, config: FieldsChannel(config.fields),
@@ -220,8 +219,6 @@ class RetrieverBuilder:
                 return self._text
             case "popularity":
                 return self._popularity
-            case "attributes":  # costs nothing until a wish names something
-                return AttributeChannel(self._popularity)
             case "related":  # nothing is fitted
                 graph = self.relations
                 return RelatedChannel(graph, self.config.related) if graph and graph.edges else None

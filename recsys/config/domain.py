@@ -308,10 +308,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 _REMOVED = "removed; use gru"
+_READ = "removed; wishes are read into conditions, see docs/wishes.md"
 _REPLACEMENTS: dict[tuple[str, ...], str] = {
     ("ranker", "history_spare"): "renamed; use max_history_trim",
-    ("weights", "facets"): "renamed; use attributes",
-    ("wish_weights", "facets"): "renamed; use attributes",
+    ("weights", "facets"): _READ,
+    ("wish_weights", "facets"): _READ,
+    ("weights", "attributes"): _READ,
+    ("wish_weights", "attributes"): _READ,
     ("weights", "lru"): _REMOVED,
     ("weights", "attention"): _REMOVED,
     ("retriever", "lru"): _REMOVED,

@@ -201,7 +201,6 @@ class NearbyConfig(StrictModel):
 
 Channel = Literal[
     "text",
-    "attributes",
     "transitions",
     "cooccurrence",
     "ease",
@@ -221,7 +220,7 @@ Channel = Literal[
     "audience",
 ]
 
-WishChannel = Literal["text", "attributes"]
+WishChannel = Literal["text"]
 """Channels that read the wish."""
 
 DEFAULT_WEIGHTS: dict[Channel, float] = {
@@ -233,7 +232,7 @@ DEFAULT_WEIGHTS: dict[Channel, float] = {
     "popularity": 0.05,
 }
 
-DEFAULT_WISH_WEIGHTS: dict[WishChannel, float] = {"text": 2.0, "attributes": 4.0}
+DEFAULT_WISH_WEIGHTS: dict[WishChannel, float] = {"text": 2.0}
 
 
 class RetrieverConfig(StrictModel):

@@ -33,7 +33,7 @@ from retrieval.fit import HeldOutRequest
 MAX_CASES = 400  # of a kind
 BATCH = 8  # requests that share the steps of the engine
 OTHERS = 19  # items that are new beside a new target
-OF_CONTENT = frozenset(("text", "attributes", "fields", "age", "audience", "nearby"))
+OF_CONTENT = frozenset(("text", "fields", "age", "audience", "nearby"))
 """Channels that know something of an item without interactions."""
 
 

@@ -25,8 +25,18 @@ ARMS = "[[scenarios.test.arms]]\nname = 'a'\nshare = 1\n[[scenarios.test.arms]]\
     ("old", "message"),
     [
         ("[ranker]\nhistory_spare = 2", "ranker.history_spare: renamed; use max_history_trim"),
-        ("[retriever.weights]\nfacets = 1.0", "retriever.weights.facets: renamed; use attributes"),
-        ("[retriever.wish_weights]\nfacets = 4.0", "retriever.wish_weights.facets: renamed; use attributes"),
+        (
+            "[retriever.weights]\nfacets = 1.0",
+            "retriever.weights.facets: removed; wishes are read into conditions",
+        ),
+        (
+            "[retriever.wish_weights]\nfacets = 4.0",
+            "retriever.wish_weights.facets: removed; wishes are read into conditions",
+        ),
+        (
+            "[retriever.wish_weights]\nattributes = 4.0",
+            "retriever.wish_weights.attributes: removed; wishes are read into conditions",
+        ),
         ("[retriever.weights]\nlru = 1.0", "retriever.weights.lru: removed; use gru"),
         ("[retriever.weights]\nattention = 1.0", "retriever.weights.attention: removed; use gru"),
         ("[retriever.lru]\nepochs = 3", "retriever.lru: removed; use gru"),
@@ -37,7 +47,7 @@ ARMS = "[[scenarios.test.arms]]\nname = 'a'\nshare = 1\n[[scenarios.test.arms]]\
         ("[finetune.examples]\nplanted = 0.2", "finetune.examples.planted: renamed; use adversarial_text"),
         (
             f"{ARMS}weights = {{ facets = 1.0 }}",
-            "scenarios.test.arms.1.weights.facets: renamed; use attributes",
+            "scenarios.test.arms.1.weights.facets: removed; wishes are read into conditions",
         ),
         (f"{ARMS}ranker = {{ history_spare = 1 }}", "ranker.history_spare: renamed; use max_history_trim"),
     ],

@@ -371,7 +371,6 @@ def _probabilities(ranking: Ranking, case: Case, order: Sequence[int]) -> list[f
 
 _CHANNELS: dict[str, str] = {
     "text": "text",
-    "attributes": "attributes",
     "transitions": "transitions",
     "cooccurrence": "cooccurrence",
     "ease": "ease",
