@@ -26,7 +26,7 @@ from benchmarks.environment import describe, write_json
 from finetune.model import load_base, make_trainable
 from finetune.read_examples import WISHES, ReadExampleBuilder
 from finetune.trainer import PackedExample, train
-from recsys.config import Settings, load_domain, load_settings
+from recsys.config import load_domain, load_settings
 from recsys.config.wishes import ReaderName
 from recsys.data.catalog import Catalog
 from recsys.data.importers import ensure_imported
@@ -88,47 +88,42 @@ def train_reader(name: str, folder: Path, at: list[int]) -> None:
 def measure(name: str, folder: Path, part: str) -> list[dict[str, Any]]:
     """Ask the wishes of a domain with each adapter in a folder, and without."""
     cases = study.read_cases(FOLDER / "wishes" / f"{name}.jsonl", part)
-    lines = [_line(name, "dictionary", None, cases, load_settings())]
+    lines: list[dict[str, Any]] = []
     for adapter in (None, *sorted(path for path in folder.iterdir() if path.name.isdigit())):
         settings = load_settings(adapter="none")
-        merged = folder / "merged"
         if adapter is not None:
+            merged = folder / "merged"
             shutil.rmtree(merged, ignore_errors=True)
             merge_adapter(Path(prepare_model(settings)), adapter, merged)
             settings = load_settings(adapter="none", model=str(merged))
-        readers: tuple[ReaderName, ...] = ("model", "both")
-        lines += [_line(name, reader, adapter, cases, settings) for reader in readers]
-    return [line | {"trained_on": folder.name.removeprefix("read-"), "part": part} for line in lines]
+        readers: tuple[ReaderName, ...] = ("model", "both") if adapter else ("dictionary", "model", "both")
+        with Recommender.load(name, settings=settings, patience_s=PATIENCE_S) as loaded:
+            wishes = int(adapter.name) if adapter else 0
+            about = {"domain": name, "wishes": wishes, "trained_on": folder.name, "part": part}
+            lines += [about | _line(loaded.with_state(reader=reader), cases) for reader in readers]
+    return lines
 
 
-def _line(
-    name: str, reader: ReaderName, adapter: Path | None, cases: list[study.WishCase], settings: Settings
-) -> dict[str, Any]:
+def _line(recommender: Recommender, cases: list[study.WishCase]) -> dict[str, Any]:
     """Return what one reader comes to."""
-    with Recommender.load(name, settings=settings, patience_s=PATIENCE_S) as loaded:
-        recommender = loaded.with_state(reader=reader).pinned()
-        words = linking_reader(recommender.domain, recommender.catalog, recommender.retriever)
-        reads = model_reader(words, recommender.catalog, recommender.prompts, reader, recommender.engine)
-        seconds = []
-        if reader != "dictionary":
-            recommender.engine()
-        for case in cases[:TIMED]:
-            begun = perf_counter()
-            reads.read(case.wish)
-            seconds.append(perf_counter() - begun)
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda case: reads.read(case.wish), cases))
-        measures = study.summary(study.study(recommender, cases))
+    recommender = recommender.pinned()
+    words = linking_reader(recommender.domain, recommender.catalog, recommender.retriever)
+    name, engine = recommender.wish_reader, recommender.engine
+    reader = model_reader(words, recommender.catalog, recommender.prompts, name, engine)
+    seconds = []
+    for case in cases[: TIMED + 1]:
+        begun = perf_counter()
+        reader.read(case.wish)
+        seconds.append(perf_counter() - begun)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda case: reader.read(case.wish), cases))
+    measures = study.summary(study.study(recommender, cases))
     shown = {group: measures[group] for group in measures if group == "all" or group.startswith("language:")}
-    line = {
-        "domain": name,
-        "reader": reader,
-        "wishes": int(adapter.name) if adapter else 0,
-        "read_p50_s": median(seconds),
-        "measures": shown,
+    line = {"reader": name, "read_p50_s": median(seconds[1:]), "measures": shown}
+    figures = {
+        key: round(value["value"], 3) for key, value in shown["all"].items() if isinstance(value, dict)
     }
-    print(json.dumps({key: value for key, value in line.items() if key != "measures"}), flush=True)
-    print({key: round(value["value"], 3) for key, value in shown["all"].items() if isinstance(value, dict)})
+    print(json.dumps({"reader": name, "read_p50_s": line["read_p50_s"], **figures}), flush=True)
     return line
 
 

@@ -80,6 +80,7 @@ def render() -> str:
         ),
         "tuned_full": partial(_tuned, "The shipped adapter behind the retriever: the whole catalogue"),
         "wishes": report_wishes.wishes,
+        "read_curve": report_wishes.curve,
         "wishes_with_history": partial(
             _tuned, "Wishes in plain words, beside a history: the whole catalogue"
         ),
