@@ -152,9 +152,14 @@ class Scenarios:
         return self._recommender.with_state(retriever=retriever, **changes)
 
 
+WEIGHTS = frozenset(("model_weight", "retriever_weight", "wish_weights"))
+
+
 def variant(domain: Domain, arms: Sequence[Arm]) -> Domain:
     """Return the domain with the ranker options, prompts and rules of these arms."""
     ranker = {name: getattr(arm.ranker, name) for arm in arms for name in arm.ranker.model_fields_set}
+    if ranker.keys() & WEIGHTS:
+        ranker = {"fitted": None} | ranker  # what an arm sets goes before what was fitted here
     prompts = next((arm.prompts for arm in arms if arm.prompts is not None), domain.prompts)
     rules = {rule.name: rule for rule in (*domain.rules, *(rule for arm in arms for rule in arm.rules))}
     changes = {"ranker": domain.ranker.model_copy(update=ranker), "prompts": prompts}

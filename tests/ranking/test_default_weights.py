@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys.config import Domain, Settings, load_domain
+from recsys.config import Arm, Domain, Settings, load_domain
 from recsys.config.ranking import Estimate, FittedScore, KindFit, RankerConfig, RequestKind, Weights
 from recsys.engine.adapters import describe_score
+from recsys.recommender.experiments import variant
 from tests.fakes import DOMAIN, ScriptedEngine, build_recommender, write_films
 
 UNWEIGHTED = DOMAIN.replace("model_weight = 1.0\nretriever_weight = 0.0\n", "")
@@ -72,6 +73,16 @@ def test_fitted_weights_go_before_those_of_the_file_kind_by_kind() -> None:
     assert weights(config, "wish").model == 5, "as the file says: it was not fitted"
     assert config.weights("another", None, adapted=False)["plain"].model == 1, "fitted with another model"
     assert config.weights("scripted", "films@1", adapted=True)["plain"].model == 1
+
+
+def test_what_an_arm_of_an_experiment_sets_goes_before_what_was_fitted(tmp_path: Path) -> None:
+    domain = plain_shop(tmp_path)
+    score = fitted(plain=Weights(model=0, retriever=2))
+    domain = domain.model_copy(update={"ranker": domain.ranker.model_copy(update={"fitted": score})})
+    arm = Arm(name="model", share=1, ranker=RankerConfig(model_weight=3))
+    assert variant(domain, [arm]).weights("scripted", None)["plain"] == Weights(model=3, retriever=1)
+    other = Arm(name="other", share=1, ranker=RankerConfig(diversity=0.5))
+    assert variant(domain, [other]).weights("scripted", None)["plain"] == Weights(model=0, retriever=2)
 
 
 def plain_shop(tmp_path: Path, toml: str = UNWEIGHTED) -> Domain:
