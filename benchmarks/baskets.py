@@ -2,6 +2,9 @@
 
     recsys import --domain shop
     python -m benchmarks.baskets
+    python -m benchmarks.baskets --domain shop-products --baskets 200 \\
+        --channels transitions,user_knn,repeat,recent,popularity,trend \\
+        --out benchmarks/results/baskets_products.json
 
 The year is cut every four weeks. Everything is fitted on what was bought before a cut and asked about baskets
 of the four weeks after it, each at its own moment and with the household's own purchases up to then. What
@@ -74,6 +77,11 @@ class Shop:
     domain: Domain
     items: Sequence[Item]
     log: EventLog
+    channels: tuple[str, ...] = CHANNELS  # that are fused
+
+    def columns(self, system: str) -> list[str]:
+        """Return the channels that a hybrid fuses."""
+        return [name for name in self.channels if system == HYBRID or name not in DATED]
 
     def query(self, position: int, table: Any, *, dated: bool = True) -> Query:
         """Ask for the basket that begins at an event, at its moment."""
@@ -137,7 +145,7 @@ class Block:
     def __init__(self, shop: Shop, cut: float, folder: Path) -> None:
         self.shop, self.cut = shop, cut
         train = until(shop.log, cut)
-        config = shop.domain.retriever.model_copy(update={"weights": dict.fromkeys(CHANNELS, 1.0)})
+        config = shop.domain.retriever.model_copy(update={"weights": dict.fromkeys(shop.channels, 1.0)})
         embedder = SentenceEmbedder(load_settings().embedder)
         self.retriever: HybridRetriever = RetrieverBuilder(
             shop.items, train, embedder, config, folder / train.hash[:16]
@@ -152,7 +160,7 @@ class Block:
     def scores(self, basket: Basket) -> tuple[Scores, Scores]:
         """Return the channels' scores with the date, and without."""
         state = self.retriever.state
-        dated = score_query(self.shop.query(basket.position, state.table), state, CHANNELS)
+        dated = score_query(self.shop.query(basket.position, state.table), state, self.shop.channels)
         undated = self.shop.query(basket.position, state.table, dated=False)
         others = {name: scores for name, scores in dated.items() if name not in READ_DATE}
         return dated, others | score_query(undated, state, READ_DATE)
@@ -165,7 +173,7 @@ class Block:
         for system, scores in zip((HYBRID, UNDATED), self.scores(basket), strict=True):
             names = list(scores)
             pool = build_pool(scores, top_rows(scores, allowed, depth), names)
-            examples[system] = example_of(pool, names, columns(system), target)
+            examples[system] = example_of(pool, names, self.shop.columns(system), target)
         return examples
 
     def gains(self, basket: Basket, weights: Mapping[str, DoubleArray]) -> dict[Task, dict[str, float]]:
@@ -196,17 +204,12 @@ class Block:
         for system, by_channel in zip((HYBRID, UNDATED), scores, strict=True):
             tops = top_rows(by_channel, allowed, self.retriever.config.depth)
             if system == HYBRID:
-                yield from ((name, tops.get(name, NOTHING)[:K]) for name in CHANNELS)
-            names = [name for name in columns(system) if name in by_channel]
+                yield from ((name, tops.get(name, NOTHING)[:K]) for name in self.shop.channels)
+            names = [name for name in self.shop.columns(system) if name in by_channel]
             pool = build_pool(by_channel, tops, names)
-            used = [columns(system).index(name) for name in names]
+            used = [self.shop.columns(system).index(name) for name in names]
             fused = (pool.features @ weights[system][used]).astype(np.float32)
             yield system, pool.rows[best_first(fused, K)]
-
-
-def columns(system: str) -> list[str]:
-    """Return the channels that a hybrid fuses."""
-    return [name for name in CHANNELS if system == HYBRID or name not in DATED]
 
 
 def gain(ranked: RowArray, wanted: RowArray) -> float:
@@ -215,13 +218,18 @@ def gain(ranked: RowArray, wanted: RowArray) -> float:
     return float(hits.sum() / len(wanted))
 
 
-def fit(shop: Shop, work: Path, per_user: int) -> dict[str, DoubleArray]:
+def some(baskets: Sequence[Basket], most: int | None) -> Sequence[Basket]:
+    """Return at most so many, evenly from all households."""
+    return baskets if most is None else baskets[:: max(1, -(-len(baskets) // most))]
+
+
+def fit(shop: Shop, work: Path, per_user: int, most: int | None) -> dict[str, DoubleArray]:
     """Fit the weights of both hybrids on the validation cuts."""
     begins = float(shop.log.time.min())
     examples: dict[str, list[Example]] = {HYBRID: [], UNDATED: []}
     for number, cut in enumerate(VALIDATION):
         block = Block(shop, begins + cut * DAY, work)
-        baskets = draw_baskets(shop.log, block.cut, block.cut + WEEKS_4, per_user, seed=number)
+        baskets = some(draw_baskets(shop.log, block.cut, block.cut + WEEKS_4, per_user, seed=number), most)
         step = max(1, len(baskets) * len(VALIDATION) // MOST_EXAMPLES)
         for basket in baskets[::step]:
             for system, example in block.examples(basket, number).items():
@@ -231,14 +239,15 @@ def fit(shop: Shop, work: Path, per_user: int) -> dict[str, DoubleArray]:
 
 
 def test(
-    shop: Shop, work: Path, per_user: int, weights: Mapping[str, DoubleArray]
+    shop: Shop, work: Path, per_user: int, weights: Mapping[str, DoubleArray], most: int | None
 ) -> dict[Task, list[dict[str, Any]]]:
     """Return for each task a row per basket: its user, cut and the gain of each system."""
     begins = float(shop.log.time.min())
     rows: dict[Task, list[dict[str, Any]]] = {task: [] for task in TASKS}
     for number, cut in enumerate(TEST):
         block, begun = Block(shop, begins + cut * DAY, work), time.process_time()
-        baskets = draw_baskets(shop.log, block.cut, block.cut + WEEKS_4, per_user, seed=100 + number)
+        drawn = draw_baskets(shop.log, block.cut, block.cut + WEEKS_4, per_user, seed=100 + number)
+        baskets = some(drawn, most)
         for basket in baskets:
             for task, gains in block.gains(basket, weights).items():
                 rows[task].append({"user": shop.log.users[basket.user], "cut": cut, "gains": gains})
@@ -284,6 +293,8 @@ def main() -> None:
     parser.add_argument(
         "--per-household", type=int, default=1, help="baskets a household and cut in the test"
     )
+    parser.add_argument("--baskets", type=int, help="at most so many a cut; by default all")
+    parser.add_argument("--channels", default=",".join(CHANNELS), help="what is fused")
     parser.add_argument("--work", type=Path, help="what was fitted; by default in the cache of evaluations")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/baskets.json"))
     options = parser.parse_args()
@@ -291,9 +302,10 @@ def main() -> None:
     with Store(settings.database_url) as store:
         items = store.items(domain.name)
         shop = Shop(domain, items, read_log(store, domain, [item.id for item in items]))
+    shop = dataclasses.replace(shop, channels=tuple(options.channels.split(",")))
     work = options.work or settings.cache_dir / "evaluation" / domain.name
-    weights = fit(shop, work, per_user=1)
-    rows = test(shop, work, options.per_household, weights)
+    weights = fit(shop, work, 1, options.baskets)
+    rows = test(shop, work, options.per_household, weights, options.baskets)
     write_json(
         options.out,
         {
@@ -305,8 +317,9 @@ def main() -> None:
                 "households": len(shop.log.users),
             },
             "cuts": {"validation": VALIDATION, "test": TEST},
+            "baskets_a_cut": options.baskets,
             "weights": {
-                system: dict(zip(columns(system), np.round(fitted, 3).tolist(), strict=True))
+                system: dict(zip(shop.columns(system), np.round(fitted, 3).tolist(), strict=True))
                 for system, fitted in weights.items()
             },
             "tasks": {task: summarise(of_task) for task, of_task in rows.items()},

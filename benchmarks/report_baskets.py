@@ -13,12 +13,13 @@ HEADINGS = {
 }
 
 
-def baskets(result: dict[str, Any]) -> str:
+def baskets(heading: str, result: dict[str, Any]) -> str:
     """Render the results of `benchmarks/baskets.py`."""
+    asked = f"{most} baskets a cut at most" if (most := result.get("baskets_a_cut")) else "all households"
     data, cuts, weights = result["data"], result["cuts"], result["weights"]
     first, last = min(cuts["test"]), max(cuts["test"])
     parts = [
-        "## What a household buys next\n",
+        f"## {heading}\n",
         (
             f"{result['title']}: {data['events']:,} purchases of {data['items']:,} products by "
             f"{data['households']:,} households. The year is cut every four weeks; everything is fitted on "
@@ -26,7 +27,7 @@ def baskets(result: dict[str, Any]) -> str:
             "it, at its own moment, with the household's purchases up to then. Trend and season-popularity "
             "read what all households "
             "bought before the moment; nothing reads what came later. Cuts of the test: days "
-            f"{first} to {last} of the year, all households; fusion weights are fitted on days "
+            f"{first} to {last} of the year, {asked}; fusion weights are fitted on days "
             f"{min(cuts['validation'])} to {max(cuts['validation'])}. NDCG@10 of one product of the basket, "
             "averaged over its products, "
             "with 95 % intervals over households.\n"

@@ -42,7 +42,7 @@ def block(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Block:
     return Block(shop, begins(shop) + CUT * DAY, tmp_path_factory.mktemp("fitted"))
 
 
-WEIGHTS = {system: np.ones(len(baskets.columns(system))) for system in (HYBRID, UNDATED)}
+WEIGHTS = {HYBRID: np.ones(len(CHANNELS)), UNDATED: np.ones(len(CHANNELS) - 1)}
 
 
 def begins(shop: Shop) -> float:
@@ -99,6 +99,7 @@ def test_every_system_answers_both_tasks_and_the_table_names_them(shop: Shop, bl
     assert set(figures["systems"]) == systems
     assert (figures["baskets"], figures["households"]) == (2 * N_USERS, N_USERS)
     text = report_baskets.baskets(
+        "What is bought",
         {
             "title": "a shop",
             "data": {"events": 1, "items": 2, "households": 3},
@@ -107,7 +108,7 @@ def test_every_system_answers_both_tasks_and_the_table_names_them(shop: Shop, bl
             "tasks": {"next-basket": figures, "next-new": figures},
             "environment": dict.fromkeys(("command", "date", "cores", "cpu", "memory_gib", "python"), "x")
             | {"versions": {}},
-        }
+        },
     )
     assert all(f"| {name} |" in text for name in systems)
     assert "| days 80 to 107 |" in text
@@ -117,5 +118,11 @@ def test_every_system_answers_both_tasks_and_the_table_names_them(shop: Shop, bl
 def test_weights_are_fitted_for_the_channels_of_each_hybrid(shop: Shop, block: Block) -> None:
     examples = block.examples(drawn(shop)[0], seed=0)
     for system, example in examples.items():
-        assert example is None or example.features.shape[1] == len(baskets.columns(system))
-    assert [name for name in baskets.columns(HYBRID) if name not in baskets.columns(UNDATED)] == ["trend"]
+        assert example is None or example.features.shape[1] == len(shop.columns(system))
+    assert [name for name in shop.columns(HYBRID) if name not in shop.columns(UNDATED)] == ["trend"]
+
+
+def test_few_baskets_are_spread_over_the_households(shop: Shop) -> None:
+    found = drawn(shop)
+    assert [basket.user for basket in baskets.some(found, 5)] == [0, 3, 6, 9]
+    assert baskets.some(found, None) == found == baskets.some(found, 99)
