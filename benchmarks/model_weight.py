@@ -1,7 +1,7 @@
 """What does the model add to the retriever, before `recsys fit` and after?
 
     python -m benchmarks.model_weight --domain news --split impressions
-    python -m benchmarks.model_weight --domain FOLDER --minutes 5
+    python -m benchmarks.model_weight --domain runs/films-671 --minutes 5 # benchmarks/films_671.py writes it
 
 The model is asked about events of the validation, from which the weights are fitted as `recsys fit` does,
 and then about events of the test, once. Adds the domain to benchmarks/results/model_weight.json: by kind of
