@@ -16,8 +16,8 @@ def wishes(result: dict[str, Any]) -> str:
         "## Wishes that people wrote\n",
         (
             "Wishes written by hand before the words that read them, each with a rule of what fits "
-            "(`benchmarks/wishes`); the words were chosen on the validation half, the test half was asked "
-            "three times, the last time after changes that only the validation prompted. Precision at 5: of "
+            "(`benchmarks/wishes`); the words were chosen on the validation half, the test half "
+            "was asked twice, see below. Precision at 5: of "
             "five items, what fits, missing ones count as wrong; *possible* is the most that the catalogue "
             "allows. *As meant*: all conditions are those that were meant, as preferences or not, and no "
             'others. *Not asked for*: a must (by "only", a negation or a bound) that is not meant. '
