@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.errors import PromptError
+from recsys.errors import PromptError, RequestError
 from recsys.prompting.sandbox import MAX_SOURCE, EditedLibrary
 from recsys.recommender.recommender import Recommender
 from recsys.service.pages.compare import compare_stepwise, compare_templates
@@ -107,6 +107,13 @@ def test_a_closed_comparison_ends(recommender: Recommender) -> None:
     assert [len(next(growing).rows) for _ in range(3)] == [0, 1, 2]
     growing.close()
     assert list(growing) == []
+
+
+def test_a_reading_is_shown_and_is_no_list_to_compare(recommender: Recommender) -> None:
+    form = RequestForm(user="ann", wish="dark")
+    assert "Wish: dark" in inspect_prompt(recommender, form, "read/wish", run=False).report["text"][0]
+    with pytest.raises(RequestError, match="a reading has no list"):
+        compare_templates(recommender, RequestForm(), "read/wish", "x")
 
 
 def test_reasons_are_compared_too(recommender: Recommender) -> None:

@@ -217,7 +217,7 @@ class SimilarRequest(RequestBase):
 class PromptRequest(RequestBase):
     """A request whose prompts are rendered."""
 
-    name: Name = Field("rank/pointwise", description="a rank/ template, or explain/reason")
+    name: Name = Field("rank/pointwise", description="a rank/ template, explain/reason or read/wish")
     n_candidates: int | None = Field(5, ge=1, le=MAX_RANKED)
 
     def work(self, default: int) -> Work:

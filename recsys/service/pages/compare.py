@@ -30,6 +30,7 @@ from recsys.service.security.auth import requires
 from recsys.service.security.limits import Work
 from recsys.service.state import ServiceDep
 from recsys.service.transport.streams import SSE, Steps
+from recsys.wishes.model_reader import TEMPLATE as READ_TEMPLATE
 
 router = page_router()
 N_USERS = 10
@@ -151,6 +152,11 @@ def compare_stepwise(
     """
     if name not in recommender.prompts.names():
         raise RequestError(f"there is no template '{name[:60]}'", hint="choose one from the list")
+    if name == READ_TEMPLATE:
+        raise RequestError(
+            "a reading has no list of a user to compare",
+            hint="ask the model here, or measure: recsys evaluate wishes --reader model",
+        )
     users = _sample_users(recommender, form)
     if not users:
         raise RequestError(

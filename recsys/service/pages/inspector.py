@@ -31,6 +31,7 @@ from recsys.service.security.auth import requires
 from recsys.service.security.limits import Work
 from recsys.service.state import ServiceDep
 from recsys.service.transport.problems import ServiceError
+from recsys.wishes.model_reader import TEMPLATE as READ_TEMPLATE
 
 router = page_router()
 DEFAULT_TEMPLATE = "rank/pointwise"
@@ -181,7 +182,7 @@ def _names(recommender: Recommender, name: str) -> list[str]:
     names = [
         template
         for template in recommender.prompts.names()
-        if template.startswith("rank/") or template == REASON_TEMPLATE
+        if template.startswith("rank/") or template in (REASON_TEMPLATE, READ_TEMPLATE)
     ]
     if name not in names:
         raise ServiceError(
