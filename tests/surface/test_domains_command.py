@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from recsys.cli import main
+from recsys.config import load_settings
+from recsys.config.ranking import Estimate, FittedScore, KindFit, Weights
+from recsys.config.retrieval import FittedWeights
+from retrieval.build import save_weights
 from tests.fakes import DOMAIN, write_films
 
 SOURCE = """
@@ -54,6 +58,29 @@ def test_show_tells_coverage_conflicts_and_what_is_not_joined(
     assert "facts: 3 rows, joined: 1 by title; 1 ambiguous, 1 without a row" in text
     assert "ambiguous: Emma (1996) (id 2): Emma (1995), id b; Emma (1997), id c" in text
     assert "no row: Fargo (1996) (id 3)" in text
+
+
+def test_show_prints_what_was_fitted(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "`recsys fit` fits them" in shown(monkeypatch, capsys, "show", folder)
+    nothing = Estimate(value=0.021, low=-0.01, high=0.05)
+    fit = KindFit(
+        weights=Weights(model=0.3, retriever=1.2),
+        model_weight=nothing,
+        gain=nothing,
+        ndcg=nothing,
+        cases=50,
+        asked=90,
+    )
+    score = FittedScore(model=load_settings().model, adapter=None, kinds={"plain": fit})
+    weights = FittedWeights(weights={"text": 0.5, "gru": 0}, fitted_on="", users=7, score=score)
+    save_weights(load_settings().retriever_folder("films"), weights)
+    printed = shown(monkeypatch, capsys, "show", folder)
+    assert "channels (fitted on 7 users): text 0.5\n" in printed
+    assert "score: 1.2 x retriever + 0.3 x model" in printed
+    assert "0.021 (-0.010 to 0.050)" in printed
+    assert "50 of 90" in printed
 
 
 def test_show_as_json_has_all_of_it(
