@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from recsys.config.ranking import RequestKind
-from recsys.types import Candidate
-
-if TYPE_CHECKING:
-    from recsys.ranking.base import RankRequest
+from recsys.types import Candidate, Context, HistoryEntry
 
 KNOWN_FROM = 3  # entries of a history; with fewer a person is new
 STEP = 1e-9  # by which equal scores are set apart: less than any other difference
 
 
-def kinds_of(request: RankRequest) -> list[RequestKind]:
+class Asked(Protocol):
+    """What of a request tells its kinds."""
+
+    @property
+    def candidates(self) -> Sequence[Candidate]: ...
+
+    @property
+    def history(self) -> Sequence[HistoryEntry]: ...
+
+    @property
+    def context(self) -> Context: ...
+
+
+def kinds_of(request: Asked) -> list[RequestKind]:
     """Return what kinds a request is of, the one that says most first; last "plain"."""
     new = sum(candidate.popularity is None for candidate in request.candidates)
     holds: dict[RequestKind, bool] = {
