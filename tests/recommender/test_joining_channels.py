@@ -83,11 +83,11 @@ def test_command_answers_first_and_fits_afterwards(
 ) -> None:
     monkeypatch.setenv("WHYREC_DATA_DIR", str(settings.data_dir))
     monkeypatch.setattr(Recommender, "_start_engine", lambda self: ScriptedEngine())
-    command.recommend(str(films_folder), "ann", k=2)
+    command.recommend(domain=str(films_folder), user="ann", k=2)
     first = capsys.readouterr()
     assert "the channel 'gru' is not" in first.out
     assert "fitting for the next answers: gru" in first.err
-    command.recommend(str(films_folder), "ann", k=2)
+    command.recommend(domain=str(films_folder), user="ann", k=2)
     second = capsys.readouterr()
     assert "degraded" not in second.out
     assert "fitting" not in second.err
