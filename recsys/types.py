@@ -291,6 +291,7 @@ class Candidate(StrictModel):
 
 EvidenceKind = Literal[
     "history",
+    "group",
     "co_consumed",
     "relation",
     "attribute",
@@ -305,10 +306,12 @@ EvidenceKind = Literal[
 class Evidence(StrictModel):
     """A fact that a reason may cite."""
 
-    id: str = Field(description="what the model cites: h1, a2, c1 ...")
+    id: str = Field(description="h1, a2, c1 ...: unique within its reason")
     kind: EvidenceKind
     text: str
     item_id: str | None = Field(None, description="the history item that it is about")
+    item_ids: tuple[str, ...] = Field((), description="of several: all of them, strongest first")
+    attribute: str | None = Field(None, description="name of the attribute whose value it is")
     contribution: float | None = Field(None, description="effect on the score; None if not measured")
     measure: str | None = Field(None, description="how `contribution` was measured")
 
@@ -481,6 +484,7 @@ class Recommendations(StrictModel):
     domain: str
     user: str | None
     recommendations: tuple[Recommendation, ...]
+    lead: str = Field("", description='what all of the list share, to stand above it: "Five comedies"')
     context: Context
     model: ModelInfo | None = Field(description="None where no model ranked or wrote")
     strategy: str

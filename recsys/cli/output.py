@@ -170,7 +170,8 @@ def print_recommendations(answer: Recommendations, noun: str) -> None:
         table.add_row(str(recommendation.rank), bar, _item(recommendation), reason_text(recommendation))
     body = table if len(answer) else Text("nothing to recommend")
     title = format_title(answer.domain, answer.user, answer.context)
-    print_panel(title, body, Text(_provenance(answer), style="dim"))
+    lead = [Text(answer.lead, style="bold")] if answer.lead else []
+    print_panel(title, *lead, body, Text(_provenance(answer), style="dim"))
     if answer.understood:
         console.print(f"[green]understood:[/] {escape(answer.understood.text)}", highlight=False)
     print_rules(answer.rules)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import re
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -13,6 +14,9 @@ from recsys.types import StrictModel
 
 AttributeKind = Literal["text", "category", "number", "money", "date", "time", "duration", "flag", "list"]
 TimeSpan = Literal["seconds", "minutes", "hours", "days"]
+
+Language = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)?$")]
+"""A folder of prompts/explain; "en" is the folder itself."""
 
 ORDERED: tuple[AttributeKind, ...] = ("number", "money", "date", "time", "duration")
 """Kinds whose values can be compared."""
@@ -37,6 +41,30 @@ class AttributeType(StrictModel):
         None,
         description="whether a reason may cite it; unset: all but number, money, date, time and duration",
     )
+    say: dict[Language, str] = Field(
+        default_factory=dict,
+        description='by language, what reasons say after the noun: "directed by {value}"; by default it goes '
+        "by the type",
+    )
+    words: dict[Language, dict[str, str]] = Field(
+        default_factory=dict,
+        description='by language, values that stand in a sentence in other words: "United Kingdom" = '
+        '"the United Kingdom"',
+    )
+    nouns: dict[Language, dict[str, str]] = Field(
+        default_factory=dict,
+        description='by language, values that are nouns of their own: Comedy = "comedy", or with its plural '
+        '"children\'s film|children\'s films"; "*" stands for every other value: "{value}"',
+    )
+
+    @model_validator(mode="after")
+    def _say_holds_the_value(self) -> AttributeType:
+        for language, text in self.say.items():
+            if text.count("{value}") != 1 or re.search(r"[{}]", text.replace("{value}", "")):
+                raise ValueError(
+                    f"say.{language} must hold {{value}} once, and nothing else in braces: {text!r}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _options_are_used(self) -> AttributeType:

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from recsys.config.attributes import Language
 from recsys.types import StrictModel
 
 Style = Literal["short", "detailed", "comparative"]
-Language = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)?$")]
-
-_SLOT = re.compile(r"\{(\w*)\}")
-
-
-class ChosenWords(StrictModel):
-    """The words of a domain whose events say what was chosen, not what was liked."""
-
-    title: str = Field(description='of such an item: "{title}, which you read"')
-    on: str = Field(
-        "", description='the same within six days: "{title}, which you read on {weekday}"; by default `title`'
-    )
-    shares: str = Field(
-        "",
-        description='of an item with the same attribute values: "shares {values} with {title}"; "": nothing',
-    )
-
-    @model_validator(mode="after")
-    def _slots(self) -> ChosenWords:
-        needed = {"title": ["title"], "on": ["title", "weekday"], "shares": ["title", "values"]}
-        for name, slots in needed.items():
-            text = getattr(self, name)
-            if (text or name == "title") and sorted(_SLOT.findall(text)) != slots:
-                each = " and ".join(f"{{{slot}}}" for slot in slots)
-                raise ValueError(f"{name} must hold {each} once, and nothing else in braces")
-        return self
 
 
 class ReasonConfig(StrictModel):
@@ -55,9 +29,16 @@ class ReasonConfig(StrictModel):
     time: bool = Field(
         True, description="cite the time of the request; false where it only tells how old an item is"
     )
-    chosen: dict[Language, ChosenWords] = Field(
+    verb: dict[Language, str] = Field(
         default_factory=dict,
-        description="by language, how reasons cite items that were chosen and not rated; without it they are "
-        "cited only where many people chose both",
+        description='by language, what a person did with items that are chosen and not rated: "read"',
+    )
+    title: dict[Language, str] = Field(
+        default_factory=dict, description='by language, how a title stands in a sentence: "\u201c{}\u201d"'
+    )
+    noun: dict[Language, str] = Field(
+        default_factory=dict,
+        description="by language other than English, the noun for an item, or with its plural or counter "
+        '"singular|plural"',
     )
     style: Style = Field("short", description="detailed: two sentences; comparative: against the next item")

@@ -1,16 +1,12 @@
-"""Reasons: evidence first, then words, then a check."""
+"""Reasons: ablate, collect evidence, plan the list, write, check."""
 
 from __future__ import annotations
 
 from recsys.explain.ablation import Ablation, RequestPart
+from recsys.explain.cases import ReasonCase
 from recsys.explain.claims import Lexicon, claim_failures
-from recsys.explain.evidence import (
-    MEASURE,
-    MeasuredCandidate,
-    ReasonCase,
-    collect_evidence,
-    describe_part,
-)
+from recsys.explain.evidence import MEASURE, MeasuredCandidate, describe_part
+from recsys.explain.plan import plan_list
 from recsys.explain.verifier import grounding_failures
 from recsys.explain.writer import (
     REASON_TEMPLATE,
@@ -21,7 +17,6 @@ from recsys.explain.writer import (
     render_reason,
     template_reason,
     write_each,
-    write_reasons,
 )
 
 __all__ = [
@@ -34,14 +29,13 @@ __all__ = [
     "Reasons",
     "RequestPart",
     "claim_failures",
-    "collect_evidence",
     "describe_part",
     "drained",
     "grounding_failures",
     "in_language",
     "languages",
+    "plan_list",
     "render_reason",
     "template_reason",
     "write_each",
-    "write_reasons",
 ]

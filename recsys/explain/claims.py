@@ -8,21 +8,20 @@ word is an unsupported claim.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from recsys.data.catalog import Catalog
-from recsys.explain.evidence import TITLE_LIMIT, ReasonCase, attribute_values
-from recsys.explain.grammar import PLACEHOLDER, TITLED, Grammar, against_slots
-from recsys.explain.verifier import placeholder_failures
-from recsys.types import Evidence, Item
+from recsys.explain.cases import ReasonCase
+from recsys.explain.evidence import TITLE_LIMIT
+from recsys.explain.grammar import SLOT, TITLED
+from recsys.explain.phrases import Phrases, facts_of
+from recsys.types import Item
 from recsys.utils.sanitize import clean_text
 
 # A clock time, a number, one Chinese or Japanese character, a word, or any other character.
@@ -33,6 +32,7 @@ _ENDS = frozenset(".!?。\uff01\uff1f:\uff1a")  # a capital letter after one of 
 _QUOTES = frozenset('"“”\u2018«»「」《》')
 _REFS = r"\{\w+\}(?:(?:, \{\w+\})* (?:and|和|、) ?\{\w+\}| ?[和、] ?\{\w+\})?"
 _YEARS = range(1850, 2100)
+_MASK = re.compile(r"\{(\w+)\}")
 
 Tokens = tuple[str, ...]
 
@@ -46,7 +46,7 @@ def folded(text: str) -> Tokens:
     return tuple(token.casefold() for token in tokens_of(text))
 
 
-class Phrases:
+class TokenPhrases:
     """Labelled token sequences, indexed by their first token."""
 
     def __init__(self, entries: Iterable[tuple[Tokens, str]]) -> None:
@@ -75,11 +75,11 @@ class Lexicon:
         self.years = {item.id: item.year for item in self.items}
 
     @cached_property
-    def phrases(self) -> Phrases:
+    def phrases(self) -> TokenPhrases:
         """Titles and attribute values, labelled by the failure they are if not cited."""
-        values = dict.fromkeys(value for item in self.items for value in attribute_values(item))
+        values = dict.fromkeys(fact.value for item in self.items for fact in facts_of(item))
         entries = [(folded(clean_text(item.title, TITLE_LIMIT)), "invented_title") for item in self.items]
-        return Phrases([*entries, *((folded(value), "wrong_attribute") for value in values)])
+        return TokenPhrases([*entries, *((folded(value), "wrong_attribute") for value in values)])
 
     @classmethod
     def of(cls, catalog: Catalog) -> Lexicon:
@@ -93,32 +93,38 @@ class Lexicon:
 class Vocabulary:
     """The words a language allows in a reason besides evidence."""
 
-    grammar: Grammar
-    phrases: Phrases  # labels: the kinds of evidence that a phrase needs, separated by commas
+    phrases: TokenPhrases  # labels: the kinds of evidence that a phrase needs, separated by commas
     time: frozenset[str]
     numbers: frozenset[str]
     places: frozenset[str]
     claims: tuple[tuple[re.Pattern[str], frozenset[str]], ...]  # pattern, kinds that its evidence may be of
     orders: re.Pattern[str]
 
+    _by_phrases: ClassVar[WeakKeyDictionary[Phrases, Vocabulary]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, phrases: Phrases) -> Vocabulary:
+        """Return the vocabulary of a language and the words of a domain, read once."""
+        if phrases not in cls._by_phrases:
+            cls._by_phrases[phrases] = cls._read(phrases)
+        return cls._by_phrases[phrases]
+
     @staticmethod
-    @lru_cache(maxsize=16)
-    def read(path: Path) -> Vocabulary:
-        """Read the vocabulary of a `grammar.toml`."""
-        grammar = Grammar.read(path)
+    def _read(phrases: Phrases) -> Vocabulary:
+        grammar = phrases.grammar
         words = grammar.table["words"]
         entries = [(piece, "") for piece in _pieces(words["neutral"])]
-        for kind in _KINDS.values():
+        entries += [(piece, "attribute") for text in phrases.words for piece in _pieces(text)]
+        entries += [(piece, "") for verb in (grammar.table["named"], phrases.verb) for piece in _pieces(verb)]
+        for kind in _KINDS:
             entries += [(piece, kind) for piece in _pieces(words.get(kind, ""))]
-        for forms in grammar.sections():
+        for name, forms in grammar.sections():
             for form in forms:
-                needs = ",".join(
-                    sorted({_KINDS[slot] for slot in re.findall(r"\{(\w+)\}", form) if slot in _KINDS})
-                )
-                entries += [(piece, needs) for piece in _pieces(re.sub(r"\{\w+\}", " ", form))]
+                needs = {_kind_of_slot(slot, name) for slot in SLOT.findall(form)} - {""}
+                label = ",".join(sorted(needs))
+                entries += [(piece, label) for piece in _pieces(SLOT.sub(" ", form))]
         return Vocabulary(
-            grammar,
-            Phrases(entries),
+            TokenPhrases(entries),
             frozenset(words.get("time", "").split()),
             frozenset(words.get("numbers", "").split()),
             frozenset(words.get("places", "").split()),
@@ -130,103 +136,120 @@ class Vocabulary:
         )
 
 
-_KINDS: Mapping[str, str] = {
-    "H": "history",
-    "A": "attribute",
-    "D": "other",
+_SLOT_KINDS: Mapping[str, str] = {
+    "liked": "history",
+    "past": "group",
+    "examples": "group",
+    "shared": "attribute",
+    "asked": "wish",
+    "what": "attribute",
+    "another": "attribute",
+    "wish": "wish",
+    "related": "relation",
+    "repeat": "repeat",
+    "popular": "popularity",
+    "now": "context",
+    "person": "profile",
     "other": "other",
-    "W": "wish",
-    "P": "popularity",
-    "T": "co_consumed",
-    "B": "repeat",
-    "G": "relation",
-    "C": "context",
-    "F": "profile",
-    "N": "against",
-    "X": "against",
-    "R": "rare",
-    "L": "counter",
-    "K": "counter",
-    "V": "counter",
 }
-
+_KINDS = sorted({*_SLOT_KINDS.values(), "co_consumed", "against", "rare", "counter"})
+_OPPOSED: Mapping[str, str] = {
+    "disliked": "against",
+    "disliked_alike": "against",
+    "rare": "rare",
+    "chosen": "counter",
+    "counter": "counter",
+    "wish": "counter",
+}
 _AGAINST = {"against", "rare", "counter"}
 _NO_REASON = {"item", "context", "profile", "other"}  # kinds that are no reason by themselves
 
 
+def _kind_of_slot(slot: str, section: str) -> str:
+    """Return the kind of evidence that a slot of a form needs; "" for none."""
+    if slot == "against":
+        return _OPPOSED.get(section, "")
+    if slot == "liked" and section == "co_consumed":
+        return "co_consumed"
+    return _SLOT_KINDS.get(slot, "")
+
+
 def _pieces(text: str) -> list[Tokens]:
     """Split a word list or regular expression into words; without spaces, phrases."""
-    return [folded(piece) for piece in re.split(r"[\s()|?\\.,\uff0c。、;:]+", text) if piece]
+    return [
+        folded(piece)
+        for piece in re.split(r"[\s()|?\\.,\uff0c。、;:\uff1b\uff1a\uff08\uff09]+", text)
+        if piece
+    ]
 
 
 def claim_failures(
-    text: str,
-    case: ReasonCase,
-    path: Path,
-    lexicon: Lexicon | None = None,
-    cited: Collection[str] | None = None,
+    text: str, case: ReasonCase, phrases: Phrases, lexicon: Lexicon | None = None
 ) -> tuple[str, ...]:
     """Return the kinds of failure in a finished sentence; () means every claim holds.
 
-    Besides those of `placeholder_failures`:
-
+    - `not_about_item`: the item is not named, or more than once
     - `invented_title`, `wrong_attribute`: in the catalogue or made up, but not in the evidence
     - `wrong_year`, `wrong_number`, `wrong_time`, `wrong_place`
     - `instruction_echo`: an order, such as one from an item's description
     - `false_claim`: evidence in a role it does not have ("you liked" the item)
+    - `false_link`: a value in one sentence with an item of the history that lacks it
     - `uncited_claim`: any other word without evidence
     - `unspecific`: only the item's name distinguishes the sentence from one about another item
 
     Args:
         text: The sentence as it is shown.
         case: The item and its evidence.
-        path: The `grammar.toml` of the language.
+        phrases: The grammar of the language, and the words of the domain.
         lexicon: Names failures more precisely.
-        cited: Ids the sentence claims to rest on, in its order; None: all of the case. The item's own
-            attributes may always be named.
     """
-    return _ClaimChecker(text, case, Vocabulary.read(path), lexicon, cited).failures()
+    return _ClaimChecker(text, case, phrases, lexicon).failures()
 
 
 class _ClaimChecker:
     """One sentence with its evidence replaced by placeholders."""
 
-    def __init__(
-        self,
-        text: str,
-        case: ReasonCase,
-        vocabulary: Vocabulary,
-        lexicon: Lexicon | None,
-        cited: Collection[str] | None,
-    ) -> None:
-        self.vocabulary, self.lexicon = vocabulary, lexicon
-        self.case = dataclasses.replace(case, evidence=(*case.evidence, *_further_attributes(case)))
+    def __init__(self, text: str, case: ReasonCase, phrases: Phrases, lexicon: Lexicon | None) -> None:
+        self.vocabulary, self.lexicon, self.case = Vocabulary.of(phrases), lexicon, case
         self.tokens = tokens_of(text)
         self.folded = folded(text)
-        entries = (*self.case.evidence, *case.against)
-        kept = [e for e in entries if cited is None or e.id in cited or e.kind == "attribute"]
-        self.kinds: dict[str, str] = {entry.id: entry.kind for entry in kept}
-        for slot, names in against_slots(case, case.against).items():
-            self.kinds |= {
-                name: _KINDS[slot] for name in PLACEHOLDER.findall("".join(names)) if name in self.kinds
-            }
-        self.kinds |= {"item": "item"} | ({"other": "other"} if case.other else {})
-        self.items = {e.id: e.item_id for e in kept if e.kind in TITLED}
+        localize = phrases.grammar.localize
+        self.texts = {"item": case.slots["item"].text}
+        self.kinds: dict[str, str] = {"item": "item"}
+        if "other" in case.slots:
+            self.texts["other"], self.kinds["other"] = case.slots["other"].text, "other"
+        entries = {entry.id: entry for entry in (*case.evidence, *case.against)}
+        for slot, (slot_text, cites) in case.slots.items():
+            if cites and slot_text:
+                self.texts[slot] = slot_text.strip(f"{phrases.grammar.table['comma']}\uff08\uff09")
+                self.kinds[slot] = _kind_of_slot(slot, case.section) or entries[cites[0]].kind
+        for name, entry in entries.items():
+            self.texts[name], self.kinds[name] = localize(entry.kind, entry.text), entry.kind
+        for entry in case.against:
+            self.kinds[entry.id] = _OPPOSED.get(case.opposed, "counter")
+        if "against" in case.slots:
+            self.kinds["against"] = _OPPOSED[case.opposed]
+        self.values = {entry.id: entry.text for entry in case.evidence if entry.kind == "attribute"}
+        for number, fact in enumerate(facts_of(case.item)):
+            for form, text_of_fact in enumerate((fact.value, *phrases.texts_of(fact))):
+                name = f"i{number}x{form}"
+                self.texts[name], self.kinds[name], self.values[name] = text_of_fact, "attribute", fact.value
+        self.items = {name: entry.item_id for name, entry in entries.items() if entry.kind in TITLED}
         self.context_words = {
             token
-            for e in kept
-            if e.kind == "context"
-            for token in folded(vocabulary.grammar.localize(e.kind, e.text))
+            for name, kind in self.kinds.items()
+            if kind == "context"
+            for token in folded(self.texts[name])
         }
-        self.order = {name: n for n, name in enumerate(dict.fromkeys(cited or self.kinds))}
         self.names: dict[int, str] = {}  # token index -> the evidence id that the token is part of
         self.masked = self._mask()
 
     def failures(self) -> tuple[str, ...]:
-        failures = list(placeholder_failures(self.masked, self.case))
+        failures = [] if self.masked.count("{item}") == 1 else ["not_about_item"]
+        failures += self._link_failures()
         for pattern, allowed in self.vocabulary.claims:
             for match in pattern.finditer(self.masked):
-                if any(self.kinds.get(name) not in allowed for name in PLACEHOLDER.findall(match[1])):
+                if any(self.kinds.get(name) not in allowed for name in _MASK.findall(match[1])):
                     failures.append("false_claim")
         remaining = (" " if index in self.names else token for index, token in enumerate(self.folded))
         if self.vocabulary.orders.search(" ".join(remaining)):
@@ -239,10 +262,9 @@ class _ClaimChecker:
 
     def _mask(self) -> str:
         """Replace evidence by placeholders; titles must match case, other texts need not."""
-        texts = {k: v for k, v in self.vocabulary.grammar.texts(self.case).items() if k in self.kinds}
         exact = {"item", "other", *self.items}
-        titles = Phrases((tokens_of(text), name) for name, text in texts.items() if name in exact)
-        facts = Phrases((folded(text), name) for name, text in texts.items() if name not in exact)
+        titles = TokenPhrases((tokens_of(text), name) for name, text in self.texts.items() if name in exact)
+        facts = TokenPhrases((folded(text), name) for name, text in self.texts.items() if name not in exact)
         masked, index = "", 0
         while index < len(self.tokens):
             matches = [*titles.starting_at(self.tokens, index), *facts.starting_at(self.folded, index)]
@@ -256,14 +278,21 @@ class _ClaimChecker:
                 continue
             length = max(size for size, _ in matches)
             longest = dict.fromkeys(name for size, name in matches if size == length)
-            name = min(
-                longest,
-                key=lambda name: (name in self.names.values(), self.order.get(name, len(self.order))),
-            )
+            name = min(longest, key=lambda name: name in self.names.values())
             self.names |= dict.fromkeys(range(index, index + length), name)
             masked += f" {{{name}}}"
             index += length
         return masked.strip()
+
+    def _link_failures(self) -> list[str]:
+        """Return a failure if a value stands in a sentence with an item that lacks it."""
+        for sentence in re.split(r"(?<=[.!?。\uff01\uff1f])", self.masked):
+            names = _MASK.findall(sentence)
+            values = {self.values[name] for name in names if name in self.values}
+            held = [self.case.values[name] for name in names if name in self.case.values]
+            if any(not values <= theirs for theirs in held):
+                return ["false_link"]
+        return []
 
     def _word_failures(self) -> list[str]:
         """List a failure for every stretch of words in neither evidence nor vocabulary."""
@@ -348,10 +377,3 @@ class _ClaimChecker:
         phrases = self.lexicon.phrases.starting_at(self.folded, index) if self.lexicon else []
         may_be_title = self._starts_sentence(index) or self._is_name(index)
         return [(size, kind) for size, kind in phrases if kind != "invented_title" or may_be_title]
-
-
-def _further_attributes(case: ReasonCase) -> list[Evidence]:
-    """Return attribute values that the evidence leaves out: they may be named too."""
-    cited = {entry.text for entry in case.by_kind("attribute")}
-    further = [value for value in dict.fromkeys(attribute_values(case.item)) if value not in cited]
-    return [Evidence(id=f"i{n}", kind="attribute", text=value) for n, value in enumerate(further, 1)]

@@ -12,31 +12,21 @@ from recsys.data.catalog import Catalog
 from recsys.engine import Engine
 from recsys.engine.base import Generation
 from recsys.errors import EngineDead, EngineError
-from recsys.explain import (
-    MEASURE,
-    Ablation,
-    Lexicon,
-    MeasuredCandidate,
-    ReasonCase,
-    RequestPart,
-    collect_evidence,
-    describe_part,
-    drained,
-    write_each,
-)
-from recsys.explain.ablation import Kind, request_parts
-from recsys.explain.evidence import WISH
-from recsys.explain.grammar import Grammar
+from recsys.explain.ablation import REFERENCE, Ablation, Kind, RequestPart, request_parts
+from recsys.explain.cases import ReasonCase
+from recsys.explain.causes import Cause, Proposer
+from recsys.explain.claims import Lexicon
+from recsys.explain.evidence import MEASURE, WISH, AskedFor, MeasuredCandidate, describe_part
+from recsys.explain.phrases import DECADE, Fact, FactCounts, Phrases, facts_of
+from recsys.explain.plan import lead_of, plan_list
 from recsys.explain.relations import RelationPhrases
-from recsys.explain.writer import GRAMMAR, in_language
+from recsys.explain.writer import drained, phrases_of, write_each
 from recsys.knowledge.attributes import matched_attributes
 from recsys.knowledge.fields import profile_values
-from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.library import PromptLibrary
 from recsys.ranking import Ranker, Ranking, RankRequest
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.types import (
-    Candidate,
     Context,
     Counterfactual,
     Effect,
@@ -51,7 +41,9 @@ from retrieval import HybridRetriever, Query
 MAX_ABLATED_HISTORY = 30  # newest history items that are ablated: each costs one retriever query
 TOP_PART = 10  # "close to a wish" means in the first tenth of the catalogue
 SINGLE_ITEM_BUDGET = 2  # times the ablation budget for one or two items: each ablation costs less there
-WHOLE_REFERENCE = 2  # reference items when everything that one reason cites is left out
+WHOLE_REFERENCE = 2  # reference items when many sets are left out, each for one or two items
+FEW_SETS = 8  # sets up to which there are more
+CAUSES = 2  # causes of one item that the model scores without
 RETRIEVAL_MEASURE = "log p of retrieval with and without"
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "history": ("history",),
@@ -80,6 +72,7 @@ class Explained:
     engine_died: bool = False  # the engine cannot be used again
     effects: tuple[Effect, ...] = ()  # on the first candidate, strongest first
     ablated: Usage = field(default_factory=Usage)  # engine work of the ablations
+    lead: str = ""  # what all of the list share
     timings: Mapping[str, float] = field(default_factory=dict)  # seconds of evidence and reasons
 
 
@@ -93,16 +86,12 @@ class Measured:
     parts: tuple[RequestPart, ...]  # parts that were measured one by one
     ablation: Ablation
     listed: frozenset[int]  # positions of the recommended candidates
+    causes: tuple[tuple[Cause, ...], ...] = ()  # of the history, for each of `top`
+    asked: AskedFor | None = None
     retrieval_dependent: frozenset[int] = frozenset()  # of `listed`, those that only the wish retrieved
     served: bool = True  # False: another strategy ranked, and only the retriever was measured
     degraded: tuple[str, ...] = ()
     engine_died: bool = False
-
-    @property
-    def history(self) -> tuple[HistoryEntry, ...]:
-        """What was measured one by one: the newest, and what `top` repeats."""
-        names = {part.name for part in self.parts if part.kind == "history"}
-        return tuple(entry for entry in self.query.history if entry.item.id in names)
 
     @cached_property
     def every(self) -> list[RequestPart]:
@@ -155,6 +144,7 @@ class Explainer:
         ranking: Ranking | None = None,
         ranker: Ranker | None = None,
         listed: Collection[int] | None = None,
+        asked: AskedFor | None = None,
     ) -> Measured:
         """Ablate the request for the candidates at `top`. Never raises EngineError.
 
@@ -165,6 +155,7 @@ class Explainer:
             ranking: What `ranker` returned. Without both, only the retriever is measured.
             ranker: The ranker to score ablated requests with.
             listed: Positions of the recommended candidates; None: all of `top`.
+            asked: What the wish asks for; None: the values that it names.
         """
         pointwise = ranker if isinstance(ranker, PointwiseRanker) else None
         ablation = Ablation(
@@ -177,84 +168,124 @@ class Explainer:
             part for number, part in enumerate(past) if number < MAX_ABLATED_HISTORY or part.name in repeated
         ]
         recommended = frozenset(top if listed is None else listed)
+        parts = (*(part for part in every if part.kind != "history"), *history)
+        ablation.score_with_retriever([frozenset(), *(frozenset([part]) for part in parts)])
         measured = Measured(
             query,
             request,
             tuple(top),
-            (*(part for part in every if part.kind != "history"), *history),
+            parts,
             ablation,
             listed=recommended,
+            asked=asked,
             retrieval_dependent=ablation.retrieval_dependent(WISH) & recommended
             if WISH in every
             else frozenset(),
             served=ranking is None or pointwise is not None,
         )
-        ablation.score_with_retriever([frozenset(), *(frozenset([part]) for part in measured.parts)])
         budget = self.domain.reasons.ablations * (SINGLE_ITEM_BUDGET if listed is not None else 1)
-        return self._score_with_model(measured, budget) if ablation.ranker and budget else measured
-
-    @staticmethod
-    def _score_with_model(measured: Measured, budget: int) -> Measured:
-        """Score the strongest ablations with the model; note a failure."""
-        ablation, top = measured.ablation, measured.top
-        sets = [frozenset([part]) for part in ablation.choose_parts(top, budget)]
-        if not measured.listed.issuperset(top):  # only unlisted items mention the history as a whole
-            sets.append(measured.past)
-        try:
-            ablation.score_with_model(sets, top)
-        except EngineError as error:
-            note = f"evidence: {error.message}; only the retriever was measured"
-            return dataclasses.replace(measured, degraded=(note,), engine_died=isinstance(error, EngineDead))
+        if ablation.ranker and budget:
+            measured = _scored(measured, _single_sets(measured, budget))
+        measured = dataclasses.replace(measured, causes=self._causes(measured))
+        ablation.score_with_retriever([cause.parts for causes in measured.causes for cause in causes])
+        if ablation.ranker and budget and not measured.degraded:
+            measured = _scored(measured, _cause_sets(measured))
         return measured
 
-    def cases(self, measured: Measured) -> list[ReasonCase]:
-        """Collect the evidence for each candidate at `top`.
+    def _causes(self, measured: Measured) -> tuple[tuple[Cause, ...], ...]:
+        """Propose what of the history may support each candidate at `top`."""
+        query, request, ablation = measured.query, measured.request, measured.ablation
+        past = [part for part in measured.parts if part.kind == "history" and measured.top]
+        effects = {part: ablation.effect(part) for part in past}
+        examples = measured.asked.examples if measured.asked else frozenset()
+        is_noun = self._phrases.is_noun
+        proposer = Proposer(query.history, self._counts, is_noun, self._is_rated, examples)
+        relations = RelationPhrases(self._phrases, request.context.time, examples)
+        return tuple(
+            tuple(
+                proposer.causes(
+                    request.candidates[position],
+                    {part: float(effect[position]) for part, effect in effects.items()},
+                    relations.of(request.candidates[position], query.history),
+                    self._citable,
+                )
+            )
+            for position in measured.top
+        )
 
-        Of attributes, those that may be cited and that the model was told, or the wish names.
-        """
-        citable, told = self.domain.citable_attributes, self.domain.ranker.attributes
+    def candidates(self, measured: Measured) -> list[MeasuredCandidate]:
+        """Collect what was measured for each candidate at `top`."""
         types, profile = self.domain.users.types if self.domain.users else {}, measured.request.profile
         own = frozenset(
             value for name, text in profile.items() for value in profile_values(text, types.get(name))
         )
-        history = [
-            entry.model_copy(update={"item": with_attributes(with_attributes(entry.item, citable), told)})
-            for entry in measured.history
-        ]
-        grammar = Grammar.read(
-            self.prompts.file(in_language(GRAMMAR, self.domain.reasons.language, self.prompts))
+        history = {entry.item.id: entry for entry in measured.query.history}
+        facts = {name: frozenset(facts_of(entry.item)) for name, entry in history.items()}
+        return [self._candidate(measured, number, history, facts, own) for number in range(len(measured.top))]
+
+    def _candidate(
+        self,
+        measured: Measured,
+        number: int,
+        history: Mapping[str, HistoryEntry],
+        facts_of_history: Mapping[str, frozenset[Fact]],
+        own: Collection[str],
+    ) -> MeasuredCandidate:
+        position, ablation, context = measured.top[number], measured.ablation, measured.context
+        candidate = measured.request.candidates[position]
+        known = facts_of(candidate.item)
+        told = [fact for fact in known if self._citable(fact)]
+        if measured.asked is not None:
+            asked = list(measured.asked.facts.get(candidate.item.id, ()))
+        else:
+            named = set(matched_attributes(context.wish, [fact.value for fact in known]))
+            asked = [fact for fact in known if fact.value in named]
+        top_rank = max(1, len(self.catalog) // TOP_PART)
+        return MeasuredCandidate(
+            candidate,
+            told,
+            history,
+            facts_of_history,
+            context,
+            _cited_effects(measured.effects(position), self.domain.reasons),
+            [(cause, float(ablation.effect(*cause.parts)[position])) for cause in measured.causes[number]],
+            noise=ablation.noise,
+            measure=measured.measure,
+            listed=position in measured.listed,
+            rank=ablation.rank(position),
+            history_effect=measured.history_effects[number],
+            retrieval_dependent=position in measured.retrieval_dependent,
+            asked=asked,
+            examples=measured.asked.examples if measured.asked else frozenset(),
+            close=candidate.channels.get("text", top_rank + 1) <= top_rank,
+            chosen=measured.request.chosen.get(candidate.item.id),
+            own=[fact for fact in told if fact.value in own],
         )
-        phrases = RelationPhrases(self.domain, grammar, measured.context.time)
-        candidates = {
-            position: _citable(measured.request.candidates[position], citable, told, measured.context.wish)
-            for position in measured.top
-        }
-        return [
-            collect_evidence(
-                MeasuredCandidate(
-                    candidates[position],
-                    history,
-                    measured.context,
-                    _cited_effects(measured.effects(position), self.domain.reasons),
-                    noise=measured.ablation.noise,
-                    measure=measured.measure,
-                    nouns=self.nouns,
-                    history_shown=self.domain.reasons.history_shown,
-                    top_rank=max(1, len(self.catalog) // TOP_PART),
-                    variant=number,
-                    listed=position in measured.listed,
-                    rank=measured.ablation.rank(position),
-                    retrieval_dependent=position in measured.retrieval_dependent,
-                    history_effect=history_effect,
-                    phrases=phrases.of(candidates[position], history),
-                    chosen=measured.request.chosen.get(measured.request.candidates[position].item.id),
-                    profile=own,
-                )
-            )
-            for number, (position, history_effect) in enumerate(
-                zip(measured.top, measured.history_effects, strict=True)
-            )
-        ]
+
+    def cases(self, measured: Measured) -> list[ReasonCase]:
+        """Plan the reason of each candidate at `top`."""
+        return plan_list(self.candidates(measured), self._phrases, self._counts, self.domain.reasons.style)
+
+    def lead(self, measured: Measured) -> str:
+        """Say what all listed candidates share; "" if nothing is."""
+        return lead_of(self.candidates(measured), self._phrases, self._counts)
+
+    @cached_property
+    def _phrases(self) -> Phrases:
+        return phrases_of(self.domain, self.prompts)
+
+    @property
+    def _counts(self) -> FactCounts:
+        return FactCounts.of_catalog(self.catalog)
+
+    @property
+    def _is_rated(self) -> bool:
+        interactions = self.domain.interactions
+        return interactions is not None and interactions.rating is not None
+
+    def _citable(self, fact: Fact) -> bool:
+        citable = self.domain.citable_attributes
+        return citable is None or fact.attribute in citable or fact.attribute == DECADE
 
     def explain(self, measured: Measured, engine: Engine | None) -> Explained:
         """Run `explain_each` to its end."""
@@ -273,9 +304,7 @@ class Explainer:
         """
         cases = self.cases(measured)
         healthy = None if measured.engine_died else engine
-        reasons = yield from write_each(
-            cases, healthy, self.prompts, self.domain.reasons, Lexicon.of(self.catalog)
-        )
+        reasons = yield from write_each(cases, healthy, self.prompts, self._phrases, Lexicon.of(self.catalog))
         cited = [_cited(case, reason) for case, reason in zip(cases, reasons.explanations, strict=True)]
         degraded, died = reasons.degraded, measured.engine_died or reasons.engine_died
         if self.domain.reasons.ablations and not died:
@@ -295,6 +324,7 @@ class Explainer:
             engine_died=died,
             effects=self._effects(measured) if measured.top else (),
             ablated=measured.ablation.usage,
+            lead=self.lead(measured),
         )
 
     def _effects(self, measured: Measured) -> tuple[Effect, ...]:
@@ -319,8 +349,38 @@ class Explainer:
         return tuple(sorted(effects, key=lambda effect: -abs(effect.contribution)))
 
     def _describe(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:
-        by_id = {entry.item.id: entry for entry in measured.history}
+        by_id = {entry.item.id: entry for entry in measured.query.history}
         return describe_part(part, by_id, measured.context, self.nouns)
+
+
+def _scored(measured: Measured, sets: Mapping[frozenset[RequestPart], Sequence[int]]) -> Measured:
+    """Score with the model what is left without each of `sets`; note a failure."""
+    try:
+        measured.ablation.score_each_with_model(sets, REFERENCE if len(sets) <= FEW_SETS else WHOLE_REFERENCE)
+    except EngineError as error:
+        note = f"evidence: {error.message}; only the retriever was measured"
+        return dataclasses.replace(measured, degraded=(note,), engine_died=isinstance(error, EngineDead))
+    return measured
+
+
+def _single_sets(measured: Measured, budget: int) -> dict[frozenset[RequestPart], Sequence[int]]:
+    """Return the parts that the model scores without, one by one."""
+    sets: dict[frozenset[RequestPart], Sequence[int]] = {
+        frozenset([part]): measured.top for part in measured.ablation.choose_parts(measured.top, budget)
+    }
+    if not measured.listed.issuperset(measured.top):  # only unlisted items mention the history as a whole
+        sets[measured.past] = measured.top
+    return sets
+
+
+def _cause_sets(measured: Measured) -> dict[frozenset[RequestPart], Sequence[int]]:
+    """Return the strongest causes of each candidate, which the model scores without."""
+    sets: dict[frozenset[RequestPart], list[int]] = {}
+    for position, causes in zip(measured.top, measured.causes, strict=True):
+        effects = {cause.parts: float(measured.ablation.effect(*cause.parts)[position]) for cause in causes}
+        for parts in sorted(effects, key=lambda parts: -effects[parts])[:CAUSES]:
+            sets.setdefault(parts, []).append(position)
+    return dict(sets)
 
 
 def _cited_effects(
@@ -330,39 +390,26 @@ def _cited_effects(
     return {part: effect for part, effect in effects.items() if reasons.time or part.kind != "time"}
 
 
-def _citable(
-    candidate: Candidate, names: Collection[str] | None, told: Collection[str] | None, wish: str
-) -> Candidate:
-    """Return a candidate with the values that a reason may cite."""
-    item = with_attributes(candidate.item, names)
-    named = {
-        name: tuple(matched_attributes(wish, values)) if told is not None and name not in told else values
-        for name, values in item.attributes.items()
-    }
-    attributes = {name: values for name, values in named.items() if values}
-    return candidate.model_copy(update={"item": item.model_copy(update={"attributes": attributes})})
-
-
-def _cited(case: ReasonCase, reason: Explanation) -> dict[str, RequestPart]:
+def _cited(case: ReasonCase, reason: Explanation) -> dict[str, frozenset[RequestPart]]:
     """Map evidence ids to the parts a reason rests on; opposing for a net negative."""
     entries = reason.evidence if not case.net_negative else case.against
     return {entry.id: case.parts[entry.id] for entry in entries if entry.id in case.parts}
 
 
 def _cited_sets(
-    measured: Measured, cited: Sequence[Mapping[str, RequestPart]]
+    measured: Measured, cited: Sequence[Mapping[str, frozenset[RequestPart]]]
 ) -> dict[frozenset[RequestPart], list[int]]:
     """Map sets to ablate to positions: what a reason cites, and the other history."""
     sets: dict[frozenset[RequestPart], list[int]] = {}
     for position, by_id in zip(measured.top, cited, strict=True):
-        if parts := frozenset(by_id.values()):
+        if parts := frozenset().union(*by_id.values()):
             for removed in (parts, measured.past - parts):
                 sets.setdefault(removed, []).append(position)
     return sets
 
 
 def _with_figures(
-    measured: Measured, position: int, reason: Explanation, cited: Mapping[str, RequestPart]
+    measured: Measured, position: int, reason: Explanation, cited: Mapping[str, frozenset[RequestPart]]
 ) -> Explanation:
     """Add influences, and the change of probability without the cited set."""
     figures: dict[str, object] = {"influences": influences(measured, position)}
@@ -373,7 +420,7 @@ def _with_figures(
             p = ablation.probability()[position] - ablation.probability(*parts)[position]
             return float(p) if ablation.is_measured(parts) else None
 
-        parts = frozenset(cited.values())
+        parts = frozenset().union(*cited.values())
         figures |= {"comprehensiveness": lost(parts), "sufficiency": lost(measured.past - parts)}
         contributions = {entry.id: entry.contribution or 0.0 for entry in (*reason.evidence, *reason.against)}
         strongest = max(cited, key=lambda name: abs(contributions[name]))
@@ -381,7 +428,7 @@ def _with_figures(
             figures["counterfactual"] = Counterfactual(
                 without=(strongest,),
                 rank=ablation.rank(position),
-                rank_without=ablation.rank(position, cited[strongest]),
+                rank_without=ablation.rank(position, *cited[strongest]),
             )
     return reason.model_copy(update=figures)
 

@@ -1,29 +1,26 @@
 """The sentences a reason may be, as one regular expression per case.
 
-The sentence forms are in `prompts/explain/grammar.toml` (other languages in a folder next to it).
-Their slots are filled with combinations of placeholders that are true together. A model chooses
-evidence, form and words; it cannot write a sentence without evidence.
+The sentence forms are in `prompts/explain/grammar.toml` (other languages in a folder next to it). What
+fills their slots is planned before a word is written: a model chooses the form and the words, and cannot
+write a sentence without evidence.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import permutations
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from recsys.config import Style
-from recsys.explain.evidence import ReasonCase, attribute_values, shown_title
-from recsys.types import Evidence
+from recsys.explain.cases import ReasonCase
 
-PLACEHOLDER = re.compile(r"\{([a-z]+\d*)\}")
-STYLES: tuple[Style, ...] = get_args(Style)
+SLOT = re.compile(r"\{([a-z]+)\}")
 TITLED = ("history", "co_consumed")  # kinds of evidence whose text is a title
-_FORMS_AT_ONCE = 2  # forms offered of a kind, so that neighbouring reasons differ
+_FORMS_AT_ONCE = 2  # forms offered at a time, so that neighbouring reasons differ
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,19 @@ class Grammar:
         return Grammar(tomllib.loads(path.read_text(encoding="utf-8")))
 
     def joined(self, names: Sequence[str]) -> str:
-        text: str = self.table["and"].join(names)
-        return text
+        """Join names: "a", "a and b", "a, b and c"."""
+        last: str = self.table["and"]
+        *first, end = names
+        return last.join([self.table["comma"].join(first), end]) if first else end
 
-    def sections(self) -> Iterator[list[str]]:
-        """Yield the forms of every section, endings included."""
-        for part in self.table.values():
-            if isinstance(part, dict) and "forms" in part:
-                yield [*part["forms"], *part.get("listed", ())]
+    def sections(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the name and the forms of every section; of some, each form has a name."""
+        for name, part in self.table.items():
+            if isinstance(part, dict) and name not in _NO_SECTIONS:
+                for key, forms in part.items():
+                    yield (key, [forms]) if isinstance(forms, str) else (name, forms)
 
-    def forms(self, section: str, listed: bool) -> list[str]:
+    def forms(self, section: str, *, listed: bool) -> list[str]:
         """Return the forms of a section; `listed` adds those for recommended items."""
         part = self.table[section]
         return [*part["forms"], *(part.get("listed", ()) if listed else ())]
@@ -63,225 +63,126 @@ class Grammar:
         framed: str = self.table["title"].replace("{}", title)
         return framed
 
-    def liked_title(self, title: str) -> str:
-        """Return a title as that of a liked item: "Alien, which you liked"."""
-        liked: str = self.table["liked_title"].replace("{}", self.titled(title))
-        return liked
+    def past_title(self, title: str, verb: str = "", weekday: str = "") -> str:
+        """Return a title of the history: "Alien, which you liked", or "which you read"."""
+        form = "chosen_on" if verb and weekday else "chosen_title" if verb else "liked_title"
+        slots = {"": self.titled(title), "title": self.titled(title), "verb": verb, "weekday": weekday}
+        return filled(self.table[form], slots)
 
-    def texts(self, case: ReasonCase) -> dict[str, str]:
-        """Map each placeholder of the case to its text."""
-        noun = case.nouns[0]
-        texts = {entry.id: self.localize(entry.kind, entry.text) for entry in (*case.evidence, *case.against)}
-        texts["item"] = self.titled(shown_title(case.item, noun))
-        if case.other is not None:
-            texts["other"] = self.titled(shown_title(case.other, noun))
-        return texts
-
-    def fill(self, sentence: str, case: ReasonCase) -> str:
-        """Replace the placeholders by their texts, and capitalise the sentence."""
-        texts = self.texts(case)
-        filled = PLACEHOLDER.sub(lambda match: texts.get(match.group(1), ""), sentence.strip())
+    def fill(self, sentence: str, texts: Mapping[str, str]) -> str:
+        """Put texts into a sentence's slots, and capitalise it."""
+        filled = SLOT.sub(lambda match: texts.get(match[1], ""), sentence.strip())
+        for mark in self.table["stops"]:  # an aside ends with a comma, which no other mark may follow
+            filled = filled.replace(self.table["comma"].strip() + mark, mark)
         return filled[:1].upper() + filled[1:]
 
 
-def sentence_pattern(case: ReasonCase, path: Path, attempt: int | None = None, style: Style = "short") -> str:
-    """Build the regular expression of the sentences of a style that are true.
+_NO_SECTIONS = ("phrases", "say_by_type", "words", "say", "lead")
+
+
+def forms_of(case: ReasonCase, grammar: Grammar, attempt: int | None = None) -> list[str]:
+    """List the sentences that are true of a case, as patterns with slots.
 
     Args:
-        case: The item and its evidence.
-        path: A `grammar.toml`.
+        case: What is said.
+        grammar: Of the language.
         attempt: With it, only the forms chosen by `case.variant + attempt`, which vary what is
             generated. Without it, all forms, which is what the check accepts.
-        style: A style the case has no evidence for falls back to short.
     """
-    return _PatternBuilder(case, Grammar.read(path), attempt, style).pattern()
+    if case.section == "against":
+        bodies = [grammar.table["against"][case.opposed]]
+    else:
+        bodies = grammar.forms(case.section, listed=case.listed)
+    if attempt is not None:
+        start = case.variant + attempt * _FORMS_AT_ONCE
+        bodies = [bodies[(start + n) % len(bodies)] for n in range(min(_FORMS_AT_ONCE, len(bodies)))]
+    ending, further = _ending(case, grammar), _further(case, grammar)
+    return [f"{body}{ending}{grammar.table['stop']}{further}" for body in bodies]
 
 
-@dataclass(frozen=True)
-class _PatternBuilder:
-    case: ReasonCase
-    grammar: Grammar
-    attempt: int | None
-    style: Style
-
-    @cached_property
-    def attributes(self) -> list[str]:
-        return self._names("attribute")
-
-    def _names(self, kind: str) -> list[str]:
-        """Return the placeholders of a kind of evidence."""
-        return _placeholders(self.case.by_kind(kind))
-
-    def pattern(self) -> str:
-        stop = re.escape(self.grammar.table["stop"])
-        bodies = []
-        for body, used in self._bodies():
-            further = "|".join(self._further(used)) if self.style == "detailed" else ""
-            gap = self.grammar.table["gap"]
-            bodies.append(f"({body}){self._ending()}{stop}" + (f"{gap}({further}){stop}" if further else ""))
-        return rf"^({'|'.join(bodies)})$"
-
-    def _bodies(self) -> Iterator[tuple[str, set[str]]]:
-        """Yield (pattern of a first sentence, the placeholders it may name) by form."""
-        case, every = self.case, self.attributes
-        if case.net_negative:
-            yield from self._body("against", every, **against_slots(case, case.against))
-        elif case.wish_attributes:  # the wish is cited
-            yield from self._wish_bodies()
-        elif wish := self._names("wish"):
-            yield from self._body("wish", every, W=wish)
-        elif repeat := self._names("repeat"):
-            yield from self._body("repeat", every, B=repeat)
-        elif related := self._names("relation"):
-            yield from self._body("relation", every, G=related)
-        elif past := self._names("history"):
-            yield from self._history_bodies(past)
-        elif co_consumed := self._names("co_consumed"):
-            yield from self._body("co_consumed", every, T=co_consumed)
-        elif popular := self._names("popularity"):
-            yield from self._body("popularity", every, P=popular)
-        elif every:
-            yield from self._body("attribute", every)
-
-    def _wish_bodies(self) -> Iterator[tuple[str, set[str]]]:
-        """Yield first sentences about a wish that names attributes."""
-        case, wish = self.case, self._names("wish")
-        yield from self._body("wish_named", self.attributes, lead=case.wish_attributes, W=wish)
-        for liked, common in self._links(self._names("history")):
-            if shared := [name for name in common if name.strip("{}") in case.wish_attributes]:
-                yield from self._body("wish_liked", shared, H=[liked], W=wish)
-
-    def _history_bodies(self, past: Sequence[str]) -> Iterator[tuple[str, set[str]]]:
-        """Yield first sentences about liked items and the attributes they share."""
-        for liked, common in self._links(past):
-            kind = "history_shared" if common else "history"
-            several = len(PLACEHOLDER.findall(liked)) > 1
-            number = {"them": ["them" if several else "it"], "were": ["were" if several else "was"]}
-            yield from self._body(kind, common, H=[liked], **number)
-
-    def _body(
-        self, kind: str, attributes: Sequence[str], lead: Collection[str] = (), **slots: Sequence[str]
-    ) -> Iterator[tuple[str, set[str]]]:
-        """Yield the bodies of a section.
-
-        With `lead`, one of these attributes comes first, if possible followed by one that others lack.
-        """
-        comparative = kind != "against" and self.style == "comparative"
-        contrast = self._pairs([a for a in attributes if a in self._contrast()], lead)
-        if comparative and contrast:
-            kind, slots = f"{kind}_comparative", {**slots, "D": contrast}
-        choices = self._pairs(attributes, lead)
-        if lead:  # every listed item may have what was wished for: alone it does not tell them apart
-            distinguishing = self.case.distinguishing_attributes
-            specific = [c for c in choices if distinguishing.intersection(PLACEHOLDER.findall(c))]
-            choices = specific or [c for c in choices if c not in attributes] or choices
-        for body in self._some(self._filled(kind, A=choices, **slots)):
-            yield body, set(PLACEHOLDER.findall(body.replace("\\", "")))
-
-    def _some(self, forms: Sequence[str]) -> Sequence[str]:
-        """Select `_FORMS_AT_ONCE` of the forms if this is an attempt."""
-        if self.attempt is None or not forms:
-            return forms
-        start = self.case.variant + self.attempt * _FORMS_AT_ONCE
-        return [forms[(start + n) % len(forms)] for n in range(min(_FORMS_AT_ONCE, len(forms)))]
-
-    def _contrast(self) -> list[str]:
-        """Return the item's attributes that the other item lacks."""
-        return [f"{{{name}}}" for name in contrast_attributes(self.case)]
-
-    def _further(self, used: set[str]) -> list[str]:
-        """Return second sentences, about evidence that the first does not name."""
-        case = self.case
-        if case.net_negative:
-            return []
-        named = {entry.item_id for entry in case.evidence if entry.id in used and entry.item_id}
-        slots = {
-            "H": [e for e in case.by_kind("history") if e.id not in used and e.item_id not in named],
-            "A": [e for e in case.by_kind("attribute") if e.id not in used],
-            "T": [e for e in case.by_kind("co_consumed") if e.id not in used and e.item_id not in named],
-            "P": [e for e in case.by_kind("popularity") if e.id not in used],
-        }
-        return self._filled(
-            "detailed", **{slot: self._pairs(_placeholders(entries)) for slot, entries in slots.items()}
-        )
-
-    def _ending(self) -> str:
-        """Return what follows the body.
-
-        The context if it has an effect; optionally the profile, and major counter-evidence. For a net
-        negative case, optionally what supports the item.
-        """
-        case = self.case
-        if case.net_negative:
-            return _optional(self._filled("yet", H=self._names("history")))
-        fitting = {"C": self._names("context"), "F": self._names("profile")}
-        event_context = self._filled("situation", **fitting)
-        although = _optional(self._filled("although", **against_slots(case, case.major_counter_evidence)))
-        if not fitting["C"]:
-            return _optional(event_context) + although
-        citing = [form for form in event_context if any(re.escape(name) in form for name in fitting["C"])]
-        return f"({'|'.join(citing)}){although}"
-
-    def _filled(self, section: str, **slots: Sequence[str]) -> list[str]:
-        """Return the forms of a section whose slots can all be filled."""
-        forms = self.grammar.forms(section, self.case.listed)
-        return [text for form in forms if (text := self._fill_slots(form, **slots))]
-
-    def _links(self, past: Sequence[str]) -> Iterable[tuple[str, list[str]]]:
-        """List ("{h1} and {h2}", attributes they share with the item), strongest first.
-
-        Where any link shares something, links that share nothing are left out: they say less.
-        """
-        links = []
-        for size in (2, 1):
-            for group in permutations(past, size):
-                held = [set(self.case.shared[name.strip("{}")]) for name in group]
-                common = sorted(set.intersection(*held))
-                links.append((self.grammar.joined(group), [f"{{{name}}}" for name in common]))
-        return [link for link in links if link[1]] or links
-
-    def _pairs(self, names: Sequence[str], lead: Collection[str] = ()) -> list[str]:
-        """List names and ordered pairs of them, with `lead` only those that start in it."""
-        groups = [(name,) for name in names] + list(permutations(names, 2))
-        return [self.grammar.joined(group) for group in groups if not lead or group[0].strip("{}") in lead]
-
-    @staticmethod
-    def _fill_slots(form: str, **slots: Sequence[str]) -> str:
-        """Fill the slots of a form; "" if one of them has no choice."""
-        text = form
-        for slot, choices in slots.items():
-            marker = f"{{{slot}}}"
-            if marker in text:
-                if not choices:
-                    return ""
-                text = text.replace(marker, f"({'|'.join(choices)})")
-        # Braces that are left are placeholders: literal in a regular expression.
-        return PLACEHOLDER.sub(r"\\{\1\\}", text)
+def sentence_pattern(case: ReasonCase, grammar: Grammar, attempt: int | None = None) -> str:
+    """Build the regular expression of the sentences that are true of a case."""
+    return rf"^({'|'.join(form_patterns(case, grammar, attempt))})$"
 
 
-def contrast_attributes(case: ReasonCase) -> list[str]:
-    """Return ids of attributes that the other item lacks; [] if it has none at all."""
-    if case.other is None:
-        return []
-    theirs = attribute_values(case.other)
-    return [entry.id for entry in case.by_kind("attribute") if entry.text not in theirs] if theirs else []
+def form_patterns(case: ReasonCase, grammar: Grammar, attempt: int | None = None) -> list[str]:
+    """Build one regular expression for each form of a case."""
+    did = case.did or grammar.table["liked"]
+    return [_escaped(form.replace("{did}", did)) for form in forms_of(case, grammar, attempt)]
 
 
-def against_slots(case: ReasonCase, entries: Sequence[Evidence]) -> dict[str, list[str]]:
-    """Sort placeholders of counter-evidence by the grammar's slot that each may fill."""
-    slots: dict[str, list[str]] = {slot: [] for slot in "NXLRKV"}
-    for entry in entries:
-        if entry.kind == "history":
-            slot = "L" if entry.id not in case.disliked else "N" if entry.id in case.alike else "X"
-        else:
-            slot = {"attribute": "R", "wish": "V"}.get(entry.kind, "K")
-        slots[slot].append(f"{{{entry.id}}}")
-    return slots
+def sample_sentence(pattern: str, choose: Callable[[Sequence[str]], str]) -> str:
+    """Return a text that a pattern of letters, groups, `|` and `?` matches.
+
+    Args:
+        pattern: Such as `form_patterns` returns.
+        choose: Chooses one of several texts.
+
+    Raises:
+        ValueError: The pattern has anything else.
+    """
+    left = deque(pattern.removeprefix("^").removesuffix("$"))
+    text = _sample_alternative(left, choose)
+    if left:
+        raise ValueError(f"not a pattern of the reason grammar, from: {''.join(left)[:80]}")
+    return text
 
 
-def _optional(forms: Sequence[str]) -> str:
-    return f"({'|'.join(forms)})?" if forms else ""
+def _sample_alternative(left: deque[str], choose: Callable[[Sequence[str]], str]) -> str:
+    """Sample one of the parts between `|`; read to the end of the group."""
+    alternatives = [_sample_sequence(left, choose)]
+    while left and left[0] == "|":
+        left.popleft()
+        alternatives.append(_sample_sequence(left, choose))
+    return choose(alternatives)
 
 
-def _placeholders(entries: Iterable[Evidence]) -> list[str]:
-    return [f"{{{entry.id}}}" for entry in entries]
+def _sample_sequence(left: deque[str], choose: Callable[[Sequence[str]], str]) -> str:
+    text = ""
+    while left and left[0] not in "|)":
+        part = left.popleft()
+        if part == "(":
+            part = _sample_alternative(left, choose)
+            left.popleft()
+        elif part == "\\":
+            part = left.popleft()
+        if left and left[0] == "?":
+            left.popleft()
+            part = choose((part, ""))
+        text += part
+    return text
+
+
+def _ending(case: ReasonCase, grammar: Grammar) -> str:
+    """Return what follows the body: a contrast, the situation, evidence against it."""
+    if case.section == "against":
+        return f"({grammar.table['yet']['forms'][0]})?" if "liked" in case.slots else ""
+    ending = grammar.table["unlike"]["forms"][0] if "other" in case.slots else ""
+    now, person, both = grammar.table["situation"]["forms"]
+    about_person = "person" in case.slots and case.section != "profile"
+    if "now" in case.slots:
+        ending += f"({now}|{both})" if about_person else now
+    elif about_person:
+        ending += f"({person})?"
+    if case.opposed:
+        ending += f"({grammar.table['although'][case.opposed]})?"
+    return ending
+
+
+def _further(case: ReasonCase, grammar: Grammar) -> str:
+    """Return the second sentence."""
+    if case.also is None:
+        return ""
+    text = grammar.table["also"][case.also.section].replace("{did}", case.also.did or grammar.table["liked"])
+    renamed = SLOT.sub(lambda match: f"{{also{match[1]}}}", text)
+    return f"{grammar.table['gap']}{renamed}{grammar.table['stop']}"
+
+
+def _escaped(form: str) -> str:
+    """Escape what is literal: braces of slots, and full stops."""
+    return SLOT.sub(r"\\{\1\\}", form.replace(".", r"\."))
+
+
+def filled(text: str, slots: Mapping[str, str]) -> str:
+    """Put texts into the slots of a phrase; what was put in is not read again."""
+    return re.sub(r"\{(\w*)\}", lambda match: slots[match[1]], text)

@@ -3,84 +3,58 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys.config import Domain
-from recsys.config.reasons import ChosenWords
-from recsys.explain.evidence import ATTRIBUTE_LIMIT, RelationPhrase, attribute_values, shown_title
-from recsys.explain.grammar import Grammar
-from recsys.types import Candidate, HistoryEntry, Item
+from recsys.explain.evidence import shown_title
+from recsys.explain.grammar import filled
+from recsys.explain.phrases import ATTRIBUTE_LIMIT, Phrases
+from recsys.types import Candidate, HistoryEntry
 from recsys.utils.sanitize import clean_text
 
-VALUES_SHOWN = 2
-"""Shared attribute values that are named."""
 LATELY = dt.timedelta(days=6)
 """The weekday of what was chosen so long ago tells the day."""
-_SLOT = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class RelationPhrases:
     """Says in one language how a candidate is related to items of a history."""
 
-    domain: Domain
-    grammar: Grammar
+    phrases: Phrases
     now: dt.datetime | None = None  # the time of the request
+    examples: frozenset[str] = frozenset()  # ids of items that the wish names
 
-    def of(self, candidate: Candidate, history: Sequence[HistoryEntry]) -> dict[str, RelationPhrase]:
+    def of(self, candidate: Candidate, history: Sequence[HistoryEntry]) -> dict[str, str]:
         """Return what may be said of a candidate, by id of the related item.
 
-        Of several relations to one item, the first of domain.toml that has a phrase in the language counts;
-        after all of them, for what was chosen and not rated, the attribute values in common.
+        Of several relations to one item, the first of domain.toml that has a phrase in the language
+        counts; items come in the order of their relations there.
         """
-        past = {entry.item.id: entry for entry in history if self._is_told(entry)}
-        relations, language = self.domain.relations, self.domain.reasons.language
-        order = {name: number for number, name in enumerate(relations)}
-        phrases: dict[str, RelationPhrase] = {}
-        for related in candidate.related:
-            entry, relation = past.get(related.item_id), relations.get(related.relation)
-            phrase = relation.phrase(language, forward=related.forward) if relation else None
-            if entry is None or phrase is None or related.item_id in phrases:
-                continue
-            slots = {"title": self._title(entry), "value": clean_text(related.value, ATTRIBUTE_LIMIT)}
-            phrases[related.item_id] = RelationPhrase(order[related.relation], _filled(phrase, slots))
-        shared = {id_: text for id_, entry in past.items() if (text := self._shared(candidate.item, entry))}
-        last = {id_: RelationPhrase(len(order), text) for id_, text in shared.items()}
-        return last | phrases
-
-    def _is_told(self, entry: HistoryEntry) -> bool:
-        return bool(entry.liked or (entry.liked is None and self._words))
-
-    @property
-    def _words(self) -> ChosenWords | None:
-        return self.domain.reasons.chosen.get(self.domain.reasons.language)
+        past = {entry.item.id: entry for entry in history if entry.liked is not False}
+        domain = self.phrases.domain
+        relations, language = domain.relations, domain.reasons.language
+        found: dict[str, str] = {}
+        order = list(relations)
+        known = [related for related in candidate.related if related.relation in relations]
+        for related in sorted(known, key=lambda one: order.index(one.relation)):
+            entry = past.get(related.item_id)
+            phrase = relations[related.relation].phrase(language, forward=related.forward)
+            if entry is not None and phrase is not None and related.item_id not in found:
+                slots = {"title": self._title(entry), "value": clean_text(related.value, ATTRIBUTE_LIMIT)}
+                found[related.item_id] = filled(phrase, slots)
+        return found
 
     def _title(self, entry: HistoryEntry) -> str:
-        title, words = shown_title(entry.item, self.domain.noun), self._words
-        if entry.liked or words is None:
-            return self.grammar.liked_title(title)
-        slots, text = {"title": self.grammar.titled(title)}, words.title
+        title, grammar = shown_title(entry.item, self.phrases.domain.noun), self.phrases.grammar
+        if entry.item.id in self.examples:
+            return grammar.past_title(title, grammar.table["named"])
+        if entry.liked:
+            return grammar.past_title(title)
+        day = None
         if self.now and entry.timestamp is not None:
-            day = dt.datetime.fromtimestamp(entry.timestamp, self.now.tzinfo)
-            if words.on and dt.timedelta() <= self.now - day <= LATELY:
-                slots["weekday"], text = WEEKDAYS[day.weekday()], words.on
-        return _filled(text, slots)
-
-    def _shared(self, item: Item, entry: HistoryEntry) -> str:
-        """Return in words what the item has in common with one that was chosen."""
-        words = self._words
-        theirs = set(attribute_values(entry.item))
-        values = [value for value in attribute_values(item) if value in theirs][:VALUES_SHOWN]
-        if entry.liked is not None or words is None or not words.shares or not values:
-            return ""
-        slots = {"title": self._title(entry), "values": self.grammar.joined(values)}
-        return _filled(words.shares, slots)
+            at = dt.datetime.fromtimestamp(entry.timestamp, self.now.tzinfo)
+            day = at if dt.timedelta() <= self.now - at <= LATELY else None
+        return grammar.past_title(title, self.phrases.verb, WEEKDAYS[day.weekday()] if day else "")
 
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-
-def _filled(text: str, slots: Mapping[str, str]) -> str:
-    return _SLOT.sub(lambda match: slots[match[1]], text)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
 from typing import Any
 
 from recsys.types import ParseCategory, ParseReport
@@ -86,25 +85,15 @@ def parse_order(text: str, n: int, *, truncated: bool = False) -> tuple[list[int
     return order + missing, report
 
 
-def parse_reason(
-    text: str, allowed: Collection[str], *, truncated: bool = False
-) -> tuple[str, tuple[str, ...], ParseReport]:
-    """Parse {"evidence": [...], "sentence": "..."} into (sentence, cited ids, report)."""
+def parse_reason(text: str, *, truncated: bool = False) -> tuple[str, ParseReport]:
+    """Parse {"sentence": "..."} into (sentence, report)."""
     value, report = parse_json(text, truncated=truncated)
     if not isinstance(value, dict):
-        return "", (), report if report.category != "ok" else _report("wrong_format", "not a JSON object")
+        return "", report if report.category != "ok" else _report("wrong_format", "not a JSON object")
     sentence = value.get("sentence")
-    cited = value.get("evidence")
     if not isinstance(sentence, str) or not sentence.strip():
-        return "", (), _report("missing", "no sentence")
-    if not isinstance(cited, list):
-        cited = []
-    unknown = [entry for entry in cited if not isinstance(entry, str) or entry not in allowed]
-    known = tuple(dict.fromkeys(entry for entry in cited if isinstance(entry, str) and entry in allowed))
-    if unknown:
-        first = unknown[0] if isinstance(unknown[0], str) else type(unknown[0]).__name__
-        report = _report("unknown_id", f"cites {first[:40]!r}")
-    return sentence.strip(), known, report
+        return "", _report("missing", "no sentence")
+    return sentence.strip(), report
 
 
 def _integer(value: object) -> int | None:

@@ -555,8 +555,10 @@ class Recommender:
         watch, engine = Stopwatch(), ranked.engine
         with watch.stage("evidence"):
             ranker = self.ranker(ranked.strategy, engine) if engine and ranked.ranking else None
-            query, request = ranked.prepared.query, ranked.prepared.request
-            measured = explainer.measure(query, request, top, ranked.ranking, ranker, listed)
+            prepared = ranked.prepared
+            query, request = prepared.query, prepared.request
+            asked = prepared.read.told_of(request.candidates[n].item for n in top) if prepared.read else None
+            measured = explainer.measure(query, request, top, ranked.ranking, ranker, listed, asked)
         with watch.stage("reasons"):
             steps, remarks = explainer.explain_each(measured, engine), ranked.remarks(top)
             explained = yield from with_remarks(steps, remarks) if any(remarks) else steps

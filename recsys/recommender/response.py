@@ -96,6 +96,7 @@ class RankedRequest:
                 rules=self.reranked.rules,
                 remarks=self.remarks(top),
             ),
+            lead=explained.lead,
             context=prepared.request.context,
             model=model_info(self.engine) if self.engine else None,
             strategy=self.strategy if ranking else "retriever",

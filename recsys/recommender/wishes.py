@@ -15,6 +15,8 @@ from recsys.config.wishes import ReaderName
 from recsys.data.catalog import Catalog
 from recsys.engine import Engine
 from recsys.errors import EngineError, MissingDependency, ModelError, RequestError
+from recsys.explain.evidence import AskedFor
+from recsys.explain.phrases import YEAR, Fact, facts_of
 from recsys.knowledge.rules import CheckedRule, RuleBook
 from recsys.prompting.library import PromptLibrary
 from recsys.types import Candidate, Conversation, Filter, HistoryEntry, Item, Understood, WishCondition
@@ -118,6 +120,16 @@ class ReadWish:
     def not_met(self, item: Item) -> list[str]:
         """Return what was asked for and an item does not meet, in words; no preferences."""
         return [words for rule, words in self.asked_for if not rule.passes(item)]
+
+    def told_of(self, items: Iterable[Item]) -> AskedFor:
+        """Return which facts of items the wish asks for, and the items that it names."""
+        return AskedFor({item.id: self._asked_of(item) for item in items}, frozenset(self.typed.like))
+
+    def _asked_of(self, item: Item) -> list[Fact]:
+        typed, rules = self.typed, [*(rule for rule, _ in self.asked_for), *self.preferences]
+        conditions = (*typed.hard, *typed.plain, *typed.preferences)
+        met = [one for one, rule in zip(conditions, rules, strict=True) if one.wanted and rule.passes(item)]
+        return list(dict.fromkeys(fact for one in (*met, *self.typed.orders) for fact in _asked(one, item)))
 
     def _likeness(self, item: Item) -> float:
         own = _features(item, {name for example in self.alike for name, _ in example})
@@ -379,3 +391,13 @@ def _features(item: Item, names: Sequence[str] | set[str] | None) -> frozenset[t
         if names is None or name in names
         for value in values
     )
+
+
+def _asked(condition: WishCondition, item: Item) -> list[Fact]:
+    """Return the facts of an item that a condition is about."""
+    name = condition.attribute
+    if name not in item.attributes:
+        return [Fact(YEAR, str(item.year))] if name == YEAR and item.year else []
+    facts = [fact for fact in facts_of(item) if fact.attribute == name]
+    named = [fact for fact in facts if fact.value in condition.values]
+    return named or facts

@@ -2,126 +2,174 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from recsys.explain import MeasuredCandidate, ReasonCase, RequestPart, collect_evidence
-from recsys.explain.evidence import RelationPhrase
-from recsys.explain.writer import GRAMMAR
+from recsys.config import Domain, ReasonConfig, Style, load_domain
+from recsys.explain import MeasuredCandidate, ReasonCase, Reasons, RequestPart, drained, plan_list, write_each
+from recsys.explain.causes import Proposer
+from recsys.explain.claims import Lexicon
+from recsys.explain.phrases import FactCounts, Phrases, facts_of
+from recsys.explain.writer import phrases_of
 from recsys.prompting.library import PromptLibrary
 from recsys.types import Context, HistoryEntry, Item, Place
-from tests.fakes import candidate, film
+from tests.fakes import ScriptedEngine, candidate, film
 
 PROMPTS = PromptLibrary()
-GRAMMAR_FILE = PROMPTS.file(GRAMMAR)
 ALIEN = film("h1", "Alien", "Horror", "Sci-Fi")
 BRAZIL = film("h2", "Brazil", "Sci-Fi")
 BIG = film("h3", "Big", "Comedy")
 DUNE = film("d", "Dune", "Adventure", "Sci-Fi", year=1984)
+OTHERS = [film(f"o{n}", f"Other {n}", "Drama", year=2001) for n in range(30)]
 SHARES = {"h1": 0.3, "h2": 0.4, "h3": -0.1}
 FRIDAY = Context(
     weekday="Friday", part_of_day="evening", place=Place(city="Minneapolis"), extra={"weather": "rain"}
 )
+COUNTS = FactCounts([ALIEN, BRAZIL, BIG, DUNE, *OTHERS])
 
 
-def case_of(
+def phrases_in(language: str = "en", **reasons: object) -> Phrases:
+    """Return the phrases of the film domain in a language."""
+    config = ReasonConfig.model_validate({"language": language, "noun": {"zh": "影片|影片"}, **reasons})
+    return phrases_of(films().model_copy(update={"reasons": config}), PROMPTS)
+
+
+def films() -> Domain:
+    return load_domain("movies")
+
+
+PHRASES = phrases_in()
+
+
+def measured_of(
     item: Item = DUNE,
     *liked: Item,
     shares: Mapping[str, float] = SHARES,
     channels: Mapping[str, int] | None = None,
     context: Context = FRIDAY,
     effect: float | None = None,
-    variant: int = 0,
-    shown: int = 3,
     noise: float = 0.0,
     profile: float = 0.0,
-    disliked: Sequence[str] = (),
+    wish: float = 1.0,
+    disliked: Collection[str] = (),
+    unrated: Sequence[Item] = (),
     listed: bool = True,
     history_effect: float = 0.0,
     popularity: float = 0.5,
-    phrases: Mapping[str, RelationPhrase] | None = None,
-    unrated: Sequence[Item] = (),
-) -> ReasonCase:
-    channels = channels or {"text": 1}
-    event_context = (RequestPart("time"), RequestPart("place"), RequestPart("fact", "weather"))
-    return collect_evidence(
-        MeasuredCandidate(
-            candidate(item, channels=channels, popularity=popularity),
-            [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked]
-            + [HistoryEntry(item=one) for one in unrated],
-            context,
-            {RequestPart("history", name): share for name, share in shares.items()}
-            | dict.fromkeys(event_context, effect or 0.0)
-            | ({RequestPart("wish"): 1.0} if context.wish else {})
-            | {RequestPart("popularity"): 1.0, RequestPart("profile"): profile},
-            nouns=("film", "films"),
-            history_shown=shown,
-            top_rank=5,
-            noise=noise,
-            variant=variant,
-            listed=listed,
-            history_effect=history_effect,
-            phrases=phrases or {},
-        )
+    related: Mapping[str, str] | None = None,
+    asked: Sequence[str] = (),
+    examples: Collection[str] = (),
+    together: Sequence[str] = (),
+    retrieval_dependent: bool = False,
+    own: Sequence[str] = (),
+    rated: bool = True,
+    rank: int = 1,
+) -> MeasuredCandidate:
+    """Return a candidate whose causes have the sums of the effects of their parts."""
+    entries = [HistoryEntry(item=one, liked=one.id not in disliked) for one in liked]
+    entries += [HistoryEntry(item=one) for one in unrated]
+    effects = {RequestPart("history", name): share for name, share in shares.items()}
+    one = candidate(
+        item,
+        channels=channels or {"text": 1},
+        popularity=popularity,
+        co_consumed=dict.fromkeys(together, 1.0),
+    )
+    proposer = Proposer(entries, COUNTS, PHRASES.is_noun, rated, frozenset(examples))
+    causes = proposer.causes(one, effects, related or {}, lambda fact: True)
+    moment = (RequestPart("time"), RequestPart("place"), RequestPart("fact", "weather"))
+    facts = facts_of(item)
+    return MeasuredCandidate(
+        one,
+        facts,
+        {entry.item.id: entry for entry in entries},
+        {entry.item.id: frozenset(facts_of(entry.item)) for entry in entries},
+        context,
+        effects
+        | dict.fromkeys(moment, effect or 0.0)
+        | ({RequestPart("wish"): wish} if context.wish else {})
+        | {RequestPart("popularity"): 0.05, RequestPart("profile"): profile},
+        [(cause, sum(effects.get(part, 0.0) for part in cause.parts)) for cause in causes],
+        noise=noise,
+        listed=listed,
+        rank=rank,
+        history_effect=history_effect,
+        retrieval_dependent=retrieval_dependent,
+        asked=[fact for fact in facts if fact.value in asked],
+        examples=frozenset(examples),
+        close=(channels or {"text": 1}).get("text", 99) <= 5,
+        own=[fact for fact in facts if fact.value in own],
     )
 
 
-def ids(case: ReasonCase, kind: str = "") -> list[str]:
-    return [entry.id for entry in case.evidence if not kind or entry.kind == kind]
+def planned(
+    *measured: MeasuredCandidate, style: Style = "short", phrases: Phrases = PHRASES
+) -> list[ReasonCase]:
+    return plan_list(measured, phrases, COUNTS, style)
+
+
+def case_of(item: Item = DUNE, *liked: Item, **options: object) -> ReasonCase:
+    return planned(measured_of(item, *liked, **options))[0]  # type: ignore[arg-type]
+
+
+def write(
+    cases: Sequence[ReasonCase],
+    engine: ScriptedEngine | None = None,
+    phrases: Phrases = PHRASES,
+    lexicon: Lexicon | None = None,
+) -> Reasons:
+    """Write the reasons of all cases."""
+    return drained(write_each(cases, engine, PROMPTS, phrases, lexicon))
 
 
 def texts(case: ReasonCase, kind: str) -> list[str]:
-    return [entry.text for entry in case.by_kind(kind)]
+    return [entry.text for entry in case.evidence if entry.kind == kind]
 
 
-CASES: dict[str, ReasonCase] = {
-    "two liked, both share": case_of(DUNE, ALIEN, BRAZIL),
-    "two liked, one shares": case_of(DUNE, ALIEN, film("h2", "Big", "Comedy")),
-    "two liked, none shares": case_of(DUNE, film("h1", "Alice"), film("h2", "Big", "Comedy")),
-    "three liked": case_of(DUNE, ALIEN, BRAZIL, BIG, shares={"h1": 1, "h2": 1, "h3": 1}),
-    "one liked": case_of(DUNE, BRAZIL),
-    "one liked, no attributes": case_of(film("x", "Untold"), BRAZIL),
-    "liked in context": case_of(DUNE, ALIEN, BRAZIL, effect=1.0),
-    "wish": case_of(context=Context(wish="dark")),
-    "wish and liked": case_of(DUNE, ALIEN, context=Context(wish="dark")),
-    "wish, no attributes": case_of(film("x", "Untold"), context=Context(wish="dark")),
-    "wish in context": case_of(context=FRIDAY.model_copy(update={"wish": "dark"}), effect=1.0),
-    "wish that names": case_of(context=Context(wish="sci-fi from the 1980s")),
-    "wish that names all": case_of(DUNE, ALIEN, context=Context(wish="adventure and sci-fi")),
-    "wish that names what was liked": case_of(DUNE, ALIEN, BRAZIL, context=Context(wish="sci-fi")),
-    "a sequel of one liked": case_of(
-        DUNE, ALIEN, BRAZIL, phrases={"h1": RelationPhrase(0, "is a sequel of Alien, which you liked")}
+SPACE = [film(f"s{n}", f"Space {n}", "Sci-Fi", year=1979 + n) for n in range(6)]
+SPACE_SHARES = {one.id: 0.5 - 0.05 * n for n, one in enumerate(SPACE)}
+WISH = Context(wish="dark")
+
+MEASURED: dict[str, MeasuredCandidate] = {
+    "several liked": measured_of(DUNE, *SPACE, shares=SPACE_SHARES),
+    "two liked, both share": measured_of(DUNE, ALIEN, BRAZIL),
+    "two liked, none shares": measured_of(
+        film("x", "Untold", "War"), ALIEN, BIG, shares={"h1": 1, "h3": 0.9}
     ),
-    "popular": case_of(popularity=1.0),
-    "popular, no attributes": case_of(film("x", "Untold"), popularity=1.0),
-    "attributes alone": case_of(),
-    "attributes in context": case_of(effect=1.0),
-    "liked, and suits the person": case_of(DUNE, BRAZIL, profile=1.0, effect=1.0),
-    "liked, not recommended": case_of(DUNE, ALIEN, BRAZIL, listed=False),
-    "more against it than for it": case_of(
-        DUNE, ALIEN, BRAZIL, BIG, shares={"h1": -1.0, "h2": 0.4, "h3": -0.5}, disliked=("h1",), listed=False
+    "one liked": measured_of(DUNE, BRAZIL),
+    "one liked, no attributes": measured_of(film("x", "Untold"), BRAZIL),
+    "chosen by the same people": measured_of(DUNE, ALIEN, BRAZIL, together=["h1", "h2"]),
+    "liked in context": measured_of(DUNE, ALIEN, BRAZIL, effect=1.0),
+    "wish": measured_of(context=WISH),
+    "wish and liked": measured_of(DUNE, ALIEN, context=WISH),
+    "wish, no attributes": measured_of(film("x", "Untold"), context=WISH),
+    "wish in context": measured_of(context=FRIDAY.model_copy(update={"wish": "dark"}), effect=1.0),
+    "wish that names": measured_of(context=Context(wish="sci-fi from the 1980s"), asked=["Sci-Fi", "1980s"]),
+    "wish that names what was liked": measured_of(
+        DUNE, ALIEN, BRAZIL, context=Context(wish="sci-fi"), asked=["Sci-Fi"]
     ),
+    "wish like one": measured_of(
+        DUNE,
+        ALIEN,
+        context=Context(wish="sci-fi like Alien"),
+        shares={"h1": 1.0},
+        asked=["Sci-Fi"],
+        examples=["h1"],
+    ),
+    "a sequel of one liked": measured_of(
+        DUNE, ALIEN, shares={"h1": 0.3}, related={"h1": "is a sequel of Alien, which you liked"}
+    ),
+    "bought": measured_of(DUNE, unrated=SPACE, shares=SPACE_SHARES, rated=False),
+    "fits the profile": measured_of(profile=1.0, own=["Sci-Fi"]),
+    "popular": measured_of(popularity=1.0),
+    "outsider": measured_of(DUNE, *OTHERS[:12], shares={}, popularity=1.0, noise=0.1),
+    "attributes alone": measured_of(),
+    "attributes in context": measured_of(effect=1.0),
+    "liked, and suits the person": measured_of(DUNE, BRAZIL, profile=1.0, effect=1.0),
+    "liked, not recommended": measured_of(DUNE, ALIEN, BRAZIL, listed=False),
+    "mixed": measured_of(DUNE, ALIEN, BRAZIL, shares={"h1": -0.5, "h2": 0.4}, disliked=["h1"]),
+    "more against it than for it": measured_of(
+        DUNE, ALIEN, BRAZIL, BIG, shares={"h1": -1.0, "h2": 0.4, "h3": -0.5}, disliked=["h1"], listed=False
+    ),
+    "nothing": measured_of(film("x", "Untold")),
 }
-
-
-def grid() -> list[ReasonCase]:
-    """Return every combination of item, history, wish, popularity and context."""
-    items = (
-        film("x", "Untold"),
-        film("y", "Solaris", "Sci-Fi"),
-        film("z", "Them", "Horror", "Sci-Fi", "War"),
-    )
-    histories = ((), (BIG,), (BRAZIL,), (BRAZIL, BIG), (BIG, BRAZIL), (ALIEN, BRAZIL), (BIG, film("h4", "M")))
-    found = itertools.product(items, histories, ("", "dark", "war or sci-fi"), (1, 99), (None, 1.0), range(6))
-    return [
-        case_of(
-            item,
-            *liked,
-            shares={entry.id: 1 - 0.1 * n for n, entry in enumerate(liked)},
-            channels={"text": 1, "popularity": popular},
-            context=FRIDAY.model_copy(update={"wish": wish}),
-            effect=effect,
-            variant=variant,
-        )
-        for item, liked, wish, popular, effect, variant in found
-    ]
+CASES: dict[str, ReasonCase] = {name: planned(one)[0] for name, one in MEASURED.items()}

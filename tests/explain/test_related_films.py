@@ -9,9 +9,7 @@ import pytest
 
 from recsys.evaluation.explanations.statements import Judge
 from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts
-from recsys.explain import in_language
-from recsys.explain.grammar import Grammar
-from recsys.explain.writer import GRAMMAR
+from recsys.explain.writer import phrases_of
 from recsys.recommender.recommender import Recommender
 from recsys.types import Context
 from tests.fakes import ScriptedEngine
@@ -21,7 +19,7 @@ PHRASES = [
     ("Aliens", "Alien", "zh", "是您喜欢的「Alien」的续集"),
     ("Alien", "Aliens", "en", "is continued by Aliens, which you liked"),
     ("Return of the Jedi", "Star Wars", "en", "is a sequel of Star Wars, which you liked"),
-    ("Blade Runner", "Alien", "en", "is also directed by Ridley Scott, like Alien, which you liked"),
+    ("Blade Runner", "Alien", "en", "comes from Ridley Scott, the director of Alien, which you liked"),
     ("Blade Runner", "Alien", "zh", "与您喜欢的「Alien」一样由Ridley Scott执导"),
 ]
 
@@ -44,10 +42,9 @@ def test_a_reason_names_the_relation_to_what_was_liked_and_is_true(
     assert cited.contribution > 0
     about, past = movies.catalog.find(item), movies.catalog.find(liked)
     assert cited.item_id == past.id
-    prompts = movies.prompts
-    grammar = Grammar.read(prompts.file(in_language(GRAMMAR, language, prompts)))
     truth = GroundTruth(movies.catalog, (), relations=movies.retriever.state.relations)
-    judge = Judge(truth, ("film", "films"), grammar, language)
+    reasons = movies.domain.reasons.model_copy(update={"language": language})
+    judge = Judge(truth, phrases_of(movies.domain.model_copy(update={"reasons": reasons}), movies.prompts))
     facts = ReasonFacts(about, {past.id: True}, Context())
     assert judge.is_valid(cited, facts)
     statements = judge.statements(reason.text, facts)

@@ -85,46 +85,41 @@ def test_nesting_of_any_depth_raises_nothing(depth: int, left: str, right: str) 
     """An entry nested some 400 deep once exceeded Python's stack after parsing."""
     nested = left * depth + "1" + right * depth
     assert sorted(parse_order(f"[{nested}]", 3)[0]) == [0, 1, 2]
-    assert parse_reason(f'{{"evidence": [{nested}], "sentence": "S"}}', ["h1"])[1] == ()
+    assert parse_reason(f'{{"evidence": [{nested}], "sentence": "S"}}')[0] in ("S", "")
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence", "cited", "category"),
+    ("text", "sentence", "category"),
     [
-        ('{"evidence": ["h1", "a1"], "sentence": "S {h1}."}', "S {h1}.", ("h1", "a1"), "ok"),
-        ('{"sentence": " S. ", "evidence": ["h1", "h1"]}', "S.", ("h1",), "ok"),
-        ('{"evidence": [], "sentence": "S."}', "S.", (), "ok"),
-        ('{"evidence": "h1", "sentence": "S."}', "S.", (), "ok"),
-        ('{"evidence": ["h1"], "sentence": "S."', "S.", ("h1",), "repaired"),
-        ('Sure: {"evidence": ["h1"], "sentence": "S."}', "S.", ("h1",), "repaired"),
-        ('{"evidence": ["h1", "h9"], "sentence": "S."}', "S.", ("h1",), "unknown_id"),
-        ('{"evidence": [7, {}], "sentence": "S."}', "S.", (), "unknown_id"),
-        ('{"evidence": ["h1"]}', "", (), "missing"),
-        ('{"evidence": ["h1"], "sentence": ""}', "", (), "missing"),
-        ('{"evidence": ["h1"], "sentence": 7}', "", (), "missing"),
-        ("[1, 2]", "", (), "wrong_format"),
-        ('"S."', "", (), "wrong_format"),
-        ("Since you liked it.", "", (), "wrong_format"),
-        ("", "", (), "empty"),
-        ("I am unable to say", "", (), "refusal"),
+        ('{"sentence": "S {liked}."}', "S {liked}.", "ok"),
+        ('{"sentence": " S. ", "evidence": ["h1"]}', "S.", "ok"),
+        ('{"sentence": "S."', "S.", "repaired"),
+        ('Sure: {"sentence": "S."}', "S.", "repaired"),
+        ('{"evidence": ["h1"]}', "", "missing"),
+        ('{"sentence": ""}', "", "missing"),
+        ('{"sentence": 7}', "", "missing"),
+        ("[1, 2]", "", "wrong_format"),
+        ('"S."', "", "wrong_format"),
+        ("Since you liked it.", "", "wrong_format"),
+        ("", "", "empty"),
+        ("I am unable to say", "", "refusal"),
     ],
 )
-def test_reason_is_parsed(text: str, sentence: str, cited: tuple[str, ...], category: ParseCategory) -> None:
-    found = parse_reason(text, ["h1", "a1"])
-    assert (found[0], found[1], found[2].category) == (sentence, cited, category)
+def test_reason_is_parsed(text: str, sentence: str, category: ParseCategory) -> None:
+    found, report = parse_reason(text)
+    assert (found, report.category) == (sentence, category)
 
 
 def test_reason_that_was_cut_off_is_marked() -> None:
-    sentence, _, report = parse_reason('{"evidence": ["h1"], "sentence": "Since you', ["h1"], truncated=True)
+    sentence, report = parse_reason('{"sentence": "Since you', truncated=True)
     assert sentence == "Since you"
     assert report.category == "truncated"
 
 
 @given(anything | like_json, st.booleans())
-def test_any_text_gives_a_reason_or_none_and_cites_only_what_is_allowed(text: str, truncated: bool) -> None:
-    sentence, cited, report = parse_reason(text, ["h1"], truncated=truncated)
+def test_any_text_gives_a_reason_or_none(text: str, truncated: bool) -> None:
+    sentence, report = parse_reason(text, truncated=truncated)
     assert sentence == sentence.strip()
-    assert set(cited) <= {"h1"}
     assert report.category
 
 
@@ -133,5 +128,5 @@ def test_any_text_gives_a_reason_or_none_and_cites_only_what_is_allowed(text: st
 )
 def test_report_of_broken_unicode_can_be_sent_on(text: str) -> None:
     """A refusal was once quoted raw; half a surrogate pair cannot be encoded."""
-    for report in (parse_json(text)[1], parse_order(text, 2)[1], parse_reason(text, ["h1"])[2]):
+    for report in (parse_json(text)[1], parse_order(text, 2)[1], parse_reason(text)[1]):
         report.model_dump_json().encode()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import PromptError
 from recsys.prompting.library import PromptLibrary, RenderedPrompt, english_list, placeholder
-from recsys.types import Context, Evidence
+from recsys.types import Context
 from recsys.utils.sanitize import clean_text
 from tests.fakes import FakeTokenizer, film, seen
 
@@ -271,19 +271,7 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         "history": (*seen(item), *seen(item, liked=False), *seen(item, liked=None)),
         "context": Context(wish=title, extra={"weather": title}),
     }
-    evidence = [
-        Evidence(id="h1", kind="history", text=title),
-        Evidence(id="a1", kind="attribute", text=title),
-    ]
-    reason = {
-        "evidence": evidence,
-        "shared": {"h1": ("a1",)},
-        "against": evidence[:1],
-        "contrast_attributes": ["a1"],
-        "wish_attributes": ["a1"],
-        "style": "comparative",
-        "net_negative": False,
-    }
+    reason = {"slots": ["item", "liked"], "examples": ["{item} is here because you liked {liked}."]}
     library = PromptLibrary()
 
     def render(name: str, **extra: Any) -> RenderedPrompt:
@@ -305,9 +293,7 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
 
 
 def test_every_template_that_shows_a_prompt_is_tried_with_hostile_text(tokenizer: FakeTokenizer) -> None:
-    assert {*every_prompt("x", tokenizer), "explain/fallback", "explain/zh/fallback"} == set(
-        PromptLibrary().names()
-    )
+    assert set(every_prompt("x", tokenizer)) == set(PromptLibrary().names())
     assert len(HOSTILE) >= 25
 
 

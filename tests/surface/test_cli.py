@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["import", "--domain", "no-such"], "no domain"),
         (["prompt", "show", "rank/none"], "no template"),
         (["prompt", "show", "../pyproject"], "no template"),
-        (["prompt", "render", "explain/fallback", "--user", "196"], "not sent to a model"),
+        (["prompt", "render", "finetune/wish", "--user", "196"], "not sent to a model"),
         (["score", "nowhere.jsonl"], "no file"),
     ],
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from recsys.cli.prompt import render_prompt
-from recsys.explain.grammar import PLACEHOLDER
+from recsys.explain.grammar import SLOT
 from recsys.recommender.recommender import Recommender
 from recsys.recommender.scoring import score_line
 from recsys.types import Recommendations
@@ -44,7 +44,7 @@ def test_a_user_gets_a_ranked_list_with_true_reasons(answer: Recommendations) ->
         assert reason is not None
         assert line.item.title in reason.text
         assert reason.grounded
-        assert not PLACEHOLDER.search(reason.text)
+        assert not SLOT.search(reason.text)
         for evidence in reason.evidence:
             assert evidence.text in reason.text
 

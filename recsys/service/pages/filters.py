@@ -12,6 +12,7 @@ from typing import Any
 UNKNOWN, MINUS, NARROW_SPACE = "\u2013", "\u2212", "\u202f"
 EVIDENCE_LABELS = {
     "history": "chosen before",
+    "group": "several chosen before",
     "co_consumed": "often chosen together",
     "relation": "related",
     "repeat": "chosen again",
