@@ -16,11 +16,9 @@ from recsys.context.time_parser import WEEKDAYS
 from recsys.data.importers import read_domain
 from recsys.evaluation.explanations.statements import TABLES, Judge
 from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, values_of
-from recsys.explain.grammar import Grammar
-from recsys.explain.writer import GRAMMAR, in_language
-from recsys.prompting.library import PromptLibrary
 from recsys.ranking.facts import repeat_text
 from recsys.types import Context, Evidence, HistoryEntry, Interaction, Item, Place
+from tests.explain.cases import phrases_in
 from tests.fakes import film
 
 PLACES = ("Minneapolis", "Chicago", "Boston", "Denver", "Seattle")
@@ -41,7 +39,7 @@ SENTENCES = (
     "If {L} was to your taste, {I} may be as well.",
     "{I} brings the {A} you know from {L}, which you liked.",
     "As you enjoyed {L}, {I} may suit you, and it fits a {W} {P} in {C}.",
-    "{I} is one of the films with {A}, and suits a {W} {P}.",
+    "{I} is one of the films for {A}, and suits a {W} {P}.",
     "For a {W} {P}: {I} has {A}, like {L}, which you liked.",
     "{I}, a film of {Y}, is close to {L}, which you enjoyed.",
     "You liked {L}, although you did not like {D}, and {I} has {A}.",
@@ -73,9 +71,7 @@ def judge(truth: GroundTruth) -> Judge:
 
 
 def judge_of(truth: GroundTruth, language: str = "en") -> Judge:
-    prompts = PromptLibrary()
-    grammar = Grammar.read(prompts.file(in_language(GRAMMAR, language, prompts)))
-    return Judge(truth, ("film", "films"), grammar, language)
+    return Judge(truth, phrases_in(language))
 
 
 @pytest.fixture(scope="module")
@@ -277,8 +273,8 @@ def test_sentence_is_checked_against_another_item_if_asked(small: Judge) -> None
 
 def test_chinese_reasons_are_read(small: Judge) -> None:
     chinese = judge_of(small.truth, "zh")
-    assert false(chinese, "您喜欢「Alien」，「Dune」也有科幻，也适合星期五深夜。", FACTS) == []
-    assert false(chinese, "您喜欢「Big」，「Dune」也有喜剧，也适合星期一。", FACTS) == [
+    assert false(chinese, "您喜欢「Alien」，「Dune」也是科幻片，也适合星期五深夜。", FACTS) == []
+    assert false(chinese, "您喜欢「Big」，「Dune」也是喜剧，也适合星期一。", FACTS) == [
         "liked",
         "attribute",
         "time",

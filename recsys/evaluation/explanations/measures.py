@@ -18,6 +18,7 @@ import numpy as np
 from recsys.evaluation.explanations.statements import Judge
 from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, values_of
 from recsys.evaluation.results.meanings import MEANINGS
+from recsys.explain.phrases import Fact, FactCounts, facts_of
 from recsys.types import Explanation, Recommendation, Recommendations, StrictModel, Usage
 from recsys.utils.intervals import Interval, Resamples, Statistic, Values, bounds
 
@@ -25,7 +26,7 @@ from recsys.utils.intervals import Interval, Resamples, Statistic, Values, bound
 class TrialResult(StrictModel):
     """The result of the ablations for one reason; p is among the candidates."""
 
-    # For each cited history item: its effect on the item, and that of a random other one (nats).
+    # For each cited item or group of the history: its effect on the item, and that of as many others (nats).
     agreement: tuple[tuple[float, float], ...] = ()
     comprehensiveness: float | None = None  # p(item) minus p without what is cited
     comprehensiveness_random: float | None = None  # the same without as many random history items
@@ -35,6 +36,8 @@ class TrialResult(StrictModel):
     supported: bool = False  # whether every cited history item has a positive effect on `swapped` too
     # For each part of the context: whether the reason cites it, and whether its effect is positive.
     context: tuple[tuple[bool, bool], ...] = ()
+    explained: float | None = None  # share of the effect of the whole request; None: it has none
+    largest: bool | None = None  # whether the part of the request with the largest effect is cited
 
 
 class Record(StrictModel):
@@ -110,6 +113,7 @@ def measures(
     features = [judge.named_values(row.reason.text, row.facts) for row in rows] if judge else []
     if features:
         shares["fmr"] = [feature_match(row, named, truth) for row, named in zip(rows, features, strict=True)]
+    shares |= telling_shares(rows, truth)
     shares["template_share"] = [(float(row.reason.source == "template"), 1.0) for row in rows]
     shares |= failure_shares(rows) | cost_shares(rows) | dict(further or {})
     users = [row.user for row in rows]
@@ -133,6 +137,47 @@ def statement_shares(rows: Sequence[ReasonRow], judge: Judge) -> dict[str, Share
         ]
     shares["swap_specificity"] = [swap_test(row, judge) for row in rows]
     return shares
+
+
+def telling_shares(rows: Sequence[ReasonRow], truth: GroundTruth) -> dict[str, Shares]:
+    """Share how much of the cause, how rare, how different and to whose taste it is."""
+    counts = FactCounts(truth.items.values())
+    told = [[Fact(e.attribute, e.text) for e in row.reason.evidence if e.attribute] for row in rows]
+    return {
+        "explained_share": [_known(row.trial.explained) for row in rows],
+        "largest_cause": [_known(row.trial.largest) for row in rows],
+        "information": [(sum(map(counts.bits, facts)), float(len(facts))) for facts in told],
+        "distinct_points": _distinct_points(rows),
+        "taste_consistency": [
+            _share([disliked_facts(row.facts.past, truth).isdisjoint(facts)])
+            for row, facts in zip(rows, told, strict=True)
+        ],
+    }
+
+
+def _known(value: float | None) -> tuple[float, float]:
+    return (0.0, 0.0) if value is None else (float(value), 1.0)
+
+
+def _distinct_points(rows: Sequence[ReasonRow]) -> Shares:
+    """Share the reasons whose evidence is not that of one before in the same list."""
+    shares: Shares = []
+    seen: set[frozenset[tuple[str, str]]] = set()
+    for row in rows:
+        seen = set() if row.first else seen
+        point = frozenset((entry.kind, entry.text) for entry in row.reason.evidence)
+        shares.append((float(point not in seen), 1.0))
+        seen.add(point)
+    return shares
+
+
+def disliked_facts(past: Mapping[str, bool | None], truth: GroundTruth) -> frozenset[Fact]:
+    """Return what a person disliked at least as often as liked, and more than once."""
+    balance: dict[Fact, list[bool]] = {}
+    for item_id, liked in past.items():
+        for fact in facts_of(truth.items[item_id]) if liked is not None else ():
+            balance.setdefault(fact, []).append(liked is True)
+    return frozenset(fact for fact, ratings in balance.items() if 1 < len(ratings) >= 2 * sum(ratings))
 
 
 def swap_test(row: ReasonRow, judge: Judge) -> tuple[float, float]:

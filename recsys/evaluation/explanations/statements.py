@@ -22,7 +22,7 @@ from typing import Any
 
 from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, time_names, values_of
 from recsys.explain.evidence import shown_title
-from recsys.explain.grammar import Grammar
+from recsys.explain.phrases import Phrases, facts_of
 from recsys.explain.relations import WEEKDAYS
 from recsys.ranking.facts import distance_text
 from recsys.types import Evidence, Item
@@ -51,15 +51,22 @@ _YEARS = range(1850, 2100)
 _PERSON = frozenset({"you", "your", "yours", "you're", "yourself"})
 _BEFORE_PLACES = frozenset({"in", "near", "around", "from", "at"})
 _KIND_ORDER = "WIHOCAT"  # which of several entities of one length is meant
-_CONSUMED = ("repeat", "rare", "disliked", "co_consumed", "wish")  # claims whose marks are not used again
+_CONSUMED = (
+    "repeat",
+    "rare",
+    "disliked",
+    "co_consumed",
+    "wish",
+    "named",
+)  # claims whose marks are not used again
 
 
 @dataclass(frozen=True)
 class Statement:
     """One thing that a sentence states."""
 
-    # title, past, repeat, liked, disliked, relation, attribute, link, contrast, rare, co_consumed, wish,
-    # profile, popular, time, place, year, number, user (any other claim about the person), other
+    # title, past, group, repeat, liked, disliked, relation, attribute, link, contrast, rare, co_consumed,
+    # wish, profile, popular, time, place, year, number, user (any other claim about the person), other
     kind: str
     text: str
     true: bool
@@ -70,18 +77,27 @@ class LanguagePatterns:
     """A table of `statements.toml`, compiled for a domain's nouns."""
 
     table: Mapping[str, Any]
-    nouns: tuple[str, str]
+    nouns: tuple[str, ...]
 
     def compile(self, text: str) -> re.Pattern[str]:
         """Compile a pattern of the table."""
-        titles, values = ("<[IHOT]\\d+>", "<[HOT]\\d+>"), ("<A\\d+>", "<A\\d+>")
+        titles, values = ("<[IHOT]\\d+>", "<[HOT]\\d+>"), ("<[AC]\\d+>", "<[AC]\\d+>")
         join = self.table["join"]
         noun = f"(?:{'|'.join(map(re.escape, sorted(self.nouns, key=len, reverse=True)))})"
-        text = text.replace("REPEAT", self.table["repeat"])
+        numbers = "|".join(map(re.escape, self.table["counts"]))
+        text = text.replace("REPEAT", self.table["repeat"]).replace("NUMBER", rf"(?:\d+|{numbers})")
         text = text.replace("ITEM", rf"<I\d+>|\b(?:{self.table['item']})(?!\w)")
         for name, (first, further) in (("(TITLES)", titles), ("(VALUES)", values)):
             text = text.replace(name, f"(?P<of>{first}(?:{join} ?{further})*)")
         return re.compile(text.replace("NOUN", noun), re.IGNORECASE)
+
+    def aside(self, says: Iterable[str]) -> re.Pattern[str]:
+        """Compile what stands after an item's name and says what it is."""
+        words = {word for say in says for word in re.findall(r"\w+", say.replace("{value}", " "))}
+        words |= {*self.table["aside_words"].split(), *self.nouns}
+        word = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+        first, last = self.table["aside"]
+        return re.compile(rf"(?<=>){first}(?P<aside>(?:<[AC]\d+>|{word}|[ \u3001])+){last}", re.IGNORECASE)
 
     @cached_property
     def claims(self) -> list[tuple[str, re.Pattern[str]]]:
@@ -139,22 +155,33 @@ def _relation_patterns(truth: GroundTruth, language: str) -> Iterator[tuple[str,
 class Judge:
     """Reads and checks reasons in one language, a key of `TABLES`."""
 
-    def __init__(
-        self, truth: GroundTruth, nouns: tuple[str, str], grammar: Grammar, language: str = "en"
-    ) -> None:
-        self.truth, self.grammar = truth, grammar
-        self.language = LanguagePatterns(TABLES[language], nouns)
+    def __init__(self, truth: GroundTruth, phrases: Phrases) -> None:
+        self.truth, self.phrases, self.grammar = truth, phrases, phrases.grammar
+        language, nouns = phrases.language, phrases.domain_nouns
+        self.language = LanguagePatterns(TABLES[language], (*nouns, *phrases.item_noun))
         self.noun = nouns[0]
         self.relations = list(_relation_patterns(truth, language))
+        says: dict[str, set[str]] = defaultdict(set)  # words -> the attributes that they say
+        for name in {fact.attribute for fact in truth.facts}:
+            says[phrases.say(name)].add(name)
+        self.says = [
+            (names, self.language.compile(re.escape(say).replace(r"\{value\}", " ?(VALUES) ?")))
+            for say, names in sorted(says.items(), key=lambda pair: -len(pair[0]))
+            if say != "{value}"
+        ]
+        self.aside = self.language.aside(says)
         by_title: dict[str, list[str]] = defaultdict(list)
         for item in truth.items.values():
             by_title[self.title(item)].append(item.id)
         entities = [Entity(title, "T", ids=tuple(ids)) for title, ids in by_title.items()]
+        entities += [Entity(value, "A", True, meaning=value) for value in sorted(truth.values)]
         entities += [
-            Entity(grammar.localize("attribute", v), "A", True, meaning=v) for v in sorted(truth.values)
+            Entity(text, "A", True, meaning=fact.value)
+            for fact in sorted(truth.facts)
+            for text in phrases.texts_of(fact)
         ]
         entities += [Entity(word, "C", True, meaning=time) for word, time in TABLES[language]["time"].items()]
-        self.entities = _index(entities)
+        self.entities = _index(dict.fromkeys(entities))
 
     def title(self, item: Item) -> str:
         """Return a title as reasons show it."""
@@ -177,20 +204,15 @@ class Judge:
 
     def is_valid(self, evidence: Evidence, facts: ReasonFacts) -> bool:
         """Return whether cited evidence exists: a liked item, an attribute, a fact."""
-        cited = self.truth.items.get(evidence.item_id or "")
-        has_title = cited is not None and self.title(cited) == self.grammar.titled(evidence.text)
+        if evidence.kind in ("history", "co_consumed", "relation", "group"):
+            return self._is_valid_past(evidence, facts)
         match evidence.kind:
-            case "history":
-                return has_title and facts.past.get(evidence.item_id or "") is True
-            case "co_consumed":
-                return has_title and evidence.item_id in facts.past
-            case "relation":  # a liked item, or one that was chosen and not rated
-                links = self.truth.relations.links(facts.item.id)
-                is_related = any(link.item_id == evidence.item_id for link in links)
-                shares = cited is not None and bool(values_of(cited) & values_of(facts.item))
-                return (is_related or shares) and facts.past.get(evidence.item_id or "", False) is not False
             case "attribute":
-                return evidence.text in values_of(facts.item)
+                known = facts_of(facts.item)
+                return any(
+                    evidence.text == fact.value and evidence.attribute in (None, fact.attribute)
+                    for fact in known
+                )
             case "profile":  # its content is never shown
                 return evidence.text == "your profile"
             case "popularity":
@@ -199,10 +221,20 @@ class Judge:
                 return evidence.item_id == facts.item.id and bool(facts.times_of(facts.item.id))
             case "wish":
                 return bool(facts.context.wish) and evidence.text == f'"{clean_text(facts.context.wish)}"'
-            case "context":
-                statements = self.statements(self.grammar.localize("context", evidence.text), facts)
-                return bool(statements) and all(statement.true for statement in statements)
-        return False
+        statements = self.statements(self.grammar.localize("context", evidence.text), facts)
+        return bool(statements) and all(statement.true for statement in statements)
+
+    def _is_valid_past(self, evidence: Evidence, facts: ReasonFacts) -> bool:
+        """Return whether evidence is of items that the person chose and did not dislike."""
+        ids = evidence.item_ids or (evidence.item_id or "",)
+        if any(item_id not in facts.past for item_id in ids):
+            return False
+        if evidence.kind != "co_consumed" and any(facts.past[item_id] is False for item_id in ids):
+            return False
+        cited = self.truth.items[ids[0]]
+        if evidence.kind == "relation":
+            return any(link.item_id == cited.id for link in self.truth.relations.links(facts.item.id))
+        return evidence.kind == "group" or self.title(cited) == self.grammar.titled(evidence.text)
 
     def entities_at(self, text: str, index: int, entities: Mapping[str, list[Entity]]) -> Iterator[Entity]:
         """Yield the entities in the text at an index, whole words only."""
@@ -213,6 +245,11 @@ class Judge:
             for entity in entities.get(folded[:length], ()) if len(folded) >= length else ():
                 if (length < KEY) == (len(entity.text) < KEY) and _occurs(entity, text, index):
                     yield entity
+
+
+def _words(title: str) -> list[str]:
+    """Return the words of a title by which people name it."""
+    return [word for word in re.findall(r"\w+", title.casefold()) if len(word) > 2]
 
 
 def _index(entities: Iterable[Entity]) -> dict[str, list[Entity]]:
@@ -246,11 +283,12 @@ class _StatementReader:
         self.mentions: list[Entity] = []  # by the number of their mark
         self.read: list[Statement] = []
         self.claimed: set[int] = set()  # marks that a claim is about
+        self.said: set[int] = set()  # marks of values that are read
         self.masked = self._mask(text)
 
     def statements(self) -> list[Statement]:
         for sentence in _STOP.split(self.masked):
-            self._read(sentence)
+            self._read(self.judge.aside.sub(self._read_aside, sentence))
         return self.read
 
     def _add(self, kind: str, text: str, true: bool) -> None:
@@ -330,11 +368,19 @@ class _StatementReader:
             sentence = re.sub(r" +(?=[ ,.])", "", remaining)
         for name, forward, pattern in self.judge.relations:
             sentence = pattern.sub(partial(self._read_relation, name, forward), sentence)
+        for names, pattern in self.judge.says:
+            sentence = pattern.sub(partial(self._read_say, names), sentence)
         self._read_marks(sentence, contrasted)
         self._read_words(sentence)
 
     def _replace_claim(self, claim: str, contrasted: set[int], match: re.Match[str]) -> str:
         """Record what a claim states; return the marks that the rest may use."""
+        if claim == "group":
+            self._read_group(match)
+            return " "
+        if claim == "named":
+            self._read_named(match)
+            return " "
         marks = [int(number) for _, number in _MARK.findall(match.groupdict().get("of") or "")]
         self.claimed.update(marks)
         for number in marks:
@@ -345,6 +391,77 @@ class _StatementReader:
         if claim in _CONSUMED:
             return " "
         return " " + " ".join(mark[0] for mark in _MARK.finditer(match[0])) + " "
+
+    def _read_aside(self, match: re.Match[str]) -> str:
+        """Record what stands after the item's name: it is true of the item alone."""
+        said = match["aside"]
+        for names, pattern in self.judge.says:
+            said = pattern.sub(partial(self._read_say, names), said)
+        for mark in _MARK.finditer(said):
+            self._add_value(int(mark[2]))
+        return " "
+
+    def _read_say(self, names: set[str], match: re.Match[str]) -> str:
+        """Record the values of an attribute of the item; several may be said alike."""
+        own = {fact.value for fact in facts_of(self.about) if fact.attribute in names}
+        marks = [int(number) for _, number in _MARK.findall(match["of"])]
+        for number in marks:
+            entity = self.mentions[number]
+            self._add("attribute", f"{min(names)}: {entity.text}", self._value(number) in own)
+        self.said.update(marks)
+        return f" {match['of']} "
+
+    def _add_value(self, number: int) -> None:
+        if number not in self.said:
+            entity = self.mentions[number]
+            self._add("attribute", entity.text, self._value(number) in values_of(self.about))
+            self.said.add(number)
+
+    def _has(self, item: Item, said: str) -> bool:
+        """Return whether an item has everything that a phrase says of items."""
+        facts = facts_of(item)
+        for names, pattern in self.judge.says:
+            own = {fact.value for fact in facts if fact.attribute in names}
+            for match in pattern.finditer(said):
+                if not own.issuperset(self._meanings(match["of"])):
+                    return False
+            said = pattern.sub(" ", said)
+        return {fact.value for fact in facts}.issuperset(self._meanings(said))
+
+    def _meanings(self, text: str) -> list[str]:
+        return [self._value(int(number)) for _, number in _MARK.findall(text)]
+
+    def _value(self, number: int) -> str:
+        """Return the attribute value of a mark; the place of a request may be one too."""
+        entity = self.mentions[number]
+        return entity.meaning or entity.text
+
+    def _read_group(self, match: re.Match[str]) -> None:
+        """Record how many items of the past are said to have something in common."""
+        table, items = self.judge.language.table, self.judge.truth.items
+        liked = match["did"] in table["liked_words"].split()
+        members = {
+            item_id
+            for item_id, rating in self.facts.past.items()
+            if (rating is True if liked else rating is not False) and self._has(items[item_id], match["what"])
+        }
+        said = match["number"].casefold()
+        number = int(said) if said.isdigit() else table["counts"][said]
+        self._add("group", match[0].strip(), 0 < number <= len(members))
+        for _, mark in _MARK.findall(match["of"]):
+            entity = self.mentions[int(mark)]
+            self.claimed.add(int(mark))
+            self._add("past", entity.text, any(item_id in members for item_id in entity.ids))
+        for _, mark in _MARK.findall(match["what"]):
+            self._add_value(int(mark))
+
+    def _read_named(self, match: re.Match[str]) -> None:
+        """Record that the wish names items, by a word of their titles."""
+        wish = self.facts.context.wish.casefold()
+        for _, mark in _MARK.findall(match["of"]):
+            title = self.mentions[int(mark)].text
+            self.claimed.add(int(mark))
+            self._add("wish", title, any(word in wish for word in _words(title)))
 
     def _read_relation(self, name: str, forward: bool, match: re.Match[str]) -> str:
         """Record how the item is said to be related to another."""
@@ -429,12 +546,12 @@ class _StatementReader:
     def _read_marks(self, sentence: str, contrasted: set[int]) -> None:
         """Record what naming states: attributes are the item's, and linked items'."""
         marks = [(kind, int(number)) for kind, number in _MARK.findall(sentence)]
-        own_values, times = values_of(self.about), time_names(self.facts.context)
+        times = time_names(self.facts.context)
         for kind, number in marks:
             entity = self.mentions[number]
             if kind == "A":
-                self._add("attribute", entity.text, entity.meaning in own_values)
-            elif kind == "C" and number not in self.claimed:
+                self._add_value(number)
+            elif kind == "C" and number not in self.claimed | self.said:
                 is_time = bool(entity.meaning)
                 self._add("time" if is_time else "place", entity.text, not is_time or entity.meaning in times)
             elif kind in "HOT" and number not in self.claimed:

@@ -29,12 +29,10 @@ from recsys.evaluation.results.journal import Journal, write_section
 from recsys.evaluation.results.provenance import ENGINES, data_hash, digest, versions
 from recsys.evaluation.results.rankings import OVERWRITE
 from recsys.explain import REASON_TEMPLATE, Ablation, RequestPart, describe_part, in_language
-from recsys.explain.ablation import request_parts
+from recsys.explain.ablation import Kind, request_parts
 from recsys.explain.explainer import MAX_ABLATED_HISTORY
-from recsys.explain.grammar import Grammar
-from recsys.explain.writer import GRAMMAR
+from recsys.explain.writer import GRAMMAR, phrases_of
 from recsys.knowledge.relations import RelationGraph
-from recsys.knowledge.typed_values import with_attributes
 from recsys.prompting.wishes import wish_for
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.recommender.recommender import Recommender
@@ -90,7 +88,7 @@ class _StudyData:
             items=items,
             users=users,
             truth=GroundTruth(
-                [with_attributes(item, domain.ranker.attributes) for item in items],
+                items,
                 events,
                 domain.feedback,
                 profiles,
@@ -242,7 +240,6 @@ def run_trials(
     ablation = _ablation(recommender, prepared, answer.strategy)
     ids = [item.id for item in prepared.request.items]
     parts = request_parts(prepared.query, prepared.request)
-    history = [part for part in parts if part.kind == "history"]
     nouns = (recommender.domain.noun, recommender.domain.plural)
     descriptions = {
         part: describe_part(part, {}, prepared.request.context, nouns)
@@ -250,13 +247,28 @@ def run_trials(
         if part.kind in ("time", "place", "fact")
     }
     context_texts = {part: texts[0][1] for part, texts in descriptions.items() if texts}
-    trials = _plan_trials(answer, history, ids, draw)
+    trials = _plan_trials(answer, parts, ids, draw)
     scored = dict.fromkeys(item for trial in trials for item in (trial.item, trial.swapped) if item)
-    sets = [removed for trial in trials for removed in trial.sets(history)]
+    sets = [removed for trial in trials for removed in trial.sets(parts)]
     ablation.score_with_model(
         [*sets, *(frozenset([part]) for part in context_texts)], [ids.index(item) for item in scored]
     )
-    return tuple(trial.result(ablation, ids, history, context_texts) for trial in trials)
+    return tuple(trial.result(ablation, ids, parts, context_texts) for trial in trials)
+
+
+WHOLES: Mapping[str, tuple[Kind, ...]] = {
+    "history": ("history",),
+    "wish": ("wish",),
+    "moment": ("time", "place", "fact"),
+    "profile": ("profile",),
+    "popularity": ("popularity",),
+}
+_CITED_AS: Mapping[str, str] = {
+    "context": "moment",
+    "wish": "wish",
+    "profile": "profile",
+    "popularity": "popularity",
+}
 
 
 @dataclass(frozen=True)
@@ -264,34 +276,47 @@ class AblationTrial:
     """The plan of a trial: what is left out for one reason."""
 
     item: str
-    cited: tuple[RequestPart, ...]  # history items that the reason cites
+    groups: tuple[tuple[RequestPart, ...], ...]  # items of the history that each evidence cites
     others: tuple[RequestPart, ...]  # as many random other history items, or fewer if there are no more
     swapped: str | None  # a random other candidate
     cited_context: frozenset[str] = frozenset()  # texts of the context that the reason cites
+    wholes: frozenset[str] = frozenset()  # parts of the request of which it cites something
 
-    def sets(self, history: Sequence[RequestPart]) -> list[frozenset[RequestPart]]:
+    @property
+    def cited(self) -> frozenset[RequestPart]:
+        return frozenset(part for group in self.groups for part in group)
+
+    def everything_cited(self, parts: Sequence[RequestPart]) -> frozenset[RequestPart]:
+        """Return the cited parts of the request; of all but the history, the whole."""
+        kinds = {kind for name in self.wholes - {"history"} for kind in WHOLES[name]}
+        return self.cited | {part for part in parts if part.kind in kinds}
+
+    def sets(self, parts: Sequence[RequestPart]) -> list[frozenset[RequestPart]]:
         """List the sets of parts to score without."""
-        if not self.cited:
-            return []
-        cited, others, every = frozenset(self.cited), frozenset(self.others), frozenset(history)
-        single = [frozenset([part]) for part in (*self.cited, *self.others[:1])]
-        return [*single, cited, others, every - cited, every - others]
+        every = frozenset(part for part in parts if part.kind == "history")
+        sets = [frozenset(parts), self.everything_cited(parts)]
+        sets += [frozenset(part for part in parts if part.kind in kinds) for kinds in WHOLES.values()]
+        if self.cited:
+            others = frozenset(self.others)
+            sets += [*map(frozenset, self.groups), *(frozenset(self.others[: len(g)]) for g in self.groups)]
+            sets += [self.cited, others, every - self.cited, every - others]
+        return [one for one in sets if one]
 
     def result(
         self,
         ablation: Ablation,
         ids: Sequence[str],
-        history: Sequence[RequestPart],
+        parts: Sequence[RequestPart],
         context_texts: Mapping[RequestPart, str],
     ) -> TrialResult:
         """Read the result of the trial off the scores."""
         position = ids.index(self.item)
         swapped = ids.index(self.swapped) if self.swapped else None
-        effects = [ablation.effect(part) for part in self.cited]
+        effects = [ablation.effect(*group) for group in self.groups]
         return TrialResult(
             agreement=tuple(
-                (float(effect[position]), float(ablation.effect(self.others[0])[position]))
-                for effect in effects
+                (float(effect[position]), float(ablation.effect(*self.others[: len(group)])[position]))
+                for group, effect in zip(self.groups, effects, strict=True)
                 if self.others
             ),
             swapped=self.swapped,
@@ -300,43 +325,71 @@ class AblationTrial:
                 (text in self.cited_context, bool(ablation.effect(part)[position] > ablation.noise))
                 for part, text in context_texts.items()
             ),
-            **self._probability_changes(ablation, position, history),
+            **self._causes(ablation, position, parts),
+            **self._probability_changes(ablation, position, parts),
         )
 
+    def _causes(self, ablation: Ablation, position: int, parts: Sequence[RequestPart]) -> dict[str, Any]:
+        """Return how much of the effect is cited, and whether its largest part is."""
+        whole = float(ablation.effect(*parts)[position])
+        if whole <= ablation.noise:
+            return {}
+        cited = self.everything_cited(parts)
+        told = float(ablation.effect(*cited)[position]) if cited else 0.0
+        effects = {
+            name: float(ablation.effect(*[part for part in parts if part.kind in kinds])[position])
+            for name, kinds in WHOLES.items()
+        }
+        largest = max(effects, key=lambda name: effects[name])
+        return {"explained": min(1.0, max(0.0, told / whole)), "largest": largest in self.wholes}
+
     def _probability_changes(
-        self, ablation: Ablation, position: int, history: Sequence[RequestPart]
+        self, ablation: Ablation, position: int, parts: Sequence[RequestPart]
     ) -> dict[str, float]:
         """Return comprehensiveness and sufficiency of cited and of random items."""
         changes: dict[str, float] = {}
-        for name, parts in (("", self.cited), ("_random", self.others)):
-            if self.cited and len(parts) == len(self.cited):
-                rest = [part for part in history if part not in parts]
+        history = [part for part in parts if part.kind == "history"]
+        for name, left_out in (("", self.cited), ("_random", frozenset(self.others))):
+            if self.cited and len(left_out) == len(self.cited):
+                rest = [part for part in history if part not in left_out]
                 full = ablation.probability()[position]
-                changes[f"comprehensiveness{name}"] = float(full - ablation.probability(*parts)[position])
+                changes[f"comprehensiveness{name}"] = float(full - ablation.probability(*left_out)[position])
                 changes[f"sufficiency{name}"] = float(full - ablation.probability(*rest)[position])
         return changes
 
 
 def _plan_trials(
-    answer: Recommendations, history: Sequence[RequestPart], candidates: Sequence[str], draw: random.Random
+    answer: Recommendations, parts: Sequence[RequestPart], candidates: Sequence[str], draw: random.Random
 ) -> list[AblationTrial]:
     """Plan a trial per reason.
 
     All reasons of an answer share one random order of the history and one of the candidates, and each
     takes the first that are not its own: few ablations serve many reasons.
     """
-    newest = history[:MAX_ABLATED_HISTORY]
-    pool = draw.sample(newest, len(newest))
+    history = {part.name: part for part in parts if part.kind == "history"}
+    pool = draw.sample(list(history.values()), len(history))
     order = draw.sample(candidates, len(candidates))
     trials = []
     for line in answer:
         evidence = line.explanation.evidence if line.explanation else ()
-        cited_ids = [entry.item_id for entry in evidence]
-        cited = tuple(part for part in history if part.name in cited_ids)
-        others = tuple(part for part in pool if part not in cited)[: len(cited)]
-        swapped = next((item for item in order if item != line.item.id), None)
-        cited_context = frozenset(entry.text for entry in evidence if entry.kind == "context")
-        trials.append(AblationTrial(line.item.id, cited, others, swapped, cited_context))
+        past = [entry for entry in evidence if entry.kind != "attribute"]
+        named = [entry.item_ids or ((entry.item_id,) if entry.item_id else ()) for entry in past]
+        groups = tuple(
+            dict.fromkeys(tuple(history[name] for name in names if name in history) for names in named)
+        )
+        groups = tuple(filter(None, groups))
+        cited = {part for group in groups for part in group}
+        wholes = {_CITED_AS[entry.kind] for entry in past if entry.kind in _CITED_AS}
+        trials.append(
+            AblationTrial(
+                line.item.id,
+                groups,
+                tuple(part for part in pool if part not in cited)[: len(cited)],
+                next((item for item in order if item != line.item.id), None),
+                frozenset(entry.text for entry in evidence if entry.kind == "context"),
+                frozenset(wholes | ({"history"} if cited else set())),
+            )
+        )
     return trials
 
 
@@ -360,9 +413,9 @@ def _judge(recommender: Recommender, truth: GroundTruth, language: str) -> Judge
     """Return the judge of a language; None if its sentences cannot be read."""
     if language not in TABLES:
         return None
-    domain, prompts = recommender.domain, recommender.prompts
-    grammar = Grammar.read(prompts.file(in_language(GRAMMAR, language, prompts)))
-    return Judge(truth, (domain.noun, domain.plural), grammar, language)
+    reasons = recommender.domain.reasons.model_copy(update={"language": language})
+    domain = recommender.domain.model_copy(update={"reasons": reasons})
+    return Judge(truth, phrases_of(domain, recommender.prompts))
 
 
 def _run(recommender: Recommender, options: StudyOptions, data: _StudyData) -> dict[str, Any]:

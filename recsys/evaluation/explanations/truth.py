@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from recsys.config import Feedback
-from recsys.explain.evidence import ATTRIBUTE_LIMIT
+from recsys.explain.phrases import ATTRIBUTE_LIMIT, Fact, facts_of
 from recsys.knowledge.relations import RelationGraph
 from recsys.types import Context, Interaction, Item
 from recsys.utils.sanitize import clean_text
@@ -69,6 +69,11 @@ class GroundTruth:
             ""
         }
 
+    @cached_property
+    def facts(self) -> frozenset[Fact]:
+        """All facts of all items."""
+        return frozenset(fact for item in self.items.values() for fact in facts_of(item))
+
     def related(self, item_id: str, other: str, relation: str, value: str = "") -> bool:
         """Return whether an item is related to another, by a value if one is named."""
         by_value = all(
@@ -98,9 +103,8 @@ class GroundTruth:
 
 
 def values_of(item: Item) -> set[str]:
-    """Return an item's attribute values as reasons show them."""
-    cleaned = {clean_text(v, ATTRIBUTE_LIMIT) for values in item.attributes.values() for v in values}
-    return cleaned - {""}
+    """Return what is known of an item as reasons show it."""
+    return {fact.value for fact in facts_of(item)}
 
 
 def time_names(context: Context) -> set[str]:

@@ -7,8 +7,22 @@ MEANINGS = {
     "evidence_validity": (
         "share of cited evidence that exists: the person's item, the item's attribute, a fact of the moment"
     ),
+    "explained_share": (
+        "of what the whole request adds to the item's log p, the share that what a reason cites adds"
+    ),
+    "largest_cause": (
+        "share of reasons that cite something of what in the request adds most: history, wish, moment, "
+        "profile or popularity"
+    ),
+    "information": "bits of a fact that reasons name: -log2 of the share of items that have it, mean",
+    "distinct_points": "share of the reasons of a list that cite something else than each one before",
+    "taste_consistency": (
+        "share of reasons that name nothing which the person disliked at least as often as not, and "
+        "more than once"
+    ),
     "ablation_agreement": (
-        "share of cited items without which the item loses more log p than without a random other one"
+        "share of cited items, or groups of them, without which the item loses more log p than without "
+        "as many random other ones"
     ),
     "context_precision": (
         "share of the reasons that cite time, place or another fact of the moment whose item "
