@@ -29,7 +29,7 @@ from recsys.explain.evidence import (
     shown_title,
 )
 from recsys.explain.grammar import TITLED
-from recsys.explain.phrases import Fact, FactCounts, Phrases, facts_of
+from recsys.explain.phrases import DECADE, Fact, FactCounts, Phrases, facts_of
 from recsys.ranking.facts import repeat_text
 from recsys.types import Evidence, EvidenceKind, Item
 
@@ -379,6 +379,8 @@ class _CaseBuilder:
         for fact in open_facts:
             if not phrases.is_noun(fact):
                 by_attribute.setdefault(fact.attribute, []).append(fact)
+        if len(by_attribute) > 1:
+            by_attribute.pop(DECADE, None)
         ordered = sorted(by_attribute.values(), key=lambda facts: -self._worth(facts))
         if not ordered:
             return nouns[:EXAMPLES]

@@ -44,10 +44,9 @@ def test_a_director_that_the_model_is_not_told_is_told_of_the_item(
     tmp_path: Path, settings: Settings
 ) -> None:
     lines = answer(tmp_path / "films", settings, '["genre"]', "")
-    assert {"Alfred Hitchcock", "Michael Mann"} <= {text for line in lines.values() for text in cited(line)}
+    assert "Michael Mann" in cited(lines["Heat"])
 
 
 def test_a_wish_may_name_what_the_model_is_not_told(tmp_path: Path, settings: Settings) -> None:
     lines = answer(tmp_path / "films", settings, '["genre"]', "a film by Alfred Hitchcock")
     assert "Alfred Hitchcock" in cited(lines["Rope"]) | cited(lines["Psycho"])
-    assert "Michael Mann" not in {text for line in lines.values() for text in cited(line)}

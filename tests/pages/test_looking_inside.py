@@ -117,10 +117,10 @@ def test_a_reading_is_shown_and_is_no_list_to_compare(recommender: Recommender) 
 
 
 def test_reasons_are_compared_too(recommender: Recommender) -> None:
-    source = recommender.prompts.get("explain/reason").source.replace("a person why", "somebody why", 1)
+    source = recommender.prompts.get("explain/reason").source.replace("a person in", "somebody in", 1)
     comparison = compare_templates(recommender, RequestForm(), "explain/reason", source)
     assert comparison.of_reasons
-    assert "somebody why" in comparison.preview
+    assert "somebody in" in comparison.preview
     assert all(0 <= row.edited.valid <= 1 for row in comparison.rows)
 
 

@@ -255,7 +255,9 @@ def test_the_inspector_exports_what_the_terminal_prints(
 
     monkeypatch.setattr(Recommender, "load", lambda *_args, **_options: nullcontext(recommender))
     capsys.readouterr()
-    render_prompt(name, user="ann", at="Friday 21:00", wish="dark", n_candidates=4, run=True, as_json=True)
+    render_prompt(
+        name=name, user="ann", at="Friday 21:00", wish="dark", n_candidates=4, run=True, as_json=True
+    )
     printed = json.loads(capsys.readouterr().out)
     query = f"name={name}&user=ann&at=Friday+21:00&wish=dark&n_candidates=4&run=1"
     exported = client.get(f"/prompts/export.json?{query}").json()
@@ -274,7 +276,7 @@ def test_why_exports_what_the_terminal_prints(
 
     monkeypatch.setattr(Recommender, "load", lambda *_args, **_options: nullcontext(recommender))
     capsys.readouterr()
-    explain("f7", instead_of="f1", user="ann", at="Friday 21:00", as_json=True)
+    explain(item="f7", instead_of="f1", user="ann", at="Friday 21:00", as_json=True)
     printed = json.loads(capsys.readouterr().out)
     exported = client.get("/why/export.json?item=f7&instead_of=f1&user=ann&at=Friday+21:00").json()
     assert exported.pop("usage").keys() == printed.pop("usage").keys()

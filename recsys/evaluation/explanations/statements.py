@@ -97,7 +97,9 @@ class LanguagePatterns:
         words |= {*self.table["aside_words"].split(), *self.nouns}
         word = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
         first, last = self.table["aside"]
-        return re.compile(rf"(?<=>){first}(?P<aside>(?:<[AC]\d+>|{word}|[ \u3001])+){last}", re.IGNORECASE)
+        return re.compile(
+            rf"(?P<item><I\d+>){first}(?P<aside>(?:<[AC]\d+>|{word}|[ \u3001])+){last}", re.IGNORECASE
+        )
 
     @cached_property
     def claims(self) -> list[tuple[str, re.Pattern[str]]]:
@@ -369,7 +371,7 @@ class _StatementReader:
         for name, forward, pattern in self.judge.relations:
             sentence = pattern.sub(partial(self._read_relation, name, forward), sentence)
         for names, pattern in self.judge.says:
-            sentence = pattern.sub(partial(self._read_say, names), sentence)
+            sentence = pattern.sub(partial(self._read_say, names, aside=False), sentence)
         self._read_marks(sentence, contrasted)
         self._read_words(sentence)
 
@@ -396,13 +398,18 @@ class _StatementReader:
         """Record what stands after the item's name: it is true of the item alone."""
         said = match["aside"]
         for names, pattern in self.judge.says:
-            said = pattern.sub(partial(self._read_say, names), said)
+            said = pattern.sub(partial(self._read_say, names, aside=True), said)
         for mark in _MARK.finditer(said):
             self._add_value(int(mark[2]))
-        return " "
+        return f"{match['item']} "
 
-    def _read_say(self, names: set[str], match: re.Match[str]) -> str:
-        """Record the values of an attribute of the item; several may be said alike."""
+    def _read_say(self, names: set[str], match: re.Match[str], *, aside: bool) -> str:
+        """Record the values of an attribute of the item; several may be said alike.
+
+        A place of the request is one only after the item's name: "it suits being in Boston" says no area.
+        """
+        if "<C" in match["of"] and not aside:
+            return match[0]
         own = {fact.value for fact in facts_of(self.about) if fact.attribute in names}
         marks = [int(number) for _, number in _MARK.findall(match["of"])]
         for number in marks:
