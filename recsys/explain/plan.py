@@ -35,7 +35,7 @@ from recsys.types import Evidence, EvidenceKind, Item
 
 NEARLY = 0.7  # a cause that the list has not told yet is told if it has this share of the strongest effect
 SPECIFIC = 4.0  # bits that items have in common, to be told rather than that people chose both
-SECOND = 0.34  # a second cause is told if it has this share
+SECOND = 0.34  # a second cause is told if it has this share; any is where two sentences are asked for
 MATERIAL = 0.1  # time, place and facts of the moment are told if they have this share
 ENOUGH = 8.0  # bits; more information than this makes no fact more worth telling
 EXAMPLES = 2  # items of a group, or values of an attribute, that are named
@@ -137,6 +137,8 @@ class _Planner:
         """Return which of several causes says most, the lowest: what is in common."""
         if cause.kind in ("relation", "profile"):
             return 0
+        if cause.kind == "shared" and self.shared.issuperset(cause.facts):
+            return 3  # the line above the list says it
         known = sum(map(self.counts.bits, cause.facts))
         return 2 if cause.kind == "history" or (cause.kind == "shared" and known < SPECIFIC) else 1
 
@@ -144,7 +146,8 @@ class _Planner:
         """Choose the cause to tell: the wish, else a strong one that is not told yet."""
         one = self.measured
         wished = one.is_wish_result or one.effect(WISH) > one.noise
-        if (one.asked and one.effect(WISH) >= -one.noise) or (wished and (one.asked or one.close)):
+        wish_fits = (one.asked and one.effect(WISH) >= -one.noise) or (wished and (one.asked or one.close))
+        if one.context.wish and wish_fits:
             return Cause("wish", frozenset([WISH]), facts=tuple(one.asked)), one.effect(WISH)
         found = self._supporting()
         if not found:
@@ -165,7 +168,8 @@ class _Planner:
         ]
         most = max([effect, *(size for _, size in others)])
         relation = [pair for pair in others if pair[0].kind == "relation"]
-        strong = [pair for pair in others if pair[1] >= SECOND * most and _point(pair[0]) not in self.told]
+        least = 0.0 if self.style == "detailed" else SECOND * most
+        strong = [pair for pair in others if pair[1] >= least and _point(pair[0]) not in self.told]
         return next(iter(relation or strong), None)
 
 

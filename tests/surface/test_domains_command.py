@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recsys.cli import main
+from recsys.cli.output import console
 from recsys.config import load_settings
 from recsys.config.ranking import Estimate, FittedScore, KindFit, Weights
 from recsys.config.retrieval import FittedWeights
@@ -35,7 +36,7 @@ FACTS = "id,name,year,by,kind\na,Firm,1993,Pollack,Thriller\nb,Emma,1995,X,\nc,E
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("WHYREC_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)  # what COLUMNS says is read once, at the first import
     write_films(tmp_path / "films", ITEMS, [], [], DOMAIN + SOURCE)
     (tmp_path / "films" / "facts.csv").write_text(FACTS)
     return str(tmp_path / "films")
