@@ -43,7 +43,7 @@ TOP_PART = 10  # "close to a wish" means in the first tenth of the catalogue
 SINGLE_ITEM_BUDGET = 2  # times the ablation budget for one or two items: each ablation costs less there
 WHOLE_REFERENCE = 2  # reference items when many sets are left out, each for one or two items
 FEW_SETS = 8  # sets up to which there are more
-CAUSES = 2  # causes of one item that the model scores without
+CAUSES = 1  # causes of one item that the model scores without
 RETRIEVAL_MEASURE = "log p of retrieval with and without"
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "history": ("history",),
