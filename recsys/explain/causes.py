@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Literal
 
 from recsys.explain.ablation import RequestPart
+from recsys.explain.past import Past
 from recsys.explain.phrases import Fact, FactCounts, facts_of
 from recsys.types import Candidate, HistoryEntry
 
@@ -46,15 +46,11 @@ class Cause:
 class Proposer:
     """Proposes causes for the candidates of one request."""
 
-    history: Sequence[HistoryEntry]  # oldest first
+    past: Past
     counts: FactCounts
     is_noun: Callable[[Fact], bool]
     rated: bool = True  # whether the domain has ratings: an item without one then speaks for nothing
     examples: frozenset[str] = frozenset()  # ids of items that the wish names, not the past
-
-    @cached_property
-    def _facts(self) -> Mapping[str, frozenset[Fact]]:
-        return {entry.item.id: frozenset(facts_of(entry.item)) for entry in self.history}
 
     def causes(
         self,
@@ -73,9 +69,9 @@ class Proposer:
         """
         item = candidate.item
         own = [fact for fact in facts_of(item) if citable(fact) and self.counts.bits(fact) >= TELLING]
-        named = [entry for entry in self.history if entry.item.id in self.examples]
+        named = [entry for entry in self.past.entries if entry.item.id in self.examples]
         causes = self._singles(own, _alike(_strongest(_ids(named), effects), effects), rated=True)
-        past = [entry for entry in self.history if entry.item.id not in {item.id, *self.examples}]
+        past = [entry for entry in self.past.entries if entry.item.id not in {item.id, *self.examples}]
         for rated in (True, None):
             entries = [entry for entry in past if entry.liked is rated]
             ids, liked = _strongest(_ids(entries), effects), rated is True
@@ -97,7 +93,7 @@ class Proposer:
         """Propose groups that share one fact, or a noun and another fact, with the item."""
         having: dict[Fact, set[str]] = {fact: set() for fact in own}
         for entry in entries:
-            for fact in having.keys() & self._facts[entry.item.id]:
+            for fact in having.keys() & self.past.facts[entry.item.id]:
                 having[fact].add(entry.item.id)
         nouns = [fact for fact in own if self.is_noun(fact)]
         sets: list[tuple[tuple[Fact, ...], set[str]]] = [((fact,), ids) for fact, ids in having.items()]
@@ -126,7 +122,7 @@ class Proposer:
         ]
         causes = []
         for group in chosen:
-            common = set(own).intersection(*(self._facts[name] for name in group))
+            common = set(own).intersection(*(self.past.facts[name] for name in group))
             facts = self.told(sorted(common, key=own.index))
             if facts or len(group) == 1:
                 kind: CauseKind = "shared" if facts else "history"

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from recsys.explain.ablation import Kind, RequestPart
 from recsys.explain.causes import Cause
+from recsys.explain.past import Past
 from recsys.explain.phrases import Fact
 from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntry, Item
 from recsys.utils.sanitize import clean_text
@@ -49,8 +50,7 @@ class MeasuredCandidate:
 
     candidate: Candidate
     facts: Sequence[Fact]  # what a reason may say of it
-    history: Mapping[str, HistoryEntry]  # by item id, newest last
-    facts_of_history: Mapping[str, frozenset[Fact]]
+    past: Past
     context: Context
     effects: Mapping[RequestPart, float]  # nats; log p with the part less log p without it
     causes: Sequence[tuple[Cause, float]]  # of the history, with their effects
@@ -77,26 +77,6 @@ class MeasuredCandidate:
     def is_wish_result(self) -> bool:
         """Whether only a wish that names a fact of it made the item a candidate."""
         return self.retrieval_dependent and bool(self.asked)
-
-    @cached_property
-    def disliked_facts(self) -> frozenset[Fact]:
-        """Facts that the person disliked at least as often as not, and more than once."""
-        balance: dict[Fact, list[bool]] = {}
-        for item_id, entry in self.history.items():
-            if entry.liked is not None:
-                for fact in self.facts_of_history[item_id]:
-                    balance.setdefault(fact, []).append(entry.liked)
-        return frozenset(
-            fact for fact, liked in balance.items() if len(liked) > 1 and sum(liked) * 2 <= len(liked)
-        )
-
-    def liked_with(self, fact: Fact) -> int:
-        """Count the items of the history that have a fact and were not disliked."""
-        return sum(
-            fact in self.facts_of_history[item_id]
-            for item_id, entry in self.history.items()
-            if entry.liked is not False
-        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +111,7 @@ def opposition(measured: MeasuredCandidate, nouns: tuple[str, str]) -> Oppositio
     parts: dict[str, frozenset[RequestPart]] = {}
     kinds: dict[str, str] = {}
     for part in weak[:AGAINST_SHOWN]:
-        for kind, text in describe_part(part, measured.history, measured.context, nouns):
+        for kind, text in describe_part(part, measured.past.by_id, measured.context, nouns):
             entry = Evidence(
                 id=f"n{len(found) + 1}",
                 kind=kind,
@@ -163,15 +143,15 @@ def _opposing_kind(measured: MeasuredCandidate, part: RequestPart) -> str:
         return "wish"
     if part.kind != "history":
         return "counter"
-    if measured.history[part.name].liked is not False:
+    if measured.past.by_id[part.name].liked is not False:
         return "chosen"
-    alike = measured.facts_of_history[part.name].intersection(measured.facts)
+    alike = measured.past.facts[part.name].intersection(measured.facts)
     return "disliked_alike" if alike else "disliked"
 
 
 def _rare_fact(measured: MeasuredCandidate) -> Fact | None:
     """Return the first fact that is rare in a long history against the item."""
-    history = measured.facts_of_history
+    history = measured.past.facts
     if measured.history_effect >= -measured.noise or len(history) < RARE_AMONG:
         return None
     for fact in measured.facts:

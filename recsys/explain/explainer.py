@@ -17,6 +17,7 @@ from recsys.explain.cases import ReasonCase
 from recsys.explain.causes import Cause, Proposer
 from recsys.explain.claims import Lexicon
 from recsys.explain.evidence import MEASURE, WISH, AskedFor, MeasuredCandidate, describe_part
+from recsys.explain.past import Past
 from recsys.explain.phrases import DECADE, Fact, FactCounts, Phrases, facts_of
 from recsys.explain.plan import lead_of, plan_list
 from recsys.explain.relations import RelationPhrases
@@ -32,7 +33,6 @@ from recsys.types import (
     Effect,
     EvidenceKind,
     Explanation,
-    HistoryEntry,
     Influence,
     Usage,
 )
@@ -85,6 +85,7 @@ class Measured:
     top: tuple[int, ...]  # positions of the candidates to explain
     parts: tuple[RequestPart, ...]  # parts that were measured one by one
     ablation: Ablation
+    history: Past
     listed: frozenset[int]  # positions of the recommended candidates
     causes: tuple[tuple[Cause, ...], ...] = ()  # of the history, for each of `top`
     asked: AskedFor | None = None
@@ -115,7 +116,7 @@ class Measured:
         """The whole history."""
         return frozenset(part for part in self.every if part.kind == "history")
 
-    @property
+    @cached_property
     def history_effects(self) -> tuple[float, ...]:
         """Effect of the whole history on each candidate of `top`; 0 if not measured."""
         if not self.ablation.is_measured(self.past):
@@ -176,6 +177,7 @@ class Explainer:
             tuple(top),
             parts,
             ablation,
+            Past(query.history),
             listed=recommended,
             asked=asked,
             retrieval_dependent=ablation.retrieval_dependent(WISH) & recommended
@@ -194,19 +196,19 @@ class Explainer:
 
     def _causes(self, measured: Measured) -> tuple[tuple[Cause, ...], ...]:
         """Propose what of the history may support each candidate at `top`."""
-        query, request, ablation = measured.query, measured.request, measured.ablation
+        request, ablation = measured.request, measured.ablation
         past = [part for part in measured.parts if part.kind == "history" and measured.top]
         effects = {part: ablation.effect(part) for part in past}
         examples = measured.asked.examples if measured.asked else frozenset()
         is_noun = self._phrases.is_noun
-        proposer = Proposer(query.history, self._counts, is_noun, self._is_rated, examples)
+        proposer = Proposer(measured.history, self._counts, is_noun, self._is_rated, examples)
         relations = RelationPhrases(self._phrases, request.context.time, examples)
         return tuple(
             tuple(
                 proposer.causes(
                     request.candidates[position],
                     {part: float(effect[position]) for part, effect in effects.items()},
-                    relations.of(request.candidates[position], query.history),
+                    relations.of(request.candidates[position], measured.history.entries),
                     self._citable,
                 )
             )
@@ -219,18 +221,9 @@ class Explainer:
         own = frozenset(
             value for name, text in profile.items() for value in profile_values(text, types.get(name))
         )
-        history = {entry.item.id: entry for entry in measured.query.history}
-        facts = {name: frozenset(facts_of(entry.item)) for name, entry in history.items()}
-        return [self._candidate(measured, number, history, facts, own) for number in range(len(measured.top))]
+        return [self._candidate(measured, number, own) for number in range(len(measured.top))]
 
-    def _candidate(
-        self,
-        measured: Measured,
-        number: int,
-        history: Mapping[str, HistoryEntry],
-        facts_of_history: Mapping[str, frozenset[Fact]],
-        own: Collection[str],
-    ) -> MeasuredCandidate:
+    def _candidate(self, measured: Measured, number: int, own: Collection[str]) -> MeasuredCandidate:
         position, ablation, context = measured.top[number], measured.ablation, measured.context
         candidate = measured.request.candidates[position]
         known = facts_of(candidate.item)
@@ -244,8 +237,7 @@ class Explainer:
         return MeasuredCandidate(
             candidate,
             told,
-            history,
-            facts_of_history,
+            measured.history,
             context,
             _cited_effects(measured.effects(position), self.domain.reasons),
             [(cause, float(ablation.effect(*cause.parts)[position])) for cause in measured.causes[number]],
@@ -264,11 +256,10 @@ class Explainer:
 
     def cases(self, measured: Measured) -> list[ReasonCase]:
         """Plan the reason of each candidate at `top`."""
-        return plan_list(self.candidates(measured), self._phrases, self._counts, self.domain.reasons.style)
+        return self._planned(self.candidates(measured))
 
-    def lead(self, measured: Measured) -> str:
-        """Say what all listed candidates share; "" if nothing is."""
-        return lead_of(self.candidates(measured), self._phrases, self._counts)
+    def _planned(self, candidates: Sequence[MeasuredCandidate]) -> list[ReasonCase]:
+        return plan_list(candidates, self._phrases, self._counts, self.domain.reasons.style)
 
     @cached_property
     def _phrases(self) -> Phrases:
@@ -302,7 +293,8 @@ class Explainer:
         Returns:
             All reasons with their figures.
         """
-        cases = self.cases(measured)
+        candidates = self.candidates(measured)
+        cases = self._planned(candidates)
         healthy = None if measured.engine_died else engine
         reasons = yield from write_each(cases, healthy, self.prompts, self._phrases, Lexicon.of(self.catalog))
         cited = [_cited(case, reason) for case, reason in zip(cases, reasons.explanations, strict=True)]
@@ -324,7 +316,7 @@ class Explainer:
             engine_died=died,
             effects=self._effects(measured) if measured.top else (),
             ablated=measured.ablation.usage,
-            lead=self.lead(measured),
+            lead=lead_of(candidates, self._phrases, self._counts),
         )
 
     def _effects(self, measured: Measured) -> tuple[Effect, ...]:
@@ -349,8 +341,7 @@ class Explainer:
         return tuple(sorted(effects, key=lambda effect: -abs(effect.contribution)))
 
     def _describe(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:
-        by_id = {entry.item.id: entry for entry in measured.query.history}
-        return describe_part(part, by_id, measured.context, self.nouns)
+        return describe_part(part, measured.history.by_id, measured.context, self.nouns)
 
 
 def _scored(measured: Measured, sets: Mapping[frozenset[RequestPart], Sequence[int]]) -> Measured:

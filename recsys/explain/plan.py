@@ -208,7 +208,11 @@ class _CaseBuilder:
         """Build the case of an item that nothing measured speaks for."""
         measured = self.measured
         popular = (measured.candidate.popularity or 0.0) >= POPULAR and not measured.context.wish
-        if popular and measured.effect(POPULARITY) > -measured.noise and len(measured.history) >= RARE_AMONG:
+        if (
+            popular
+            and measured.effect(POPULARITY) > -measured.noise
+            and len(measured.past.by_id) >= RARE_AMONG
+        ):
             self._tell(Cause("popularity", frozenset([POPULARITY])), measured.effect(POPULARITY))
             self._aside(None)
             return self._case("outsider", against)
@@ -254,7 +258,7 @@ class _CaseBuilder:
             against=against.evidence,
             parts={**self.parts, **against.parts},
             values={
-                entry.id: frozenset(fact.value for fact in self.measured.facts_of_history[entry.item_id])
+                entry.id: frozenset(fact.value for fact in self.measured.past.facts[entry.item_id])
                 for entry in self.evidence
                 if entry.kind in TITLED and entry.item_id
             },
@@ -301,7 +305,7 @@ class _CaseBuilder:
         own = [fact for fact in self.measured.facts if self.phrases.is_noun(fact)]
         if self.planner.shared.intersection(own) or any(map(self.phrases.is_noun, facts)):
             return []
-        return [fact for fact in own if fact not in self.measured.disliked_facts][:1]
+        return [fact for fact in own if fact not in self.measured.past.disliked_facts][:1]
 
     def _group(self, cause: Cause, effect: float) -> dict[str, Slot]:
         """Say how many items are so, and name the strongest of them."""
@@ -320,13 +324,13 @@ class _CaseBuilder:
         for item_id in cause.items:
             part = RequestPart("history", item_id)
             alone = effect if len(cause.items) == 1 else self.measured.effects.get(part)
-            title = shown_title(self.measured.history[item_id].item, self.nouns[0])
+            title = shown_title(self.measured.past.by_id[item_id].item, self.nouns[0])
             cited.append(self._add(kind, title, alone, frozenset([part]), item_id=item_id))
         return Slot(self.grammar.joined(names), tuple(cited))
 
     def _described(self, part: RequestPart, slot: str, effect: float) -> dict[str, Slot]:
         measured = self.measured
-        texts = describe_part(part, measured.history, measured.context, self.nouns)
+        texts = describe_part(part, measured.past.by_id, measured.context, self.nouns)
         contribution: float | None = effect
         measure = measured.measure
         if part == WISH and measured.is_wish_result:
@@ -375,7 +379,7 @@ class _CaseBuilder:
     def _worth_telling(self, told: Iterable[Fact]) -> list[Fact]:
         """Choose what to say of the item: a noun, and the attribute that tells most."""
         measured, counts, phrases = self.measured, self.planner.counts, self.phrases
-        avoided = {*told, *self.planner.shared, *measured.disliked_facts}
+        avoided = {*told, *self.planner.shared, *measured.past.disliked_facts}
         used = {fact.attribute for fact in told}
         open_facts = [fact for fact in measured.facts if fact not in avoided and fact.attribute not in used]
         nouns = [fact for fact in open_facts if phrases.is_noun(fact)]
@@ -390,7 +394,7 @@ class _CaseBuilder:
             return nouns[:EXAMPLES]
         best = [facts for facts in ordered if self._worth(facts) >= min(ENOUGH, self._worth(ordered[0]))]
         chosen = best[self.planner.variant % len(best)]
-        known = sorted(chosen, key=lambda fact: (-measured.liked_with(fact), -counts.of[fact]))
+        known = sorted(chosen, key=lambda fact: (-measured.past.welcome[fact], -counts.of[fact]))
         return [*nouns[:1], *known[:EXAMPLES]]
 
     def _worth(self, facts: Sequence[Fact]) -> float:
@@ -455,7 +459,7 @@ class _CaseBuilder:
         return self.grammar.titled(shown_title(item, self.nouns[0]))
 
     def _title_of(self, item_id: str) -> str:
-        return self._title(self.measured.history[item_id].item)
+        return self._title(self.measured.past.by_id[item_id].item)
 
     def _opposing_text(self, against: Opposition) -> str:
         first = against.evidence[0]

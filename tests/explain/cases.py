@@ -8,6 +8,7 @@ from recsys.config import Domain, ReasonConfig, Style, load_domain
 from recsys.explain import MeasuredCandidate, ReasonCase, Reasons, RequestPart, drained, plan_list, write_each
 from recsys.explain.causes import Proposer
 from recsys.explain.claims import Lexicon
+from recsys.explain.past import Past
 from recsys.explain.phrases import FactCounts, Phrases, facts_of
 from recsys.explain.writer import phrases_of
 from recsys.prompting.library import PromptLibrary
@@ -74,15 +75,15 @@ def measured_of(
         popularity=popularity,
         co_consumed=dict.fromkeys(together, 1.0),
     )
-    proposer = Proposer(entries, COUNTS, PHRASES.is_noun, rated, frozenset(examples))
+    past = Past(entries)
+    proposer = Proposer(past, COUNTS, PHRASES.is_noun, rated, frozenset(examples))
     causes = proposer.causes(one, effects, related or {}, lambda fact: True)
     moment = (RequestPart("time"), RequestPart("place"), RequestPart("fact", "weather"))
     facts = facts_of(item)
     return MeasuredCandidate(
         one,
         facts,
-        {entry.item.id: entry for entry in entries},
-        {entry.item.id: frozenset(facts_of(entry.item)) for entry in entries},
+        past,
         context,
         effects
         | dict.fromkeys(moment, effect or 0.0)
