@@ -17,7 +17,6 @@ from recsys.engine.base import Tokenizer
 from recsys.explain import render_reason
 from recsys.explain.explainer import Explainer
 from recsys.explain.grammar import sample_sentence, sentence_pattern
-from recsys.explain.writer import phrases_of
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from retrieval import HybridRetriever, Query
 
@@ -53,8 +52,7 @@ class ReasonExampleBuilder:
         case = explainer.cases(explainer.measure(query, request, [example.target, *others]))[0]
         if not case.has_content:
             return None
-        grammar = phrases_of(self.domain, self.prompts).grammar
-        sentence = sample_sentence(sentence_pattern(case, grammar), rng.choice)
+        sentence = sample_sentence(sentence_pattern(case, explainer.phrases.grammar), rng.choice)
         # The answer ends where the engine stops: when the JSON is complete.
         answer = json.dumps({"sentence": sentence}, ensure_ascii=False, separators=(",", ":"))
-        return render_reason(case, self, self.prompts, self.domain.reasons), answer
+        return render_reason(case, self, self.prompts, explainer.phrases), answer

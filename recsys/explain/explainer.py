@@ -200,9 +200,9 @@ class Explainer:
         past = [part for part in measured.parts if part.kind == "history" and measured.top]
         effects = {part: ablation.effect(part) for part in past}
         examples = measured.asked.examples if measured.asked else frozenset()
-        is_noun = self._phrases.is_noun
+        is_noun = self.phrases.is_noun
         proposer = Proposer(measured.history, self._counts, is_noun, self._is_rated, examples)
-        relations = RelationPhrases(self._phrases, request.context.time, examples)
+        relations = RelationPhrases(self.phrases, request.context.time, examples)
         return tuple(
             tuple(
                 proposer.causes(
@@ -259,10 +259,11 @@ class Explainer:
         return self._planned(self.candidates(measured))
 
     def _planned(self, candidates: Sequence[MeasuredCandidate]) -> list[ReasonCase]:
-        return plan_list(candidates, self._phrases, self._counts, self.domain.reasons.style)
+        return plan_list(candidates, self.phrases, self._counts, self.domain.reasons.style)
 
     @cached_property
-    def _phrases(self) -> Phrases:
+    def phrases(self) -> Phrases:
+        """The words of the domain in the language of its reasons."""
         return phrases_of(self.domain, self.prompts)
 
     @property
@@ -296,7 +297,7 @@ class Explainer:
         candidates = self.candidates(measured)
         cases = self._planned(candidates)
         healthy = None if measured.engine_died else engine
-        reasons = yield from write_each(cases, healthy, self.prompts, self._phrases, Lexicon.of(self.catalog))
+        reasons = yield from write_each(cases, healthy, self.prompts, self.phrases, Lexicon.of(self.catalog))
         cited = [_cited(case, reason) for case, reason in zip(cases, reasons.explanations, strict=True)]
         degraded, died = reasons.degraded, measured.engine_died or reasons.engine_died
         if self.domain.reasons.ablations and not died:
@@ -316,7 +317,7 @@ class Explainer:
             engine_died=died,
             effects=self._effects(measured) if measured.top else (),
             ablated=measured.ablation.usage,
-            lead=lead_of(candidates, self._phrases, self._counts),
+            lead=lead_of(candidates, self.phrases, self._counts),
         )
 
     def _effects(self, measured: Measured) -> tuple[Effect, ...]:

@@ -82,14 +82,14 @@ def phrases_of(domain: Domain, prompts: PromptLibrary) -> Phrases:
 
 
 def render_reason(
-    case: ReasonCase, engine: TokenWindow, prompts: PromptLibrary, config: ReasonConfig
+    case: ReasonCase, engine: TokenWindow, prompts: PromptLibrary, phrases: Phrases
 ) -> RenderedPrompt:
     """Render the exact prompt for one reason."""
-    grammar = Grammar.read(prompts.file(in_language(GRAMMAR, config.language, prompts)))
+    config = phrases.domain.reasons
     variables = {
         "noun": case.nouns[0],
         "slots": list(case.slots),
-        "examples": example_sentences(case, grammar),
+        "examples": example_sentences(case, phrases.grammar),
     }
     name = in_language(REASON_TEMPLATE, config.language, prompts)
     return prompts.render(
@@ -182,7 +182,7 @@ def _generate(
     cases: Sequence[ReasonCase], engine: Engine, prompts: PromptLibrary, phrases: Phrases, attempt: int
 ) -> Iterator[tuple[int, Generation]]:
     config = phrases.domain.reasons
-    rendered = [render_reason(case, engine, prompts, config) for case in cases]
+    rendered = [render_reason(case, engine, prompts, phrases) for case in cases]
     return engine.stream(
         GenerationRequest(
             [prompt.token_ids[0] for prompt in rendered],

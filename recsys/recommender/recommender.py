@@ -589,7 +589,7 @@ class Recommender:
             explainer = self._explainer()
             measured = explainer.measure(prepared.query, request, range(len(request.candidates)))
             return [
-                render_reason(case, engine, self.prompts, self.domain.reasons)
+                render_reason(case, engine, self.prompts, explainer.phrases)
                 for case in explainer.cases(measured)
             ]
         raise PromptError(
