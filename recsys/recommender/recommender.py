@@ -557,8 +557,9 @@ class Recommender:
             ranker = self.ranker(ranked.strategy, engine) if engine and ranked.ranking else None
             prepared = ranked.prepared
             query, request = prepared.query, prepared.request
-            asked = prepared.read.told_of(request.candidates[n].item for n in top) if prepared.read else None
-            measured = explainer.measure(query, request, top, ranked.ranking, ranker, listed, asked)
+            measured = explainer.measure(
+                query, request, top, ranked.ranking, ranker, listed, prepared.asked_of(top)
+            )
         with watch.stage("reasons"):
             steps, remarks = explainer.explain_each(measured, engine), ranked.remarks(top)
             explained = yield from with_remarks(steps, remarks) if any(remarks) else steps
@@ -587,7 +588,8 @@ class Recommender:
             return [reading.render([prepared.query.context.wish], engine.tokenizer, engine.max_model_len)]
         if name == REASON_TEMPLATE:
             explainer = self._explainer()
-            measured = explainer.measure(prepared.query, request, range(len(request.candidates)))
+            every = range(len(request.candidates))
+            measured = explainer.measure(prepared.query, request, every, asked=prepared.asked_of(every))
             return [
                 render_reason(case, engine, self.prompts, explainer.phrases)
                 for case in explainer.cases(measured)
@@ -619,7 +621,8 @@ class Recommender:
         with self.engines.request():
             explainer = self._explainer()
             request = prepared.request
-            measured = explainer.measure(prepared.query, request, range(len(request.candidates)))
+            every = range(len(request.candidates))
+            measured = explainer.measure(prepared.query, request, every, asked=prepared.asked_of(every))
             return explainer.explain(measured, self.engine())
 
     def engine(self) -> Engine:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 from recsys.data.store import Store
 from recsys.errors import RequestError, UnknownUser
+from recsys.explain.evidence import AskedFor
 from recsys.knowledge.reordering import Refusal
 from recsys.knowledge.rules import BoundRule, CheckedRule, Gate
 from recsys.ranking import RankRequest
@@ -49,6 +50,11 @@ class Prepared:
     found: tuple[Item, ...] = ()  # what retrieval would have returned without rules
     conflicts: tuple[tuple[Item, Refusal], ...] = ()  # with items of the list, from an earlier ranking
     read: ReadWish | None = None  # how the wish was read; None without one
+
+    def asked_of(self, top: Iterable[int]) -> AskedFor | None:
+        """Return what the wish asks for of the candidates at `top`; None without one."""
+        items = self.request.items
+        return self.read.told_of(items[position] for position in top) if self.read else None
 
 
 def known_user(

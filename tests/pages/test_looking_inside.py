@@ -192,3 +192,10 @@ def test_an_invalid_template_says_why(recommender: Recommender, source: str, mes
 
     with pytest.raises(RecsysError, match=message):
         compare_templates(recommender, RequestForm(user="ann"), NAME, source)
+
+
+def test_the_prompt_of_a_reason_tells_of_a_wish_as_it_was_read(recommender: Recommender) -> None:
+    """The inspector compared the words of a wish, where the answer had read it."""
+    form = RequestForm(user="ann", wish="nothing newer than 1970")
+    shown = inspect_prompt(recommender, form, "explain/reason", run=False).report["text"][0]
+    assert "{asked}" in shown
