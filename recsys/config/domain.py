@@ -319,6 +319,8 @@ _REPLACEMENTS: dict[tuple[str, ...], str] = {
     ("weights", "attention"): _REMOVED,
     ("retriever", "lru"): _REMOVED,
     ("retriever", "attention"): _REMOVED,
+    ("reasons", "chosen"): 'renamed; use verb = { en = "read" }',
+    ("reasons", "history_shown"): "removed; the cause decides how many items are named",
     ("gru", "architecture"): "removed; the gru is the only architecture",
     ("gru", "heads"): "removed; the gru has none",
     ("finetune", "together"): "renamed; use micro_batch_size",

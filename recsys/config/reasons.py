@@ -16,7 +16,6 @@ class ReasonConfig(StrictModel):
     """How reasons are written."""
 
     max_tokens: int = Field(96, ge=16)
-    history_shown: int = Field(3, ge=0, description="most history items offered as evidence")
     retries: int = Field(1, ge=0, le=3)
     ablations: int = Field(
         3,

@@ -43,6 +43,8 @@ ARMS = "[[scenarios.test.arms]]\nname = 'a'\nshare = 1\n[[scenarios.test.arms]]\
         ("[retriever.attention]\nheads = 2", "retriever.attention: removed; use gru"),
         ('[retriever.gru]\narchitecture = "lru"', "retriever.gru.architecture: removed; the gru is the only"),
         ("[retriever.gru]\nheads = 2", "retriever.gru.heads: removed; the gru has none"),
+        ("[reasons.chosen.en]\ntitle = '{title}'", "reasons.chosen: renamed; use verb"),
+        ("[reasons]\nhistory_shown = 2", "reasons.history_shown: removed"),
         ("[finetune]\ntogether = 32", "finetune.together: renamed; use micro_batch_size"),
         ("[finetune.examples]\nplanted = 0.2", "finetune.examples.planted: renamed; use adversarial_text"),
         (

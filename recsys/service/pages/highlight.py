@@ -37,15 +37,12 @@ ORIGINS = {
     "candidates": ("candidate", "the retriever's candidates"),
     "facts": ("candidate", "the retriever's facts about the candidate"),
     "letters": ("domain", "labels of the template"),
+    "wish": ("context", "wish of the request"),
+    "attributes": ("domain", "attributes of the domain, and some of their values"),
     "noun": ("domain", "domain.toml"),
     "plural": ("domain", "domain.toml"),
-    "style": ("domain", "[reasons] of domain.toml"),
-    "evidence": ("evidence", "evidence with a measured effect"),
-    "shared": ("evidence", "what the item and the history have in common"),
-    "against": ("evidence", "evidence with a negative measured effect"),
-    "contrast_attributes": ("evidence", "what the next item does not have"),
-    "wish_attributes": ("evidence", "attributes that the wish names"),
-    "net_negative": ("evidence", "whether the evidence against the item outweighs the rest"),
+    "slots": ("evidence", "what the plan of the reason fills in: titles, facts, how they are related"),
+    "examples": ("evidence", "a sentence of each form of the grammar that is true of the plan"),
 }
 
 
