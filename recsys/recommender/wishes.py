@@ -24,7 +24,7 @@ from recsys.wishes.followups import Turn, examples_of, next_turn
 from recsys.wishes.linking import LinkingReader
 from recsys.wishes.model_reader import JointReader, ModelAnswers, ReadingTask
 from recsys.wishes.query import TypedQuery, describe, expression_of, words_of_condition
-from recsys.wishes.reader import ReadsWishes, WishReader
+from recsys.wishes.reader import Beside, ReadsWishes, WishReader
 from retrieval import Embedder, HybridRetriever, Query
 from retrieval.arrays import BoolArray
 from retrieval.channels.text import TextChannel
@@ -71,7 +71,7 @@ def model_reader(
     """Return what reads wishes; an engine is started only where the model is asked."""
     if name not in ("both", "model"):
         return without_model
-    answers = _answers_of(reader_of(without_model.domain, catalog), prompts)
+    answers = _answers_of(reader_of(without_model.lexicon.domain, catalog), prompts)
 
     def ask(wish: str) -> str | None:
         try:
@@ -170,7 +170,7 @@ def apply_wish(
     if conversation:
         turn = next_turn(wish, conversation, reader, catalog, today)
     else:
-        turn = Turn(reader.read(wish, today=today))
+        turn = Turn(reader.read(wish, Beside(today=today)))
     asked = typed = turn.query
     examples = examples_of(typed.like, catalog)
     query = dataclasses.replace(

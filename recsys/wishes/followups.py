@@ -10,7 +10,7 @@ from recsys.data.catalog import Catalog
 from recsys.types import Conversation, Item, WishCondition
 from recsys.wishes.language import language
 from recsys.wishes.query import ORDERS, TypedQuery
-from recsys.wishes.reader import ReadsWishes
+from recsys.wishes.reader import Beside, ReadsWishes
 from recsys.wishes.tokens import Token, clean, tokens_of
 
 NEAR = 3  # words between "not" and "that one"
@@ -64,7 +64,7 @@ def next_turn(
     empty = not said.text.strip() and not examples
     new = TypedQuery()
     if not empty:
-        new = reader.read(said.text, examples=examples, reference=shown, today=today)
+        new = reader.read(said.text, Beside(examples, shown, today))
     if said.restart:
         return Turn(new)
     rejected = tuple(dict.fromkeys((*before.rejected, *said.rejected)))
@@ -143,7 +143,7 @@ def _replaces(one: WishCondition, old: WishCondition, reader: ReadsWishes, *, in
         return True
     if one.wanted != old.wanted:
         return bool(set(one.values) & set(old.values))
-    kind = reader.domain.attributes.get(one.attribute)
+    kind = reader.lexicon.domain.attributes.get(one.attribute)
     single = kind is not None and kind.type in ("text", "category")
     return one.wanted and (instead or single)
 

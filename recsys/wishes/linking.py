@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,11 +10,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config import Domain
-from recsys.types import Item, WishCondition
+from recsys.types import WishCondition
 from recsys.wishes.lexicon import Lexicon
 from recsys.wishes.query import TypedQuery
-from recsys.wishes.reader import ReadsWishes
+from recsys.wishes.reader import NOTHING, Beside, ReadsWishes
 
 ALIKE = 0.5
 """Cosine from which a value is taken. Fitted on the validation, without the domains' own words."""
@@ -36,25 +34,13 @@ class LinkingReader:
     embed: Embed
 
     @property
-    def domain(self) -> Domain:
-        """Whose wishes these are."""
-        return self.dictionary.domain
-
-    @property
     def lexicon(self) -> Lexicon:
         """What words may name."""
         return self.dictionary.lexicon
 
-    def read(
-        self,
-        wish: str,
-        *,
-        examples: Sequence[Item] = (),
-        reference: Sequence[Item] = (),
-        today: dt.date | None = None,
-    ) -> TypedQuery:
+    def read(self, wish: str, beside: Beside = NOTHING) -> TypedQuery:
         """Read a wish as `WishReader.read`."""
-        query = self.dictionary.read(wish, examples=examples, reference=reference, today=today)
+        query = self.dictionary.read(wish, beside)
         parts = [part for part in query.rest.split(", ") if part]
         if not parts or not self._values:
             return query
@@ -77,7 +63,7 @@ class LinkingReader:
     @cached_property
     def _values(self) -> list[tuple[str, str]]:
         """The values of attributes that are no names, each with its attribute."""
-        kinds = self.domain.attributes
+        kinds = self.lexicon.domain.attributes
         return [
             (name, value)
             for name, counts in self.lexicon.counts.items()

@@ -7,7 +7,6 @@ how much: a condition is a must only where words of the wish say so.
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +15,6 @@ from functools import cached_property
 from threading import Lock
 from typing import Any, get_args
 
-from recsys.config import Domain
 from recsys.config.attributes import AttributeType
 from recsys.engine.base import Engine, GenerationRequest, Tokenizer
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
@@ -25,7 +23,7 @@ from recsys.types import ConditionOperator, Item, WishCondition
 from recsys.wishes.language import CueKind, language
 from recsys.wishes.lexicon import Lexicon
 from recsys.wishes.query import TypedQuery
-from recsys.wishes.reader import ReadsWishes
+from recsys.wishes.reader import NOTHING, Beside, ReadsWishes
 from recsys.wishes.scope import item_called
 from recsys.wishes.tokens import clean, phrase_of, tokens_of
 
@@ -191,25 +189,13 @@ class JointReader:
     only_rest: bool = True
 
     @property
-    def domain(self) -> Domain:
-        """Whose wishes these are."""
-        return self.dictionary.domain
-
-    @property
     def lexicon(self) -> Lexicon:
         """What words may name."""
         return self.dictionary.lexicon
 
-    def read(
-        self,
-        wish: str,
-        *,
-        examples: Sequence[Item] = (),
-        reference: Sequence[Item] = (),
-        today: dt.date | None = None,
-    ) -> TypedQuery:
+    def read(self, wish: str, beside: Beside = NOTHING) -> TypedQuery:
         """Read a wish as `WishReader.read`."""
-        known = self.dictionary.read(wish, examples=examples, reference=reference, today=today)
+        known = self.dictionary.read(wish, beside)
         if not self.only_rest:
             return self._by_model(wish, known)
         if not known.rest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from recsys.config import Domain
@@ -28,27 +29,27 @@ RARER = 3  # so many times rarer a person may be in a role that comes first
 _QUOTES = "\"'\u300a<\u3008\u300c"
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What the words of a wish may refer to."""
+
+    examples: Sequence[Item] = ()  # items that it names by their place in a list
+    reference: Sequence[Item] = ()  # what "older" is compared with where no item is named
+    today: dt.date | None = None  # what "yesterday" is before; None: no day is read
+
+
+NOTHING = Beside()
+
+
 class ReadsWishes(Protocol):
     """What reads wishes."""
-
-    @property
-    def domain(self) -> Domain:
-        """Whose wishes these are."""
-        ...
 
     @property
     def lexicon(self) -> Lexicon:
         """What words may name."""
         ...
 
-    def read(
-        self,
-        wish: str,
-        *,
-        examples: Sequence[Item] = (),
-        reference: Sequence[Item] = (),
-        today: dt.date | None = None,
-    ) -> TypedQuery:
+    def read(self, wish: str, beside: Beside = NOTHING) -> TypedQuery:
         """Read a wish; see `WishReader.read`."""
         ...
 
@@ -57,32 +58,17 @@ class WishReader:
     """Reads wishes for one domain and catalogue. Safe to share between threads."""
 
     def __init__(self, domain: Domain, catalog: Catalog) -> None:
-        self.domain: Domain = domain
         self.lexicon: Lexicon = Lexicon(domain, catalog)
 
-    def read(
-        self,
-        wish: str,
-        *,
-        examples: Sequence[Item] = (),
-        reference: Sequence[Item] = (),
-        today: dt.date | None = None,
-    ) -> TypedQuery:
-        """Read a wish; of a very long one the beginning.
-
-        Args:
-            wish: In plain words.
-            examples: Items that it names by their place in a list.
-            reference: What "older" is compared with where no item is named.
-            today: What "yesterday" is before; None: no day is read.
-        """
+    def read(self, wish: str, beside: Beside = NOTHING) -> TypedQuery:
+        """Read a wish in plain words; of a very long one the beginning."""
         raw = clean(wish)
         tokens = tokens_of(raw)
-        if not tokens and not examples:
+        if not tokens and not beside.examples:
             return TypedQuery(anything=True)
         pass_ = _Pass(self.lexicon, tokens, raw, marks_of(tokens, raw, self.lexicon))
-        pass_.like += examples
-        pass_.reference, pass_.today = reference, today
+        pass_.like += beside.examples
+        pass_.reference, pass_.today = beside.reference, beside.today
         pass_.run()
         return pass_.query()
 

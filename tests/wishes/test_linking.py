@@ -56,7 +56,7 @@ def test_a_word_is_tied_to_what_means_the_same(
     wish: str, text: str, searched: str, reader: LinkingReader
 ) -> None:
     query = reader.read(wish)
-    assert describe(query, reader.domain, {}).text == text
+    assert describe(query, reader.lexicon.domain, {}).text == text
     assert query.topic == searched
 
 

@@ -15,7 +15,7 @@ from recsys.errors import ConfigError
 from recsys.knowledge.rules import RuleBook
 from recsys.types import Item
 from recsys.wishes.query import TypedQuery, describe, expression_of
-from recsys.wishes.reader import WishReader
+from recsys.wishes.reader import Beside, WishReader
 
 TOML = """
 name = "reels"
@@ -353,7 +353,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> WishReader:
 )
 def test_words_of_products_tell_their_category(wish: str, expected: str, shop: WishReader) -> None:
     query = shop.read(wish)
-    assert describe(query, shop.domain, {}).text == expected
+    assert describe(query, shop.lexicon.domain, {}).text == expected
 
 
 def test_words_that_tell_a_category_are_also_searched_for(shop: WishReader) -> None:
@@ -422,12 +422,12 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> WishReader:
     ],
 )
 def test_a_domain_is_read_by_its_schema_alone(wish: str, expected: str, wire: WishReader) -> None:
-    query = wire.read(wish, today=dt.date(2020, 3, 20))
-    assert describe(query, wire.domain, {}).text == expected
-    vocabulary = RuleBook(wire.domain).vocabulary
+    query = wire.read(wish, Beside(today=dt.date(2020, 3, 20)))
+    assert describe(query, wire.lexicon.domain, {}).text == expected
+    vocabulary = RuleBook(wire.lexicon.domain).vocabulary
     for one in query.conditions:
         if one.operator not in ("lowest", "highest"):
-            vocabulary.expression(expression_of(one, wire.domain))
+            vocabulary.expression(expression_of(one, wire.lexicon.domain))
 
 
 def test_without_a_day_nothing_is_before_it(wire: WishReader) -> None:
