@@ -1,4 +1,4 @@
-"""What a person chose before, with what is known of it; the same for all items of a list."""
+"""What a person chose before, and what is known of it."""
 
 from __future__ import annotations
 
