@@ -18,7 +18,7 @@ from finetune.packing import PackedPrompt, pack_answers
 from recsys.engine.base import Tokenizer
 from recsys.types import Item
 from recsys.wishes.lexicon import Lexicon
-from recsys.wishes.model_reader import ReadingTask, ShownAttribute
+from recsys.wishes.model_reader import ReadingTask, ShownAttribute, unit_of
 from recsys.wishes.tokens import is_chinese
 
 PATTERNS = "finetune/read.toml"
@@ -159,10 +159,8 @@ class ReadExampleBuilder:
 
     def _with_unit(self, attribute: ShownAttribute, amount: float) -> str:
         kind = self.lexicon.domain.attributes.get(attribute.name)
-        if kind is None:
-            return f"{amount:g}"
-        unit = "dollars" if kind.currency == "USD" else kind.unit or kind.currency or kind.span
-        return f"{amount:g} {unit}"
+        unit = "dollars" if kind is not None and kind.currency == "USD" else unit_of(kind)
+        return f"{amount:g} {unit}".strip()
 
     @cached_property
     def _nouns(self) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +19,7 @@ from recsys.engine.base import Engine, GenerationRequest, Tokenizer
 from recsys.prompting.library import PromptLibrary, RenderedPrompt
 from recsys.prompting.parsing import parse_json
 from recsys.types import ConditionOperator, Item, WishCondition
+from recsys.utils.bounded import make_room
 from recsys.wishes.language import CueKind, language
 from recsys.wishes.lexicon import Lexicon
 from recsys.wishes.query import TypedQuery
@@ -115,7 +115,7 @@ class ReadingTask:
     def _shown(self, name: str) -> ShownAttribute | None:
         kind = self.lexicon.domain.attributes.get(name)
         if self.lexicon.kinds.get(name) in _AMOUNTS:
-            return ShownAttribute(name, _unit_of(kind) or "number", is_amount=True)
+            return ShownAttribute(name, unit_of(kind) or "number", is_amount=True)
         counts = self.lexicon.counts.get(name)
         if not counts or (kind is not None and kind.type not in _CHOICES):
             return None
@@ -161,7 +161,7 @@ class ModelAnswers:
     """Answers of one engine, kept. Safe to share between threads."""
 
     task: ReadingTask
-    _kept: OrderedDict[tuple[str, str, str], str] = field(default_factory=OrderedDict)
+    _kept: dict[tuple[str, str, str], str] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def ask(self, engine: Engine, wish: str) -> str:
@@ -169,13 +169,12 @@ class ModelAnswers:
         key = f"{engine.model}@{engine.adapter}", self.task.prompts.get(TEMPLATE).hash, wish
         with self._lock:
             if (known := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
+                self._kept[key] = self._kept.pop(key)  # the latest used comes last
                 return known
         answer = self.task.ask(engine, wish)
         with self._lock:
+            make_room(self._kept, KEPT)
             self._kept[key] = answer
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
         return answer
 
 
@@ -228,7 +227,8 @@ def _told(query: TypedQuery) -> TypedQuery:
     return dataclasses.replace(query, topic=topic, rest="", anything=False)
 
 
-def _unit_of(kind: AttributeType | None) -> str:
+def unit_of(kind: AttributeType | None) -> str:
+    """Return the unit of an attribute's amounts; "" for a bare number."""
     if kind is None:
         return ""
     return kind.span if kind.type == "duration" else kind.unit or kind.currency or ""
