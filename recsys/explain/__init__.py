@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from recsys.explain.ablation import Ablation, RequestPart
+from recsys.explain.ablation import AblationTable, Ablator
 from recsys.explain.cases import ReasonCase
 from recsys.explain.claims import Lexicon, claim_failures
 from recsys.explain.evidence import MEASURE, MeasuredCandidate, describe_part
 from recsys.explain.plan import plan_list
+from recsys.explain.request_parts import RequestPart
 from recsys.explain.verifier import grounding_failures
 from recsys.explain.writer import (
     REASON_TEMPLATE,
@@ -22,7 +23,8 @@ from recsys.explain.writer import (
 __all__ = [
     "MEASURE",
     "REASON_TEMPLATE",
-    "Ablation",
+    "AblationTable",
+    "Ablator",
     "Lexicon",
     "MeasuredCandidate",
     "ReasonCase",

@@ -11,24 +11,29 @@ The retriever rescores all candidates for every ablated query, which costs no to
 only the explained items and a few `REFERENCE` others. A shift common to all items must cancel out,
 and the explained items cannot show it, since the part may be why they rank high. The mean shift of
 the reference items stands for the candidates that are not scored.
+
+A part of an item is left out of what the model reads of that item alone, so nothing is common to all.
+
+An `Ablator` measures, an `AblationTable` holds what was measured: measuring more gives another table.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys.config.ranking import Weights
 from recsys.config.retrieval import Channel
-from recsys.engine.base import LabelScores
+from recsys.engine.base import Engine, LabelScores
 from recsys.engine.labels import label_ids
+from recsys.explain.item_parts import ItemPart, without
+from recsys.explain.request_parts import Parts, RequestPart, remove_parts, request_parts
 from recsys.prompting.library import RenderedPrompt
-from recsys.ranking.base import Ranking, RankRequest, label_usage, prefix_first
+from recsys.ranking.base import Ranking, RankRequest, label_usage, prefix_first, summed
 from recsys.ranking.pointwise import PointwiseRanker
 from recsys.types import Candidate, Usage
 from retrieval import HybridRetriever, Query
@@ -37,138 +42,69 @@ REFERENCE = 4  # other items that the model scores along with the explained ones
 NOISE = 0.1  # nats of log-odds: how much bf16 and batching change them without a cause
 RETRIEVER_ALONE = Weights(model=0, retriever=1)
 POPULAR: tuple[Channel, ...] = ("popularity", "recent", "segment")  # channels that ignore the person
+NOTHING: Parts = frozenset()
 
-Kind = Literal["wish", "time", "place", "fact", "profile", "popularity", "history"]
 Floats = npt.NDArray[np.float64]
-_NO_TIME = {"time": None, "hour": None, "part_of_day": None, "weekday": None, "weekend": None, "season": None}
 
 
 @dataclass(frozen=True)
-class RequestPart:
-    """A part of a request that can be left out."""
+class Ablated:
+    """The scores of all candidates without a set of parts, shape (candidates,)."""
 
-    kind: Kind
-    name: str = ""  # the id of a history item, or the name of a fact
-
-
-def request_parts(query: Query, request: RankRequest) -> list[RequestPart]:
-    """List all parts: history last, newest first, each item once."""
-    context = request.context
-    names: dict[Kind, Iterable[str]] = {
-        "wish": [""] if context.wish else [],
-        "time": [""] if context.hour is not None or context.weekday or context.season else [],
-        "place": [""] if context.place else [],
-        "fact": context.extra,
-        "profile": [""] if request.profile else [],
-        "popularity": [""],
-        "history": dict.fromkeys(entry.item.id for entry in reversed(query.history)),
-    }
-    return [RequestPart(kind, name) for kind in get_args(Kind) for name in names[kind]]
+    weights: Weights  # of the score that is served without these parts
+    retriever: Floats
+    shift: Floats | None = None  # of log-odds, as the model scored them; None: it did not
 
 
-def remove_parts(
-    query: Query, request: RankRequest, parts: Iterable[RequestPart]
-) -> tuple[Query, RankRequest]:
-    """Return query and request without `parts`.
+@dataclass(frozen=True)
+class AblationTable:
+    """What was measured of one ranked request; `NOTHING` left out is in every table.
 
-    Candidates stay. Popularity is in neither: it is removed by leaving out channels and facts.
-    """
-    names = {kind: {part.name for part in parts if part.kind == kind} for kind in get_args(Kind)}
-    context = request.context
-    if names["time"]:
-        context = context.model_copy(update=_NO_TIME)
-    if names["place"]:
-        context = context.model_copy(update={"place": None})
-    if names["wish"]:
-        context = context.model_copy(update={"wish": ""})
-    if names["fact"]:
-        kept = {name: value for name, value in context.extra.items() if name not in names["fact"]}
-        context = context.model_copy(update={"extra": kept})
-    removed = names["history"]
-    return (
-        dataclasses.replace(
-            query,
-            history=tuple(entry for entry in query.history if entry.item.id not in removed),
-            wish="" if names["wish"] else query.wish,
-            wished=() if names["wish"] else query.wished,
-            preferred=() if names["wish"] else query.preferred,
-            context=context,
-            profile={} if names["profile"] else query.profile,
-        ),
-        dataclasses.replace(
-            request,
-            history=tuple(entry for entry in request.history if entry.item.id not in removed),
-            chosen={name: entry for name, entry in request.chosen.items() if name not in removed},
-            context=context,
-            profile={} if names["profile"] else request.profile,
-        ),
-    )
-
-
-class Ablation:
-    """The effects of the parts of one ranked request; every score is computed once.
-
-    Args:
-        query: The query of the retrieval.
-        request: What was ranked.
-        retriever: The retriever that brought the candidates.
-        ranking: What `ranker` returned. Without both, the retriever alone ranked. Where the ranking has
-            no log-odds, the model cannot score again: its share of every effect is unknown, and 0 here.
-        ranker: The ranker to score ablated requests with.
+    Reading a set of parts that the retriever did not score raises KeyError.
     """
 
-    def __init__(
-        self,
-        query: Query,
-        request: RankRequest,
-        retriever: HybridRetriever,
-        *,
-        ranking: Ranking | None = None,
-        ranker: PointwiseRanker | None = None,
-    ) -> None:
-        self.query, self.request, self.retriever = query, request, retriever
-        self.ranker: PointwiseRanker | None = None
-        self._parts = ranker.parts if ranking is not None and ranker is not None else None
-        if ranking is not None and ranker is not None and None not in ranking.log_odds:
-            # History that did not fit the served prompt stays out of every ablated one:
-            # nothing but the removed part may change.
-            self.request = dataclasses.replace(request, history=request.history[ranking.prompt.dropped :])
-            self.ranker = dataclasses.replace(
-                ranker, parts=dataclasses.replace(ranker.parts, max_history_trim=0)
-            )
-        self.usage = Usage()
-        self._odds = np.array(ranking.log_odds if self.ranker and ranking else [], dtype=np.float64)
-        self._served = (
-            np.log(np.maximum(ranking.scores, 1e-12))
-            if ranking is not None
-            else np.array([candidate.score for candidate in request.candidates], dtype=np.float64)
-        )
-        self._retriever_scores: dict[frozenset[RequestPart], Floats] = {}
-        self._shifts: dict[frozenset[RequestPart], Floats] = {}  # of log-odds, as the model scored them
+    served: Floats  # log p up to a constant, shape (candidates,)
+    sets: Mapping[Parts, Ablated]
+    odds: Floats | None = None  # of the model, shape (candidates,); None: it cannot score again
+    of_items: Mapping[tuple[int, ItemPart], float] = field(default_factory=dict)
+    """(position, part of that item) -> change of its log-odds without the part."""
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def noise(self) -> float:
         """Size in nats up to which an effect counts as none."""
-        return max(1e-3, NOISE * self._weights().model) if self.ranker else 1e-3
+        return 1e-3 if self.odds is None else max(1e-3, NOISE * self.sets[NOTHING].weights.model)
 
     def effect(self, *parts: RequestPart) -> Floats:
         """Return log p minus log p without `parts`, nats, shape (candidates,)."""
-        return _log_softmax(self._served) - _log_softmax(self.scores(frozenset(parts)))
+        return _log_softmax(self.served) - _log_softmax(self.scores(frozenset(parts)))
 
     def retriever_effect(self, *parts: RequestPart) -> Floats:
         """Return the effect on the retriever's scores alone, whatever their weight."""
-        full, ablated = self._retriever_scores_without(), self._retriever_scores_without(frozenset(parts))
+        full, ablated = self.sets[NOTHING].retriever, self.sets[frozenset(parts)].retriever
         return _log_softmax(full) - _log_softmax(ablated)
 
     def model_effect(self, *parts: RequestPart) -> Floats:
         """Return the effect on the model's share of the score alone, with its weight."""
-        shifted = self._served + self._model_shift(frozenset(parts))
-        return _log_softmax(self._served) - _log_softmax(shifted)
+        shifted = self.served + self._model_shift(frozenset(parts))
+        return _log_softmax(self.served) - _log_softmax(shifted)
+
+    def item_effects(self, position: int) -> dict[ItemPart, float]:
+        """Return the effect of each measured part of the candidate at `position` on it, nats."""
+        weight = self.sets[NOTHING].weights.model
+        effects = {}
+        for (of, part), change in self.of_items.items():
+            if of == position:
+                ablated = self.served.copy()
+                ablated[position] += weight * change
+                effects[part] = float((_log_softmax(self.served) - _log_softmax(ablated))[position])
+        return effects
 
     def score_shares(self, position: int) -> tuple[float, float]:
         """Return how far retriever and model each lift a candidate above the mean, nats."""
-        retriever = self._weights().retriever * self._retriever_scores_without()
-        model = self._served - retriever
+        full = self.sets[NOTHING]
+        retriever = full.weights.retriever * full.retriever
+        model = self.served - retriever
         return float((retriever - retriever.mean())[position]), float((model - model.mean())[position])
 
     def probability(self, *parts: RequestPart) -> Floats:
@@ -180,39 +116,151 @@ class Ablation:
         order = np.argsort(-self.scores(frozenset(parts)), kind="stable")
         return int(np.flatnonzero(order == position)[0]) + 1
 
-    def is_measured(self, parts: frozenset[RequestPart]) -> bool:
+    def is_measured(self, parts: Parts) -> bool:
         """Return whether scores without `parts` are measured, not sums over parts."""
-        return self.ranker is None or not parts or parts in self._shifts
+        return self.odds is None or not parts or (parts in self.sets and self.sets[parts].shift is not None)
 
-    def scores(self, parts: frozenset[RequestPart]) -> Floats:
+    def scores(self, parts: Parts) -> Floats:
         """Return served scores without `parts` up to a constant, shape (candidates,).
 
         The model's share for a set that it did not score is the sum of the shares of single parts.
         """
-        ablated = self._weights(parts).retriever * self._retriever_scores_without(parts)
-        full = self._weights().retriever * self._retriever_scores_without()
-        return self._served + ablated - full + self._model_shift(parts)
+        full, ablated = self.sets[NOTHING], self.sets[parts]
+        retrieved = ablated.weights.retriever * ablated.retriever - full.weights.retriever * full.retriever
+        return self.served + retrieved + self._model_shift(parts)
 
-    def _weights(self, parts: frozenset[RequestPart] = frozenset()) -> Weights:
-        """Return the weights of the score that is served without `parts`."""
-        if self._parts is None:
-            return RETRIEVER_ALONE
-        _, request = remove_parts(self.query, self.request, parts)
-        return self._parts.weights_for(request)
-
-    def _model_shift(self, parts: frozenset[RequestPart]) -> Floats:
+    def _model_shift(self, parts: Parts) -> Floats:
         """Return the change of the model's share of the score."""
-        if self.ranker is None:
-            return np.zeros(len(self._served))
-        change = self._shifts.get(parts)
-        if change is None:
-            singles = [frozenset([part]) for part in parts]
-            measured = [self._shifts[single] for single in singles if single in self._shifts]
-            change = sum(measured, np.zeros(len(self._served)))
-        weight = self._weights(parts).model
-        return weight * change + (weight - self._weights().model) * self._odds
+        if self.odds is None:
+            return np.zeros(len(self.served))
+        ablated = self.sets[parts]
+        change = ablated.shift if ablated.shift is not None else self._summed_shift(parts)
+        return ablated.weights.model * change + (ablated.weights.model - self.sets[NOTHING].weights.model) * (
+            self.odds
+        )
 
-    def choose_parts(self, top: Sequence[int], budget: int) -> list[RequestPart]:
+    def _summed_shift(self, parts: Parts) -> Floats:
+        singles = [self.sets.get(frozenset([part])) for part in parts]
+        measured = [single.shift for single in singles if single and single.shift is not None]
+        return sum(measured, np.zeros(len(self.served)))
+
+
+@dataclass(frozen=True)
+class Ablator:
+    """Scores one ranked request without parts of it."""
+
+    query: Query
+    request: RankRequest
+    retriever: HybridRetriever
+    served: Floats  # log p up to a constant, shape (candidates,)
+    odds: Floats | None = None  # of the model, shape (candidates,)
+    ranker: PointwiseRanker | None = None
+    """Scores ablated requests. None: the retriever alone ranked, or the model cannot score again; its
+    share of every effect is then unknown, and 0 here."""
+    weighted: PointwiseRanker | None = None  # whose weights the served scores have
+
+    @classmethod
+    def of(
+        cls,
+        query: Query,
+        request: RankRequest,
+        retriever: HybridRetriever,
+        ranking: Ranking | None = None,
+        ranker: PointwiseRanker | None = None,
+    ) -> Ablator:
+        """Prepare the ablation of a ranked request.
+
+        Args:
+            query: The query of the retrieval.
+            request: What was ranked.
+            retriever: The retriever that brought the candidates.
+            ranking: What `ranker` returned. Without both, the retriever alone ranked.
+            ranker: The ranker to score ablated requests with.
+        """
+        if ranking is None or ranker is None:
+            retrieved = [candidate.score for candidate in request.candidates]
+            return cls(query, request, retriever, np.array(retrieved, dtype=np.float64))
+        served = np.log(np.maximum(ranking.scores, 1e-12))
+        odds = [value for value in ranking.log_odds if value is not None]
+        if len(odds) < len(ranking.log_odds):
+            return cls(query, request, retriever, served, weighted=ranker)
+        # History that did not fit the served prompt stays out of every ablated one:
+        # nothing but the removed part may change.
+        request = dataclasses.replace(request, history=request.history[ranking.prompt.dropped :])
+        whole = dataclasses.replace(ranker, parts=dataclasses.replace(ranker.parts, max_history_trim=0))
+        return cls(query, request, retriever, served, np.array(odds, dtype=np.float64), whole, ranker)
+
+    def start(self) -> AblationTable:
+        """Return the table in which nothing is left out yet."""
+        return self.by_retriever(AblationTable(self.served, {}, self.odds), [NOTHING])
+
+    def by_retriever(self, table: AblationTable, sets: Iterable[Parts]) -> AblationTable:
+        """Rescore all candidates without each of `sets` at once: faster than one by one."""
+        new = [parts for parts in dict.fromkeys(sets) if parts not in table.sets]
+        served = np.array([candidate.score for candidate in self.request.candidates], dtype=np.float64)
+        ids = [candidate.item.id for candidate in self.request.candidates]
+        rows = self.retriever.score_many([self._query_without(parts) for parts in new], ids)
+        scored = {
+            parts: Ablated(self._weights(parts), np.where(np.isnan(scores), served, scores))
+            for parts, scores in zip(new, rows, strict=True)
+        }
+        return dataclasses.replace(table, sets={**table.sets, **scored})
+
+    def by_model(
+        self, table: AblationTable, positions: Mapping[Parts, Sequence[int]], reference: int = REFERENCE
+    ) -> AblationTable:
+        """Score candidates without each set of parts: at its positions, and a reference.
+
+        Takes two engine calls: the first prompt of every set fills the prefix cache. Sets that were
+        scored before are skipped.
+
+        Raises:
+            EngineError: The engine fails.
+        """
+        table = self.by_retriever(table, positions)
+        new = {parts: top for parts, top in positions.items() if parts and table.sets[parts].shift is None}
+        if self.ranker is None or self.odds is None or not new:
+            return table
+        at = {parts: [*dict.fromkeys(top), *self._reference(top, reference)] for parts, top in new.items()}
+        prompts = self._rendered(at)
+        engine, labels = self._labels(prompts[0])
+        groups = prefix_first(
+            lambda ids: engine.label_logprobs(ids, labels), [prompt.token_ids for prompt in prompts]
+        )
+        sets = dict(table.sets)
+        for (parts, scored), group in zip(at.items(), groups, strict=True):
+            change = np.array([r.logprobs[0] - r.logprobs[1] for r in group]) - self.odds[scored]
+            n_explained = len(set(new[parts]))
+            of_reference = change[n_explained:] if len(scored) > n_explained else change
+            shift = np.full(len(self.served), of_reference.mean())
+            shift[scored] = change
+            sets[parts] = dataclasses.replace(sets[parts], shift=shift)
+        return dataclasses.replace(table, sets=sets, usage=_added(table.usage, groups))
+
+    def items_by_model(self, table: AblationTable, parts: Mapping[int, Sequence[ItemPart]]) -> AblationTable:
+        """Score the candidate at each position without each part of its own.
+
+        Raises:
+            EngineError: The engine fails.
+        """
+        wanted = [(position, part) for position, own in parts.items() for part in own]
+        if self.ranker is None or self.odds is None or not wanted:
+            return table
+        candidates = self.request.candidates
+        ablated = tuple(
+            candidates[position].model_copy(update={"item": without(candidates[position].item, part)})
+            for position, part in wanted
+        )
+        prompt = self.ranker.render(dataclasses.replace(self.request, candidates=ablated))
+        engine, labels = self._labels(prompt)
+        group = engine.label_logprobs(prompt.token_ids, labels)
+        changes = {
+            (position, part): float(score.logprobs[0] - score.logprobs[1] - self.odds[position])
+            for (position, part), score in zip(wanted, group, strict=True)
+        }
+        return dataclasses.replace(table, of_items=changes, usage=_added(table.usage, [group]))
+
+    def choose_parts(self, table: AblationTable, top: Sequence[int], budget: int) -> list[RequestPart]:
         """Choose at most `budget` parts to ablate for the candidates at `top`.
 
         At least half are history items in the prompt, by their effect on the retriever's scores of
@@ -221,7 +269,7 @@ class Ablation:
         in_prompt = {entry.item.id for entry in self.request.history}
         every = request_parts(self.query, self.request)
         history = [part for part in every if part.kind == "history" and part.name in in_prompt]
-        effects = {part: float(np.abs(self.retriever_effect(part)[list(top)]).sum()) for part in history}
+        effects = {part: float(np.abs(table.retriever_effect(part)[list(top)]).sum()) for part in history}
         similarities = {
             part: sum(abs(self.request.candidates[p].contributions.get(part.name, 0.0)) for p in top)
             for part in history
@@ -233,107 +281,6 @@ class Ablation:
         rest = rest[: budget - min(len(history), (budget + 1) // 2)]
         return [*rest, *history[: budget - len(rest)]]
 
-    def score_with_model(self, sets: Sequence[frozenset[RequestPart]], top: Sequence[int]) -> None:
-        """Score `top` and the reference with the model, without each of `sets`.
-
-        Raises:
-            EngineError: The engine fails.
-        """
-        self.score_each_with_model(dict.fromkeys(sets, top))
-
-    def score_each_with_model(
-        self, positions: Mapping[frozenset[RequestPart], Sequence[int]], reference: int = REFERENCE
-    ) -> None:
-        """Score candidates without each set of parts: at its positions, and a reference.
-
-        Takes two engine calls: the first prompt of every set fills the prefix cache. Sets that were
-        scored before are skipped.
-
-        Raises:
-            EngineError: The engine fails.
-        """
-        new = {parts: top for parts, top in positions.items() if parts and parts not in self._shifts}
-        if self.ranker is None or not new:
-            return
-        scored = {
-            parts: [*dict.fromkeys(top), *self._reference(top, reference)] for parts, top in new.items()
-        }
-        rescored = self._rescore(list(scored))
-        prompts = [self._render_without(parts, rescored[parts], scored[parts]) for parts in scored]
-        engine = self.ranker.parts.engine
-        labels = label_ids(engine.tokenizer, prompts[0].template.meta.labels, prompts[0].tails[0])
-        responses = prefix_first(
-            lambda ids: engine.label_logprobs(ids, labels), [prompt.token_ids for prompt in prompts]
-        )
-        self._count([response for group in responses for response in group])
-        for (parts, at), group in zip(scored.items(), responses, strict=True):
-            change = np.array([r.logprobs[0] - r.logprobs[1] for r in group]) - self._odds[at]
-            n_explained = len(set(new[parts]))
-            of_reference = change[n_explained:] if len(at) > n_explained else change
-            shift = np.full(len(self._served), of_reference.mean())
-            shift[at] = change
-            self._shifts[parts] = shift
-
-    def _count(self, responses: Sequence[LabelScores]) -> None:
-        """Add the work of these responses to `usage`."""
-        work = label_usage(responses)
-        self.usage = Usage(
-            prompt_tokens=self.usage.prompt_tokens + work.prompt_tokens,
-            cached_tokens=self.usage.cached_tokens + work.cached_tokens,
-            generated_tokens=self.usage.generated_tokens + work.generated_tokens,
-        )
-
-    def _reference(self, top: Sequence[int], n: int) -> list[int]:
-        """Return at most n positions outside `top`, spread over the retriever's ranks."""
-        others = [position for position in range(len(self._served)) if position not in set(top)]
-        return sorted({others[i * len(others) // n] for i in range(n)}) if others else []
-
-    def _render_without(
-        self, parts: frozenset[RequestPart], candidates: Sequence[Candidate], positions: Sequence[int]
-    ) -> RenderedPrompt:
-        assert self.ranker is not None
-        _, request = remove_parts(self.query, self.request, parts)
-        request = dataclasses.replace(request, candidates=tuple(candidates[p] for p in positions))
-        ranker = self.ranker
-        if any(part.kind == "popularity" for part in parts):
-            facts = tuple(fact for fact in ranker.parts.facts if fact != "popularity")
-            ranker = dataclasses.replace(ranker, parts=dataclasses.replace(ranker.parts, facts=facts))
-        return ranker.render(request)
-
-    def score_with_retriever(self, sets: Iterable[frozenset[RequestPart]]) -> None:
-        """Rescore all candidates without each of `sets` at once: faster than one by one."""
-        new = [parts for parts in dict.fromkeys(sets) if parts not in self._retriever_scores]
-        queries = [self._query_without(parts) for parts in new]
-        served = np.array([candidate.score for candidate in self.request.candidates], dtype=np.float64)
-        ids = [candidate.item.id for candidate in self.request.candidates]
-        for parts, scores in zip(new, self.retriever.score_many(queries, ids), strict=True):
-            self._retriever_scores[parts] = np.where(np.isnan(scores), served, scores)
-
-    def _query_without(self, parts: frozenset[RequestPart]) -> tuple[Query, Sequence[Channel]]:
-        """Return the ablated query and the channels to exclude."""
-        query, _ = remove_parts(self.query, self.request, parts)
-        return query, POPULAR if any(part.kind == "popularity" for part in parts) else ()
-
-    def _rescore(
-        self, sets: Sequence[frozenset[RequestPart]]
-    ) -> dict[frozenset[RequestPart], list[Candidate]]:
-        """Return the candidates as retrieved without each set; deleted ones stay.
-
-        Their scores are those of `score_with_retriever`.
-        """
-        served = self.request.candidates
-        answers = self.retriever.rescore_many(
-            [self._query_without(parts) for parts in sets], [candidate.item.id for candidate in served]
-        )
-        rescored = {}
-        for parts, answer in zip(sets, answers, strict=True):
-            by_id = {candidate.item.id: candidate for candidate in answer}
-            rescored[parts] = [by_id.get(candidate.item.id, candidate) for candidate in served]
-            self._retriever_scores.setdefault(
-                parts, np.array([candidate.score for candidate in rescored[parts]], dtype=np.float64)
-            )
-        return rescored
-
     def retrieval_dependent(self, part: RequestPart) -> frozenset[int]:
         """Return the positions of candidates that are not retrieved without this part."""
         query, _ = remove_parts(self.query, self.request, [part])
@@ -341,10 +288,55 @@ class Ablation:
         ids = {candidate.item.id for candidate in retrieved}
         return frozenset(n for n, c in enumerate(self.request.candidates) if c.item.id not in ids)
 
-    def _retriever_scores_without(self, parts: frozenset[RequestPart] = frozenset()) -> Floats:
-        if parts not in self._retriever_scores:
-            self.score_with_retriever([parts])
-        return self._retriever_scores[parts]
+    def _weights(self, parts: Parts) -> Weights:
+        """Return the weights of the score that is served without `parts`."""
+        if self.weighted is None:
+            return RETRIEVER_ALONE
+        _, request = remove_parts(self.query, self.request, parts)
+        return self.weighted.parts.weights_for(request)
+
+    def _reference(self, top: Sequence[int], n: int) -> list[int]:
+        """Return at most n positions outside `top`, spread over the retriever's ranks."""
+        others = [position for position in range(len(self.served)) if position not in set(top)]
+        return sorted({others[i * len(others) // n] for i in range(n)}) if others else []
+
+    def _labels(self, prompt: RenderedPrompt) -> tuple[Engine, Sequence[int]]:
+        """Return the engine, and the tokens of the labels of a prompt."""
+        assert self.ranker is not None
+        engine = self.ranker.parts.engine
+        return engine, label_ids(engine.tokenizer, prompt.template.meta.labels, prompt.tails[0])
+
+    def _rendered(self, at: Mapping[Parts, Sequence[int]]) -> list[RenderedPrompt]:
+        """Render each set's candidates as they are retrieved without it; deleted ones stay."""
+        served = self.request.candidates
+        answers = self.retriever.rescore_many(
+            [self._query_without(parts) for parts in at], [candidate.item.id for candidate in served]
+        )
+        prompts = []
+        for (parts, positions), answer in zip(at.items(), answers, strict=True):
+            by_id = {candidate.item.id: candidate for candidate in answer}
+            rescored = [by_id.get(served[p].item.id, served[p]) for p in positions]
+            prompts.append(self._render_without(parts, rescored))
+        return prompts
+
+    def _render_without(self, parts: Parts, candidates: Sequence[Candidate]) -> RenderedPrompt:
+        assert self.ranker is not None
+        _, request = remove_parts(self.query, self.request, parts)
+        ranker = self.ranker
+        if any(part.kind == "popularity" for part in parts):
+            facts = tuple(fact for fact in ranker.parts.facts if fact != "popularity")
+            ranker = dataclasses.replace(ranker, parts=dataclasses.replace(ranker.parts, facts=facts))
+        return ranker.render(dataclasses.replace(request, candidates=tuple(candidates)))
+
+    def _query_without(self, parts: Parts) -> tuple[Query, Sequence[Channel]]:
+        """Return the ablated query and the channels to exclude."""
+        query, _ = remove_parts(self.query, self.request, parts)
+        return query, POPULAR if any(part.kind == "popularity" for part in parts) else ()
+
+
+def _added(usage: Usage, groups: Sequence[Sequence[LabelScores]]) -> Usage:
+    """Add the work of these responses."""
+    return summed([usage, label_usage([response for group in groups for response in group])])
 
 
 def _log_softmax(scores: Floats) -> Floats:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from recsys.explain.ablation import RequestPart
+from recsys.explain.request_parts import RequestPart
 from recsys.types import Evidence, Item
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from recsys.explain.ablation import RequestPart
 from recsys.explain.past import Past
 from recsys.explain.phrases import Fact, FactCounts, facts_of
+from recsys.explain.request_parts import RequestPart
 from recsys.types import Candidate, HistoryEntry
 
 CauseKind = Literal[

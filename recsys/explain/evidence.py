@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from recsys.explain.ablation import Kind, RequestPart
 from recsys.explain.causes import Cause
+from recsys.explain.item_parts import ItemPart
 from recsys.explain.past import Past
 from recsys.explain.phrases import Fact
+from recsys.explain.request_parts import Kind, RequestPart
 from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntry, Item
 from recsys.utils.sanitize import clean_text
 
@@ -54,6 +55,7 @@ class MeasuredCandidate:
     context: Context
     effects: Mapping[RequestPart, float]  # nats; log p with the part less log p without it
     causes: Sequence[tuple[Cause, float]]  # of the history, with their effects
+    own_effects: Mapping[ItemPart, float] = field(default_factory=dict)  # of parts of the item
     noise: float = 0.0  # nats; an effect up to this size is not cited
     measure: str = MEASURE
     listed: bool = True

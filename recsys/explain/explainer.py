@@ -12,15 +12,17 @@ from recsys.data.catalog import Catalog
 from recsys.engine import Engine
 from recsys.engine.base import Generation
 from recsys.errors import EngineDead, EngineError
-from recsys.explain.ablation import REFERENCE, Ablation, Kind, RequestPart, request_parts
+from recsys.explain.ablation import REFERENCE, AblationTable, Ablator
 from recsys.explain.cases import ReasonCase
 from recsys.explain.causes import Cause, Proposer
 from recsys.explain.claims import Lexicon
 from recsys.explain.evidence import MEASURE, WISH, AskedFor, MeasuredCandidate, describe_part
+from recsys.explain.item_parts import ItemPart, item_parts
 from recsys.explain.past import Past
 from recsys.explain.phrases import DECADE, Fact, FactCounts, Phrases, facts_of
 from recsys.explain.plan import lead_of, plan_list
 from recsys.explain.relations import RelationPhrases
+from recsys.explain.request_parts import Kind, Parts, RequestPart, request_parts
 from recsys.explain.writer import drained, phrases_of, write_each
 from recsys.knowledge.attributes import matched_attributes
 from recsys.knowledge.fields import profile_values
@@ -44,6 +46,7 @@ SINGLE_ITEM_BUDGET = 2  # times the ablation budget for one or two items: each a
 WHOLE_REFERENCE = 2  # reference items when many sets are left out, each for one or two items
 FEW_SETS = 8  # sets up to which there are more
 CAUSES = 1  # causes of one item that the model scores without
+ITEM_PARTS = 4  # parts of one item that the model scores it without
 RETRIEVAL_MEASURE = "log p of retrieval with and without"
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "history": ("history",),
@@ -84,7 +87,8 @@ class Measured:
     request: RankRequest
     top: tuple[int, ...]  # positions of the candidates to explain
     parts: tuple[RequestPart, ...]  # parts that were measured one by one
-    ablation: Ablation
+    ablator: Ablator
+    table: AblationTable
     history: Past
     listed: frozenset[int]  # positions of the recommended candidates
     causes: tuple[tuple[Cause, ...], ...] = ()  # of the history, for each of `top`
@@ -109,7 +113,7 @@ class Measured:
 
     def effects(self, position: int) -> dict[RequestPart, float]:
         """Return the effect of each measured part on the candidate at `position`, nats."""
-        return {part: float(self.ablation.effect(part)[position]) for part in self.parts}
+        return {part: float(self.table.effect(part)[position]) for part in self.parts}
 
     @cached_property
     def past(self) -> frozenset[RequestPart]:
@@ -119,9 +123,9 @@ class Measured:
     @cached_property
     def history_effects(self) -> tuple[float, ...]:
         """Effect of the whole history on each candidate of `top`; 0 if not measured."""
-        if not self.ablation.is_measured(self.past):
+        if not self.table.is_measured(self.past):
             return (0.0,) * len(self.top)
-        return tuple(float(self.ablation.effect(*self.past)[position]) for position in self.top)
+        return tuple(float(self.table.effect(*self.past)[position]) for position in self.top)
 
 
 @dataclass(frozen=True)
@@ -159,9 +163,7 @@ class Explainer:
             asked: What the wish asks for; None: the values that it names.
         """
         pointwise = ranker if isinstance(ranker, PointwiseRanker) else None
-        ablation = Ablation(
-            query, request, self.retriever, ranking=ranking if pointwise else None, ranker=pointwise
-        )
+        ablator = Ablator.of(query, request, self.retriever, ranking if pointwise else None, pointwise)
         every = request_parts(query, request)
         repeated = {request.candidates[position].item.id for position in top} & request.chosen.keys()
         past = [part for part in every if part.kind == "history"]
@@ -170,35 +172,37 @@ class Explainer:
         ]
         recommended = frozenset(top if listed is None else listed)
         parts = (*(part for part in every if part.kind != "history"), *history)
-        ablation.score_with_retriever([frozenset(), *(frozenset([part]) for part in parts)])
+        wholes = [frozenset(part for part in every if part.kind in kinds) for kinds in GROUPS.values()]
         measured = Measured(
             query,
             request,
             tuple(top),
             parts,
-            ablation,
+            ablator,
+            ablator.by_retriever(ablator.start(), [*(frozenset([part]) for part in parts), *wholes]),
             Past(query.history),
             listed=recommended,
             asked=asked,
-            retrieval_dependent=ablation.retrieval_dependent(WISH) & recommended
+            retrieval_dependent=ablator.retrieval_dependent(WISH) & recommended
             if WISH in every
             else frozenset(),
             served=ranking is None or pointwise is not None,
         )
         budget = self.domain.reasons.ablations * (SINGLE_ITEM_BUDGET if listed is not None else 1)
-        if ablation.ranker and budget:
+        if budget:
             measured = _scored(measured, _single_sets(measured, budget))
-        measured = dataclasses.replace(measured, causes=self._causes(measured))
-        ablation.score_with_retriever([cause.parts for causes in measured.causes for cause in causes])
-        if ablation.ranker and budget and not measured.degraded:
-            measured = _scored(measured, _cause_sets(measured))
+        causes = self._causes(measured)
+        table = ablator.by_retriever(measured.table, [cause.parts for own in causes for cause in own])
+        measured = dataclasses.replace(measured, causes=causes, table=table)
+        if budget and not measured.degraded:
+            measured = _scored(measured, _cause_sets(measured), _item_parts(measured))
         return measured
 
     def _causes(self, measured: Measured) -> tuple[tuple[Cause, ...], ...]:
         """Propose what of the history may support each candidate at `top`."""
-        request, ablation = measured.request, measured.ablation
+        request = measured.request
         past = [part for part in measured.parts if part.kind == "history" and measured.top]
-        effects = {part: ablation.effect(part) for part in past}
+        effects = {part: measured.table.effect(part) for part in past}
         examples = measured.asked.examples if measured.asked else frozenset()
         is_noun = self.phrases.is_noun
         proposer = Proposer(measured.history, self._counts, is_noun, self._is_rated, examples)
@@ -224,7 +228,7 @@ class Explainer:
         return [self._candidate(measured, number, own) for number in range(len(measured.top))]
 
     def _candidate(self, measured: Measured, number: int, own: Collection[str]) -> MeasuredCandidate:
-        position, ablation, context = measured.top[number], measured.ablation, measured.context
+        position, table, context = measured.top[number], measured.table, measured.context
         candidate = measured.request.candidates[position]
         known = facts_of(candidate.item)
         told = [fact for fact in known if self._citable(fact)]
@@ -240,11 +244,12 @@ class Explainer:
             measured.history,
             context,
             _cited_effects(measured.effects(position), self.domain.reasons),
-            [(cause, float(ablation.effect(*cause.parts)[position])) for cause in measured.causes[number]],
-            noise=ablation.noise,
+            [(cause, float(table.effect(*cause.parts)[position])) for cause in measured.causes[number]],
+            table.item_effects(position),
+            noise=table.noise,
             measure=measured.measure,
             listed=position in measured.listed,
-            rank=ablation.rank(position),
+            rank=table.rank(position),
             history_effect=measured.history_effects[number],
             retrieval_dependent=position in measured.retrieval_dependent,
             asked=asked,
@@ -300,9 +305,12 @@ class Explainer:
         reasons = yield from write_each(cases, healthy, self.prompts, self.phrases, Lexicon.of(self.catalog))
         cited = [_cited(case, reason) for case, reason in zip(cases, reasons.explanations, strict=True)]
         degraded, died = reasons.degraded, measured.engine_died or reasons.engine_died
+        sets = _cited_sets(measured, cited)
+        measured = dataclasses.replace(measured, table=measured.ablator.by_retriever(measured.table, sets))
         if self.domain.reasons.ablations and not died:
             try:
-                measured.ablation.score_each_with_model(_cited_sets(measured, cited), WHOLE_REFERENCE)
+                table = measured.ablator.by_model(measured.table, sets, WHOLE_REFERENCE)
+                measured = dataclasses.replace(measured, table=table)
             except EngineError as error:
                 degraded += (f"evidence: {error.message}; the cited set was not measured as a whole",)
                 died = isinstance(error, EngineDead)
@@ -316,19 +324,19 @@ class Explainer:
             degraded=(*measured.degraded, *degraded),
             engine_died=died,
             effects=self._effects(measured) if measured.top else (),
-            ablated=measured.ablation.usage,
+            ablated=measured.table.usage,
             lead=lead_of(candidates, self.phrases, self._counts),
         )
 
     def _effects(self, measured: Measured) -> tuple[Effect, ...]:
         """List the parts with an effect on the first or the second of `top`."""
         first, *others = measured.top
-        ablation = measured.ablation
+        table = measured.table
         effects = []
         for part in measured.parts:
-            effect = ablation.effect(part)
+            effect = table.effect(part)
             for kind, text in self._describe(measured, part):
-                if max(abs(effect[position]) for position in measured.top[:2]) > ablation.noise:
+                if max(abs(effect[position]) for position in measured.top[:2]) > table.noise:
                     other = float(effect[others[0]]) if others else None
                     effects.append(
                         Effect(
@@ -336,7 +344,7 @@ class Explainer:
                             text=text,
                             contribution=float(effect[first]),
                             other=other,
-                            rank_without=ablation.rank(first, part),
+                            rank_without=table.rank(first, part),
                         )
                     )
         return tuple(sorted(effects, key=lambda effect: -abs(effect.contribution)))
@@ -345,31 +353,44 @@ class Explainer:
         return describe_part(part, measured.history.by_id, measured.context, self.nouns)
 
 
-def _scored(measured: Measured, sets: Mapping[frozenset[RequestPart], Sequence[int]]) -> Measured:
-    """Score with the model what is left without each of `sets`; note a failure."""
+def _scored(
+    measured: Measured,
+    sets: Mapping[Parts, Sequence[int]],
+    items: Mapping[int, Sequence[ItemPart]] | None = None,
+) -> Measured:
+    """Score with the model what is left without each of `sets`, and items without their parts.
+
+    A failure is noted.
+    """
+    ablator, reference = measured.ablator, REFERENCE if len(sets) <= FEW_SETS else WHOLE_REFERENCE
     try:
-        measured.ablation.score_each_with_model(sets, REFERENCE if len(sets) <= FEW_SETS else WHOLE_REFERENCE)
+        table = ablator.by_model(measured.table, sets, reference)
+        return dataclasses.replace(measured, table=ablator.items_by_model(table, items or {}))
     except EngineError as error:
         note = f"evidence: {error.message}; only the retriever was measured"
         return dataclasses.replace(measured, degraded=(note,), engine_died=isinstance(error, EngineDead))
-    return measured
 
 
-def _single_sets(measured: Measured, budget: int) -> dict[frozenset[RequestPart], Sequence[int]]:
+def _item_parts(measured: Measured) -> dict[int, list[ItemPart]]:
+    """Return what of each recommended item the model scores it without."""
+    shown = measured.request.shown_items
+    return {n: item_parts(shown[n])[:ITEM_PARTS] for n in measured.top if n in measured.listed}
+
+
+def _single_sets(measured: Measured, budget: int) -> dict[Parts, Sequence[int]]:
     """Return the parts that the model scores without, one by one."""
-    sets: dict[frozenset[RequestPart], Sequence[int]] = {
-        frozenset([part]): measured.top for part in measured.ablation.choose_parts(measured.top, budget)
-    }
+    chosen = measured.ablator.choose_parts(measured.table, measured.top, budget)
+    sets: dict[Parts, Sequence[int]] = {frozenset([part]): measured.top for part in chosen}
     if not measured.listed.issuperset(measured.top):  # only unlisted items mention the history as a whole
         sets[measured.past] = measured.top
     return sets
 
 
-def _cause_sets(measured: Measured) -> dict[frozenset[RequestPart], Sequence[int]]:
+def _cause_sets(measured: Measured) -> dict[Parts, Sequence[int]]:
     """Return the strongest causes of each candidate, which the model scores without."""
-    sets: dict[frozenset[RequestPart], list[int]] = {}
+    sets: dict[Parts, list[int]] = {}
     for position, causes in zip(measured.top, measured.causes, strict=True):
-        effects = {cause.parts: float(measured.ablation.effect(*cause.parts)[position]) for cause in causes}
+        effects = {cause.parts: float(measured.table.effect(*cause.parts)[position]) for cause in causes}
         for parts in sorted(effects, key=lambda parts: -effects[parts])[:CAUSES]:
             sets.setdefault(parts, []).append(position)
     return dict(sets)
@@ -382,17 +403,15 @@ def _cited_effects(
     return {part: effect for part, effect in effects.items() if reasons.time or part.kind != "time"}
 
 
-def _cited(case: ReasonCase, reason: Explanation) -> dict[str, frozenset[RequestPart]]:
+def _cited(case: ReasonCase, reason: Explanation) -> dict[str, Parts]:
     """Map evidence ids to the parts a reason rests on; opposing for a net negative."""
     entries = reason.evidence if not case.net_negative else case.against
     return {entry.id: case.parts[entry.id] for entry in entries if entry.id in case.parts}
 
 
-def _cited_sets(
-    measured: Measured, cited: Sequence[Mapping[str, frozenset[RequestPart]]]
-) -> dict[frozenset[RequestPart], list[int]]:
+def _cited_sets(measured: Measured, cited: Sequence[Mapping[str, Parts]]) -> dict[Parts, list[int]]:
     """Map sets to ablate to positions: what a reason cites, and the other history."""
-    sets: dict[frozenset[RequestPart], list[int]] = {}
+    sets: dict[Parts, list[int]] = {}
     for position, by_id in zip(measured.top, cited, strict=True):
         if parts := frozenset().union(*by_id.values()):
             for removed in (parts, measured.past - parts):
@@ -401,16 +420,17 @@ def _cited_sets(
 
 
 def _with_figures(
-    measured: Measured, position: int, reason: Explanation, cited: Mapping[str, frozenset[RequestPart]]
+    measured: Measured, position: int, reason: Explanation, cited: Mapping[str, Parts]
 ) -> Explanation:
     """Add influences, and the change of probability without the cited set."""
     figures: dict[str, object] = {"influences": influences(measured, position)}
-    ablation = measured.ablation
+    table = measured.table
     if cited and measured.served:
 
-        def lost(parts: frozenset[RequestPart]) -> float | None:
-            p = ablation.probability()[position] - ablation.probability(*parts)[position]
-            return float(p) if ablation.is_measured(parts) else None
+        def lost(parts: Parts) -> float | None:
+            if not table.is_measured(parts):
+                return None
+            return float(table.probability()[position] - table.probability(*parts)[position])
 
         parts = frozenset().union(*cited.values())
         figures |= {"comprehensiveness": lost(parts), "sufficiency": lost(measured.past - parts)}
@@ -419,8 +439,8 @@ def _with_figures(
         if contributions[strongest]:
             figures["counterfactual"] = Counterfactual(
                 without=(strongest,),
-                rank=ablation.rank(position),
-                rank_without=ablation.rank(position, *cited[strongest]),
+                rank=table.rank(position),
+                rank_without=table.rank(position, *cited[strongest]),
             )
     return reason.model_copy(update=figures)
 
@@ -431,14 +451,14 @@ def influences(measured: Measured, position: int) -> tuple[Influence, ...]:
     With a model, retrieval is the retriever's share of the score, and the other factors are the
     model's effects. Without one, they are the retriever's effects.
     """
-    ablation = measured.ablation
-    has_model = ablation.ranker is not None
-    effect = ablation.model_effect if has_model else ablation.effect
-    sizes = {"retrieval": abs(ablation.score_shares(position)[0]) if has_model else 0.0}
+    table = measured.table
+    has_model = table.odds is not None
+    effect = table.model_effect if has_model else table.effect
+    sizes = {"retrieval": abs(table.score_shares(position)[0]) if has_model else 0.0}
     for name, kinds in GROUPS.items():
         if parts := [part for part in measured.every if part.kind in kinds]:
             sizes[name] = abs(float(effect(*parts)[position]))
-    sizes = {name: size for name, size in sizes.items() if size > ablation.noise} or {"retrieval": 1.0}
+    sizes = {name: size for name, size in sizes.items() if size > table.noise} or {"retrieval": 1.0}
     total = sum(sizes.values())
     return tuple(
         Influence(name=name, share=size / total, text=INFLUENCES[name])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys.config import Style
-from recsys.explain.ablation import RequestPart
 from recsys.explain.cases import Further, ReasonCase, Slot
 from recsys.explain.causes import TELLING, Cause
 from recsys.explain.evidence import (
@@ -30,6 +29,7 @@ from recsys.explain.evidence import (
 )
 from recsys.explain.grammar import TITLED
 from recsys.explain.phrases import DECADE, Fact, FactCounts, Phrases, facts_of
+from recsys.explain.request_parts import RequestPart
 from recsys.ranking.facts import repeat_text
 from recsys.types import Evidence, EvidenceKind, Item
 

@@ -28,9 +28,9 @@ from recsys.evaluation.results import report
 from recsys.evaluation.results.journal import Journal, write_section
 from recsys.evaluation.results.provenance import ENGINES, data_hash, digest, versions
 from recsys.evaluation.results.rankings import OVERWRITE
-from recsys.explain import REASON_TEMPLATE, Ablation, RequestPart, describe_part, in_language
-from recsys.explain.ablation import Kind, request_parts
+from recsys.explain import REASON_TEMPLATE, AblationTable, Ablator, RequestPart, describe_part, in_language
 from recsys.explain.explainer import MAX_ABLATED_HISTORY
+from recsys.explain.request_parts import Kind, request_parts
 from recsys.explain.writer import GRAMMAR, phrases_of
 from recsys.knowledge.relations import RelationGraph
 from recsys.prompting.wishes import wish_for
@@ -237,7 +237,7 @@ def run_trials(
     recommender: Recommender, prepared: Prepared, answer: Recommendations, draw: random.Random
 ) -> tuple[TrialResult, ...]:
     """Measure the effects of what each reason cites, and of random other items."""
-    ablation = _ablation(recommender, prepared, answer.strategy)
+    ablator = _ablator(recommender, prepared, answer.strategy)
     ids = [item.id for item in prepared.request.items]
     parts = request_parts(prepared.query, prepared.request)
     nouns = (recommender.domain.noun, recommender.domain.plural)
@@ -250,10 +250,10 @@ def run_trials(
     trials = _plan_trials(answer, parts, ids, draw)
     scored = dict.fromkeys(item for trial in trials for item in (trial.item, trial.swapped) if item)
     sets = [removed for trial in trials for removed in trial.sets(parts)]
-    ablation.score_with_model(
-        [*sets, *(frozenset([part]) for part in context_texts)], [ids.index(item) for item in scored]
-    )
-    return tuple(trial.result(ablation, ids, parts, context_texts) for trial in trials)
+    sets += [frozenset([part]) for part in context_texts]
+    positions = [ids.index(item) for item in scored]
+    table = ablator.by_model(ablator.start(), dict.fromkeys(sets, positions))
+    return tuple(trial.result(table, ids, parts, context_texts) for trial in trials)
 
 
 WHOLES: Mapping[str, tuple[Kind, ...]] = {
@@ -304,7 +304,7 @@ class AblationTrial:
 
     def result(
         self,
-        ablation: Ablation,
+        table: AblationTable,
         ids: Sequence[str],
         parts: Sequence[RequestPart],
         context_texts: Mapping[RequestPart, str],
@@ -312,39 +312,39 @@ class AblationTrial:
         """Read the result of the trial off the scores."""
         position = ids.index(self.item)
         swapped = ids.index(self.swapped) if self.swapped else None
-        effects = [ablation.effect(*group) for group in self.groups]
+        effects = [table.effect(*group) for group in self.groups]
         return TrialResult(
             agreement=tuple(
-                (float(effect[position]), float(ablation.effect(*self.others[: len(group)])[position]))
+                (float(effect[position]), float(table.effect(*self.others[: len(group)])[position]))
                 for group, effect in zip(self.groups, effects, strict=True)
                 if self.others
             ),
             swapped=self.swapped,
-            supported=swapped is not None and all(effect[swapped] > ablation.noise for effect in effects),
+            supported=swapped is not None and all(effect[swapped] > table.noise for effect in effects),
             context=tuple(
-                (text in self.cited_context, bool(ablation.effect(part)[position] > ablation.noise))
+                (text in self.cited_context, bool(table.effect(part)[position] > table.noise))
                 for part, text in context_texts.items()
             ),
-            **self._causes(ablation, position, parts),
-            **self._probability_changes(ablation, position, parts),
+            **self._causes(table, position, parts),
+            **self._probability_changes(table, position, parts),
         )
 
-    def _causes(self, ablation: Ablation, position: int, parts: Sequence[RequestPart]) -> dict[str, Any]:
+    def _causes(self, table: AblationTable, position: int, parts: Sequence[RequestPart]) -> dict[str, Any]:
         """Return how much of the effect is cited, and whether its largest part is."""
-        whole = float(ablation.effect(*parts)[position])
-        if whole <= ablation.noise:
+        whole = float(table.effect(*parts)[position])
+        if whole <= table.noise:
             return {}
         cited = self.everything_cited(parts)
-        told = float(ablation.effect(*cited)[position]) if cited else 0.0
+        told = float(table.effect(*cited)[position]) if cited else 0.0
         effects = {
-            name: float(ablation.effect(*[part for part in parts if part.kind in kinds])[position])
+            name: float(table.effect(*[part for part in parts if part.kind in kinds])[position])
             for name, kinds in WHOLES.items()
         }
         largest = max(effects, key=lambda name: effects[name])
         return {"explained": min(1.0, max(0.0, told / whole)), "largest": largest in self.wholes}
 
     def _probability_changes(
-        self, ablation: Ablation, position: int, parts: Sequence[RequestPart]
+        self, table: AblationTable, position: int, parts: Sequence[RequestPart]
     ) -> dict[str, float]:
         """Return comprehensiveness and sufficiency of cited and of random items."""
         changes: dict[str, float] = {}
@@ -352,9 +352,9 @@ class AblationTrial:
         for name, left_out in (("", self.cited), ("_random", frozenset(self.others))):
             if self.cited and len(left_out) == len(self.cited):
                 rest = [part for part in history if part not in left_out]
-                full = ablation.probability()[position]
-                changes[f"comprehensiveness{name}"] = float(full - ablation.probability(*left_out)[position])
-                changes[f"sufficiency{name}"] = float(full - ablation.probability(*rest)[position])
+                full = table.probability()[position]
+                changes[f"comprehensiveness{name}"] = float(full - table.probability(*left_out)[position])
+                changes[f"sufficiency{name}"] = float(full - table.probability(*rest)[position])
         return changes
 
 
@@ -393,14 +393,14 @@ def _plan_trials(
     return trials
 
 
-def _ablation(recommender: Recommender, prepared: Prepared, strategy: str) -> Ablation:
+def _ablator(recommender: Recommender, prepared: Prepared, strategy: str) -> Ablator:
     """Ablate the served ranking, or its retrieval where that is not pointwise."""
     if strategy == "retriever":  # the model was not asked
-        return Ablation(prepared.query, prepared.request, recommender.retriever)
+        return Ablator.of(prepared.query, prepared.request, recommender.retriever)
     ranker = recommender.ranker(strategy, recommender.engine())
     if not isinstance(ranker, PointwiseRanker):
-        return Ablation(prepared.query, prepared.request, recommender.retriever)
-    return Ablation(
+        return Ablator.of(prepared.query, prepared.request, recommender.retriever)
+    return Ablator.of(
         prepared.query,
         prepared.request,
         recommender.retriever,
