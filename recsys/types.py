@@ -300,6 +300,7 @@ EvidenceKind = Literal[
     "wish",
     "popularity",
     "repeat",
+    "passage",
 ]
 
 

@@ -40,4 +40,8 @@ class ReasonConfig(StrictModel):
         description="by language other than English, the noun for an item, or with its plural or counter "
         '"singular|plural"',
     )
+    quotes: bool = Field(
+        False,
+        description="quote a sentence of a description where it fits; whoever writes it is heard",
+    )
     style: Style = Field("short", description="detailed: two sentences; comparative: against the next item")

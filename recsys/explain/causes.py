@@ -17,7 +17,17 @@ from recsys.explain.request_parts import RequestPart
 from recsys.types import Candidate, HistoryEntry
 
 CauseKind = Literal[
-    "group", "shared", "history", "co_consumed", "relation", "repeat", "wish", "profile", "popularity"
+    "group",
+    "shared",
+    "history",
+    "co_consumed",
+    "relation",
+    "repeat",
+    "wish",
+    "profile",
+    "popularity",
+    "own",
+    "passage",
 ]
 
 GROUP = 4  # fewer items are named one by one

@@ -15,6 +15,7 @@ from recsys.types import Candidate, Context, Evidence, EvidenceKind, HistoryEntr
 from recsys.utils.sanitize import clean_text
 
 MEASURE = "log p with and without"
+ITEM_MEASURE = "log p of the item read with and without"
 RETRIEVAL_DEPENDENT = "without it no candidate"
 WISH = RequestPart("wish")
 PROFILE = RequestPart("profile")
@@ -147,8 +148,12 @@ def _opposing_kind(measured: MeasuredCandidate, part: RequestPart) -> str:
         return "counter"
     if measured.past.by_id[part.name].liked is not False:
         return "chosen"
-    alike = measured.past.facts[part.name].intersection(measured.facts)
-    return "disliked_alike" if alike else "disliked"
+    return "disliked_alike" if common_dislike(measured, part.name) else "disliked"
+
+
+def common_dislike(measured: MeasuredCandidate, item_id: str) -> list[Fact]:
+    """Return what an item has in common with one that the person disliked."""
+    return [fact for fact in measured.facts if fact in measured.past.facts[item_id]]
 
 
 def _rare_fact(measured: MeasuredCandidate) -> Fact | None:

@@ -21,9 +21,9 @@ class ItemPart(NamedTuple):
 
 
 def sentences(text: str) -> list[str]:
-    """Split a text into its whole sentences; a capital before a stop abbreviates: "U.S."."""
+    """Split a text into whole sentences, without their stops; "U.S." ends none."""
     found = [sentence.strip() for sentence in _END.split(text)]
-    return [sentence for sentence in found if sentence.endswith(_STOPS)]
+    return [sentence[:-1] for sentence in found if sentence.endswith(_STOPS)]
 
 
 def read_description(item: Item) -> str:
@@ -42,5 +42,5 @@ def without(item: Item, part: ItemPart) -> Item:
     if part.attribute:
         kept = {name: values for name, values in item.attributes.items() if name != part.attribute}
         return item.model_copy(update={"attributes": kept})
-    left = read_description(item).replace(part.sentence, "")
-    return item.model_copy(update={"description": " ".join(left.split())})
+    before, _, after = read_description(item).partition(part.sentence)
+    return item.model_copy(update={"description": f"{before}{after[1:].lstrip()}".rstrip()})

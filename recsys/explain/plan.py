@@ -15,6 +15,7 @@ from recsys.explain.cases import Further, ReasonCase, Slot
 from recsys.explain.causes import TELLING, Cause
 from recsys.explain.evidence import (
     CONTEXT_KINDS,
+    ITEM_MEASURE,
     POPULAR,
     POPULARITY,
     PROFILE,
@@ -23,11 +24,14 @@ from recsys.explain.evidence import (
     WISH,
     MeasuredCandidate,
     Opposition,
+    common_dislike,
     describe_part,
     opposition,
     shown_title,
 )
-from recsys.explain.grammar import TITLED
+from recsys.explain.grammar import TITLED, Grammar
+from recsys.explain.item_parts import ItemPart
+from recsys.explain.passages import measured_passage, telling_passage
 from recsys.explain.phrases import DECADE, Fact, FactCounts, Phrases, facts_of
 from recsys.explain.request_parts import RequestPart
 from recsys.ranking.facts import repeat_text
@@ -35,7 +39,8 @@ from recsys.types import Evidence, EvidenceKind, Item
 
 NEARLY = 0.7  # a cause that the list has not told yet is told if it has this share of the strongest effect
 SPECIFIC = 4.0  # bits that items have in common, to be told rather than that people chose both
-SECOND = 0.34  # a second cause is told if it has this share; any is where two sentences are asked for
+SECOND = 0.34  # a second cause, or the profile, is told if it has this share; a cause in any case where
+# two sentences are asked for
 MATERIAL = 0.1  # time, place and facts of the moment are told if they have this share
 ENOUGH = 8.0  # bits; more information than this makes no fact more worth telling
 EXAMPLES = 2  # items of a group, or values of an attribute, that are named
@@ -48,11 +53,12 @@ def plan_list(
     """Plan the reasons of a list, in the order of its items."""
     told: set[tuple[object, ...]] = set()
     shared = frozenset(common_facts(measured, counts))
+    moment = frozenset(common_moment(measured))
     cases = []
     for number, one in enumerate(measured):
         following = measured[number + 1] if style == "comparative" and number + 1 < len(measured) else None
         other = following.item if following and following.rank >= one.rank else None
-        planner = _Planner(one, phrases, counts, number, other, shared, told, style)
+        planner = _Planner(one, phrases, counts, number, other, shared, moment, told, style)
         cases.append(planner.case())
     return cases
 
@@ -67,29 +73,48 @@ def common_facts(measured: Sequence[MeasuredCandidate], counts: FactCounts) -> l
     return [fact for fact in first if fact in allowed and all(fact in facts for facts in others)]
 
 
+def common_moment(measured: Sequence[MeasuredCandidate]) -> list[RequestPart]:
+    """Return what speaks for all listed items of a list: one part of the moment, and the profile."""
+    listed = [one for one in measured if one.listed]
+    if len(listed) < LEAD:
+        return []
+    parts = [part for part in listed[0].effects if part.kind in (*CONTEXT_KINDS, PROFILE.kind)]
+    parts = [part for part in parts if _said(part, listed[0])]
+    parts = [part for part in parts if all(one.effect(part) > one.noise for one in listed)]
+    moment = [part for part in parts if part.kind in CONTEXT_KINDS]
+    moment.sort(key=lambda part: -sum(one.effect(part) for one in listed))
+    return [*moment[:1], *([PROFILE] if PROFILE in parts else [])]
+
+
 def lead_of(measured: Sequence[MeasuredCandidate], phrases: Phrases, counts: FactCounts) -> str:
-    """Say what all items of a list share: "Five comedies"; "" if nothing."""
-    shared = common_facts(measured, counts)
+    """Say what all items of a list share: "Five comedies, for a Friday evening"; "" if nothing."""
+    shared, moment, grammar = common_facts(measured, counts), common_moment(measured), phrases.grammar
     nouns = [fact for fact in shared if phrases.is_noun(fact)][:1]
     others = [fact for fact in shared if not phrases.is_noun(fact)][:1]
+    forms, number = grammar.table["lead"], sum(one.listed for one in measured)
     if not nouns and not others:
-        return ""
-    plain, now, asked, both = phrases.grammar.table["lead"]["forms"]
-    moved = [
-        part
-        for one in measured
-        for part in one.effects
-        if part.kind == "time" and one.effect(part) > one.noise
-    ]
+        if not moment:
+            return ""
+        suits = grammar.joined([_shown(part, measured[0], grammar) for part in moment])
+        return grammar.fill(forms["all"], {"suits": suits})
+    texts = {"many": phrases.many(number, [*nouns, *others])}
     wished = any(set(one.asked) & {*nouns, *others} for one in measured)
-    form = (both if moved else asked) if wished else (now if moved else plain)
-    when = describe_part(moved[0], {}, measured[0].context, ("", ""))[0][1] if moved else ""
-    number = sum(one.listed for one in measured)
-    texts = {
-        "many": phrases.many(number, [*nouns, *others]),
-        "now": phrases.grammar.localize("context", when),
-    }
-    return phrases.grammar.fill(form, texts)
+    form: str = forms["asked"] if wished else forms["what"]
+    for slot in ("now", "suits"):
+        parts = [part for part in moment if (part.kind == "time") == (slot == "now")]
+        if parts:
+            texts[slot] = grammar.joined([_shown(part, measured[0], grammar) for part in parts])
+            form += forms[slot]
+    return grammar.fill(form, texts)
+
+
+def _shown(part: RequestPart, measured: MeasuredCandidate, grammar: Grammar) -> str:
+    [(kind, text)] = _said(part, measured)
+    return grammar.localize(kind, text)
+
+
+def _said(part: RequestPart, measured: MeasuredCandidate) -> list[tuple[EvidenceKind, str]]:
+    return describe_part(part, {}, measured.context, ("", ""))
 
 
 @dataclass(frozen=True)
@@ -100,6 +125,7 @@ class _Planner:
     variant: int
     other: Item | None
     shared: frozenset[Fact]  # what all items of the list have
+    moment: frozenset[RequestPart]  # what of the moment speaks for all of them
     told: set[tuple[object, ...]]  # causes that the list told before; this one is added
     style: Style
 
@@ -111,13 +137,14 @@ class _Planner:
         if not self.measured.listed and against.strongest > max(0.0, strongest):
             return builder.opposing(against, main)
         if main is None:
-            return builder.undecided(against)
+            return builder.undecided(against, self._passage(None))
         cause, effect = main
+        again = cause.kind == "group" and _point(cause) in self.told
         self.told.add(_point(cause))
-        second = self._second(cause, effect)
+        second = self._second(cause, effect) or self._passage(cause)
         if second is not None:
             self.told.add(_point(second[0]))
-        return builder.supporting(cause, effect, second, against)
+        return builder.supporting(cause, effect, second, against, again=again)
 
     def _supporting(self) -> list[tuple[Cause, float]]:
         """List the causes that may be told with their effects, the strongest first."""
@@ -131,7 +158,30 @@ class _Planner:
         popular = (one.candidate.popularity or 0.0) >= POPULAR
         if popular and one.effect(POPULARITY) > one.noise and not one.context.wish:
             found.append((Cause("popularity", frozenset([POPULARITY])), one.effect(POPULARITY)))
+        found += self._own_causes()
         return sorted(found, key=lambda pair: (-pair[1], self._vagueness(pair[0])))
+
+    def _own_causes(self) -> list[tuple[Cause, float]]:
+        """List the attributes of the item that lift it, in what the model reads of it."""
+        one, unwelcome = self.measured, self.shared | self.measured.past.disliked_facts
+        causes = []
+        for part, effect in one.own_effects.items():
+            facts = [fact for fact in one.facts if fact.attribute == part.attribute and fact not in unwelcome]
+            if facts and effect > one.noise:
+                causes.append((Cause("own", frozenset(), facts=tuple(facts[:EXAMPLES])), effect))
+        return causes
+
+    def _passage(self, main: Cause | None) -> tuple[Cause, float] | None:
+        """Choose a sentence of the description to quote, where the domain quotes."""
+        one = self.measured
+        if not self.phrases.domain.reasons.quotes:
+            return None
+        if measured := measured_passage(one):
+            return Cause("passage", frozenset(), text=measured[0]), measured[1]
+        titles = [one.past.by_id[item_id].item.title for item_id in (main.items if main else ())]
+        orders: str = self.phrases.grammar.table["words"]["orders"]
+        text = telling_passage(one, [one.context.wish, *titles], orders, least=1 if main else 0)
+        return (Cause("passage", frozenset(), text=text), 0.0) if text else None
 
     def _vagueness(self, cause: Cause) -> int:
         """Return which of several causes says most, the lowest: what is in common."""
@@ -139,6 +189,8 @@ class _Planner:
             return 0
         if cause.kind == "shared" and self.shared.issuperset(cause.facts):
             return 3  # the line above the list says it
+        if cause.kind == "own":
+            return 3
         known = sum(map(self.counts.bits, cause.facts))
         return 2 if cause.kind == "history" or (cause.kind == "shared" and known < SPECIFIC) else 1
 
@@ -173,7 +225,7 @@ class _Planner:
         return next(iter(relation or strong), None)
 
 
-_ALSO = ("group", "shared", "history", "co_consumed", "relation", "popularity")
+_ALSO = ("own", "group", "shared", "history", "co_consumed", "relation", "popularity")
 
 
 def _point(cause: Cause) -> tuple[object, ...]:
@@ -193,18 +245,36 @@ class _CaseBuilder:
         self.parts: dict[str, frozenset[RequestPart]] = {}
 
     def supporting(
-        self, cause: Cause, effect: float, second: tuple[Cause, float] | None, against: Opposition
+        self,
+        cause: Cause,
+        effect: float,
+        second: tuple[Cause, float] | None,
+        against: Opposition,
+        *,
+        again: bool = False,
     ) -> ReasonCase:
-        """Build the case of an item that something speaks for."""
+        """Build the case of an item that something speaks for.
+
+        Args:
+            cause: What the reason is about.
+            effect: Of the cause, nats.
+            second: A second cause, with its effect.
+            against: What counts against the item.
+            again: Whether an item above has the same cause.
+        """
         section = self._tell(cause, effect)
+        section = "again" if again else section
         self._aside(cause)
         self._moment(effect)
-        also = None
-        if second is not None:
-            also = Further(self._tell(*second, prefix="also"), self._did(second[0]))
-        return self._case(section, against, did=self._did(cause), also=also, strongest=effect)
+        return self._case(section, against, did=self._did(cause), also=self._also(second), strongest=effect)
 
-    def undecided(self, against: Opposition) -> ReasonCase:
+    def _also(self, second: tuple[Cause, float] | None) -> Further | None:
+        """Fill the slots of a second sentence."""
+        if second is None:
+            return None
+        return Further(self._tell(*second, prefix="also"), self._did(second[0]))
+
+    def undecided(self, against: Opposition, passage: tuple[Cause, float] | None = None) -> ReasonCase:
         """Build the case of an item that nothing measured speaks for."""
         measured = self.measured
         popular = (measured.candidate.popularity or 0.0) >= POPULAR and not measured.context.wish
@@ -222,12 +292,11 @@ class _CaseBuilder:
             return self._case("nothing", against)
         self.slots["what"] = Slot(self.phrases.one(facts), self._cite_facts(facts))
         self._moment(0.0)
-        return self._case("attribute", against)
+        return self._case("attribute", against, also=self._also(passage))
 
     def opposing(self, against: Opposition, main: tuple[Cause, float] | None) -> ReasonCase:
         """Build the case of an item that is not recommended, for a stronger cause."""
-        first = against.evidence[0]
-        self.slots["against"] = Slot(self._opposing_text(against), (first.id,))
+        self.slots |= self._opposing_slots(against)
         if main and main[0].kind in ("shared", "history") and main[0].rated:
             self._tell(main[0], main[1])
         return self._case("against", against)
@@ -247,7 +316,7 @@ class _CaseBuilder:
         elif section != "nothing" and against.evidence and against.strongest >= strongest:
             opposed = against.kinds[against.evidence[0].id]
             if opposed in self.grammar.table["although"]:
-                self.slots["against"] = Slot(self._opposing_text(against), (against.evidence[0].id,))
+                self.slots |= self._opposing_slots(against)
             else:
                 opposed = ""
         return ReasonCase(
@@ -283,6 +352,11 @@ class _CaseBuilder:
     def _slots_of(self, cause: Cause, effect: float) -> dict[str, Slot]:
         if cause.kind == "group":
             return self._group(cause, effect)
+        if cause.kind == "passage":
+            cited = self._add("passage", cause.text, effect or None, frozenset(), measure=ITEM_MEASURE)
+            return {"passage": Slot(self.grammar.table["quoted"].replace("{}", cause.text), (cited,))}
+        if cause.kind == "own":
+            return {"shared": Slot(self.phrases.one(cause.facts), self._cite_facts(cause.facts))}
         if cause.kind == "relation":
             return {"related": Slot(cause.text, (self._cite("relation", cause.text, cause, effect),))}
         if cause.kind == "repeat" and self.measured.chosen is not None:
@@ -349,18 +423,20 @@ class _CaseBuilder:
             part
             for part, effect in measured.effects.items()
             if part.kind in CONTEXT_KINDS
+            and part not in self.planner.moment
             and effect > least
-            and describe_part(part, {}, measured.context, self.nouns)
+            and _said(part, measured)
         ]
         context.sort(key=lambda part: -measured.effect(part))
         if context:
             self.slots |= self._described(context[0], "now", measured.effect(context[0]))
-        if "person" not in self.slots and measured.effect(PROFILE) > least:
+        told = "person" in self.slots or PROFILE in self.planner.moment
+        if not told and measured.effect(PROFILE) > max(measured.noise, SECOND * strongest):
             self.slots |= self._described(PROFILE, "person", measured.effect(PROFILE))
 
     def _aside(self, cause: Cause | None) -> None:
         """Tell the item apart by facts that the cause does not name."""
-        named = cause is not None and cause.kind in ("group", "shared", "profile", "wish")
+        named = cause is not None and cause.kind in ("group", "shared", "profile", "wish", "own")
         named = named and bool(cause and cause.facts)
         told = list(cause.facts) if cause else []
         facts = self._worth_telling(told)
@@ -381,6 +457,7 @@ class _CaseBuilder:
         measured, counts, phrases = self.measured, self.planner.counts, self.phrases
         avoided = {*told, *self.planner.shared, *measured.past.disliked_facts}
         used = {fact.attribute for fact in told}
+        used |= {part.attribute for part, effect in measured.own_effects.items() if effect < -measured.noise}
         open_facts = [fact for fact in measured.facts if fact not in avoided and fact.attribute not in used]
         nouns = [fact for fact in open_facts if phrases.is_noun(fact)]
         by_attribute: dict[str, list[Fact]] = {}
@@ -411,11 +488,11 @@ class _CaseBuilder:
                 or self._add(
                     "attribute",
                     fact.value,
-                    None,
+                    self.measured.own_effects.get(ItemPart(attribute=fact.attribute)),
                     frozenset(),
                     item_id=self.measured.item.id,
                     attribute=fact.attribute,
-                    measure=None,
+                    measure=ITEM_MEASURE,
                 )
             )
         return tuple(ids)
@@ -461,11 +538,17 @@ class _CaseBuilder:
     def _title_of(self, item_id: str) -> str:
         return self._title(self.measured.past.by_id[item_id].item)
 
-    def _opposing_text(self, against: Opposition) -> str:
+    def _opposing_slots(self, against: Opposition) -> dict[str, Slot]:
         first = against.evidence[0]
-        if against.kinds[first.id] == "rare":
-            return self.phrases.some(Fact(first.attribute or "", first.text))
-        return self.grammar.localize(first.kind, first.text)
+        kind, text = against.kinds[first.id], self.grammar.localize(first.kind, first.text)
+        if kind == "rare":
+            text = self.phrases.some(Fact(first.attribute or "", first.text))
+        slots = {"against": Slot(text, (first.id,))}
+        if kind == "disliked_alike":
+            common = common_dislike(self.measured, first.item_id or "")
+            told = [fact for fact in common if self.phrases.is_noun(fact)][:1] or common[:1]
+            slots["common"] = Slot(self.phrases.one(told), (first.id,))
+        return slots
 
 
 _WHOLE: Mapping[str, tuple[RequestPart, str, str]] = {  # kind of a cause -> its part, slot, slot of its facts
@@ -484,4 +567,5 @@ _LETTERS: Mapping[EvidenceKind, str] = {
     "wish": "w",
     "popularity": "p",
     "repeat": "r",
+    "passage": "q",
 }

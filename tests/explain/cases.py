@@ -8,6 +8,7 @@ from recsys.config import Domain, ReasonConfig, Style, load_domain
 from recsys.explain import MeasuredCandidate, ReasonCase, Reasons, RequestPart, drained, plan_list, write_each
 from recsys.explain.causes import Proposer
 from recsys.explain.claims import Lexicon
+from recsys.explain.item_parts import ItemPart
 from recsys.explain.past import Past
 from recsys.explain.phrases import FactCounts, Phrases, facts_of
 from recsys.explain.writer import phrases_of
@@ -62,6 +63,7 @@ def measured_of(
     together: Sequence[str] = (),
     retrieval_dependent: bool = False,
     own: Sequence[str] = (),
+    own_effects: Mapping[ItemPart, float] | None = None,
     rated: bool = True,
     rank: int = 1,
 ) -> MeasuredCandidate:
@@ -90,6 +92,7 @@ def measured_of(
         | ({RequestPart("wish"): wish} if context.wish else {})
         | {RequestPart("popularity"): 0.05, RequestPart("profile"): profile},
         [(cause, sum(effects.get(part, 0.0) for part in cause.parts)) for cause in causes],
+        own_effects or {},
         noise=noise,
         listed=listed,
         rank=rank,
@@ -170,6 +173,10 @@ MEASURED: dict[str, MeasuredCandidate] = {
     "mixed": measured_of(DUNE, ALIEN, BRAZIL, shares={"h1": -0.5, "h2": 0.4}, disliked=["h1"]),
     "more against it than for it": measured_of(
         DUNE, ALIEN, BRAZIL, BIG, shares={"h1": -1.0, "h2": 0.4, "h3": -0.5}, disliked=["h1"], listed=False
+    ),
+    "lifted by what it is": measured_of(own_effects={ItemPart(attribute="genre"): 0.5}),
+    "liked, and lifted by what it is": measured_of(
+        DUNE, ALIEN, together=["h1"], own_effects={ItemPart(attribute="genre"): 0.3}
     ),
     "nothing": measured_of(film("x", "Untold")),
 }

@@ -233,5 +233,5 @@ def test_sentences_of_a_description_are_left_out_one_by_one() -> None:
     text = "Prices rose 1.5 pct in the U.S. market. Traders were surprised.  Nobody knows why"
     story = Item(id="1", title="Prices", description=text)
     first, second = item_parts(story)
-    assert first.sentence == "Prices rose 1.5 pct in the U.S. market."
-    assert without_part(story, second).description == f"{first.sentence} Nobody knows why"
+    assert first.sentence == "Prices rose 1.5 pct in the U.S. market"
+    assert without_part(story, second).description == f"{first.sentence}. Nobody knows why"

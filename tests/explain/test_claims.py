@@ -187,7 +187,7 @@ LONG = [film(f"c{n}", f"Comedy {n}", "Comedy") for n in range(10)]
     [
         (
             case_of(SOLARIS, ALIEN, shares={"h1": -1.0}, disliked=("h1",), listed=False),
-            "You did not like Alien, which has something in common with Solaris.",
+            "You did not like Alien, and Solaris is a horror film too.",
         ),
         (
             case_of(SOLARIS, BIG, shares={"h3": -1.0}, disliked=("h3",), listed=False),

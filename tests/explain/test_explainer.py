@@ -76,7 +76,8 @@ class TestFigures:
         cited = 0
         for line in recommender.recommend("ann", at=AT, k=5, n_candidates=8):
             assert line.explanation is not None
-            measured = [e for e in line.explanation.evidence if e.contribution is not None]
+            evidence = [e for e in line.explanation.evidence if e.kind != "attribute"]
+            measured = [e for e in evidence if e.contribution is not None]
             figures = (line.explanation.comprehensiveness, line.explanation.sufficiency)
             assert (None in figures) == (not measured)
             cited += len(measured)
@@ -138,7 +139,7 @@ class TestExplain:
         assert why.other.rank == why.candidates == 10
         reason = why.other.explanation
         assert reason is not None
-        assert reason.text == "You did not like Airplane!, which has something in common with Toy Story."
+        assert reason.text == "You did not like Airplane!, and Toy Story is a film of the genre Comedy too."
         assert [(entry.item_id, entry.kind) for entry in reason.against[:1]] == [("f10", "history")]
         assert reason.counterfactual is not None
         assert reason.counterfactual.rank_without < 10

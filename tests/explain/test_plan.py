@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from recsys.explain import RequestPart
+from recsys.evaluation.explanations.statements import Judge
+from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts
+from recsys.explain import RequestPart, template_reason
 from recsys.explain.evidence import RETRIEVAL_DEPENDENT
+from recsys.explain.item_parts import ItemPart
 from recsys.explain.plan import lead_of
-from recsys.types import Context
+from recsys.types import Context, Item
 from tests.explain.cases import (
     ALIEN,
     BIG,
@@ -22,6 +27,7 @@ from tests.explain.cases import (
     SPACE_SHARES,
     case_of,
     measured_of,
+    phrases_in,
     planned,
     texts,
 )
@@ -158,7 +164,87 @@ class TestAside:
         assert case_of(film("x", "X", "\u200b", "\u202e")).section == "nothing"
 
 
+class TestItsOwnParts:
+    GENRE = ItemPart(attribute="genre")
+
+    def test_an_attribute_is_told_with_the_effect_of_leaving_it_out(self) -> None:
+        case = CASES["lifted by what it is"]
+        assert case.section == "own"
+        assert [e.contribution for e in case.evidence if e.text == "Sci-Fi"] == [0.5]
+
+    def test_it_is_not_the_main_cause_where_the_past_is_nearly_as_strong(self) -> None:
+        past = case_of(DUNE, ALIEN, shares={"h1": 0.4}, own_effects={self.GENRE: 0.5})
+        weak = case_of(DUNE, ALIEN, shares={"h1": 0.1}, own_effects={self.GENRE: 0.5})
+        assert (past.section, weak.section) == ("shared", "own")
+
+    def test_an_attribute_that_counts_against_the_item_does_not_describe_it(self) -> None:
+        ridley = DUNE.model_copy(update={"attributes": {**DUNE.attributes, "director": ("David Lynch",)}})
+        director = ItemPart(attribute="director")
+        assert "Lynch" in case_of(ridley, BRAZIL).texts["aside"]
+        assert "Lynch" not in case_of(ridley, BRAZIL, own_effects={director: -0.5}).texts["aside"]
+
+
+class TestPassages:
+    TEXT = "Sand covers a planet. Alien worms live below it. Visit https://x.example for Alien offers."
+    DESERT = DUNE.model_copy(update={"description": TEXT})
+
+    def quoted(self, *liked: Item, **options: Any) -> list[tuple[str, float | None]]:
+        measured = measured_of(self.DESERT, *liked, **options)
+        (case,) = planned(measured, phrases=phrases_in(quotes=True))
+        return [(e.text, e.contribution) for e in case.evidence if e.kind == "passage"]
+
+    def test_the_sentence_that_lifts_the_item_is_quoted_with_its_effect(self) -> None:
+        worms = ItemPart(sentence="Alien worms live below it")
+        sand = ItemPart(sentence="Sand covers a planet")
+        assert self.quoted(BRAZIL, own_effects={sand: 0.1, worms: 0.3}) == [(worms.sentence, 0.3)]
+
+    def test_without_one_what_has_words_of_the_past_is_quoted_as_description(self) -> None:
+        assert self.quoted(ALIEN, shares={"h1": 1.0}) == [("Alien worms live below it", None)]
+        assert self.quoted(BRAZIL, shares={"h2": 1.0}) == []
+
+    def test_what_nothing_speaks_for_is_introduced_by_its_first_sentence(self) -> None:
+        assert self.quoted() == [("Sand covers a planet", None)]
+
+    def test_quotes_are_a_choice_of_the_domain(self) -> None:
+        (case,) = planned(measured_of(self.DESERT, ALIEN, shares={"h1": 1.0}))
+        assert not texts(case, "passage")
+
+    def test_a_quotation_is_marked_and_read_word_for_word_by_the_judge(self) -> None:
+        phrases = phrases_in(quotes=True)
+        (case,) = planned(measured_of(self.DESERT, ALIEN, shares={"h1": 1.0}), phrases=phrases)
+        reason = template_reason(case, phrases)
+        assert reason.text.endswith(" It says: “Alien worms live below it”.")
+        judge = Judge(GroundTruth([self.DESERT, ALIEN], []), phrases)
+        facts = ReasonFacts(self.DESERT, {"h1": True}, Context())
+        quoted = [one for one in judge.statements(reason.text, facts) if one.kind == "passage"]
+        assert [one.true for one in quoted] == [True]
+        false = judge.statements(reason.text.replace("worms", "birds"), facts)
+        assert [one.true for one in false if one.kind == "passage"] == [False]
+
+
 class TestList:
+    def test_the_same_group_is_told_again_in_short(self) -> None:
+        items = [film(f"x{n}", f"X {n}", "Sci-Fi", year=1990 + n) for n in range(2)]
+        first, second = planned(*(measured_of(one, *SPACE, shares=SPACE_SHARES) for one in items))
+        assert (first.section, second.section) == ("group", "again")
+        text = template_reason(second, PHRASES).text
+        many = "among the same six science-fiction films."
+        assert (
+            text == f"X 1, from the 1990s, is another of that kind, above all for Space 0 and Space 1 {many}"
+        )
+        judge = Judge(GroundTruth([*items, *SPACE], []), PHRASES)
+        facts = ReasonFacts(items[1], {one.id: True for one in SPACE}, Context())
+        assert all(one.true for one in judge.statements(text, facts))
+        assert not all(one.true for one in judge.statements(text.replace("six", "seven"), facts))
+
+    def test_what_of_the_moment_suits_all_is_said_once_above_them(self) -> None:
+        listed = [measured_of(one, effect=1.0, profile=0.5) for one in SPACE[:3]]
+        lead = lead_of(listed, PHRASES, COUNTS)
+        assert lead == "Three science-fiction films, for a Friday evening, and all suit your profile"
+        assert all("person" not in case.slots for case in planned(*listed))
+        mixed = [*listed, measured_of(BIG, effect=1.0, profile=0.5)]
+        assert lead_of(mixed, PHRASES, COUNTS) == "All of them suit a Friday evening and your profile"
+
     def test_neighbours_tell_another_cause_where_one_is_nearly_as_strong(self) -> None:
         items = [film(f"x{n}", f"X {n}", "Sci-Fi", "Horror") for n in range(2)]
         first, second = planned(

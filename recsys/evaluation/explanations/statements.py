@@ -172,6 +172,9 @@ class Judge:
             if say != "{value}"
         ]
         self.aside = self.language.aside(says)
+        quoting = re.escape(self.grammar.table["also"]["passage"]).replace(r"\{passage\}", "{passage}")
+        quoted = re.escape(self.grammar.table["quoted"]).replace(r"\{\}", "(?P<passage>.+)")
+        self.quotation = re.compile(quoting.replace("{passage}", quoted))
         by_title: dict[str, list[str]] = defaultdict(list)
         for item in truth.items.values():
             by_title[self.title(item)].append(item.id)
@@ -180,7 +183,7 @@ class Judge:
         entities += [
             Entity(text, "A", True, meaning=fact.value)
             for fact in sorted(truth.facts)
-            for text in phrases.texts_of(fact)
+            for text in (*phrases.texts_of(fact), self.grammar.localize(fact.attribute, fact.value))
         ]
         entities += [Entity(word, "C", True, meaning=time) for word, time in TABLES[language]["time"].items()]
         self.entities = _index(dict.fromkeys(entities))
@@ -209,6 +212,8 @@ class Judge:
         if evidence.kind in ("history", "co_consumed", "relation", "group"):
             return self._is_valid_past(evidence, facts)
         match evidence.kind:
+            case "passage":
+                return evidence.text in clean_text(facts.item.description, len(facts.item.description) + 1)
             case "attribute":
                 known = facts_of(facts.item)
                 return any(
@@ -286,7 +291,7 @@ class _StatementReader:
         self.read: list[Statement] = []
         self.claimed: set[int] = set()  # marks that a claim is about
         self.said: set[int] = set()  # marks of values that are read
-        self.masked = self._mask(text)
+        self.masked = self._mask(self._read_quotation(text))
 
     def statements(self) -> list[Statement]:
         for sentence in _STOP.split(self.masked):
@@ -295,6 +300,14 @@ class _StatementReader:
 
     def _add(self, kind: str, text: str, true: bool) -> None:
         self.read.append(Statement(kind, text, true))
+
+    def _read_quotation(self, text: str) -> str:
+        """Record a passage that is said to be of the item's description; return the rest."""
+        if match := self.judge.quotation.search(text):
+            description = clean_text(self.about.description, len(self.about.description) + 1)
+            self._add("passage", match["passage"], match["passage"] in description)
+            return text[: match.start()] + text[match.end() :]
+        return text
 
     # Entities
 
@@ -377,7 +390,7 @@ class _StatementReader:
 
     def _replace_claim(self, claim: str, contrasted: set[int], match: re.Match[str]) -> str:
         """Record what a claim states; return the marks that the rest may use."""
-        if claim == "group":
+        if claim in ("group", "again"):
             self._read_group(match)
             return " "
         if claim == "named":
@@ -446,7 +459,7 @@ class _StatementReader:
     def _read_group(self, match: re.Match[str]) -> None:
         """Record how many items of the past are said to have something in common."""
         table, items = self.judge.language.table, self.judge.truth.items
-        liked = match["did"] in table["liked_words"].split()
+        liked = match.groupdict().get("did") in table["liked_words"].split()
         members = {
             item_id
             for item_id, rating in self.facts.past.items()
@@ -489,10 +502,9 @@ class _StatementReader:
             case "liked" | "disliked":
                 expected = claim == "liked"
                 self._add(claim, entity.text, any(past.get(item_id) is expected for item_id in entity.ids))
-                if claim == "disliked" and groups.get("common"):
-                    own_values = values_of(self.about)
-                    shared = any(values_of(item) & own_values for item in self._items(number))
-                    self._add("link", entity.text, shared)
+                if common := groups.get("what") or groups.get("own"):
+                    theirs = any(self._has(item, common) for item in self._items(number))
+                    self._add("link", f"{common}: {entity.text}", theirs and self._has(self.about, common))
             case "chose":
                 self._add("past", entity.text, in_past)
                 if day := groups.get("weekday"):

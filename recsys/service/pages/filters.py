@@ -21,6 +21,7 @@ EVIDENCE_LABELS = {
     "profile": "user profile",
     "wish": "wish",
     "popularity": "popularity",
+    "passage": "its own words",
 }
 
 
