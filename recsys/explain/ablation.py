@@ -90,7 +90,7 @@ class AblationTable:
         return _log_softmax(self.served) - _log_softmax(shifted)
 
     def item_effects(self, position: int) -> dict[ItemPart, float]:
-        """Return the effect of each measured part of the candidate at `position` on it, nats."""
+        """Return the effects of the measured parts of a candidate on it, nats."""
         weight = self.sets[NOTHING].weights.model
         effects = {}
         for (of, part), change in self.of_items.items():
@@ -307,7 +307,7 @@ class Ablator:
         return engine, label_ids(engine.tokenizer, prompt.template.meta.labels, prompt.tails[0])
 
     def _rendered(self, at: Mapping[Parts, Sequence[int]]) -> list[RenderedPrompt]:
-        """Render each set's candidates as they are retrieved without it; deleted ones stay."""
+        """Render candidates as they are retrieved without each set of parts."""
         served = self.request.candidates
         answers = self.retriever.rescore_many(
             [self._query_without(parts) for parts in at], [candidate.item.id for candidate in served]

@@ -358,7 +358,7 @@ def _scored(
     sets: Mapping[Parts, Sequence[int]],
     items: Mapping[int, Sequence[ItemPart]] | None = None,
 ) -> Measured:
-    """Score with the model what is left without each of `sets`, and items without their parts.
+    """Score with the model what is left without sets of parts, and parts of items.
 
     A failure is noted.
     """

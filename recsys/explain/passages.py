@@ -25,7 +25,7 @@ def measured_passage(measured: MeasuredCandidate) -> tuple[str, float] | None:
 def telling_passage(
     measured: MeasuredCandidate, interests: Iterable[str], orders: str, least: int = 1
 ) -> str:
-    """Return the sentence that has most words of these texts besides those of the title; "" if none.
+    """Return the sentence with most words of these texts, less the title's; or "".
 
     Args:
         measured: The candidate.

@@ -74,7 +74,7 @@ def common_facts(measured: Sequence[MeasuredCandidate], counts: FactCounts) -> l
 
 
 def common_moment(measured: Sequence[MeasuredCandidate]) -> list[RequestPart]:
-    """Return what speaks for all listed items of a list: one part of the moment, and the profile."""
+    """Return what speaks for all items listed: one part of the moment, the profile."""
     listed = [one for one in measured if one.listed]
     if len(listed) < LEAD:
         return []
@@ -87,7 +87,7 @@ def common_moment(measured: Sequence[MeasuredCandidate]) -> list[RequestPart]:
 
 
 def lead_of(measured: Sequence[MeasuredCandidate], phrases: Phrases, counts: FactCounts) -> str:
-    """Say what all items of a list share: "Five comedies, for a Friday evening"; "" if nothing."""
+    """Say what all items share: "Five comedies, for a Friday evening"; or ""."""
     shared, moment, grammar = common_facts(measured, counts), common_moment(measured), phrases.grammar
     nouns = [fact for fact in shared if phrases.is_noun(fact)][:1]
     others = [fact for fact in shared if not phrases.is_noun(fact)][:1]

@@ -1,4 +1,4 @@
-"""The parts of a request that can be left out: wish, moment, profile, items of the history."""
+"""The parts of a request: wish, moment, profile, and items of the history."""
 
 from __future__ import annotations
 
