@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 10  # characters on either side of zero
 _MAX_EFFECTS = 12
 _PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
-_KIND_PREFIXES = {"history": "chosen before: ", "wish": "wish: ", "context": "context: "}
+_KIND_PREFIXES = {
+    "history": "chosen before: ",
+    "group": "chosen before: ",
+    "wish": "wish: ",
+    "context": "context: ",
+    "attribute": "its ",
+    "passage": "its words: ",
+}
 
 
 @takes_request()

@@ -91,14 +91,21 @@ class AblationTable:
 
     def item_effects(self, position: int) -> dict[ItemPart, float]:
         """Return the effects of the measured parts of a candidate on it, nats."""
-        weight = self.sets[NOTHING].weights.model
-        effects = {}
-        for (of, part), change in self.of_items.items():
-            if of == position:
-                ablated = self.served.copy()
-                ablated[position] += weight * change
-                effects[part] = float((_log_softmax(self.served) - _log_softmax(ablated))[position])
-        return effects
+        served = _log_softmax(self.served)[position]
+        return {
+            part: float(served - _log_softmax(self._scores_of_item(position, part))[position])
+            for of, part in self.of_items
+            if of == position
+        }
+
+    def rank_of_item(self, position: int, part: ItemPart) -> int:
+        """Return the rank, from 1, of a candidate without a part of its own."""
+        return _rank(self._scores_of_item(position, part), position)
+
+    def _scores_of_item(self, position: int, part: ItemPart) -> Floats:
+        ablated = self.served.copy()
+        ablated[position] += self.sets[NOTHING].weights.model * self.of_items[position, part]
+        return ablated
 
     def score_shares(self, position: int) -> tuple[float, float]:
         """Return how far retriever and model each lift a candidate above the mean, nats."""
@@ -113,8 +120,7 @@ class AblationTable:
 
     def rank(self, position: int, *parts: RequestPart) -> int:
         """Return the rank, from 1, of the candidate at `position` without `parts`."""
-        order = np.argsort(-self.scores(frozenset(parts)), kind="stable")
-        return int(np.flatnonzero(order == position)[0]) + 1
+        return _rank(self.scores(frozenset(parts)), position)
 
     def is_measured(self, parts: Parts) -> bool:
         """Return whether scores without `parts` are measured, not sums over parts."""
@@ -337,6 +343,11 @@ class Ablator:
 def _added(usage: Usage, groups: Sequence[Sequence[LabelScores]]) -> Usage:
     """Add the work of these responses."""
     return summed([usage, label_usage([response for group in groups for response in group])])
+
+
+def _rank(scores: Floats, position: int) -> int:
+    order = np.argsort(-scores, kind="stable")
+    return int(np.flatnonzero(order == position)[0]) + 1
 
 
 def _log_softmax(scores: Floats) -> Floats:

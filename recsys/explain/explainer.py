@@ -329,25 +329,44 @@ class Explainer:
         )
 
     def _effects(self, measured: Measured) -> tuple[Effect, ...]:
-        """List the parts with an effect on the first or the second of `top`."""
-        first, *others = measured.top
-        table = measured.table
-        effects = []
-        for part in measured.parts:
-            effect = table.effect(part)
-            for kind, text in self._describe(measured, part):
-                if max(abs(effect[position]) for position in measured.top[:2]) > table.noise:
-                    other = float(effect[others[0]]) if others else None
-                    effects.append(
-                        Effect(
-                            kind=kind,
-                            text=text,
-                            contribution=float(effect[first]),
-                            other=other,
-                            rank_without=table.rank(first, part),
-                        )
-                    )
-        return tuple(sorted(effects, key=lambda effect: -abs(effect.contribution)))
+        """List what has an effect on the first or the second of `top`.
+
+        What has the largest effect comes first, or what tells two items apart most.
+        """
+        table, first, other = measured.table, measured.top[0], measured.top[1:2]
+
+        def effect(kind: EvidenceKind, text: str, parts: Parts) -> Effect:
+            sizes = table.effect(*parts)
+            second = float(sizes[other[0]]) if other else None
+            rank = table.rank(first, *parts)
+            return Effect(
+                kind=kind, text=text, contribution=float(sizes[first]), other=second, rank_without=rank
+            )
+
+        effects = [
+            effect(kind, text, frozenset([part]))
+            for part in measured.parts
+            for kind, text in self._describe(measured, part)
+        ]
+        groups = dict.fromkeys(
+            (cause.parts, cause.facts)
+            for causes in measured.causes[:2]
+            for cause in causes
+            if cause.kind == "group"
+        )
+        effects += [effect("group", self.phrases.many(len(parts), facts), parts) for parts, facts in groups]
+        effects += [
+            Effect(
+                kind="attribute" if part.attribute else "passage",
+                text=part.attribute.replace("_", " ") or part.sentence,
+                contribution=size,
+                other=0.0 if other else None,
+                rank_without=table.rank_of_item(first, part),
+            )
+            for part, size in table.item_effects(first).items()
+        ]
+        found = [one for one in effects if max(abs(one.contribution), abs(one.other or 0.0)) > table.noise]
+        return tuple(sorted(found, key=lambda one: -abs(one.contribution - (one.other or 0.0))))
 
     def _describe(self, measured: Measured, part: RequestPart) -> list[tuple[EvidenceKind, str]]:
         return describe_part(part, measured.history.by_id, measured.context, self.nouns)
@@ -372,9 +391,9 @@ def _scored(
 
 
 def _item_parts(measured: Measured) -> dict[int, list[ItemPart]]:
-    """Return what of each recommended item the model scores it without."""
+    """Return what of each explained item the model scores it without."""
     shown = measured.request.shown_items
-    return {n: item_parts(shown[n])[:ITEM_PARTS] for n in measured.top if n in measured.listed}
+    return {n: item_parts(shown[n])[:ITEM_PARTS] for n in measured.top}
 
 
 def _single_sets(measured: Measured, budget: int) -> dict[Parts, Sequence[int]]:

@@ -119,6 +119,20 @@ class TestFigures:
 
 
 class TestExplain:
+    def test_groups_and_parts_of_the_item_stand_beside_parts_of_the_request(
+        self, recommender: Recommender
+    ) -> None:
+        why = recommender.explain("ann", "Metropolis", at=AT, n_candidates=8)
+        assert [effect.text for effect in why.effects if effect.kind == "attribute"] == ["genre"]
+        sizes = [abs(effect.contribution) for effect in why.effects]
+        assert sizes == sorted(sizes, reverse=True)
+
+    def test_two_items_are_compared_by_what_separates_them_most(self, recommender: Recommender) -> None:
+        why = recommender.explain("ann", "Metropolis", instead_of="Fargo", at=AT, n_candidates=8)
+        gaps = [abs(effect.contribution - (effect.other or 0.0)) for effect in why.effects]
+        assert len(gaps) > 1
+        assert gaps == sorted(gaps, reverse=True)
+
     def test_unlisted_item_is_explained_by_the_evidence_against_it(
         self, recommender: Recommender, scripted: ScriptedEngine
     ) -> None:
