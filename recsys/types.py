@@ -341,6 +341,7 @@ class Explanation(StrictModel):
 
     text: str
     source: Literal["llm", "template"]
+    free: bool = Field(False, description="the model worded it itself, from a sentence that is true")
     grounded: bool = Field(description="every claim is backed by the cited evidence")
     evidence: tuple[Evidence, ...] = Field((), description="cited by the text")
     against: tuple[Evidence, ...] = Field((), description="with a negative measured effect")

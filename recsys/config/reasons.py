@@ -44,4 +44,9 @@ class ReasonConfig(StrictModel):
         False,
         description="quote a sentence of a description where it fits; whoever writes it is heard",
     )
+    writer: Literal["auto", "grammar", "free"] = Field(
+        "auto",
+        description="free: the model words reasons itself, and its own check must pass; auto: where "
+        "`recsys doctor --reasons` has shown that it can",
+    )
     style: Style = Field("short", description="detailed: two sentences; comparative: against the next item")

@@ -136,6 +136,8 @@ class Explainer:
     prompts: PromptLibrary
     retriever: HybridRetriever
     catalog: Catalog
+    follows: float | None = None
+    """The least p(Yes) that a sentence in the model's own words follows; None: forms of the grammar."""
 
     @property
     def nouns(self) -> tuple[str, str]:
@@ -302,7 +304,8 @@ class Explainer:
         candidates = self.candidates(measured)
         cases = self._planned(candidates)
         healthy = None if measured.engine_died else engine
-        reasons = yield from write_each(cases, healthy, self.prompts, self.phrases, Lexicon.of(self.catalog))
+        lexicon = Lexicon.of(self.catalog)
+        reasons = yield from write_each(cases, healthy, self.prompts, self.phrases, lexicon, self.follows)
         cited = [_cited(case, reason) for case, reason in zip(cases, reasons.explanations, strict=True)]
         degraded, died = reasons.degraded, measured.engine_died or reasons.engine_died
         sets = _cited_sets(measured, cited)

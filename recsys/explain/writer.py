@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 
 from recsys.config import Domain, ReasonConfig
@@ -11,6 +12,15 @@ from recsys.engine.base import Engine, Generation, GenerationRequest, Tokenizer
 from recsys.errors import EngineDead, EngineError, PromptError
 from recsys.explain.cases import ReasonCase
 from recsys.explain.claims import Lexicon, claim_failures
+from recsys.explain.free import (
+    FOLLOWS_TEMPLATE,
+    FREE_TEMPLATE,
+    follow_probabilities,
+    free_failures,
+    free_schema,
+    plain_sentence,
+    with_aside,
+)
 from recsys.explain.grammar import SLOT, Grammar, form_patterns, sample_sentence, sentence_pattern
 from recsys.explain.phrases import Phrases
 from recsys.explain.verifier import grounding_failures
@@ -24,6 +34,13 @@ DEFAULT_LANGUAGE = "en"
 
 # Some randomness, seeded: without it every reason has the same shape.
 _TEMPERATURE = 0.7
+FREE_ATTEMPTS = 2  # before a form of the grammar is asked for
+
+Checked = tuple[Explanation | None, tuple[str, ...]]
+"""An explanation, or what is wrong with it."""
+Written = tuple[int, Generation, Checked]
+"""The number of a case, what was generated for it, and what came of it."""
+Attempt = Callable[[Sequence[ReasonCase], Engine, PromptLibrary], Iterator[Written]]
 
 _Result = TypeVar("_Result")
 
@@ -128,12 +145,14 @@ def write_each(
     prompts: PromptLibrary,
     phrases: Phrases,
     lexicon: Lexicon | None = None,
+    follows: float | None = None,
 ) -> Generator[tuple[int, Explanation], None, Reasons]:
     """Write one explanation per case.
 
     Never raises for model output: a sentence that fails its check is generated again
     (`config.retries` times), then replaced by a form of the grammar, and the failures are listed. Without
     an engine, or when it fails, all reasons are such template sentences and `degraded` says why.
+    With `follows` the model words the sentences itself first, twice.
 
     Args:
         cases: What each reason says, in rank order.
@@ -141,6 +160,7 @@ def write_each(
         prompts: Templates.
         phrases: Grammar and words of the domain.
         lexicon: Names failures more precisely.
+        follows: The least p(Yes) that a sentence in the model's own words follows; None: grammar only.
 
     Yields:
         (number of the case, explanation) as soon as it is checked.
@@ -148,20 +168,18 @@ def write_each(
     Returns:
         All explanations in the order of the cases.
     """
-    config = phrases.domain.reasons
     written: dict[int, Explanation] = {}
     failures: dict[int, tuple[str, ...]] = {}
     result = Reasons()
     pending = [number for number, case in enumerate(cases) if case.has_content] if engine else []
     try:
-        for attempt in range(1 + config.retries):
+        for attempt in _attempts(phrases, lexicon, follows):
             if not pending or engine is None:
                 break
             batch = [cases[number] for number in pending]
-            for index, generation in _generate(batch, engine, prompts, phrases, attempt):
+            for index, generation, (explanation, wrong) in attempt(batch, engine, prompts):
                 number = pending[index]
                 result.generations.append(generation)
-                explanation, wrong = _check(generation, cases[number], phrases, lexicon)
                 failures[number] = failures.get(number, ()) + wrong
                 if explanation is not None:
                     written[number] = explanation.model_copy(update={"failures": failures[number]})
@@ -178,25 +196,94 @@ def write_each(
     return result
 
 
-def _generate(
-    cases: Sequence[ReasonCase], engine: Engine, prompts: PromptLibrary, phrases: Phrases, attempt: int
-) -> Iterator[tuple[int, Generation]]:
-    config = phrases.domain.reasons
+def _attempts(phrases: Phrases, lexicon: Lexicon | None, follows: float | None) -> list[Attempt]:
+    """Return the ways to write that are tried in turn, for what is not written yet."""
+    own: list[Attempt] = []
+    if follows is not None:
+        own = [
+            partial(write_freely, phrases=phrases, follows=follows, seed=seed)
+            for seed in range(FREE_ATTEMPTS)
+        ]
+    return [
+        *own,
+        *(
+            partial(_write_by_grammar, phrases=phrases, lexicon=lexicon, seed=seed)
+            for seed in range(1 + phrases.domain.reasons.retries)
+        ),
+    ]
+
+
+def _write_by_grammar(
+    cases: Sequence[ReasonCase],
+    engine: Engine,
+    prompts: PromptLibrary,
+    *,
+    phrases: Phrases,
+    lexicon: Lexicon | None,
+    seed: int,
+) -> Iterator[Written]:
+    """Let the model choose among the forms of the grammar."""
     rendered = [render_reason(case, engine, prompts, phrases) for case in cases]
-    return engine.stream(
-        GenerationRequest(
-            [prompt.token_ids[0] for prompt in rendered],
-            max_tokens=_max_tokens(config),
-            schemas=[reason_schema(case, phrases.grammar, attempt) for case in cases],
-            temperature=_TEMPERATURE,
-            seed=attempt,
-        )
+    schemas = [reason_schema(case, phrases.grammar, seed) for case in cases]
+    for index, generation in engine.stream(_request(rendered, schemas, phrases, seed)):
+        yield index, generation, _check(generation, cases[index], phrases, lexicon)
+
+
+def write_freely(
+    cases: Sequence[ReasonCase],
+    engine: Engine,
+    prompts: PromptLibrary,
+    *,
+    phrases: Phrases,
+    follows: float,
+    seed: int,
+) -> Iterator[Written]:
+    """Let the model word each reason itself; check by rule, then by the model.
+
+    Raises:
+        EngineError: The engine fails.
+        PromptError: A template is wrong.
+    """
+    grammar, language = phrases.grammar, phrases.language
+    free, follow = (in_language(name, language, prompts) for name in (FREE_TEMPLATE, FOLLOWS_TEMPLATE))
+    plain = [plain_sentence(case, grammar) for case in cases]
+    room = engine.max_model_len - _max_tokens(phrases.domain.reasons)
+    rendered = [
+        prompts.render(free, engine.tokenizer, {"noun": case.nouns[0], "sentence": sentence}, max_tokens=room)
+        for case, sentence in zip(cases, plain, strict=True)
+    ]
+    schemas = [free_schema(sentence) for sentence in plain]
+    generations = engine.generate(_request(rendered, schemas, phrases, seed))
+    sentences, failures = [], []
+    for generation, sentence in zip(generations, plain, strict=True):
+        own, report = parse_reason(generation.text, truncated=generation.truncated)
+        readable = own and report.category != "truncated"
+        sentences.append(own)
+        failures.append(free_failures(own, sentence, grammar) if readable else (report.category,))
+    passed = [number for number, wrong in enumerate(failures) if not wrong]
+    pairs = [(plain[number], sentences[number]) for number in passed]
+    probabilities = follow_probabilities(pairs, engine, prompts, follow)
+    for number, probability in zip(passed, probabilities, strict=True):
+        failures[number] = () if probability >= follows else ("does_not_follow",)
+    for number, (case, generation) in enumerate(zip(cases, generations, strict=True)):
+        sentence = with_aside(sentences[number], case)
+        reason = None if failures[number] else _explanation(sentence, case, "llm", phrases, free=True)
+        yield number, generation, (reason, failures[number])
+
+
+def _request(
+    rendered: Sequence[RenderedPrompt], schemas: Sequence[dict[str, Any]], phrases: Phrases, seed: int
+) -> GenerationRequest:
+    return GenerationRequest(
+        [prompt.token_ids[0] for prompt in rendered],
+        max_tokens=_max_tokens(phrases.domain.reasons),
+        schemas=list(schemas),
+        temperature=_TEMPERATURE,
+        seed=seed,
     )
 
 
-def _check(
-    generation: Generation, case: ReasonCase, phrases: Phrases, lexicon: Lexicon | None
-) -> tuple[Explanation | None, tuple[str, ...]]:
+def _check(generation: Generation, case: ReasonCase, phrases: Phrases, lexicon: Lexicon | None) -> Checked:
     """Check the slots, and the sentence as shown.
 
     Returns:
@@ -230,12 +317,15 @@ def _explanation(
     source: Literal["llm", "template"],
     phrases: Phrases,
     failures: tuple[str, ...] = (),
+    *,
+    free: bool = False,
 ) -> Explanation:
     used = set(SLOT.findall(sentence))
     cited = {name for slot, (_, cites) in case.slots.items() if slot in used for name in cites}
     return Explanation(
         text=phrases.grammar.fill(sentence, case.texts),
         source=source,
+        free=free,
         grounded=True,
         evidence=tuple(entry for entry in case.evidence if entry.id in cited),
         against=case.against,

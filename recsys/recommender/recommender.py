@@ -34,8 +34,9 @@ from recsys.errors import (
     RequestError,
     UnusableModel,
 )
-from recsys.explain import REASON_TEMPLATE, drained, in_language, render_reason
+from recsys.explain import REASON_TEMPLATE, ReasonCase, drained, in_language, render_reason
 from recsys.explain.explainer import Explained, Explainer
+from recsys.explain.own_words import follows_threshold, read_records, record_key
 from recsys.knowledge.fields import Moment
 from recsys.knowledge.relations import RelationGraph
 from recsys.knowledge.rules import Gate, RuleBook
@@ -561,6 +562,7 @@ class Recommender:
                 query, request, top, ranked.ranking, ranker, listed, prepared.asked_of(top)
             )
         with watch.stage("reasons"):
+            explainer = dataclasses.replace(explainer, follows=self._follows(explainer, engine))
             steps, remarks = explainer.explain_each(measured, engine), ranked.remarks(top)
             explained = yield from with_remarks(steps, remarks) if any(remarks) else steps
         if explained.engine_died and ranked.engine:
@@ -587,16 +589,18 @@ class Recommender:
             reading = reading_task(self.domain, self.catalog, self.prompts)
             return [reading.render([prepared.query.context.wish], engine.tokenizer, engine.max_model_len)]
         if name == REASON_TEMPLATE:
-            explainer = self._explainer()
-            every = range(len(request.candidates))
-            measured = explainer.measure(prepared.query, request, every, asked=prepared.asked_of(every))
-            return [
-                render_reason(case, engine, self.prompts, explainer.phrases)
-                for case in explainer.cases(measured)
-            ]
+            cases, phrases = self.reason_cases(prepared), self._explainer().phrases
+            return [render_reason(case, engine, self.prompts, phrases) for case in cases]
         raise PromptError(
             f"'{name}' is not sent to a model", hint="render a rank/ template, explain/reason or read/wish"
         )
+
+    def reason_cases(self, prepared: Prepared, top: Sequence[int] | None = None) -> list[ReasonCase]:
+        """Plan reasons for candidates, by default all, as far as the retriever alone measures them."""
+        positions = range(len(prepared.request.candidates)) if top is None else top
+        positions = [position for position in positions if position < len(prepared.request.candidates)]
+        explainer, asked = self._explainer(), prepared.asked_of(positions)
+        return explainer.cases(explainer.measure(prepared.query, prepared.request, positions, asked=asked))
 
     def ranker(self, strategy: str, engine: Engine) -> Ranker:
         """Return a ranker of this domain on that engine."""
@@ -657,6 +661,15 @@ class Recommender:
         in_language(REASON_TEMPLATE, reasons.language, self.prompts)
         domain = self.domain.model_copy(update={"reasons": reasons})
         return Explainer(domain, self.prompts, self.retriever, self.catalog)
+
+    def _follows(self, explainer: Explainer, engine: Engine | None) -> float | None:
+        """Return what a reason in the model's own words needs to pass; None: it may write none."""
+        reasons = explainer.domain.reasons
+        if engine is None or reasons.writer == "grammar":
+            return None
+        records = read_records(self.settings.data_dir)
+        key = record_key(engine.model, engine.adapter, reasons.language)
+        return follows_threshold(reasons, records.get(key))
 
     def _start_engine(self) -> Engine:
         if self._progress:
