@@ -22,7 +22,6 @@ from recsys.prompting.library import PromptLibrary
 
 FREE_TEMPLATE = "explain/free"
 FOLLOWS_TEMPLATE = "explain/follows"
-MAX_LENGTH = 320  # characters of a sentence, placeholders included
 _DIGIT = re.compile(r"\d")
 _QUOTES = re.compile('["\u201c\u201d\u300c\u300d\u00ab\u00bb*_#<>\\[\\]]')
 _NAME = re.compile(r"(?<=[\w,;:] )[A-Z][\w'\u2019]*")  # a capital within a sentence
@@ -42,7 +41,7 @@ def with_aside(sentence: str, case: ReasonCase) -> str:
 def free_schema(plain: str) -> dict[str, Any]:
     """Build the JSON schema of a rewritten sentence: text, and placeholders of `plain`."""
     slots = "|".join(sorted(set(SLOT.findall(plain))))
-    pattern = rf"^([^{{}}\"\\\n]|\{{({slots})\}}){{10,{MAX_LENGTH}}}$"
+    pattern = rf"^([^{{}}\"\\\n]|\{{({slots})\}})+$"
     return {
         "type": "object",
         "properties": {"sentence": {"type": "string", "pattern": pattern}},

@@ -38,12 +38,14 @@ from recsys.ranking.facts import repeat_text
 from recsys.types import Evidence, EvidenceKind, Item
 
 NEARLY = 0.7  # a cause that the list has not told yet is told if it has this share of the strongest effect
+STALE = 0.5  # or this one, where the list has told the strongest
 SPECIFIC = 4.0  # bits that items have in common, to be told rather than that people chose both
 SECOND = 0.34  # a second cause, or the profile, is told if it has this share; a cause in any case where
 # two sentences are asked for
 MATERIAL = 0.1  # time, place and facts of the moment are told if they have this share
 ENOUGH = 8.0  # bits; more information than this makes no fact more worth telling
 EXAMPLES = 2  # items of a group, or values of an attribute, that are named
+MANY = 5  # values of an attribute, of which one says little to a person who never met it
 LEAD = 3  # items of a list that must share something, for it to be said above
 
 
@@ -205,7 +207,8 @@ class _Planner:
         if not found:
             return None
         most = found[0][1]
-        fresh = [pair for pair in found if pair[1] >= NEARLY * most and _point(pair[0]) not in self.told]
+        least = most * (STALE if _point(found[0][0]) in self.told else NEARLY)
+        fresh = [pair for pair in found if pair[1] >= least and _point(pair[0]) not in self.told]
         return min(fresh or found[:1], key=lambda pair: self._vagueness(pair[0]))
 
     def _second(self, main: Cause, effect: float) -> tuple[Cause, float] | None:
@@ -225,7 +228,7 @@ class _Planner:
         return next(iter(relation or strong), None)
 
 
-_ALSO = ("own", "group", "shared", "history", "co_consumed", "relation", "popularity")
+_ALSO = ("group", "shared", "history", "co_consumed", "relation", "popularity")
 
 
 def _point(cause: Cause) -> tuple[object, ...]:
@@ -296,7 +299,6 @@ class _CaseBuilder:
 
     def opposing(self, against: Opposition, main: tuple[Cause, float] | None) -> ReasonCase:
         """Build the case of an item that is not recommended, for a stronger cause."""
-        self.slots |= self._opposing_slots(against)
         if main and main[0].kind in ("shared", "history") and main[0].rated:
             self._tell(main[0], main[1])
         return self._case("against", against)
@@ -312,13 +314,10 @@ class _CaseBuilder:
     ) -> ReasonCase:
         opposed = ""
         if section == "against":
-            opposed = against.kinds[against.evidence[0].id]
+            opposed = self._oppose(against)
         elif section != "nothing" and against.evidence and against.strongest >= strongest:
             opposed = against.kinds[against.evidence[0].id]
-            if opposed in self.grammar.table["although"]:
-                self.slots |= self._opposing_slots(against)
-            else:
-                opposed = ""
+            opposed = self._oppose(against) if opposed in self.grammar.table["although"] else ""
         return ReasonCase(
             item=self.measured.item,
             section=section,
@@ -466,7 +465,11 @@ class _CaseBuilder:
                 by_attribute.setdefault(fact.attribute, []).append(fact)
         if len(by_attribute) > 1:
             by_attribute.pop(DECADE, None)
-        ordered = sorted(by_attribute.values(), key=lambda facts: -self._worth(facts))
+        for name, facts in list(by_attribute.items()):
+            if len(facts) > MANY:
+                by_attribute[name] = [fact for fact in facts if measured.past.welcome[fact]]
+        told_of = [facts for facts in by_attribute.values() if facts]
+        ordered = sorted(told_of, key=lambda facts: -self._worth(facts))
         if not ordered:
             return nouns[:EXAMPLES]
         best = [facts for facts in ordered if self._worth(facts) >= min(ENOUGH, self._worth(ordered[0]))]
@@ -538,17 +541,22 @@ class _CaseBuilder:
     def _title_of(self, item_id: str) -> str:
         return self._title(self.measured.past.by_id[item_id].item)
 
-    def _opposing_slots(self, against: Opposition) -> dict[str, Slot]:
+    def _oppose(self, against: Opposition) -> str:
+        """Fill the slots of the strongest evidence against the item; return its form."""
         first = against.evidence[0]
         kind, text = against.kinds[first.id], self.grammar.localize(first.kind, first.text)
         if kind == "rare":
             text = self.phrases.some(Fact(first.attribute or "", first.text))
-        slots = {"against": Slot(text, (first.id,))}
-        if kind == "disliked_alike":
-            common = common_dislike(self.measured, first.item_id or "")
-            told = [fact for fact in common if self.phrases.is_noun(fact)][:1] or common[:1]
-            slots["common"] = Slot(self.phrases.one(told), (first.id,))
-        return slots
+        self.slots["against"] = Slot(text, (first.id,))
+        if kind != "disliked_alike":
+            return kind
+        bits = self.planner.counts.bits
+        common = [f for f in common_dislike(self.measured, first.item_id or "") if bits(f) >= TELLING]
+        told = [fact for fact in common if self.phrases.is_noun(fact)][:1] or common[:1]
+        if not told:
+            return "disliked"
+        self.slots["common"] = Slot(self.phrases.one(told), (first.id,))
+        return kind
 
 
 _WHOLE: Mapping[str, tuple[RequestPart, str, str]] = {  # kind of a cause -> its part, slot, slot of its facts

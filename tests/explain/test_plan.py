@@ -154,6 +154,18 @@ class TestAside:
         assert case.texts["shared"] == "a science-fiction film"
         assert case.texts["aside"] == ", directed by David Lynch,"
 
+    def test_of_many_values_only_what_the_person_met_is_told(self) -> None:
+        cast = tuple(f"Actor {n}" for n in range(9))
+        item = film("x", "X", "War").model_copy(update={"attributes": {"genre": ("War",), "cast": cast}})
+        seen = film("y", "Y").model_copy(update={"attributes": {"cast": ("Actor 7",)}})
+        assert "Actor" not in case_of(item, BRAZIL).texts["aside"]
+        assert "Actor 7" in case_of(item, seen, shares={"y": 0.0}).texts["what"]
+
+    def test_what_nearly_all_have_is_not_said_to_be_in_common_with_a_disliked_item(self) -> None:
+        drama, disliked = film("x", "X", "Drama", "War", year=2001), OTHERS[0]
+        case = case_of(drama, BRAZIL, disliked, shares={"h2": 0.1, disliked.id: -0.5}, disliked=[disliked.id])
+        assert "common" not in case.slots
+
     def test_what_the_person_dislikes_is_not_praised(self) -> None:
         horrors = [film(f"d{n}", f"Horror {n}", "Horror") for n in range(3)]
         item = film("x", "X", "Horror", "Sci-Fi")
@@ -228,10 +240,8 @@ class TestList:
         first, second = planned(*(measured_of(one, *SPACE, shares=SPACE_SHARES) for one in items))
         assert (first.section, second.section) == ("group", "again")
         text = template_reason(second, PHRASES).text
-        many = "among the same six science-fiction films."
-        assert (
-            text == f"X 1, from the 1990s, is another of that kind, above all for Space 0 and Space 1 {many}"
-        )
+        many = "the same six science-fiction films behind it"
+        assert text == f"X 1, from the 1990s, has {many}, above all Space 0 and Space 1."
         judge = Judge(GroundTruth([*items, *SPACE], []), PHRASES)
         facts = ReasonFacts(items[1], {one.id: True for one in SPACE}, Context())
         assert all(one.true for one in judge.statements(text, facts))
