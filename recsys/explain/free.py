@@ -28,7 +28,7 @@ _NAME = re.compile(r"(?<=[\w,;:] )[A-Z][\w'\u2019]*")  # a capital within a sent
 
 
 def plain_sentence(case: ReasonCase, grammar: Grammar) -> str:
-    """Return a sentence of the grammar that is true of a case, without what stands beside a title."""
+    """Return a true sentence of the grammar, without what stands beside a title."""
     forms = [sample_sentence(pattern, lambda texts: texts[0]) for pattern in form_patterns(case, grammar)]
     return forms[case.variant % len(forms)].replace("{item}{aside}", "{item}")
 
@@ -39,7 +39,7 @@ def with_aside(sentence: str, case: ReasonCase) -> str:
 
 
 def free_schema(plain: str) -> dict[str, Any]:
-    """Build the JSON schema of a rewritten sentence: text, and placeholders of `plain`."""
+    """Build the JSON schema of a rewritten sentence: text, placeholders of `plain`."""
     slots = "|".join(sorted(set(SLOT.findall(plain))))
     pattern = rf"^([^{{}}\"\\\n]|\{{({slots})\}})+$"
     return {

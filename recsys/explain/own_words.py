@@ -61,7 +61,7 @@ def keep_record(data_dir: Path, key: str, record: OwnWords) -> None:
 
 
 def follows_threshold(reasons: ReasonConfig, record: OwnWords | None) -> float | None:
-    """Return the p(Yes) that a sentence in the model's own words needs; None: it may write none."""
+    """Return the p(Yes) that own words need; None: the model may write none."""
     if reasons.writer == "grammar" or (reasons.writer == "auto" and not (record and record.may_write)):
         return None
     return record.threshold if record else UNMEASURED

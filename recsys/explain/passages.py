@@ -11,6 +11,7 @@ from recsys.utils.sanitize import clean_text
 
 PASSAGE_LIMIT = 180  # characters of a quoted sentence
 CONSIDERED = 8  # sentences of a description, from its start
+_QUOTATION = re.compile('["\u201c\u201d\u300c\u300d]')
 _WORD = re.compile(r"\w{4,}")
 
 
@@ -46,7 +47,8 @@ def telling_passage(
 
 
 def _short(sentence: str) -> bool:
-    return len(sentence) <= PASSAGE_LIMIT
+    """Return whether a sentence can be quoted: without quotations of its own."""
+    return len(sentence) <= PASSAGE_LIMIT and not _QUOTATION.search(sentence)
 
 
 def _words(text: str) -> Iterator[str]:

@@ -166,7 +166,9 @@ class _Planner:
     def _own_causes(self) -> list[tuple[Cause, float]]:
         """List the attributes of the item that lift it, in what the model reads of it."""
         one, unwelcome = self.measured, self.shared | self.measured.past.disliked_facts
-        causes = []
+        causes: list[tuple[Cause, float]] = []
+        if one.context.wish:  # what was asked for counts more than what the model reads
+            return causes
         for part, effect in one.own_effects.items():
             facts = [fact for fact in one.facts if fact.attribute == part.attribute and fact not in unwelcome]
             if facts and effect > one.noise:
@@ -289,7 +291,7 @@ class _CaseBuilder:
             self._tell(Cause("popularity", frozenset([POPULARITY])), measured.effect(POPULARITY))
             self._aside(None)
             return self._case("outsider", against)
-        facts = self._worth_telling([])
+        facts = list(measured.asked) or self._worth_telling([])
         if not facts:
             self.slots["aside"] = Slot("")
             return self._case("nothing", against)

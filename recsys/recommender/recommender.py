@@ -596,7 +596,7 @@ class Recommender:
         )
 
     def reason_cases(self, prepared: Prepared, top: Sequence[int] | None = None) -> list[ReasonCase]:
-        """Plan reasons for candidates, by default all, as far as the retriever alone measures them."""
+        """Plan reasons for candidates, all by default, from what the retriever measures."""
         positions = range(len(prepared.request.candidates)) if top is None else top
         positions = [position for position in positions if position < len(prepared.request.candidates)]
         explainer, asked = self._explainer(), prepared.asked_of(positions)
@@ -663,7 +663,7 @@ class Recommender:
         return Explainer(domain, self.prompts, self.retriever, self.catalog)
 
     def _follows(self, explainer: Explainer, engine: Engine | None) -> float | None:
-        """Return what a reason in the model's own words needs to pass; None: it may write none."""
+        """Return the p(Yes) that own words need; None: the model may write none."""
         reasons = explainer.domain.reasons
         if engine is None or reasons.writer == "grammar":
             return None

@@ -1,4 +1,4 @@
-"""Whether a model may word reasons itself: what it writes, and what its own check holds.
+"""Whether a model may word reasons itself: what it writes, what its check holds.
 
 The check is asked about sentences whose truth is known: other forms of the grammar for the same reason,
 and the same forms made false in ways that pass the check by rule: titles exchanged, claims added.
@@ -31,7 +31,7 @@ FAULTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="u
 
 
 def measure_own_words(recommender: Recommender, users: Sequence[str], progress: Progress) -> OwnWords:
-    """Let the model word the reasons of these people's lists, and keep what came of it.
+    """Let the model word the reasons of some people, and keep what came of it.
 
     Raises:
         EngineError: The engine fails.
@@ -75,7 +75,7 @@ def measure_own_words(recommender: Recommender, users: Sequence[str], progress: 
 def judged_pairs(
     cases: Sequence[ReasonCase], phrases: Phrases
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return (sentence, claim) pairs whose claim follows, and such whose claim does not.
+    """Return (sentence, claim) pairs: those whose claim follows, and the others.
 
     All pass the check by rule: the others are not asked about.
     """

@@ -22,7 +22,7 @@ from typing import Any
 
 from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts, time_names, values_of
 from recsys.explain.evidence import shown_title
-from recsys.explain.phrases import Phrases, facts_of
+from recsys.explain.phrases import YEAR, Fact, Phrases, facts_of
 from recsys.explain.relations import WEEKDAYS
 from recsys.ranking.facts import distance_text
 from recsys.types import Evidence, Item
@@ -215,7 +215,7 @@ class Judge:
             case "passage":
                 return evidence.text in clean_text(facts.item.description, len(facts.item.description) + 1)
             case "attribute":
-                known = facts_of(facts.item)
+                known = [*facts_of(facts.item), Fact(YEAR, str(facts.item.year))]
                 return any(
                     evidence.text == fact.value and evidence.attribute in (None, fact.attribute)
                     for fact in known
