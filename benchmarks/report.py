@@ -90,6 +90,7 @@ def render() -> str:
         "cold_items_facts": partial(
             _tuned, "New items among new items, by what the catalogue knows of them, without a model"
         ),
+        "temporal": partial(_tuned, "Films in a split by time: people who come back to what is new"),
         "cold_users": partial(_tuned, "New users, one event known: target + 19 random items"),
         "reasons": partial(_reasons, "Are the reasons true?"),
         "reasons_wishes": partial(_reasons, "Are they where people ask in words?"),

@@ -12,6 +12,8 @@ from recsys.types import Candidate, Context, Filter, HistoryEntry, Item
 from retrieval.arrays import BoolArray, FloatArray, RowArray
 from retrieval.table import Condition, ItemRows
 
+SECONDS_A_DAY = 86_400.0
+
 
 @dataclass(frozen=True)
 class Query:
@@ -27,6 +29,27 @@ class Query:
     at_least: tuple[tuple[Condition, int], ...] = ()  # so many that pass, as for `filter.at_least`
     preferred: tuple[tuple[Condition, int], ...] = ()  # so many that pass come before others
     wished: tuple[Condition, ...] = ()  # what the wish asks for: all that is returned passes them too
+    moment: float | None = None  # of the request, seconds since 1970, where its context has no time
+    days_away: float | None = None  # since the newest event of the person, where the history does not tell
+
+    @property
+    def now(self) -> float | None:
+        """The moment of the request, seconds since 1970."""
+        return self.context.time.timestamp() if self.context.time else self.moment
+
+    @property
+    def newest(self) -> float | None:
+        """The time of the newest entry of the history; what a request states has none."""
+        return self.history[-1].timestamp if self.history else None
+
+    @property
+    def away(self) -> float:
+        """Days since the newest event of the person; 0 where unknown."""
+        if self.days_away is not None:
+            return self.days_away
+        if self.now is None or self.newest is None:
+            return 0.0
+        return max(0.0, (self.now - self.newest) / SECONDS_A_DAY)
 
     def allowed(self, table: ItemRows) -> BoolArray:
         """Return which rows of a table may be returned."""

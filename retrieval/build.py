@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+import numpy as np
+
 from recsys.config import retrieval as options
 from recsys.config.retrieval import WEIGHTS_FILE, FittedWeights, RetrieverConfig
 from recsys.data.dataset import EventLog
@@ -43,7 +45,7 @@ from retrieval.channels.user_knn import fit_user_knn
 from retrieval.cooccurrence import CooccurrenceCounts
 from retrieval.embedding import Embedder
 from retrieval.fusion import FALLBACK
-from retrieval.hybrid import HybridRetriever
+from retrieval.hybrid import HybridRetriever, ReturningWeights
 from retrieval.needs import GIB, MENTIONED_GIB, Need, need_of
 from retrieval.table import ItemRows
 from retrieval.text_index.index import open_or_build
@@ -131,19 +133,25 @@ class RetrieverBuilder:
     notes: list[str] = field(default_factory=list)  # what was rebuilt or left out, and why
 
     def build(
-        self, weights: Mapping[str, float] | None = None, *, at_most_s: float = math.inf
+        self,
+        weights: Mapping[str, float] | None = None,
+        returning: Mapping[str, float] | None = None,
+        *,
+        at_most_s: float = math.inf,
     ) -> HybridRetriever:
         """Build the retriever, as `build_retriever` does.
 
         Args:
             weights: As there.
+            returning: Those for returning people; read beside `weights` only.
             at_most_s: A channel that is estimated to take longer is left `missing`: see `join_missing`.
         """
         if not self.items:
             raise RequestError("empty catalogue", hint="import at least one item")
         if weights is None:
-            weights = self._weights()
-        names = [*(name for name, weight in weights.items() if weight > 0), FALLBACK, *ALWAYS]
+            weights, returning = self._weights()
+        weighted = [*weights.items(), *(returning or {}).items()]
+        names = [*(name for name, weight in weighted if weight > 0), FALLBACK, *ALWAYS]
         names = [name for name in dict.fromkeys(names) if self._fits_memory(name)]
         later = [name for name in names if self._estimate(name).seconds > at_most_s]
         built = {name: self._channel(name) for name in names if name not in later}
@@ -157,7 +165,13 @@ class RetrieverBuilder:
             weights,
             CooccurrenceCounts(self.log),
             dict.fromkeys(later, "is not fitted yet and joins when it is"),
+            ReturningWeights(returning, self._last_event) if returning else None,
         )
+
+    @property
+    def _last_event(self) -> float | None:
+        known = self.log.time[~np.isnan(self.log.time)]
+        return float(known.max()) if len(known) else None
 
     def join_missing(self, retriever: HybridRetriever) -> None:
         """Fit the channels that a retriever of this builder misses, the fastest first.
@@ -201,16 +215,19 @@ class RetrieverBuilder:
             case _:
                 return False
 
-    def _weights(self) -> Mapping[str, float]:
+    def _weights(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Return the saved or configured weights, and those for returning people."""
         fitted = FittedWeights.saved_in(self.folder)
-        saved = fitted.weights if fitted else None
-        if unknown := sorted(set(saved or ()) - set(get_args(options.Channel))):
+        names = {*fitted.weights, *fitted.returning} if fitted else set()
+        if unknown := sorted(names - set(get_args(options.Channel))):
             self.notes.append(
                 f"the fitted weights name '{unknown[0]}', which is no channel: 'recsys fit' renews them, "
                 "the configured ones hold until then"
             )
-            saved = None
-        return saved or self.config.by_name
+            fitted = None
+        if fitted:
+            return fitted.weights, fitted.returning
+        return self.config.by_name, self.config.returning_by_name
 
     def _channel(self, name: str) -> Channel | None:
         """Build the channel of that name; None if the events have nothing for it."""

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from recsys.config import Domain, Settings
-from recsys.config.ranking import FittedScore
+from recsys.config.ranking import Estimate, FittedScore
 from recsys.config.retrieval import Channel, FittedWeights
 from recsys.data.batch import Progress
 from recsys.data.dataset import EventLog
@@ -21,17 +21,20 @@ from recsys.data.store import Store
 from recsys.errors import RequestError
 from recsys.knowledge.relations import Edge, RelationGraph
 from recsys.types import Context, Filter, Interaction, Item, User
+from recsys.utils.intervals import bootstrap
 from retrieval import Embedder, HybridRetriever, Query
 from retrieval.arrays import DoubleArray
 from retrieval.build import RetrieverBuilder, save_weights
 from retrieval.channels.profile import Profiles
 from retrieval.fusion import FALLBACK
-from retrieval.fusion_weights import Example, example_of, fit_weights, rank_of
+from retrieval.fusion_weights import L2, Example, example_of, fit_weights, rank_of
 from retrieval.holding_out import HeldOutEvents, history_before, hold_out
 from retrieval.reading import read_log
 
 HELD_OUT = 5  # last events of each user, which the weights are fitted on
 MAX_CASES = 5_000
+LEAST_RETURNING = 40  # events of returning people, with fewer of which they have no weights of their own
+RETURNING_L2 = 1e-2  # these are few
 DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "gru",
     "linear",
@@ -41,8 +44,9 @@ DEFAULT_CHANNELS: tuple[Channel, ...] = (
     "text",
     "recent",
     "popularity",
+    "trend",
 )
-CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby", "trend")  # where events have a context
+CONTEXT_CHANNELS: tuple[Channel, ...] = ("segment", "nearby")  # where events have a context
 REPEAT_CHANNELS: tuple[Channel, ...] = ("repeat", "user_knn")  # where an item may be chosen again
 RELATION_CHANNELS: tuple[Channel, ...] = ("related",)  # where items have relations
 PROFILE_CHANNELS: tuple[Channel, ...] = ("profile",)  # where users have profiles
@@ -104,7 +108,7 @@ def fit_retriever(
         text_folder=folder / "text",  # no event changes it
         progress=progress,
     )
-    return builder.build(domain.retriever.by_name)
+    return builder.build(domain.retriever.by_name, domain.retriever.returning_by_name)
 
 
 def fit_domain(
@@ -172,6 +176,10 @@ def fit_domain(
     requests = list(_held_out_requests(retriever, domain, log, held_out, contexts, profiles))
     examples = _collect_examples(retriever, requests, progress)
     weights, metrics = _cross_fit(examples, list(retriever.weights))
+    away = [request for request in requests if request.query.away > domain.retriever.returning_days]
+    returning, gain = _fit_returning(
+        examples, _collect_examples(retriever, away, progress), list(retriever.weights)
+    )
     score, note = None, ""
     if not any(weights.values()):
         weights, note = {FALLBACK: 1.0}, "no channel finds what people choose: the most popular come first"
@@ -180,6 +188,8 @@ def fit_domain(
     del retriever  # half of the memory
     fitted = FittedWeights(
         weights=weights,
+        returning=returning,
+        returning_gain=gain,
         fitted_on=validation.log.hash,
         users=len(examples),
         metrics=metrics,
@@ -257,7 +267,7 @@ def _held_out_requests(
         seen = frozenset() if domain.repeats else frozenset(entry.item.id for entry in entries)
         profile = profiles.of_user.get(user, {})
         only = Filter(only=frozenset(shown[key])) if key in shown else Filter()
-        query = Query(entries, exclude=seen, filter=only, context=context, profile=profile)
+        query = Query(entries, exclude=seen, filter=only, context=context, profile=profile, moment=key[2])
         yield HeldOutRequest(user, target, query)
 
 
@@ -289,7 +299,7 @@ def _cross_fit(
     by_user: ExamplesByUser, names: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Return the weights of all users, and figures under the other half's weights."""
-    halves = [[example for user in sorted(by_user)[half::2] for example in by_user[user]] for half in (0, 1)]
+    halves = _halves(by_user)
     everyone = halves[0] + halves[1]
     first, second = (_fit(half) for half in halves)
     metrics = {"fusion": _figures(_ranks(halves[0], second) + _ranks(halves[1], first))}
@@ -299,8 +309,39 @@ def _cross_fit(
     return weights, metrics
 
 
-def _fit(examples: Sequence[Example | None]) -> DoubleArray:
-    return fit_weights([example for example in examples if example is not None])
+def _fit_returning(
+    everyone: ExamplesByUser, returning: ExamplesByUser, names: Sequence[str]
+) -> tuple[dict[str, float], Estimate | None]:
+    """Return the weights for returning people, and their gain in NDCG@10.
+
+    There are no weights, {}, unless the gain is proven. It is over the weights of all requests; both are
+    fitted on the other half of the users.
+    """
+    users = sorted(everyone)
+    halves = [{user: returning.get(user, ()) for user in users[half::2]} for half in (0, 1)]
+    found = [example for half in halves for examples in half.values() for example in examples if example]
+    if len(found) < LEAST_RETURNING:
+        return {}, None
+    gains, of_user = list[float](), list[str]()
+    for half, other in ((0, 1), (1, 0)):
+        own = _fit([one for examples in halves[other].values() for one in examples], RETURNING_L2)
+        same = _fit(_halves(everyone)[other])
+        for user, examples in halves[half].items():
+            gains += (_gains(_ranks(examples, own)) - _gains(_ranks(examples, same))).tolist()
+            of_user += [user] * len(examples)
+    interval = bootstrap(gains, of_user)
+    gain = Estimate(**{name: round(getattr(interval, name), 4) for name in ("value", "low", "high")})
+    if interval.low <= 0:
+        return {}, gain
+    return {name: round(float(w), 3) for name, w in zip(names, _fit(found, RETURNING_L2), strict=True)}, gain
+
+
+def _halves(by_user: ExamplesByUser) -> list[list[Example | None]]:
+    return [[example for user in sorted(by_user)[half::2] for example in by_user[user]] for half in (0, 1)]
+
+
+def _fit(examples: Sequence[Example | None], l2: float = L2) -> DoubleArray:
+    return fit_weights([example for example in examples if example is not None], l2)
 
 
 def _ranks(examples: Sequence[Example | None], weights: DoubleArray) -> list[float]:
@@ -311,11 +352,16 @@ def _ranks(examples: Sequence[Example | None], weights: DoubleArray) -> list[flo
     ]
 
 
+def _gains(ranks: Sequence[float]) -> DoubleArray:
+    """Return NDCG@10 of each rank."""
+    array = np.array(ranks, dtype=np.float64)
+    return np.where(array <= 10, 1 / np.log2(1 + np.minimum(array, 10)), 0.0)
+
+
 def _figures(ranks: Sequence[float]) -> dict[str, float]:
     array = np.array(ranks)
-    gain = np.where(array <= 10, 1 / np.log2(1 + np.minimum(array, 10)), 0.0)
     return {
-        "ndcg@10": round(float(gain.mean()), 4),
+        "ndcg@10": round(float(_gains(ranks).mean()), 4),
         "recall@20": round(float((array <= 20).mean()), 4),
         "recall@100": round(float((array <= 100).mean()), 4),
     }

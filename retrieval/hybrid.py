@@ -17,7 +17,7 @@ from recsys.errors import ConfigError
 from recsys.knowledge.relations import Edge
 from recsys.types import Candidate, Item
 from retrieval.arrays import BoolArray, DoubleArray, RowArray
-from retrieval.base import Channel, Gate, Gated, Query
+from retrieval.base import SECONDS_A_DAY, Channel, Gate, Gated, Query
 from retrieval.candidates import CandidateFacts
 from retrieval.channels.popularity import popular_head, popularity_percentiles
 from retrieval.channels.related import RelatedChannel
@@ -29,6 +29,9 @@ from retrieval.query_channels import RetrieverState, score_queries, score_query
 from retrieval.table import ItemRows
 from retrieval.threads import one_thread
 
+IN_USE_S = 28 * SECONDS_A_DAY
+"""Time after the last event within which a catalogue is in use."""
+
 PartialQuery = tuple[Query, Collection[str]]
 """A query and the channels that are excluded from its scores."""
 
@@ -38,6 +41,30 @@ class _CurrentState:
     """The current state, shared by retrievers that differ in their weights."""
 
     state: RetrieverState
+
+
+@dataclass(frozen=True)
+class ReturningWeights:
+    """Channel weights for people whose newest event is old."""
+
+    weights: Mapping[str, float]
+    last_event: float | None = None  # when anybody's newest was, seconds since 1970; None if unknown
+
+    def among(self, channels: Collection[str]) -> ReturningWeights:
+        """Return the weights above 0 of these channels.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        return dataclasses.replace(self, weights=_positive_weights(self.weights, channels))
+
+    def holds(self, query: Query, days: float) -> bool:
+        """Tell whether the person of a request was away for longer than so many days.
+
+        Long after anybody's last event, as with data of the past, no history tells that.
+        """
+        in_use = query.now is None or self.last_event is None or query.now < self.last_event + IN_USE_S
+        return in_use and query.away > days
 
 
 class HybridRetriever:
@@ -59,6 +86,7 @@ class HybridRetriever:
         weights: Channel weights, in place of the configured ones.
         cooccurrence_counts: If given, `co_consumed` of candidates names only items that it confirms.
         missing: Channels that will `join`, and why they have not.
+        returning: Weights where the history is old; without, no difference is made.
 
     Raises:
         ConfigError: No channel has weight, or the popularity channel is missing.
@@ -73,11 +101,13 @@ class HybridRetriever:
         weights: Mapping[str, float] | None = None,
         cooccurrence_counts: CooccurrenceCounts | None = None,
         missing: Mapping[str, str] | None = None,
+        returning: ReturningWeights | None = None,
     ) -> None:
         self.config = config
         missing = missing or {}
         names = [*channels, *missing]
         self._wanted = _positive_weights(config.by_name if weights is None else weights, names)
+        self._returning = returning and returning.among(names)
         self._counts = counts
         self._head = popular_head(counts)
         self._facts = CandidateFacts(popularity_percentiles(counts), cooccurrence_counts)
@@ -111,6 +141,9 @@ class HybridRetriever:
             )
         other = copy.copy(self)
         other._wanted = _positive_weights({**self._wanted, **weights}, channels)
+        if self._returning:
+            merged = {**self._returning.weights, **weights}
+            other._returning = dataclasses.replace(self._returning, weights=merged).among(channels)
         return other
 
     def at_state(self, state: RetrieverState) -> HybridRetriever:
@@ -283,11 +316,13 @@ class HybridRetriever:
         return Fusion(score_query(query, state, [*weights, FALLBACK]), weights, self.config)
 
     def _weights_at(self, state: RetrieverState) -> dict[str, float]:
-        return {name: weight for name, weight in self._wanted.items() if name in state.channels}
+        return _there(self._wanted, state)
 
     def _weights_for(self, query: Query, state: RetrieverState) -> dict[str, float]:
         """Return the channel weights; a wish raises those of the channels that read it."""
         weights = self._weights_at(state)
+        if self._returning and self._returning.holds(query, self.config.returning_days):
+            weights = _there(self._returning.weights, state)
         if not query.wish.strip():
             return weights
         return weights | {
@@ -308,6 +343,10 @@ class HybridRetriever:
                 rare = np.array([not common.get(item.id) for item in table.items], dtype=bool)
                 quotas.append((allowed & rare, math.ceil(share * n)))
         return quotas
+
+
+def _there(weights: Mapping[str, float], state: RetrieverState) -> dict[str, float]:
+    return {name: weight for name, weight in weights.items() if name in state.channels}
 
 
 def _positive_weights(weights: Mapping[str, float], channels: Collection[str]) -> dict[str, float]:

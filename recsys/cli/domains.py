@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -114,13 +115,21 @@ def _print_fit(domain: Domain, settings: Settings, fitted: FittedWeights | None)
     """Print the weights of the channels and of the score, and where they come from."""
     from recsys.engine.adapters import describe_score
 
-    weights = fitted.weights if fitted else domain.retriever.by_name
+    retriever = domain.retriever
+    weights = fitted.weights if fitted else retriever.by_name
+    returning = fitted.returning if fitted else retriever.returning_by_name
     origin = f"fitted on {fitted.users:,} users" if fitted else "of domain.toml; `recsys fit` fits them"
-    shown = ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
-    console.print(f"[bold]channels[/] ({origin}): {shown}", highlight=False)
+    console.print(f"[bold]channels[/] ({origin}): {_listed(weights)}", highlight=False)
+    if returning:
+        away = f"newest event older than {retriever.returning_days:g} days"
+        console.print(f"[bold]channels, returning people[/] ({away}): {_listed(returning)}", highlight=False)
     console.print(f"[bold]score[/]: {describe_score(domain, settings)}", highlight=False)
     if fitted and fitted.score:
         print_score(fitted.score)
+
+
+def _listed(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {weight:g}" for name, weight in weights.items() if weight)
 
 
 def _print_sources(report: SourceReport, plural: str) -> None:

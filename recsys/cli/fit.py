@@ -72,6 +72,12 @@ def fit(
             name, "" if weight is None else f"{weight:.2f}", *(f"{value:.3f}" for value in metrics.values())
         )
     console.print(table)
+    if (gain := fitted.returning_gain) is not None:
+        what = "have weights of their own" if fitted.returning else "have no weights of their own"
+        console.print(
+            f"returning people {what}: NDCG@10 {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
+            highlight=False,
+        )
     if fitted.score is not None:
         print_score(fitted.score)
     print_notes(fitted.notes, ())

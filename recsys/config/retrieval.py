@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from recsys.config.ranking import FittedScore
+from recsys.config.ranking import Estimate, FittedScore
 from recsys.types import StrictModel
 
 WEIGHTS_FILE = "weights.json"  # in the folder of a fitted retriever
@@ -130,7 +130,7 @@ class GruConfig(StrictModel):
 class PopularityConfig(StrictModel):
     """Interactions per item: overall, recent, and per context."""
 
-    half_life_days: float = Field(30.0, gt=0, description="`recent`: age at which an event weighs half")
+    half_life_days: float = Field(7.0, gt=0, description="`recent`: age at which an event weighs half")
     smoothing: float = Field(50.0, gt=0, description="`segment`: events at which its own counts weigh half")
     alike: str = Field(
         "", description="`segment`: attribute, such as category, whose items share what a context changes"
@@ -232,6 +232,16 @@ DEFAULT_WEIGHTS: dict[Channel, float] = {
     "popularity": 0.05,
 }
 
+DEFAULT_RETURNING_WEIGHTS: dict[Channel, float] = {
+    "linear": 0.3,
+    "transitions": 0.3,
+    "ease": 0.15,
+    "cooccurrence": 0.1,
+    "text": 0.05,
+    "popularity": 0.5,
+    "trend": 0.4,
+}
+
 DEFAULT_WISH_WEIGHTS: dict[WishChannel, float] = {"text": 2.0}
 
 
@@ -242,6 +252,12 @@ class RetrieverConfig(StrictModel):
         default_factory=lambda: dict(DEFAULT_WEIGHTS),
         description="channel weights until `recsys fit` writes fitted ones; weight 0 leaves a channel out",
     )
+    returning_weights: dict[Channel, float] | None = Field(
+        None,
+        description="in place of `weights` for a person whose newest event is older than `returning_days`; "
+        "unset: defaults if `weights` is unset too, else no difference is made",
+    )
+    returning_days: float = Field(1.0, gt=0)
     wish_weights: dict[WishChannel, Annotated[float, Field(ge=0)]] = Field(
         default_factory=lambda: dict(DEFAULT_WISH_WEIGHTS),
         description="least weights of these channels in a request with a wish",
@@ -277,11 +293,25 @@ class RetrieverConfig(StrictModel):
         """The weights, by plain names."""
         return {str(name): weight for name, weight in self.weights.items()}
 
+    @property
+    def returning_by_name(self) -> dict[str, float]:
+        """The weights for returning people, by plain names; {} where there are none."""
+        weights = self.returning_weights
+        if weights is None:
+            weights = {} if "weights" in self.model_fields_set else DEFAULT_RETURNING_WEIGHTS
+        return {str(name): weight for name, weight in weights.items()}
+
 
 class FittedWeights(StrictModel):
     """Channel weights that `recsys fit` fitted on validation, with their figures."""
 
     weights: dict[str, float]
+    returning: dict[str, float] = Field(
+        default_factory=dict, description="of requests of returning people; {}: no difference is proven"
+    )
+    returning_gain: Estimate | None = Field(
+        None, description="NDCG@10 of returning people's events minus that under `weights`, cross-fitted"
+    )
     fitted_on: str = Field(description="hash of the events")
     users: int
     metrics: dict[str, dict[str, float]] = Field(

@@ -22,6 +22,7 @@ Part = Literal["test", "validation"]
 EventKey = tuple[str, str, float | None]
 
 TIES = "Time order is (timestamp, order of arrival); events without a time come first."
+TEMPORAL = "temporal"
 NEW = "A target that its user met before gives no case."
 
 
@@ -143,9 +144,9 @@ def temporal(
     rule = (
         f"Train is everything before {moment:.0f} s since 1970, events at that very moment not among it. "
         f"{what} of each known user from then on is a target, and the history all of the user's own events "
-        f"before it. {TIES} {NEW}"
+        f"before it. A system is told when it is asked: the moment of the target. {TIES} {NEW}"
     )
-    return _split("temporal", rule, ordered, cases, lambda event: event_key(event) in train_keys, part)
+    return _split(TEMPORAL, rule, ordered, cases, lambda event: event_key(event) in train_keys, part)
 
 
 def cold_users(split: Split, n: int, *, seed: int = 0, share: float = 0.5) -> Split:

@@ -68,6 +68,8 @@ def remove_parts(
             preferred=() if names["wish"] else query.preferred,
             context=context,
             profile={} if names["profile"] else query.profile,
+            moment=None if names["time"] else query.moment,
+            days_away=query.away,  # how old the history is stays as it was, whatever is left out of it
         ),
         dataclasses.replace(
             request,

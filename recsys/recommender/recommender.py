@@ -382,7 +382,9 @@ class Recommender:
         with watch.stage("retrieve"):
             profile = mask_user(known, self.domain.privacy).profile if known else {}
             filters, at_least = tuple(gate.filters), tuple(gate.at_least)
-            query = Query(past, context.wish, seen, rule, context, profile, filters, at_least)
+            query = Query(
+                past, context.wish, seen, rule, context, profile, filters, at_least, moment=time.time()
+            )
             read = None
             conversation = options.get("conversation")
             if (context.wish or conversation) and pinned.wish_reader != "none":

@@ -13,9 +13,9 @@ from recsys.data.dataset import EventLog
 from recsys.types import Context, Interaction, Item
 from retrieval.arrays import DoubleArray, FloatArray
 from retrieval.base import DenseScores, Query, StaticChannel, scatter
+from retrieval.channels.day_counts import DayCounts
 from retrieval.table import ItemRows
 
-SECONDS_A_DAY = 86_400.0
 HEAD_SHARE = 0.8  # the most popular items with this share of all events; the others are the long tail
 CLOCK = "time"  # the fact "21:07"; the part of day generalises better
 
@@ -47,6 +47,32 @@ class PopularityChannel:
 
 
 @dataclass(frozen=True)
+class RecentPopularityChannel(StaticChannel):
+    """Scores items by their events before the request, decayed by a half-life.
+
+    A request without a time is about the moment of the newest event of its history, and without that
+    about the end of the log. Only days (UTC) that were over before the moment count.
+    """
+
+    items: tuple[str, ...]
+    days: DayCounts
+    half_life_days: float
+    evidence_count: bool = True
+
+    def score(self, query: Query, table: ItemRows) -> DenseScores | None:
+        """Return the decayed counts; None before the first event."""
+        moment = query.newest if query.now is None else query.now
+        day = self.days.end if moment is None else min(self.days.day_of(moment), self.days.end)
+        if day <= 0:
+            return None
+        counts = self.days.kept(day, self._before)
+        return DenseScores(np.nan_to_num(scatter(table, self.items, counts), copy=False))
+
+    def _before(self, day: int) -> FloatArray:
+        return self.days.recent(day, self.half_life_days).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class SegmentPopularityChannel(StaticChannel):
     """Scores items by log p(item | context): naive Bayes over the context's facts.
 
@@ -74,15 +100,10 @@ def fit_popularity(log: EventLog) -> PopularityChannel:
     return PopularityChannel(dict(zip(log.items, log.counts.astype(float).tolist(), strict=True)))
 
 
-def fit_recent_popularity(log: EventLog, config: PopularityConfig) -> PopularityChannel | None:
-    """Count events per item, weighted by recency; None without times."""
-    known = ~np.isnan(log.time)
-    if not known.any():
-        return None
-    age = (np.nanmax(log.time) - log.time[known]) / SECONDS_A_DAY
-    weights = np.exp2(-age / config.half_life_days)
-    counts = np.bincount(log.item[known], weights=weights, minlength=len(log.items))
-    return PopularityChannel(dict(zip(log.items, counts.tolist(), strict=True)))
+def fit_recent_popularity(log: EventLog, config: PopularityConfig) -> RecentPopularityChannel | None:
+    """Count the events of each day and item; None without times."""
+    days = DayCounts.of(log)
+    return None if days is None else RecentPopularityChannel(log.items, days, config.half_life_days)
 
 
 def fit_segment_popularity(

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recsys.config import Domain, Settings, load_domain
@@ -19,7 +20,8 @@ from recsys.errors import RequestError
 from recsys.types import HistoryEntry, Interaction
 from retrieval import HybridRetriever, Query, build_retriever
 from retrieval.build import save_weights
-from retrieval.fit import fit_domain
+from retrieval.fit import ExamplesByUser, _fit_returning, fit_domain
+from retrieval.fusion_weights import Example
 from tests.retrieval.contract import HashEmbedder, make_items
 
 FILES = """
@@ -167,3 +169,28 @@ def test_fitted_weights_of_a_channel_that_is_gone_are_not_used_and_reported(tmp_
     retriever, notes = build_retriever(items, log, HashEmbedder(), config, tmp_path)
     assert retriever.weights == {"popularity": 1.0}
     assert "'lru', which is no channel: 'recsys fit' renews them" in notes[0]
+
+
+def chosen_by(column: int, users: int = 60) -> ExamplesByUser:
+    """Events whose target is the first of twenty by one of two columns, give or take."""
+    rng = np.random.default_rng(column)
+    examples = {}
+    for user in range(users):
+        features = rng.standard_normal((20, 2)).astype(np.float32)
+        target = int((features[:, column] + 0.3 * rng.standard_normal(20)).argmax())
+        examples[f"u{user:02}"] = [Example(features, target)]
+    return examples
+
+
+def test_returning_people_have_weights_of_their_own_where_these_prove_better() -> None:
+    """In a split by time last month's list was .11 better than the fused channels."""
+    names, by_person, by_trend = ("person", "trend"), chosen_by(0), chosen_by(1)
+    weights, gain = _fit_returning(by_person, by_trend, names)
+    assert weights["trend"] > 5 * weights["person"]
+    assert gain is not None
+    assert gain.low > 0.1
+    weights, gain = _fit_returning(by_person, by_person, names)
+    assert weights == {}
+    assert gain is not None
+    assert gain.low <= 0
+    assert _fit_returning(by_person, chosen_by(1, users=39), names) == ({}, None)

@@ -10,12 +10,14 @@ import pytest
 from recsys.config.retrieval import GruConfig, RetrieverConfig
 from recsys.data.dataset import EventLog
 from recsys.errors import ConfigError, RequestError
-from recsys.types import AtLeast, Candidate, Filter, Interaction, Item
+from recsys.types import AtLeast, Candidate, Filter, HistoryEntry, Interaction, Item
 from retrieval import DenseScores, HybridRetriever, ItemRows, Query, Retriever, build_retriever
 from retrieval.build import RetrieverBuilder
 from retrieval.channels.popularity import PopularityChannel
+from retrieval.hybrid import ReturningWeights
 from tests.retrieval.contract import HashEmbedder, RetrieverContract, history, make_counts, make_items
 
+DAY = 86_400.0
 ITEMS = make_items(200)
 NAMES = ("text", "transitions", "cooccurrence", "ease", "linear", "recent", "popularity")
 
@@ -138,6 +140,36 @@ def test_channel_without_weight_has_no_part_in_any_candidate() -> None:
     candidates = hybrid.retrieve(Query(), len(ITEMS))
     assert candidates[0].item.id == "i2"
     assert all("unused" not in candidate.channels for candidate in candidates)
+
+
+def test_a_person_who_returns_gets_the_weights_for_that() -> None:
+    """MovieLens: a day after the newest event, what is new since says more than the history."""
+    channels = {"text": FixedChannel(1, 2), "popularity": FixedChannel(2, 1)}
+    config = RetrieverConfig.model_validate({"returning_days": 2})
+    retriever = HybridRetriever(
+        ItemRows(ITEMS),
+        channels,
+        {},
+        config,
+        {"text": 1.0},
+        returning=ReturningWeights({"popularity": 1.0}, 10 * DAY),
+    )
+    past = (HistoryEntry(item=ITEMS[9], timestamp=0.0),)
+
+    def best(query: Query) -> str:
+        return retriever.retrieve(query, 1)[0].item.id
+
+    assert best(Query(past)) == "i1"  # nobody knows when that is
+    assert best(Query(past, moment=1.9 * DAY)) == best(Query(moment=9 * DAY)) == "i1"
+    assert best(Query(past, moment=2.1 * DAY)) == best(Query(past, days_away=3.0)) == "i2"
+    assert best(Query((*past, HistoryEntry(item=ITEMS[9])), moment=9 * DAY)) == "i1"  # what they state now
+    assert best(Query(past, moment=99 * DAY)) == "i1"  # nobody has come for months: data of the past
+    assert (
+        retriever.reweighted({"text": 2.0, "popularity": 0.0})
+        .retrieve(Query(past, moment=9 * DAY), 1)[0]
+        .item.id
+        == "i1"
+    )
 
 
 def test_no_channel_with_weight_is_a_configuration_error() -> None:

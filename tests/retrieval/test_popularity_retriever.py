@@ -7,7 +7,7 @@ import pytest
 
 from recsys.config.retrieval import PopularityConfig
 from recsys.data.dataset import EventLog
-from recsys.types import Context, Interaction, Item
+from recsys.types import Context, HistoryEntry, Interaction, Item
 from retrieval import ChannelRetriever, ItemRows, Query, Retriever
 from retrieval.channels.popularity import PopularityChannel, fit_recent_popularity, fit_segment_popularity
 from tests.retrieval.contract import RetrieverContract, make_items
@@ -47,7 +47,28 @@ def test_recent_interactions_beat_older_ones() -> None:
     log = EventLog.of(events, ["i0", "i1"])
     channel = fit_recent_popularity(log, PopularityConfig(half_life_days=30))
     assert channel is not None
-    assert channel.counts == pytest.approx({"i0": 3 / 8, "i1": 1.0})
+    retriever = ChannelRetriever("recent", channel, ItemRows(make_items(2)))
+    ranked = retriever.retrieve(Query(), 2)
+    assert {one.item.id: one.score for one in ranked} == pytest.approx({"i0": 3 / 8, "i1": 1.0})
+
+
+def test_what_is_recent_is_so_at_the_moment_of_the_request_or_of_the_newest_event() -> None:
+    """A person of the past had the popularity of the log's end, which came after them."""
+    first, second = make_items(2)
+    events = [Interaction(user_id="u", item_id=first.id, timestamp=n * DAY) for n in range(10)]
+    events += [Interaction(user_id="v", item_id=second.id, timestamp=n * DAY) for n in range(80, 90)]
+    channel = fit_recent_popularity(EventLog.of(events, [first.id, second.id]), PopularityConfig())
+    assert channel is not None
+    retriever = ChannelRetriever("recent", channel, ItemRows([first, second]))
+
+    def best(query: Query) -> str:
+        return retriever.retrieve(query, 1)[0].item.id
+
+    old = (HistoryEntry(item=second, timestamp=20 * DAY),)
+    assert best(Query()) == second.id
+    assert best(Query(old)) == best(Query(moment=20 * DAY)) == first.id
+    assert best(Query(old, moment=90 * DAY)) == best(Query(moment=900 * DAY)) == second.id
+    assert retriever.retrieve(Query(moment=0.0), 1) == []
 
 
 def test_without_times_nothing_is_recent() -> None:

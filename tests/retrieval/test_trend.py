@@ -86,4 +86,4 @@ def test_many_days_are_asked_for_in_bounded_memory() -> None:
     channel = fitted(EVENTS)
     for day in range(1, 91):
         scores(channel, day)
-    assert len(channel._scores_of) <= 32
+    assert len(channel.days._kept) <= 32

@@ -13,7 +13,7 @@ from recsys.context.pii import mask_user, names_of
 from recsys.data.catalog import Catalog
 from recsys.data.dataset import EventLog
 from recsys.data.event_contexts import event_context
-from recsys.data.splits import Case, Split
+from recsys.data.splits import TEMPORAL, Case, Split
 from recsys.errors import ContextError, RecsysError
 from recsys.evaluation.protocol.engines import SharedEngines
 from recsys.knowledge.relations import Edge
@@ -130,6 +130,10 @@ class EvaluationData:
                 home, names = user.home if user else None, names_of(user, self.domain.privacy)
                 context = event_context(case.target, home, self.domain, names)
         return context.model_copy(update={"wish": case.wish})
+
+    def moment_of(self, case: Case) -> float | None:
+        """Return when the case is asked, where the split is one of time."""
+        return case.target.timestamp if self.split.name == TEMPORAL else None
 
     def profile_of(self, case: Case) -> Mapping[str, str]:
         """Return the profile of the case's user, masked as in a request."""

@@ -172,6 +172,7 @@ def retrieve_read(
     else:
         only = Filter(only=frozenset(case.candidates))
         query = Query(history, case.wish, filter=only, context=context, profile=data.profile_of(case))
+    query = dataclasses.replace(query, moment=data.moment_of(case))
     n = depth if case.candidates is None else len(data.items if single else case.candidates)
     check_requests(system, case, [query], context)
     query, read = read_wish(retriever, data, query, n)
@@ -213,7 +214,8 @@ def fit_on_train(data: EvaluationData, names: tuple[str, ...] | None) -> HybridR
 
 def _with_channels(domain: Domain, names: tuple[str, ...]) -> Domain:
     """Return the domain whose retriever has these channels alone, at equal weight."""
-    retriever = domain.retriever.model_copy(update={"weights": dict.fromkeys(names, 1.0)})
+    weights = {"weights": dict.fromkeys(names, 1.0), "returning_weights": {}}
+    retriever = domain.retriever.model_copy(update=weights)
     return domain.model_copy(update={"retriever": retriever})
 
 
