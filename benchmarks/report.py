@@ -95,6 +95,8 @@ def render() -> str:
         "reasons": partial(_reasons, "Are the reasons true?"),
         "reasons_wishes": partial(_reasons, "Are they where people ask in words?"),
         "reasons_news": partial(_reasons, "Are they where stories are read, and never rated?"),
+        "reasons_finance": partial(_reasons, "Are they where money is at risk?"),
+        "reasons_medicine": partial(_reasons, "Are they where a clinician reviews?"),
         "reasons_places": partial(_reasons, "Are they where time and place decide?"),
         "finetune_speed": _finetune_speed,
         "service_load": _service_load,
