@@ -244,12 +244,17 @@ class _ClaimChecker:
         self.names: dict[int, str] = {}  # token index -> the evidence id that the token is part of
         self.masked = self._mask()
 
+    def _may_be(self, name: str, allowed: frozenset[str]) -> bool:
+        """Return whether evidence may stand in a role; the item, if chosen before."""
+        repeated = name == "item" and "repeat" in allowed and "repeat" in self.kinds.values()
+        return repeated or self.kinds.get(name) in allowed
+
     def failures(self) -> tuple[str, ...]:
         failures = [] if self.masked.count("{item}") == 1 else ["not_about_item"]
         failures += self._link_failures()
         for pattern, allowed in self.vocabulary.claims:
             for match in pattern.finditer(self.masked):
-                if any(self.kinds.get(name) not in allowed for name in _MASK.findall(match[1])):
+                if not all(self._may_be(name, allowed) for name in _MASK.findall(match[1])):
                     failures.append("false_claim")
         remaining = (" " if index in self.names else token for index, token in enumerate(self.folded))
         if self.vocabulary.orders.search(" ".join(remaining)):

@@ -46,6 +46,7 @@ MATERIAL = 0.1  # time, place and facts of the moment are told if they have this
 ENOUGH = 8.0  # bits; more information than this makes no fact more worth telling
 EXAMPLES = 2  # items of a group, or values of an attribute, that are named
 MANY = 5  # values of an attribute, of which one says little to a person who never met it
+DUE = 0.8  # of the cycle of a repeat has to be over, for it to be due
 LEAD = 3  # items of a list that must share something, for it to be said above
 
 
@@ -154,7 +155,9 @@ class _Planner:
         found = [(cause, effect) for cause, effect in one.causes if effect > one.noise]
         itself = RequestPart("history", one.item.id)
         if one.chosen and one.effect(itself) > one.noise:
-            found.append((Cause("repeat", frozenset([itself]), (one.item.id,)), one.effect(itself)))
+            found.append(
+                (Cause("repeat", frozenset([itself]), (one.item.id,), rated=False), one.effect(itself))
+            )
         if one.effect(PROFILE) > one.noise and one.own:
             found.append((Cause("profile", frozenset([PROFILE]), facts=tuple(one.own)), one.effect(PROFILE)))
         popular = (one.candidate.popularity or 0.0) >= POPULAR
@@ -346,9 +349,18 @@ class _CaseBuilder:
         """Fill the slots of a cause; return the section that tells it."""
         slots = self._slots_of(cause, effect)
         self.slots.update({f"{prefix}{name}": slot for name, slot in slots.items()})
+        if cause.kind == "repeat" and self._is_due():
+            return "due"
         if cause.kind != "wish":
             return cause.kind
         return "wish" if cause.facts else "wish_close"
+
+    def _is_due(self) -> bool:
+        """Return whether the item was chosen as long ago as the person waits between two."""
+        chosen, now = self.measured.chosen, self.measured.context.time
+        if chosen is None or chosen.cycle is None or chosen.timestamp is None or now is None:
+            return False
+        return now.timestamp() - chosen.timestamp >= DUE * chosen.cycle
 
     def _slots_of(self, cause: Cause, effect: float) -> dict[str, Slot]:
         if cause.kind == "group":
@@ -459,7 +471,12 @@ class _CaseBuilder:
         avoided = {*told, *self.planner.shared, *measured.past.disliked_facts}
         used = {fact.attribute for fact in told}
         used |= {part.attribute for part, effect in measured.own_effects.items() if effect < -measured.noise}
-        open_facts = [fact for fact in measured.facts if fact not in avoided and fact.attribute not in used]
+        title = measured.item.title.casefold()
+        open_facts = [
+            fact
+            for fact in measured.facts
+            if fact not in avoided and fact.attribute not in used and fact.value.casefold() not in title
+        ]
         nouns = [fact for fact in open_facts if phrases.is_noun(fact)]
         by_attribute: dict[str, list[Fact]] = {}
         for fact in open_facts:

@@ -8,10 +8,15 @@ import re
 
 import pytest
 
+from recsys.config import load_domain
 from recsys.explain import MeasuredCandidate, RequestPart, claim_failures, template_reason
 from recsys.explain.grammar import sentence_pattern
-from recsys.types import Context, HistoryEntry, Item
+from recsys.explain.relations import RelationPhrases
+from recsys.explain.writer import phrases_of
+from recsys.prompting.library import PromptLibrary
+from recsys.types import Context, HistoryEntry, Item, Relatedness
 from tests.explain.cases import PHRASES, measured_of, phrases_in, planned
+from tests.fakes import candidate
 
 DAY = 86_400
 NOW = dt.datetime(2017, 11, 20, 17, tzinfo=dt.UTC)
@@ -38,7 +43,7 @@ def measured(effect: float) -> MeasuredCandidate:
     [
         (
             "en",
-            "You have chosen Milk, a film of the kind Dairy, 4 times, about every 7 days, last 6 days ago.",
+            "You chose Milk, a film of the kind Dairy, 4 times, about every 7 days, last 6 days ago.",
         ),
         ("zh", "您4次，大约每7天，最近一次在6天前选择过「Milk」（kind为Dairy的影片）。"),
     ],
@@ -57,9 +62,9 @@ def test_a_repeat_is_cited_with_its_measured_effect(language: str, text: str) ->
 def test_a_written_sentence_must_cite_the_repeat() -> None:
     case = dataclasses.replace(planned(measured(1.5))[0], also=None)
     pattern = sentence_pattern(case, PHRASES.grammar)
-    assert re.fullmatch(pattern, "You have chosen {item}{aside} {repeat}.")
+    assert re.fullmatch(pattern, "You chose {item}{aside} {repeat}.")
     assert re.fullmatch(pattern, "{item}{aside} is here because you chose it {repeat}.")
-    assert not re.fullmatch(pattern, "You have chosen {item}{aside} often.")
+    assert not re.fullmatch(pattern, "You chose {item}{aside} often.")
 
 
 @pytest.mark.parametrize("effect", [0.005, -1.0])
@@ -72,3 +77,36 @@ def test_what_does_not_speak_for_the_item_is_not_cited(effect: float) -> None:
 def test_where_nothing_repeats_the_item_itself_is_no_evidence() -> None:
     (case,) = planned(dataclasses.replace(measured(1.5), chosen=None))
     assert case.section == "co_consumed"
+
+
+def test_an_item_is_due_again_only_after_the_time_between_two() -> None:
+    due, early = planned(measured(1.5))[0], OWN.model_copy(update={"timestamp": NOW.timestamp() - DAY})
+    soon = planned(dataclasses.replace(measured(1.5), chosen=early))[0]
+    assert (due.section, soon.section) == ("due", "repeat")
+    again = "{item}, which you chose {repeat}, may be due again."
+    assert re.fullmatch(sentence_pattern(dataclasses.replace(due, also=None), PHRASES.grammar), again)
+    assert not re.fullmatch(sentence_pattern(dataclasses.replace(soon, also=None), PHRASES.grammar), again)
+
+
+def test_a_kind_that_the_title_says_is_not_said_again() -> None:
+    milk = MILK.model_copy(update={"attributes": {"kind": ("Milk",)}})
+    (case,) = planned(measured_of(milk, BREAD, shares={"bread": 0.2}))
+    assert "Milk" not in case.texts["aside"]
+
+
+@pytest.mark.parametrize("name", ["shop", "shop-products"])
+@pytest.mark.parametrize(
+    ("language", "phrase"),
+    [
+        ("en", "is found under Dairy, like Whole milk, which you bought"),
+        ("zh", "与您买过的「Whole milk」同属Dairy"),
+    ],
+)
+def test_the_shops_say_what_products_have_in_common(name: str, language: str, phrase: str) -> None:
+    domain = load_domain(name)
+    reasons = domain.reasons.model_copy(update={"language": language})
+    phrases = phrases_of(domain.model_copy(update={"reasons": reasons}), PromptLibrary())
+    bought = HistoryEntry(item=Item(id="w", title="Whole milk"))
+    related = Relatedness(item_id="w", relation="is_a", value="Dairy", forward=True)
+    one = candidate(MILK).model_copy(update={"related": (related,)})
+    assert RelationPhrases(phrases).of(one, [bought]) == {"w": phrase}
