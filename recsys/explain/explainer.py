@@ -18,9 +18,10 @@ from recsys.explain.causes import Cause, Proposer
 from recsys.explain.claims import Lexicon
 from recsys.explain.evidence import MEASURE, WISH, AskedFor, MeasuredCandidate, describe_part
 from recsys.explain.item_parts import ItemPart, item_parts
+from recsys.explain.lead import lead_of
 from recsys.explain.past import Past
 from recsys.explain.phrases import DECADE, Fact, FactCounts, Phrases, facts_of
-from recsys.explain.plan import lead_of, plan_list
+from recsys.explain.plan import plan_list
 from recsys.explain.relations import RelationPhrases
 from recsys.explain.request_parts import Kind, Parts, RequestPart, request_parts
 from recsys.explain.writer import drained, phrases_of, write_each

@@ -29,10 +29,11 @@ from recsys.explain.evidence import (
     opposition,
     shown_title,
 )
-from recsys.explain.grammar import TITLED, Grammar
+from recsys.explain.grammar import TITLED
 from recsys.explain.item_parts import ItemPart
+from recsys.explain.lead import common_facts, common_moment, said
 from recsys.explain.passages import measured_passage, telling_passage
-from recsys.explain.phrases import DECADE, Fact, FactCounts, Phrases, facts_of
+from recsys.explain.phrases import DECADE, YEAR, Fact, FactCounts, Phrases, facts_of
 from recsys.explain.request_parts import RequestPart
 from recsys.ranking.facts import repeat_text
 from recsys.types import Evidence, EvidenceKind, Item
@@ -47,7 +48,6 @@ ENOUGH = 8.0  # bits; more information than this makes no fact more worth tellin
 EXAMPLES = 2  # items of a group, or values of an attribute, that are named
 MANY = 5  # values of an attribute, of which one says little to a person who never met it
 DUE = 0.8  # of the cycle of a repeat has to be over, for it to be due
-LEAD = 3  # items of a list that must share something, for it to be said above
 
 
 def plan_list(
@@ -64,60 +64,6 @@ def plan_list(
         planner = _Planner(one, phrases, counts, number, other, shared, moment, told, style)
         cases.append(planner.case())
     return cases
-
-
-def common_facts(measured: Sequence[MeasuredCandidate], counts: FactCounts) -> list[Fact]:
-    """Return what all listed items of a list share, in the order of the first."""
-    listed = [one for one in measured if one.listed]
-    if len(listed) < LEAD:
-        return []
-    first, *others = [facts_of(one.item) for one in listed]
-    allowed = {fact for fact in listed[0].facts if counts.bits(fact) >= TELLING}
-    return [fact for fact in first if fact in allowed and all(fact in facts for facts in others)]
-
-
-def common_moment(measured: Sequence[MeasuredCandidate]) -> list[RequestPart]:
-    """Return what speaks for all items listed: one part of the moment, the profile."""
-    listed = [one for one in measured if one.listed]
-    if len(listed) < LEAD:
-        return []
-    parts = [part for part in listed[0].effects if part.kind in (*CONTEXT_KINDS, PROFILE.kind)]
-    parts = [part for part in parts if _said(part, listed[0])]
-    parts = [part for part in parts if all(one.effect(part) > one.noise for one in listed)]
-    moment = [part for part in parts if part.kind in CONTEXT_KINDS]
-    moment.sort(key=lambda part: -sum(one.effect(part) for one in listed))
-    return [*moment[:1], *([PROFILE] if PROFILE in parts else [])]
-
-
-def lead_of(measured: Sequence[MeasuredCandidate], phrases: Phrases, counts: FactCounts) -> str:
-    """Say what all items share: "Five comedies, for a Friday evening"; or ""."""
-    shared, moment, grammar = common_facts(measured, counts), common_moment(measured), phrases.grammar
-    nouns = [fact for fact in shared if phrases.is_noun(fact)][:1]
-    others = [fact for fact in shared if not phrases.is_noun(fact)][:1]
-    forms, number = grammar.table["lead"], sum(one.listed for one in measured)
-    if not nouns and not others:
-        if not moment:
-            return ""
-        suits = grammar.joined([_shown(part, measured[0], grammar) for part in moment])
-        return grammar.fill(forms["all"], {"suits": suits})
-    texts = {"many": phrases.many(number, [*nouns, *others])}
-    wished = any(set(one.asked) & {*nouns, *others} for one in measured)
-    form: str = forms["asked"] if wished else forms["what"]
-    for slot in ("now", "suits"):
-        parts = [part for part in moment if (part.kind == "time") == (slot == "now")]
-        if parts:
-            texts[slot] = grammar.joined([_shown(part, measured[0], grammar) for part in parts])
-            form += forms[slot]
-    return grammar.fill(form, texts)
-
-
-def _shown(part: RequestPart, measured: MeasuredCandidate, grammar: Grammar) -> str:
-    [(kind, text)] = _said(part, measured)
-    return grammar.localize(kind, text)
-
-
-def _said(part: RequestPart, measured: MeasuredCandidate) -> list[tuple[EvidenceKind, str]]:
-    return describe_part(part, {}, measured.context, ("", ""))
 
 
 @dataclass(frozen=True)
@@ -238,7 +184,7 @@ _ALSO = ("group", "shared", "history", "co_consumed", "relation", "popularity")
 
 def _point(cause: Cause) -> tuple[object, ...]:
     """Return what a cause tells, to compare it with that of a neighbour."""
-    return cause.kind, cause.facts if cause.kind == "group" else cause.items, cause.text
+    return cause.kind, cause.facts if cause.kind in ("group", "own") else cause.items, cause.text
 
 
 class _CaseBuilder:
@@ -294,7 +240,7 @@ class _CaseBuilder:
             self._tell(Cause("popularity", frozenset([POPULARITY])), measured.effect(POPULARITY))
             self._aside(None)
             return self._case("outsider", against)
-        facts = list(measured.asked) or self._worth_telling([])
+        facts = [*measured.asked, *self._worth_telling(measured.asked)]
         if not facts:
             self.slots["aside"] = Slot("")
             return self._case("nothing", against)
@@ -438,7 +384,7 @@ class _CaseBuilder:
             if part.kind in CONTEXT_KINDS
             and part not in self.planner.moment
             and effect > least
-            and _said(part, measured)
+            and said(part, measured)
         ]
         context.sort(key=lambda part: -measured.effect(part))
         if context:
@@ -470,6 +416,7 @@ class _CaseBuilder:
         measured, counts, phrases = self.measured, self.planner.counts, self.phrases
         avoided = {*told, *self.planner.shared, *measured.past.disliked_facts}
         used = {fact.attribute for fact in told}
+        used |= {DECADE} if YEAR in used else set()
         used |= {part.attribute for part, effect in measured.own_effects.items() if effect < -measured.noise}
         title = measured.item.title.casefold()
         open_facts = [

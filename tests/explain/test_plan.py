@@ -11,7 +11,7 @@ from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts
 from recsys.explain import RequestPart, template_reason
 from recsys.explain.evidence import RETRIEVAL_DEPENDENT
 from recsys.explain.item_parts import ItemPart
-from recsys.explain.plan import lead_of
+from recsys.explain.lead import lead_of
 from recsys.types import Context, Item
 from tests.explain.cases import (
     ALIEN,

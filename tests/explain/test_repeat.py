@@ -9,10 +9,13 @@ import re
 import pytest
 
 from recsys.config import load_domain
+from recsys.evaluation.explanations.statements import Judge
+from recsys.evaluation.explanations.truth import GroundTruth, ReasonFacts
 from recsys.explain import MeasuredCandidate, RequestPart, claim_failures, template_reason
 from recsys.explain.grammar import sentence_pattern
 from recsys.explain.relations import RelationPhrases
 from recsys.explain.writer import phrases_of
+from recsys.knowledge.relations import RelationGraph
 from recsys.prompting.library import PromptLibrary
 from recsys.types import Context, HistoryEntry, Item, Relatedness
 from tests.explain.cases import PHRASES, measured_of, phrases_in, planned
@@ -108,5 +111,14 @@ def test_the_shops_say_what_products_have_in_common(name: str, language: str, ph
     phrases = phrases_of(domain.model_copy(update={"reasons": reasons}), PromptLibrary())
     bought = HistoryEntry(item=Item(id="w", title="Whole milk"))
     related = Relatedness(item_id="w", relation="is_a", value="Dairy", forward=True)
-    one = candidate(MILK).model_copy(update={"related": (related,)})
+    milk = MILK.model_copy(update={"attributes": {"category": ("Dairy",)}})
+    one = candidate(milk).model_copy(update={"related": (related,)})
     assert RelationPhrases(phrases).of(one, [bought]) == {"w": phrase}
+
+    whole = bought.item.model_copy(update={"attributes": {"category": ("Dairy",)}})
+    graph = RelationGraph.of(domain.relations, [], [milk, whole])
+    judge = Judge(GroundTruth([milk, whole], [], relations=graph), phrases)
+    text = f"{judge.title(milk)}{' ' if language == 'en' else ''}{phrase}{phrases.grammar.table['stop']}"
+    read = judge.statements(text, ReasonFacts(milk, {"w": None}, Context()))
+    assert ("relation", True) in [(statement.kind, statement.true) for statement in read]
+    assert all(statement.true for statement in read), read
