@@ -261,6 +261,9 @@ HOSTILE: Mapping[str, str] = {
 }
 
 
+OWN = "{item} is {shared}, like {liked}, which you liked."
+
+
 def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedPrompt]:
     """Render every shipped template with `title` for all text of people and items."""
     item = film("c1", title, title, "Noir", plot=title)
@@ -287,6 +290,11 @@ def every_prompt(title: str, tokenizer: FakeTokenizer) -> dict[str, RenderedProm
         "rank/title": render("rank/title"),
         "explain/reason": render("explain/reason", **reason),
         "explain/zh/reason": render("explain/zh/reason", **reason),
+        **{name: render(name, sentence=OWN) for name in ("explain/free", "explain/zh/free")},
+        **{
+            name: render(name, sentence=OWN, claim=title)
+            for name in ("explain/follows", "explain/zh/follows")
+        },
         "read/wish": render("read/wish", attributes=[{"name": "genre", "about": title}], wish=title),
         "finetune/wish": render("finetune/wish", item=item, values=[title], form=1),
     }
