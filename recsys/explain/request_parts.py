@@ -68,8 +68,8 @@ def remove_parts(
             preferred=() if names["wish"] else query.preferred,
             context=context,
             profile={} if names["profile"] else query.profile,
-            moment=None if names["time"] else query.moment,
-            days_away=query.away,  # how old the history is stays as it was, whatever is left out of it
+            moment=query.now,  # how old everything is stays, too: weekday and hour are what is left out
+            days_away=query.away,
         ),
         dataclasses.replace(
             request,
