@@ -104,9 +104,8 @@ def test_anybody_can_be_described_by_titles_and_a_wish(recommender: Recommender)
     assert answer.degraded == ()
     assert answer.user is None
     assert not {"Fargo", "Star Wars"}.intersection(line.item.title for line in answer)
-    assert any(
-        "animated film for the children" in line.explanation.text for line in answer if line.explanation
-    )
+    asked = [line.explanation for line in answer if line.explanation and "asked" in line.explanation.text]
+    assert any(entry.kind == "wish" for reason in asked for entry in reason.evidence)
 
 
 def test_score_line_scores_candidates_and_reports_a_bad_line(recommender: Recommender) -> None:
